@@ -1,0 +1,3 @@
+"""Signed, durable order webhooks for Django stores."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,68 @@
+"""Every setting with its type and default; any module may ask for `current()`, which reads at call time.
+
+A project sets them in one dict, `ORDERHOOKS = {"REQUIRE_HTTPS": False, …}`: the upper-cased names of the fields below.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from django.conf import settings
+
+__all__ = ["Settings", "current", "raw"]
+
+MINUTE = 60.0
+HOUR = 60 * MINUTE
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings in force. Times are seconds unless the name says otherwise."""
+
+    # Dotted paths of the `OrderSource` classes whose orders are watched.
+    sources: tuple[str, ...] = ("orderhooks.sources.BuiltInOrders",)
+    # The store's own topics beside the built-in ones: {"order.gift_wrapped": "What it means, in a sentence"}.
+    topics: Mapping[str, str] = field(default_factory=dict)
+    # Refuse http:// endpoints, when a subscription is saved and when a delivery is sent.
+    require_https: bool = True
+    # One attempt, from the first byte of the question to the last of the answer.
+    timeout_seconds: float = 15.0
+    # The wait before attempt 2, 3, … (the table of the Standard Webhooks specification, about three days).
+    retry_schedule: tuple[float, ...] = (
+        5.0,
+        5 * MINUTE,
+        30 * MINUTE,
+        2 * HOUR,
+        5 * HOUR,
+        10 * HOUR,
+        14 * HOUR,
+        20 * HOUR,
+        24 * HOUR,
+    )
+    # A subscription that has done nothing but fail for this long is disabled. Its deliveries are kept.
+    disable_after_days: float = 5.0
+    # How many requests one pump has under way at once.
+    worker_threads: int = 16
+    # How long a pump with nothing due waits for a retry that is about to be.
+    linger_seconds: float = 10.0
+    # Register the sweep (a django-q2 schedule, each minute) after `migrate`.
+    sweep: bool = True
+    # Keys for secrets at rest, newest first; each any text of 16 characters or more. Empty: derived from SECRET_KEY.
+    encryption_keys: tuple[str, ...] = ()
+
+
+KEYS = {setting.name.upper(): setting.name for setting in fields(Settings)}
+
+
+def raw() -> Mapping[str, Any]:
+    """The dict as the project wrote it; what `checks` judges."""
+    return getattr(settings, "ORDERHOOKS", {})
+
+
+def current() -> Settings:
+    """The settings in force at this moment. Unknown keys are left to the system check `orderhooks.E001`."""
+    given = {KEYS[key]: value for key, value in raw().items() if key in KEYS}
+    for name in ("sources", "retry_schedule", "encryption_keys"):
+        if name in given:
+            given[name] = tuple(given[name])
+    return Settings(**given)

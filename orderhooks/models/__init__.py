@@ -1,0 +1,21 @@
+"""The records: orders, events, subscriptions, deliveries, and the pumps that move them."""
+
+from orderhooks.models.deliveries import Attempt, Delivery
+from orderhooks.models.events import Change, Event
+from orderhooks.models.orders import Order, OrderLine
+from orderhooks.models.pumps import Pump
+from orderhooks.models.receipts import Receipt
+from orderhooks.models.subscriptions import Subscription, SubscriptionSecret
+
+__all__ = [
+    "Attempt",
+    "Change",
+    "Delivery",
+    "Event",
+    "Order",
+    "OrderLine",
+    "Pump",
+    "Receipt",
+    "Subscription",
+    "SubscriptionSecret",
+]

@@ -1,0 +1,140 @@
+"""The outbox: changes as transactions write them, and the events that are made of them."""
+
+from datetime import datetime
+from typing import Any
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from orderhooks.models import public_ids
+
+
+class ChangeQuerySet(models.QuerySet["Change"]):
+    def of_order(self, source: str, order_pk: str) -> "ChangeQuerySet":
+        """An order's changes, oldest first."""
+        return self.filter(source=source, order_pk=order_pk).order_by("id")
+
+    def left_behind(self, *, before: datetime) -> "ChangeQuerySet":
+        """Changes whose process did not live to fold them."""
+        return self.filter(created_at__lt=before)
+
+
+class Change(models.Model):
+    """What one save did to an order, in the order's own transaction. Folding turns changes into events and deletes them.
+
+    # Note [Changes and units]
+    The changes of one transaction share a `unit`. They are written inside it, so a rollback, also of a savepoint, takes
+    them along; what survives the commit is folded: the first `before` against the last `after` is the net change.
+    """
+
+    class Kind(models.TextChoices):
+        CREATED = "created"
+        UPDATED = "updated"
+        DELETED = "deleted"
+        MOMENT = "moment"  # the store's own call of publish(); `subject` is its topic
+
+    unit = models.UUIDField()
+    source = models.CharField(max_length=64)
+    order_pk = models.CharField(max_length=64)
+    kind = models.CharField(max_length=16, choices=Kind)
+    # Blank: the order itself; else the primary key of a line, or the topic of a moment.
+    subject = models.CharField(max_length=128, blank=True)
+    before = models.JSONField(default=dict)
+    after = models.JSONField(default=dict)
+    # The order as it was just before its deletion: there is nothing left to read afterwards.
+    snapshot = models.JSONField(null=True)
+    order_number = models.CharField(max_length=64, blank=True)
+    store = models.CharField(max_length=64, blank=True)
+    # What the order source raised while the change was noted; it becomes the event's error.
+    error = models.TextField(blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    objects = ChangeQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            # Folding: all changes of an order, in their order.
+            models.Index(fields=["source", "order_pk", "id"], name="orderhooks_change_order"),
+            # The pump's look for changes that were left behind.
+            models.Index(fields=["created_at"], name="orderhooks_change_created"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.source}:{self.order_pk} {self.subject}".strip()
+
+
+class EventQuerySet(models.QuerySet["Event"]):
+    def unrouted(self) -> "EventQuerySet":
+        """Published events that have not become deliveries yet, oldest first."""
+        return self.filter(routed_at=None, published_at__isnull=False).order_by("sequence")
+
+    def unpublished(self) -> "EventQuerySet":
+        """Events whose payload could not be built."""
+        return self.filter(published_at=None)
+
+
+class Event(models.Model):
+    """One thing that happened to one order. Never altered once published; outlives the order."""
+
+    # The primary key is the sequence: it grows, with gaps, and folding an order's changes one after the other makes it
+    # grow in the order of their commits.
+    sequence = models.BigAutoField(primary_key=True)
+    public_id = models.CharField(
+        max_length=public_ids.MAX_LENGTH, unique=True, editable=False, default=public_ids.event_id
+    )
+    topic = models.CharField(_("topic"), max_length=128)
+    source = models.CharField(_("source"), max_length=64)
+    order_pk = models.CharField(max_length=64)
+    order_number = models.CharField(_("order number"), max_length=64, blank=True)
+    store = models.CharField(_("store"), max_length=64, blank=True)
+    payload = models.JSONField(_("payload"), null=True)
+    changes = models.JSONField(_("changes"), default=dict)
+    # Why there is no payload: what the order source raised.
+    error = models.TextField(_("error"), blank=True)
+    occurred_at = models.DateTimeField(_("occurred at"))
+    published_at = models.DateTimeField(_("published at"), null=True)
+    # When its deliveries were made.
+    routed_at = models.DateTimeField(null=True)
+
+    objects = EventQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("event")
+        verbose_name_plural = _("events")
+        ordering = ["-sequence"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(published_at__isnull=True) | Q(payload__isnull=False),
+                name="orderhooks_event_published_has_payload",
+            ),
+            models.CheckConstraint(
+                condition=Q(published_at__isnull=False) | ~Q(error=""),
+                name="orderhooks_event_unpublished_has_error",
+            ),
+        ]
+        indexes = [
+            # The pump: what waits to be routed. Small, because routed events leave it.
+            models.Index(
+                fields=["sequence"],
+                condition=Q(routed_at__isnull=True),
+                name="orderhooks_event_unrouted",
+            ),
+            # The events of an order, in sequence: the order's page and `?order_number=`.
+            models.Index(fields=["order_number", "sequence"], name="orderhooks_event_order"),
+            # The event list filtered by topic.
+            models.Index(fields=["topic", "sequence"], name="orderhooks_event_topic"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.topic} {self.order_number}".strip()
+
+    def publish(self, payload: Any, *, now: datetime) -> bool:
+        """Give an event that failed its payload at last. False if another process was first."""
+        changed = Event.objects.filter(pk=self.pk, published_at=None).update(
+            payload=payload, error="", published_at=now
+        )
+        if changed:
+            self.refresh_from_db()
+        return bool(changed)

@@ -1,0 +1,189 @@
+"""The built-in order and its lines. Only `sources`, the admin and the API know their fields."""
+
+from decimal import Decimal
+from typing import Any
+
+from django.core.validators import MinValueValidator
+from django.db import IntegrityError, models, router, transaction
+from django.db.models import F, Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from orderhooks.models import public_ids
+from orderhooks.models.currencies import validate_currency
+
+FIRST_NUMBER = 1001
+NUMBER_TRIES = 20
+
+
+def _amount(**options: Any) -> "models.DecimalField[Any, Any]":
+    # Four places: the most that a currency of ISO 4217 has.
+    return models.DecimalField(
+        max_digits=16, decimal_places=4, default=Decimal(0), validators=[MinValueValidator(0)], **options
+    )
+
+
+class Order(models.Model):
+    """A store's order. Money is in `currency`."""
+
+    class Status(models.TextChoices):
+        OPEN = "open", _("open")  # being worked on
+        CANCELLED = "cancelled", _("cancelled")  # nothing more is charged or shipped
+        CLOSED = "closed", _("closed")  # done with
+
+    class PaymentStatus(models.TextChoices):
+        PENDING = "pending", _("pending")  # nothing has arrived
+        AUTHORIZED = "authorized", _("authorized")  # reserved, not taken
+        PARTIALLY_PAID = "partially_paid", _("partially paid")
+        PAID = "paid", _("paid")
+        PARTIALLY_REFUNDED = "partially_refunded", _("partially refunded")
+        REFUNDED = "refunded", _("refunded")
+        VOIDED = "voided", _("voided")  # a reservation that was released
+
+    class FulfillmentStatus(models.TextChoices):
+        UNFULFILLED = "unfulfilled", _("unfulfilled")
+        PARTIALLY_FULFILLED = "partially_fulfilled", _("partially fulfilled")
+        FULFILLED = "fulfilled", _("fulfilled")
+        RETURNED = "returned", _("returned")
+
+    public_id = models.CharField(
+        max_length=public_ids.MAX_LENGTH, unique=True, editable=False, default=public_ids.order_id
+    )
+    number = models.CharField(
+        _("number"), max_length=64, blank=True, help_text=_("Unique within the store; made when left blank.")
+    )
+    store = models.CharField(_("store"), max_length=64, blank=True)
+    status = models.CharField(_("status"), max_length=32, choices=Status, default=Status.OPEN)
+    payment_status = models.CharField(
+        _("payment status"), max_length=32, choices=PaymentStatus, default=PaymentStatus.PENDING
+    )
+    fulfillment_status = models.CharField(
+        _("fulfillment status"), max_length=32, choices=FulfillmentStatus, default=FulfillmentStatus.UNFULFILLED
+    )
+    currency = models.CharField(_("currency"), max_length=3, default="EUR", validators=[validate_currency])
+    subtotal = _amount(verbose_name=_("subtotal"))
+    discount = _amount(verbose_name=_("discount"))
+    shipping = _amount(verbose_name=_("shipping"))
+    tax = _amount(verbose_name=_("tax"))
+    total = _amount(verbose_name=_("total"))
+    customer_name = models.CharField(_("customer name"), max_length=200, blank=True)
+    customer_email = models.EmailField(_("customer email"), blank=True)
+    customer_phone = models.CharField(_("customer phone"), max_length=64, blank=True)
+    billing_address = models.JSONField(_("billing address"), default=dict, blank=True)
+    shipping_address = models.JSONField(_("shipping address"), default=dict, blank=True)
+    note = models.TextField(_("note"), blank=True)
+    metadata = models.JSONField(
+        _("metadata"), default=dict, blank=True, help_text=_("Anything of yours; receivers get it unchanged.")
+    )
+    is_test = models.BooleanField(_("test order"), default=False)
+    placed_at = models.DateTimeField(_("placed at"), default=timezone.now)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    updated_at = models.DateTimeField(_("updated at"), auto_now=True)
+
+    class Meta:
+        verbose_name = _("order")
+        verbose_name_plural = _("orders")
+        ordering = ["-id"]
+        constraints = [
+            # Also serves the look-up of an order by its number.
+            models.UniqueConstraint("store", "number", name="orderhooks_order_number"),
+            models.CheckConstraint(condition=~Q(number=""), name="orderhooks_order_has_number"),
+            models.CheckConstraint(
+                condition=Q(status__in=["open", "cancelled", "closed"]), name="orderhooks_order_status"
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    payment_status__in=[
+                        "pending",
+                        "authorized",
+                        "partially_paid",
+                        "paid",
+                        "partially_refunded",
+                        "refunded",
+                        "voided",
+                    ]
+                ),
+                name="orderhooks_order_payment_status",
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    fulfillment_status__in=["unfulfilled", "partially_fulfilled", "fulfilled", "returned"]
+                ),
+                name="orderhooks_order_fulfillment_status",
+            ),
+            models.CheckConstraint(
+                condition=Q(subtotal__gte=0, discount__gte=0, shipping__gte=0, tax__gte=0, total__gte=0),
+                name="orderhooks_order_amounts",
+            ),
+        ]
+        indexes = [
+            # The admin's list, newest first.
+            models.Index(fields=["-placed_at"], name="orderhooks_order_placed"),
+        ]
+
+    def __str__(self) -> str:
+        return self.number
+
+    def save(self, **options: Any) -> None:  # type: ignore[override]
+        """Save in one transaction with what the outbox writes down; make a number for a new order without one."""
+        using = options.get("using") or router.db_for_write(type(self), instance=self)
+        with transaction.atomic(using=using):
+            if self.number or not self._state.adding:
+                super().save(**options)
+            else:
+                self._save_with_new_number(using, options)
+
+    def _save_with_new_number(self, using: str, options: dict[str, Any]) -> None:
+        taken = type(self)._base_manager.using(using).aggregate(last=models.Max("pk"))["last"] or 0
+        for candidate in range(FIRST_NUMBER + taken, FIRST_NUMBER + taken + NUMBER_TRIES):
+            self.number = str(candidate)
+            try:
+                with transaction.atomic(using=using):
+                    return super().save(**options)
+            except IntegrityError:
+                # Another process took the number, or an order was given it by hand; any other clash rises.
+                clash = type(self)._base_manager.using(using).filter(store=self.store, number=self.number)
+                if not clash.exists():
+                    self.number = ""
+                    raise
+        self.number = self.public_id
+        return super().save(**options)
+
+    def recalculate(self) -> None:
+        """Set `subtotal` and `total` from the lines as they stand in the database; does not save."""
+        lines = self.lines.aggregate(sum=models.Sum(F("unit_price") * F("quantity")))
+        self.subtotal = lines["sum"] or Decimal(0)
+        self.total = max(Decimal(0), self.subtotal - self.discount + self.shipping + self.tax)
+
+
+class OrderLine(models.Model):
+    """One article of an order."""
+
+    order = models.ForeignKey(Order, models.CASCADE, related_name="lines")
+    sku = models.CharField(_("SKU"), max_length=100)
+    name = models.CharField(_("name"), max_length=200)
+    quantity = models.PositiveIntegerField(_("quantity"), default=1, validators=[MinValueValidator(1)])
+    fulfilled_quantity = models.PositiveIntegerField(_("fulfilled quantity"), default=0)
+    unit_price = _amount(verbose_name=_("unit price"))
+
+    class Meta:
+        verbose_name = _("order line")
+        verbose_name_plural = _("order lines")
+        ordering = ["id"]
+        constraints = [
+            models.CheckConstraint(condition=Q(quantity__gte=1), name="orderhooks_line_quantity"),
+            models.CheckConstraint(
+                condition=Q(fulfilled_quantity__gte=0, fulfilled_quantity__lte=F("quantity")),
+                name="orderhooks_line_fulfilled_quantity",
+            ),
+            models.CheckConstraint(condition=Q(unit_price__gte=0), name="orderhooks_line_unit_price"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.quantity} x {self.sku}"
+
+    def save(self, **options: Any) -> None:  # type: ignore[override]
+        """Save in one transaction with what the outbox writes down."""
+        using = options.get("using") or router.db_for_write(type(self), instance=self)
+        with transaction.atomic(using=using):
+            super().save(**options)

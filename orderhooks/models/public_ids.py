@@ -1,0 +1,32 @@
+"""Ids that leave the database: a prefix that names the record, then a ULID, so that they sort by time.
+
+Source: https://github.com/ulid/spec
+"""
+
+import os
+import time
+
+ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+MAX_LENGTH = 4 + 26
+
+
+def new_id(prefix: str) -> str:
+    """`evt_01K…`: 48 bits of Unix milliseconds and 80 random ones in 26 characters of Crockford's base 32."""
+    number = int(time.time() * 1000) << 80 | int.from_bytes(os.urandom(10), "big")
+    return prefix + "".join(ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
+
+
+def order_id() -> str:
+    return new_id("ord_")
+
+
+def event_id() -> str:
+    return new_id("evt_")
+
+
+def subscription_id() -> str:
+    return new_id("sub_")
+
+
+def delivery_id() -> str:
+    return new_id("dlv_")

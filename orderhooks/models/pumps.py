@@ -1,0 +1,33 @@
+"""Pumps at work: who is moving events along at this moment, and when each was last heard of."""
+
+import uuid
+from datetime import datetime, timedelta
+
+from django.db import models
+from django.utils import timezone
+
+# A pump beats each second; one that was silent for five is taken for dead.
+FRESH = timedelta(seconds=5)
+
+
+class PumpQuerySet(models.QuerySet["Pump"]):
+    def fresh(self, *, now: datetime) -> "PumpQuerySet":
+        """Pumps that are alive, as far as can be told."""
+        return self.filter(beat_at__gt=now - FRESH)
+
+
+class Pump(models.Model):
+    """A running pump's heartbeat. The row goes when the pump ends; one that was killed leaves it behind, stale."""
+
+    token = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    started_at = models.DateTimeField(default=timezone.now)
+    beat_at = models.DateTimeField(default=timezone.now)
+
+    objects = PumpQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return f"pump {self.token}"
+
+    def beat(self, *, now: datetime) -> None:
+        """Tell the others that this pump is alive."""
+        Pump.objects.filter(pk=self.pk).update(beat_at=now)

@@ -1,0 +1,45 @@
+"""When a delivery is tried again: a pure function of the retry table, the clock and the dice."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+__all__ = ["next_attempt_at", "retry_after_seconds"]
+
+JITTER = 0.2
+LONGEST_WAIT = timedelta(hours=24)
+
+
+def next_attempt_at(
+    attempts_made: int,
+    *,
+    schedule: Sequence[float],
+    now: datetime,
+    dice: float,
+    retry_after: str = "",
+) -> datetime | None:
+    """When attempt `attempts_made + 1` is due, or None when the table (seconds before attempt 2, 3, …) is used up.
+
+    `dice` is a number from 0 to 1 that spreads the wait by 20 % either way. `retry_after` is the response header: it may
+    lengthen the wait up to 24 hours and never shortens it.
+    """
+    if attempts_made > len(schedule):
+        return None
+    own = timedelta(seconds=schedule[attempts_made - 1] * (1 - JITTER + 2 * JITTER * dice))
+    asked = timedelta(seconds=retry_after_seconds(retry_after, now=now))
+    return now + max(own, min(asked, LONGEST_WAIT))
+
+
+def retry_after_seconds(value: str, *, now: datetime) -> float:
+    """Seconds that a Retry-After header asks for (RFC 9110, 10.2.3): digits or a date. Anything else asks for 0."""
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        # More digits than a day has seconds are clamped anyway, and a huge int must not reach timedelta.
+        return float(value[:9]) if len(value) <= 9 else LONGEST_WAIT.total_seconds()
+    try:
+        moment = parsedate_to_datetime(value)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return max(0.0, (moment - now).total_seconds())
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return 0.0

@@ -1,0 +1,20 @@
+"""The public signals. Workers send them after the fact is committed; a handler that raises is logged, never passed on.
+
+Each is sent with the record that it is about: `event`, `delivery` or `subscription`; `sender` is that record's class.
+"""
+
+from django.dispatch import Signal
+
+__all__ = [
+    "delivery_failed",
+    "delivery_succeeded",
+    "event_published",
+    "subscription_disabled",
+    "subscription_recovered",
+]
+
+event_published = Signal()  # event: written to the outbox with its payload
+delivery_succeeded = Signal()  # delivery: the receiver answered 2xx
+delivery_failed = Signal()  # delivery: given up, no further attempt by itself
+subscription_disabled = Signal()  # subscription: its traffic stops until an operator resumes it
+subscription_recovered = Signal()  # subscription: the first success after failures

@@ -1,0 +1,81 @@
+"""The catalogue of topics: what can happen to an order. Admin, API and docs are drawn from it."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from orderhooks import conf
+
+__all__ = ["Topic", "UnknownTopicError", "catalogue", "matches", "require", "require_pattern"]
+
+NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+\Z")
+
+
+class UnknownTopicError(ValueError):
+    """A topic or pattern that the catalogue does not hold; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One kind of event: a dot-separated name and a sentence for people."""
+
+    name: str
+    description: str
+
+
+BUILT_IN = (
+    Topic("order.created", "An order was placed."),
+    Topic("order.updated", "Something about an order changed: a status, an amount, an address, a line."),
+    Topic("order.cancelled", "An order was cancelled: nothing more will be charged or shipped."),
+    Topic("order.closed", "An order is done with and was put away."),
+    Topic("order.reopened", "A cancelled or closed order is open again."),
+    Topic("order.authorized", "The payment is reserved, not yet taken."),
+    Topic("order.partially_paid", "A part of the payment has arrived."),
+    Topic("order.paid", "The payment has arrived in full."),
+    Topic("order.partially_refunded", "A part of the payment went back to the customer."),
+    Topic("order.refunded", "The whole payment went back to the customer."),
+    Topic("order.voided", "The reserved payment was released without being taken."),
+    Topic("order.partially_fulfilled", "A part of the order is on its way."),
+    Topic("order.fulfilled", "All of the order is on its way."),
+    Topic("order.returned", "The customer sent the order back."),
+    Topic("order.deleted", "An order was removed from the store; the event holds its last state."),
+    Topic("webhook.test", "An operator asked whether the endpoint answers."),
+)
+
+
+def catalogue() -> dict[str, Topic]:
+    """Every topic by name: the built-in ones, then those of the setting TOPICS."""
+    own = (Topic(name, description) for name, description in conf.current().topics.items())
+    return {topic.name: topic for topic in (*BUILT_IN, *own)}
+
+
+def require(name: str) -> Topic:
+    """The topic of that name. Raises UnknownTopicError."""
+    known = catalogue()
+    if name not in known:
+        raise UnknownTopicError(
+            f"There is no topic {name!r}. Use one of: {', '.join(known)}; "
+            'or add your own to ORDERHOOKS["TOPICS"].'
+        )
+    return known[name]
+
+
+def require_pattern(pattern: object) -> str:
+    """A topic, `*`, or a family such as `order.*` that holds at least one topic. Raises UnknownTopicError."""
+    if not isinstance(pattern, str):
+        raise UnknownTopicError(f"A topic is text such as 'order.paid', not {pattern!r}.")
+    if pattern == "*":
+        return pattern
+    if pattern.endswith(".*"):
+        if any(matches([pattern], name) for name in catalogue()):
+            return pattern
+        raise UnknownTopicError(f"No topic begins with {pattern[:-1]!r}. Use 'order.*', '*' or a topic's name.")
+    return require(pattern).name
+
+
+def matches(patterns: Iterable[str], topic: str) -> bool:
+    """Whether any of the patterns (`*`, `order.*`, `order.paid`) takes in the topic."""
+    return any(
+        pattern in ("*", topic) or (pattern.endswith(".*") and topic.startswith(pattern[:-1]))
+        for pattern in patterns
+    )

@@ -1,0 +1,75 @@
+"""Settings of the test suite. DATABASE_URL-like choices come from the environment: see the Makefile."""
+
+import os
+
+SECRET_KEY = "a key for tests alone"
+ALLOWED_HOSTS = ["*"]
+USE_TZ = True
+TIME_ZONE = "UTC"
+STATIC_URL = "/static/"
+ROOT_URLCONF = "tests.urls"
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.messages",
+    "django.contrib.sessions",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "django_q",
+    "orderhooks",
+]
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+if os.environ.get("TEST_DATABASE") == "postgres":
+    DATABASES = {
+        "default": {
+            "ENGINE": "django.db.backends.postgresql",
+            "HOST": os.environ.get("TEST_POSTGRES_HOST", "127.0.0.1"),
+            "USER": os.environ.get("TEST_POSTGRES_USER", "postgres"),
+            "NAME": "postgres",
+            "TEST": {"NAME": f"test_orderhooks_{os.getpid()}"},
+        }
+    }
+else:
+    DATABASES = {
+        "default": {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": ":memory:",
+            "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20},
+        }
+    }
+
+Q_CLUSTER: dict[str, object] = {
+    "name": "orderhooks-tests",
+    "workers": 2,
+    "timeout": 60,
+    "retry": 90,
+    "save_limit": -1,
+    "catch_up": False,
+}
+if redis_url := os.environ.get("TEST_REDIS_URL"):
+    Q_CLUSTER["redis"] = redis_url
+else:
+    Q_CLUSTER["orm"] = "default"
+
+ORDERHOOKS = {"REQUIRE_HTTPS": False}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
