@@ -1,6 +1,7 @@
-"""Wiring: connect signal handlers and system checks. No database is touched here."""
+"""Wiring: connect signal handlers, system checks and the sweep. No database is touched here."""
 
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 from django.utils.translation import gettext_lazy as _
 
 
@@ -10,7 +11,8 @@ class OrderhooksConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from orderhooks import checks, signal_handlers
+        from orderhooks import checks, signal_handlers, tasks
 
         checks.register()
         signal_handlers.connect()
+        post_migrate.connect(tasks.register_sweep, sender=self)

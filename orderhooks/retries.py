@@ -20,8 +20,8 @@ def next_attempt_at(
 ) -> datetime | None:
     """When attempt `attempts_made + 1` is due, or None when the table (seconds before attempt 2, 3, …) is used up.
 
-    `dice` is a number from 0 to 1 that spreads the wait by 20 % either way. `retry_after` is the response header: it may
-    lengthen the wait up to 24 hours and never shortens it.
+    `dice` is a number from 0 to 1 that spreads the wait by 20 % either way. `retry_after` is the response header:
+    it may lengthen the wait up to 24 hours and never shortens it.
     """
     if attempts_made > len(schedule):
         return None

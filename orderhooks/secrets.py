@@ -6,6 +6,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
+from django.utils.encoding import force_bytes
 
 from orderhooks import conf
 
@@ -33,11 +34,14 @@ def decrypt(token: str) -> str:
 
 
 def _keyring() -> MultiFernet:
-    texts = conf.current().encryption_keys or (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
-    return MultiFernet([Fernet(_derive(text)) for text in texts])
+    texts: tuple[str | bytes, ...] = conf.current().encryption_keys or (
+        settings.SECRET_KEY,
+        *settings.SECRET_KEY_FALLBACKS,
+    )
+    return MultiFernet([Fernet(_derive(force_bytes(text))) for text in texts])
 
 
-def _derive(text: str) -> bytes:
+def _derive(text: bytes) -> bytes:
     # A purpose of its own, so that the key is none that Django or another package derives from SECRET_KEY.
     hkdf = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"orderhooks secrets at rest")
-    return base64.urlsafe_b64encode(hkdf.derive(text.encode()))
+    return base64.urlsafe_b64encode(hkdf.derive(text))

@@ -54,8 +54,7 @@ def require(name: str) -> Topic:
     known = catalogue()
     if name not in known:
         raise UnknownTopicError(
-            f"There is no topic {name!r}. Use one of: {', '.join(known)}; "
-            'or add your own to ORDERHOOKS["TOPICS"].'
+            f'There is no topic {name!r}. Use one of: {", ".join(known)}; or add your own to ORDERHOOKS["TOPICS"].'
         )
     return known[name]
 
@@ -76,6 +75,5 @@ def require_pattern(pattern: object) -> str:
 def matches(patterns: Iterable[str], topic: str) -> bool:
     """Whether any of the patterns (`*`, `order.*`, `order.paid`) takes in the topic."""
     return any(
-        pattern in ("*", topic) or (pattern.endswith(".*") and topic.startswith(pattern[:-1]))
-        for pattern in patterns
+        pattern in ("*", topic) or (pattern.endswith(".*") and topic.startswith(pattern[:-1])) for pattern in patterns
     )

@@ -128,13 +128,9 @@ class Delivery(models.Model):
                 fields=["next_attempt_at", "id"], condition=Q(state="pending"), name="orderhooks_delivery_due"
             ),
             # The pump's look for expired leases.
-            models.Index(
-                fields=["lease_expires_at"], condition=Q(state="sending"), name="orderhooks_delivery_lease"
-            ),
+            models.Index(fields=["lease_expires_at"], condition=Q(state="sending"), name="orderhooks_delivery_lease"),
             # A claim's own rows.
-            models.Index(
-                fields=["lease_token"], condition=Q(state="sending"), name="orderhooks_delivery_token"
-            ),
+            models.Index(fields=["lease_token"], condition=Q(state="sending"), name="orderhooks_delivery_token"),
             # The log of one subscription, newest first.
             models.Index(fields=["subscription", "-id"], name="orderhooks_delivery_subscr"),
             # The log filtered by state, newest first.

@@ -22,7 +22,7 @@ class ChangeQuerySet(models.QuerySet["Change"]):
 
 
 class Change(models.Model):
-    """What one save did to an order, in the order's own transaction. Folding turns changes into events and deletes them.
+    """What one save did to an order, in the order's own transaction. Folding makes events of changes and deletes them.
 
     # Note [Changes and units]
     The changes of one transaction share a `unit`. They are written inside it, so a rollback, also of a savepoint, takes

@@ -9,8 +9,8 @@ from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from orderhooks.currencies import validate_currency
 from orderhooks.models import public_ids
-from orderhooks.models.currencies import validate_currency
 
 FIRST_NUMBER = 1001
 NUMBER_TRIES = 20
@@ -58,7 +58,10 @@ class Order(models.Model):
         _("payment status"), max_length=32, choices=PaymentStatus, default=PaymentStatus.PENDING
     )
     fulfillment_status = models.CharField(
-        _("fulfillment status"), max_length=32, choices=FulfillmentStatus, default=FulfillmentStatus.UNFULFILLED
+        _("fulfillment status"),
+        max_length=32,
+        choices=FulfillmentStatus,
+        default=FulfillmentStatus.UNFULFILLED,
     )
     currency = models.CharField(_("currency"), max_length=3, default="EUR", validators=[validate_currency])
     subtotal = _amount(verbose_name=_("subtotal"))
@@ -106,9 +109,7 @@ class Order(models.Model):
                 name="orderhooks_order_payment_status",
             ),
             models.CheckConstraint(
-                condition=Q(
-                    fulfillment_status__in=["unfulfilled", "partially_fulfilled", "fulfilled", "returned"]
-                ),
+                condition=Q(fulfillment_status__in=["unfulfilled", "partially_fulfilled", "fulfilled", "returned"]),
                 name="orderhooks_order_fulfillment_status",
             ),
             models.CheckConstraint(
@@ -124,7 +125,7 @@ class Order(models.Model):
     def __str__(self) -> str:
         return self.number
 
-    def save(self, **options: Any) -> None:  # type: ignore[override]
+    def save(self, **options: Any) -> None:
         """Save in one transaction with what the outbox writes down; make a number for a new order without one."""
         using = options.get("using") or router.db_for_write(type(self), instance=self)
         with transaction.atomic(using=using):
@@ -182,7 +183,7 @@ class OrderLine(models.Model):
     def __str__(self) -> str:
         return f"{self.quantity} x {self.sku}"
 
-    def save(self, **options: Any) -> None:  # type: ignore[override]
+    def save(self, **options: Any) -> None:
         """Save in one transaction with what the outbox writes down."""
         using = options.get("using") or router.db_for_write(type(self), instance=self)
         with transaction.atomic(using=using):

@@ -49,20 +49,16 @@ def validate_topics(patterns: object) -> None:
             raise ValidationError(str(error), code="topic") from None
 
 
-class SubscriptionQuerySet(models.QuerySet["Subscription"]):
-    def wanting(self, topic: str, store: str, *, at: datetime) -> list["Subscription"]:
-        """The subscriptions, in any state, that an event of that topic and store at that time goes to."""
-        candidates = self.filter(Q(store="") | Q(store=store), created_at__lte=at)
-        return [one for one in candidates if topics.matches(one.topics, topic)]
-
-
 class Subscription(models.Model):
     """An endpoint URL and the topics it wants."""
 
     class State(models.TextChoices):
         ACTIVE = "active", _("active")
         PAUSED = "paused", _("paused")  # by an operator; its deliveries are held
-        DISABLED = "disabled", _("disabled")  # by orderhooks, for the reason in `state_reason`; its deliveries are held
+        DISABLED = (
+            "disabled",
+            _("disabled"),
+        )  # by orderhooks, for the reason in `state_reason`; its deliveries are held
 
     public_id = models.CharField(
         max_length=public_ids.MAX_LENGTH, unique=True, editable=False, default=public_ids.subscription_id
@@ -84,8 +80,6 @@ class Subscription(models.Model):
     created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
     updated_at = models.DateTimeField(_("updated at"), auto_now=True)
 
-    objects = SubscriptionQuerySet.as_manager()
-
     class Meta:
         verbose_name = _("subscription")
         verbose_name_plural = _("subscriptions")
@@ -99,6 +93,10 @@ class Subscription(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def wants(self, topic: str, *, store: str, at: datetime) -> bool:
+        """Whether an event of that topic and store at that time goes to this subscription, whatever its state."""
+        return self.store in ("", store) and self.created_at <= at and topics.matches(self.topics, topic)
 
     def live_secrets(self, *, now: datetime) -> list[str]:
         """The signing secrets in force, newest first. Raises secrets.UndecryptableError."""

@@ -1,0 +1,41 @@
+# One command each: `make demo`, `make demo-check`, `make test`. Each sets up what it needs from nothing.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export PYTHONPATH :=
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo demo-check test lint tests help
+
+help:
+	@echo "make demo         a shop, its receivers, a worker: click through them; Ctrl-C ends all"
+	@echo "make demo-check   the same without a person, ending in ok: or failed:"
+	@echo "make test         lint, types, module order, migrations, all tests"
+
+$(STAMP): pyproject.toml setup.py orderhooks/__init__.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade "pip>=24" "setuptools>=77"
+	$(BIN)/pip install --quiet --editable ".[postgres,redis,demo,test]"
+	@touch $(STAMP)
+
+demo: $(STAMP)
+	@$(BIN)/python example_project/manage.py demo
+
+demo-check: $(STAMP)
+	@$(BIN)/python example_project/manage.py demo_check
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	DJANGO_SETTINGS_MODULE=tests.settings PYTHONPATH=. $(BIN)/python -m django makemigrations --check --dry-run orderhooks
+
+# What CI runs again on other services: TEST_DATABASE=postgres TEST_REDIS_URL=redis://… make tests
+tests: $(STAMP)
+	PYTHONPATH=. $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test: lint
+	$(MAKE) tests PYTEST_ARGS="--cov --cov-report=term $(PYTEST_ARGS)"

@@ -1,0 +1,293 @@
+"""The outbox: notes what a save did, in its transaction, and folds the notes of a transaction into events.
+
+`publishing` calls it in the store's process, the pump for what a dead process left. See Note [Changes and units].
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import connections, models, transaction
+from django.db.models import Exists
+
+from orderhooks import payloads, sources
+from orderhooks.models import Change, Event, Subscription
+from orderhooks.sources import OrderSource
+
+logger = logging.getLogger(__name__)
+
+# Younger changes still have a process that is about to fold them.
+LEFT_BEHIND_AFTER = timedelta(seconds=10)
+FOLD_AT_ONCE = 500
+# The key of line changes in an event's `changes`.
+LINES = "lines"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Where a change is noted: the transaction's unit, the order, and the line or blank for the order itself."""
+
+    unit: UUID
+    source: OrderSource
+    order_pk: Any
+    subject: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NetChange:
+    """What a transaction did to an order, all told."""
+
+    topics: tuple[str, ...]
+    changes: dict[str, list[Any]]
+
+
+def anyone_listens(using: str) -> bool:
+    """Whether there is any subscription, in any state: without one nothing is written down."""
+    return Subscription.objects.using(using).exists()
+
+
+def read_before(instance: models.Model, watched: Sequence[str], *, using: str) -> dict[str, Any] | None:
+    """The stored values of the watched fields, locked where the database can, or None if there is no row.
+
+    Also None if nobody listens; one query answers both.
+    """
+    rows = type(instance)._base_manager.using(using).filter(pk=instance.pk)
+    connection = connections[using]
+    if connection.in_atomic_block:
+        # Two saves of the same order would else both read the same `before` and tell the same change twice. The lock is
+        # the one that the UPDATE takes a moment later anyway.
+        no_key = connection.features.has_select_for_no_key_update
+        rows = rows.select_for_update(no_key=no_key)
+    attnames = [type(instance)._meta.get_field(name).attname for name in watched]  # type: ignore[union-attr]
+    stored = rows.annotate(_heard=Exists(Subscription.objects.all())).values(*attnames, "_heard").first()
+    if stored is None or not stored.pop("_heard"):
+        return None
+    return sources.watched_values(type(instance)(**stored), tuple(watched))
+
+
+def read_after(instance: models.Model, watched: Sequence[str], *, using: str) -> dict[str, Any]:
+    """The watched fields as the save left them; asks the database only for what an expression (`F(…) + 1`) set."""
+    row = instance
+    values = [instance.__dict__.get(type(instance)._meta.get_field(name).attname) for name in watched]  # type: ignore[union-attr]
+    if any(hasattr(value, "resolve_expression") for value in values):
+        row = type(instance)._base_manager.using(using).get(pk=instance.pk)
+    return sources.watched_values(row, tuple(watched))
+
+
+def note_change(
+    note: Note,
+    kind: Change.Kind,
+    *,
+    before: dict[str, Any],
+    after: dict[str, Any],
+    error: str = "",
+    using: str,
+) -> bool:
+    """Write a change down in the running transaction. False if nothing watched has changed."""
+    if kind == Change.Kind.UPDATED and before == after and not error:
+        return False
+    _insert(note, kind, using, before=before, after=after, error=error)
+    return True
+
+
+def note_moment(note: Note, *, using: str) -> None:
+    """Write down that the store published the topic in `note.subject`."""
+    _insert(note, Change.Kind.MOMENT, using)
+
+
+def note_deletion(note: Note, *, using: str) -> None:
+    """Write down the deletion that is about to happen, with the order as it still stands."""
+    seen: dict[str, Any] = {}
+    try:
+        with transaction.atomic(using=using):
+            order = note.source.fetch(note.order_pk, using=using)
+            seen = {"order_number": note.source.number(order), "store": note.source.store(order)}
+            snapshot = note.source.payload(order)
+            payloads.check(snapshot)
+            seen["snapshot"] = snapshot
+    except Exception as error:
+        logger.exception("could not take the last snapshot of order %s:%s", note.source.name, note.order_pk)
+        seen["error"] = describe(error)
+    _insert(note, Change.Kind.DELETED, using, **seen)
+
+
+def _insert(note: Note, kind: Change.Kind, using: str, **fields: Any) -> None:
+    Change.objects.using(using).create(
+        unit=note.unit,
+        source=note.source.name,
+        order_pk=str(note.order_pk),
+        kind=kind,
+        subject=note.subject,
+        **fields,
+    )
+
+
+def fold(source_name: str, order_pk: str, *, now: datetime, using: str | None = None) -> list[Event]:
+    """Turn an order's changes into events, transaction by transaction, oldest first. May run twice, or side by side.
+
+    The lock on the changes makes folding one order serial, so that `sequence` follows the commits.
+    """
+    using = using or Change.objects.db
+    with transaction.atomic(using=using):
+        changes = list(Change.objects.using(using).of_order(source_name, order_pk).select_for_update())
+        units: dict[UUID, list[Change]] = {}
+        for change in changes:
+            units.setdefault(change.unit, []).append(change)
+        if not units:
+            return []
+        order = _read_order(source_name, changes, using=using)
+        events = [event for unit in units.values() for event in _events(unit, order, now=now)]
+        Event.objects.using(using).bulk_create(events)
+        Change.objects.using(using).filter(pk__in=[change.pk for change in changes]).delete()
+    return events
+
+
+def fold_left_behind(*, now: datetime) -> list[Event]:
+    """Fold what processes that died between commit and folding left behind."""
+    left = Change.objects.left_behind(before=now - LEFT_BEHIND_AFTER).order_by().values_list("source", "order_pk")
+    return [event for source, order_pk in left.distinct()[:FOLD_AT_ONCE] for event in fold(source, order_pk, now=now)]
+
+
+def republish(event: Event, *, now: datetime) -> bool:
+    """Build the payload of an event that failed to get one. False if it failed again or another process was first."""
+    order = _read_order(event.source, [], order_pk=event.order_pk, using=event._state.db or Event.objects.db)
+    if order.error:
+        Event.objects.filter(pk=event.pk, published_at=None).update(error=order.error)
+        event.refresh_from_db()
+        return False
+    return event.publish({"order": order.snapshot, "changes": event.changes}, now=now)
+
+
+@dataclass(frozen=True, slots=True)
+class _OrderRead:
+    """The order as committed, ready to be told, or why it can't be."""
+
+    source: OrderSource | None
+    instance: Any = None
+    number: str = ""
+    store: str = ""
+    snapshot: dict[str, Any] | None = None
+    error: str = ""
+
+
+def _read_order(source_name: str, changes: Sequence[Change], *, using: str, order_pk: str = "") -> _OrderRead:
+    deletion = next((change for change in changes if change.kind == Change.Kind.DELETED), None)
+    source, order, number, store = None, None, "", ""
+    try:
+        # A savepoint: what the store's own code does to the connection must not spoil the fold.
+        with transaction.atomic(using=using):
+            source = sources.by_name(source_name)
+            if deletion:
+                return _OrderRead(
+                    source, None, deletion.order_number, deletion.store, deletion.snapshot, deletion.error
+                )
+            order = source.fetch(order_pk or changes[0].order_pk, using=using)
+            if order is None:
+                raise LookupError("The order is gone from the database, and nobody saw it being deleted.")
+            number, store = source.number(order), source.store(order)
+            snapshot = source.payload(order)
+            payloads.check(snapshot)
+            return _OrderRead(source, order, number, store, snapshot)
+    except Exception as error:
+        logger.exception("could not read order %s:%s; publish its events again once mended", source_name, order_pk)
+        return _OrderRead(source, order, number, store, None, describe(error))
+
+
+def _events(unit: Sequence[Change], order: _OrderRead, *, now: datetime) -> list[Event]:
+    net = net_change(unit, order.source)
+    error = next((change.error for change in unit if change.error), "") or order.error
+    changes = net.changes
+    try:
+        changes = _presented(net.changes, order)
+    except Exception as problem:
+        logger.exception("could not present the changes of order %s:%s", unit[0].source, unit[0].order_pk)
+        error = error or describe(problem)
+    return [
+        Event(
+            topic=topic,
+            source=unit[0].source,
+            order_pk=unit[0].order_pk,
+            order_number=order.number,
+            store=order.store,
+            payload=None if error else {"order": order.snapshot, "changes": changes},
+            changes=changes,
+            error=error,
+            occurred_at=unit[-1].created_at,
+            published_at=None if error else now,
+        )
+        for topic in net.topics
+    ]
+
+
+def _presented(changes: dict[str, list[Any]], order: _OrderRead) -> dict[str, list[Any]]:
+    source, instance = order.source, order.instance
+    if source is None or instance is None:
+        return changes
+
+    def present(field: str, value: Any) -> Any:
+        if field == LINES:
+            return [{name: present(name, one) for name, one in line.items()} for line in value]
+        return source.present(instance, field, value)
+
+    return {field: [present(field, value) for value in pair] for field, pair in changes.items()}
+
+
+def net_change(unit: Sequence[Change], source: OrderSource | None) -> NetChange:
+    """Fold one transaction's changes: the first `before` against the last `after`, of the order and of each line."""
+    own = [change for change in unit if change.subject == "" and change.kind != Change.Kind.MOMENT]
+    moments = [change.subject for change in unit if change.kind == Change.Kind.MOMENT]
+    created = any(change.kind == Change.Kind.CREATED for change in own)
+    deleted = any(change.kind == Change.Kind.DELETED for change in own)
+    if created and deleted:
+        return NetChange((), {})
+    if deleted:
+        return NetChange((*_once(moments), "order.deleted"), {})
+    changes = _net_fields(own)
+    if created and source:
+        # A new order has changed nothing; but one that was born paid is paid.
+        changes = {field: pair for field, pair in changes.items() if field in source.transitions}
+    lines = [] if created else _net_lines(unit)
+    topics = ["order.created"] if created else []
+    if (changes and not created) or lines or any(change.error for change in own if not created):
+        topics.append("order.updated")
+    for field, by_value in (source.transitions if source else {}).items():
+        if field in changes and changes[field][1] in by_value:
+            topics.append(by_value[changes[field][1]])
+    if lines:
+        changes[LINES] = lines
+    return NetChange(_once([*topics, *moments]), changes)
+
+
+def _net_fields(changes: Sequence[Change]) -> dict[str, list[Any]]:
+    first: dict[str, Any] = {}
+    last: dict[str, Any] = {}
+    for change in changes:
+        for field, value in change.before.items():
+            first.setdefault(field, value)
+        last.update(change.after)
+    return {field: [first[field], last[field]] for field in first if field in last and first[field] != last[field]}
+
+
+def _net_lines(unit: Sequence[Change]) -> list[list[dict[str, Any]]]:
+    """`[[lines as they were], [lines as they are]]`, of those that changed; a new line is only in the second list."""
+    of_line: dict[str, list[Change]] = {}
+    for change in unit:
+        if change.subject and change.kind != Change.Kind.MOMENT:
+            of_line.setdefault(change.subject, []).append(change)
+    pairs = [(changes[0].before, changes[-1].after) for changes in of_line.values()]
+    changed = [(before, after) for before, after in pairs if before != after]
+    if not changed:
+        return []
+    return [[before for before, _after in changed if before], [after for _before, after in changed if after]]
+
+
+def _once(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
+def describe(error: Exception) -> str:
+    """What went wrong in a line, for the event's page."""
+    return f"{type(error).__name__}: {error}".replace("\x00", "")[:2000]

@@ -1,0 +1,199 @@
+"""Publishing: the one call for the edges. Puts what happened into the outbox and, once committed, wakes a worker."""
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+from uuid import uuid4
+
+from django.db import connections, models, router, transaction
+from django.utils import timezone
+
+from orderhooks import outbox, sources, tasks, topics
+from orderhooks.models import Change, Delivery, Event
+from orderhooks.outbox import Note
+from orderhooks.signals import announce, event_published
+from orderhooks.sources import Role
+
+__all__ = ["publish", "redeliver", "republish"]
+
+logger = logging.getLogger(__name__)
+
+BEFORE = "_orderhooks_before"
+
+
+def publish(topic: str, order: models.Model) -> None:
+    """Tell a moment of the store's own about an order, with the order as the running transaction will commit it.
+
+    Like a save, it takes part in the transaction: rolled back, it never happened. Nothing is written while there is no
+    subscription. Raises topics.UnknownTopicError, and TypeError for what is no order.
+    """
+    topics.require(topic)
+    role = sources.role_of(order)
+    if role is None or role.lines or order.pk is None:
+        raise TypeError(
+            f"publish() takes a saved order that a source of ORDERHOOKS['SOURCES'] describes, not {order!r}."
+        )
+    using = order._state.db or router.db_for_write(type(order), instance=order)
+    if not _listened_to(using):
+        return
+    with transaction.atomic(using=using):
+        unit = _Unit.current(using)
+        outbox.note_moment(Note(unit.id, role.source, order.pk, topic), using=using)
+        unit.fold_on_commit(role, order.pk)
+
+
+def redeliver(deliveries: "models.QuerySet[Delivery]") -> int:
+    """Send them again, now; those that are being sent at this moment are left alone. Returns how many will be."""
+    # By primary key: an UPDATE takes no slice or ordering of the caller's.
+    count = Delivery.objects.filter(pk__in=list(deliveries.values_list("pk", flat=True))).redeliver(now=timezone.now())
+    if count:
+        transaction.on_commit(tasks.wake)
+    return count
+
+
+def republish(event: Event) -> bool:
+    """Publish an event whose payload could not be built, with the order as it is now. False if it failed again."""
+    if not outbox.republish(event, now=timezone.now()):
+        return False
+    transaction.on_commit(lambda: _tell([event]))
+    return True
+
+
+def about_to_save(role: Role, instance: models.Model, *, update_fields: Iterable[str] | None, using: str) -> None:
+    """Keep the stored values on the instance until the save is through."""
+    watched = _touched(role, instance, update_fields)
+    before = None
+    if watched and instance.pk is not None and not (instance._state.adding and _has_new_pk(instance)):
+        before = outbox.read_before(instance, watched, using=using)
+    instance.__dict__[BEFORE] = before
+
+
+def saved(role: Role, instance: models.Model, *, created: bool, using: str) -> None:
+    """Note what the save changed."""
+    before = instance.__dict__.pop(BEFORE, None)
+    if created:
+        if not _listened_to(using):
+            return
+        before = {} if role.lines else role.defaults()
+        watched = role.watched if role.lines else tuple(before)
+    elif before is None:
+        return
+    else:
+        watched = tuple(before)
+    after: dict[str, Any] = {}
+    error = ""
+    try:
+        after = outbox.read_after(instance, watched, using=using)
+    except Exception as problem:
+        logger.exception("could not read what was saved of %r", instance)
+        error = outbox.describe(problem)
+    kind = Change.Kind.CREATED if created and not role.lines else Change.Kind.UPDATED
+    if role.lines is None:
+        _note(role, instance.pk, "", kind, before, after, error, using)
+        return
+    old_order, new_order = before.pop(role.lines.order_field, None), after.pop(role.lines.order_field, None)
+    subject = role.subject(instance)
+    if old_order is not None and new_order is not None and old_order != new_order:
+        _note(role, old_order, subject, kind, before, {}, error, using)
+        before = {}
+    _note(role, role.order_pk(instance), subject, kind, before, after, error, using)
+
+
+def about_to_delete(role: Role, instance: models.Model, *, using: str) -> None:
+    """Note a deletion while there is still something to read."""
+    if not _listened_to(using):
+        return
+    if role.lines:
+        before = outbox.read_before(instance, role.lines.watched, using=using)
+        if before is not None:
+            order_pk = role.order_pk(instance)
+            _note(role, order_pk, role.subject(instance), Change.Kind.UPDATED, before, {}, "", using)
+        return
+    with transaction.atomic(using=using):
+        unit = _Unit.current(using)
+        outbox.note_deletion(Note(unit.id, role.source, instance.pk), using=using)
+        unit.fold_on_commit(role, instance.pk)
+
+
+def _note(
+    role: Role,
+    order_pk: Any,
+    subject: str,
+    kind: Change.Kind,
+    before: dict[str, Any],
+    after: dict[str, Any],
+    error: str,
+    using: str,
+) -> None:
+    # Atomic, so that in autocommit mode the fold comes after the change is written, not before.
+    with transaction.atomic(using=using):
+        unit = _Unit.current(using)
+        note = Note(unit.id, role.source, order_pk, subject)
+        if outbox.note_change(note, kind, before=before, after=after, error=error, using=using):
+            unit.fold_on_commit(role, order_pk)
+
+
+def _touched(role: Role, instance: models.Model, update_fields: Iterable[str] | None) -> tuple[str, ...]:
+    if update_fields is None:
+        return role.watched
+    fields = frozenset(update_fields)
+    return tuple(
+        name
+        for name in role.watched
+        if name in fields or instance._meta.get_field(name).attname in fields  # type: ignore[union-attr]
+    )
+
+
+def _has_new_pk(instance: models.Model) -> bool:
+    return instance._meta.pk.has_default()
+
+
+def _listened_to(using: str) -> bool:
+    return _Unit.find(using) is not None or outbox.anyone_listens(using)
+
+
+class _Unit:
+    """A transaction that has noted changes; as an on-commit hook, it folds them. See Note [Changes and units].
+
+    There is at most one among a connection's hooks. Django drops a hook together with the savepoint in which it was
+    registered, and every change of that unit was written inside it: so the unit found, or a new one, is right.
+    """
+
+    def __init__(self, using: str) -> None:
+        self.id = uuid4()
+        self.using = using
+        self.orders: dict[tuple[str, str], None] = {}
+        self.registered = False
+
+    @classmethod
+    def find(cls, using: str) -> "_Unit | None":
+        hooks = (entry[1] for entry in connections[using].run_on_commit)
+        return next((hook for hook in hooks if isinstance(hook, cls)), None)
+
+    @classmethod
+    def current(cls, using: str) -> "_Unit":
+        return cls.find(using) or cls(using)
+
+    def fold_on_commit(self, role: Role, order_pk: Any) -> None:
+        self.orders[role.source.name, str(order_pk)] = None
+        if not self.registered:
+            self.registered = True
+            transaction.on_commit(self, using=self.using)
+
+    def __call__(self) -> None:
+        events: list[Event] = []
+        for source, order_pk in self.orders:
+            try:
+                events += outbox.fold(source, order_pk, now=timezone.now(), using=self.using)
+            except Exception:
+                # The order is saved and its changes are on record: the pump folds them.
+                logger.exception("could not fold the changes of order %s:%s yet", source, order_pk)
+        if events:
+            _tell(events)
+
+
+def _tell(events: Iterable[Event]) -> None:
+    tasks.wake()
+    for event in events:
+        if event.published_at:
+            announce(event_published, sender=Event, event=event)

@@ -1,0 +1,102 @@
+"""Plain functions that make the smallest row of each record; keywords set its fields."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from itertools import count
+from typing import Any
+
+from django.contrib.auth.models import Permission, User
+from django.utils import timezone
+
+from orderhooks.models import Attempt, Delivery, Event, Order, OrderLine, Subscription
+
+_numbers = count(1)
+
+LINE = {"sku": "TEA-1", "name": "Green tea", "quantity": 2, "unit_price": "9.95"}
+
+
+def make_order(lines: Sequence[Mapping[str, Any]] = (LINE,), **fields: Any) -> Order:
+    """An order with its lines, each a mapping of fields laid over `LINE`. It publishes events like any other."""
+    order = Order(**fields)
+    order.save()
+    for line in lines:
+        OrderLine.objects.create(order=order, **{**LINE, **line})
+    # Read again, so that amounts are what the database holds.
+    order.refresh_from_db()
+    return order
+
+
+def make_subscription(**fields: Any) -> Subscription:
+    """An active subscription to every topic, with one secret. Old enough for any event that a test makes."""
+    defaults: dict[str, Any] = {
+        "name": f"Endpoint {next(_numbers)}",
+        "url": "http://127.0.0.1:9/webhooks",
+        "topics": ["*"],
+        "created_at": timezone.now() - timedelta(days=30),
+    }
+    subscription, _secret = Subscription.create_with_secret(**{**defaults, **fields})
+    return subscription
+
+
+def make_event(**fields: Any) -> Event:
+    """A published event of no order in particular, already routed, so that no pump makes deliveries of it."""
+    now = timezone.now()
+    topic = fields.get("topic", "order.paid")
+    defaults: dict[str, Any] = {
+        "topic": topic,
+        "source": "orderhooks",
+        "order_pk": "1",
+        "order_number": "1001",
+        "payload": {"order": {"number": "1001"}, "changes": {}},
+        "occurred_at": now,
+        "published_at": now,
+        "routed_at": now,
+    }
+    return Event.objects.create(**{**defaults, **fields})
+
+
+def make_failed_event(**fields: Any) -> Event:
+    """An event whose payload could not be built."""
+    return make_event(**{"payload": None, "published_at": None, "routed_at": None, "error": "ValueError: no", **fields})
+
+
+def make_delivery(**fields: Any) -> Delivery:
+    """A delivery that is due; its event and subscription are made unless given. A finished state gets `finished_at`."""
+    now = timezone.now()
+    state = fields.get("state", Delivery.State.PENDING)
+    defaults: dict[str, Any] = {"next_attempt_at": now}
+    if state == Delivery.State.SENDING:
+        defaults |= {
+            "lease_token": "00000000-0000-4000-8000-000000000000",
+            "lease_expires_at": now + timedelta(minutes=1),
+        }
+    elif state != Delivery.State.PENDING:
+        defaults = {"finished_at": now}
+    if "event" not in fields:
+        defaults["event"] = make_event()
+    if "subscription" not in fields:
+        defaults["subscription"] = make_subscription()
+    return Delivery.objects.create(**{**defaults, **fields})
+
+
+def make_attempt(delivery: Delivery, **fields: Any) -> Attempt:
+    """The next attempt of the delivery, answered 200."""
+    started_at: datetime = timezone.now()
+    defaults: dict[str, Any] = {
+        "number": delivery.attempts.count() + 1,
+        "trigger": Delivery.Trigger.AUTOMATIC,
+        "started_at": started_at,
+        "duration_ms": 12,
+        "status_code": 200,
+        "request_headers": {"webhook-id": delivery.event.public_id},
+        "response_headers": {"content-type": "text/plain"},
+        "response_body": "thanks",
+    }
+    return Attempt.objects.create(delivery=delivery, **{**defaults, **fields})
+
+
+def make_user(*permissions: str, **fields: Any) -> User:
+    """A user who holds exactly the named permissions of orderhooks, such as "view_order"."""
+    user = User.objects.create_user(username=f"user {next(_numbers)}", **fields)
+    user.user_permissions.set(Permission.objects.filter(content_type__app_label="orderhooks", codename__in=permissions))
+    return user
