@@ -156,6 +156,8 @@ def check_queue(**_kwargs: Any) -> list[CheckMessage]:
             )
         ]
     messages: list[CheckMessage] = []
+    if check_settings():
+        return messages  # told already; what follows reckons with them
     timeout, retry = cluster.get("timeout"), cluster.get("retry", 60)
     needed = conf.current().timeout_seconds + tasks.HAND_OVER_SECONDS * 2
     if not timeout or timeout < needed:
@@ -185,8 +187,8 @@ def check_database(*, databases: Sequence[str] | None = None, **_kwargs: Any) ->
         if connections[alias].vendor == "sqlite" and options.get("transaction_mode") != "IMMEDIATE":
             messages.append(
                 Warning(
-                    f"The SQLite database {alias!r} begins its transactions without the write lock: with a worker beside"
-                    " the web server, saves may fail with 'database is locked'.",
+                    f"The SQLite database {alias!r} begins its transactions without the write lock: with a worker "
+                    "beside the web server, saves may fail with 'database is locked'.",
                     hint="Set DATABASES[…]['OPTIONS'] = {'transaction_mode': 'IMMEDIATE', 'timeout': 20}.",
                     id="orderhooks.W030",
                 )

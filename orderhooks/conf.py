@@ -60,9 +60,7 @@ def raw() -> Mapping[str, Any]:
 
 
 def current() -> Settings:
-    """The settings in force at this moment. Unknown keys are left to the system check `orderhooks.E001`."""
+    """The settings in force at this moment. What is wrong with them is left to the system checks."""
     given = {KEYS[key]: value for key, value in raw().items() if key in KEYS}
-    for name in ("sources", "retry_schedule", "encryption_keys"):
-        if name in given:
-            given[name] = tuple(given[name])
-    return Settings(**given)
+    # Lists become tuples, so that the settings in force can't be altered (and `sources` can be a cache's key).
+    return Settings(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})

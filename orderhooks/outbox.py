@@ -174,6 +174,7 @@ class _OrderRead:
 
 
 def _read_order(source_name: str, changes: Sequence[Change], *, using: str, order_pk: str = "") -> _OrderRead:
+    order_pk = order_pk or changes[0].order_pk
     deletion = next((change for change in changes if change.kind == Change.Kind.DELETED), None)
     source, order, number, store = None, None, "", ""
     try:
@@ -184,7 +185,7 @@ def _read_order(source_name: str, changes: Sequence[Change], *, using: str, orde
                 return _OrderRead(
                     source, None, deletion.order_number, deletion.store, deletion.snapshot, deletion.error
                 )
-            order = source.fetch(order_pk or changes[0].order_pk, using=using)
+            order = source.fetch(order_pk, using=using)
             if order is None:
                 raise LookupError("The order is gone from the database, and nobody saw it being deleted.")
             number, store = source.number(order), source.store(order)

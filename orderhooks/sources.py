@@ -68,7 +68,7 @@ class OrderSource:
         return ""
 
     def payload(self, order: Any) -> dict[str, Any]:
-        """The `order` object that receivers get: JSON values only. May raise anything; the order is saved all the same."""
+        """The `order` object that receivers get: JSON values only. What it raises never reaches the save."""
         raise NotImplementedError(f"{type(self).__name__} needs a method payload(order).")
 
     def present(self, order: Any, field: str, value: Any) -> Any:

@@ -143,11 +143,14 @@ def _waker() -> _Waker:
         return _the_waker
 
 
-@atexit.register
-def _let_the_waker_finish() -> None:
-    # A command that places an order and ends would else leave its wake-up behind.
+def let_the_waker_finish(seconds: float = EXIT_SECONDS) -> None:
+    """Wait a moment for a wake-up that is on its way to the broker."""
     waker = _the_waker
     if waker is not None and waker.pid == os.getpid():
-        end = time.monotonic() + EXIT_SECONDS
+        end = time.monotonic() + seconds
         while (waker.due.is_set() or not waker.idle.is_set()) and time.monotonic() < end:
             waker.idle.wait(LOOK_SECONDS)
+
+
+# A command that places an order and ends would else leave its wake-up behind.
+atexit.register(let_the_waker_finish)

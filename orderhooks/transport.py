@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
 
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
 
 __all__ = ["Outcome", "post"]
@@ -61,7 +62,7 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, timeout_seconds: 
             status = response.status_code
     except requests.ConnectTimeout:
         return _failure("connect_timeout", "The endpoint's machine did not answer the call in time.", started)
-    except (requests.Timeout, TimeoutError):
+    except (requests.Timeout, urllib3.exceptions.ReadTimeoutError, TimeoutError):
         return _failure("timeout", f"The endpoint gave no full answer within {timeout_seconds:g} s.", started)
     except requests.exceptions.SSLError as error:
         return _failure("tls", f"The endpoint's certificate or TLS is not right: {error}", started)
@@ -72,7 +73,7 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, timeout_seconds: 
             "Nothing listens at the endpoint's address." if refused else f"The connection broke: {error}",
             started,
         )
-    except (requests.RequestException, ValueError, OSError) as error:
+    except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError, OSError) as error:
         return _failure("protocol", f"The endpoint did not speak HTTP as it should: {error}", started)
     good = 200 <= status < 300
     return Outcome(

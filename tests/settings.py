@@ -1,4 +1,4 @@
-"""Settings of the test suite. DATABASE_URL-like choices come from the environment: see the Makefile."""
+"""Settings of the test suite. Which database and broker comes from the environment: see `make tests`."""
 
 import os
 
@@ -45,7 +45,8 @@ if os.environ.get("TEST_DATABASE") == "postgres":
             "ENGINE": "django.db.backends.postgresql",
             "HOST": os.environ.get("TEST_POSTGRES_HOST", "127.0.0.1"),
             "USER": os.environ.get("TEST_POSTGRES_USER", "postgres"),
-            "NAME": "postgres",
+            "NAME": os.environ.get("TEST_DATABASE_NAME", "postgres"),
+            "CONN_MAX_AGE": 60,
             "TEST": {"NAME": f"test_orderhooks_{os.getpid()}"},
         }
     }
@@ -53,7 +54,7 @@ else:
     DATABASES = {
         "default": {
             "ENGINE": "django.db.backends.sqlite3",
-            "NAME": ":memory:",
+            "NAME": os.environ.get("TEST_DATABASE_NAME", ":memory:"),
             "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20},
         }
     }
@@ -71,5 +72,6 @@ if redis_url := os.environ.get("TEST_REDIS_URL"):
 else:
     Q_CLUSTER["orm"] = "default"
 
-ORDERHOOKS = {"REQUIRE_HTTPS": False}
+# No lingering: a pump that is called in a test returns as soon as nothing is due.
+ORDERHOOKS = {"REQUIRE_HTTPS": False, "LINGER_SECONDS": 0}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -154,7 +154,9 @@ class Order(models.Model):
         """Set `subtotal` and `total` from the lines as they stand in the database; does not save."""
         lines = self.lines.aggregate(sum=models.Sum(F("unit_price") * F("quantity")))
         self.subtotal = lines["sum"] or Decimal(0)
-        self.total = max(Decimal(0), self.subtotal - self.discount + self.shipping + self.tax)
+        # Amounts may still be text on an order that was not read back.
+        discount, shipping, tax = Decimal(self.discount), Decimal(self.shipping), Decimal(self.tax)
+        self.total = max(Decimal(0), self.subtotal - discount + shipping + tax)
 
 
 class OrderLine(models.Model):

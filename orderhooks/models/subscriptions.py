@@ -14,6 +14,10 @@ from orderhooks import conf, secrets, signing, topics
 from orderhooks.models import public_ids
 
 
+# Hosts' clocks differ a little; an event too many is better than one that is lost.
+CLOCK_SKEW = timedelta(seconds=5)
+
+
 def validate_url(url: str) -> None:
     """Raises ValidationError for a URL that no delivery could be sent to."""
     try:
@@ -96,7 +100,7 @@ class Subscription(models.Model):
 
     def wants(self, topic: str, *, store: str, at: datetime) -> bool:
         """Whether an event of that topic and store at that time goes to this subscription, whatever its state."""
-        return self.store in ("", store) and self.created_at <= at and topics.matches(self.topics, topic)
+        return self.store in ("", store) and self.created_at <= at + CLOCK_SKEW and topics.matches(self.topics, topic)
 
     def live_secrets(self, *, now: datetime) -> list[str]:
         """The signing secrets in force, newest first. Raises secrets.UndecryptableError."""

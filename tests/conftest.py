@@ -1,0 +1,64 @@
+"""Fixtures of all tests, and the guard: nothing but loopback is ever contacted."""
+
+import ipaddress
+import os
+import socket
+import sys
+from collections.abc import Iterator
+
+import pytest
+from django.conf import settings
+
+from orderhooks import tasks
+from tests.receivers import RecordingReceiver
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--require-services", action="store_true", help="fail, not skip, where a service is absent")
+
+
+def _refuse_the_outside(event: str, arguments: tuple) -> None:
+    if event != "socket.connect" or arguments[0].family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    host = arguments[1][0]
+    if host != "localhost" and not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
+        raise AssertionError(f"A test tried to contact {host}; only loopback is allowed.")
+
+
+sys.addaudithook(_refuse_the_outside)
+
+
+@pytest.fixture
+def service(request: pytest.FixtureRequest):
+    """Skip, or with --require-services fail, because a service is absent: `service(reason)`."""
+
+    def absent(reason: str) -> None:
+        if request.config.getoption("--require-services"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+    return absent
+
+
+@pytest.fixture
+def receiver() -> Iterator[RecordingReceiver]:
+    """A real HTTP server on loopback that keeps what it gets."""
+    with RecordingReceiver() as server:
+        yield server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _empty_queue() -> Iterator[None]:
+    yield
+    if os.environ.get("TEST_REDIS_URL"):
+        import redis
+
+        with redis.from_url(settings.Q_CLUSTER["redis"]) as connection:
+            connection.delete("django_q:orderhooks-tests:q")
+
+
+@pytest.fixture(autouse=True)
+def _waker_at_rest() -> Iterator[None]:
+    """With a broker behind a thread, a test ends only when its wake-ups are through."""
+    yield
+    tasks.let_the_waker_finish()

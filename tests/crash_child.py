@@ -1,0 +1,66 @@
+"""The processes that tests/test_crashes.py kills: `python -m tests.crash_child COMMAND [ARGUMENT]`."""
+
+import os
+import signal
+import sys
+from datetime import timedelta
+
+import django
+
+django.setup()
+
+from django.core.management import call_command  # noqa: E402
+from django.utils import timezone  # noqa: E402
+from django_q.brokers import get_broker  # noqa: E402
+
+from orderhooks import outbox, publishing, tasks  # noqa: E402
+from orderhooks.models import Change, Delivery, Order, Subscription  # noqa: E402
+
+
+def die(*_args: object, **_kwargs: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def prepare(url: str) -> None:
+    call_command("migrate", verbosity=0)
+    an_hour_ago = timezone.now() - timedelta(hours=1)
+    Subscription.create_with_secret(name="Warehouse", url=url, topics=["order.created"], created_at=an_hour_ago)
+    get_broker().purge_queue()
+
+
+def save_and_die_before_the_fold() -> None:
+    outbox.fold = die
+    Order.objects.create()
+
+
+def save_and_die_before_the_wake() -> None:
+    publishing.tasks.wake = die
+    Order.objects.create()
+
+
+def save() -> None:
+    Order.objects.create()
+
+
+def pump() -> None:
+    tasks.pump()
+
+
+def pass_time() -> None:
+    """As if a minute had gone by: leases run out, changes are left behind, heartbeats go stale, retries are due."""
+    minute = timedelta(minutes=1)
+    Change.objects.update(created_at=timezone.now() - minute)
+    Delivery.objects.filter(state="sending").update(lease_expires_at=timezone.now() - minute)
+    Delivery.objects.filter(state="pending").update(next_attempt_at=timezone.now() - minute)
+
+
+def queued() -> None:
+    print(get_broker().queue_size())
+
+
+def report() -> None:
+    print(" ".join(f"{one.state}:{one.attempts_made}" for one in Delivery.objects.order_by("pk")))
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,87 @@
+"""A receiver for tests: a real HTTP server on loopback that keeps requests and answers as it is told."""
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from email.message import Message
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int = 200
+    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Received:
+    headers: Message
+    body: bytes
+
+    @property
+    def event(self) -> dict[str, Any]:
+        return json.loads(self.body)
+
+    @property
+    def topic(self) -> str:
+        return self.event["type"]
+
+
+class RecordingReceiver:
+    """`answer` decides by the number of requests so far; it may also block, or end a process."""
+
+    def __init__(self) -> None:
+        self.received: list[Received] = []
+        self.answer: Callable[[int], Answer] = lambda count: Answer()
+        self.arrived = threading.Condition()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                with outer.arrived:
+                    outer.received.append(Received(self.headers, body))
+                    count = len(outer.received)
+                    outer.arrived.notify_all()
+                answer = outer.answer(count)
+                self.send_response(answer.status)
+                for name, value in answer.headers:
+                    self.send_header(name, value)
+                self.send_header("content-length", str(len(answer.body)))
+                self.end_headers()
+                self.wfile.write(answer.body)
+
+            def log_message(self, *_arguments: object) -> None:
+                pass
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, *_arguments: object) -> None:
+                pass  # a sender that was killed breaks its connection
+
+        self.server = Server(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/webhooks"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+    @property
+    def topics(self) -> list[str]:
+        return [one.topic for one in self.received]
+
+    def wait_for(self, count: int, *, seconds: float = 20) -> None:
+        with self.arrived:
+            assert self.arrived.wait_for(lambda: len(self.received) >= count, seconds), (
+                f"only {len(self.received)} of {count} requests arrived in {seconds} s"
+            )

@@ -1,0 +1,103 @@
+"""Misconfigured settings are told at start-up, with an id and a hint."""
+
+import pytest
+from django.core.checks import run_checks
+
+from orderhooks import checks, conf
+from orderhooks.sources import BuiltInOrders, Lines, OrderSource
+
+
+def found(**_kwargs) -> dict[str, str]:
+    return {one.id: f"{one.msg} {one.hint}" for one in run_checks() if one.id and one.id.startswith("orderhooks")}
+
+
+class NoModel(OrderSource):
+    name = "x"
+    model = "nowhere.Order"
+
+
+class NoColumn(BuiltInOrders):
+    watched = ("lines",)
+
+
+class NoTopic(BuiltInOrders):
+    transitions = {"status": {"open": "order.exploded"}}
+
+
+class NoLines(BuiltInOrders):
+    lines = Lines("orderhooks.OrderLine", "order", ("colour",))
+
+
+BAD = [
+    ({"TIMEOUT_SECOND": 3}, "E001", "Did you mean 'TIMEOUT_SECONDS'?"),
+    ({"whatever": 3}, "E001", "The settings are:"),
+    ([], "E001", "is no dict"),
+    ({"SOURCES": "orderhooks.sources.BuiltInOrders"}, "E002", "Give a list"),
+    ({"SOURCES": ["nowhere.Orders"]}, "E002", "can't be imported"),
+    ({"SOURCES": ["orderhooks.conf.Settings"]}, "E002", "no OrderSource class"),
+    ({"SOURCES": ["tests.test_checks.NoModel"]}, "E002", "can't be found"),
+    ({"SOURCES": ["tests.test_checks.NoColumn"]}, "E002", "no column 'lines'"),
+    ({"SOURCES": ["tests.test_checks.NoTopic"]}, "E002", "order.exploded"),
+    ({"SOURCES": ["tests.test_checks.NoLines"]}, "E002", "no column 'colour'"),
+    ({"TOPICS": ["order.wrapped"]}, "E003", "Give a dict"),
+    ({"TOPICS": {"Wrapped": "x"}}, "E003", "lower-case"),
+    ({"TOPICS": {"order.wrapped": ""}}, "E003", "sentence"),
+    ({"REQUIRE_HTTPS": "no"}, "E004", "True or False"),
+    ({"TIMEOUT_SECONDS": 0}, "E005", "seconds"),
+    ({"TIMEOUT_SECONDS": True}, "E005", "seconds"),
+    ({"RETRY_SCHEDULE": 5}, "E006", "list of seconds"),
+    ({"RETRY_SCHEDULE": [-1]}, "E006", "list of seconds"),
+    ({"DISABLE_AFTER_DAYS": 0}, "E007", "days"),
+    ({"WORKER_THREADS": 1.5}, "E008", "whole number"),
+    ({"LINGER_SECONDS": -1}, "E009", "seconds"),
+    ({"SWEEP": None}, "E010", "True or False"),
+    ({"ENCRYPTION_KEYS": "one long text that is no list"}, "E011", "list of texts"),
+    ({"ENCRYPTION_KEYS": ["short"]}, "E011", "16 characters"),
+]
+
+
+@pytest.mark.parametrize(("given", "check_id", "hint"), BAD)
+def test_a_wrong_setting_is_an_error_with_a_hint(settings, given, check_id: str, hint: str) -> None:
+    settings.ORDERHOOKS = given
+    assert hint in found()[f"orderhooks.{check_id}"]
+
+
+def test_every_setting_has_a_judge_with_an_id_of_its_own() -> None:
+    assert set(checks.JUDGES) == set(conf.KEYS)
+    ids = [check_id for check_id, _judge in checks.JUDGES.values()]
+    assert len(set(ids)) == len(ids)
+
+
+def test_the_tests_own_settings_and_the_defaults_are_fine(settings) -> None:
+    assert found() == {}
+    del settings.ORDERHOOKS
+    assert found() == {}
+
+
+@pytest.mark.parametrize(
+    ("cluster", "check_id"),
+    [
+        (None, "E020"),
+        ({"orm": "default"}, "W021"),
+        ({"orm": "default", "timeout": 10, "retry": 20}, "W021"),
+        ({"orm": "default", "timeout": 60, "retry": 60}, "W022"),
+    ],
+)
+def test_a_queue_that_does_not_fit_is_told(settings, cluster, check_id: str) -> None:
+    settings.Q_CLUSTER = cluster
+    assert f"orderhooks.{check_id}" in found()
+
+
+def test_sqlite_without_the_write_lock_is_told(settings) -> None:
+    from django.db import connections
+
+    if connections["default"].vendor != "sqlite":
+        pytest.skip("this run is on another database")
+    options = connections["default"].settings_dict["OPTIONS"]
+    mode = options.pop("transaction_mode")
+    try:
+        [message] = checks.check_database(databases=["default"])
+    finally:
+        options["transaction_mode"] = mode
+    assert message.id == "orderhooks.W030"
+    assert checks.check_database(databases=["default"]) == []

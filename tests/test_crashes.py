@@ -1,0 +1,101 @@
+"""`kill -9` at the worst moments, on real processes: everything committed arrives."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from tests.receivers import Answer, RecordingReceiver
+
+
+class Machine:
+    """A database of its own, and processes that work on it and may be killed."""
+
+    def __init__(self, database: str) -> None:
+        self.environment = {**os.environ, "TEST_DATABASE_NAME": database, "DJANGO_SETTINGS_MODULE": "tests.settings"}
+        # Started from the repository's root, where `tests` is.
+        self.folder = Path(__file__).parent.parent
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.crash_child", *command],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *command: str, killed: bool = False) -> str:
+        process = self.start(*command)
+        output, errors = process.communicate(timeout=60)
+        assert process.returncode == (-signal.SIGKILL if killed else 0), errors
+        return output.strip()
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+        yield Machine(str(tmp_path / "crash.sqlite3"))
+        return
+    import psycopg
+
+    options = settings.DATABASES["default"]
+    name = f"orderhooks_crash_{os.getpid()}"
+    address = {"host": options["HOST"], "user": options["USER"], "dbname": "postgres", "autocommit": True}
+    with psycopg.connect(**address) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    try:
+        yield Machine(name)
+    finally:
+        with psycopg.connect(**address) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.mark.parametrize("moment", ["save_and_die_before_the_fold", "save_and_die_before_the_wake"])
+def test_an_order_whose_process_was_killed_after_the_commit_arrives(machine, receiver, moment: str) -> None:
+    machine.run("prepare", receiver.url)
+    machine.run(moment, killed=True)
+    machine.run("pass_time")
+    machine.run("pump")
+    assert receiver.topics == ["order.created"]
+    assert machine.run("report") == "delivered:1"
+
+
+def test_a_delivery_whose_worker_was_killed_in_the_middle_of_it_arrives(
+    machine: Machine, receiver: RecordingReceiver
+) -> None:
+    workers: list[subprocess.Popen[str]] = []
+
+    def answer(count: int) -> Answer:
+        if count == 1:
+            workers[0].kill()
+            workers[0].communicate(timeout=10)
+        return Answer()
+
+    receiver.answer = answer
+    machine.run("prepare", receiver.url)
+    machine.run("save")
+    workers.append(machine.start("pump"))
+    receiver.wait_for(1)
+    workers[0].wait(timeout=20)
+    assert machine.run("report") == "sending:1", "the attempt is counted, its result unknown"
+    machine.run("pass_time")
+    machine.run("pump")  # records the lost attempt
+    machine.run("pass_time")
+    machine.run("pump")
+    assert machine.run("report") == "delivered:2"
+    first, second = receiver.received
+    assert first.headers["webhook-id"] == second.headers["webhook-id"]
+    assert first.body == second.body
+
+
+def test_a_command_that_saves_and_ends_at_once_has_woken_a_worker(machine: Machine, receiver) -> None:
+    machine.run("prepare", receiver.url)
+    machine.run("save")
+    assert machine.run("queued") == "1"

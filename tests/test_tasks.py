@@ -1,0 +1,200 @@
+"""Waking, pumping, sweeping: what the worker runs and what the store's process asks of the queue."""
+
+import socket
+import threading
+from datetime import timedelta
+from pydoc import locate
+
+import pytest
+from django.core.management import call_command
+from django.db import transaction
+from django.utils import timezone
+from django_q.conf import Conf
+from django_q.models import OrmQ, Schedule
+from django_q.scheduler import scheduler
+
+from orderhooks import tasks
+from orderhooks.models import Change, Delivery, Event, Pump
+from tests.factories import make_delivery, make_event, make_order, make_subscription
+from tests.receivers import Answer, RecordingReceiver
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+orm_broker_only = pytest.mark.skipif(
+    not Conf.ORM, reason="this run has Redis for a broker; the ORM broker is another's"
+)
+
+
+def test_a_pump_takes_an_event_all_the_way(receiver: RecordingReceiver) -> None:
+    make_subscription(url=receiver.url)
+    make_event(routed_at=None)
+    tasks.pump()
+    assert receiver.topics == ["order.paid"]
+    assert Delivery.objects.get().state == "delivered"
+    assert not Pump.objects.exists()
+
+
+def test_a_pump_takes_unknown_keywords_and_may_run_with_nothing_to_do() -> None:
+    assert tasks.pump(asked_by="a newer version") is None
+
+
+def test_a_pump_folds_what_a_dead_process_left_behind(receiver: RecordingReceiver, monkeypatch) -> None:
+    make_subscription(url=receiver.url)
+    with monkeypatch.context() as patch:
+        patch.setattr("orderhooks.outbox.fold", lambda *_args, **_kwargs: [])
+        make_order(lines=[])
+    Change.objects.update(created_at=timezone.now() - timedelta(minutes=1))
+    tasks.pump()
+    assert receiver.topics == ["order.created"]
+
+
+def test_a_pump_recovers_what_a_dead_worker_was_sending(receiver: RecordingReceiver, settings) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "RETRY_SCHEDULE": [0, 0]}
+    make_delivery(
+        subscription=make_subscription(url=receiver.url),
+        state="sending",
+        attempts_made=1,
+        lease_expires_at=timezone.now() - timedelta(seconds=1),
+    )
+    tasks.pump()
+    assert [one.headers["webhook-attempt"] for one in receiver.received] == ["2"]
+
+
+def test_a_pump_waits_for_a_retry_that_is_about_to_be_due(receiver: RecordingReceiver, settings) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "RETRY_SCHEDULE": [0.2], "LINGER_SECONDS": 10}
+    receiver.answer = lambda count: Answer(500 if count == 1 else 200)
+    make_delivery(subscription=make_subscription(url=receiver.url))
+    tasks.pump()
+    assert Delivery.objects.get().state == "delivered"
+
+
+def test_only_one_pump_waits(settings) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "LINGER_SECONDS": 60}
+    Pump.objects.create(started_at=timezone.now() - timedelta(seconds=1))
+    make_delivery(next_attempt_at=timezone.now() + timedelta(seconds=30))
+    tasks.pump()  # returns at once; else the test would hang
+    assert Pump.objects.count() == 1
+
+
+def test_a_pump_hands_over_what_its_time_does_not_allow(receiver: RecordingReceiver, monkeypatch) -> None:
+    make_delivery(subscription=make_subscription(url=receiver.url))
+    monkeypatch.setattr(tasks, "HAND_OVER_SECONDS", 0.0)
+    monkeypatch.setattr(Conf, "TIMEOUT", 1)
+    woken = []
+    monkeypatch.setattr(tasks, "wake", lambda: woken.append(Delivery.objects.get().state))
+    tasks.pump()
+    assert woken == ["pending"]
+
+
+@orm_broker_only
+def test_a_save_wakes_one_worker_after_the_commit() -> None:
+    make_subscription()
+    OrmQ.objects.all().delete()
+    with transaction.atomic():
+        make_order(lines=[])
+        assert not OrmQ.objects.exists()
+    [wake_up] = OrmQ.objects.all()
+    assert wake_up.func() == tasks.PUMP
+
+
+@orm_broker_only
+def test_no_wake_up_is_sent_while_a_pump_is_at_work_and_a_dead_ones_heartbeat_does_not_count() -> None:
+    pump = Pump.objects.create()
+    tasks.wake()
+    assert not OrmQ.objects.exists()
+    Pump.objects.filter(pk=pump.pk).update(beat_at=timezone.now() - timedelta(seconds=6))
+    tasks.wake()
+    assert OrmQ.objects.count() == 1
+
+
+@orm_broker_only
+def test_a_queue_that_can_not_be_written_to_never_reaches_the_save(monkeypatch, caplog) -> None:
+    def broken(*_args, **_kwargs):
+        raise OSError("no queue")
+
+    monkeypatch.setattr(tasks, "async_task", broken)
+    make_subscription()
+    order = make_order(lines=[])
+    assert order.pk
+    assert Event.objects.exists()
+    assert "could not wake a worker" in caplog.text
+
+
+@pytest.fixture
+def deaf_broker(monkeypatch):
+    """A Redis that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setattr(Conf, "ORM", None)
+        monkeypatch.setattr(Conf, "REDIS", {"host": "127.0.0.1", "port": server.getsockname()[1]})
+        monkeypatch.setattr(tasks, "_the_waker", None)
+        yield server
+
+
+def test_a_save_does_not_wait_for_a_broker_that_never_answers(deaf_broker, monkeypatch) -> None:
+    make_subscription()
+    make_order(lines=[])
+    # The broker is still being waited for, and the save has long returned.
+    connection, _address = deaf_broker.accept()
+    assert Event.objects.exists()
+    waker = tasks._the_waker
+    assert waker is not None
+    assert not waker.idle.is_set()
+    connection.close()
+    deaf_broker.close()
+    assert waker.idle.wait(10)
+
+
+def test_a_broker_that_is_gone_is_logged_by_the_waker(monkeypatch, caplog) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    monkeypatch.setattr(Conf, "ORM", None)
+    monkeypatch.setattr(Conf, "REDIS", {"host": "127.0.0.1", "port": port})
+    monkeypatch.setattr(tasks, "_the_waker", None)
+    tasks.wake()
+    tasks.let_the_waker_finish(seconds=30)  # the client library tries for a while
+    assert "could not reach the broker" in caplog.text
+
+
+def test_wake_ups_that_pile_up_become_one(monkeypatch) -> None:
+    entered, release, sent = threading.Event(), threading.Event(), []
+
+    def slow() -> None:
+        sent.append(1)
+        entered.set()
+        release.wait(10)
+
+    monkeypatch.setattr(Conf, "ORM", None)
+    monkeypatch.setattr(tasks, "_enqueue", slow)
+    monkeypatch.setattr(tasks, "_the_waker", None)
+    tasks.wake()
+    assert entered.wait(10)
+    for _ in range(5):
+        tasks.wake()
+    release.set()
+    tasks.let_the_waker_finish()
+    assert len(sent) == 2
+
+
+def test_the_sweep_is_registered_once_by_migrate_and_can_be_switched_off(settings) -> None:
+    Schedule.objects.all().delete()
+    call_command("migrate", verbosity=0)
+    call_command("migrate", verbosity=0)
+    sweep = Schedule.objects.get(name=tasks.SWEEP)
+    assert (sweep.func, sweep.schedule_type, sweep.minutes, sweep.repeats) == (tasks.PUMP, "I", 1, -1)
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SWEEP": False}
+    call_command("migrate", verbosity=0)
+    assert not Schedule.objects.exists()
+
+
+@orm_broker_only
+def test_an_emptied_queue_is_made_good_by_the_sweep(receiver: RecordingReceiver) -> None:
+    call_command("migrate", verbosity=0)
+    make_subscription(url=receiver.url)
+    make_order(lines=[])
+    OrmQ.objects.all().delete()
+    Schedule.objects.update(next_run=timezone.now() - timedelta(seconds=1))
+    scheduler()
+    [task] = OrmQ.objects.all()
+    assert task.func() == tasks.PUMP
+    locate(task.func())()
+    assert receiver.topics == ["order.created"]

@@ -1,0 +1,114 @@
+"""One POST and its outcome, against real sockets on loopback."""
+
+import socket
+import threading
+
+import pytest
+
+from orderhooks.transport import KEPT_BYTES, post
+from tests.receivers import Answer, RecordingReceiver
+
+
+def send(url: str, timeout_seconds: float = 5.0):
+    return post(url, b"{}", {"webhook-id": "evt_1"}, timeout_seconds=timeout_seconds)
+
+
+@pytest.mark.parametrize("status", [200, 201, 204, 299])
+def test_2xx_succeeds(receiver: RecordingReceiver, status: int) -> None:
+    receiver.answer = lambda count: Answer(status)
+    outcome = send(receiver.url)
+    assert outcome.succeeded
+    assert outcome.status_code == status
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 304, 307, 400, 401, 404, 410, 429, 500, 503])
+def test_anything_else_fails_and_no_redirect_is_followed(receiver: RecordingReceiver, status: int) -> None:
+    receiver.answer = lambda count: Answer(status, headers=(("Location", receiver.url), ("Retry-After", "7")))
+    outcome = send(receiver.url)
+    assert (outcome.error, outcome.status_code, outcome.retry_after) == ("status", status, "7")
+    assert outcome.endpoint_is_to_blame
+    assert len(receiver.received) == 1
+
+
+def test_the_answer_is_kept_in_part_and_as_harmless_text(receiver: RecordingReceiver) -> None:
+    receiver.answer = lambda count: Answer(200, b"\xff\x00" + b"x" * 100_000)
+    outcome = send(receiver.url)
+    assert outcome.response_body.startswith("\N{REPLACEMENT CHARACTER}" * 2 + "xx")
+    assert len(outcome.response_body) == KEPT_BYTES
+
+
+def test_cookies_are_not_sent_back_and_proxies_of_the_environment_not_used(receiver, monkeypatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    receiver.answer = lambda count: Answer(headers=(("Set-Cookie", "a=b"),))
+    send(receiver.url)
+    send(receiver.url)
+    assert [one.headers["cookie"] for one in receiver.received] == [None, None]
+    assert receiver.received[0].headers["accept-encoding"] == "identity"
+
+
+def test_a_port_where_nobody_listens_is_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    outcome = send(f"http://127.0.0.1:{port}/")
+    assert (outcome.error, outcome.status_code) == ("refused", None)
+    assert "Nothing listens" in outcome.detail
+
+
+@pytest.fixture
+def raw_server():
+    """Answers each connection with the bytes given, then does `afterwards` with it."""
+    servers = []
+
+    def start(reply: bytes, *, hold: threading.Event | None = None) -> str:
+        server = socket.create_server(("127.0.0.1", 0))
+        servers.append(server)
+
+        def serve() -> None:
+            connection, _address = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(reply)
+                if hold:
+                    hold.wait(20)
+
+        threading.Thread(target=serve, daemon=True).start()
+        return f"http://127.0.0.1:{server.getsockname()[1]}/"
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (b"", "reset"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "reset"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort", "protocol"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "protocol"),
+    ],
+)
+def test_what_is_no_http_is_an_outcome(raw_server, reply: bytes, kind: str) -> None:
+    outcome = send(raw_server(reply))
+    assert outcome.error == kind
+    assert outcome.detail
+    assert outcome.endpoint_is_to_blame
+
+
+@pytest.mark.parametrize("reply", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe"])
+def test_silence_ends_at_the_timeout(raw_server, reply: bytes) -> None:
+    release = threading.Event()
+    outcome = send(raw_server(reply, hold=release), timeout_seconds=0.3)
+    release.set()
+    assert outcome.error == "timeout"
+    assert "0.3 s" in outcome.detail
+
+
+def test_a_server_without_tls_is_a_tls_error(raw_server) -> None:
+    outcome = send(raw_server(b"HTTP/1.1 400 Bad Request\r\n\r\n").replace("http:", "https:"))
+    assert outcome.error == "tls"
+
+
+@pytest.mark.parametrize("url", ["http://", "nonsense", "http://[::1/"])
+def test_a_url_that_is_none_is_an_outcome(url: str) -> None:
+    assert send(url).error == "protocol"
