@@ -61,6 +61,8 @@ def raw() -> Mapping[str, Any]:
 
 def current() -> Settings:
     """The settings in force at this moment. What is wrong with them is left to the system checks."""
-    given = {KEYS[key]: value for key, value in raw().items() if key in KEYS}
     # Lists become tuples, so that the settings in force can't be altered (and `sources` can be a cache's key).
-    return Settings(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+    given: dict[str, Any] = {
+        KEYS[key]: tuple(value) if isinstance(value, list) else value for key, value in raw().items() if key in KEYS
+    }
+    return Settings(**given)

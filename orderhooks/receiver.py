@@ -1,6 +1,6 @@
-"""For projects that receive webhooks: `verify` for any framework, `webhook` for a Django view, and a guard against replays.
+"""For projects that receive webhooks: `verify` for any framework, `webhook` for a Django view, guards against replays.
 
-Needs nothing of the sender but the secret; a receiver that uses no `DatabaseReplays` needs no table of orderhooks either.
+Needs nothing of the sender but the secret; a receiver without `DatabaseReplays` needs no table of orderhooks either.
 """
 
 import functools
@@ -154,7 +154,7 @@ class Replays(Protocol):
     """Sees to it that a webhook that was acted on is not acted on again."""
 
     def once(self, webhook_id: str, act: Act) -> HttpResponseBase:
-        """What `act` answers, or an answer in its place. A failed `act` (it raises, or answers outside 2xx) leaves no mark."""
+        """What `act` answers, or an answer in its place. An `act` that raises or answers outside 2xx leaves no mark."""
         ...
 
 
@@ -231,10 +231,10 @@ def webhook(
     """Make `view(request, event, …)` the endpoint of webhooks: it is called for those alone whose signature holds.
 
     `secret` is one, a list of them, or a callable that is asked at each request. The view answers with a response, or
-    None for 204; anything but 2xx makes the sender try again. Without `replays` a webhook may be acted on more than once.
+    None for 204; anything but 2xx makes the sender try again. Without `replays` a webhook may be acted on twice.
     """
-    # The wrapper's frame holds a callable only: error reports show the variables of every frame.
-    read_secrets = secret if callable(secret) else functools.partial(_given, _Hidden(secret))
+    # The endpoint holds a callable and never the text: error reports show the variables of every frame.
+    read_secrets = secret if callable(secret) else _returning(secret)
 
     def decorate(view: Callable[..., HttpResponseBase | None]) -> Callable[..., HttpResponseBase]:
         if inspect.iscoroutinefunction(view):
@@ -251,7 +251,7 @@ def webhook(
                 logger.warning("webhook refused at %s: %s", request.path, error)
                 return JsonResponse({"error": str(error)}, status=401)
             except signing.InvalidSecretError as error:
-                logger.error("no webhook can be checked at %s: %s", request.path, error)  # noqa: TRY400
+                logger.error("no webhook can be checked at %s: %s", request.path, error)
                 return JsonResponse({"error": "The receiver is not set up; its log says why."}, status=500)
 
             def act() -> HttpResponseBase:
@@ -264,15 +264,8 @@ def webhook(
     return decorate
 
 
-class _Hidden:
-    """Keeps the secret's text out of reprs."""
-
-    def __init__(self, secret: Secrets) -> None:
-        self.secret = secret
-
-
-def _given(hidden: _Hidden) -> Secrets:
-    return hidden.secret
+def _returning(secrets: Secrets) -> Callable[[], Secrets]:
+    return lambda: secrets
 
 
 def _response(answer: object) -> HttpResponseBase:

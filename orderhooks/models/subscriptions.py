@@ -13,7 +13,6 @@ from django.utils.translation import gettext_lazy as _
 from orderhooks import conf, secrets, signing, topics
 from orderhooks.models import public_ids
 
-
 # Hosts' clocks differ a little; an event too many is better than one that is lost.
 CLOCK_SKEW = timedelta(seconds=5)
 

@@ -1,0 +1,54 @@
+"""Receiver of what a customer wants to hear of: writes a mail at each step. The mails are files below var/mails/.
+
+Each mail speaks of its own step alone, so one that overtakes another is still true.
+"""
+
+from django.core.mail import send_mail
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from orderhooks.receiver import DatabaseReplays, ReceivedEvent, webhook
+
+from mailroom.models import SentMail
+from shop.receiver_secrets import secret_of
+
+MAILS = {
+    "order.created": (
+        "We have your order {number}",
+        "Thank you for your order. It comes to {total} {currency}.",
+    ),
+    "order.paid": (
+        "Your payment for order {number} has arrived",
+        "We have received {total} {currency}. Thank you.",
+    ),
+    "order.fulfilled": ("Your order {number} is on its way", "Everything you ordered has been shipped."),
+    "order.cancelled": ("Your order {number} is cancelled", "Nothing more will be charged or shipped."),
+    "order.refunded": (
+        "Your money for order {number} is on its way back",
+        "We are returning {total} {currency}.",
+    ),
+}
+
+
+@webhook(secret=secret_of("mailroom"), replays=DatabaseReplays("mailroom"))
+def mails(request: HttpRequest, event: ReceivedEvent) -> HttpResponse:
+    order = event.data.get("order") or {}
+    recipient = order.get("customer", {}).get("email")
+    if event.topic not in MAILS or not recipient:
+        return HttpResponse(status=204)
+    subject, text = (part.format(**order) for part in MAILS[event.topic])
+    # The mail last: if it can't be sent the entry is undone, and the next attempt writes both. Only a crash between the
+    # sending and the commit sends a mail twice.
+    with transaction.atomic():
+        _, is_new = SentMail.objects.get_or_create(
+            event_id=event.id,
+            defaults={
+                "sequence": event.sequence,
+                "topic": event.topic,
+                "order_id": order["id"],
+                "recipient": recipient,
+                "subject": subject,
+            },
+        )
+        if is_new:
+            send_mail(subject, f"Dear {order['customer']['name']},\n\n{text}\n", None, [recipient])
+    return HttpResponse(status=204)

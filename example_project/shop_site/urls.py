@@ -1,0 +1,19 @@
+"""The shop's pages, the API, the admin, and the receivers' endpoints side by side."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+from fulfilment.receivers import parcels
+from inventory.receivers import stock
+from mailroom.receivers import mails
+from troublemakers.receivers import flaky
+
+urlpatterns = [
+    path("", include("shop.urls")),
+    path("api/", include("orderhooks.api.urls")),
+    path("admin/", admin.site.urls),
+    path("webhooks/inventory/", stock),
+    path("webhooks/fulfilment/", parcels),
+    path("webhooks/mailroom/", mails),
+    path("webhooks/flaky/", flaky),
+]

@@ -1,0 +1,212 @@
+"""Orders in the API: one request writes the order, its lines and its amounts, in one transaction."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from django.db import IntegrityError, models, transaction
+from django.db.models import QuerySet
+from rest_framework import serializers, viewsets
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from orderhooks.api.fields import Choice, JsonObject, Moment, Money
+from orderhooks.api.pagination import NewestFirst
+from orderhooks.api.parsers import StrictJSONParser
+from orderhooks.api.permissions import ModelPermissions
+from orderhooks.models import Order, OrderLine
+
+MOST_LINES = 1000
+# What PostgreSQL's integer holds; SQLite would take more and then differ.
+LARGEST_QUANTITY = 2**31 - 1
+LARGEST_AMOUNT = Decimal(10) ** 12
+NUMBER_TAKEN = "The store has an order with this number. Use another, or leave it out and one is made."
+
+
+@dataclass(frozen=True, slots=True)
+class LinePlan:
+    """An order's lines as they shall be: all of them, those of them to save, and those to delete."""
+
+    wanted: Sequence[OrderLine]
+    changed: Sequence[OrderLine]
+    gone: Sequence[OrderLine]
+
+
+class LineSerializer(serializers.ModelSerializer[OrderLine]):
+    serializer_field_mapping = {**serializers.ModelSerializer.serializer_field_mapping, models.DecimalField: Money}
+    quantity = serializers.IntegerField(min_value=1, max_value=LARGEST_QUANTITY, required=False)
+    fulfilled_quantity = serializers.IntegerField(min_value=0, max_value=LARGEST_QUANTITY, required=False)
+    unit_price = Money(required=False)
+
+    class Meta:
+        model = OrderLine
+        fields = ["sku", "name", "quantity", "fulfilled_quantity", "unit_price"]
+
+
+class OrderSerializer(serializers.ModelSerializer[Order]):
+    """`lines`, when given, are all the lines there shall be. A line whose SKU the order has already is that line, and
+    keeps what is not given.
+
+    `subtotal` is the sum of the lines unless it is given; `total` is worked out again whenever an amount or the lines
+    are given and it is not.
+    """
+
+    serializer_field_mapping = {
+        **serializers.ModelSerializer.serializer_field_mapping,
+        models.DateTimeField: Moment,
+        models.JSONField: JsonObject,
+    }
+    serializer_choice_field = Choice
+
+    subtotal = Money(required=False)
+    discount = Money(required=False)
+    shipping = Money(required=False)
+    tax = Money(required=False)
+    total = Money(required=False)
+    lines = LineSerializer(many=True, required=False, max_length=MOST_LINES)  # type: ignore[call-arg]
+
+    class Meta:
+        model = Order
+        fields = [
+            "public_id",
+            "number",
+            "store",
+            "status",
+            "payment_status",
+            "fulfillment_status",
+            "currency",
+            "subtotal",
+            "discount",
+            "shipping",
+            "tax",
+            "total",
+            "customer_name",
+            "customer_email",
+            "customer_phone",
+            "billing_address",
+            "shipping_address",
+            "note",
+            "metadata",
+            "is_test",
+            "placed_at",
+            "created_at",
+            "updated_at",
+            "lines",
+        ]
+        read_only_fields = ["public_id", "created_at", "updated_at"]
+        # The constraints are asked here, by field, for errors that name the field.
+        validators: list[Any] = []
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        self._require_free_number(attrs)
+        if "lines" in attrs:
+            attrs["lines"] = self._plan(attrs["lines"])
+        return attrs | self._amounts(attrs)
+
+    def create(self, validated_data: dict[str, Any]) -> Order:
+        return self._write(Order(), validated_data)
+
+    def update(self, instance: Order, validated_data: dict[str, Any]) -> Order:
+        return self._write(instance, validated_data)
+
+    def _write(self, order: Order, fields: dict[str, Any]) -> Order:
+        plan: LinePlan | None = fields.pop("lines", None)
+        for name, value in fields.items():
+            setattr(order, name, value)
+        try:
+            with transaction.atomic():
+                order.save()
+                for line in plan.gone if plan else ():
+                    line.delete()
+                for line in plan.changed if plan else ():
+                    line.order = order
+                    line.save()
+        except IntegrityError:
+            # Another request may have taken the number since it was looked for.
+            if self._number_taken(order.number, order.store, order.pk):
+                raise serializers.ValidationError({"number": [NUMBER_TAKEN]}) from None
+            raise
+        return Order.objects.prefetch_related("lines").get(pk=order.pk)
+
+    def _require_free_number(self, attrs: Mapping[str, Any]) -> None:
+        number, store = self._value("number", attrs), self._value("store", attrs)
+        if self.instance is not None and not number:
+            raise serializers.ValidationError({"number": ["A number is made only for a new order. Give its number."]})
+        if number and self._number_taken(number, store, self.instance.pk if self.instance else None):
+            raise serializers.ValidationError({"number": [NUMBER_TAKEN]})
+
+    @staticmethod
+    def _number_taken(number: str, store: str, pk: int | None) -> bool:
+        others = Order.objects.filter(store=store, number=number)
+        return (others if pk is None else others.exclude(pk=pk)).exists()
+
+    def _plan(self, given: Sequence[Mapping[str, Any]]) -> LinePlan:
+        had: dict[str, list[OrderLine]] = defaultdict(list)
+        for line in self._lines():
+            had[line.sku].append(line)
+        wanted, changed, errors = [], [], []
+        for fields in given:
+            known = had.get(fields.get("sku", ""))
+            line = known.pop(0) if known else OrderLine()
+            before = {name: getattr(line, name) for name in fields}
+            for name, value in fields.items():
+                setattr(line, name, value)
+            errors.append(_line_errors(line))
+            wanted.append(line)
+            if line.pk is None or before != dict(fields):
+                changed.append(line)
+        if any(errors):
+            raise serializers.ValidationError({"lines": errors})
+        return LinePlan(wanted, changed, [line for lines in had.values() for line in lines])
+
+    def _amounts(self, attrs: Mapping[str, Any]) -> dict[str, Decimal]:
+        parts = {"lines", "subtotal", "discount", "shipping", "tax"}
+        made: dict[str, Decimal] = {}
+        if "lines" in attrs and "subtotal" not in attrs:
+            made["subtotal"] = sum((line.unit_price * line.quantity for line in attrs["lines"].wanted), Decimal(0))
+        if "total" not in attrs and parts & attrs.keys():
+            now = {name: self._value(name, {**attrs, **made}) for name in ("subtotal", "discount", "shipping", "tax")}
+            made["total"] = max(Decimal(0), now["subtotal"] - now["discount"] + now["shipping"] + now["tax"])
+        for name, amount in made.items():
+            if amount >= LARGEST_AMOUNT:
+                raise serializers.ValidationError(
+                    {name: [f"It comes to {amount:f}, more than an amount can hold. Lower prices or quantities."]}
+                )
+        return made
+
+    def _value(self, name: str, attrs: Mapping[str, Any]) -> Any:
+        """A field as it will be once saved."""
+        return attrs[name] if name in attrs else getattr(self.instance or Order(), name)
+
+    def _lines(self) -> Sequence[OrderLine]:
+        return list(self.instance.lines.all()) if self.instance else []
+
+
+def _line_errors(line: OrderLine) -> dict[str, list[str]]:
+    # A PATCH makes no field required, but a line that is new needs them.
+    errors = {name: ["A new line needs it."] for name in ("sku", "name") if not getattr(line, name)}
+    if line.fulfilled_quantity > line.quantity:
+        errors["fulfilled_quantity"] = [f"No more can be fulfilled than the quantity, which is {line.quantity}."]
+    return errors
+
+
+class OrderViewSet(viewsets.ModelViewSet[Order]):
+    queryset = Order.objects.prefetch_related("lines")
+    serializer_class = OrderSerializer
+    permission_classes = [ModelPermissions]
+    pagination_class = NewestFirst
+    parser_classes = [StrictJSONParser]
+    filter_backends = []
+    lookup_field = "public_id"
+    lookup_value_regex = "ord_[0-9A-Z]{26}"
+
+    def get_queryset(self) -> QuerySet[Order]:
+        rows = super().get_queryset()
+        # What is not given stays as it is, also beside another request.
+        return rows.select_for_update() if self.action in ("update", "partial_update") else rows
+
+    @transaction.atomic
+    def update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().update(request, *args, **kwargs)

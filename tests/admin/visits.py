@@ -1,0 +1,42 @@
+"""How the tests of the admin visit its pages."""
+
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.test import Client
+
+from tests.factories import (
+    make_user,
+)
+
+
+def client_of(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def staff(*permissions: str) -> Client:
+    return client_of(make_user(*permissions, is_staff=True))
+
+
+def page(client: Client, path: str, status: int = 200) -> str:
+    answer = client.get(f"/admin/orderhooks/{path}")
+    assert answer.status_code == status
+    return answer.content.decode()
+
+
+def run(client: Client, record: str, action: str, *rows: Any) -> str:
+    """Run an action on the rows and return the page that follows."""
+    data = {"action": action, "_selected_action": [row.pk for row in rows]}
+    return client.post(f"/admin/orderhooks/{record}/", data, follow=True).content.decode()
+
+
+def errors_of(client: Client, path: str, form: dict[str, Any]) -> dict[str, Any]:
+    answer = client.post(f"/admin/orderhooks/{path}", form)
+    assert answer.status_code == 200, "the form was accepted"
+    found = dict(answer.context["adminform"].form.errors)
+    for formset in answer.context["inline_admin_formsets"]:
+        for index, row in enumerate(formset.formset.errors):
+            found |= {f"{index}.{name}": text for name, text in row.items()}
+    return found

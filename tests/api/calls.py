@@ -1,0 +1,38 @@
+"""How the tests of the API call it and read its answers."""
+
+from typing import Any
+
+from rest_framework.test import APIClient
+
+from tests.factories import make_user
+
+EVERYTHING = [
+    f"{verb}_{record}"
+    for verb in ("view", "add", "change", "delete")
+    for record in ("order", "subscription", "delivery", "event")
+]
+
+
+def client_with(*permissions: str) -> APIClient:
+    client = APIClient()
+    client.force_login(make_user(*permissions))
+    return client
+
+
+def post(api: APIClient, path: str, data: Any) -> Any:
+    return api.post(f"/api{path}", data, format="json")
+
+
+def patch(api: APIClient, path: str, data: Any) -> Any:
+    return api.patch(f"/api{path}", data, format="json")
+
+
+def has_key(data: Any, key: str) -> bool:
+    if isinstance(data, dict):
+        return key in data or any(has_key(value, key) for value in data.values())
+    return isinstance(data, list) and any(has_key(value, key) for value in data)
+
+
+def ids(answer: Any) -> list[str]:
+    assert answer.status_code == 200, answer.data
+    return [one["public_id"] for one in answer.data["results"]]

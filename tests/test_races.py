@@ -1,0 +1,124 @@
+"""Two processes at once, on a database that lets them: nothing is told twice, nothing is taken twice."""
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+from django.db import connection, connections, transaction
+from django.utils import timezone
+
+from orderhooks import outbox, sending
+from orderhooks.models import Change, Delivery, Event, Order
+from tests.factories import make_delivery, make_event, make_order, make_subscription
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _rows_are_locked_one_by_one() -> None:
+    if not connection.features.has_select_for_update_skip_locked:
+        pytest.skip("this database lets one writer in at a time; the run on PostgreSQL has these tests")
+
+
+@pytest.fixture
+def in_a_thread() -> Iterator[Callable[[Callable[[], None]], threading.Thread]]:
+    """Run something beside the test, on a connection of its own; what it raises fails the test."""
+    threads, problems = [], []
+
+    def start(work: Callable[[], None]) -> threading.Thread:
+        def run() -> None:
+            try:
+                work()
+            except BaseException as error:
+                problems.append(error)
+            finally:
+                connections.close_all()
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        threads.append(thread)
+        return thread
+
+    yield start
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+    assert problems == []
+
+
+def wait_until_somebody_waits_for_a_lock() -> None:
+    deadline = timezone.now() + timedelta(seconds=20)
+    while timezone.now() < deadline:
+        with connections["default"].cursor() as cursor:
+            cursor.execute("SELECT pg_stat_clear_snapshot()")  # else a transaction sees the same one again
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
+            if cursor.fetchone()[0]:
+                return
+    raise AssertionError("nobody waits for a lock")
+
+
+def test_two_saves_of_the_same_change_tell_it_once(in_a_thread) -> None:
+    make_subscription()
+    order = make_order()
+    Event.objects.all().delete()
+
+    def pay() -> None:
+        other = Order.objects.get(pk=order.pk)
+        other.payment_status = "paid"
+        other.save()
+
+    with transaction.atomic():
+        order.payment_status = "paid"
+        order.save()
+        thread = in_a_thread(pay)
+        wait_until_somebody_waits_for_a_lock()
+    thread.join(20)
+    assert Event.objects.filter(topic="order.paid").count() == 1
+
+
+def test_folding_an_order_twice_at_once_makes_its_events_once(in_a_thread, monkeypatch) -> None:
+    make_subscription()
+    with monkeypatch.context() as patch:
+        patch.setattr(outbox, "fold", lambda *_args, **_kwargs: [])
+        order = make_order(lines=[])
+    change = Change.objects.get()
+
+    def fold() -> None:
+        outbox.fold(change.source, change.order_pk, now=timezone.now())
+
+    with transaction.atomic():
+        fold()
+        thread = in_a_thread(fold)
+        wait_until_somebody_waits_for_a_lock()
+    thread.join(20)
+    assert Event.objects.filter(order_number=order.number).count() == 1
+
+
+def test_a_claim_passes_by_what_another_worker_is_claiming(in_a_thread) -> None:
+    subscription = make_subscription()
+    for _ in range(4):
+        make_delivery(subscription=subscription, event=make_event())
+    now = timezone.now()
+    theirs: list[Delivery] = []
+
+    def claim(limit: int) -> list[Delivery]:
+        return Delivery.objects.claim(now=now, limit=limit, lease_until=now + timedelta(seconds=30))
+
+    with transaction.atomic():
+        mine = claim(2)
+        in_a_thread(lambda: theirs.extend(claim(4))).join(20)
+    assert len(mine) == len(theirs) == 2
+    assert {one.pk for one in mine}.isdisjoint(one.pk for one in theirs)
+
+
+def test_of_two_workers_that_recover_one_delivery_one_wins(in_a_thread) -> None:
+    make_delivery(state="sending", attempts_made=1)
+    later = timezone.now() + timedelta(minutes=5)
+    with transaction.atomic():
+        sending.recover(now=later)
+        in_a_thread(lambda: sending.recover(now=later))
+        wait_until_somebody_waits_for_a_lock()
+    assert Delivery.objects.get().attempts_made == 1

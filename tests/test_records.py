@@ -1,0 +1,261 @@
+"""The records: what the database refuses, how order numbers are made, and ids that sort by time."""
+
+import time
+import uuid
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from orderhooks.models import Attempt, Delivery, Event, Order, OrderLine, Receipt, Subscription, public_ids
+from orderhooks.models.orders import FIRST_NUMBER, NUMBER_TRIES
+from tests.factories import make_attempt, make_delivery, make_event, make_failed_event, make_order, make_subscription
+
+pytestmark = pytest.mark.django_db
+
+LATER = timezone.now() + timedelta(hours=1)
+TOKEN = uuid.uuid4()
+
+
+@pytest.mark.parametrize(
+    ("make", "fields"),
+    [
+        (make_order, {"status": "lost"}),
+        (make_order, {"status": ""}),
+        (make_order, {"payment_status": "given"}),
+        (make_order, {"fulfillment_status": "eaten"}),
+        (make_order, {"number": ""}),
+        *[(make_order, {amount: Decimal("-0.01")}) for amount in ("subtotal", "discount", "shipping", "tax", "total")],
+        (make_event, {"payload": None}),
+        (make_failed_event, {"error": ""}),
+        (make_subscription, {"state": "asleep"}),
+        (make_subscription, {"url": ""}),
+        (make_delivery, {"state": "lost"}),
+        (make_delivery, {"state": "pending", "next_attempt_at": None}),
+        (make_delivery, {"state": "sending", "lease_token": None, "lease_expires_at": LATER}),
+        (make_delivery, {"state": "sending", "lease_token": TOKEN, "lease_expires_at": None}),
+        (make_delivery, {"state": "delivered", "finished_at": None}),
+        (make_delivery, {"state": "failed", "finished_at": None}),
+        (make_delivery, {"state": "skipped", "finished_at": None}),
+    ],
+)
+def test_the_database_refuses_a_row_that_makes_no_sense(make, fields):
+    row = make()
+
+    # Past the model's own methods, as another program or a careless UPDATE would.
+    with pytest.raises(IntegrityError), transaction.atomic():
+        type(row).objects.filter(pk=row.pk).update(**fields)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"quantity": 0}, {"fulfilled_quantity": 3}, {"fulfilled_quantity": -1}, {"unit_price": Decimal("-0.01")}],
+)
+def test_the_database_refuses_a_line_that_makes_no_sense(fields):
+    line = make_order().lines.get()
+    assert line.quantity == 2
+
+    with pytest.raises(IntegrityError), transaction.atomic():
+        OrderLine.objects.filter(pk=line.pk).update(**fields)
+
+
+@pytest.mark.parametrize("record", [Order, Event, Subscription, Delivery])
+def test_a_public_id_belongs_to_one_row(record):
+    make = {Order: make_order, Event: make_event, Subscription: make_subscription, Delivery: make_delivery}[record]
+    first, second = make(), make()
+
+    with pytest.raises(IntegrityError), transaction.atomic():
+        record.objects.filter(pk=second.pk).update(public_id=first.public_id)
+
+
+def test_an_event_is_owed_once_to_a_subscription():
+    delivery = make_delivery()
+
+    with pytest.raises(IntegrityError), transaction.atomic():
+        make_delivery(event=delivery.event, subscription=delivery.subscription)
+
+
+def test_the_attempts_of_a_delivery_are_numbered_once():
+    attempt = make_attempt(make_delivery())
+
+    with pytest.raises(IntegrityError), transaction.atomic():
+        make_attempt(attempt.delivery, number=attempt.number)
+    assert Attempt.objects.count() == 1
+
+
+def test_a_webhook_is_receipted_once_by_each_receiver():
+    Receipt.objects.create(receiver="stock", webhook_id="evt_1")
+    Receipt.objects.create(receiver="mail", webhook_id="evt_1")
+
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Receipt.objects.create(receiver="stock", webhook_id="evt_1")
+
+
+def test_every_constraint_has_its_row_here():
+    """A constraint that is added needs a bad row above; then its name goes into this list."""
+    models = (Order, OrderLine, Event, Subscription, Delivery, Attempt, Receipt)
+
+    assert {constraint.name for model in models for constraint in model._meta.constraints} == {
+        "orderhooks_attempt_number",
+        "orderhooks_delivery_finished",
+        "orderhooks_delivery_once",
+        "orderhooks_delivery_pending_is_due",
+        "orderhooks_delivery_sending_has_lease",
+        "orderhooks_delivery_state",
+        "orderhooks_event_published_has_payload",
+        "orderhooks_event_unpublished_has_error",
+        "orderhooks_line_fulfilled_quantity",
+        "orderhooks_line_quantity",
+        "orderhooks_line_unit_price",
+        "orderhooks_order_amounts",
+        "orderhooks_order_fulfillment_status",
+        "orderhooks_order_has_number",
+        "orderhooks_order_number",
+        "orderhooks_order_payment_status",
+        "orderhooks_order_status",
+        "orderhooks_receipt_once",
+        "orderhooks_subscription_has_url",
+        "orderhooks_subscription_state",
+    }
+
+
+@pytest.mark.parametrize(
+    ("field", "choices"),
+    [
+        ("status", Order.Status),
+        ("payment_status", Order.PaymentStatus),
+        ("fulfillment_status", Order.FulfillmentStatus),
+    ],
+)
+def test_every_status_that_is_offered_can_be_stored(field, choices):
+    order = make_order()
+    for value in choices.values:
+        Order.objects.filter(pk=order.pk).update(**{field: value})
+
+
+# Order numbers
+
+
+def test_a_number_is_made_when_it_is_left_blank():
+    first, second = make_order(), make_order()
+
+    assert first.number.isdigit()
+    assert int(second.number) > int(first.number)
+
+
+def test_a_number_that_was_given_is_kept():
+    order = make_order(number="A-7")
+    order.note = "gift"
+    order.save()
+
+    assert Order.objects.get(pk=order.pk).number == "A-7"
+
+
+def take_next_numbers(count):
+    """Give orders that exist the numbers that the next order would get."""
+    rows = [make_order() for _ in range(count)]
+    following = FIRST_NUMBER + rows[-1].pk
+    for row, number in zip(rows, range(following, following + count), strict=True):
+        Order.objects.filter(pk=row.pk).update(number=str(number))
+    return following
+
+
+def test_numbers_that_were_taken_by_hand_are_passed_over():
+    following = take_next_numbers(3)
+
+    assert make_order().number == str(following + 3)
+
+
+def test_when_all_near_numbers_are_taken_the_public_id_serves():
+    take_next_numbers(NUMBER_TRIES)
+    order = make_order()
+
+    assert order.number == order.public_id
+
+
+def test_another_stores_numbers_are_not_in_the_way():
+    make_order(number="1001", store="berlin")
+    make_order(number="1001", store="paris")
+
+    with pytest.raises(IntegrityError), transaction.atomic():
+        make_order(number="1001", store="paris")
+
+
+def test_a_clash_of_something_else_rises_and_leaves_the_number_blank():
+    first = make_order()
+    order = Order(public_id=first.public_id)
+
+    with pytest.raises(IntegrityError), transaction.atomic():
+        order.save()
+    assert order.number == ""
+
+
+# Amounts
+
+
+def test_the_amounts_follow_from_the_lines():
+    order = make_order(
+        [{"quantity": 2, "unit_price": "9.95"}, {"quantity": 1, "unit_price": "0.10"}],
+        discount=Decimal("5.00"),
+        shipping=Decimal("4.90"),
+        tax=Decimal("3.80"),
+    )
+    order.recalculate()
+
+    assert (order.subtotal, order.total) == (Decimal("20.00"), Decimal("23.70"))
+    assert Order.objects.get(pk=order.pk).total == 0, "recalculate() does not save"
+    order.save()
+    assert Order.objects.get(pk=order.pk).total == Decimal("23.70")
+
+
+def test_a_discount_above_everything_makes_the_order_free():
+    order = make_order(discount=Decimal(100))
+    order.recalculate()
+
+    assert order.total == 0
+
+
+def test_an_order_without_lines_costs_its_shipping():
+    order = make_order([], shipping=Decimal("4.90"))
+    order.recalculate()
+
+    assert (order.subtotal, order.total) == (0, Decimal("4.90"))
+
+
+# Public ids
+
+
+@pytest.mark.parametrize(
+    ("make", "prefix"),
+    [
+        (public_ids.order_id, "ord_"),
+        (public_ids.event_id, "evt_"),
+        (public_ids.subscription_id, "sub_"),
+        (public_ids.delivery_id, "dlv_"),
+    ],
+)
+def test_a_public_id_names_its_record_and_fits_its_column(make, prefix):
+    made = make()
+
+    assert made.startswith(prefix)
+    assert len(made) == public_ids.MAX_LENGTH
+    assert set(made.removeprefix(prefix)) <= set("0123456789ABCDEFGHJKMNPQRSTVWXYZ")
+
+
+def test_public_ids_sort_by_time(monkeypatch):
+    moments = [0, 1, 1_764_000_000, 1_764_000_000.001, 1_764_000_001, 2**48 / 1000 - 1]
+    made = []
+    for moment in moments:
+        monkeypatch.setattr(time, "time", lambda moment=moment: moment)
+        made.append(public_ids.event_id())
+
+    assert made == sorted(made)
+    assert made[0].startswith("evt_0000000000")
+
+
+def test_public_ids_of_the_same_moment_differ(monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: 1_764_000_000)
+
+    assert len({public_ids.event_id() for _ in range(1000)}) == 1000
