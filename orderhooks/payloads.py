@@ -42,8 +42,21 @@ def body(event: EventLike) -> bytes:
 
 def check(data: Any) -> None:
     """Raises ValueError or TypeError for what JSON or a database can't hold: NaN, odd types, lone surrogates, NUL."""
-    if b"\\u0000" in _encode(data):
+    _encode(data)
+    if _holds_nul(data):
         raise ValueError("The payload holds a NUL character, which PostgreSQL can't store. Remove it from the order.")
+
+
+def _holds_nul(data: Any) -> bool:
+    match data:
+        case str():
+            return "\x00" in data
+        case dict():
+            return any(_holds_nul(key) or _holds_nul(value) for key, value in data.items())
+        case list() | tuple():
+            return any(_holds_nul(one) for one in data)
+        case _:
+            return False
 
 
 def _encode(data: Any) -> bytes:

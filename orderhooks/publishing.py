@@ -10,11 +10,12 @@ from django.utils import timezone
 
 from orderhooks import outbox, sources, tasks, topics
 from orderhooks.models import Change, Delivery, Event
+from orderhooks.models.subscriptions import SubscriptionQuerySet
 from orderhooks.outbox import Note
 from orderhooks.signals import announce, event_published
 from orderhooks.sources import Role
 
-__all__ = ["publish", "redeliver", "republish"]
+__all__ = ["pause", "publish", "redeliver", "republish", "resume"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,19 @@ def redeliver(deliveries: "models.QuerySet[Delivery]") -> int:
     """Send them again, now; those that are being sent at this moment are left alone. Returns how many will be."""
     # By primary key: an UPDATE takes no slice or ordering of the caller's.
     count = Delivery.objects.filter(pk__in=list(deliveries.values_list("pk", flat=True))).redeliver(now=timezone.now())
+    if count:
+        transaction.on_commit(tasks.wake)
+    return count
+
+
+def pause(subscriptions: SubscriptionQuerySet) -> int:
+    """Hold their deliveries until they are resumed. Returns how many were not paused before."""
+    return subscriptions.pause()
+
+
+def resume(subscriptions: SubscriptionQuerySet) -> int:
+    """Let the held deliveries of paused and disabled subscriptions go out. Returns how many were stopped before."""
+    count = subscriptions.resume()
     if count:
         transaction.on_commit(tasks.wake)
     return count

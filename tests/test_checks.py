@@ -6,6 +6,9 @@ from django.core.checks import run_checks
 from orderhooks import checks, conf
 from orderhooks.sources import BuiltInOrders, Lines, OrderSource
 
+# Django 6.1 asks the database for its part of the checks.
+pytestmark = pytest.mark.django_db
+
 
 def found(**_kwargs) -> dict[str, str]:
     return {one.id: f"{one.msg} {one.hint}" for one in run_checks() if one.id and one.id.startswith("orderhooks")}

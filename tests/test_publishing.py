@@ -9,6 +9,7 @@ from django.core.management import call_command
 from django.db import connection, transaction
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from orderhooks import outbox, publishing, topics
 from orderhooks.models import Change, Delivery, Event, Order, OrderLine, Subscription
@@ -520,3 +521,17 @@ def test_redeliver_takes_any_queryset_and_leaves_those_being_sent() -> None:
     sending.refresh_from_db()
     assert (failed.state, failed.trigger, failed.finished_at) == ("pending", "manual", None)
     assert sending.state == "sending"
+
+
+def test_resuming_forgets_the_failures_and_wakes_a_worker(monkeypatch) -> None:
+    woken = []
+    monkeypatch.setattr(publishing.tasks, "wake", lambda: woken.append(1))
+    make_subscription(state="disabled", state_reason="410", consecutive_failures=9, failing_since=timezone.now())
+    make_subscription()
+    assert publishing.resume(Subscription.objects.filter(state="disabled")) == 1
+    assert publishing.resume(Subscription.objects.order_by("pk")) == 0
+    [one, _other] = Subscription.objects.order_by("pk")
+    assert (one.state, one.state_reason, one.consecutive_failures, one.failing_since) == ("active", "", 0, None)
+    assert woken == [1]
+    assert publishing.pause(Subscription.objects.all()) == 2
+    assert publishing.pause(Subscription.objects.all()) == 0

@@ -255,6 +255,13 @@ def test_public_ids_sort_by_time(monkeypatch):
     assert made[0].startswith("evt_0000000000")
 
 
+def test_public_ids_begin_with_the_milliseconds_of_a_ulid(monkeypatch):
+    # The example of the ULID specification.
+    monkeypatch.setattr(time, "time", lambda: 1_469_922_850.259)
+
+    assert public_ids.event_id().startswith("evt_01ARZ3NDEK")
+
+
 def test_public_ids_of_the_same_moment_differ(monkeypatch):
     monkeypatch.setattr(time, "time", lambda: 1_764_000_000)
 

@@ -6,7 +6,6 @@ from urllib.parse import urlencode
 from django import forms
 from django.contrib import admin, messages
 from django.core.validators import EMPTY_VALUES
-from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
@@ -15,9 +14,9 @@ from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from orderhooks import topics
+from orderhooks import publishing, topics
 from orderhooks.models import Attempt, Delivery, Subscription
-from orderhooks.models.subscriptions import validate_topics
+from orderhooks.models.subscriptions import SubscriptionQuerySet, validate_topics
 
 State = Subscription.State
 
@@ -100,10 +99,10 @@ class SubscriptionAdmin(admin.ModelAdmin):
     def save_model(self, request: HttpRequest, obj: Subscription, form: Any, change: bool) -> None:
         if change:
             # No more than what was edited: workers write the health of the same row meanwhile.
-            written = {*form.changed_data, "updated_at"}
+            obj.save(update_fields={*form.changed_data, "updated_at"} - {"state"})
             if "state" in form.changed_data:
-                written |= _begin_afresh(obj)
-            obj.save(update_fields=written)
+                change_state = publishing.resume if obj.state == State.ACTIVE else publishing.pause
+                change_state(Subscription.objects.filter(pk=obj.pk))
             return
         super().save_model(request, obj, form, change)
         # For response_add alone; the row holds the secret encrypted.
@@ -139,8 +138,8 @@ class SubscriptionAdmin(admin.ModelAdmin):
         return [str(one) for one in objs], counts, missing, []
 
     @admin.action(description=_("Pause the selected subscriptions"), permissions=["change"])
-    def pause(self, request: HttpRequest, queryset: QuerySet[Subscription]) -> None:
-        paused = Subscription.objects.filter(pk__in=_keys(queryset), state=State.ACTIVE).update(state=State.PAUSED)
+    def pause(self, request: HttpRequest, queryset: SubscriptionQuerySet) -> None:
+        paused = publishing.pause(queryset.filter(state=State.ACTIVE))
         self.message_user(
             request,
             ngettext(
@@ -152,32 +151,14 @@ class SubscriptionAdmin(admin.ModelAdmin):
         )
 
     @admin.action(description=_("Resume the selected subscriptions"), permissions=["change"])
-    def resume(self, request: HttpRequest, queryset: QuerySet[Subscription]) -> None:
-        resumed = (
-            Subscription.objects.filter(pk__in=_keys(queryset))
-            .exclude(state=State.ACTIVE)
-            .update(state=State.ACTIVE, state_reason="", failing_since=None, consecutive_failures=0)
-        )
+    def resume(self, request: HttpRequest, queryset: SubscriptionQuerySet) -> None:
+        resumed = publishing.resume(queryset)
         self.message_user(
             request,
             ngettext(
-                "%(count)d subscription is active again. Deliveries that were held are sent within a minute.",
-                "%(count)d subscriptions are active again. Deliveries that were held are sent within a minute.",
+                "%(count)d subscription is active again. Deliveries that were held are sent now.",
+                "%(count)d subscriptions are active again. Deliveries that were held are sent now.",
                 resumed,
             )
             % {"count": resumed},
         )
-
-
-def _keys(queryset: QuerySet[Subscription]) -> list[int]:
-    # The list may be filtered by the very state that an action changes.
-    return list(queryset.values_list("pk", flat=True))
-
-
-def _begin_afresh(subscription: Subscription) -> set[str]:
-    """Forget why it was stopped; if it is active, also the failures, or the next one would disable it at once."""
-    subscription.state_reason = ""
-    if subscription.state != State.ACTIVE:
-        return {"state_reason"}
-    subscription.failing_since, subscription.consecutive_failures = None, 0
-    return {"state_reason", "failing_since", "consecutive_failures"}

@@ -7,6 +7,7 @@ from rest_framework import serializers, status, viewsets
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from orderhooks import publishing
 from orderhooks.api.fields import Choice, Moment
 from orderhooks.api.pagination import NewestFirst
 from orderhooks.api.parsers import StrictJSONParser
@@ -63,15 +64,14 @@ class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
         return subscription
 
     def update(self, instance: Subscription, validated_data: dict[str, Any]) -> Subscription:
-        if validated_data.get("state", instance.state) != instance.state:
-            validated_data["state_reason"] = ""
-            if validated_data["state"] == State.ACTIVE:
-                # Or the next failure would disable it at once.
-                validated_data |= {"failing_since": None, "consecutive_failures": 0}
+        state = validated_data.pop("state", instance.state)
         for name, value in validated_data.items():
             setattr(instance, name, value)
         # No more than what was given: workers write the health of the same row meanwhile.
         instance.save(update_fields=[*validated_data, "updated_at"])
+        if state != instance.state:
+            change_state = publishing.resume if state == State.ACTIVE else publishing.pause
+            change_state(Subscription.objects.filter(pk=instance.pk))
         instance.refresh_from_db()
         return instance
 

@@ -52,6 +52,24 @@ def validate_topics(patterns: object) -> None:
             raise ValidationError(str(error), code="topic") from None
 
 
+class SubscriptionQuerySet(models.QuerySet["Subscription"]):
+    def pause(self) -> int:
+        """Hold deliveries until somebody resumes. Returns how many were not paused before."""
+        chosen = self._chosen().exclude(state=Subscription.State.PAUSED)
+        return chosen.update(state=Subscription.State.PAUSED, state_reason="")
+
+    def resume(self) -> int:
+        """Send again, and forget former failures: else the next one would disable at once. Returns how many."""
+        chosen = self._chosen().exclude(state=Subscription.State.ACTIVE)
+        return chosen.update(
+            state=Subscription.State.ACTIVE, state_reason="", failing_since=None, consecutive_failures=0
+        )
+
+    def _chosen(self) -> "SubscriptionQuerySet":
+        # By key: the caller's list may be filtered by the very state that changes, sliced or ordered.
+        return Subscription.objects.filter(pk__in=list(self.values_list("pk", flat=True)))
+
+
 class Subscription(models.Model):
     """An endpoint URL and the topics it wants."""
 
@@ -82,6 +100,8 @@ class Subscription(models.Model):
     last_success_at = models.DateTimeField(_("last success"), null=True, blank=True, editable=False)
     created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
     updated_at = models.DateTimeField(_("updated at"), auto_now=True)
+
+    objects = SubscriptionQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("subscription")
