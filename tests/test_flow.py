@@ -3,10 +3,10 @@
 import pytest
 from django.db import transaction
 from django.utils import timezone
-from orderhooks.receiver import verify
 
 from orderhooks import tasks
 from orderhooks.models import Attempt, Delivery, Event, Order, OrderLine, Subscription
+from orderhooks.receiver import verify
 from tests.receivers import Answer, RecordingReceiver
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -1,9 +1,9 @@
 """Receiver of order.paid: packs a parcel."""
 
 from django.http import HttpRequest, HttpResponse
-from orderhooks.receiver import DatabaseReplays, ReceivedEvent, webhook
 
 from fulfilment.models import Parcel
+from orderhooks.receiver import DatabaseReplays, ReceivedEvent, webhook
 from shop.receiver_secrets import secret_of
 
 

@@ -8,9 +8,9 @@ from collections import Counter
 from django.db import transaction
 from django.db.models import F
 from django.http import HttpRequest, HttpResponse
-from orderhooks.receiver import DatabaseReplays, ReceivedEvent, webhook
 
 from inventory.models import StockMove
+from orderhooks.receiver import DatabaseReplays, ReceivedEvent, webhook
 from shop.models import Product
 from shop.receiver_secrets import secret_of
 

@@ -6,9 +6,9 @@ Each mail speaks of its own step alone, so one that overtakes another is still t
 from django.core.mail import send_mail
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
-from orderhooks.receiver import DatabaseReplays, ReceivedEvent, webhook
 
 from mailroom.models import SentMail
+from orderhooks.receiver import DatabaseReplays, ReceivedEvent, webhook
 from shop.receiver_secrets import secret_of
 
 MAILS = {

@@ -6,8 +6,8 @@ The other troublemaker, the subscription `dead`, needs no code: nobody listens a
 import random
 
 from django.http import HttpRequest, HttpResponse
-from orderhooks.receiver import DatabaseReplays, ReceivedEvent, webhook
 
+from orderhooks.receiver import DatabaseReplays, ReceivedEvent, webhook
 from shop.receiver_secrets import secret_of
 
 
