@@ -18,11 +18,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def _refuse_the_outside(event: str, arguments: tuple) -> None:
-    if event != "socket.connect" or arguments[0].family not in (socket.AF_INET, socket.AF_INET6):
+    if event == "socket.getaddrinfo":
+        host = arguments[0]
+    elif event == "socket.connect" and arguments[0].family in (socket.AF_INET, socket.AF_INET6):
+        host = arguments[1][0]
+    else:
         return
-    host = arguments[1][0]
-    if host != "localhost" and not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
+    if not _is_loopback(host):
         raise AssertionError(f"A test tried to contact {host}; only loopback is allowed.")
+
+
+def _is_loopback(host: object) -> bool:
+    try:
+        return host in (None, "localhost", "") or ipaddress.ip_address(str(host).partition("%")[0]).is_loopback
+    except ValueError:
+        return False
 
 
 sys.addaudithook(_refuse_the_outside)
