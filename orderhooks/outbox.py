@@ -148,7 +148,14 @@ def fold(source_name: str, order_pk: str, *, now: datetime, using: str | None = 
 def fold_left_behind(*, now: datetime) -> list[Event]:
     """Fold what processes that died between commit and folding left behind."""
     left = Change.objects.left_behind(before=now - LEFT_BEHIND_AFTER).order_by().values_list("source", "order_pk")
-    return [event for source, order_pk in left.distinct()[:FOLD_AT_ONCE] for event in fold(source, order_pk, now=now)]
+    events: list[Event] = []
+    for source, order_pk in left.distinct()[:FOLD_AT_ONCE]:
+        try:
+            events += fold(source, order_pk, now=now)
+        except Exception:
+            # One order that can't be folded must not hold up the others; it stays on record.
+            logger.exception("could not fold the changes of order %s:%s", source, order_pk)
+    return events
 
 
 def republish(event: Event, *, now: datetime) -> bool:

@@ -13,7 +13,7 @@ from django_q.conf import Conf
 from django_q.models import OrmQ, Schedule
 from django_q.scheduler import scheduler
 
-from orderhooks import tasks
+from orderhooks import outbox, tasks
 from orderhooks.models import Change, Delivery, Event, Pump
 from tests.factories import make_delivery, make_event, make_order, make_subscription
 from tests.receivers import Answer, RecordingReceiver
@@ -46,6 +46,26 @@ def test_a_pump_folds_what_a_dead_process_left_behind(receiver: RecordingReceive
     Change.objects.update(created_at=timezone.now() - timedelta(minutes=1))
     tasks.pump()
     assert receiver.topics == ["order.created"]
+
+
+def test_an_order_that_can_not_be_folded_holds_nobody_up(receiver: RecordingReceiver, monkeypatch, caplog) -> None:
+    make_subscription(url=receiver.url)
+    real = outbox.fold
+    with monkeypatch.context() as patch:
+        patch.setattr(outbox, "fold", lambda *_args, **_kwargs: [])
+        bad, _good = make_order(lines=[]), make_order(lines=[])
+    Change.objects.update(created_at=timezone.now() - timedelta(minutes=1))
+
+    def fold(source: str, order_pk: str, **options):
+        if order_pk == str(bad.pk):
+            raise RuntimeError("bad luck")
+        return real(source, order_pk, **options)
+
+    monkeypatch.setattr(outbox, "fold", fold)
+    tasks.pump()
+    assert receiver.topics == ["order.created"]
+    assert "bad luck" in caplog.text
+    assert Change.objects.get().order_pk == str(bad.pk)
 
 
 def test_a_pump_recovers_what_a_dead_worker_was_sending(receiver: RecordingReceiver, settings) -> None:
