@@ -1,7 +1,10 @@
 """System checks: what is wrong with the settings, with an id and a hint, before it costs an event."""
 
 import difflib
+import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from ipaddress import ip_network
 from typing import Any
 
 from django.conf import settings
@@ -99,6 +102,27 @@ def _schedule(value: Any) -> str:
     return ""
 
 
+def _networks(value: Any) -> str:
+    if not isinstance(value, list | tuple):
+        return "Give a list of networks in CIDR notation, such as ['10.20.0.0/16']."
+    for text in value:
+        try:
+            ip_network(text if isinstance(text, str) else "")
+        except ValueError:
+            return f"{text!r} is no network. Write it in CIDR notation with no bits behind the mask: '10.20.0.0/16'."
+    return ""
+
+
+def _proxy(value: Any) -> str:
+    if isinstance(value, str) and (not value or re.fullmatch(r"https?://[^\s/]+/?", value)):
+        return ""
+    return "Give the proxy's URL, such as 'http://proxy.example.com:3128', or '' for none."
+
+
+def _file(value: Any) -> str:
+    return "" if value == "" or (isinstance(value, str) and os.path.isfile(value)) else "Give the path of a PEM file."
+
+
 def _keys(value: Any) -> str:
     if not isinstance(value, list | tuple) or any(
         not isinstance(key, str) or len(key) < MIN_KEY_LENGTH for key in value
@@ -112,6 +136,9 @@ JUDGES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "SOURCES": ("orderhooks.E002", _sources),
     "TOPICS": ("orderhooks.E003", _topics),
     "REQUIRE_HTTPS": ("orderhooks.E004", _boolean),
+    "ALLOWED_NETWORKS": ("orderhooks.E012", _networks),
+    "EGRESS_PROXY": ("orderhooks.E013", _proxy),
+    "CA_BUNDLE": ("orderhooks.E014", _file),
     "TIMEOUT_SECONDS": ("orderhooks.E005", _number(0.1, 300, "seconds")),
     "RETRY_SCHEDULE": ("orderhooks.E006", _schedule),
     "DISABLE_AFTER_DAYS": ("orderhooks.E007", _number(0.01, 365, "days")),

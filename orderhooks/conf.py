@@ -25,6 +25,12 @@ class Settings:
     topics: Mapping[str, str] = field(default_factory=dict)
     # Refuse http:// endpoints, when a subscription is saved and when a delivery is sent.
     require_https: bool = True
+    # Networks in CIDR notation, such as "10.20.0.0/16", in which receivers may be though they are not public.
+    allowed_networks: tuple[str, ...] = ()
+    # The URL of a proxy that all requests go through; it looks names up, and judges addresses, in our place.
+    egress_proxy: str = ""
+    # The path of a file of certificates to trust in place of certifi's.
+    ca_bundle: str = ""
     # One attempt, from the first byte of the question to the last of the answer.
     timeout_seconds: float = 15.0
     # The wait before attempt 2, 3, … (the table of the Standard Webhooks specification, about three days).

@@ -73,5 +73,5 @@ else:
     Q_CLUSTER["orm"] = "default"
 
 # No lingering: a pump that is called in a test returns as soon as nothing is due.
-ORDERHOOKS = {"REQUIRE_HTTPS": False, "LINGER_SECONDS": 0}
+ORDERHOOKS = {"REQUIRE_HTTPS": False, "ALLOWED_NETWORKS": ["127.0.0.0/8", "::1/128"], "LINGER_SECONDS": 0}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

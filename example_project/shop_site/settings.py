@@ -94,7 +94,7 @@ Q_CLUSTER = {
     "catch_up": False,
 }
 # The receivers of the demo are plain HTTP on this machine.
-ORDERHOOKS = {"REQUIRE_HTTPS": False}
+ORDERHOOKS = {"REQUIRE_HTTPS": False, "ALLOWED_NETWORKS": ["127.0.0.1/32"]}
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [

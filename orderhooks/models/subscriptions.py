@@ -1,7 +1,6 @@
 """Subscriptions: who wants to hear what, where, and how it has been going."""
 
 from datetime import datetime, timedelta
-from urllib.parse import urlsplit
 
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
@@ -10,7 +9,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from orderhooks import conf, secrets, signing, topics
+from orderhooks import secrets, signing, topics, transport
 from orderhooks.models import public_ids
 
 # Hosts' clocks differ a little; an event too many is better than one that is lost.
@@ -20,23 +19,9 @@ CLOCK_SKEW = timedelta(seconds=5)
 def validate_url(url: str) -> None:
     """Raises ValidationError for a URL that no delivery could be sent to."""
     try:
-        parts = urlsplit(url)
-        port_ok = parts.port != 0
-    except ValueError:
-        parts, port_ok = urlsplit(""), False
-    if not port_ok or not parts.hostname:
-        message = _("This is no URL of an endpoint. Write it like https://example.com/webhooks.")
-    elif parts.scheme not in ("http", "https"):
-        message = _("An endpoint is reached over https (or http). Write it like https://example.com/webhooks.")
-    elif parts.scheme == "http" and conf.current().require_https:
-        message = _('Use https://, or set ORDERHOOKS["REQUIRE_HTTPS"] to False to allow http:// endpoints.')
-    elif "@" in parts.netloc:
-        message = _("Leave user name and password out of the URL: the signature tells who is calling.")
-    elif parts.fragment or any(character in url for character in "\\ \t\r\n#"):
-        message = _("Leave spaces, backslashes and #fragments out of the URL.")
-    else:
-        return
-    raise ValidationError(message, code="url")
+        transport.check_url(url)
+    except transport.UrlRefusedError as error:
+        raise ValidationError(str(error), code="url") from None
 
 
 def validate_topics(patterns: object) -> None:

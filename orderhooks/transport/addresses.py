@@ -1,0 +1,101 @@
+"""Addresses: which may be connected to. Explicit tables, as `ipaddress.is_global` lets many special ones through.
+
+Sources: the IANA special-purpose address registries for IPv4 and IPv6; the clouds' own documents for metadata.
+"""
+
+import functools
+from collections.abc import Iterator, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+# Whoever reads these gets a machine's credentials, so no setting opens them. 169.254.0.0/16 holds those of most clouds.
+METADATA = tuple(
+    map(
+        ip_network,
+        (
+            "169.254.0.0/16",
+            "100.100.100.200/32",  # Alibaba
+            "168.63.129.16/32",  # Azure
+            "192.0.0.192/32",  # Oracle
+            "fd00:ec2::/32",  # AWS
+            "fd20:ce::/32",  # Google
+            "fe80::/10",
+        ),
+    )
+)
+CLOSED: tuple[tuple[Network, str], ...] = tuple(
+    (ip_network(network), why)
+    for network, why in (
+        ("0.0.0.0/8", "this host (RFC 1122)"),
+        ("10.0.0.0/8", "a private network (RFC 1918)"),
+        ("100.64.0.0/10", "a carrier's inner network (RFC 6598)"),
+        ("127.0.0.0/8", "this machine (loopback)"),
+        ("172.16.0.0/12", "a private network (RFC 1918)"),
+        ("192.0.0.0/24", "reserved for protocols (RFC 6890)"),
+        ("192.0.2.0/24", "for documentation (RFC 5737)"),
+        ("192.88.99.0/24", "a 6to4 relay (RFC 7526)"),
+        ("192.168.0.0/16", "a private network (RFC 1918)"),
+        ("198.18.0.0/15", "for benchmarks (RFC 2544)"),
+        ("198.51.100.0/24", "for documentation (RFC 5737)"),
+        ("203.0.113.0/24", "for documentation (RFC 5737)"),
+        ("224.0.0.0/4", "multicast (RFC 5771)"),
+        ("240.0.0.0/4", "reserved or broadcast (RFC 1112)"),
+        ("::1/128", "this machine (loopback)"),
+        ("2001::/23", "reserved for protocols (RFC 2928)"),
+        ("2001:db8::/32", "for documentation (RFC 3849)"),
+        ("2002::/16", "6to4, which hides an IPv4 address (RFC 3056)"),
+        ("3fff::/20", "for documentation (RFC 9637)"),
+    )
+)
+PUBLIC_IPV6 = IPv6Network("2000::/3")
+NAT64 = IPv6Network("64:ff9b::/96")
+SIX_TO_FOUR = IPv6Network("2002::/16")
+IPV4_COMPATIBLE = IPv6Network("::/96")
+
+
+def parse_networks(texts: Sequence[str]) -> tuple[Network, ...]:
+    """Networks in CIDR notation. Raises ValueError for what is none, host bits included."""
+    return _parse_networks(tuple(texts))
+
+
+@functools.lru_cache(maxsize=8)
+def _parse_networks(texts: tuple[str, ...]) -> tuple[Network, ...]:
+    return tuple(ip_network(text) for text in texts)
+
+
+def judge(address: Address, *, allowed: Sequence[Network]) -> str:
+    """Why no connection may be opened to the address, or "" if one may. `allowed` are the networks that are opened."""
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    if any(_holds(METADATA, one) for one in (address, *_embedded(address))):
+        return "a cloud's metadata service or link-local, which no setting opens"
+    if _holds(allowed, address):
+        return ""
+    for network, why in CLOSED:
+        if address.version == network.version and address in network:
+            return why
+    if isinstance(address, IPv6Address) and address not in PUBLIC_IPV6:
+        return "not of the public internet (outside 2000::/3)"
+    return ""
+
+
+def without_zone(text: str) -> Address:
+    """The address in a resolver's answer, without a zone such as %eth0. Raises ValueError."""
+    return ip_address(text.partition("%")[0])
+
+
+def _holds(networks: Sequence[Network], address: Address) -> bool:
+    return any(address.version == network.version and address in network for network in networks)
+
+
+def _embedded(address: Address) -> Iterator[IPv4Address]:
+    """IPv4 addresses that a translator would take out of an IPv6 address."""
+    if isinstance(address, IPv4Address):
+        return
+    number = int(address)
+    if address in NAT64 or address in IPV4_COMPATIBLE:
+        yield IPv4Address(number & 0xFFFFFFFF)
+    if address in SIX_TO_FOUR:
+        yield IPv4Address(number >> 80 & 0xFFFFFFFF)

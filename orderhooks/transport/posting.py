@@ -1,0 +1,171 @@
+"""Posting: one request within its deadline, and an Outcome for whatever happens."""
+
+import http.client
+import ssl
+import time
+from collections.abc import Mapping
+
+import requests
+import urllib3
+from requests.structures import CaseInsensitiveDict
+
+from orderhooks import conf
+from orderhooks.transport import connections
+from orderhooks.transport.outcomes import NEXT_STEPS, Outcome
+from orderhooks.transport.sockets import Exchange
+from orderhooks.transport.text import header_text, safe_text
+from orderhooks.transport.urls import UrlRefusedError, check_url
+
+BODY_BYTES = 64 * 1024
+KEPT_CHARACTERS = 4 * 1024
+KEPT_HEADERS = 64
+KEPT_HEADER_CHARACTERS = 512
+CHUNK_BYTES = 16 * 1024
+DETAIL_CHARACTERS = 500
+
+
+def post(url: str, body: bytes, headers: Mapping[str, str], *, timeout_seconds: float = 15.0) -> Outcome:
+    """POST the body. Never raises for what the URL, the network or the receiver does; needs no database.
+
+    All of it, name look-up to last byte, ends within `timeout_seconds`; at most 64 KiB of the body are read and 4 KiB
+    kept. Only open addresses are connected to (ORDERHOOKS["ALLOWED_NETWORKS"]). No redirect is followed; no cookies,
+    netrc or proxies of the environment are used.
+    """
+    started = time.monotonic()
+    try:
+        request = _prepare(check_url(url), body, headers)
+    except (UrlRefusedError, UnicodeError, http.client.HTTPException) as error:
+        return _failure("blocked", str(error), started)
+    deadline = started + timeout_seconds
+    exchange = Exchange(deadline)
+    outcome = _exchange(request, exchange, started)
+    if outcome.error == "reset" and exchange.reused and not exchange.answered:
+        # The receiver closed a connection that it had kept open just as we used it again: it has seen nothing.
+        outcome = _exchange(request, Exchange(deadline), started)
+    return outcome
+
+
+def _prepare(url: str, body: bytes, headers: Mapping[str, str]) -> requests.PreparedRequest:
+    # By hand: what Session.prepare_request does for cookies, auth and encodings costs more than sending.
+    request = requests.PreparedRequest()
+    request.method = "POST"
+    request.url = url
+    request.body = body
+    request.headers = CaseInsensitiveDict({**headers, "accept-encoding": "identity", "content-length": str(len(body))})
+    return request
+
+
+def _exchange(request: requests.PreparedRequest, exchange: Exchange, started: float) -> Outcome:
+    connections.running.exchange = exchange
+    proxy = conf.current().egress_proxy
+    status, answer, body = None, {}, b""
+    try:
+        response = connections.adapter().send(
+            request,
+            stream=True,
+            timeout=exchange.seconds_left(),
+            proxies={"http": proxy, "https": proxy} if proxy else None,
+        )
+        raw = response.raw
+        try:
+            status, answer = response.status_code, _headers(raw.headers)
+            if status < 200:
+                raise exchange.fail("protocol", f"The endpoint answered {status}, which is no final answer.")
+            if not 300 <= status < 400:
+                body = _read(raw)
+        finally:
+            # Whatever was not read would be taken for the next answer; a body read to its end has given it back.
+            raw.close()
+    except Exception as error:
+        kind, detail = _explain(exchange, error)
+        return _failure(kind, detail, started, status=status, headers=answer)
+    finally:
+        del connections.running.exchange
+    return Outcome(
+        status_code=status,
+        error="" if 200 <= status < 300 else "status",
+        detail=_status_detail(status),
+        duration_ms=_since(started),
+        response_headers=answer,
+        response_body=safe_text(body)[:KEPT_CHARACTERS],
+    )
+
+
+def _headers(headers: Mapping[str, str]) -> dict[str, str]:
+    kept = list(headers.items())[:KEPT_HEADERS]
+    return {header_text(name)[:100]: header_text(value)[:KEPT_HEADER_CHARACTERS] for name, value in kept}
+
+
+def _read(raw: urllib3.BaseHTTPResponse) -> bytes:
+    parts: list[bytes] = []
+    room = BODY_BYTES
+    while room and (part := raw.read(min(room, CHUNK_BYTES), decode_content=False)):
+        parts.append(part)
+        room -= len(part)
+    return b"".join(parts)
+
+
+def _explain(exchange: Exchange, error: Exception) -> tuple[str, str]:
+    """The kind and the sentence for what requests or urllib3 raised."""
+    if exchange.failure:
+        return exchange.failure.kind, exchange.failure.detail
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return "tls", f"The endpoint's certificate is not right: {cause.verify_message}."
+    if time.monotonic() >= exchange.deadline or any(isinstance(cause, TimeoutError) for cause in causes):
+        if not exchange.connected and not exchange.reused:
+            return "connect_timeout", "The endpoint did not answer the call in time."
+        return "timeout", "The endpoint gave no full answer in time."
+    for cause in causes:
+        for types, kind, detail in SIGNS:
+            if isinstance(cause, types):
+                return kind, f"{detail} ({type(cause).__name__}: {cause})"
+    return "protocol", f"The endpoint did not speak HTTP as it should ({type(error).__name__}: {error})."
+
+
+# The innermost cause is looked at first; the first row that fits tells the kind.
+SIGNS: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
+    ((http.client.LineTooLong,), "too_large", "The endpoint's answer has a line without end."),
+    ((http.client.RemoteDisconnected,), "reset", "The endpoint closed the connection without an answer."),
+    ((ConnectionError,), "reset", "The endpoint broke the connection."),
+    ((ssl.SSLEOFError, ssl.SSLZeroReturnError), "tls", "The endpoint ended the TLS connection."),
+    ((ssl.SSLError,), "tls", "The endpoint does not speak TLS as it should."),
+    ((http.client.HTTPException,), "protocol", "The endpoint did not speak HTTP as it should."),
+)
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """The exception and all that it wraps, innermost first: as cause, context, argument or `reason`."""
+    found: list[BaseException] = []
+    waiting: list[object] = [error]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, BaseException) and not any(one is other for other in found):
+            found.append(one)
+            waiting += [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
+    return found[::-1]
+
+
+def _status_detail(status: int) -> str:
+    if 200 <= status < 300:
+        return f"The endpoint answered {status}."
+    if 300 <= status < 400:
+        return f"The endpoint answered {status}: redirects are not followed. Put the address it leads to into the URL."
+    return f"The endpoint answered {status}; only 2xx is success. {NEXT_STEPS['status']}"
+
+
+def _failure(
+    kind: str, detail: str, started: float, *, status: int | None = None, headers: Mapping[str, str] | None = None
+) -> Outcome:
+    return Outcome(
+        status_code=status,
+        error=kind,
+        detail=f"{safe_text(detail)[:DETAIL_CHARACTERS]} {NEXT_STEPS[kind]}",
+        duration_ms=_since(started),
+        response_headers=headers or {},
+    )
+
+
+def _since(started: float) -> int:
+    return int((time.monotonic() - started) * 1000)
