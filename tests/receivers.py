@@ -31,11 +31,14 @@ class Received:
 
 
 class RecordingReceiver:
-    """`answer` decides by the number of requests so far; it may also block, or end a process."""
+    """`answer` decides by the number of requests so far; it may also block, or end a process.
+
+    `on_connection` is told the sender's port with each request."""
 
     def __init__(self) -> None:
         self.received: list[Received] = []
         self.answer: Callable[[int], Answer] = lambda count: Answer()
+        self.on_connection: Callable[[int], object] = lambda port: None
         self.arrived = threading.Condition()
         outer = self
 
@@ -43,6 +46,7 @@ class RecordingReceiver:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
+                outer.on_connection(self.client_address[1])
                 body = self.rfile.read(int(self.headers["content-length"]))
                 with outer.arrived:
                     outer.received.append(Received(self.headers, body))

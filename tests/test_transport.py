@@ -1,13 +1,17 @@
 """One POST and its outcome, against real sockets on loopback."""
 
+import os
 import socket
 import threading
 
 import pytest
 
-from orderhooks.transport import post
+from orderhooks.transport import post, safe_text, sockets
 from orderhooks.transport.posting import KEPT_CHARACTERS
 from tests.receivers import Answer, RecordingReceiver
+
+
+TLS_HANDSHAKE = b"\x16"
 
 
 def send(url: str, timeout_seconds: float = 5.0):
@@ -67,7 +71,10 @@ def raw_server():
         def serve() -> None:
             connection, _address = server.accept()
             with connection:
-                connection.recv(65536)
+                # All of it: closing with bytes unread would reset the connection.
+                request = b""
+                while not request.endswith(b"{}") and request[:1] != TLS_HANDSHAKE and (part := connection.recv(65536)):
+                    request += part
                 connection.sendall(reply)
                 if hold:
                     hold.wait(20)
@@ -113,3 +120,100 @@ def test_a_server_without_tls_is_a_tls_error(raw_server) -> None:
 @pytest.mark.parametrize("url", ["http://", "nonsense", "http://[::1/"])
 def test_a_url_that_is_none_is_an_outcome(url: str) -> None:
     assert send(url).error == "blocked"
+
+
+@pytest.fixture
+def proxy():
+    """An egress proxy: keeps the request lines that it is asked, and answers each 204 itself."""
+    asked: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _address = server.accept()
+                except OSError:
+                    return
+                with connection:
+                    asked.append(connection.recv(65536).split(b"\r\n")[0].decode())
+                    connection.sendall(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}", asked
+
+
+def test_an_egress_proxy_is_asked_for_names_that_are_not_looked_up_here(proxy, settings) -> None:
+    url, asked = proxy
+    settings.ORDERHOOKS = {"REQUIRE_HTTPS": False, "EGRESS_PROXY": url}
+    # The guard of the tests would refuse a look-up, and the one of the transport a connection to 127.0.0.1.
+    assert send("http://shop.example/hook").status_code == 204
+    assert asked == ["POST http://shop.example/hook HTTP/1.1"]
+
+
+def test_literal_addresses_are_judged_before_the_proxy_is_asked(proxy, settings) -> None:
+    url, asked = proxy
+    settings.ORDERHOOKS = {"REQUIRE_HTTPS": False, "EGRESS_PROXY": url}
+    assert send("http://10.0.0.1/hook").error == "blocked"
+    assert asked == []
+
+
+def test_a_resolver_that_does_not_answer_ends_at_the_deadline(monkeypatch) -> None:
+    release = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: release.wait(20) and [])
+    outcome = send("http://shop.example/", timeout_seconds=0.3)
+    assert (outcome.error, outcome.status_code) == ("dns", None)
+    assert "took too long" in outcome.detail
+    release.set()
+
+
+def test_look_ups_that_hang_leave_a_bounded_number_of_threads(monkeypatch) -> None:
+    release = threading.Event()
+    monkeypatch.setattr(sockets, "_lookups", threading.BoundedSemaphore(2))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: release.wait(20) and [])
+    details = [send("http://shop.example/", timeout_seconds=0.1).detail for _ in range(3)]
+    assert ["stopped answering" in detail for detail in details] == [False, False, True]
+    release.set()
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*use of fork:DeprecationWarning"
+)  # Python 3.12 warns of threads; the child has none
+def test_connections_are_kept_alive_and_made_anew_after_a_fork(receiver: RecordingReceiver) -> None:
+    ports: list[int] = []
+    receiver.on_connection = ports.append
+    send(receiver.url)
+    send(receiver.url)
+    assert len(set(ports)) == 1
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if send(receiver.url).succeeded else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert len(set(ports)) == 2
+    send(receiver.url)
+    assert ports[-1] == ports[0]
+
+
+def test_the_answer_that_a_kept_connection_did_not_give_in_time_is_not_taken_for_the_next(raw_server) -> None:
+    release = threading.Event()
+    url = raw_server(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nlate", hold=release)
+    assert send(url, timeout_seconds=0.2).error == "timeout"
+    release.set()
+    # The server takes one connection: had the first been put back, this would read its rest.
+    assert send(url, timeout_seconds=0.2).error in ("timeout", "reset", "refused")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"caf\xc3\xa9", "café"),
+        (b"\xff\x00", "\ufffd\ufffd"),
+        ("\ud800", "\ufffd"),
+        ("\x1b[31mred", "\ufffd[31mred"),
+        ("a\tb\nc\r\nd", "a\tb\nc\nd"),
+        ("\u202eexe.txt", "\ufffdexe.txt"),
+        ("<script>", "<script>"),
+        ("=cmd()", "=cmd()"),
+    ],
+)
+def test_text_is_harmless_to_terminals_and_databases(text: bytes | str, expected: str) -> None:
+    assert safe_text(text) == expected

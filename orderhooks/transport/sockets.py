@@ -3,6 +3,7 @@
 A timeout of urllib3 or of a plain socket begins anew with each read, so a byte a second would hold a thread for ever.
 """
 
+import os
 import queue
 import socket
 import ssl
@@ -19,6 +20,15 @@ READ_BYTES = 128 * 1024
 LOOKUPS_AT_ONCE = 32
 
 _lookups = threading.BoundedSemaphore(LOOKUPS_AT_ONCE)
+
+
+def _forget_lookups() -> None:
+    global _lookups
+    _lookups = threading.BoundedSemaphore(LOOKUPS_AT_ONCE)
+
+
+# The threads that would give their places back stay behind in a fork.
+os.register_at_fork(after_in_child=_forget_lookups)
 
 
 class FailedError(OSError):
@@ -145,6 +155,7 @@ def look_up(host: str, port: int, exchange: Exchange) -> list[str]:
         return [str(ip_address(host.strip("[]")))]
     except ValueError:
         pass
+    lookups = _lookups
     answers: queue.SimpleQueue[list[str] | Exception] = queue.SimpleQueue()
 
     def ask() -> None:
@@ -154,9 +165,9 @@ def look_up(host: str, port: int, exchange: Exchange) -> list[str]:
         except Exception as error:
             answers.put(error)
         finally:
-            _lookups.release()
+            lookups.release()
 
-    if not _lookups.acquire(timeout=exchange.seconds_left()):
+    if not lookups.acquire(timeout=exchange.seconds_left()):
         raise exchange.fail("dns", "This machine's name resolver has stopped answering.")
     threading.Thread(target=ask, name="orderhooks-lookup", daemon=True).start()
     try:
