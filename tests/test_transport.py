@@ -10,7 +10,6 @@ from orderhooks.transport import post, safe_text, sockets
 from orderhooks.transport.posting import KEPT_CHARACTERS
 from tests.receivers import Answer, RecordingReceiver
 
-
 TLS_HANDSHAKE = b"\x16"
 
 
