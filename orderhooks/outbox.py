@@ -131,6 +131,15 @@ def fold(source_name: str, order_pk: str, *, now: datetime, using: str | None = 
     The lock on the changes makes folding one order serial, so that `sequence` follows the commits.
     """
     using = using or Change.objects.db
+    try:
+        return _fold(source_name, order_pk, None, now=now, using=using)
+    except _UnreadableError as unreadable:
+        # The store's code may have spoilt the transaction, so a new one writes down that it failed. Cheaper than a
+        # savepoint round it each time.
+        return _fold(source_name, order_pk, unreadable.order, now=now, using=using)
+
+
+def _fold(source_name: str, order_pk: str, order: "_OrderRead | None", *, now: datetime, using: str) -> list[Event]:
     with transaction.atomic(using=using):
         changes = list(Change.objects.using(using).of_order(source_name, order_pk).select_for_update())
         units: dict[UUID, list[Change]] = {}
@@ -138,7 +147,7 @@ def fold(source_name: str, order_pk: str, *, now: datetime, using: str | None = 
             units.setdefault(change.unit, []).append(change)
         if not units:
             return []
-        order = _read_order(source_name, changes, using=using)
+        order = order or _read_order(source_name, order_pk, changes, using=using)
         events = [event for unit in units.values() for event in _events(unit, order, now=now)]
         Event.objects.using(using).bulk_create(events)
         Change.objects.using(using).filter(pk__in=[change.pk for change in changes]).delete()
@@ -160,9 +169,10 @@ def fold_left_behind(*, now: datetime) -> list[Event]:
 
 def republish(event: Event, *, now: datetime) -> bool:
     """Build the payload of an event that failed to get one. False if it failed again or another process was first."""
-    order = _read_order(event.source, [], order_pk=event.order_pk, using=event._state.db or Event.objects.db)
-    if order.error:
-        Event.objects.filter(pk=event.pk, published_at=None).update(error=order.error)
+    try:
+        order = _read_order(event.source, event.order_pk, [], using=event._state.db or Event.objects.db)
+    except _UnreadableError as unreadable:
+        Event.objects.filter(pk=event.pk, published_at=None).update(error=unreadable.order.error)
         event.refresh_from_db()
         return False
     return event.publish({"order": order.snapshot, "changes": event.changes}, now=now)
@@ -180,28 +190,32 @@ class _OrderRead:
     error: str = ""
 
 
-def _read_order(source_name: str, changes: Sequence[Change], *, using: str, order_pk: str = "") -> _OrderRead:
-    order_pk = order_pk or changes[0].order_pk
+class _UnreadableError(Exception):
+    """The store's own code raised while the order was read."""
+
+    def __init__(self, order: _OrderRead) -> None:
+        super().__init__(order.error)
+        self.order = order
+
+
+def _read_order(source_name: str, order_pk: str, changes: Sequence[Change], *, using: str) -> _OrderRead:
+    """Raises _UnreadableError."""
     deletion = next((change for change in changes if change.kind == Change.Kind.DELETED), None)
     source, order, number, store = None, None, "", ""
     try:
-        # A savepoint: what the store's own code does to the connection must not spoil the fold.
-        with transaction.atomic(using=using):
-            source = sources.by_name(source_name)
-            if deletion:
-                return _OrderRead(
-                    source, None, deletion.order_number, deletion.store, deletion.snapshot, deletion.error
-                )
-            order = source.fetch(order_pk, using=using)
-            if order is None:
-                raise LookupError("The order is gone from the database, and nobody saw it being deleted.")
-            number, store = source.number(order), source.store(order)
-            snapshot = source.payload(order)
-            payloads.check(snapshot)
-            return _OrderRead(source, order, number, store, snapshot)
+        source = sources.by_name(source_name)
+        if deletion:
+            return _OrderRead(source, None, deletion.order_number, deletion.store, deletion.snapshot, deletion.error)
+        order = source.fetch(order_pk, using=using)
+        if order is None:
+            raise LookupError("The order is gone from the database, and nobody saw it being deleted.")
+        number, store = source.number(order), source.store(order)
+        snapshot = source.payload(order)
+        payloads.check(snapshot)
+        return _OrderRead(source, order, number, store, snapshot)
     except Exception as error:
         logger.exception("could not read order %s:%s; publish its events again once mended", source_name, order_pk)
-        return _OrderRead(source, order, number, store, None, describe(error))
+        raise _UnreadableError(_OrderRead(source, order, number, store, None, describe(error))) from error
 
 
 def _events(unit: Sequence[Change], order: _OrderRead, *, now: datetime) -> list[Event]:

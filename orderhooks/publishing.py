@@ -140,7 +140,7 @@ def _note(
     using: str,
 ) -> None:
     # Atomic, so that in autocommit mode the fold comes after the change is written, not before.
-    with transaction.atomic(using=using):
+    with transaction.atomic(using=using, savepoint=False):
         unit = _Unit.current(using)
         note = Note(unit.id, role.source, order_pk, subject)
         if outbox.note_change(note, kind, before=before, after=after, error=error, using=using):

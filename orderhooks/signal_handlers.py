@@ -1,4 +1,7 @@
-"""Django's model signals, handed on to `publishing`. Connected without a sender: proxies and child models count too."""
+"""Django's model signals, handed on to `publishing`. Connected to the watched models alone.
+
+A handler of pre_delete without a sender would make Django read before it deletes, whatever the model.
+"""
 
 from typing import Any
 
@@ -27,7 +30,8 @@ def on_pre_delete(*, instance: Model, using: str, **_kwargs: Any) -> None:
 
 
 def connect() -> None:
-    """Called once, by `apps`."""
-    pre_save.connect(on_pre_save, dispatch_uid="orderhooks.pre_save")
-    post_save.connect(on_post_save, dispatch_uid="orderhooks.post_save")
-    pre_delete.connect(on_pre_delete, dispatch_uid="orderhooks.pre_delete")
+    """Called once, by `apps`; again by whoever changes the setting SOURCES, or defines models, later."""
+    for model in sources.watched_models():
+        pre_save.connect(on_pre_save, sender=model, dispatch_uid="orderhooks.pre_save")
+        post_save.connect(on_post_save, sender=model, dispatch_uid="orderhooks.post_save")
+        pre_delete.connect(on_pre_delete, sender=model, dispatch_uid="orderhooks.pre_delete")

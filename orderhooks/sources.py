@@ -6,6 +6,7 @@ API, nothing knows the fields of the built-in order.
 
 import functools
 import json
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from orderhooks import conf
 from orderhooks.currencies import decimal_text
 
 __all__ = ["BuiltInOrders", "Lines", "OrderSource", "UnknownSourceError", "configured"]
+
+
+logger = logging.getLogger(__name__)
 
 
 class UnknownSourceError(LookupError):
@@ -220,6 +224,16 @@ def role_of(instance: models.Model) -> Role | None:
         if isinstance(instance, model):
             return role
     return None
+
+
+def watched_models() -> list[type[models.Model]]:
+    """The models of orders and lines, with their proxies and child models. Empty while SOURCES is wrong."""
+    try:
+        roots = tuple(model for model, _role in _roles(conf.current().sources))
+    except Exception:
+        logger.exception("no order is watched: the setting SOURCES is wrong")
+        return []
+    return [model for model in apps.get_models() if issubclass(model, roots)]
 
 
 @functools.cache

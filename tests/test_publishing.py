@@ -11,7 +11,7 @@ from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from orderhooks import outbox, publishing, topics
+from orderhooks import outbox, publishing, signal_handlers, topics
 from orderhooks.models import Change, Delivery, Event, Order, OrderLine, Subscription
 from orderhooks.signals import event_published
 from orderhooks.sources import BuiltInOrders
@@ -313,6 +313,7 @@ def test_a_proxy_of_the_order_tells_like_the_order(order: Order) -> None:
             proxy = True
             app_label = "orderhooks"
 
+    signal_handlers.connect()
     proxy = ProxyOrder.objects.get(pk=order.pk)
     proxy.payment_status = "paid"
     proxy.save()

@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from orderhooks import publishing, sources
+from orderhooks import publishing, signal_handlers, sources
 from orderhooks.models import Event
 from orderhooks.sources import OrderSource
 from tests.factories import make_subscription
@@ -32,6 +32,7 @@ class Untold(Users):
 @pytest.fixture
 def of_users(settings) -> None:
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SOURCES": ["tests.test_sources.Users"]}
+    signal_handlers.connect()
     make_subscription()
 
 
@@ -74,6 +75,7 @@ def test_the_built_in_order_is_not_told_when_its_source_is_not_configured() -> N
 @pytest.mark.django_db(transaction=True)
 def test_a_source_without_a_payload_says_what_it_needs(settings) -> None:
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SOURCES": ["tests.test_sources.Untold"]}
+    signal_handlers.connect()
     make_subscription()
     User.objects.create(username="ada")
     assert "Untold needs a method payload(order)" in Event.objects.get().error
@@ -97,3 +99,14 @@ def test_a_source_without_a_payload_says_what_it_needs(settings) -> None:
 )
 def test_values_become_json(value: object, expected: object) -> None:
     assert sources.as_json(value) == expected
+
+
+def test_models_that_nobody_watches_keep_djangos_fast_deletion() -> None:
+    assert User not in sources.watched_models()
+    assert Event not in sources.watched_models()
+
+
+def test_a_wrong_source_is_told_by_a_check_and_watches_nothing(settings, caplog) -> None:
+    settings.ORDERHOOKS = {"SOURCES": ["nowhere.Orders"]}
+    assert sources.watched_models() == []
+    assert "SOURCES is wrong" in caplog.text
