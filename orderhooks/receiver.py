@@ -68,7 +68,9 @@ def verify(
     tolerance_seconds: float = TOLERANCE_SECONDS,
     now: float | None = None,
 ) -> ReceivedEvent:
-    """The event in a request: its raw body, its headers (in any case), and the secret or secrets that may have signed.
+    """The event in a request: its raw body, its headers (in any case), and the secrets that may have signed.
+
+    A secret is what both sides share (`whsec_…`), or the sender's public key (`whpk_…`).
 
     `now` is in Unix seconds. Raises InvalidWebhookError for the request's faults and signing.InvalidSecretError for
     a secret that can't be one. Source: https://github.com/standard-webhooks/standard-webhooks

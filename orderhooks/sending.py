@@ -7,7 +7,7 @@ import logging
 import random
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
@@ -15,6 +15,7 @@ from typing import Self
 from django.db import transaction
 from django.dispatch import Signal
 from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
 
 import orderhooks
 from orderhooks import conf, payloads, retries, signing, transport
@@ -33,16 +34,17 @@ logger = logging.getLogger(__name__)
 # What a lease lasts beyond the attempt's own deadline: time to write the result down.
 LEASE_MARGIN_SECONDS = 15.0
 GONE = 410
-REDACTED = "(redacted)"
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A signed request, ready to go out."""
+    """A signed request, ready to go out: its headers, the same as they are stored, and what an answer must not echo."""
 
     url: str
     body: bytes
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
+    kept_headers: Mapping[str, str]
+    redact: Sequence[str] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +57,35 @@ class Sent:
     outcome: Outcome
 
 
+@sensitive_variables()
 def prepare(delivery: Delivery, *, now: datetime) -> Request:
     """Sign a delivery's request. Raises what a missing key or secret raises."""
     event, subscription = delivery.event, delivery.subscription
     secrets = subscription.live_secrets(now=now)
     if not secrets:
         raise signing.InvalidSecretError("The subscription has no signing secret in force. Give it a new one.")
+    own = subscription.own_headers()
+    transport.check_own_headers(own)
     body = payloads.body(event)
     timestamp = int(now.timestamp())
+    message = signing.Message(event.public_id, event.topic, timestamp, body)
+    signatures = signing.profile_headers(subscription.signature, message, secrets)
     headers = {
+        **own,
         "content-type": "application/json",
         "user-agent": f"orderhooks/{orderhooks.__version__}",
         "webhook-id": event.public_id,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": signing.signature_header(secrets, event.public_id, timestamp, body),
         "webhook-topic": event.topic,
         "webhook-attempt": str(delivery.attempts_made),
+        **signatures,
     }
-    return Request(subscription.url, body, headers)
+    kept = {
+        name: transport.REDACTED if name in own or transport.is_credential(name) else value
+        for name, value in headers.items()
+    }
+    signed = [value for name, value in signatures.items() if transport.is_credential(name)]
+    return Request(subscription.url, body, headers, kept, [*own.values(), *secrets, *signed])
 
 
 class Sender:
@@ -138,13 +151,16 @@ def record(sent: Sequence[Sent], *, now: datetime) -> None:
         announce(signal, sender=type(record), **{name: record})
 
 
+@sensitive_variables("request")
 def _attempt(delivery: Delivery, timeout_seconds: float) -> Sent:
     started_at = timezone.now()
     headers: Mapping[str, str] = {}
     try:
         request = prepare(delivery, now=started_at)
-        headers = {**request.headers, "webhook-signature": REDACTED}
-        outcome = transport.post(request.url, request.body, request.headers, timeout_seconds=timeout_seconds)
+        headers = request.kept_headers
+        outcome = transport.post(
+            request.url, request.body, request.headers, timeout_seconds=timeout_seconds, redact=request.redact
+        )
     except Exception as error:
         # Whatever it is, it is an outcome: a thread's exception would stop the pump and hide itself in a log.
         logger.exception("attempt delivery=%s n=%d could not be made", delivery.public_id, delivery.attempts_made)

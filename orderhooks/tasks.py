@@ -18,7 +18,7 @@ from django_q.models import OrmQ, Schedule
 from django_q.tasks import async_task
 
 from orderhooks import conf, outbox, routing, sending
-from orderhooks.models import Delivery, Event, Pump
+from orderhooks.models import Delivery, Event, Pump, SubscriptionSecret
 from orderhooks.signals import announce, event_published
 
 logger = logging.getLogger(__name__)
@@ -57,6 +57,7 @@ def pump(**_unknown: object) -> None:
     until = time.monotonic() + max(HAND_OVER_SECONDS, task_seconds - settings.timeout_seconds - HAND_OVER_SECONDS)
     me = Pump.objects.create()
     try:
+        SubscriptionSecret.objects.expired(now=timezone.now()).delete()
         with sending.Sender(threads=settings.worker_threads) as sender:
             _run(me, sender, until=until, linger=timedelta(seconds=settings.linger_seconds))
     finally:

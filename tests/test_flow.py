@@ -23,6 +23,7 @@ def test_an_order_change_reaches_its_receiver(receiver: RecordingReceiver) -> No
         OrderLine.objects.create(order=order, sku="TEA-1", name="Green tea", quantity=2, unit_price="9.95")
         order.recalculate()
         order.save()
+    tasks.pump()
     order.payment_status = "paid"
     order.save()
     tasks.pump()

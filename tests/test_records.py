@@ -32,6 +32,7 @@ TOKEN = uuid.uuid4()
         (make_failed_event, {"error": ""}),
         (make_subscription, {"state": "asleep"}),
         (make_subscription, {"url": ""}),
+        (make_subscription, {"signature": "carved"}),
         (make_delivery, {"state": "lost"}),
         (make_delivery, {"state": "pending", "next_attempt_at": None}),
         (make_delivery, {"state": "sending", "lease_token": None, "lease_expires_at": LATER}),
@@ -117,6 +118,7 @@ def test_every_constraint_has_its_row_here():
         "orderhooks_order_status",
         "orderhooks_receipt_once",
         "orderhooks_subscription_has_url",
+        "orderhooks_subscription_signature",
         "orderhooks_subscription_state",
     }
 

@@ -1,12 +1,15 @@
 """One POST and its outcome, against real sockets on loopback."""
 
+import gc
 import os
 import socket
+import struct
 import threading
+import warnings
 
 import pytest
 
-from orderhooks.transport import post, safe_text, sockets
+from orderhooks.transport import connections, post, safe_text, sockets
 from orderhooks.transport.posting import KEPT_CHARACTERS
 from tests.receivers import Answer, RecordingReceiver
 
@@ -121,6 +124,30 @@ def test_a_url_that_is_none_is_an_outcome(url: str) -> None:
     assert send(url).error == "blocked"
 
 
+def test_a_connection_that_breaks_before_tls_begins_is_closed() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = sockets.TimedSocket(socket.AF_INET, socket.SOCK_STREAM)
+        client.connect(server.getsockname())
+        accepted, _address = server.accept()
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        accepted.close()
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+        with pytest.raises(ConnectionResetError), warnings.catch_warnings():
+            # The one that ssl wraps it in would be left to the garbage collector.
+            warnings.simplefilter("ignore", ResourceWarning)
+            connections.adapter().context.wrap_socket(client, server_hostname="localhost")
+    leaked = [one for one in gc.get_objects() if isinstance(one, sockets.TimedSSLSocket) and one.fileno() != -1]
+    assert [one for one in leaked if one.getsockname()[1] == 0 or not _has_peer(one)] == []
+
+
+def _has_peer(one: socket.socket) -> bool:
+    try:
+        return bool(socket.socket.getpeername(one))
+    except OSError:
+        return False
+
+
 @pytest.fixture
 def proxy():
     """An egress proxy: keeps the request lines that it is asked, and answers each 204 itself."""
@@ -167,7 +194,7 @@ def test_a_resolver_that_does_not_answer_ends_at_the_deadline(monkeypatch) -> No
 
 def test_look_ups_that_hang_leave_a_bounded_number_of_threads(monkeypatch) -> None:
     release = threading.Event()
-    monkeypatch.setattr(sockets, "_lookups", threading.BoundedSemaphore(2))
+    monkeypatch.setattr(sockets, "_lookups", sockets.Lookups(2))
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: release.wait(20) and [])
     details = [send("http://shop.example/", timeout_seconds=0.1).detail for _ in range(3)]
     assert ["stopped answering" in detail for detail in details] == [False, False, True]
@@ -199,6 +226,11 @@ def test_the_answer_that_a_kept_connection_did_not_give_in_time_is_not_taken_for
     release.set()
     # The server takes one connection: had the first been put back, this would read its rest.
     assert send(url, timeout_seconds=0.2).error in ("timeout", "reset", "refused")
+
+
+def test_a_header_in_utf_8_is_read_as_what_was_meant(raw_server) -> None:
+    outcome = send(raw_server("HTTP/1.1 200 OK\r\nX-City: Zürich\r\nContent-Length: 0\r\n\r\n".encode()))
+    assert outcome.response_headers["X-City"] == "Zürich"
 
 
 @pytest.mark.parametrize(

@@ -1,24 +1,40 @@
-"""Subscriptions: who hears what, how it has been going, and the secret, which is shown once after adding."""
+"""Subscriptions: who hears what, how it has been going, and the secret, which is shown once when it is made."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
 from django import forms
-from django.contrib import admin, messages
+from django.conf import settings
+from django.contrib import admin
+from django.core.exceptions import ValidationError
 from django.core.validators import EMPTY_VALUES
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils import timezone
+from django.utils.cache import add_never_cache_headers
+from django.utils.decorators import method_decorator
+from django.utils.formats import localize
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
+from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 
-from orderhooks import publishing, topics
+from orderhooks import publishing, signing, topics
 from orderhooks.models import Attempt, Delivery, Subscription
-from orderhooks.models.subscriptions import SubscriptionQuerySet, validate_topics
+from orderhooks.models.fields import seal
+from orderhooks.models.subscriptions import OVERLAP, SubscriptionQuerySet, validate_topics
+from orderhooks.secrets import HIDDEN, Sealed
 
 State = Subscription.State
+HOUR = timedelta(hours=1)
+OVERLAP_HOURS = round(OVERLAP / HOUR)
 
 
 class TopicsField(forms.CharField):
@@ -38,16 +54,62 @@ class TopicsField(forms.CharField):
         return (initial or []) != self.to_python(data)
 
 
+class HeadersField(forms.CharField):
+    """Headers, one `Name: value` per line. Values that are there already are shown, and kept, as `(hidden)`."""
+
+    widget = forms.Textarea(attrs={"rows": 4, "cols": 80, "autocomplete": "off", "spellcheck": "false"})
+    former: dict[str, Sealed] = {}
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(f"{name}: {HIDDEN}" for name in value) if isinstance(value, dict) else value
+
+    @sensitive_variables()
+    def clean(self, value: Any) -> dict[str, Sealed]:
+        headers: dict[str, str] = {}
+        for number, line in enumerate((value or "").splitlines(), start=1):
+            name, colon, text = line.partition(":")
+            if not line.strip():
+                continue
+            if not colon:
+                raise ValidationError(_("Line %d is no header. Write it as Name: value.") % number, code="headers")
+            if name.strip() in headers:
+                raise ValidationError(_("The header %s is given twice. Keep one.") % name.strip(), code="headers")
+            headers[name.strip()] = text.strip()
+        return seal(headers, former=self.former)
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return self.prepare_value(initial or {}).split() != (data or "").split()
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A new secret on the page that shows it."""
+
+    subscription: Subscription
+    secret: str = field(repr=False)
+    overlap_hours: int = 0
+
+    @property
+    def public_key(self) -> str:
+        return signing.public_key(self.secret)
+
+
 class SubscriptionForm(forms.ModelForm):
     topics = TopicsField(
-        label=_("topics"),
+        label=_("Topics"),
         validators=[validate_topics],
         error_messages={"required": _("Name at least one topic, such as order.paid, or * for all.")},
     )
 
+    headers = HeadersField(
+        label=_("Headers"),
+        required=False,
+        help_text=_("Sent with each request, one Name: value per line, such as Authorization: Bearer …. Encrypted."),
+    )
+
     class Meta:
         model = Subscription
-        fields = ["name", "store", "url", "topics", "state"]
+        fields = ["name", "store", "url", "topics", "headers", "signature", "state"]
         widgets = {"url": forms.TextInput(attrs={"size": 80})}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -57,6 +119,8 @@ class SubscriptionForm(forms.ModelForm):
             self.fields["topics"].help_text = format_lazy(
                 "{} {}", _("One per line: * (all), order.* (a family) or any of"), ", ".join(topics.catalogue())
             )
+        if "headers" in self.fields:
+            self.fields["headers"].former = self.instance.headers  # type: ignore[attr-defined]
         if "state" in self.fields and self.instance.state != State.DISABLED:
             # Only orderhooks disables.
             self.fields["state"].choices = [  # type: ignore[attr-defined]
@@ -70,18 +134,19 @@ class SubscriptionAdmin(admin.ModelAdmin):
     list_display = ["name", "url", "topic_list", "state", "failing_since", "last_success_at"]
     list_filter = ["state"]
     search_fields = ["name", "url", "public_id__exact"]
-    fields = ["name", "store", "url", "topics", "state"]
+    fields = ["name", "store", "url", "topics", "headers", "signature", "state"]
     readonly_fields = [
         "public_id",
         "state_reason",
         "failing_since",
         "consecutive_failures",
         "last_success_at",
+        "signing_secrets",
         "deliveries",
         "created_at",
         "updated_at",
     ]
-    actions = ["pause", "resume"]
+    actions = ["pause", "resume", "rotate_secret", "replace_secret", "revoke_former_secrets"]
 
     def get_fields(self, request: HttpRequest, obj: Subscription | None = None) -> list[Any]:
         return [*self.fields, *(self.readonly_fields if obj else ())]
@@ -96,31 +161,57 @@ class SubscriptionAdmin(admin.ModelAdmin):
         query = urlencode({"subscription__id__exact": subscription.pk})
         return format_html('<a href="{}?{}">{}</a>', page, query, _("What was sent to it"))
 
+    @admin.display(description=_("signing secrets"))
+    def signing_secrets(self, subscription: Subscription) -> SafeString:
+        rows = []
+        for secret in subscription.secrets.live(now=timezone.now()).order_by("-pk"):
+            made = _("made %s") % _moment(secret.created_at)
+            ends = _("signs until %s") % _moment(secret.expires_at) if secret.expires_at else ""
+            rows.append((made, ends, secret.public_key))
+        return format_html_join(SafeString("<br>"), "{} {} {}", rows)
+
+    @method_decorator(sensitive_post_parameters("headers"))
+    def changeform_view(self, *args: Any, **kwargs: Any) -> HttpResponse:
+        return super().changeform_view(*args, **kwargs)
+
     def save_model(self, request: HttpRequest, obj: Subscription, form: Any, change: bool) -> None:
-        if change:
+        # The secret waits on the object for the page that shows it; the row holds it encrypted.
+        with transaction.atomic():
+            if not change:
+                super().save_model(request, obj, form, change)
+                obj._shown = Shown(obj, obj.add_secret())  # type: ignore[attr-defined]
+                return
             # No more than what was edited: workers write the health of the same row meanwhile.
             obj.save(update_fields={*form.changed_data, "updated_at"} - {"state"})
+            if "signature" in form.changed_data and (secret := obj.fit_secret(now=timezone.now())):
+                obj._shown = Shown(obj, secret, OVERLAP_HOURS)  # type: ignore[attr-defined]
             if "state" in form.changed_data:
                 change_state = publishing.resume if obj.state == State.ACTIVE else publishing.pause
                 change_state(Subscription.objects.filter(pk=obj.pk))
-            return
-        super().save_model(request, obj, form, change)
-        # For response_add alone; the row holds the secret encrypted.
-        obj._secret_to_show = obj.add_secret()  # type: ignore[attr-defined]
 
     def response_add(
         self, request: HttpRequest, obj: Subscription, post_url_continue: str | None = None
     ) -> HttpResponse:
-        response = super().response_add(request, obj, post_url_continue)
-        messages.warning(
-            request,
-            format_html(
-                '{} <input type="text" readonly size="76" aria-label="{}" value="{}">',
-                _("Copy the signing secret now and give it to the receiver: it will not be shown again."),
-                _("signing secret"),
-                obj._secret_to_show,  # type: ignore[attr-defined]
-            ),
-        )
+        return self._show_first(request, obj, super().response_add(request, obj, post_url_continue))
+
+    def response_change(self, request: HttpRequest, obj: Subscription) -> HttpResponse:
+        return self._show_first(request, obj, super().response_change(request, obj))
+
+    def _show_first(self, request: HttpRequest, obj: Subscription, response: HttpResponse) -> HttpResponse:
+        shown = getattr(obj, "_shown", None)
+        return self._show(request, [shown], onward=response.headers.get("location", "")) if shown else response
+
+    def _show(self, request: HttpRequest, shown: Sequence[Shown], *, onward: str) -> HttpResponse:
+        """The page with new secrets. An answer, not a message: messages wait in cookies or in the session's table."""
+        context = {
+            **self.admin_site.each_context(request),
+            "title": ngettext("New signing secret", "New signing secrets", len(shown)),
+            "opts": self.opts,
+            "shown": shown,
+            "onward": onward or ".",
+        }
+        response = TemplateResponse(request, "admin/orderhooks/subscription/secret.html", context)
+        add_never_cache_headers(response)
         return response
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, Any, Any, Any]:
@@ -162,3 +253,43 @@ class SubscriptionAdmin(admin.ModelAdmin):
             )
             % {"count": resumed},
         )
+
+    @admin.action(
+        description=_("New secret; the former one signs beside it for %d hours") % OVERLAP_HOURS,
+        permissions=["change"],
+    )
+    def rotate_secret(self, request: HttpRequest, queryset: SubscriptionQuerySet) -> HttpResponse:
+        return self._rotate(request, queryset, OVERLAP)
+
+    @admin.action(description=_("New secret; revoke the former one now"), permissions=["change"])
+    def replace_secret(self, request: HttpRequest, queryset: SubscriptionQuerySet) -> HttpResponse:
+        return self._rotate(request, queryset, timedelta(0))
+
+    def _rotate(self, request: HttpRequest, queryset: SubscriptionQuerySet, overlap: timedelta) -> HttpResponse:
+        now = timezone.now()
+        with transaction.atomic():
+            shown = [
+                Shown(subscription, subscription.rotate_secret(now=now, overlap=overlap), round(overlap / HOUR))
+                for subscription in queryset
+            ]
+        for one in shown:
+            self.log_change(request, one.subscription, str(_("Made a new signing secret.")))
+        return self._show(request, shown, onward=request.get_full_path())
+
+    @admin.action(description=_("Revoke former secrets now"), permissions=["change"])
+    def revoke_former_secrets(self, request: HttpRequest, queryset: SubscriptionQuerySet) -> None:
+        now = timezone.now()
+        revoked = sum(subscription.revoke_former_secrets(now=now) for subscription in queryset)
+        self.message_user(
+            request,
+            ngettext(
+                "%(count)d former secret is revoked: the newest one alone signs now.",
+                "%(count)d former secrets are revoked: the newest ones alone sign now.",
+                revoked,
+            )
+            % {"count": revoked},
+        )
+
+
+def _moment(moment: datetime) -> str:
+    return localize(timezone.localtime(moment) if settings.USE_TZ else moment)

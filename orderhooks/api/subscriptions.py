@@ -1,22 +1,51 @@
-"""Subscriptions in the API. The signing secret is in the answer to the request that made it, and nowhere else."""
+"""Subscriptions in the API. A signing secret is in the answer to the request that made it, and nowhere else.
 
+What handles secrets hides its variables from error reports, and hands DRF nothing that would show them.
+"""
+
+from datetime import timedelta
 from typing import Any
 
-from django.db import models
+from django.core.exceptions import ValidationError
+from django.db import models, transaction
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
 from rest_framework import serializers, status, viewsets
+from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orderhooks import publishing
+from orderhooks import publishing, signing
 from orderhooks.api.fields import Choice, Moment
 from orderhooks.api.pagination import NewestFirst
 from orderhooks.api.parsers import StrictJSONParser
-from orderhooks.api.permissions import ModelPermissions
+from orderhooks.api.permissions import MayChange, ModelPermissions
 from orderhooks.models import Subscription
-from orderhooks.models.subscriptions import validate_topics
+from orderhooks.models.fields import seal
+from orderhooks.models.subscriptions import LONGEST_OVERLAP, OVERLAP, validate_topics
+from orderhooks.secrets import HIDDEN, Sealed
 
 State = Subscription.State
 MOST_TOPICS = 200
+HOUR = timedelta(hours=1)
+
+
+class SealedHeaders(serializers.DictField):
+    """Header names with their values: written as text, read as `(hidden)`. `(hidden)` keeps the value that is there."""
+
+    child = serializers.CharField(trim_whitespace=False)
+
+    @sensitive_variables()
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        headers = super().run_validation(data)
+        instance: Subscription | None = getattr(self.parent, "instance", None)
+        try:
+            return seal(headers, former=instance.headers if instance else None)
+        except ValidationError as error:
+            raise serializers.ValidationError(error.messages) from None
+
+    def to_representation(self, value: dict[str, Sealed]) -> dict[str, str]:
+        return dict.fromkeys(value, HIDDEN)
 
 
 class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
@@ -29,6 +58,9 @@ class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
         validators=[validate_topics],
         error_messages={"empty": 'Name at least one topic: ["order.paid"], ["order.*"] or ["*"].'},
     )
+    headers = SealedHeaders(required=False)
+    signature = Choice(choices=Subscription.Signature.choices, required=False)
+    public_keys = serializers.SerializerMethodField(help_text="What `v1a` signatures are checked with, newest first.")
     # Only orderhooks disables.
     state = Choice(choices=[State.ACTIVE.value, State.PAUSED.value], required=False)
 
@@ -40,6 +72,9 @@ class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
             "store",
             "url",
             "topics",
+            "headers",
+            "signature",
+            "public_keys",
             "state",
             "state_reason",
             "failing_since",
@@ -58,26 +93,23 @@ class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
             "updated_at",
         ]
 
-    def create(self, validated_data: dict[str, Any]) -> Subscription:
-        subscription, secret = Subscription.create_with_secret(**validated_data)
-        self.secret = secret
-        return subscription
+    def get_public_keys(self, subscription: Subscription) -> list[str]:
+        rows = sorted(subscription.secrets.all(), key=lambda row: row.pk, reverse=True)
+        return [row.public_key for row in rows if row.public_key]
 
-    def update(self, instance: Subscription, validated_data: dict[str, Any]) -> Subscription:
-        state = validated_data.pop("state", instance.state)
-        for name, value in validated_data.items():
-            setattr(instance, name, value)
-        # No more than what was given: workers write the health of the same row meanwhile.
-        instance.save(update_fields=[*validated_data, "updated_at"])
-        if state != instance.state:
-            change_state = publishing.resume if state == State.ACTIVE else publishing.pause
-            change_state(Subscription.objects.filter(pk=instance.pk))
-        instance.refresh_from_db()
-        return instance
+
+class RotationSerializer(serializers.Serializer[Any]):
+    overlap_hours = serializers.FloatField(
+        required=False,
+        default=OVERLAP / HOUR,
+        min_value=0,
+        max_value=LONGEST_OVERLAP / HOUR,
+        help_text="How long the former secrets go on signing beside the new one; 0 revokes them now.",
+    )
 
 
 class SubscriptionViewSet(viewsets.ModelViewSet[Subscription]):
-    queryset = Subscription.objects.all()
+    queryset = Subscription.objects.prefetch_related("secrets")
     serializer_class = SubscriptionSerializer
     permission_classes = [ModelPermissions]
     pagination_class = NewestFirst
@@ -86,8 +118,51 @@ class SubscriptionViewSet(viewsets.ModelViewSet[Subscription]):
     lookup_field = "public_id"
     lookup_value_regex = "sub_[0-9A-Z]{26}"
 
+    @sensitive_variables()
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        serializer = SubscriptionSerializer(data=request.data, context=self.get_serializer_context())
+        """201 and the subscription, with its `secret`, shown this once."""
+        serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        serializer.save()
-        return Response({**serializer.data, "secret": serializer.secret}, status=status.HTTP_201_CREATED)
+        subscription, secret = Subscription.create_with_secret(**serializer.validated_data)
+        return self._answer(subscription, secret, status=status.HTTP_201_CREATED)
+
+    @sensitive_variables()
+    def update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """The subscription; with a new `secret` if the `signature` asked for needs one of another kind."""
+        subscription = self.get_object()
+        serializer = self.get_serializer(subscription, data=request.data, partial=kwargs.get("partial", False))
+        serializer.is_valid(raise_exception=True)
+        given = dict(serializer.validated_data)
+        state = given.pop("state", subscription.state)
+        for name, value in given.items():
+            setattr(subscription, name, value)
+        with transaction.atomic():
+            # No more than what was given: workers write the health of the same row meanwhile.
+            subscription.save(update_fields=[*given, "updated_at"])
+            secret = subscription.fit_secret(now=timezone.now())
+            if state != subscription.state:
+                change_state = publishing.resume if state == State.ACTIVE else publishing.pause
+                change_state(Subscription.objects.filter(pk=subscription.pk))
+        return self._answer(subscription, secret)
+
+    @action(detail=True, methods=["post"], url_path="rotate-secret", permission_classes=[MayChange])
+    @sensitive_variables()
+    def rotate_secret(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """The subscription with a new `secret`. `overlap_hours` (24): how long the former ones sign beside it."""
+        serializer = RotationSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        subscription = self.get_object()
+        overlap = serializer.validated_data["overlap_hours"] * HOUR
+        return self._answer(subscription, subscription.rotate_secret(now=timezone.now(), overlap=overlap))
+
+    @action(detail=True, methods=["post"], url_path="revoke-former-secrets", permission_classes=[MayChange])
+    def revoke_former_secrets(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """`revoked`: how many secrets signed beside the newest until now."""
+        return Response({"revoked": self.get_object().revoke_former_secrets(now=timezone.now())})
+
+    @sensitive_variables()
+    def _answer(self, subscription: Subscription, secret: str, *, status: int = status.HTTP_200_OK) -> Response:
+        data = self.get_serializer(self.get_queryset().get(pk=subscription.pk)).data
+        # Of a key pair only the public half is anybody else's business, and that is in the data.
+        shown = {"secret": secret} if secret and not signing.public_key(secret) else {}
+        return Response({**data, **shown}, status=status)

@@ -50,9 +50,10 @@ CLOSED: tuple[tuple[Network, str], ...] = tuple(
     )
 )
 PUBLIC_IPV6 = IPv6Network("2000::/3")
-NAT64 = IPv6Network("64:ff9b::/96")
+# Well-known and local-use NAT64 (RFC 6052, RFC 8215), and SIIT (RFC 2765): the IPv4 address is in the last 32 bits.
+TRANSLATED = tuple(map(ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96", "::/96")))
+TEREDO = IPv6Network("2001::/32")
 SIX_TO_FOUR = IPv6Network("2002::/16")
-IPV4_COMPATIBLE = IPv6Network("::/96")
 
 
 def parse_networks(texts: Sequence[str]) -> tuple[Network, ...]:
@@ -95,7 +96,9 @@ def _embedded(address: Address) -> Iterator[IPv4Address]:
     if isinstance(address, IPv4Address):
         return
     number = int(address)
-    if address in NAT64 or address in IPV4_COMPATIBLE:
+    if _holds(TRANSLATED, address):
         yield IPv4Address(number & 0xFFFFFFFF)
+    if address in TEREDO:
+        yield IPv4Address(~number & 0xFFFFFFFF)
     if address in SIX_TO_FOUR:
         yield IPv4Address(number >> 80 & 0xFFFFFFFF)

@@ -13,7 +13,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util import create_urllib3_context
 
 from orderhooks import conf
-from orderhooks.transport.sockets import Exchange, TimedSocket, TimedSSLSocket, dial
+from orderhooks.transport.sockets import Exchange, TimedSocket, TimedSSLSocket, dial, leftover
 
 HOSTS = 256
 CONNECTIONS_PER_HOST = 64
@@ -43,12 +43,17 @@ class GuardedConnection(HTTPConnection):
             options=self.socket_options or (),
         )
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether the connection can serve another exchange: open, and nothing left of the last one's answer."""
+        return super().is_connected and not (self.sock and leftover(self.sock))
+
     def request(self, *args: Any, **kwargs: Any) -> None:
-        running.exchange.reused = not self.fresh
-        self.fresh = False
+        running.exchange.reused = self.sock is not None and not self.fresh
         if self.sock is not None:
             self.sock.exchange = running.exchange  # type: ignore[union-attr]
         super().request(*args, **kwargs)
+        self.fresh = False
 
 
 class GuardedTLSConnection(HTTPSConnection, GuardedConnection):

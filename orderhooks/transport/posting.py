@@ -3,15 +3,18 @@
 import http.client
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import requests
 import urllib3
+from django.views.decorators.debug import sensitive_variables
 from requests.structures import CaseInsensitiveDict
 
 from orderhooks import conf
 from orderhooks.transport import connections
+from orderhooks.transport.headers import InvalidHeaderError, check_header
 from orderhooks.transport.outcomes import NEXT_STEPS, Outcome
+from orderhooks.transport.redaction import REDACTED, Redactor, is_credential
 from orderhooks.transport.sockets import Exchange
 from orderhooks.transport.text import header_text, safe_text
 from orderhooks.transport.urls import UrlRefusedError, check_url
@@ -19,34 +22,49 @@ from orderhooks.transport.urls import UrlRefusedError, check_url
 BODY_BYTES = 64 * 1024
 KEPT_CHARACTERS = 4 * 1024
 KEPT_HEADERS = 64
+KEPT_NAME_CHARACTERS = 100
 KEPT_HEADER_CHARACTERS = 512
 CHUNK_BYTES = 16 * 1024
 DETAIL_CHARACTERS = 500
 
 
-def post(url: str, body: bytes, headers: Mapping[str, str], *, timeout_seconds: float = 15.0) -> Outcome:
+@sensitive_variables()
+def post(
+    url: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    timeout_seconds: float = 15.0,
+    redact: Collection[str] = (),
+) -> Outcome:
     """POST the body. Never raises for what the URL, the network or the receiver does; needs no database.
 
     All of it, name look-up to last byte, ends within `timeout_seconds`; at most 64 KiB of the body are read and 4 KiB
     kept. Only open addresses are connected to (ORDERHOOKS["ALLOWED_NETWORKS"]). No redirect is followed; no cookies,
-    netrc or proxies of the environment are used.
+    netrc or proxies of the environment are used. The Outcome holds none of the texts in `redact`, and no cookies,
+    authorization or signatures, whatever the receiver echoes.
     """
     started = time.monotonic()
+    clean = Redactor(redact)
     try:
         request = _prepare(check_url(url), body, headers)
-    except (UrlRefusedError, UnicodeError, http.client.HTTPException) as error:
-        return _failure("blocked", str(error), started)
+    except UrlRefusedError as error:
+        return _failure("blocked", str(error), started, clean)
+    except InvalidHeaderError as error:
+        return _failure("internal", str(error), started, clean)
     deadline = started + timeout_seconds
     exchange = Exchange(deadline)
-    outcome = _exchange(request, exchange, started)
+    outcome = _exchange(request, exchange, started, clean)
     if outcome.error == "reset" and exchange.reused and not exchange.answered:
         # The receiver closed a connection that it had kept open just as we used it again: it has seen nothing.
-        outcome = _exchange(request, Exchange(deadline), started)
+        outcome = _exchange(request, Exchange(deadline), started, clean)
     return outcome
 
 
 def _prepare(url: str, body: bytes, headers: Mapping[str, str]) -> requests.PreparedRequest:
     # By hand: what Session.prepare_request does for cookies, auth and encodings costs more than sending.
+    for name, value in headers.items():
+        check_header(name, value)
     request = requests.PreparedRequest()
     request.method = "POST"
     request.url = url
@@ -55,7 +73,7 @@ def _prepare(url: str, body: bytes, headers: Mapping[str, str]) -> requests.Prep
     return request
 
 
-def _exchange(request: requests.PreparedRequest, exchange: Exchange, started: float) -> Outcome:
+def _exchange(request: requests.PreparedRequest, exchange: Exchange, started: float, clean: Redactor) -> Outcome:
     connections.running.exchange = exchange
     proxy = conf.current().egress_proxy
     status, answer, body = None, {}, b""
@@ -68,7 +86,10 @@ def _exchange(request: requests.PreparedRequest, exchange: Exchange, started: fl
         )
         raw = response.raw
         try:
-            status, answer = response.status_code, _headers(raw.headers)
+            status, answer = response.status_code, _headers(raw.headers, clean)
+            if exchange.ended:
+                # http.client takes the end of the connection for the end of the headers.
+                raise exchange.fail("protocol", "The endpoint hung up in the middle of its answer's headers.")
             if status < 200:
                 raise exchange.fail("protocol", f"The endpoint answered {status}, which is no final answer.")
             if not 300 <= status < 400:
@@ -78,7 +99,7 @@ def _exchange(request: requests.PreparedRequest, exchange: Exchange, started: fl
             raw.close()
     except Exception as error:
         kind, detail = _explain(exchange, error)
-        return _failure(kind, detail, started, status=status, headers=answer)
+        return _failure(kind, detail, started, clean, status=status, headers=answer)
     finally:
         del connections.running.exchange
     return Outcome(
@@ -87,13 +108,17 @@ def _exchange(request: requests.PreparedRequest, exchange: Exchange, started: fl
         detail=_status_detail(status),
         duration_ms=_since(started),
         response_headers=answer,
-        response_body=safe_text(body)[:KEPT_CHARACTERS],
+        response_body=clean(safe_text(body), cut=len(body) == BODY_BYTES)[:KEPT_CHARACTERS],
     )
 
 
-def _headers(headers: Mapping[str, str]) -> dict[str, str]:
-    kept = list(headers.items())[:KEPT_HEADERS]
-    return {header_text(name)[:100]: header_text(value)[:KEPT_HEADER_CHARACTERS] for name, value in kept}
+def _headers(headers: Mapping[str, str], clean: Redactor) -> dict[str, str]:
+    return {
+        clean(header_text(name))[:KEPT_NAME_CHARACTERS]: REDACTED
+        if is_credential(name)
+        else clean(header_text(value))[:KEPT_HEADER_CHARACTERS]
+        for name, value in list(headers.items())[:KEPT_HEADERS]
+    }
 
 
 def _read(raw: urllib3.BaseHTTPResponse) -> bytes:
@@ -118,6 +143,8 @@ def _explain(exchange: Exchange, error: Exception) -> tuple[str, str]:
             return "connect_timeout", "The endpoint did not answer the call in time."
         return "timeout", "The endpoint gave no full answer in time."
     for cause in causes:
+        if type(cause) is http.client.HTTPException:
+            return "too_large", f"The endpoint's answer has too many headers ({cause})."
         for types, kind, detail in SIGNS:
             if isinstance(cause, types):
                 return kind, f"{detail} ({type(cause).__name__}: {cause})"
@@ -156,12 +183,18 @@ def _status_detail(status: int) -> str:
 
 
 def _failure(
-    kind: str, detail: str, started: float, *, status: int | None = None, headers: Mapping[str, str] | None = None
+    kind: str,
+    detail: str,
+    started: float,
+    clean: Redactor,
+    *,
+    status: int | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Outcome:
     return Outcome(
         status_code=status,
         error=kind,
-        detail=f"{safe_text(detail)[:DETAIL_CHARACTERS]} {NEXT_STEPS[kind]}",
+        detail=f"{clean(safe_text(detail))[:DETAIL_CHARACTERS]} {NEXT_STEPS[kind]}",
         duration_ms=_since(started),
         response_headers=headers or {},
     )

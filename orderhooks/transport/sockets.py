@@ -3,6 +3,8 @@
 A timeout of urllib3 or of a plain socket begins anew with each read, so a byte a second would hold a thread for ever.
 """
 
+import errno
+import io
 import os
 import queue
 import socket
@@ -10,6 +12,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
@@ -19,15 +22,65 @@ from orderhooks.transport import addresses, urls
 READ_BYTES = 128 * 1024
 LOOKUPS_AT_ONCE = 32
 
-_lookups = threading.BoundedSemaphore(LOOKUPS_AT_ONCE)
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    host: str
+    port: int
+    answer: queue.SimpleQueue[list[str] | Exception]
+
+
+class Lookups:
+    """Threads that ask the system's resolver, which knows no deadline.
+
+    They stay: a new thread for each look-up, with a resolver's state of its own, cost 15 times what the question does.
+    """
+
+    def __init__(self, at_once: int = LOOKUPS_AT_ONCE) -> None:
+        self.places = threading.BoundedSemaphore(at_once)
+        self.idle: list[queue.SimpleQueue[Question]] = []
+
+    def ask(self, question: Question, *, wait_seconds: float) -> bool:
+        """Have it answered. False if no thread was free for so long."""
+        if not self.places.acquire(timeout=wait_seconds):
+            return False
+        try:
+            questions = self.idle.pop()
+        except IndexError:
+            questions = queue.SimpleQueue()
+            thread = threading.Thread(target=self._answer, args=(questions,), name="orderhooks-lookup", daemon=True)
+            try:
+                thread.start()
+            except BaseException:
+                self.places.release()
+                raise
+        questions.put(question)
+        return True
+
+    def _answer(self, questions: queue.SimpleQueue[Question]) -> None:
+        while True:
+            question = questions.get()
+            answer: list[str] | Exception
+            try:
+                rows = socket.getaddrinfo(question.host, question.port, type=socket.SOCK_STREAM)
+                answer = list(dict.fromkeys(str(row[4][0]) for row in rows))
+            except Exception as error:
+                answer = error
+            # Idle before its place is free, so that there are never more threads than places.
+            self.idle.append(questions)
+            self.places.release()
+            question.answer.put(answer)
+
+
+_lookups = Lookups()
 
 
 def _forget_lookups() -> None:
     global _lookups
-    _lookups = threading.BoundedSemaphore(LOOKUPS_AT_ONCE)
+    _lookups = Lookups()
 
 
-# The threads that would give their places back stay behind in a fork.
+# The threads stay behind in a fork.
 os.register_at_fork(after_in_child=_forget_lookups)
 
 
@@ -43,7 +96,7 @@ class FailedError(OSError):
 class Exchange:
     """One request and its answer: the deadline (monotonic seconds), the room left, and how far it got."""
 
-    __slots__ = ("answered", "connected", "deadline", "failure", "reused", "room")
+    __slots__ = ("answered", "connected", "deadline", "ended", "failure", "reused", "room")
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
@@ -51,6 +104,7 @@ class Exchange:
         self.connected = False
         self.reused = False
         self.answered = False
+        self.ended = False
         self.failure: FailedError | None = None
 
     def seconds_left(self) -> float:
@@ -66,6 +120,8 @@ class Exchange:
             self.room -= size
             if self.room < 0:
                 raise self.fail("too_large", "The endpoint's answer has no end in sight.")
+        else:
+            self.ended = True
         return size
 
     def fail(self, kind: str, detail: str) -> FailedError:
@@ -74,10 +130,40 @@ class Exchange:
         return self.failure
 
 
+class AnswerReader(io.BufferedReader):
+    """What http.client reads an answer from. On closing it tells the socket whether more lay there than the answer.
+
+    A second answer that nobody asked for must not be taken for the next exchange's.
+    """
+
+    raw: "AnswerSource"
+
+    def close(self) -> None:
+        if not self.closed:
+            self.raw.only_buffered = True
+            self.raw.owner.spoilt |= bool(self.peek(1))
+        super().close()
+
+
+class AnswerSource(socket.SocketIO):
+    only_buffered = False
+
+    def __init__(self, owner: "TimedSocket | TimedSSLSocket") -> None:
+        super().__init__(owner, "r")
+        self.owner = owner
+
+    def readinto(self, buffer: Any) -> int | None:
+        return None if self.only_buffered else super().readinto(buffer)
+
+
 class TimedSocket(socket.socket):
     """A TCP socket within an exchange. A connection that is kept alive is given the next exchange's."""
 
     exchange: Exchange
+    spoilt = False
+
+    def makefile(self, *_mode: Any, **_options: Any) -> Any:
+        return _answer_reader(self)
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         self.settimeout(self.exchange.seconds_left())
@@ -92,6 +178,18 @@ class TimedSSLSocket(ssl.SSLSocket):
     """The same over TLS. The handshake runs before the exchange is set, on the time that `dial` left."""
 
     exchange: Exchange | None = None
+    spoilt = False
+
+    def makefile(self, *_mode: Any, **_options: Any) -> Any:
+        return _answer_reader(self)
+
+    def getpeername(self) -> Any:
+        """The peer's address. Asked as TLS begins; a connection that is gone by then is closed, as ssl forgets to."""
+        try:
+            return super().getpeername()
+        except OSError as error:
+            self.close()
+            raise ConnectionResetError(errno.ECONNRESET, "the connection was broken before TLS began") from error
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:
         if self.exchange is None:
@@ -105,6 +203,16 @@ class TimedSSLSocket(ssl.SSLSocket):
         if self.exchange is not None:
             self.settimeout(self.exchange.seconds_left())
         return super().send(data, flags)
+
+
+def _answer_reader(owner: TimedSocket | TimedSSLSocket) -> AnswerReader:
+    owner._io_refs += 1  # type: ignore[union-attr]  # as socket.makefile() does: the reader's close() gives it back
+    return AnswerReader(AnswerSource(owner))
+
+
+def leftover(connection: Any) -> bool:
+    """Whether something was received that no exchange asked for."""
+    return connection.spoilt or (isinstance(connection, ssl.SSLSocket) and connection.pending() > 0)
 
 
 def dial(
@@ -155,21 +263,9 @@ def look_up(host: str, port: int, exchange: Exchange) -> list[str]:
         return [str(ip_address(host.strip("[]")))]
     except ValueError:
         pass
-    lookups = _lookups
     answers: queue.SimpleQueue[list[str] | Exception] = queue.SimpleQueue()
-
-    def ask() -> None:
-        try:
-            rows = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            answers.put(list(dict.fromkeys(str(row[4][0]) for row in rows)))
-        except Exception as error:
-            answers.put(error)
-        finally:
-            lookups.release()
-
-    if not lookups.acquire(timeout=exchange.seconds_left()):
+    if not _lookups.ask(Question(host, port, answers), wait_seconds=exchange.seconds_left()):
         raise exchange.fail("dns", "This machine's name resolver has stopped answering.")
-    threading.Thread(target=ask, name="orderhooks-lookup", daemon=True).start()
     try:
         answer = answers.get(timeout=exchange.seconds_left())
     except (queue.Empty, TimeoutError):

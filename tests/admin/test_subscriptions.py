@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from orderhooks.admin.subscriptions import SubscriptionForm
 from orderhooks.models import Subscription
-from tests.admin.visits import errors_of, page, run
+from tests.admin.visits import errors_of, page, run, staff
 from tests.factories import (
     make_attempt,
     make_delivery,
@@ -24,7 +24,15 @@ SECRET = re.compile(r"whsec_[A-Za-z0-9+/=]+")
 
 
 def subscription_form(**fields: Any) -> dict[str, Any]:
-    given = {"name": "CRM", "store": "", "url": "https://crm.example/hooks", "topics": "order.paid", "state": "active"}
+    given = {
+        "name": "CRM",
+        "store": "",
+        "url": "https://crm.example/hooks",
+        "topics": "order.paid",
+        "headers": "",
+        "signature": "standard",
+        "state": "active",
+    }
     return {**given, **fields}
 
 
@@ -146,3 +154,82 @@ def test_a_subscription_can_be_deleted_with_its_log(operator):
     assert "deliveries: 1" in operator.get(path).content.decode().lower()
     operator.post(path, {"post": "yes"})
     assert not Subscription.objects.exists()
+
+
+HEADERS = "Authorization: Bearer tok_s3cr3t\r\nX-Team: shop"
+
+
+def test_headers_are_typed_as_lines_and_shown_without_their_values(operator):
+    operator.post("/admin/orderhooks/subscription/add/", subscription_form(headers=HEADERS))
+    subscription = Subscription.objects.get()
+    assert subscription.own_headers() == {"Authorization": "Bearer tok_s3cr3t", "X-Team": "shop"}
+    change = f"subscription/{subscription.pk}/change/"
+    text = page(operator, change)
+    assert "Authorization: (hidden)\nX-Team: (hidden)" in text
+    assert "s3cr3t" not in text
+    kept = subscription_form(headers="Authorization: (hidden)\r\nX-Team: ops", name="ERP")
+    operator.post(f"/admin/orderhooks/{change}", kept)
+    assert Subscription.objects.get().own_headers() == {"Authorization": "Bearer tok_s3cr3t", "X-Team": "ops"}
+    operator.post(f"/admin/orderhooks/{change}", subscription_form(headers=""))
+    assert Subscription.objects.get().own_headers() == {}
+
+
+def test_a_page_saved_as_it_is_leaves_the_headers_alone(operator):
+    subscription = make_subscription(headers={"X-Key": "tok_s3cr3t"})
+    before = Subscription.objects.get().headers
+    operator.post(
+        f"/admin/orderhooks/subscription/{subscription.pk}/change/",
+        subscription_form(headers="X-Key: (hidden)"),
+    )
+    assert Subscription.objects.get().headers == before
+    assert "eaders" not in LogEntry.objects.get().change_message
+
+
+@pytest.mark.parametrize(
+    "headers", ["no colon", "Host: evil.example", "X-Key: ключ", "X-Key: (hidden)", "X-Key: a\nX-Key: b", "X Key: v"]
+)
+def test_headers_that_can_not_be_sent_are_refused_at_their_field(operator, headers):
+    assert list(errors_of(operator, "subscription/add/", subscription_form(headers=headers))) == ["headers"]
+
+
+def test_a_new_secret_is_shown_once_beside_the_former_one(operator):
+    first, second = make_subscription(), make_subscription()
+    shown = SECRET.findall(run(operator, "subscription", "rotate_secret", first, second))
+    assert len(shown) == 2
+    assert "24 hours more" in run(operator, "subscription", "rotate_secret", first)
+    assert not SECRET.search(page(operator, f"subscription/{first.pk}/change/"))
+    assert "signs until" in page(operator, f"subscription/{first.pk}/change/")
+    assert (first.secrets.count(), second.secrets.count()) == (3, 2)
+    assert "2 former secrets are revoked" in run(operator, "subscription", "revoke_former_secrets", first)
+    assert first.secrets.count() == 1
+
+
+def test_a_secret_can_be_replaced_at_once(operator):
+    subscription = make_subscription()
+    [shown] = SECRET.findall(run(operator, "subscription", "replace_secret", subscription))
+    assert [one.reveal() for one in subscription.secrets.all()] == [shown]
+
+
+@pytest.mark.parametrize("action", ["rotate_secret", "replace_secret", "revoke_former_secrets"])
+def test_who_may_only_look_is_not_offered_secrets(action):
+    client = staff("view_subscription")
+    subscription = make_subscription()
+    assert action not in page(client, "subscription/")
+    run(client, "subscription", action, subscription)
+    assert subscription.secrets.get().expires_at is None
+
+
+def test_choosing_a_public_key_shows_it(operator):
+    subscription = make_subscription()
+    path = f"/admin/orderhooks/subscription/{subscription.pk}/change/"
+    answer = operator.post(path, subscription_form(signature="ed25519"), follow=True).content.decode()
+    [public] = re.findall(r"whpk_[A-Za-z0-9+/=]+", answer)
+    assert "whsk_" not in answer
+    text = page(operator, f"subscription/{subscription.pk}/change/")
+    assert public in text
+    assert "whsk_" not in text
+
+
+def test_the_page_with_a_secret_is_kept_by_no_cache(operator):
+    answer = operator.post("/admin/orderhooks/subscription/add/", subscription_form())
+    assert "no-store" in answer["cache-control"]

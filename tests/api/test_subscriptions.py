@@ -4,10 +4,12 @@ import json
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
+from orderhooks import signing
 from orderhooks.api.subscriptions import SubscriptionSerializer
 from orderhooks.models import Subscription
-from tests.api.calls import has_key, patch, post
+from tests.api.calls import client_with, has_key, patch, post
 from tests.factories import make_subscription
 
 pytestmark = pytest.mark.django_db
@@ -69,6 +71,83 @@ def test_a_bad_subscription_is_refused_at_its_field(api, fields, where, piece):
     assert not Subscription.objects.exists()
 
 
+def test_headers_are_written_and_read_back_without_their_values(api):
+    created = post(api, "/subscriptions/", {**ENDPOINT, "headers": {"Authorization": "tok_s3cr3t", "X-Team": "shop"}})
+    path = f"/subscriptions/{created.data['public_id']}/"
+    hidden = {"Authorization": "(hidden)", "X-Team": "(hidden)"}
+    for answer in (created, api.get(f"/api{path}"), patch(api, path, {"name": "ERP"})):
+        assert answer.data["headers"] == hidden
+        assert "s3cr3t" not in answer.content.decode()
+    # What was read can be sent back: a hidden value stays, another is replaced, one that is left out goes.
+    for given, expected in [
+        ({**hidden, "X-Team": "ops"}, {"Authorization": "tok_s3cr3t", "X-Team": "ops"}),
+        ({"authorization": "(hidden)"}, {"authorization": "tok_s3cr3t"}),
+        ({}, {}),
+    ]:
+        assert patch(api, path, {"headers": given}).status_code == 200
+        assert Subscription.objects.get().own_headers() == expected
+
+
+@pytest.mark.parametrize(
+    ("headers", "piece"),
+    [
+        ({"Host": "evil.example"}, "set by orderhooks"),
+        ({"X-Key": "v\r\nHost: evil"}, "line break"),
+        ({"X-Key": "(hidden)"}, "text as its value"),
+        ({"X-Key": ["a"]}, "string"),
+        (["X-Key"], "dictionary"),
+    ],
+)
+def test_bad_headers_are_refused_at_their_field(api, headers, piece):
+    answer = post(api, "/subscriptions/", {**ENDPOINT, "headers": headers})
+    assert (answer.status_code, list(answer.data)) == (400, ["headers"])
+    assert piece in str(answer.data["headers"])
+    assert not Subscription.objects.exists()
+
+
+def test_rotating_shows_the_new_secret_once(api):
+    subscription = make_subscription()
+    path = f"/subscriptions/{subscription.public_id}/"
+    answer = post(api, f"{path}rotate-secret/", {})
+    secrets = subscription.live_secrets(now=timezone.now())
+    assert (answer.status_code, answer.data["secret"], len(secrets)) == (200, secrets[0], 2)
+    assert not has_key(json.loads(api.get(f"/api{path}").content), "secret")
+    assert post(api, f"{path}revoke-former-secrets/", {}).data == {"revoked": 1}
+    assert subscription.live_secrets(now=timezone.now()) == secrets[:1]
+    assert post(api, f"{path}rotate-secret/", {"overlap_hours": 0}).status_code == 200
+    assert len(subscription.live_secrets(now=timezone.now())) == 1
+
+
+@pytest.mark.parametrize("hours", [-1, 169, "soon", None])
+def test_an_overlap_that_makes_no_sense_is_refused(api, hours):
+    subscription = make_subscription()
+    answer = post(api, f"/subscriptions/{subscription.public_id}/rotate-secret/", {"overlap_hours": hours})
+    assert (answer.status_code, list(answer.data)) == (400, ["overlap_hours"])
+    assert subscription.secrets.count() == 1
+
+
+@pytest.mark.parametrize("action", ["rotate-secret", "revoke-former-secrets"])
+def test_secrets_are_changed_by_those_who_may_change_subscriptions(action):
+    subscription = make_subscription()
+    path = f"/subscriptions/{subscription.public_id}/{action}/"
+    assert post(client_with("view_subscription", "add_subscription"), path, {}).status_code == 403
+    assert post(client_with("view_subscription", "change_subscription"), path, {}).status_code == 200
+
+
+def test_choosing_ed25519_makes_a_key_and_shows_its_public_half(api):
+    created = post(api, "/subscriptions/", {**ENDPOINT, "signature": "ed25519"})
+    assert "secret" not in created.data
+    path = f"/subscriptions/{created.data['public_id']}/"
+    [private] = Subscription.objects.get().live_secrets(now=timezone.now())
+    assert private.startswith("whsk_")
+    assert api.get(f"/api{path}").data["public_keys"] == created.data["public_keys"] == [signing.public_key(private)]
+    # Another profile needs a shared secret, and the answer to the change shows it.
+    changed = patch(api, path, {"signature": "github"})
+    assert changed.data["secret"].startswith("whsec_")
+    assert "secret" not in patch(api, path, {"signature": "stripe"}).data
+    assert patch(api, path, {"signature": "wax"}).status_code == 400
+
+
 def test_resuming_forgets_the_failures(api):
     subscription = make_subscription(
         state="disabled",
@@ -94,12 +173,12 @@ def test_renaming_a_disabled_subscription_leaves_it_disabled(api):
 
 def test_an_edit_does_not_undo_what_a_worker_wrote_meanwhile(api, monkeypatch):
     subscription = make_subscription()
-    update = SubscriptionSerializer.update
+    is_valid = SubscriptionSerializer.is_valid
 
-    def update_after_a_worker_disabled(serializer: Any, instance: Any, data: Any) -> Any:
+    def is_valid_while_a_worker_disables(serializer: Any, **options: Any) -> bool:
         Subscription.objects.get().disable("It answered 410.")
-        return update(serializer, instance, data)
+        return is_valid(serializer, **options)
 
-    monkeypatch.setattr(SubscriptionSerializer, "update", update_after_a_worker_disabled)
+    monkeypatch.setattr(SubscriptionSerializer, "is_valid", is_valid_while_a_worker_disables)
     answer = patch(api, f"/subscriptions/{subscription.public_id}/", {"name": "ERP"})
     assert (answer.data["name"], answer.data["state"]) == ("ERP", "disabled")

@@ -1,0 +1,104 @@
+"""What must not be stored is not in the outcome, in whatever spelling and wherever a receiver echoes it."""
+
+import base64
+import html
+import json
+from urllib.parse import quote, quote_plus
+
+import pytest
+
+from orderhooks import transport
+from orderhooks.transport.posting import BODY_BYTES, KEPT_CHARACTERS
+from orderhooks.transport.redaction import REDACTED, Redactor
+from tests.receivers import Answer, RecordingReceiver
+
+SECRET = 'Bearer <s3cr3t>/"value"+of é&us=='
+PASSWORD = "correct horse & battery"
+BASIC = "Basic " + base64.b64encode(f"shop:{PASSWORD}".encode()).decode()
+SPELLINGS = {
+    "as it is": SECRET,
+    "in JSON": json.dumps({"authorization": SECRET}),
+    "in JSON that is not ASCII": json.dumps(SECRET, ensure_ascii=False),
+    "in PHP's JSON": json.dumps(SECRET).replace("/", "\\/"),
+    "in HTML": html.escape(SECRET),
+    "in a URL": quote(SECRET, safe=""),
+    "in a form": quote_plus(SECRET),
+    "without its scheme": SECRET.removeprefix("Bearer ").split()[0],
+    "twice": f"{SECRET} and {SECRET}",
+}
+
+
+def echo(receiver: RecordingReceiver, body: bytes, redact: list[str], *headers: tuple[str, str]) -> transport.Outcome:
+    receiver.answer = lambda count: Answer(body=body, headers=headers)
+    return transport.post(receiver.url, b"{}", {"webhook-id": "evt_1"}, redact=redact)
+
+
+@pytest.mark.parametrize("echoed", SPELLINGS.values(), ids=SPELLINGS)
+def test_an_echo_is_taken_out_in_every_spelling(receiver: RecordingReceiver, echoed: str) -> None:
+    outcome = echo(receiver, f"you sent {echoed} to us".encode(), [SECRET])
+    assert outcome.response_body.startswith("you sent ")
+    assert REDACTED in outcome.response_body
+    assert "s3cr3t" not in outcome.response_body
+    assert outcome.response_body.endswith(" to us")
+
+
+def test_an_echo_of_the_bytes_that_were_sent_is_taken_out(receiver: RecordingReceiver) -> None:
+    assert "s3cr3t" not in echo(receiver, b"you sent " + SECRET.encode("latin-1"), [SECRET]).response_body
+
+
+def test_the_password_that_basic_only_encodes_is_taken_out(receiver: RecordingReceiver) -> None:
+    outcome = echo(receiver, f"bad password {PASSWORD!r} for shop:{PASSWORD}, {BASIC}".encode(), [BASIC])
+    assert "horse" not in outcome.response_body
+    assert BASIC.split()[1] not in outcome.response_body
+
+
+def test_a_signature_is_taken_out_also_without_its_name(receiver: RecordingReceiver) -> None:
+    outcome = echo(receiver, b"expected 0123456789abcdef", ["t=1764000000,v1=0123456789abcdef"])
+    assert outcome.response_body == f"expected {REDACTED}"
+
+
+@pytest.mark.parametrize("before", [0, 1, KEPT_CHARACTERS - 5, KEPT_CHARACTERS - len(SECRET) + 1, BODY_BYTES - 9])
+def test_no_half_of_a_secret_is_left_where_the_answer_is_cut(receiver: RecordingReceiver, before: int) -> None:
+    body = b"x" * before + SECRET.encode() * (BODY_BYTES // len(SECRET))
+    kept = echo(receiver, body, [SECRET]).response_body
+    assert not any(SECRET[:length] in kept for length in range(4, len(SECRET)))
+
+
+def test_no_half_of_a_long_secret_is_left_where_reading_stopped(receiver: RecordingReceiver) -> None:
+    # Taking out the whole ones makes so much room that the end of what was read comes into what is kept.
+    long = "".join(f"k{number}" for number in range(1000))
+    outcome = echo(receiver, long.encode() * (BODY_BYTES // len(long) + 1), [long])
+    assert outcome.response_body == REDACTED * (BODY_BYTES // len(long) + 1)
+
+
+def test_headers_that_are_credentials_are_never_kept_and_others_are_cleaned(receiver: RecordingReceiver) -> None:
+    outcome = echo(
+        receiver,
+        b"",
+        ["tok_s3cr3t"],
+        ("Set-Cookie", "session=1"),
+        ("Authorization", "Basic eA=="),
+        ("Webhook-Signature", "v1,abc"),
+        ("X-Hub-Signature-256", "sha256=abc"),
+        ("X-Echo", "key tok_s3cr3t."),
+        ("X-tok_s3cr3t", "in a name"),
+        ("X-Plain", "kept"),
+    )
+    kept = {name.lower(): value for name, value in outcome.response_headers.items()}
+    for name in ("set-cookie", "authorization", "webhook-signature", "x-hub-signature-256"):
+        assert kept[name] == REDACTED
+    assert (kept["x-echo"], kept["x-plain"]) == (f"key {REDACTED}.", "kept")
+    assert "s3cr3t" not in str(kept)
+
+
+def test_what_is_told_of_a_failure_holds_no_secret() -> None:
+    assert "tok_s3cr3t" not in transport.post("ftp://tok_s3cr3t.example/", b"", {}, redact=["tok_s3cr3t"]).detail
+    outcome = transport.post("http://127.0.0.1:9999/", b"", {"x-key": "tok_s3cr3t\r\nx: y"}, redact=["tok_s3cr3t"])
+    assert outcome.error == "internal"
+    assert "x-key" in outcome.detail
+    assert "tok_s3cr3t" not in outcome.detail
+
+
+@pytest.mark.parametrize(("secret", "text"), [("abc", "abc"), ("", "abc"), ("secret-value", "nothing of it")])
+def test_texts_too_short_to_be_secrets_and_others_are_left_alone(secret: str, text: str) -> None:
+    assert Redactor([secret])(text) == text
