@@ -7,12 +7,13 @@ STAMP := $(VENV)/.installed
 export PYTHONPATH :=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo demo-check test lint tests help
+.PHONY: demo demo-check test lint tests bench help
 
 help:
 	@echo "make demo         a shop, its receivers, a worker: click through them; Ctrl-C ends all"
 	@echo "make demo-check   the same without a person, ending in ok: or failed:"
 	@echo "make test         lint, types, module order, migrations, all tests"
+	@echo "make bench        what it costs, as ratios, a JSON object a line (benchmarks/README.md)"
 
 $(STAMP): pyproject.toml setup.py orderhooks/__init__.py
 	$(PYTHON) -m venv $(VENV)
@@ -39,3 +40,7 @@ tests: $(STAMP)
 
 test: lint
 	$(MAKE) tests PYTEST_ARGS="--cov --cov-report=term $(PYTEST_ARGS)"
+
+# BENCH_ARGS: names of benchmarks, --no-fail. -B, as nothing is written outside benchmarks/.
+bench: $(STAMP)
+	@PYTHONPATH=. $(BIN)/python -B -m benchmarks $(BENCH_ARGS)
