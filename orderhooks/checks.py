@@ -143,8 +143,11 @@ JUDGES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "RETRY_SCHEDULE": ("orderhooks.E006", _schedule),
     "DISABLE_AFTER_DAYS": ("orderhooks.E007", _number(0.01, 365, "days")),
     "WORKER_THREADS": ("orderhooks.E008", _whole_number(1, 256)),
+    "MAX_IN_FLIGHT": ("orderhooks.E015", _whole_number(1, 256)),
+    "MAX_IN_FLIGHT_PER_HOST": ("orderhooks.E016", _whole_number(1, 256)),
     "LINGER_SECONDS": ("orderhooks.E009", _number(0, 60, "seconds")),
     "SWEEP": ("orderhooks.E010", _boolean),
+    "RETENTION_DAYS": ("orderhooks.E017", _number(1, 36500, "days")),
     "ENCRYPTION_KEYS": ("orderhooks.E011", _keys),
 }
 

@@ -47,10 +47,14 @@ class Settings:
     )
     # A subscription that has done nothing but fail for this long is disabled. Its deliveries are kept.
     disable_after_days: float = 5.0
-    # How many requests one pump has under way at once.
-    worker_threads: int = 16
-    # How long a pump with nothing due waits for a retry that is about to be.
+    # How many requests one pump has under way at once: in all, to one subscription, and to one host.
+    worker_threads: int = 64
+    max_in_flight: int = 32
+    max_in_flight_per_host: int = 32
+    # How long a pump with nothing to do waits for more.
     linger_seconds: float = 10.0
+    # Finished deliveries, their attempts and their events are kept for this long; what is still owed, always.
+    retention_days: float = 90.0
     # Register the sweep (a django-q2 schedule, each minute) after `migrate`.
     sweep: bool = True
     # Keys for secrets at rest, newest first; each any text of 16 characters or more. Empty: derived from SECRET_KEY.
@@ -67,8 +71,19 @@ def raw() -> Mapping[str, Any]:
 
 def current() -> Settings:
     """The settings in force at this moment. What is wrong with them is left to the system checks."""
+    global _last
+    given = raw()
+    if given != _last[0]:
+        _last = (dict(given), _read(given))
+    return _last[1]
+
+
+def _read(given: Mapping[str, Any]) -> Settings:
     # Lists become tuples, so that the settings in force can't be altered (and `sources` can be a cache's key).
-    given: dict[str, Any] = {
-        KEYS[key]: tuple(value) if isinstance(value, list) else value for key, value in raw().items() if key in KEYS
+    known: dict[str, Any] = {
+        KEYS[key]: tuple(value) if isinstance(value, list) else value for key, value in given.items() if key in KEYS
     }
-    return Settings(**given)
+    return Settings(**known)
+
+
+_last: tuple[Mapping[str, Any], Settings] = ({}, Settings())

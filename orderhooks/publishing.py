@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -9,7 +10,7 @@ from django.db import connections, models, router, transaction
 from django.utils import timezone
 
 from orderhooks import outbox, sources, tasks, topics
-from orderhooks.models import Change, Delivery, Event
+from orderhooks.models import Change, Delivery, Event, Subscription
 from orderhooks.models.subscriptions import SubscriptionQuerySet
 from orderhooks.outbox import Note
 from orderhooks.signals import announce, event_published
@@ -46,7 +47,7 @@ def publish(topic: str, order: models.Model) -> None:
 def redeliver(deliveries: "models.QuerySet[Delivery]") -> int:
     """Send them again, now; those that are being sent at this moment are left alone. Returns how many will be."""
     # By primary key: an UPDATE takes no slice or ordering of the caller's.
-    count = Delivery.objects.filter(pk__in=list(deliveries.values_list("pk", flat=True))).redeliver(now=timezone.now())
+    count = Delivery.objects.filter(pk__in=list(deliveries.values_list("pk", flat=True))).redeliver()
     if count:
         transaction.on_commit(tasks.wake)
     return count
@@ -57,9 +58,16 @@ def pause(subscriptions: SubscriptionQuerySet) -> int:
     return subscriptions.pause()
 
 
-def resume(subscriptions: SubscriptionQuerySet) -> int:
-    """Let the held deliveries of paused and disabled subscriptions go out. Returns how many were stopped before."""
-    count = subscriptions.resume()
+def resume(subscriptions: SubscriptionQuerySet, *, skip_before: datetime | None = None) -> int:
+    """Send again to paused and disabled subscriptions. Returns how many were stopped before.
+
+    What was held meanwhile goes out, but for deliveries made before `skip_before`: those are skipped.
+    """
+    stopped = Subscription.objects.filter(pk__in=list(subscriptions.values_list("pk", flat=True)))
+    stopped = stopped.exclude(state=Subscription.State.ACTIVE)
+    if skip_before is not None:
+        Delivery.objects.filter(subscription__in=list(stopped), created_at__lt=skip_before).skip()
+    count = stopped.resume()
     if count:
         transaction.on_commit(tasks.wake)
     return count

@@ -62,12 +62,18 @@ def reencrypt(token: str) -> str:
 def decrypt(token: str) -> str:
     """The text behind a token. Raises UndecryptableError."""
     try:
-        return _keyring().decrypt(token.encode()).decode()
+        return _decrypt(token, _key_texts())
     except InvalidToken:
         raise UndecryptableError(
             "A stored secret can't be read: the key it was encrypted with is missing. Put the former key back "
             'into ORDERHOOKS["ENCRYPTION_KEYS"] (or, if that was never set, restore the former SECRET_KEY).'
         ) from None
+
+
+@functools.lru_cache(maxsize=1024)
+@sensitive_variables()
+def _decrypt(token: str, texts: tuple[str | bytes, ...]) -> str:
+    return _keyring_of(texts).decrypt(token.encode()).decode()
 
 
 def _key_texts() -> tuple[str | bytes, ...]:

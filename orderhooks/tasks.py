@@ -11,22 +11,36 @@ import time
 from datetime import timedelta
 from typing import Any
 
-from django.db import connections, router, transaction
-from django.utils import timezone
+from django.db import (
+    DEFAULT_DB_ALIAS,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    connections,
+    router,
+    transaction,
+)
+from django_q.brokers import get_broker
 from django_q.conf import Conf
 from django_q.models import OrmQ, Schedule
 from django_q.tasks import async_task
 
-from orderhooks import conf, outbox, routing, sending
-from orderhooks.models import Delivery, Event, Pump, SubscriptionSecret
+from orderhooks import conf, notices, outbox, routing, sending
+from orderhooks.models import Bell, DatabaseClock, Event, Notify, Pump, SubscriptionSecret, claims, retention
 from orderhooks.signals import announce, event_published
 
 logger = logging.getLogger(__name__)
 
 PUMP = "orderhooks.tasks.pump"
+NOTIFY = "orderhooks.tasks.notify"
+PRUNE = "orderhooks.tasks.prune"
 SWEEP = "orderhooks sweep"
+DAILY = "orderhooks prune"
 BEAT_SECONDS = 1.0
 LOOK_SECONDS = 0.05
+# Where those who publish ring, a pump looks by itself for retries alone.
+LISTENING_LOOK_SECONDS = 0.5
+RECONNECT_SECONDS = 0.5
 # Left of a task's time for writing down the last results.
 HAND_OVER_SECONDS = 5.0
 EXIT_SECONDS = 2.0
@@ -35,10 +49,11 @@ EXIT_SECONDS = 2.0
 def wake() -> None:
     """Have a worker pump. Never raises and never waits for a broker; nothing is lost if it does not get through.
 
-    A pump that is at work already will see what there is: it looks once more after its heartbeat has gone.
+    A pump that is at work already is told where the database can tell it; elsewhere it looks for itself. It looks once
+    more after its heartbeat has gone.
     """
     try:
-        if Pump.objects.fresh(now=timezone.now()).exists():
+        if _tell_a_pump():
             return
         if Conf.ORM and router.db_for_write(OrmQ) == Conf.ORM:
             # Atomic, or django-q2 would close this connection as stale.
@@ -50,60 +65,112 @@ def wake() -> None:
         logger.exception("could not wake a worker; the sweep will")
 
 
+def _tell_a_pump() -> bool:
+    """One query: whether a pump is alive, and if so, the ring of its bell."""
+    fresh = Pump.objects.fresh()
+    if connections[fresh.db].vendor == "postgresql":
+        fresh = fresh.annotate(rung=Notify())
+    return bool(fresh.values_list()[:1])
+
+
 def pump(**_unknown: object) -> None:
     """Move everything that is due: fold, route, claim, send, record. A django-q2 task; any number may run at once."""
     settings = conf.current()
     task_seconds = float(Conf.TIMEOUT or 60)
     until = time.monotonic() + max(HAND_OVER_SECONDS, task_seconds - settings.timeout_seconds - HAND_OVER_SECONDS)
-    me = Pump.objects.create()
+    clock = DatabaseClock()
+    me = Pump.start(now=clock.now())
     try:
-        SubscriptionSecret.objects.expired(now=timezone.now()).delete()
-        with sending.Sender(threads=settings.worker_threads) as sender:
-            _run(me, sender, until=until, linger=timedelta(seconds=settings.linger_seconds))
+        SubscriptionSecret.objects.expired(now=clock.now()).delete()
+        with (
+            Bell() as bell,
+            sending.Sender(threads=settings.worker_threads, bell=bell, clock=clock.now) as sender,
+        ):
+            _run(me, sender, bell, clock, until=until, linger_seconds=settings.linger_seconds)
     finally:
         Pump.objects.filter(pk=me.pk).delete()
     # Whoever published while the heartbeat was still there has sent no wake-up.
-    now = timezone.now()
-    if Event.objects.unrouted().exists() or Delivery.objects.due(now=now).exists():
+    if Event.objects.unrouted().exists() or claims.due_lanes(now=clock.now()):
         wake()
 
 
-def _run(me: Pump, sender: sending.Sender, *, until: float, linger: timedelta) -> None:
-    next_beat = 0.0
+def _run(
+    me: Pump, sender: sending.Sender, bell: Bell, clock: DatabaseClock, *, until: float, linger_seconds: float
+) -> None:
+    next_beat, last_move = 0.0, time.monotonic()
     while time.monotonic() < until:
-        now = timezone.now()
-        if time.monotonic() >= next_beat:
-            next_beat = time.monotonic() + BEAT_SECONDS
-            me.beat(now=now)
-            for event in outbox.fold_left_behind(now=now):
-                announce(event_published, sender=Event, event=event)
-            sending.recover(now=now)
-        moved = routing.route(now=now) + sender.claim(now=now) + sender.collect(wait_seconds=LOOK_SECONDS)
-        if moved or sender.under_way:
+        try:
+            bell.listen()
+            if time.monotonic() >= next_beat:
+                next_beat = time.monotonic() + BEAT_SECONDS
+                _beat(me, clock)
+            now = clock.now()
+            moved = routing.route(now=now) + sender.claim(now=now) + sender.collect(wait_seconds=LOOK_SECONDS)
+            sender.go_on()
+        except (OperationalError, InterfaceError, InternalError):
+            # What can't be written down must not be sent. The results that are there wait for the database.
+            logger.exception("the database does not answer as it should; no request goes out until it does")
+            sender.stop()
+            connections[DEFAULT_DB_ALIAS].close()
+            time.sleep(RECONNECT_SECONDS)
             continue
-        # One pump is enough to wait for a retry; the others give their worker back.
-        if Pump.objects.fresh(now=now).filter(started_at__lt=me.started_at).exists():
+        if moved or sender.under_way:
+            last_move = time.monotonic()
+        elif time.monotonic() > last_move + linger_seconds or _is_in_the_way(me):
             break
-        if not Delivery.objects.due(now=now + linger).exists():
+        else:
+            bell.wait(LISTENING_LOOK_SECONDS if bell.listens else LOOK_SECONDS)
+
+
+def _beat(me: Pump, clock: DatabaseClock) -> None:
+    clock.look()
+    me.beat(now=clock.now())
+    for event in outbox.fold_left_behind(now=clock.now()):
+        announce(event_published, sender=Event, event=event)
+    sending.recover(now=clock.now())
+    if notices.due(now=clock.now()).exists():
+        async_task(NOTIFY, save=False)
+
+
+def notify(**_unknown: object) -> None:
+    """Send the e-mails that are due. A task of its own: a mail server may be slow."""
+    notices.send_due(now=DatabaseClock().now())
+
+
+def prune(**_unknown: object) -> None:
+    """Delete what is finished and old, as long as a task may last; the rest in a task of its own."""
+    until = time.monotonic() + float(Conf.TIMEOUT or 60) / 2
+    before = DatabaseClock().now() - timedelta(days=conf.current().retention_days)
+    while retention.prune(before=before):
+        if time.monotonic() > until:
+            async_task(PRUNE, save=False)
             break
-        time.sleep(LOOK_SECONDS)
+
+
+def _is_in_the_way(me: Pump) -> bool:
+    """Whether an idle pump should give its worker back: another one waits, or the cluster has other tasks to do."""
+    return Pump.objects.fresh().filter(started_at__lt=me.started_at).exists() or get_broker().queue_size() > 0
 
 
 def register_sweep(**_signal: Any) -> None:
-    """Have django-q2 start a pump each minute, whatever else failed; or not, if the setting SWEEP is off.
+    """Have django-q2 start a pump each minute, whatever else failed, and prune each day; not if SWEEP is off.
 
     Runs after each `migrate`, so it leaves a schedule that is there as it is.
     """
     using = router.db_for_write(Schedule)
     if Schedule._meta.db_table not in connections[using].introspection.table_names():
         return  # django-q2 is not migrated yet; the next `migrate` comes by here again
-    schedules = Schedule.objects.using(using).filter(name=SWEEP)
+    schedules = Schedule.objects.using(using)
+    wanted = {
+        SWEEP: {"func": PUMP, "schedule_type": Schedule.MINUTES, "minutes": 1},
+        DAILY: {"func": PRUNE, "schedule_type": Schedule.DAILY},
+    }
     if not conf.current().sweep:
-        schedules.delete()
-    elif not schedules.exists():
-        Schedule.objects.using(using).create(
-            name=SWEEP, func=PUMP, schedule_type=Schedule.MINUTES, minutes=1, repeats=-1
-        )
+        schedules.filter(name__in=wanted).delete()
+        return
+    for name, values in wanted.items():
+        if not schedules.filter(name=name).exists():
+            schedules.create(name=name, repeats=-1, **values)
 
 
 def _enqueue() -> None:

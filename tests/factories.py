@@ -8,7 +8,7 @@ from typing import Any
 from django.contrib.auth.models import Permission, User
 from django.utils import timezone
 
-from orderhooks.models import Attempt, Delivery, Event, Order, OrderLine, Subscription
+from orderhooks.models import Attempt, Delivery, Event, Order, OrderLine, Subscription, claims
 
 _numbers = count(1)
 
@@ -77,6 +77,15 @@ def make_delivery(**fields: Any) -> Delivery:
     if "subscription" not in fields:
         defaults["subscription"] = make_subscription()
     return Delivery.objects.create(**{**defaults, **fields})
+
+
+def claim(limit: int = 1, *, now: datetime | None = None) -> list[Delivery]:
+    """Claim up to so many due deliveries of each subscription, as a worker would, for half a minute."""
+    now = now or timezone.now()
+    lanes = claims.due_lanes(now=now)
+    for lane in lanes:
+        lane.room = limit
+    return claims.claim(lanes, now=now, lease_until=now + timedelta(seconds=30))
 
 
 def make_attempt(delivery: Delivery, **fields: Any) -> Attempt:

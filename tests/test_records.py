@@ -33,6 +33,9 @@ TOKEN = uuid.uuid4()
         (make_subscription, {"state": "asleep"}),
         (make_subscription, {"url": ""}),
         (make_subscription, {"signature": "carved"}),
+        (make_subscription, {"told": "lies"}),
+        (make_subscription, {"max_in_flight": 0}),
+        (make_subscription, {"max_per_second": 0}),
         (make_delivery, {"state": "lost"}),
         (make_delivery, {"state": "pending", "next_attempt_at": None}),
         (make_delivery, {"state": "sending", "lease_token": None, "lease_expires_at": LATER}),
@@ -103,6 +106,7 @@ def test_every_constraint_has_its_row_here():
         "orderhooks_delivery_finished",
         "orderhooks_delivery_once",
         "orderhooks_delivery_pending_is_due",
+        "orderhooks_delivery_public_id",
         "orderhooks_delivery_sending_has_lease",
         "orderhooks_delivery_state",
         "orderhooks_event_published_has_payload",
@@ -118,8 +122,11 @@ def test_every_constraint_has_its_row_here():
         "orderhooks_order_status",
         "orderhooks_receipt_once",
         "orderhooks_subscription_has_url",
+        "orderhooks_subscription_max_in_flight",
+        "orderhooks_subscription_max_per_second",
         "orderhooks_subscription_signature",
         "orderhooks_subscription_state",
+        "orderhooks_subscription_told",
     }
 
 

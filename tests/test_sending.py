@@ -17,7 +17,7 @@ from orderhooks.signals import (
     subscription_recovered,
 )
 from orderhooks.transport import Outcome
-from tests.factories import make_delivery, make_event, make_subscription
+from tests.factories import claim, make_delivery, make_event, make_subscription
 from tests.receivers import Answer, RecordingReceiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -52,9 +52,8 @@ def send_due(now=None) -> int:
         return sender.claim(now=now or timezone.now())
 
 
-def claim_one(**options) -> Delivery:
-    now = timezone.now()
-    [delivery] = Delivery.objects.claim(now=now, limit=1, lease_until=now + timedelta(seconds=30), **options)
+def claim_one() -> Delivery:
+    [delivery] = claim()
     return delivery
 
 
@@ -229,11 +228,10 @@ def test_a_claim_counts_the_attempt_before_the_request_goes_out() -> None:
 
 
 def test_two_claims_never_share_a_delivery() -> None:
+    subscription = make_subscription()
     for _ in range(3):
-        make_delivery()
-    now = timezone.now()
-    first = Delivery.objects.claim(now=now, limit=2, lease_until=now + timedelta(seconds=30))
-    second = Delivery.objects.claim(now=now, limit=5, lease_until=now + timedelta(seconds=30))
+        make_delivery(subscription=subscription)
+    first, second = claim(2), claim(5)
     assert len(first) == 2
     assert len(second) == 1
     assert {one.pk for one in first}.isdisjoint(one.pk for one in second)
@@ -272,7 +270,7 @@ def test_poison_that_kills_its_worker_every_time_ends_in_failed() -> None:
     for _ in range(10):
         delivery.refresh_from_db()
         now = max(now, delivery.next_attempt_at)
-        [_claimed] = Delivery.objects.claim(now=now, limit=1, lease_until=now + timedelta(seconds=30))
+        [_claimed] = claim(now=now)
         now += timedelta(minutes=1)
         sending.recover(now=now)
     delivery.refresh_from_db()

@@ -9,6 +9,7 @@ import pytest
 from django.core.management import call_command
 from django.db import transaction
 from django.utils import timezone
+from django_q.brokers import get_broker
 from django_q.conf import Conf
 from django_q.models import OrmQ, Schedule
 from django_q.scheduler import scheduler
@@ -81,7 +82,8 @@ def test_a_pump_recovers_what_a_dead_worker_was_sending(receiver: RecordingRecei
 
 
 def test_a_pump_waits_for_a_retry_that_is_about_to_be_due(receiver: RecordingReceiver, settings) -> None:
-    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "RETRY_SCHEDULE": [0.2], "LINGER_SECONDS": 10}
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "RETRY_SCHEDULE": [0.2], "LINGER_SECONDS": 2}
+    get_broker().purge_queue()
     receiver.answer = lambda count: Answer(500 if count == 1 else 200)
     make_delivery(subscription=make_subscription(url=receiver.url))
     tasks.pump()
@@ -199,6 +201,7 @@ def test_the_sweep_is_registered_once_by_migrate_and_can_be_switched_off(setting
     Schedule.objects.all().delete()
     call_command("migrate", verbosity=0)
     call_command("migrate", verbosity=0)
+    assert Schedule.objects.get(name=tasks.DAILY).func == tasks.PRUNE
     sweep = Schedule.objects.get(name=tasks.SWEEP)
     assert (sweep.func, sweep.schedule_type, sweep.minutes, sweep.repeats) == (tasks.PUMP, "I", 1, -1)
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SWEEP": False}
@@ -212,6 +215,7 @@ def test_an_emptied_queue_is_made_good_by_the_sweep(receiver: RecordingReceiver)
     make_subscription(url=receiver.url)
     make_order(lines=[])
     OrmQ.objects.all().delete()
+    Schedule.objects.exclude(name=tasks.SWEEP).delete()
     Schedule.objects.update(next_run=timezone.now() - timedelta(seconds=1))
     scheduler()
     [task] = OrmQ.objects.all()

@@ -35,6 +35,19 @@ from orderhooks.secrets import HIDDEN, Sealed
 State = Subscription.State
 HOUR = timedelta(hours=1)
 OVERLAP_HOURS = round(OVERLAP / HOUR)
+EDITABLE = [
+    "name",
+    "store",
+    "url",
+    "topics",
+    "headers",
+    "signature",
+    "ordered",
+    "max_in_flight",
+    "max_per_second",
+    "contact_email",
+    "state",
+]
 
 
 class TopicsField(forms.CharField):
@@ -109,7 +122,7 @@ class SubscriptionForm(forms.ModelForm):
 
     class Meta:
         model = Subscription
-        fields = ["name", "store", "url", "topics", "headers", "signature", "state"]
+        fields = EDITABLE
         widgets = {"url": forms.TextInput(attrs={"size": 80})}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -134,19 +147,20 @@ class SubscriptionAdmin(admin.ModelAdmin):
     list_display = ["name", "url", "topic_list", "state", "failing_since", "last_success_at"]
     list_filter = ["state"]
     search_fields = ["name", "url", "public_id__exact"]
-    fields = ["name", "store", "url", "topics", "headers", "signature", "state"]
+    fields = (*EDITABLE,)
     readonly_fields = [
         "public_id",
         "state_reason",
         "failing_since",
         "consecutive_failures",
         "last_success_at",
+        "cooling_until",
         "signing_secrets",
         "deliveries",
         "created_at",
         "updated_at",
     ]
-    actions = ["pause", "resume", "rotate_secret", "replace_secret", "revoke_former_secrets"]
+    actions = ["pause", "resume", "resume_and_skip", "rotate_secret", "replace_secret", "revoke_former_secrets"]
 
     def get_fields(self, request: HttpRequest, obj: Subscription | None = None) -> list[Any]:
         return [*self.fields, *(self.readonly_fields if obj else ())]
@@ -239,6 +253,21 @@ class SubscriptionAdmin(admin.ModelAdmin):
                 paused,
             )
             % {"count": paused},
+        )
+
+    @admin.action(
+        description=_("Resume the selected subscriptions; skip what is held for them"), permissions=["change"]
+    )
+    def resume_and_skip(self, request: HttpRequest, queryset: SubscriptionQuerySet) -> None:
+        resumed = publishing.resume(queryset, skip_before=timezone.now())
+        self.message_user(
+            request,
+            ngettext(
+                "%(count)d subscription is active again. Deliveries that were held are skipped.",
+                "%(count)d subscriptions are active again. Deliveries that were held are skipped.",
+                resumed,
+            )
+            % {"count": resumed},
         )
 
     @admin.action(description=_("Resume the selected subscriptions"), permissions=["change"])

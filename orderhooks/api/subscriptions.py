@@ -75,11 +75,16 @@ class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
             "headers",
             "signature",
             "public_keys",
+            "ordered",
+            "max_in_flight",
+            "max_per_second",
+            "contact_email",
             "state",
             "state_reason",
             "failing_since",
             "consecutive_failures",
             "last_success_at",
+            "cooling_until",
             "created_at",
             "updated_at",
         ]
@@ -89,6 +94,7 @@ class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
             "failing_since",
             "consecutive_failures",
             "last_success_at",
+            "cooling_until",
             "created_at",
             "updated_at",
         ]
@@ -105,6 +111,12 @@ class RotationSerializer(serializers.Serializer[Any]):
         min_value=0,
         max_value=LONGEST_OVERLAP / HOUR,
         help_text="How long the former secrets go on signing beside the new one; 0 revokes them now.",
+    )
+
+
+class ResumptionSerializer(serializers.Serializer[Any]):
+    skip_before = serializers.DateTimeField(
+        required=False, default=None, help_text="Skip what is held from before; else all of it goes out."
     )
 
 
@@ -154,6 +166,24 @@ class SubscriptionViewSet(viewsets.ModelViewSet[Subscription]):
         subscription = self.get_object()
         overlap = serializer.validated_data["overlap_hours"] * HOUR
         return self._answer(subscription, subscription.rotate_secret(now=timezone.now(), overlap=overlap))
+
+    @action(detail=True, methods=["post"], permission_classes=[MayChange])
+    def pause(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """The subscription, paused: its deliveries are held."""
+        subscription = self.get_object()
+        publishing.pause(Subscription.objects.filter(pk=subscription.pk))
+        return self._answer(subscription, "")
+
+    @action(detail=True, methods=["post"], permission_classes=[MayChange])
+    def resume(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """The subscription, active again. What was held goes out, but for what is older than `skip_before`."""
+        serializer = ResumptionSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        subscription = self.get_object()
+        publishing.resume(
+            Subscription.objects.filter(pk=subscription.pk), skip_before=serializer.validated_data["skip_before"]
+        )
+        return self._answer(subscription, "")
 
     @action(detail=True, methods=["post"], url_path="revoke-former-secrets", permission_classes=[MayChange])
     def revoke_former_secrets(self, request: Request, *args: Any, **kwargs: Any) -> Response:

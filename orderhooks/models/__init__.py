@@ -1,5 +1,7 @@
 """The records: orders, events, subscriptions, deliveries, and the pumps that move them."""
 
+from orderhooks.models.bell import Bell, Notify
+from orderhooks.models.clock import DatabaseClock, DatabaseNow
 from orderhooks.models.deliveries import Attempt, Delivery
 from orderhooks.models.events import Change, Event
 from orderhooks.models.orders import Order, OrderLine
@@ -9,9 +11,13 @@ from orderhooks.models.subscriptions import Subscription, SubscriptionSecret
 
 __all__ = [
     "Attempt",
+    "Bell",
     "Change",
+    "DatabaseClock",
+    "DatabaseNow",
     "Delivery",
     "Event",
+    "Notify",
     "Order",
     "OrderLine",
     "Pump",

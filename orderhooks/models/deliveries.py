@@ -1,16 +1,19 @@
-"""Deliveries and their attempts: what is owed to whom, and each time we tried."""
+"""Deliveries and their attempts: what is owed to whom, and each time we tried. How they are shared out: `claims`."""
 
-import uuid
 from datetime import datetime
 
-from django.db import connections, models, transaction
-from django.db.models import F, Q
+from django.db import models
+from django.db.models import Exists, OuterRef, Q, Subquery
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from orderhooks.models import public_ids
+from orderhooks.models.clock import DatabaseNow
 from orderhooks.models.events import Event
+from orderhooks.models.indexes import PartialIndex
 from orderhooks.models.subscriptions import Subscription
+
+SKIP_AT_ONCE = 2000
 
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
@@ -26,36 +29,47 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         """Claimed by a worker that has not been heard of in time."""
         return self.filter(state=Delivery.State.SENDING, lease_expires_at__lte=now)
 
-    def claim(self, *, now: datetime, limit: int, lease_until: datetime) -> list["Delivery"]:
-        """Take up to `limit` due deliveries: lease, fencing token, and the attempt counted before it is made.
+    def blocking(self) -> "DeliveryQuerySet":
+        """In a query of deliveries: those of the same subscription and order that come before, and have not ended well.
 
-        Where the database can, rows that another worker is claiming are skipped; elsewhere the second UPDATE finds them
-        claimed already, since it repeats the condition.
+        In an ordered subscription they have to end before: be delivered, or be skipped by an operator.
         """
-        token = uuid.uuid4()
-        skip_locked = connections[self.db].features.has_select_for_update_skip_locked
-        with transaction.atomic(using=self.db):
-            rows = self.due(now=now).select_for_update(skip_locked=skip_locked, of=("self",) if skip_locked else ())
-            ids = list(rows.values_list("pk", flat=True)[:limit])
-            if not ids:
-                return []
-            self.filter(pk__in=ids, state=Delivery.State.PENDING, next_attempt_at__lte=now).update(
-                state=Delivery.State.SENDING,
-                attempts_made=F("attempts_made") + 1,
-                lease_token=token,
-                lease_expires_at=lease_until,
-            )
-        claimed = self.filter(state=Delivery.State.SENDING, lease_token=token).select_related("event", "subscription")
-        return list(claimed.prefetch_related("subscription__secrets").order_by("next_attempt_at", "id"))
+        same_order = Event.objects.filter(pk=OuterRef(OuterRef("event_id")))
+        return self.filter(
+            subscription=OuterRef("subscription_id"),
+            event__lt=OuterRef("event_id"),
+            event__source=Subquery(same_order.values("source")),
+            event__order_pk=Subquery(same_order.values("order_pk")),
+            state__in=[Delivery.State.PENDING, Delivery.State.SENDING, Delivery.State.FAILED],
+        )
 
-    def redeliver(self, *, now: datetime) -> int:
+    def unblocked(self) -> "DeliveryQuerySet":
+        """Those that an ordered subscription may get next: the first of each order that is not done."""
+        mine = Event.objects.filter(pk=OuterRef(OuterRef("event_id")))
+        unrouted = Event.objects.unrouted().filter(
+            sequence__lt=OuterRef("event_id"),
+            source=Subquery(mine.values("source")),
+            order_pk=Subquery(mine.values("order_pk")),
+        )
+        return self.filter(~Exists(Delivery.objects.blocking()), ~Exists(unrouted))
+
+    def redeliver(self) -> int:
         """Send again, now, what is not being sent at this moment. Returns how many."""
         return self.exclude(state=Delivery.State.SENDING).update(
             state=Delivery.State.PENDING,
-            next_attempt_at=now,
+            next_attempt_at=DatabaseNow(),
             finished_at=None,
             trigger=Delivery.Trigger.MANUAL,
         )
+
+    def skip(self) -> int:
+        """Decide not to send what waits, in batches: it may be a million. Returns how many."""
+        skipped = 0
+        while keys := list(self.filter(state=Delivery.State.PENDING).values_list("pk", flat=True)[:SKIP_AT_ONCE]):
+            skipped += Delivery.objects.filter(pk__in=keys, state=Delivery.State.PENDING).update(
+                state=Delivery.State.SKIPPED, next_attempt_at=None, finished_at=DatabaseNow()
+            )
+        return skipped
 
 
 class Delivery(models.Model):
@@ -73,10 +87,14 @@ class Delivery(models.Model):
         MANUAL = "manual", _("manual")  # an operator redelivered
         TEST = "test", _("test")
 
-    public_id = models.CharField(
-        max_length=public_ids.MAX_LENGTH, unique=True, editable=False, default=public_ids.delivery_id
+    public_id = models.CharField(max_length=public_ids.MAX_LENGTH, editable=False, default=public_ids.delivery_id)
+    event = models.ForeignKey(
+        Event,
+        models.CASCADE,
+        related_name="deliveries",
+        verbose_name=_("event"),
+        db_index=False,  # orderhooks_delivery_once begins with it
     )
-    event = models.ForeignKey(Event, models.CASCADE, related_name="deliveries", verbose_name=_("event"))
     subscription = models.ForeignKey(
         Subscription,
         models.CASCADE,
@@ -104,6 +122,8 @@ class Delivery(models.Model):
         verbose_name_plural = _("deliveries")
         ordering = ["-id"]
         constraints = [
+            # Not `unique=True`, which on PostgreSQL makes a second index for LIKE.
+            models.UniqueConstraint(fields=["public_id"], name="orderhooks_delivery_public_id"),
             models.UniqueConstraint(fields=["event", "subscription"], name="orderhooks_delivery_once"),
             models.CheckConstraint(
                 condition=Q(state__in=["pending", "sending", "delivered", "failed", "skipped"]),
@@ -123,14 +143,14 @@ class Delivery(models.Model):
             ),
         ]
         indexes = [
-            # The claim: what is due, longest due first.
-            models.Index(
-                fields=["next_attempt_at", "id"], condition=Q(state="pending"), name="orderhooks_delivery_due"
+            # The claim: what is due for a subscription, longest due first; what people asked for apart.
+            PartialIndex(
+                fields=["subscription", "trigger", "next_attempt_at", "id"],
+                condition=Q(state="pending"),
+                name="orderhooks_delivery_due",
             ),
-            # The pump's look for expired leases.
-            models.Index(fields=["lease_expires_at"], condition=Q(state="sending"), name="orderhooks_delivery_lease"),
-            # A claim's own rows.
-            models.Index(fields=["lease_token"], condition=Q(state="sending"), name="orderhooks_delivery_token"),
+            # The pump's look for expired leases; also what is in flight.
+            PartialIndex(fields=["lease_expires_at"], condition=Q(state="sending"), name="orderhooks_delivery_lease"),
             # The log of one subscription, newest first.
             models.Index(fields=["subscription", "-id"], name="orderhooks_delivery_subscr"),
             # The log filtered by state, newest first.
@@ -139,11 +159,6 @@ class Delivery(models.Model):
 
     def __str__(self) -> str:
         return self.public_id
-
-    def finish_claim(self, **fields: object) -> bool:
-        """Write the claim's result and give the lease back. False, and nothing written, if the lease is not ours."""
-        mine = Delivery.objects.filter(pk=self.pk, lease_token=self.lease_token, state=self.State.SENDING)
-        return bool(mine.update(lease_token=None, lease_expires_at=None, **fields))
 
 
 class Attempt(models.Model):

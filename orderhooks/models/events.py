@@ -9,6 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from orderhooks.models import public_ids
+from orderhooks.models.indexes import PartialIndex
 
 
 class ChangeQuerySet(models.QuerySet["Change"]):
@@ -116,11 +117,13 @@ class Event(models.Model):
         ]
         indexes = [
             # The pump: what waits to be routed. Small, because routed events leave it.
-            models.Index(
+            PartialIndex(
                 fields=["sequence"],
                 condition=Q(routed_at__isnull=True),
                 name="orderhooks_event_unrouted",
             ),
+            # What comes before in the same order, for ordered subscriptions.
+            models.Index(fields=["source", "order_pk", "sequence"], name="orderhooks_event_of_order"),
             # The events of an order, in sequence: the order's page and `?order_number=`.
             models.Index(fields=["order_number", "sequence"], name="orderhooks_event_order"),
             # The event list filtered by topic.

@@ -6,14 +6,16 @@ from datetime import datetime, timedelta
 from django.db import models
 from django.utils import timezone
 
+from orderhooks.models.clock import DatabaseNow
+
 # A pump beats each second; one that was silent for five is taken for dead.
 FRESH = timedelta(seconds=5)
 
 
 class PumpQuerySet(models.QuerySet["Pump"]):
-    def fresh(self, *, now: datetime) -> "PumpQuerySet":
+    def fresh(self) -> "PumpQuerySet":
         """Pumps that are alive, as far as can be told."""
-        return self.filter(beat_at__gt=now - FRESH)
+        return self.filter(beat_at__gt=DatabaseNow() - FRESH)
 
 
 class Pump(models.Model):
@@ -27,6 +29,11 @@ class Pump(models.Model):
 
     def __str__(self) -> str:
         return f"pump {self.token}"
+
+    @classmethod
+    def start(cls, *, now: datetime) -> "Pump":
+        """A new pump's first heartbeat, by the database's clock."""
+        return cls.objects.create(started_at=now, beat_at=now)
 
     def beat(self, *, now: datetime) -> None:
         """Tell the others that this pump is alive."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.core.exceptions import ValidationError
+from django.core.validators import MinValueValidator
 from django.db import models, transaction
-from django.db.models import F, Q
-from django.db.models.functions import Coalesce
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
@@ -19,6 +19,14 @@ from orderhooks.secrets import Sealed
 
 # Hosts' clocks differ a little; an event too many is better than one that is lost.
 CLOCK_SKEW = timedelta(seconds=5)
+NO_LIMIT = 1_000_000_000
+# What `max_per_second` lets out at once: the time between two looks of a pump.
+BURST_SECONDS = 0.05
+# The first rest of an endpoint, which doubles up to the longest.
+COOLING_SECONDS = 1.0
+LONGEST_COOLING_SECONDS = 300.0
+# An endpoint that takes so many at once again has come back.
+RAMP_TOP = 128
 # How long a former signing secret goes on signing beside the new one.
 OVERLAP = timedelta(hours=24)
 LONGEST_OVERLAP = timedelta(days=7)
@@ -63,7 +71,12 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
         """Send again, and forget former failures: else the next one would disable at once. Returns how many."""
         chosen = self._chosen().exclude(state=Subscription.State.ACTIVE)
         return chosen.update(
-            state=Subscription.State.ACTIVE, state_reason="", failing_since=None, consecutive_failures=0
+            state=Subscription.State.ACTIVE,
+            state_reason="",
+            failing_since=None,
+            consecutive_failures=0,
+            cooling_until=None,
+            coolings=0,
         )
 
     def reencrypt_headers(self) -> "Reencrypted":
@@ -89,7 +102,14 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
 
 
 class Subscription(models.Model):
-    """An endpoint URL and the topics it wants."""
+    """An endpoint URL and the topics it wants.
+
+    # Note [Cooling]
+    An endpoint that answers 429, 502, 503 or 504, times out or refuses connections is overloaded or away: more requests
+    make it worse and use up their deliveries' attempts. So it cools: nothing automatic is sent to it until
+    `cooling_until`. Then `ramp` lets one probe out. If that succeeds, the backlog drains at a rising rate; if not, the
+    endpoint cools for twice as long.
+    """
 
     class State(models.TextChoices):
         ACTIVE = "active", _("active")
@@ -98,6 +118,13 @@ class Subscription(models.Model):
             "disabled",
             _("disabled"),
         )  # by orderhooks, for the reason in `state_reason`; its deliveries are held
+
+    class Told(models.TextChoices):
+        """What its contact was told last. See `notices`."""
+
+        WELL = "well"
+        FAILING = "failing"
+        DISABLED = "disabled"
 
     class Signature(models.TextChoices):
         """The profiles of `signing.PROFILES`: how requests are signed."""
@@ -125,13 +152,57 @@ class Subscription(models.Model):
     signature = models.CharField(_("signature"), max_length=16, choices=Signature, default=Signature.STANDARD)
     state = models.CharField(_("state"), max_length=16, choices=State, default=State.ACTIVE)
     state_reason = models.CharField(_("reason"), max_length=200, blank=True)
+    ordered = models.BooleanField(
+        _("ordered"),
+        default=False,
+        help_text=_("Send an order's events one after the other: one that fails holds up the later ones of its order."),
+    )
+    max_in_flight = models.PositiveIntegerField(
+        _("requests at once"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text=_("At most so many at once, over all workers. Blank: no limit of its own."),
+    )
+    max_per_second = models.PositiveIntegerField(
+        _("requests a second"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text=_("At most so many a second, over all workers. Blank: no limit."),
+    )
+    contact_email = models.EmailField(
+        _("contact"), blank=True, help_text=_("Is told by e-mail when the endpoint fails, is disabled or recovers.")
+    )
     failing_since = models.DateTimeField(_("failing since"), null=True, blank=True, editable=False)
     consecutive_failures = models.PositiveIntegerField(_("consecutive failures"), default=0, editable=False)
     last_success_at = models.DateTimeField(_("last success"), null=True, blank=True, editable=False)
+    # Nothing automatic is sent before: the endpoint is overloaded or away. See Note [Cooling].
+    cooling_until = models.DateTimeField(_("cooling until"), null=True, blank=True, editable=False)
+    # How often it had to cool in a row.
+    coolings = models.PositiveSmallIntegerField(default=0, editable=False)
+    # Requests at once while it comes back; null: as many as it likes.
+    ramp = models.PositiveSmallIntegerField(null=True, editable=False)
+    # When the next request may go out, if `max_per_second` says so.
+    paced_until = models.DateTimeField(null=True, editable=False)
+    told = models.CharField(max_length=16, choices=Told, default=Told.WELL, editable=False)
+    told_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
     updated_at = models.DateTimeField(_("updated at"), auto_now=True)
 
     objects = SubscriptionQuerySet.as_manager()
+
+    # What attempts change, and people do not.
+    HEALTH = (
+        "state",
+        "state_reason",
+        "failing_since",
+        "consecutive_failures",
+        "last_success_at",
+        "cooling_until",
+        "coolings",
+        "ramp",
+    )
 
     class Meta:
         verbose_name = _("subscription")
@@ -145,6 +216,17 @@ class Subscription(models.Model):
             models.CheckConstraint(
                 condition=Q(signature__in=["standard", "ed25519", "github", "stripe", "shopify", "woocommerce"]),
                 name="orderhooks_subscription_signature",
+            ),
+            models.CheckConstraint(
+                condition=Q(told__in=["well", "failing", "disabled"]), name="orderhooks_subscription_told"
+            ),
+            models.CheckConstraint(
+                condition=Q(max_in_flight__isnull=True) | Q(max_in_flight__gte=1),
+                name="orderhooks_subscription_max_in_flight",
+            ),
+            models.CheckConstraint(
+                condition=Q(max_per_second__isnull=True) | Q(max_per_second__gte=1),
+                name="orderhooks_subscription_max_per_second",
             ),
         ]
 
@@ -218,39 +300,72 @@ class Subscription(models.Model):
             subscription = cls.objects.create(headers=sealed, **fields)
             return subscription, subscription.add_secret()
 
-    def note_success(self, *, now: datetime) -> bool:
-        """The endpoint answered 2xx. True if it had been failing before."""
-        Subscription.objects.filter(pk=self.pk).update(last_success_at=now)
-        return bool(
-            Subscription.objects.filter(pk=self.pk, consecutive_failures__gt=0).update(
-                consecutive_failures=0, failing_since=None
-            )
-        )
+    @property
+    def is_limited(self) -> bool:
+        """Whether all workers together have to keep to a limit."""
+        return self.max_in_flight is not None or self.max_per_second is not None or self.ramp is not None
 
-    def note_failure(self, *, now: datetime) -> None:
-        """The endpoint failed an attempt."""
-        Subscription.objects.filter(pk=self.pk).update(
-            consecutive_failures=F("consecutive_failures") + 1, failing_since=Coalesce("failing_since", now)
-        )
+    def room(self, in_flight: int, *, by_hand: bool, now: datetime) -> int:
+        """How many more requests may go out now, beside those in flight. What a person asked for need not cool."""
+        limits = [NO_LIMIT]
+        if self.max_in_flight is not None:
+            limits.append(self.max_in_flight - in_flight)
+        if self.ramp is not None and not by_hand:
+            cooling = self.cooling_until is not None and self.cooling_until > now
+            limits.append(0 if cooling else self.ramp - in_flight)
+        if self.max_per_second is not None:
+            # GCRA, the leaky bucket of ATM (ITU-T I.371): `paced_until` moves on by a step with each request.
+            burst = max(1.0, self.max_per_second * BURST_SECONDS)
+            ahead = max(0.0, (self.paced_until - now).total_seconds()) if self.paced_until else 0.0
+            limits.append(int(burst - ahead * self.max_per_second + 1e-6))
+        return max(0, min(limits))
+
+    def spend(self, requests: int, *, now: datetime) -> None:
+        """Note on the locked row that so many requests go out."""
+        if self.max_per_second is None or not requests:
+            return
+        start = max(self.paced_until, now) if self.paced_until else now
+        self.paced_until = start + timedelta(seconds=requests / self.max_per_second)
+        self.save(update_fields=["paced_until"])
+
+    def note_success(self, *, now: datetime, count: int = 1) -> bool:
+        """The endpoint answered 2xx. True if it had been failing before. To be saved."""
+        failing = self.consecutive_failures > 0
+        self.last_success_at = now
+        self.consecutive_failures, self.failing_since = 0, None
+        self.cooling_until, self.coolings = None, 0
+        if self.ramp is not None:
+            # Each success lets one more out: doubled with every round, as TCP's slow start does.
+            self.ramp = self.ramp + count if self.ramp + count <= RAMP_TOP else None
+        return failing
+
+    def note_failure(self, *, now: datetime, count: int = 1) -> None:
+        """The endpoint failed attempts. To be saved."""
+        self.consecutive_failures += count
+        self.failing_since = self.failing_since or now
+
+    def cool(self, *, now: datetime, dice: float, at_least_seconds: float = 0.0) -> None:
+        """Let the endpoint rest, longer each time; then one probe goes first. To be saved. See Note [Cooling].
+
+        `dice` is a number from 0 to 1 that spreads the rest by 20 % either way.
+        """
+        if self.cooling_until is None or self.cooling_until <= now:
+            self.coolings = min(self.coolings + 1, 100)
+        rest = min(COOLING_SECONDS * 2.0 ** (self.coolings - 1), LONGEST_COOLING_SECONDS) * (0.8 + 0.4 * dice)
+        until = now + timedelta(seconds=max(rest, at_least_seconds))
+        self.cooling_until = max(self.cooling_until, until) if self.cooling_until else until
+        self.ramp = 1
+
+    def has_failed_for(self, longer_than: timedelta, *, now: datetime) -> bool:
+        """Whether it has done nothing but fail for that long."""
+        return self.failing_since is not None and self.failing_since <= now - longer_than
 
     def disable(self, reason: str) -> bool:
-        """Stop an active subscription's traffic. False if it was not active (any more)."""
-        return bool(
-            Subscription.objects.filter(pk=self.pk, state=self.State.ACTIVE).update(
-                state=self.State.DISABLED, state_reason=reason
-            )
-        )
-
-    def disable_if_failing(self, *, now: datetime, longer_than: timedelta) -> bool:
-        """Disable it if it has done nothing but fail for that long. True if this call did it."""
-        return bool(
-            Subscription.objects.filter(
-                pk=self.pk, state=self.State.ACTIVE, failing_since__lte=now - longer_than
-            ).update(
-                state=self.State.DISABLED,
-                state_reason=f"Every attempt has failed for {longer_than.days} days.",
-            )
-        )
+        """Stop an active subscription's traffic. False if it was not active (any more). To be saved."""
+        if self.state != self.State.ACTIVE:
+            return False
+        self.state, self.state_reason = self.State.DISABLED, reason
+        return True
 
 
 class SubscriptionSecretQuerySet(models.QuerySet["SubscriptionSecret"]):

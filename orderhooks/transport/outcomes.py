@@ -19,6 +19,9 @@ NEXT_STEPS = {
     "internal": "See the worker's log.",
 }
 OURS = frozenset({"internal", "payload"})
+# Signs that an endpoint has too much to do, or is away.
+OVERLOADED_ERRORS = frozenset({"timeout", "connect_timeout", "refused"})
+OVERLOADED_STATUSES = frozenset({429, 502, 503, 504})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,11 @@ class Outcome:
     def endpoint_is_to_blame(self) -> bool:
         """Whether the endpoint failed, not we."""
         return not self.succeeded and self.error not in OURS
+
+    @property
+    def endpoint_is_overloaded(self) -> bool:
+        """Whether more requests would make it worse: too many requests, a gateway's answer, no answer, nobody there."""
+        return self.error in OVERLOADED_ERRORS or self.status_code in OVERLOADED_STATUSES
 
     @property
     def retry_after(self) -> str:

@@ -127,7 +127,7 @@ def test_saving_the_page_does_not_undo_what_a_worker_wrote_meanwhile(operator, m
     clean = SubscriptionForm.clean
 
     def clean_while_a_worker_disables(form: Any) -> Any:
-        Subscription.objects.get().disable("It answered 410.")
+        Subscription.objects.update(state="disabled", state_reason="It answered 410.")
         return clean(form)
 
     monkeypatch.setattr(SubscriptionForm, "clean", clean_while_a_worker_disables)

@@ -176,7 +176,7 @@ def test_an_edit_does_not_undo_what_a_worker_wrote_meanwhile(api, monkeypatch):
     is_valid = SubscriptionSerializer.is_valid
 
     def is_valid_while_a_worker_disables(serializer: Any, **options: Any) -> bool:
-        Subscription.objects.get().disable("It answered 410.")
+        Subscription.objects.update(state="disabled", state_reason="It answered 410.")
         return is_valid(serializer, **options)
 
     monkeypatch.setattr(SubscriptionSerializer, "is_valid", is_valid_while_a_worker_disables)

@@ -1,0 +1,89 @@
+"""The bell wakes a pump that waits: its own threads ring it, and on PostgreSQL whoever publishes (LISTEN/NOTIFY)."""
+
+import contextlib
+import select
+import socket
+from types import TracebackType
+from typing import Any, Self
+
+from django.db import connection
+from django.db.models import Func, TextField, Value
+
+__all__ = ["Bell", "Notify"]
+
+CHANNEL = "orderhooks"
+
+
+class Notify(Func):
+    """In a query on PostgreSQL: ring the bell of every pump."""
+
+    function = "pg_notify"
+
+    def __init__(self) -> None:
+        super().__init__(Value(CHANNEL), Value(""), output_field=TextField())
+
+
+class Bell:
+    """`wait` ends when somebody rings, or after the time. A context manager inside which it listens to the database."""
+
+    def __init__(self) -> None:
+        self._heard, self._rope = socket.socketpair()
+        self._heard.setblocking(False)
+        self._rung = False
+        self._wants_to_listen = False
+        # The database connection that listens; another one than Django's after a reconnect.
+        self._listening: Any = None
+
+    def __enter__(self) -> Self:
+        self._wants_to_listen = connection.vendor == "postgresql" and getattr(connection, "is_psycopg3", True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._listening is not None and self._listening is connection.connection and not self._listening.closed:
+            self._listening.remove_notify_handler(self._on_notify)
+            if kind is None:
+                with connection.cursor() as cursor:
+                    cursor.execute(f"UNLISTEN {CHANNEL}")
+        self.close()
+
+    def close(self) -> None:
+        self._heard.close()
+        self._rope.close()
+
+    @property
+    def listens(self) -> bool:
+        """Whether those who publish can ring it."""
+        return self._listening is not None
+
+    def listen(self) -> None:
+        """Hear the database's notifications, again if the connection is a new one."""
+        if self._wants_to_listen and (self._listening is None or self._listening is not connection.connection):
+            with connection.cursor() as cursor:
+                cursor.execute(f"LISTEN {CHANNEL}")
+            self._listening = connection.connection
+            self._listening.add_notify_handler(self._on_notify)
+
+    def ring(self) -> None:
+        """Wake the pump, now or at its next `wait`. Any thread may."""
+        if not self._rung:
+            self._rung = True
+            # A thread may outlive the pump, whose bell is gone then.
+            with contextlib.suppress(OSError):
+                self._rope.send(b"!")
+
+    def wait(self, seconds: float) -> None:
+        """Until somebody rings, at most so long."""
+        listening = self._listening if self._listening is connection.connection else None
+        sources: list[Any] = [self._heard] if listening is None else [self._heard, listening]
+        ready, _, _ = select.select(sources, [], [], max(0.0, seconds))
+        if self._heard in ready:
+            self._heard.recv(64)
+            self._rung = False
+        if listening is not None and listening in ready:
+            for _notification in listening.notifies(timeout=0):
+                pass
+
+    def _on_notify(self, _notification: object) -> None:
+        self.ring()

@@ -1,0 +1,328 @@
+"""How workers share deliveries out: which subscriptions have some due, claims with their lease, results by its holder.
+
+# Note [Claims]
+A claim goes lane by lane, a lane being what one subscription has due: its head is found by index, so that a million
+waiting for one endpoint slow nobody's claim. Rows that another worker holds are skipped, never waited for. A
+subscription with a limit that goes for all workers together is locked while the rooms of its lanes are counted; the
+others need no lock, as their share is each worker's own affair.
+"""
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import connections, transaction
+from django.db.models import Count, F, OuterRef, Q, Subquery
+from django.db.models.query import QuerySet
+
+from orderhooks.models.deliveries import Attempt, Delivery
+from orderhooks.models.events import Event
+from orderhooks.models.subscriptions import Subscription
+
+__all__ = ["Lane", "Result", "claim", "due_lanes", "due_subscriptions", "finish", "release"]
+
+LANES_AT_ONCE = 500
+
+
+@dataclass(slots=True)
+class Lane:
+    """What one subscription has due: by the retry table, or because a person asked. `room`: how many to claim."""
+
+    subscription: Subscription
+    trigger: str
+    room: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What an attempt makes of its delivery: the columns of both, `attempt` without the delivery and its number."""
+
+    delivery: Delivery
+    state: str
+    trigger: str
+    next_attempt_at: datetime | None
+    finished_at: datetime | None
+    last_status_code: int | None
+    last_error: str
+    last_detail: str
+    attempt: Mapping[str, Any] = field(repr=False)
+
+    def verdict(self) -> dict[str, Any]:
+        """The delivery's columns."""
+        return {name: getattr(self, name) for name in VERDICT}
+
+
+VERDICT = ("state", "trigger", "next_attempt_at", "finished_at", "last_status_code", "last_error", "last_detail")
+
+
+def due_subscriptions(trigger: str, *, now: datetime) -> QuerySet[Subscription]:
+    """Those that have deliveries to send now, whose head has waited longest first."""
+    head = Delivery.objects.filter(
+        subscription=OuterRef("pk"), trigger=trigger, state=Delivery.State.PENDING, next_attempt_at__lte=now
+    ).order_by("next_attempt_at", "id")
+    # A subquery with a LIMIT is a look into the index for each subscription; EXISTS may become a scan of the log.
+    chosen = Subscription.objects.filter(state=Subscription.State.ACTIVE)
+    if trigger == Delivery.Trigger.AUTOMATIC:
+        chosen = chosen.filter(Q(cooling_until=None) | Q(cooling_until__lte=now))
+    heads = chosen.alias(head=Subquery(head.values("next_attempt_at")[:1]))
+    return heads.filter(head__isnull=False).order_by("head")
+
+
+def due_lanes(*, now: datetime) -> list[Lane]:
+    """What could be claimed, what people asked for first. Each subscription comes with its secrets."""
+    return [
+        Lane(subscription, trigger)
+        for trigger in (Delivery.Trigger.MANUAL, Delivery.Trigger.AUTOMATIC)
+        for subscription in due_subscriptions(trigger, now=now).prefetch_related("secrets")[:LANES_AT_ONCE]
+    ]
+
+
+def claim(lanes: Sequence[Lane], *, now: datetime, lease_until: datetime) -> list[Delivery]:
+    """Take what the lanes have room for: lease, fencing token, and the attempt counted before it is made.
+
+    The deliveries come with their events and with the lanes' subscriptions.
+    """
+    limited = [lane for lane in lanes if lane.subscription.is_limited]
+    if not limited:
+        return _claim(lanes, now=now, lease_until=lease_until)
+    with transaction.atomic(using=Delivery.objects.db):
+        locked = _hold_to_limits(limited, now=now)
+        claimed = _claim(lanes, now=now, lease_until=lease_until)
+        taken = Counter(delivery.subscription_id for delivery in claimed)
+        for subscription in locked.values():
+            subscription.spend(taken[subscription.pk], now=now)
+    return claimed
+
+
+def _hold_to_limits(lanes: Sequence[Lane], *, now: datetime) -> dict[int, Subscription]:
+    features = connections[Delivery.objects.db].features
+    locked = Subscription.objects.select_for_update(
+        skip_locked=features.has_select_for_update_skip_locked, no_key=features.has_select_for_no_key_update
+    ).in_bulk([lane.subscription.pk for lane in lanes])
+    in_flight = Counter(
+        dict(
+            Delivery.objects.filter(state=Delivery.State.SENDING, subscription__in=list(locked))
+            .values_list("subscription")
+            .annotate(Count("pk"))
+            .order_by()
+        )
+    )
+    for lane in lanes:
+        subscription = locked.get(lane.subscription.pk)
+        # One that another worker is claiming from at this moment has its turn the next time.
+        by_hand = lane.trigger == Delivery.Trigger.MANUAL
+        room = subscription.room(in_flight[subscription.pk], by_hand=by_hand, now=now) if subscription else 0
+        lane.room = min(lane.room, room)
+        in_flight[lane.subscription.pk] += lane.room
+    return locked
+
+
+def _claim(lanes: Sequence[Lane], *, now: datetime, lease_until: datetime) -> list[Delivery]:
+    open_lanes = [lane for lane in lanes if lane.room > 0]
+    if not open_lanes:
+        return []
+    take = _claim_at_once if connections[Delivery.objects.db].vendor == "postgresql" else _claim_one_by_one
+    claimed = take(open_lanes, now=now, lease_until=lease_until)
+    subscriptions = {lane.subscription.pk: lane.subscription for lane in open_lanes}
+    # Without what sending does not read; a signal's receiver that does fetches it.
+    events = Event.objects.defer("changes", "error", "published_at", "routed_at").in_bulk(
+        {delivery.event_id for delivery in claimed}
+    )
+    for delivery in claimed:
+        delivery.subscription = subscriptions[delivery.subscription_id]
+        delivery.event = events[delivery.event_id]
+    return sorted(claimed, key=lambda delivery: (delivery.trigger == Delivery.Trigger.AUTOMATIC, delivery.pk))
+
+
+def _claim_one_by_one(lanes: Sequence[Lane], *, now: datetime, lease_until: datetime) -> list[Delivery]:
+    token = uuid.uuid4()
+    deliveries = Delivery.objects
+    skip_locked = connections[deliveries.db].features.has_select_for_update_skip_locked
+    with transaction.atomic(using=deliveries.db):
+        keys: list[int] = []
+        for lane in lanes:
+            rows = deliveries.filter(
+                subscription=lane.subscription,
+                trigger=lane.trigger,
+                state=Delivery.State.PENDING,
+                next_attempt_at__lte=now,
+            ).order_by("next_attempt_at", "id")
+            if lane.subscription.ordered:
+                rows = rows.unblocked()
+            keys += rows.select_for_update(skip_locked=skip_locked).values_list("pk", flat=True)[: lane.room]
+        # Where nothing can be locked, the condition again: what another worker has claimed meanwhile is not pending.
+        deliveries.filter(pk__in=keys, state=Delivery.State.PENDING, next_attempt_at__lte=now).update(
+            state=Delivery.State.SENDING,
+            attempts_made=F("attempts_made") + 1,
+            lease_token=token,
+            lease_expires_at=lease_until,
+        )
+    return list(deliveries.filter(pk__in=keys, state=Delivery.State.SENDING, lease_token=token))
+
+
+CLAIM = """
+WITH lane AS (
+    SELECT * FROM unnest(%(subscriptions)s::bigint[], %(triggers)s::text[], %(rooms)s::int[], %(ordered)s::bool[])
+    AS lane (subscription_id, trigger, room, ordered)
+), due AS MATERIALIZED (
+    SELECT head.id FROM lane CROSS JOIN LATERAL (
+        SELECT delivery.id FROM orderhooks_delivery delivery
+        WHERE delivery.subscription_id = lane.subscription_id AND delivery.trigger = lane.trigger
+            AND delivery.state = 'pending' AND delivery.next_attempt_at <= %(now)s
+            AND (NOT lane.ordered OR NOT EXISTS (
+                SELECT FROM orderhooks_event mine
+                JOIN orderhooks_event earlier USING (source, order_pk)
+                LEFT JOIN orderhooks_delivery owed
+                    ON owed.event_id = earlier.sequence AND owed.subscription_id = delivery.subscription_id
+                WHERE mine.sequence = delivery.event_id AND earlier.sequence < mine.sequence AND (
+                    owed.state IN ('pending', 'sending', 'failed')
+                    OR earlier.routed_at IS NULL AND earlier.published_at IS NOT NULL
+                )
+            ))
+        ORDER BY delivery.next_attempt_at, delivery.id
+        LIMIT lane.room
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) head
+)
+UPDATE orderhooks_delivery delivery
+SET state = 'sending', attempts_made = attempts_made + 1, lease_token = %(token)s, lease_expires_at = %(lease_until)s
+FROM due WHERE delivery.id = due.id
+RETURNING delivery.id, delivery.public_id, delivery.event_id, delivery.subscription_id, delivery.state,
+    delivery.trigger, delivery.attempts_made, delivery.lease_token
+"""
+
+
+def _claim_at_once(lanes: Sequence[Lane], *, now: datetime, lease_until: datetime) -> list[Delivery]:
+    """One statement, which PostgreSQL ends by itself: a worker that is stopped in the middle of it locks nothing."""
+    rows = Delivery.objects.raw(
+        CLAIM,
+        {
+            "subscriptions": [lane.subscription.pk for lane in lanes],
+            "triggers": [lane.trigger for lane in lanes],
+            "rooms": [lane.room for lane in lanes],
+            "ordered": [lane.subscription.ordered for lane in lanes],
+            "now": now,
+            "token": uuid.uuid4(),
+            "lease_until": lease_until,
+        },
+    )
+    return list(rows)
+
+
+def release(deliveries: Iterable[Delivery]) -> None:
+    """Give claims back that were not begun: due as before, and no attempt counted."""
+    for token, keys in _by_token(deliveries).items():
+        Delivery.objects.filter(pk__in=keys, state=Delivery.State.SENDING, lease_token=token).update(
+            state=Delivery.State.PENDING,
+            attempts_made=F("attempts_made") - 1,
+            lease_token=None,
+            lease_expires_at=None,
+        )
+
+
+def finish(results: Sequence[Result]) -> tuple[list[Result], list[Result]]:
+    """Write results down, each if its lease is still held. Returns those written, and those to be tried again later,
+    since somebody else has locked their row; the rest came too late.
+    """
+    if not results:
+        return [], []
+    write = _finish_at_once if connections[Delivery.objects.db].vendor == "postgresql" else _finish_one_by_one
+    written = write(results)
+    done = [result for result in results if result.delivery.pk in written]
+    if len(done) == len(results):
+        return done, []
+    missing = [result for result in results if result.delivery.pk not in written]
+    held = _held([result.delivery for result in missing])
+    return done, [result for result in missing if result.delivery.pk in held]
+
+
+def _finish_one_by_one(results: Sequence[Result]) -> set[int]:
+    with transaction.atomic(using=Delivery.objects.db):
+        written = _held([result.delivery for result in results], lock=True)
+        alike: dict[tuple[Any, ...], list[int]] = {}
+        for result in results:
+            if result.delivery.pk in written:
+                alike.setdefault(tuple(result.verdict().values()), []).append(result.delivery.pk)
+        for verdict, keys in alike.items():
+            Delivery.objects.filter(pk__in=keys).update(
+                lease_token=None, lease_expires_at=None, **dict(zip(VERDICT, verdict, strict=True))
+            )
+        Attempt.objects.bulk_create(
+            Attempt(delivery=result.delivery, number=result.delivery.attempts_made, **result.attempt)
+            for result in results
+            if result.delivery.pk in written
+        )
+    return written
+
+
+def _held(deliveries: Sequence[Delivery], *, lock: bool = False) -> set[int]:
+    held: set[int] = set()
+    skip_locked = connections[Delivery.objects.db].features.has_select_for_update_skip_locked
+    for token, keys in _by_token(deliveries).items():
+        rows = Delivery.objects.filter(pk__in=keys, state=Delivery.State.SENDING, lease_token=token)
+        if lock:
+            rows = rows.select_for_update(skip_locked=skip_locked)
+        held.update(rows.values_list("pk", flat=True))
+    return held
+
+
+def _by_token(deliveries: Iterable[Delivery]) -> dict[uuid.UUID | None, list[int]]:
+    keys: dict[uuid.UUID | None, list[int]] = {}
+    for delivery in deliveries:
+        keys.setdefault(delivery.lease_token, []).append(delivery.pk)
+    return keys
+
+
+FINISH = """
+WITH result AS MATERIALIZED (
+    SELECT * FROM jsonb_to_recordset(%s::jsonb) AS result (
+        id bigint, token uuid,
+        state text, trigger text, next_attempt_at timestamptz, finished_at timestamptz,
+        last_status_code int, last_error text, last_detail text,
+        number int, attempt jsonb
+    )
+), held AS MATERIALIZED (
+    SELECT delivery.id FROM orderhooks_delivery delivery
+    JOIN result ON delivery.id = result.id AND delivery.lease_token = result.token
+    WHERE delivery.state = 'sending'
+    FOR NO KEY UPDATE OF delivery SKIP LOCKED
+), finished AS (
+    UPDATE orderhooks_delivery delivery
+    SET state = result.state, trigger = result.trigger, next_attempt_at = result.next_attempt_at,
+        finished_at = result.finished_at, last_status_code = result.last_status_code,
+        last_error = result.last_error, last_detail = result.last_detail, lease_token = NULL, lease_expires_at = NULL
+    FROM result JOIN held USING (id) WHERE delivery.id = result.id
+)
+INSERT INTO orderhooks_attempt (
+    delivery_id, number, trigger, started_at, duration_ms, status_code, error, detail,
+    request_headers, response_headers, response_body
+)
+SELECT result.id, result.number, attempt.trigger, attempt.started_at, attempt.duration_ms, attempt.status_code,
+    attempt.error, attempt.detail, attempt.request_headers, attempt.response_headers, attempt.response_body
+FROM result JOIN held USING (id) CROSS JOIN LATERAL jsonb_to_record(result.attempt) AS attempt (
+    trigger text, started_at timestamptz, duration_ms int, status_code int, error text, detail text,
+    request_headers jsonb, response_headers jsonb, response_body text
+)
+RETURNING delivery_id
+"""
+
+
+def _finish_at_once(results: Sequence[Result]) -> set[int]:
+    rows = [
+        {
+            "id": result.delivery.pk,
+            "token": result.delivery.lease_token,
+            "number": result.delivery.attempts_made,
+            "attempt": result.attempt,
+            **result.verdict(),
+        }
+        for result in results
+    ]
+    with connections[Delivery.objects.db].cursor() as cursor:
+        cursor.execute(FINISH, [json.dumps(rows, cls=DjangoJSONEncoder)])
+        return {delivery_id for (delivery_id,) in cursor.fetchall()}

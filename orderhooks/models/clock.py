@@ -1,0 +1,48 @@
+"""The database's clock: the one that all workers share, whatever their machines' clocks say."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.db import connection
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.functions import Now
+from django.db.models.sql.compiler import SQLCompiler
+
+__all__ = ["DatabaseClock", "DatabaseNow"]
+
+
+class DatabaseNow(Now):
+    """The moment at which the statement runs, by the database's clock."""
+
+    def as_mysql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any) -> tuple[str, Any]:
+        # CURRENT_TIMESTAMP is in the session's time zone; Django stores UTC.
+        return self.as_sql(compiler, connection, template="UTC_TIMESTAMP(6)", **context)
+
+
+class DatabaseClock:
+    """Tells the database's time from one look at it and this process's monotonic clock, which nobody sets."""
+
+    def __init__(self) -> None:
+        self.look()
+
+    def look(self) -> None:
+        """Ask the database again, as monotonic clocks drift."""
+        asked = time.monotonic()
+        with connection.cursor() as cursor:
+            cursor.execute(SELECT_NOW.get(connection.vendor, SELECT_NOW["sqlite"]))
+            [moment] = cursor.fetchone()
+        if isinstance(moment, str):
+            moment = datetime.fromisoformat(moment)
+        self._moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        self._at = asked
+
+    def now(self) -> datetime:
+        return self._moment + timedelta(seconds=time.monotonic() - self._at)
+
+
+SELECT_NOW = {
+    "postgresql": "SELECT clock_timestamp()",
+    "mysql": "SELECT UTC_TIMESTAMP(6)",
+    "sqlite": "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')",
+}

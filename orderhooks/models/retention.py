@@ -1,0 +1,58 @@
+"""Retention: what is finished and old is deleted, in small batches; what is still owed never is."""
+
+from datetime import datetime
+
+from django.db import connections, models, transaction
+from django.db.models import Exists, OuterRef
+
+from orderhooks.models.deliveries import Attempt, Delivery
+from orderhooks.models.events import Event
+from orderhooks.models.receipts import Receipt
+
+__all__ = ["prune"]
+
+AT_ONCE = 1000
+FINISHED = (Delivery.State.DELIVERED, Delivery.State.FAILED, Delivery.State.SKIPPED)
+
+
+def prune(*, before: datetime) -> int:
+    """Delete one batch of finished deliveries, of events that nobody is owed, and of receipts, all older than `before`.
+
+    Returns how many rows went, attempts not counted: 0 when there is nothing left to delete.
+    """
+    return _prune_deliveries(before) + _prune_events(before) + _prune_receipts(before)
+
+
+def _prune_deliveries(before: datetime) -> int:
+    # Oldest first, up to the first that is young: the log is not scanned for what is not there.
+    young = Delivery.objects.filter(created_at__gte=before).order_by("id").values_list("id", flat=True).first()
+    gone = 0
+    for state in FINISHED:
+        old = Delivery.objects.filter(state=state, finished_at__lt=before).order_by("id")
+        if young is not None:
+            old = old.filter(id__lt=young)
+        with transaction.atomic(using=Delivery.objects.db):
+            keys = _locked(old)
+            Attempt.objects.filter(delivery__in=keys).delete()
+            gone += Delivery.objects.filter(pk__in=keys).delete()[1].get(Delivery._meta.label, 0)
+    return gone
+
+
+def _prune_events(before: datetime) -> int:
+    young = Event.objects.filter(occurred_at__gte=before).order_by("sequence").values_list("pk", flat=True).first()
+    old = Event.objects.filter(~Exists(Delivery.objects.filter(event=OuterRef("pk"))), routed_at__lt=before)
+    if young is not None:
+        old = old.filter(sequence__lt=young)
+    with transaction.atomic(using=Event.objects.db):
+        return Event.objects.filter(pk__in=_locked(old.order_by("sequence"))).delete()[0]
+
+
+def _prune_receipts(before: datetime) -> int:
+    keys = list(Receipt.objects.filter(received_at__lt=before).values_list("pk", flat=True)[:AT_ONCE])
+    return Receipt.objects.filter(pk__in=keys).delete()[0]
+
+
+def _locked(rows: "models.QuerySet[models.Model]") -> list[int]:
+    # One that an operator is redelivering at this moment is left for the next time.
+    skip_locked = connections[rows.db].features.has_select_for_update_skip_locked
+    return list(rows.select_for_update(skip_locked=skip_locked).values_list("pk", flat=True)[:AT_ONCE])

@@ -1,0 +1,11 @@
+"""Sending: claims due deliveries, signs and posts them side by side on threads, records what came of each.
+
+The pump calls a Sender's `claim` and `collect` in turn. Threads only talk to endpoints; the database is the calling
+thread's.
+"""
+
+from orderhooks.sending.pool import Sender
+from orderhooks.sending.preparing import Request, prepare
+from orderhooks.sending.recording import Sent, record, recover
+
+__all__ = ["Request", "Sender", "Sent", "prepare", "record", "recover"]

@@ -1,0 +1,190 @@
+"""The pool: threads that post what the main thread has claimed and hand it what came of it."""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
+
+from orderhooks import conf, transport
+from orderhooks.models import Bell, Delivery, claims
+from orderhooks.sending.lanes import Job, Lanes
+from orderhooks.sending.preparing import prepare
+from orderhooks.sending.recording import Sent, record
+from orderhooks.transport import Outcome
+
+logger = logging.getLogger(__name__)
+
+# What a lease lasts beyond the attempt's own deadline: time to begin it, and to write the result down.
+BEGIN_SECONDS = 5.0
+LEASE_MARGIN_SECONDS = 15.0
+# Results are written in batches: so many, or after so long, or as soon as there is nothing else to do.
+BATCH = 50
+BATCH_SECONDS = 0.1
+# With fewer than so many waiting it is time to claim.
+LOW_WATER = 50
+
+
+class Sender:
+    """Threads, and the deliveries that they have under way. A context manager: leaving it waits for them.
+
+    `bell` is rung when there is something to record, or to claim; `clock` tells the time.
+    """
+
+    def __init__(self, *, threads: int, bell: Bell | None = None, clock: Callable[[], datetime] = timezone.now) -> None:
+        settings = conf.current()
+        self.clock = clock
+        self.timeout_seconds = settings.timeout_seconds
+        self.lanes = Lanes(
+            threads=threads,
+            most_of_subscription=settings.max_in_flight,
+            most_of_host=settings.max_in_flight_per_host,
+        )
+        self.bell = bell or Bell()
+        self.owns_bell = bell is None
+        self.results: deque[Sent] = deque()
+        self.not_begun: deque[Delivery] = deque()
+        self.recorded_at = time.monotonic()
+        self.threads = [
+            threading.Thread(target=self._work, name=f"orderhooks-{number}", daemon=True) for number in range(threads)
+        ]
+        for thread in self.threads:
+            thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_error: BaseException | TracebackType | None) -> None:
+        try:
+            while self.under_way and kind is None:
+                self.collect(wait_seconds=1.0)
+        finally:
+            # After an error nobody can record a result: the leases run out, and the deliveries are due again.
+            self.lanes.close()
+            if self.owns_bell:
+                self.bell.close()
+        if kind is None:
+            for thread in self.threads:
+                thread.join()
+
+    @property
+    def under_way(self) -> int:
+        """Deliveries that are claimed and neither recorded nor given back yet."""
+        return self.lanes.waiting + self.lanes.under_way + len(self.results) + len(self.not_begun)
+
+    def claim(self, *, now: datetime) -> int:
+        """Claim due deliveries for the threads that are or will soon be free, and set off. Returns how many."""
+        room = self.lanes.room()
+        if room <= 0:
+            return 0
+        lanes = claims.due_lanes(now=now)
+        wants = [max(0, self.lanes.wanted(lane.subscription.pk)) for lane in lanes]
+        for lane, share in zip(lanes, split(room, wants), strict=True):
+            lane.room = share
+        begin_by = time.monotonic() + BEGIN_SECONDS
+        lease = timedelta(seconds=BEGIN_SECONDS + self.timeout_seconds + LEASE_MARGIN_SECONDS)
+        claimed = claims.claim(lanes, now=now, lease_until=now + lease)
+        self.lanes.put([Job(delivery, _host(delivery.subscription.url), begin_by) for delivery in claimed])
+        return len(claimed)
+
+    def collect(self, *, wait_seconds: float) -> int:
+        """Record the attempts that have ended, waiting for some that long. Returns how many."""
+        self.lanes.adapt()
+        if self.under_way and not self._should_record():
+            self.bell.wait(min(wait_seconds, BATCH_SECONDS) if self.results else wait_seconds)
+        if self.not_begun:
+            self._give_back()
+        return self._record() if self._should_record() else 0
+
+    def stop(self) -> None:
+        """Begin nothing more: what comes of it could not be written down."""
+        self.lanes.stopped = True
+
+    def go_on(self) -> None:
+        """Begin again."""
+        if self.lanes.stopped:
+            self.lanes.go_on()
+
+    def _should_record(self) -> bool:
+        count = len(self.results)
+        if not count:
+            return False
+        # With nothing left to begin there is nothing to wait for, and a limited endpoint needs the room.
+        return count >= BATCH or not self.lanes.waiting or time.monotonic() > self.recorded_at + BATCH_SECONDS
+
+    def _record(self) -> int:
+        batch = [self.results.popleft() for _ in range(min(BATCH, len(self.results)))]
+        try:
+            locked = record(batch, now=self.clock())
+        except BaseException:
+            self.results.extendleft(reversed(batch))
+            raise
+        self.recorded_at = time.monotonic()
+        self.results.extend(locked)
+        return len(batch) - len(locked)
+
+    def _give_back(self) -> None:
+        late = list(self.not_begun)
+        claims.release(late)
+        for _ in late:
+            self.not_begun.popleft()
+
+    def _work(self) -> None:
+        while job := self.lanes.take():
+            started = time.monotonic()
+            if started > job.send_before:
+                self.lanes.done(job, seconds=0.0, succeeded=False, timed_out=False)
+                self.not_begun.append(job.delivery)
+            else:
+                sent = attempt(job.delivery, self.timeout_seconds, now=self.clock())
+                self.results.append(sent)
+                self.lanes.done(
+                    job,
+                    seconds=time.monotonic() - started,
+                    succeeded=sent.outcome.succeeded,
+                    timed_out=sent.outcome.endpoint_is_overloaded,
+                )
+            if len(self.results) >= BATCH or self.lanes.waiting < LOW_WATER:
+                self.bell.ring()
+
+
+@sensitive_variables("request")
+def attempt(delivery: Delivery, timeout_seconds: float, *, now: datetime) -> Sent:
+    """Make one attempt; whatever happens is its outcome."""
+    headers: Mapping[str, str] = {}
+    try:
+        request = prepare(delivery, now=now)
+        headers = request.kept_headers
+        outcome = transport.post(
+            request.url, request.body, request.headers, timeout_seconds=timeout_seconds, redact=request.redact
+        )
+    except Exception as error:
+        # Whatever it is, it is an outcome: a thread's exception would stop the pump and hide itself in a log.
+        logger.exception("attempt delivery=%s n=%d could not be made", delivery.public_id, delivery.attempts_made)
+        outcome = Outcome(error="internal", detail=transport.safe_text(f"{type(error).__name__}: {error}")[:500])
+    return Sent(delivery, headers, now, outcome)
+
+
+def split(room: int, wants: Sequence[int]) -> list[int]:
+    """Share the room out: the same for each as far as it wants so many; the first get what does not divide."""
+    shares = [0] * len(wants)
+    open_ = [number for number, want in enumerate(wants) if want > 0]
+    while room > 0 and open_:
+        each = max(1, room // len(open_))
+        for number in open_:
+            more = min(each, wants[number] - shares[number], room)
+            shares[number] += more
+            room -= more
+        open_ = [number for number in open_ if shares[number] < wants[number]]
+    return shares
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).hostname or ""

@@ -1,0 +1,53 @@
+"""Preparing: a delivery's signed request."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from django.views.decorators.debug import sensitive_variables
+
+import orderhooks
+from orderhooks import payloads, signing, transport
+from orderhooks.models import Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A signed request, ready to go out: its headers, the same as they are stored, and what an answer must not echo."""
+
+    url: str
+    body: bytes
+    headers: Mapping[str, str] = field(repr=False)
+    kept_headers: Mapping[str, str]
+    redact: Sequence[str] = field(repr=False)
+
+
+@sensitive_variables()
+def prepare(delivery: Delivery, *, now: datetime) -> Request:
+    """Sign a delivery's request. Raises what a missing key or secret raises."""
+    event, subscription = delivery.event, delivery.subscription
+    secrets = subscription.live_secrets(now=now)
+    if not secrets:
+        raise signing.InvalidSecretError("The subscription has no signing secret in force. Give it a new one.")
+    own = subscription.own_headers()
+    transport.check_own_headers(own)
+    body = payloads.body(event)
+    timestamp = int(now.timestamp())
+    message = signing.Message(event.public_id, event.topic, timestamp, body)
+    signatures = signing.profile_headers(subscription.signature, message, secrets)
+    headers = {
+        **own,
+        "content-type": "application/json",
+        "user-agent": f"orderhooks/{orderhooks.__version__}",
+        "webhook-id": event.public_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-topic": event.topic,
+        "webhook-attempt": str(delivery.attempts_made),
+        **signatures,
+    }
+    kept = {
+        name: transport.REDACTED if name in own or transport.is_credential(name) else value
+        for name, value in headers.items()
+    }
+    signed = [value for name, value in signatures.items() if transport.is_credential(name)]
+    return Request(subscription.url, body, headers, kept, [*own.values(), *secrets, *signed])

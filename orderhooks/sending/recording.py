@@ -1,0 +1,194 @@
+"""Recording: writes down what came of attempts, in batches; keeps the endpoints' health; tells the public signals."""
+
+import logging
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import connections, transaction
+from django.dispatch import Signal
+
+from orderhooks import conf, retries
+from orderhooks.models import Delivery, Subscription, claims
+from orderhooks.models.claims import Result
+from orderhooks.signals import (
+    announce,
+    delivery_failed,
+    delivery_succeeded,
+    subscription_disabled,
+    subscription_recovered,
+)
+from orderhooks.transport import Outcome
+
+logger = logging.getLogger(__name__)
+
+GONE = 410
+RECOVER_AT_ONCE = 500
+# A healthy endpoint's last success is not written more often.
+NOTE_SUCCESS_EVERY = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """An attempt that was made and waits to be recorded."""
+
+    delivery: Delivery
+    headers: Mapping[str, str]
+    started_at: datetime
+    outcome: Outcome
+
+
+def recover(*, now: datetime) -> int:
+    """Record the attempts whose worker died or hung: they count, so that poison ends. Returns how many."""
+    outcome = Outcome(
+        error="internal",
+        detail="The worker died or hung before it could write down the answer; the receiver may have got the request.",
+    )
+    lost = list(Delivery.objects.lease_expired(now=now).select_related("event", "subscription")[:RECOVER_AT_ONCE])
+    record([Sent(delivery, {}, now, outcome) for delivery in lost], now=now)
+    return len(lost)
+
+
+def record(sent: Sequence[Sent], *, now: datetime) -> list[Sent]:
+    """Write down what came of attempts, each only if its lease is still held; then tell the public signals.
+
+    Returns those to record later, since somebody else has locked their rows.
+    """
+    results = {one.delivery.pk: (one, _as_result(one, now=now)) for one in sent}
+    written, locked = claims.finish([result for _one, result in results.values()])
+    done = [results[result.delivery.pk] for result in written]
+    later = {result.delivery.pk for result in locked}
+    for one, result in done:
+        _log(one, result)
+    for late in results.keys() - later - {one.delivery.pk for one, _result in done}:
+        delivery = results[late][0].delivery
+        logger.warning("attempt delivery=%s n=%d came back too late", delivery.public_id, delivery.attempts_made)
+    health = _note_health([one for one, _result in done], now=now)
+    for one, result in done:
+        if result.state == Delivery.State.DELIVERED:
+            announce(delivery_succeeded, sender=Delivery, delivery=one.delivery)
+        elif result.state == Delivery.State.FAILED:
+            announce(delivery_failed, sender=Delivery, delivery=one.delivery)
+    for signal, subscription in health:
+        announce(signal, sender=Subscription, subscription=subscription)
+    return [results[pk][0] for pk in later]
+
+
+def _as_result(sent: Sent, *, now: datetime) -> Result:
+    delivery, outcome = sent.delivery, sent.outcome
+    state, next_at = _decide(delivery, outcome, now=now)
+    finished = state != Delivery.State.PENDING
+    return Result(
+        delivery=delivery,
+        state=state,
+        # A manual attempt that failed goes on by the retry table.
+        trigger=delivery.trigger if finished else Delivery.Trigger.AUTOMATIC,
+        next_attempt_at=next_at,
+        finished_at=now if finished else None,
+        last_status_code=outcome.status_code,
+        last_error=outcome.error,
+        last_detail=outcome.detail[:500],
+        attempt={
+            "trigger": delivery.trigger,
+            "started_at": sent.started_at,
+            "duration_ms": outcome.duration_ms,
+            "status_code": outcome.status_code,
+            "error": outcome.error,
+            "detail": outcome.detail,
+            "request_headers": dict(sent.headers),
+            "response_headers": dict(outcome.response_headers),
+            "response_body": outcome.response_body,
+        },
+    )
+
+
+def _decide(delivery: Delivery, outcome: Outcome, *, now: datetime) -> tuple[Delivery.State, datetime | None]:
+    if outcome.succeeded:
+        return Delivery.State.DELIVERED, None
+    next_at = retries.next_attempt_at(
+        delivery.attempts_made,
+        schedule=conf.current().retry_schedule,
+        now=now,
+        dice=_dice(),
+        retry_after=outcome.retry_after,
+    )
+    return (Delivery.State.PENDING, next_at) if next_at else (Delivery.State.FAILED, None)
+
+
+def _log(sent: Sent, result: Result) -> None:
+    delivery, outcome = sent.delivery, sent.outcome
+    delivery.state, delivery.next_attempt_at = result.state, result.next_attempt_at
+    logger.info(
+        "attempt delivery=%s n=%d status=%s error=%s ms=%d next=%s",
+        delivery.public_id,
+        delivery.attempts_made,
+        outcome.status_code or "-",
+        outcome.error or "-",
+        outcome.duration_ms,
+        result.next_attempt_at.isoformat(timespec="seconds") if result.next_attempt_at else "-",
+    )
+
+
+def _note_health(sent: Iterable[Sent], *, now: datetime) -> list[tuple[Signal, Subscription]]:
+    """Only automatic attempts tell about an endpoint's health: people try what they know to be broken."""
+    outcomes: dict[int, list[Outcome]] = {}
+    for one in sent:
+        automatic = one.delivery.trigger == Delivery.Trigger.AUTOMATIC
+        telling = one.outcome.endpoint_is_to_blame or not _is_known_to_be_well(one.delivery.subscription, now=now)
+        if one.outcome.status_code == GONE or (automatic and telling):
+            outcomes.setdefault(one.delivery.subscription_id, []).append(one.outcome)
+    if not outcomes:
+        return []
+    features = connections[Subscription.objects.db].features
+    news = []
+    with transaction.atomic(using=Subscription.objects.db):
+        # One that somebody else has locked is left out: the next attempt tells the same.
+        locked = Subscription.objects.select_for_update(
+            skip_locked=features.has_select_for_update_skip_locked, no_key=features.has_select_for_no_key_update
+        )
+        for subscription in locked.filter(pk__in=outcomes).order_by("pk"):
+            signals = _judge(subscription, outcomes[subscription.pk], now=now)
+            subscription.save(update_fields=Subscription.HEALTH)
+            news += [(signal, subscription) for signal in signals]
+    return news
+
+
+def _is_known_to_be_well(subscription: Subscription, *, now: datetime) -> bool:
+    return (
+        not subscription.consecutive_failures
+        and subscription.cooling_until is None
+        and subscription.ramp is None
+        and subscription.last_success_at is not None
+        and subscription.last_success_at > now - NOTE_SUCCESS_EVERY
+    )
+
+
+def _judge(subscription: Subscription, outcomes: Sequence[Outcome], *, now: datetime) -> list[Signal]:
+    """What a batch's outcomes, in the order in which they came, say about an endpoint."""
+    news = []
+    for outcome in outcomes:
+        if outcome.succeeded:
+            if subscription.note_success(now=now):
+                news.append(subscription_recovered)
+            continue
+        if outcome.status_code == GONE:
+            if subscription.disable("The endpoint answered 410 Gone: it wants no more webhooks."):
+                news.append(subscription_disabled)
+            continue
+        if not outcome.endpoint_is_to_blame:
+            continue
+        subscription.note_failure(now=now)
+        if outcome.endpoint_is_overloaded:
+            asked = retries.retry_after_seconds(outcome.retry_after, now=now)
+            subscription.cool(now=now, dice=_dice(), at_least_seconds=asked)
+    days = conf.current().disable_after_days
+    if subscription.has_failed_for(timedelta(days=days), now=now) and subscription.disable(
+        f"Every attempt has failed for {days:g} days."
+    ):
+        news.append(subscription_disabled)
+    return news
+
+
+def _dice() -> float:
+    return random.random()  # noqa: S311 - spreads the load, guards nothing
