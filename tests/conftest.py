@@ -4,10 +4,12 @@ import ipaddress
 import os
 import socket
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 from django.conf import settings
+from django.db import connections
 
 from orderhooks import tasks
 from tests.receivers import RecordingReceiver
@@ -55,6 +57,32 @@ def receiver() -> Iterator[RecordingReceiver]:
     """A real HTTP server on loopback that keeps what it gets."""
     with RecordingReceiver() as server:
         yield server
+
+
+@pytest.fixture
+def in_a_thread() -> Iterator[Callable[[Callable[[], None]], threading.Thread]]:
+    """Run something beside the test, on a connection of its own; what it raises fails the test."""
+    threads, problems = [], []
+
+    def start(work: Callable[[], None]) -> threading.Thread:
+        def run() -> None:
+            try:
+                work()
+            except BaseException as error:
+                problems.append(error)
+            finally:
+                connections.close_all()
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        threads.append(thread)
+        return thread
+
+    yield start
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+    assert problems == []
 
 
 @pytest.fixture(scope="session", autouse=True)

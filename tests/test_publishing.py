@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -536,3 +537,30 @@ def test_resuming_forgets_the_failures_and_wakes_a_worker(monkeypatch) -> None:
     assert woken == [1]
     assert publishing.pause(Subscription.objects.all()) == 2
     assert publishing.pause(Subscription.objects.all()) == 0
+
+
+@pytest.mark.parametrize(("skip", "states"), [(None, ["pending", "pending"]), (1, ["skipped", "pending"])])
+def test_resuming_sends_what_was_held_or_skips_what_is_older(skip, states, monkeypatch) -> None:
+    monkeypatch.setattr("orderhooks.models.deliveries.SKIP_AT_ONCE", 1)
+    subscription = make_subscription(state="paused")
+    now = timezone.now()
+    held = [
+        make_delivery(subscription=subscription, created_at=now - timedelta(hours=hours), state="pending")
+        for hours in (2, 0)
+    ]
+    done = make_delivery(subscription=subscription, created_at=now - timedelta(hours=2), state="delivered")
+    theirs = make_delivery(created_at=now - timedelta(hours=2))
+    before = now - timedelta(hours=skip) if skip else None
+    assert publishing.resume(Subscription.objects.filter(pk=subscription.pk), skip_before=before) == 1
+    for delivery in (*held, done, theirs):
+        delivery.refresh_from_db()
+    assert [delivery.state for delivery in held] == states
+    assert (done.state, theirs.state) == ("delivered", "pending")
+    assert (held[0].finished_at is not None) is (states[0] == "skipped")
+
+
+def test_an_active_subscriptions_deliveries_are_not_skipped_by_resuming() -> None:
+    delivery = make_delivery()
+    assert publishing.resume(Subscription.objects.all(), skip_before=timezone.now()) == 0
+    delivery.refresh_from_db()
+    assert delivery.state == "pending"

@@ -1,7 +1,5 @@
 """Two processes at once, on a database that lets them: nothing is told twice, nothing is taken twice."""
 
-import threading
-from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
@@ -19,32 +17,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def _rows_are_locked_one_by_one() -> None:
     if not connection.features.has_select_for_update_skip_locked:
         pytest.skip("this database lets one writer in at a time; the run on PostgreSQL has these tests")
-
-
-@pytest.fixture
-def in_a_thread() -> Iterator[Callable[[Callable[[], None]], threading.Thread]]:
-    """Run something beside the test, on a connection of its own; what it raises fails the test."""
-    threads, problems = [], []
-
-    def start(work: Callable[[], None]) -> threading.Thread:
-        def run() -> None:
-            try:
-                work()
-            except BaseException as error:
-                problems.append(error)
-            finally:
-                connections.close_all()
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        threads.append(thread)
-        return thread
-
-    yield start
-    for thread in threads:
-        thread.join(20)
-        assert not thread.is_alive()
-    assert problems == []
 
 
 def wait_until_somebody_waits_for_a_lock() -> None:

@@ -337,3 +337,12 @@ def test_each_attempt_is_one_log_line(receiver: RecordingReceiver, caplog) -> No
     delivery = make_delivery(subscription=make_subscription(url=receiver.url))
     send_due()
     assert f"attempt delivery={delivery.public_id} n=1 status=200 error=- ms=" in caplog.text
+
+
+def test_what_was_not_begun_in_time_is_given_back_unsent(receiver: RecordingReceiver, monkeypatch) -> None:
+    monkeypatch.setattr("orderhooks.sending.pool.BEGIN_SECONDS", -1.0)
+    delivery = make_delivery(subscription=make_subscription(url=receiver.url))
+    assert send_due() == 1
+    delivery.refresh_from_db()
+    assert (delivery.state, delivery.attempts_made, delivery.lease_token) == ("pending", 0, None)
+    assert receiver.received == []

@@ -7,7 +7,7 @@ from pydoc import locate
 
 import pytest
 from django.core.management import call_command
-from django.db import transaction
+from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 from django_q.brokers import get_broker
 from django_q.conf import Conf
@@ -15,7 +15,7 @@ from django_q.models import OrmQ, Schedule
 from django_q.scheduler import scheduler
 
 from orderhooks import outbox, tasks
-from orderhooks.models import Change, Delivery, Event, Pump
+from orderhooks.models import Bell, Change, DatabaseClock, Delivery, Event, Pump, claims
 from tests.factories import make_delivery, make_event, make_order, make_subscription
 from tests.receivers import Answer, RecordingReceiver
 
@@ -222,3 +222,63 @@ def test_an_emptied_queue_is_made_good_by_the_sweep(receiver: RecordingReceiver)
     assert task.func() == tasks.PUMP
     locate(task.func())()
     assert receiver.topics == ["order.created"]
+
+
+def test_a_pump_that_can_not_write_stops_sending_and_goes_on_when_it_can(receiver, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(tasks, "RECONNECT_SECONDS", 0.01)
+    subscription = make_subscription(url=receiver.url)
+    for _ in range(3):
+        make_delivery(subscription=subscription)
+    real, refused = claims.finish, []
+
+    def finish(results):
+        if len(refused) < 5:
+            refused.append(len(receiver.received))
+            raise OperationalError("cannot execute UPDATE in a read-only transaction")
+        return real(results)
+
+    monkeypatch.setattr(claims, "finish", finish)
+    tasks.pump()
+    assert Delivery.objects.filter(state="delivered").count() == 3
+    assert len(receiver.received) == 3, "no answer was lost, so nothing was sent twice"
+    assert "no request goes out" in caplog.text
+
+
+def test_an_idle_pump_leaves_its_worker_to_other_tasks(settings) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "LINGER_SECONDS": 60}
+    get_broker().enqueue("somebody else's task")
+    try:
+        tasks.pump()  # returns; else the test would hang
+    finally:
+        get_broker().purge_queue()
+
+
+def test_a_save_rings_the_bell_of_a_pump_that_waits(in_a_thread) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("only PostgreSQL tells; elsewhere a pump looks for itself")
+    make_subscription()
+    pump = Pump.start(now=DatabaseClock().now())
+    with Bell() as bell:
+        bell.listen()
+        in_a_thread(lambda: str(make_order(lines=[])))
+        assert bell.wait(20)
+        assert not bell.wait(0)
+    pump.delete()
+
+
+def test_a_bell_that_was_rung_before_ends_the_next_wait_and_rings_once() -> None:
+    bell = Bell()
+    for _ in range(100):
+        bell.ring()
+    assert bell.wait(60)
+    assert not bell.wait(0)
+    bell.close()
+    bell.ring()  # a thread that outlives the pump
+
+
+def test_the_databases_clock_is_asked_not_this_machines(monkeypatch) -> None:
+    clock = DatabaseClock()
+    ours = timezone.now()
+    assert abs((clock.now() - ours).total_seconds()) < 30
+    monkeypatch.setattr("time.time", lambda: 0.0)
+    assert abs((clock.now() - ours).total_seconds()) < 30

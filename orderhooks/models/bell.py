@@ -41,11 +41,10 @@ class Bell:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._listening is not None and self._listening is connection.connection and not self._listening.closed:
-            self._listening.remove_notify_handler(self._on_notify)
-            if kind is None:
-                with connection.cursor() as cursor:
-                    cursor.execute(f"UNLISTEN {CHANNEL}")
+        listening = self._listening_now()
+        if kind is None and listening is not None:
+            with connection.cursor() as cursor:
+                cursor.execute(f"UNLISTEN {CHANNEL}")
         self.close()
 
     def close(self) -> None:
@@ -63,7 +62,6 @@ class Bell:
             with connection.cursor() as cursor:
                 cursor.execute(f"LISTEN {CHANNEL}")
             self._listening = connection.connection
-            self._listening.add_notify_handler(self._on_notify)
 
     def ring(self) -> None:
         """Wake the pump, now or at its next `wait`. Any thread may."""
@@ -73,17 +71,23 @@ class Bell:
             with contextlib.suppress(OSError):
                 self._rope.send(b"!")
 
-    def wait(self, seconds: float) -> None:
-        """Until somebody rings, at most so long."""
-        listening = self._listening if self._listening is connection.connection else None
+    def wait(self, seconds: float) -> bool:
+        """Until somebody rings, at most so long. Whether somebody did."""
+        listening = self._listening_now()
+        if listening is not None and _notifications(listening):
+            return True  # one that came with the answer to another statement
         sources: list[Any] = [self._heard] if listening is None else [self._heard, listening]
         ready, _, _ = select.select(sources, [], [], max(0.0, seconds))
         if self._heard in ready:
             self._heard.recv(64)
             self._rung = False
-        if listening is not None and listening in ready:
-            for _notification in listening.notifies(timeout=0):
-                pass
+        if listening in ready:
+            _notifications(listening)
+        return bool(ready)
 
-    def _on_notify(self, _notification: object) -> None:
-        self.ring()
+    def _listening_now(self) -> Any:
+        return self._listening if self._listening is connection.connection else None
+
+
+def _notifications(listening: Any) -> int:
+    return sum(1 for _notification in listening.notifies(timeout=0))

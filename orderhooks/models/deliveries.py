@@ -17,14 +17,6 @@ SKIP_AT_ONCE = 2000
 
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
-    def due(self, *, now: datetime) -> "DeliveryQuerySet":
-        """What may be sent now, longest due first. Deliveries of a paused or disabled subscription are held."""
-        return self.filter(
-            state=Delivery.State.PENDING,
-            next_attempt_at__lte=now,
-            subscription__state=Subscription.State.ACTIVE,
-        ).order_by("next_attempt_at", "id")
-
     def lease_expired(self, *, now: datetime) -> "DeliveryQuerySet":
         """Claimed by a worker that has not been heard of in time."""
         return self.filter(state=Delivery.State.SENDING, lease_expires_at__lte=now)

@@ -233,3 +233,12 @@ def test_choosing_a_public_key_shows_it(operator):
 def test_the_page_with_a_secret_is_kept_by_no_cache(operator):
     answer = operator.post("/admin/orderhooks/subscription/add/", subscription_form())
     assert "no-store" in answer["cache-control"]
+
+
+def test_resuming_may_skip_what_was_held(operator):
+    subscription = make_subscription(state="paused")
+    delivery = make_delivery(subscription=subscription)
+    assert "Deliveries that were held are skipped" in run(operator, "subscription", "resume_and_skip", subscription)
+    delivery.refresh_from_db()
+    subscription.refresh_from_db()
+    assert (delivery.state, subscription.state) == ("skipped", "active")

@@ -1,6 +1,7 @@
 """Subscriptions in the API: the secret is shown once, bad fields are named."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from orderhooks import signing
 from orderhooks.api.subscriptions import SubscriptionSerializer
 from orderhooks.models import Subscription
 from tests.api.calls import client_with, has_key, patch, post
-from tests.factories import make_subscription
+from tests.factories import make_delivery, make_subscription
 
 pytestmark = pytest.mark.django_db
 
@@ -182,3 +183,29 @@ def test_an_edit_does_not_undo_what_a_worker_wrote_meanwhile(api, monkeypatch):
     monkeypatch.setattr(SubscriptionSerializer, "is_valid", is_valid_while_a_worker_disables)
     answer = patch(api, f"/subscriptions/{subscription.public_id}/", {"name": "ERP"})
     assert (answer.data["name"], answer.data["state"]) == ("ERP", "disabled")
+
+
+def test_pausing_and_resuming_with_a_choice_of_what_was_held(api):
+    subscription = make_subscription()
+    path = f"/subscriptions/{subscription.public_id}"
+    assert post(api, f"{path}/pause/", {}).data["state"] == "paused"
+    old = make_delivery(subscription=subscription, created_at=timezone.now() - timedelta(hours=2))
+    young = make_delivery(subscription=subscription)
+    bad = post(api, f"{path}/resume/", {"skip_before": "yesterday"})
+    assert bad.status_code == 400
+    an_hour_ago = (timezone.now() - timedelta(hours=1)).isoformat()
+    assert post(api, f"{path}/resume/", {"skip_before": an_hour_ago}).data["state"] == "active"
+    old.refresh_from_db()
+    young.refresh_from_db()
+    assert (old.state, young.state) == ("skipped", "pending")
+
+
+def test_limits_order_and_contact_are_set_and_judged(api):
+    subscription = make_subscription()
+    path = f"/subscriptions/{subscription.public_id}/"
+    given = {"ordered": True, "max_in_flight": 3, "max_per_second": 10, "contact_email": "team@example.com"}
+    answer = patch(api, path, given)
+    assert {name: answer.data[name] for name in given} == given
+    for bad in ({"max_in_flight": 0}, {"max_per_second": -1}, {"contact_email": "nobody"}):
+        assert patch(api, path, bad).status_code == 400
+    assert "cooling_until" in answer.data

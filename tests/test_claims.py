@@ -1,0 +1,173 @@
+"""P5, P11 and P12 in the database: what a claim takes, the limits over all workers, and the order of an order."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from orderhooks.models import Delivery, Subscription, claims
+from tests.factories import claim, make_delivery, make_event, make_subscription
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NOW = timezone.now()
+SECOND = timedelta(seconds=1)
+
+
+def owe(subscription: Subscription, number: int, **fields) -> list[Delivery]:
+    return [make_delivery(subscription=subscription, **fields) for _ in range(number)]
+
+
+def finish(delivery: Delivery, state: str = "delivered") -> None:
+    Delivery.objects.filter(pk=delivery.pk).update(
+        state=state, finished_at=timezone.now(), lease_token=None, lease_expires_at=None, next_attempt_at=None
+    )
+
+
+def test_a_claim_takes_the_longest_due_of_each_subscription() -> None:
+    one, other = make_subscription(), make_subscription()
+    late = make_delivery(subscription=one, next_attempt_at=NOW - 5 * SECOND)
+    earlier = make_delivery(subscription=one, next_attempt_at=NOW - 50 * SECOND)
+    theirs = make_delivery(subscription=other, next_attempt_at=NOW - SECOND)
+    make_delivery(subscription=other, next_attempt_at=NOW + timedelta(hours=1))
+    assert {delivery.pk for delivery in claim(1)} == {earlier.pk, theirs.pk}
+    assert [delivery.pk for delivery in claim(5)] == [late.pk]
+
+
+def test_whose_head_has_waited_longest_comes_first() -> None:
+    first, second, third = make_subscription(), make_subscription(), make_subscription()
+    for subscription, seconds in ((second, 20), (first, 30), (third, 10)):
+        make_delivery(subscription=subscription, next_attempt_at=NOW - seconds * SECOND)
+    assert [lane.subscription for lane in claims.due_lanes(now=NOW)] == [first, second, third]
+
+
+def test_the_number_of_queries_does_not_grow_with_the_subscriptions_that_wait_for_nothing() -> None:
+    make_delivery()
+    with CaptureQueriesContext(connection) as few:
+        claims.due_lanes(now=timezone.now())
+    for _ in range(20):
+        make_delivery(state="delivered")
+    with CaptureQueriesContext(connection) as many:
+        claims.due_lanes(now=timezone.now())
+    assert len(few) == len(many)
+
+
+def test_at_most_so_many_are_in_flight_over_all_workers() -> None:
+    subscription = make_subscription(max_in_flight=3)
+    owe(subscription, 5)
+    first = claim(2)
+    assert len(first) == 2
+    assert len(claim(5)) == 1
+    assert claim(5) == []
+    finish(first[0])
+    assert len(claim(5)) == 1
+
+
+def test_at_most_so_many_a_second_over_all_workers() -> None:
+    subscription = make_subscription(max_per_second=40)
+    owe(subscription, 50)
+    now = timezone.now() + SECOND
+    claimed = [len(claim(50, now=now + number * timedelta(milliseconds=10))) for number in range(100)]
+    assert sum(claimed) in range(39, 43)
+    assert max(claimed) <= 2, "spread out, not in a burst"
+
+
+def test_a_released_claim_is_due_again_and_counts_no_attempt() -> None:
+    delivery = make_delivery()
+    [claimed] = claim()
+    claims.release([claimed])
+    delivery.refresh_from_db()
+    assert (delivery.state, delivery.attempts_made, delivery.lease_token) == ("pending", 0, None)
+    assert len(claim()) == 1
+
+
+def test_a_release_that_comes_too_late_changes_nothing() -> None:
+    make_delivery()
+    [slow] = claim()
+    Delivery.objects.update(state="pending", lease_token=None, lease_expires_at=None)
+    [quick] = claim()
+    claims.release([slow])
+    assert Delivery.objects.get().lease_token == quick.lease_token
+
+
+class TestOrdered:
+    def test_an_orders_events_go_one_after_the_other_and_orders_side_by_side(self) -> None:
+        subscription = make_subscription(ordered=True)
+        first, second = (make_delivery(subscription=subscription, event=make_event(order_pk="1")) for _ in range(2))
+        other = make_delivery(subscription=subscription, event=make_event(order_pk="2"))
+        assert {one.pk for one in claim(9)} == {first.pk, other.pk}
+        assert claim(9) == []
+        finish(first)
+        assert [one.pk for one in claim(9)] == [second.pk]
+
+    def test_it_is_the_sequence_that_counts_not_when_it_is_due(self) -> None:
+        subscription = make_subscription(ordered=True)
+        event, later = make_event(), make_event()
+        make_delivery(subscription=subscription, event=later, next_attempt_at=NOW - 99 * SECOND)
+        make_delivery(subscription=subscription, event=event, next_attempt_at=NOW + timedelta(hours=1))
+        assert claim(9) == [], "the first waits for its retry, so the second waits for the first"
+
+    @pytest.mark.parametrize(("state", "blocks"), [("failed", True), ("skipped", False), ("delivered", False)])
+    def test_what_failed_holds_up_its_own_order_alone(self, state: str, blocks: bool) -> None:
+        subscription = make_subscription(ordered=True)
+        head = make_delivery(subscription=subscription, event=make_event(order_pk="1"), state=state)
+        behind = make_delivery(subscription=subscription, event=make_event(order_pk="1"))
+        other = make_delivery(subscription=subscription, event=make_event(order_pk="2"))
+        assert {one.pk for one in claim(9)} == ({other.pk} if blocks else {other.pk, behind.pk})
+        if blocks:
+            assert list(Delivery.objects.filter(pk=behind.pk).unblocked()) == []
+            Delivery.objects.filter(pk=head.pk).redeliver()
+            assert [one.pk for one in claim(9)] == [head.pk]
+
+    def test_an_event_that_is_not_routed_yet_goes_before_a_later_one(self) -> None:
+        subscription = make_subscription(ordered=True)
+        unrouted = make_event(order_pk="1", routed_at=None)
+        make_delivery(subscription=subscription, event=make_event(order_pk="1"))
+        assert claim(9) == []
+        type(unrouted).objects.filter(pk=unrouted.pk).update(routed_at=NOW)
+        assert len(claim(9)) == 1
+
+    def test_other_subscriptions_do_not_wait(self) -> None:
+        event, later = make_event(), make_event()
+        ordered, free = make_subscription(ordered=True), make_subscription()
+        make_delivery(subscription=ordered, event=event, state="failed")
+        make_delivery(subscription=free, event=event, state="failed")
+        make_delivery(subscription=ordered, event=later)
+        wanted = make_delivery(subscription=free, event=later)
+        assert [one.pk for one in claim(9)] == [wanted.pk]
+
+
+def test_rows_that_somebody_else_has_locked_are_recorded_later(in_a_thread) -> None:
+    if not connection.features.has_select_for_update_skip_locked:
+        pytest.skip("this database locks no rows; run with TEST_DATABASE=postgres")
+    from orderhooks import sending
+    from orderhooks.transport import Outcome
+
+    subscription = make_subscription()
+    owe(subscription, 2)
+    sent = [sending.Sent(one, {}, NOW, Outcome(status_code=200)) for one in claim(2)]
+    later: list[sending.Sent] = []
+    with transaction.atomic():
+        Delivery.objects.select_for_update().get(pk=sent[0].delivery.pk)
+        in_a_thread(lambda: later.extend(sending.record(sent, now=NOW))).join(20)
+    assert later == [sent[0]]
+    assert Delivery.objects.get(pk=sent[1].delivery.pk).state == "delivered"
+    assert sending.record(later, now=NOW) == []
+    assert Delivery.objects.filter(state="delivered").count() == 2
+
+
+def test_a_limited_subscription_that_another_worker_claims_from_is_left_for_later(in_a_thread) -> None:
+    if not connection.features.has_select_for_update_skip_locked:
+        pytest.skip("this database locks no rows; run with TEST_DATABASE=postgres")
+    limited, free = make_subscription(max_in_flight=5), make_subscription()
+    owe(limited, 2)
+    owe(free, 2)
+    theirs: list[Delivery] = []
+    with transaction.atomic():
+        Subscription.objects.select_for_update(no_key=connection.features.has_select_for_no_key_update).get(
+            pk=limited.pk
+        )
+        in_a_thread(lambda: theirs.extend(claim(5))).join(20)
+    assert {one.subscription_id for one in theirs} == {free.pk}

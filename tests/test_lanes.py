@@ -1,0 +1,182 @@
+"""P5 among the threads of one process: who goes next, and how many at once."""
+
+import threading
+from itertools import count
+
+import pytest
+
+from orderhooks.models import Delivery
+from orderhooks.sending import lanes as module
+from orderhooks.sending.lanes import FIRST_WINDOW, Job, Lanes
+from orderhooks.sending.pool import split
+
+_numbers = count(1)
+
+
+def jobs(subscription: int, number: int, *, host: str = "") -> list[Job]:
+    return [
+        Job(Delivery(pk=next(_numbers), subscription_id=subscription), host or f"host{subscription}", 1e12)
+        for _ in range(number)
+    ]
+
+
+def make_lanes(*, threads: int = 16, subscription: int = 16, host: int = 16) -> Lanes:
+    lanes = Lanes(threads=threads, most_of_subscription=subscription, most_of_host=host)
+    lanes.limit = threads
+    return lanes
+
+
+def take_all(lanes: Lanes) -> list[Job]:
+    """What could be under way at once, as nobody answers."""
+    lanes.closed = False
+    taken = []
+    while lanes.under_way < lanes.limit and (job := lanes._next()):
+        taken.append(job)
+    return taken
+
+
+def answer(lanes: Lanes, job: Job, *, seconds: float = 0.01, succeeded: bool = True, timed_out: bool = False) -> None:
+    lanes.done(job, seconds=seconds, succeeded=succeeded, timed_out=timed_out)
+
+
+def subscriptions(taken: list[Job]) -> list[int]:
+    return [job.delivery.subscription_id for job in taken]
+
+
+def test_subscriptions_take_turns() -> None:
+    lanes = make_lanes()
+    lanes.put(jobs(1, 3))
+    lanes.put(jobs(2, 2))
+    lanes.put(jobs(3, 1))
+    assert subscriptions(take_all(lanes)) == [1, 2, 3, 1, 2, 1]
+
+
+def test_an_endpoint_that_nothing_is_known_of_holds_a_few_threads() -> None:
+    lanes = make_lanes()
+    lanes.put(jobs(1, 100))
+    assert len(take_all(lanes)) == FIRST_WINDOW
+
+
+def test_quick_answers_open_the_window_up_to_the_limit() -> None:
+    lanes = make_lanes(subscription=10)
+    lanes.put(jobs(1, 100))
+    under_way = take_all(lanes)
+    for _ in range(5):
+        for job in under_way:
+            answer(lanes, job)
+        under_way = take_all(lanes)
+    assert len(under_way) == 10
+
+
+def test_time_outs_close_the_window_down_to_one() -> None:
+    lanes = make_lanes()
+    lanes.put(jobs(1, 100))
+    for job in take_all(lanes):
+        answer(lanes, job, seconds=15, succeeded=False, timed_out=True)
+    assert len(take_all(lanes)) == 1
+
+
+def test_slow_endpoints_have_a_share_of_the_threads_alone_and_together() -> None:
+    lanes = make_lanes(threads=16)
+    for subscription in (1, 2, 3, 4):
+        lanes.put(jobs(subscription, 100))
+    slow = take_all(lanes)
+    for _ in range(6):
+        for job in slow:
+            answer(lanes, job, seconds=3.0)
+        slow = take_all(lanes)
+    assert len(slow) == 16 // module.ALL_SLOW_SHARE
+    assert max(subscriptions(slow).count(one) for one in (1, 2, 3, 4)) <= 16 // module.SLOW_SHARE
+    lanes.put(jobs(5, 3))
+    assert subscriptions(take_all(lanes)) == [5, 5, 5]
+
+
+def test_many_subscriptions_to_one_host_are_no_more_than_one() -> None:
+    lanes = make_lanes(host=6)
+    for subscription in range(10):
+        lanes.put(jobs(subscription, 4, host="victim.example"))
+    lanes.put(jobs(11, 2))
+    taken = take_all(lanes)
+    assert [job.host for job in taken].count("victim.example") == 6
+    assert subscriptions(taken).count(11) == 2
+    answer(lanes, next(job for job in taken if job.host == "victim.example"))
+    assert [job.host for job in take_all(lanes)] == ["victim.example"]
+
+
+def test_what_a_lane_wants_follows_its_pace() -> None:
+    lanes = make_lanes()
+    assert lanes.wanted(1) == FIRST_WINDOW
+    lanes.put(jobs(1, FIRST_WINDOW))
+    assert lanes.wanted(1) == 0
+    for job in take_all(lanes):
+        answer(lanes, job, seconds=0.001)
+    assert lanes.wanted(1) == module.MOST_AHEAD
+    lanes.put(jobs(2, FIRST_WINDOW))
+    for job in take_all(lanes):
+        answer(lanes, job, seconds=3.0)
+    assert lanes.wanted(2) == 16 // module.SLOW_SHARE, "a slow one gets nothing ahead"
+
+
+def test_claims_come_in_lots_and_never_beyond_the_threads_without_a_quick_endpoint() -> None:
+    lanes = make_lanes(threads=8)
+    assert lanes.room() == 8
+    lanes.put(jobs(1, 3))
+    assert lanes.room() == 0, "a few free threads are not worth a claim"
+    for job in take_all(lanes):
+        answer(lanes, job, seconds=0.001)
+    assert lanes.room() == module.MOST_AHEAD
+
+
+def test_nothing_is_handed_out_while_stopped_nor_after_closing() -> None:
+    lanes = make_lanes()
+    lanes.put(jobs(1, 1))
+    lanes.stopped = True
+    taken: list[Job | None] = []
+    thread = threading.Thread(target=lambda: taken.append(lanes.take()))
+    thread.start()
+    while not lanes.idle:
+        pass
+    assert taken == []
+    lanes.go_on()
+    thread.join(10)
+    assert len(taken) == 1
+    lanes.close()
+    assert lanes.take() is None
+
+
+def test_threads_are_added_while_the_processor_has_time_and_taken_away_when_it_has_none(monkeypatch) -> None:
+    now = cpu = 0.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    monkeypatch.setattr(module.time, "process_time", lambda: cpu)
+    lanes = Lanes(threads=16, most_of_subscription=16, most_of_host=16)
+    lanes.lanes[1] = module.Lane(window=16)
+    lanes.put(jobs(1, 100))
+    limits = []
+    for _ in range(8):
+        take_all(lanes)
+        now, cpu = now + 0.1, cpu + 0.01
+        lanes.adapt()
+        limits.append(lanes.limit)
+    assert limits == sorted(limits)
+    assert limits[-1] == 16
+    for _ in range(60):
+        now, cpu = now + 0.1, cpu + 0.1
+        lanes.adapt()
+    assert lanes.limit == 1
+
+
+@pytest.mark.parametrize(
+    ("room", "wants", "shares"),
+    [
+        (10, [], []),
+        (10, [3, 4], [3, 4]),
+        (10, [100, 100], [5, 5]),
+        (10, [100, 2, 100], [4, 2, 4]),
+        (11, [100, 100], [6, 5]),
+        (2, [5, 5, 5], [1, 1, 0]),
+        (10, [0, 20, 0], [0, 10, 0]),
+        (0, [5], [0]),
+    ],
+)
+def test_room_is_shared_out_evenly(room: int, wants: list[int], shares: list[int]) -> None:
+    assert split(room, wants) == shares

@@ -1,0 +1,122 @@
+"""P6: people are told by e-mail when an endpoint fails, is disabled or recovers; once each, never for each delivery."""
+
+from datetime import timedelta
+
+import pytest
+from django.core import mail
+from django.utils import timezone
+
+from orderhooks import notices, tasks
+from orderhooks.models import Subscription
+from tests.factories import make_delivery, make_subscription
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NOW = timezone.now()
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(autouse=True)
+def admins(settings) -> None:
+    settings.ADMINS = [("Ops", "ops@example.com")]
+
+
+def failing(**fields) -> Subscription:
+    return make_subscription(
+        **{"name": "Warehouse", "failing_since": NOW - 2 * HOUR, "consecutive_failures": 3, **fields}
+    )
+
+
+def test_an_endpoint_that_fails_for_an_hour_is_told_to_its_contact_and_the_admins() -> None:
+    subscription = failing(contact_email="team@warehouse.example")
+    make_delivery(subscription=subscription, last_error="status", last_detail="The endpoint answered 503.")
+    assert notices.send_due(now=NOW) == 1
+    [message] = mail.outbox
+    assert message.to == ["team@warehouse.example", "ops@example.com"]
+    assert "Webhooks to Warehouse are failing" in message.subject
+    for said in (subscription.url, subscription.public_id, "The endpoint answered 503.", "1 deliveries are waiting"):
+        assert said in message.body
+
+
+def test_one_that_failed_for_a_moment_is_nobodys_business() -> None:
+    failing(failing_since=NOW - HOUR / 2)
+    make_subscription()
+    assert notices.send_due(now=NOW) == 0
+
+
+def test_each_state_is_told_once_and_in_its_turn() -> None:
+    subscription = failing()
+    now = NOW
+    for change, subject in (
+        ({}, "are failing"),
+        ({"state": "disabled", "state_reason": "Every attempt has failed for 5 days."}, "were stopped"),
+        ({"state": "active", "failing_since": None, "last_success_at": NOW}, "arrive again"),
+    ):
+        now += HOUR
+        Subscription.objects.filter(pk=subscription.pk).update(**change)
+        for _ in range(3):
+            notices.send_due(now=now)
+            now += notices.PAUSE
+        assert subject in mail.outbox[-1].subject
+    assert len(mail.outbox) == 3
+    assert "Every attempt has failed for 5 days." in mail.outbox[1].body
+
+
+def test_an_endpoint_that_comes_and_goes_fills_no_inbox() -> None:
+    subscription = failing()
+    notices.send_due(now=NOW)
+    for minutes in range(1, 5):
+        Subscription.objects.filter(pk=subscription.pk).update(
+            failing_since=None if minutes % 2 else NOW - 2 * HOUR, last_success_at=NOW
+        )
+        notices.send_due(now=NOW + timedelta(minutes=minutes))
+    assert len(mail.outbox) == 1
+
+
+def test_resuming_alone_is_no_recovery() -> None:
+    subscription = make_subscription(state="disabled", told="disabled")
+    Subscription.objects.filter(pk=subscription.pk).resume()
+    assert notices.send_due(now=NOW) == 0
+    assert mail.outbox == []
+
+
+def test_an_email_that_can_not_be_sent_is_logged_and_due_again(settings, caplog) -> None:
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 9
+    failing()
+    assert notices.send_due(now=NOW) == 0
+    assert "could not send the e-mail" in caplog.text
+    assert not notices.due(now=NOW + notices.PAUSE / 2).exists()
+    settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+    assert notices.send_due(now=NOW + notices.PAUSE) == 1
+
+
+def test_a_name_can_not_add_headers() -> None:
+    failing(name="Ware\r\nBcc: everybody@example.com\r\nhouse")
+    assert notices.send_due(now=NOW) == 1
+    assert "\n" not in mail.outbox[0].subject
+    assert mail.outbox[0].recipients() == ["ops@example.com"]
+
+
+def test_with_nobody_to_tell_nothing_is_sent_and_nothing_stays_due(settings) -> None:
+    settings.ADMINS = []
+    failing()
+    assert notices.send_due(now=NOW) == 0
+    assert not notices.due(now=NOW + HOUR).exists()
+
+
+def test_the_admins_of_django_6_are_addresses(settings) -> None:
+    settings.ADMINS = ["ops@example.com"]
+    failing()
+    notices.send_due(now=NOW)
+    assert mail.outbox[0].to == ["ops@example.com"]
+
+
+def test_a_pump_has_the_emails_sent_by_a_task_of_its_own(monkeypatch) -> None:
+    queued = []
+    monkeypatch.setattr(tasks, "async_task", lambda path, **_options: queued.append(path))
+    failing(failing_since=timezone.now() - 2 * HOUR)
+    tasks.pump()
+    assert tasks.NOTIFY in queued
+    tasks.notify()
+    assert len(mail.outbox) == 1
