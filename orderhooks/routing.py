@@ -2,9 +2,10 @@
 
 from datetime import datetime
 
-from django.db import connections, transaction
+from django.db import connections
 
 from orderhooks.models import Delivery, Event, Subscription
+from orderhooks.models.locks import brief_transaction
 
 ROUTE_AT_ONCE = 200
 
@@ -14,7 +15,7 @@ def route(*, now: datetime) -> int:
     if not Event.objects.unrouted().exists():
         return 0
     skip_locked = connections[Event.objects.db].features.has_select_for_update_skip_locked
-    with transaction.atomic():
+    with brief_transaction(Event.objects.db):
         events = list(Event.objects.unrouted().select_for_update(skip_locked=skip_locked)[:ROUTE_AT_ONCE])
         subscriptions = list(Subscription.objects.all())
         deliveries = [

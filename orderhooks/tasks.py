@@ -97,7 +97,7 @@ def pump(**_unknown: object) -> None:
 def _run(
     me: Pump, sender: sending.Sender, bell: Bell, clock: DatabaseClock, *, until: float, linger_seconds: float
 ) -> None:
-    next_beat, last_move = 0.0, time.monotonic()
+    next_beat, last_move, answers = 0.0, time.monotonic(), True
     while time.monotonic() < until:
         try:
             bell.listen()
@@ -107,9 +107,12 @@ def _run(
             now = clock.now()
             moved = routing.route(now=now) + sender.claim(now=now) + sender.collect(wait_seconds=LOOK_SECONDS)
             sender.go_on()
+            answers = True
         except (OperationalError, InterfaceError, InternalError):
             # What can't be written down must not be sent. The results that are there wait for the database.
-            logger.exception("the database does not answer as it should; no request goes out until it does")
+            if answers:
+                logger.exception("the database does not answer as it should; no request goes out until it does")
+            answers = False
             sender.stop()
             connections[DEFAULT_DB_ALIAS].close()
             time.sleep(RECONNECT_SECONDS)

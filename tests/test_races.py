@@ -1,14 +1,16 @@
 """Two processes at once, on a database that lets them: nothing is told twice, nothing is taken twice."""
 
+import threading
 from datetime import timedelta
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import InternalError, connection, connections, transaction
 from django.utils import timezone
 
 from orderhooks import outbox, sending
-from orderhooks.models import Attempt, Change, Delivery, Event, Order
+from orderhooks.models import Attempt, Change, Delivery, Event, Order, Subscription, locks
 from tests.factories import claim, make_delivery, make_event, make_order, make_subscription
+from tests.receivers import Answer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -89,3 +91,43 @@ def test_of_two_workers_that_recover_one_delivery_one_wins(in_a_thread) -> None:
         sending.recover(now=later)
         in_a_thread(lambda: sending.recover(now=later)).join(20)
     assert Attempt.objects.count() == 1
+
+
+def test_a_process_that_is_stopped_in_a_transaction_does_not_hold_its_locks(in_a_thread, monkeypatch) -> None:
+    monkeypatch.setattr(locks, "STOPPED_AFTER_MS", 200)
+    subscription = make_subscription()
+    rows = Subscription.objects.select_for_update().filter(pk=subscription.pk)
+
+    def wait_for_it() -> None:
+        with transaction.atomic():
+            rows.get()
+
+    with pytest.raises(InternalError), locks.brief_transaction("default"):
+        rows.get()
+        in_a_thread(wait_for_it).join(20)  # says nothing meanwhile
+        rows.get()
+    connection.close()
+
+
+def test_a_result_waits_for_a_row_that_somebody_else_has_locked(in_a_thread, receiver) -> None:
+    delivery = make_delivery(subscription=make_subscription(url=receiver.url))
+    claimed, locked, looked = threading.Event(), threading.Event(), threading.Event()
+
+    def send() -> None:
+        with sending.Sender(threads=1) as sender:
+            assert sender.claim(now=timezone.now()) == 1
+            claimed.set()
+            while not sender.locked:
+                sender.collect(wait_seconds=0.1)
+            looked.set()
+
+    receiver.answer = lambda count: Answer() if locked.wait(20) else Answer(500)
+    thread = in_a_thread(send)
+    assert claimed.wait(20)
+    with transaction.atomic():
+        Delivery.objects.select_for_update().get(pk=delivery.pk)
+        locked.set()
+        assert looked.wait(20)
+    thread.join(20)
+    delivery.refresh_from_db()
+    assert (delivery.state, len(receiver.received)) == ("delivered", 1)

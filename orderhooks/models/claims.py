@@ -22,6 +22,7 @@ from django.db.models.query import QuerySet
 
 from orderhooks.models.deliveries import Attempt, Delivery
 from orderhooks.models.events import Event
+from orderhooks.models.locks import brief_transaction
 from orderhooks.models.subscriptions import Subscription
 
 __all__ = ["Lane", "Result", "claim", "due_lanes", "due_subscriptions", "finish", "release"]
@@ -90,7 +91,7 @@ def claim(lanes: Sequence[Lane], *, now: datetime, lease_until: datetime) -> lis
     limited = [lane for lane in lanes if lane.subscription.is_limited]
     if not limited:
         return _claim(lanes, now=now, lease_until=lease_until)
-    with transaction.atomic(using=Delivery.objects.db):
+    with brief_transaction(Delivery.objects.db):
         locked = _hold_to_limits(limited, now=now)
         claimed = _claim(lanes, now=now, lease_until=lease_until)
         taken = Counter(delivery.subscription_id for delivery in claimed)

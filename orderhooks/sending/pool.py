@@ -28,6 +28,9 @@ LEASE_MARGIN_SECONDS = 15.0
 # Results are written in batches: so many, or after so long, or as soon as there is nothing else to do.
 BATCH = 50
 BATCH_SECONDS = 0.1
+LOCKED_SECONDS = 0.5
+# Beyond the attempts' own deadline.
+EXIT_SECONDS = 3.0
 # With fewer than so many waiting it is time to claim.
 LOW_WATER = 50
 
@@ -50,6 +53,9 @@ class Sender:
         self.bell = bell or Bell()
         self.owns_bell = bell is None
         self.results: deque[Sent] = deque()
+        # Results whose rows somebody else has locked, and when to try again.
+        self.locked: list[Sent] = []
+        self.locked_until = 0.0
         self.not_begun: deque[Delivery] = deque()
         self.recorded_at = time.monotonic()
         self.threads = [
@@ -62,9 +68,12 @@ class Sender:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_error: BaseException | TracebackType | None) -> None:
+        until = time.monotonic() + self.timeout_seconds + EXIT_SECONDS
         try:
-            while self.under_way and kind is None:
-                self.collect(wait_seconds=1.0)
+            while self.under_way and kind is None and time.monotonic() < until:
+                self.collect(wait_seconds=LOCKED_SECONDS)
+            if self.under_way and kind is None:
+                logger.warning("%d results can't be written down in time; they count as lost", self.under_way)
         finally:
             # After an error nobody can record a result: the leases run out, and the deliveries are due again.
             self.lanes.close()
@@ -77,7 +86,8 @@ class Sender:
     @property
     def under_way(self) -> int:
         """Deliveries that are claimed and neither recorded nor given back yet."""
-        return self.lanes.waiting + self.lanes.under_way + len(self.results) + len(self.not_begun)
+        unwritten = len(self.results) + len(self.locked) + len(self.not_begun)
+        return self.lanes.waiting + self.lanes.under_way + unwritten
 
     def claim(self, *, now: datetime) -> int:
         """Claim due deliveries for the threads that are or will soon be free, and set off. Returns how many."""
@@ -97,6 +107,9 @@ class Sender:
     def collect(self, *, wait_seconds: float) -> int:
         """Record the attempts that have ended, waiting for some that long. Returns how many."""
         self.lanes.adapt()
+        if self.locked and time.monotonic() > self.locked_until:
+            self.results.extend(self.locked)
+            self.locked = []
         if self.under_way and not self._should_record():
             self.bell.wait(min(wait_seconds, BATCH_SECONDS) if self.results else wait_seconds)
         if self.not_begun:
@@ -127,7 +140,9 @@ class Sender:
             self.results.extendleft(reversed(batch))
             raise
         self.recorded_at = time.monotonic()
-        self.results.extend(locked)
+        if locked:
+            self.locked += locked
+            self.locked_until = self.recorded_at + LOCKED_SECONDS
         return len(batch) - len(locked)
 
     def _give_back(self) -> None:

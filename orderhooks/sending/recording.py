@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db import connections, transaction
+from django.db import connections
 from django.dispatch import Signal
 
 from orderhooks import conf, retries
 from orderhooks.models import Delivery, Subscription, claims
 from orderhooks.models.claims import Result
+from orderhooks.models.locks import brief_transaction
 from orderhooks.signals import (
     announce,
     delivery_failed,
@@ -142,7 +143,7 @@ def _note_health(sent: Iterable[Sent], *, now: datetime) -> list[tuple[Signal, S
         return []
     features = connections[Subscription.objects.db].features
     news = []
-    with transaction.atomic(using=Subscription.objects.db):
+    with brief_transaction(Subscription.objects.db):
         # One that somebody else has locked is left out: the next attempt tells the same.
         locked = Subscription.objects.select_for_update(
             skip_locked=features.has_select_for_update_skip_locked, no_key=features.has_select_for_no_key_update
