@@ -11,7 +11,10 @@ ROUTE_AT_ONCE = 200
 
 
 def route(*, now: datetime) -> int:
-    """Make the deliveries of events that wait for theirs. Returns how many events; may run twice or side by side."""
+    """Make the deliveries of events that wait for theirs. Returns how many events; may run twice or side by side.
+
+    Raises an error that `locks.is_lock_timeout` knows if somebody keeps a subscription locked.
+    """
     if not Event.objects.unrouted().exists():
         return 0
     skip_locked = connections[Event.objects.db].features.has_select_for_update_skip_locked

@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import (
@@ -27,6 +27,7 @@ from django_q.tasks import async_task
 
 from orderhooks import conf, notices, outbox, routing, sending
 from orderhooks.models import Bell, DatabaseClock, Event, Notify, Pump, SubscriptionSecret, claims, retention
+from orderhooks.models.locks import is_lock_timeout
 from orderhooks.signals import announce, event_published
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ LOOK_SECONDS = 0.05
 # Where those who publish ring, a pump looks by itself for retries alone.
 LISTENING_LOOK_SECONDS = 0.5
 RECONNECT_SECONDS = 0.5
+LOCKED_SECONDS = 5.0
 # Left of a task's time for writing down the last results.
 HAND_OVER_SECONDS = 5.0
 EXIT_SECONDS = 2.0
@@ -98,6 +100,7 @@ def _run(
     me: Pump, sender: sending.Sender, bell: Bell, clock: DatabaseClock, *, until: float, linger_seconds: float
 ) -> None:
     next_beat, last_move, answers = 0.0, time.monotonic(), True
+    events = _Router()
     while time.monotonic() < until:
         try:
             bell.listen()
@@ -105,7 +108,7 @@ def _run(
                 next_beat = time.monotonic() + BEAT_SECONDS
                 _beat(me, clock)
             now = clock.now()
-            moved = routing.route(now=now) + sender.claim(now=now) + sender.collect(wait_seconds=LOOK_SECONDS)
+            moved = events.route(now=now) + sender.claim(now=now) + sender.collect(wait_seconds=LOOK_SECONDS)
             sender.go_on()
             answers = True
         except (OperationalError, InterfaceError, InternalError):
@@ -123,6 +126,25 @@ def _run(
             break
         else:
             bell.wait(LISTENING_LOOK_SECONDS if bell.listens else LOOK_SECONDS)
+
+
+class _Router:
+    """Routes; if somebody keeps a subscription locked, not again for a while, so that sending goes on."""
+
+    def __init__(self) -> None:
+        self.next_at = 0.0
+
+    def route(self, *, now: datetime) -> int:
+        if time.monotonic() < self.next_at:
+            return 0
+        try:
+            return routing.route(now=now)
+        except OperationalError as error:
+            if not is_lock_timeout(error):
+                raise
+            logger.warning("somebody keeps a subscription locked; new events wait until it is free")
+            self.next_at = time.monotonic() + LOCKED_SECONDS
+            return 0
 
 
 def _beat(me: Pump, clock: DatabaseClock) -> None:

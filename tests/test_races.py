@@ -7,7 +7,7 @@ import pytest
 from django.db import InternalError, connection, connections, transaction
 from django.utils import timezone
 
-from orderhooks import outbox, sending
+from orderhooks import outbox, sending, tasks
 from orderhooks.models import Attempt, Change, Delivery, Event, Order, Subscription, locks
 from tests.factories import claim, make_delivery, make_event, make_order, make_subscription
 from tests.receivers import Answer
@@ -131,3 +131,18 @@ def test_a_result_waits_for_a_row_that_somebody_else_has_locked(in_a_thread, rec
     thread.join(20)
     delivery.refresh_from_db()
     assert (delivery.state, len(receiver.received)) == ("delivered", 1)
+
+
+def test_a_subscription_that_somebody_keeps_locked_does_not_hold_up_what_is_due(in_a_thread, receiver, caplog) -> None:
+    locked, free = make_subscription(), make_subscription(url=receiver.url)
+    event = make_event(routed_at=None)
+    due = make_delivery(subscription=free)
+    with transaction.atomic():
+        Subscription.objects.select_for_update().get(pk=locked.pk)
+        in_a_thread(tasks.pump).join(20)
+        due.refresh_from_db()
+        assert due.state == "delivered"
+        assert "somebody keeps a subscription locked" in caplog.text
+    assert not event.deliveries.exists()
+    tasks.pump()
+    assert event.deliveries.count() == 2

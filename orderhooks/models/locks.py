@@ -1,18 +1,33 @@
-"""Transactions that hold locks while this process computes: one that is stopped in the middle must not hold them."""
+"""Transactions of a worker: it neither holds locks while it is stopped, nor waits for ever for those of others."""
 
 import contextlib
 from collections.abc import Iterator
 
-from django.db import connections, transaction
+from django.db import DatabaseError, connections, transaction
+
+__all__ = ["brief_transaction", "is_lock_timeout"]
 
 STOPPED_AFTER_MS = 10_000
+WAIT_MS = 1_000
+LOCK_NOT_AVAILABLE = "55P03"
 
 
 @contextlib.contextmanager
 def brief_transaction(using: str) -> Iterator[None]:
-    """A transaction that PostgreSQL ends if this process says nothing for ten seconds: it was stopped, or hangs."""
+    """A transaction that PostgreSQL ends if this process says nothing for ten seconds: it was stopped, or hangs.
+
+    A statement in it waits for a lock for a second; then it raises an error that `is_lock_timeout` knows.
+    """
     with transaction.atomic(using=using):
         if connections[using].vendor == "postgresql":
             with connections[using].cursor() as cursor:
-                cursor.execute(f"SET LOCAL idle_in_transaction_session_timeout = {STOPPED_AFTER_MS}")
+                cursor.execute(
+                    f"SET LOCAL idle_in_transaction_session_timeout = {STOPPED_AFTER_MS}; "
+                    f"SET LOCAL lock_timeout = {WAIT_MS}"
+                )
         yield
+
+
+def is_lock_timeout(error: DatabaseError) -> bool:
+    """Whether somebody else held a lock for too long."""
+    return getattr(error.__cause__, "sqlstate", None) == LOCK_NOT_AVAILABLE
