@@ -20,7 +20,7 @@ def route(*, now: datetime) -> int:
     skip_locked = connections[Event.objects.db].features.has_select_for_update_skip_locked
     with brief_transaction(Event.objects.db):
         events = list(Event.objects.unrouted().select_for_update(skip_locked=skip_locked)[:ROUTE_AT_ONCE])
-        subscriptions = list(Subscription.objects.all())
+        subscriptions = list(Subscription.objects.only("store", "topics", "created_at"))
         deliveries = [
             Delivery(event=event, subscription=subscription, next_attempt_at=now)
             for event in events

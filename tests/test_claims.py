@@ -65,6 +65,41 @@ def test_at_most_so_many_are_in_flight_over_all_workers() -> None:
     assert len(claim(5)) == 1
 
 
+def test_what_people_ask_for_counts_for_the_limit_too() -> None:
+    subscription = make_subscription(max_in_flight=2)
+    owe(subscription, 2)
+    owe(subscription, 2, trigger="manual")
+    by_hand = claim(5)
+    assert [one.trigger for one in by_hand] == ["manual", "manual"]
+    finish(by_hand[0])
+    assert [one.trigger for one in claim(5)] == ["automatic"]
+    assert claim(5) == []
+
+
+def test_both_kinds_together_do_not_exceed_the_limit() -> None:
+    subscription = make_subscription(max_in_flight=3)
+    owe(subscription, 2)
+    owe(subscription, 2, trigger="manual")
+    assert [[one.trigger for one in claim(5)] for _ in range(3)] == [["manual", "manual"], ["automatic"], []]
+
+
+def test_what_people_ask_for_comes_first_and_does_not_wait_for_an_endpoint_to_cool() -> None:
+    cooling = make_subscription(cooling_until=timezone.now() + timedelta(hours=1))
+    free = make_subscription()
+    owe(cooling, 1)
+    owe(free, 1, next_attempt_at=NOW - 60 * SECOND)
+    owe(cooling, 1, trigger="manual")
+    lanes = [(lane.subscription, lane.trigger) for lane in claims.due_lanes(now=timezone.now())]
+    assert lanes == [(cooling, "manual"), (free, "automatic")]
+
+
+def test_neither_paused_nor_disabled_subscriptions_are_due() -> None:
+    for state in ("paused", "disabled"):
+        owe(make_subscription(state=state), 1, trigger="manual")
+        owe(make_subscription(state=state), 1)
+    assert claims.due_lanes(now=timezone.now()) == []
+
+
 def test_at_most_so_many_a_second_over_all_workers() -> None:
     subscription = make_subscription(max_per_second=40)
     owe(subscription, 50)

@@ -14,7 +14,7 @@ from django_q.conf import Conf
 from django_q.models import OrmQ, Schedule
 from django_q.scheduler import scheduler
 
-from orderhooks import outbox, tasks
+from orderhooks import outbox, pumping, tasks
 from orderhooks.models import Bell, Change, DatabaseClock, Delivery, Event, Pump, claims
 from tests.factories import make_delivery, make_event, make_order, make_subscription
 from tests.receivers import Answer, RecordingReceiver
@@ -225,7 +225,7 @@ def test_an_emptied_queue_is_made_good_by_the_sweep(receiver: RecordingReceiver)
 
 
 def test_a_pump_that_can_not_write_stops_sending_and_goes_on_when_it_can(receiver, monkeypatch, caplog) -> None:
-    monkeypatch.setattr(tasks, "RECONNECT_SECONDS", 0.01)
+    monkeypatch.setattr(pumping, "RECONNECT_SECONDS", 0.01)
     subscription = make_subscription(url=receiver.url)
     for _ in range(3):
         make_delivery(subscription=subscription)

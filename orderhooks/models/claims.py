@@ -17,7 +17,7 @@ from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connections, transaction
-from django.db.models import Count, F, OuterRef, Q, Subquery
+from django.db.models import Count, F, OuterRef, Q, Subquery, prefetch_related_objects
 from django.db.models.query import QuerySet
 
 from orderhooks.models.deliveries import Attempt, Delivery
@@ -76,11 +76,35 @@ def due_subscriptions(trigger: str, *, now: datetime) -> QuerySet[Subscription]:
 
 def due_lanes(*, now: datetime) -> list[Lane]:
     """What could be claimed, what people asked for first. Each subscription comes with its secrets."""
+    if connections[Delivery.objects.db].vendor == "postgresql":
+        due = list(Subscription.objects.raw(DUE, {"now": now, "most": LANES_AT_ONCE}))
+        prefetch_related_objects(due, "secrets")
+        return [Lane(subscription, vars(subscription)["due_trigger"]) for subscription in due]
     return [
         Lane(subscription, trigger)
         for trigger in (Delivery.Trigger.MANUAL, Delivery.Trigger.AUTOMATIC)
         for subscription in due_subscriptions(trigger, now=now).prefetch_related("secrets")[:LANES_AT_ONCE]
     ]
+
+
+# What `due_subscriptions` says, for both triggers at once. Written out, since building the query takes Django several
+# times as long as PostgreSQL takes to answer it, and every pump asks it before each claim.
+DUE = """
+SELECT subscription.*, lane.trigger AS due_trigger
+FROM (VALUES ('manual', 1), ('automatic', 2)) AS lane (trigger, turn)
+CROSS JOIN orderhooks_subscription subscription
+CROSS JOIN LATERAL (
+    SELECT delivery.next_attempt_at FROM orderhooks_delivery delivery
+    WHERE delivery.subscription_id = subscription.id AND delivery.trigger = lane.trigger
+        AND delivery.state = 'pending' AND delivery.next_attempt_at <= %(now)s
+    ORDER BY delivery.next_attempt_at, delivery.id
+    LIMIT 1
+) head
+WHERE subscription.state = 'active'
+    AND (lane.trigger = 'manual' OR subscription.cooling_until IS NULL OR subscription.cooling_until <= %(now)s)
+ORDER BY lane.turn, head.next_attempt_at
+LIMIT %(most)s
+"""
 
 
 def claim(lanes: Sequence[Lane], *, now: datetime, lease_until: datetime) -> list[Delivery]:

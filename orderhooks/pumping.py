@@ -1,0 +1,105 @@
+"""Pumping: a turn of moving everything that is due, over and over, until nothing is left or the time is up.
+
+Knows neither the queue nor what comes after: `run` tells its caller whether something is still due.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, InternalError, OperationalError, connections
+
+from orderhooks import conf, notices, outbox, routing, sending
+from orderhooks.models import Bell, DatabaseClock, Event, Pump, SubscriptionSecret, claims
+from orderhooks.models.locks import is_lock_timeout
+from orderhooks.signals import announce, event_published
+
+logger = logging.getLogger(__name__)
+
+BEAT_SECONDS = 1.0
+LOOK_SECONDS = 0.05
+# Where those who publish ring, a pump looks by itself for retries alone.
+LISTENING_LOOK_SECONDS = 0.5
+RECONNECT_SECONDS = 0.5
+LOCKED_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class Turn:
+    """One pump's turn. `other_work` tells whether a worker is wanted elsewhere; `notices_due` has the e-mails sent."""
+
+    other_work: Callable[[], bool]
+    notices_due: Callable[[], object]
+    clock: DatabaseClock = field(default_factory=DatabaseClock)
+    # Not before: somebody keeps a subscription locked.
+    route_at: float = 0.0
+
+    def run(self, *, until: float) -> bool:
+        """Fold, route, claim, send and record until `until` (monotonic seconds). Whether something is still due."""
+        settings = conf.current()
+        me = Pump.start(now=self.clock.now())
+        try:
+            SubscriptionSecret.objects.expired(now=self.clock.now()).delete()
+            with (
+                Bell() as bell,
+                sending.Sender(threads=settings.worker_threads, bell=bell, clock=self.clock.now) as sender,
+            ):
+                self._pump(me, sender, bell, until=until, linger_seconds=settings.linger_seconds)
+        finally:
+            Pump.objects.filter(pk=me.pk).delete()
+        # Whoever published while the heartbeat was still there has sent no wake-up.
+        return Event.objects.unrouted().exists() or bool(claims.due_lanes(now=self.clock.now()))
+
+    def _pump(self, me: Pump, sender: sending.Sender, bell: Bell, *, until: float, linger_seconds: float) -> None:
+        beat_at, last_move, answers = 0.0, time.monotonic(), True
+        while time.monotonic() < until:
+            try:
+                bell.listen()
+                beats = time.monotonic() >= beat_at
+                if beats:
+                    beat_at = time.monotonic() + BEAT_SECONDS
+                    self._beat(me)
+                moved = self._route() + sender.claim(now=self.clock.now()) + sender.collect(wait_seconds=LOOK_SECONDS)
+                sender.go_on()
+                answers = True
+                if moved or sender.under_way:
+                    last_move = time.monotonic()
+                elif time.monotonic() > last_move + linger_seconds or (beats and self._is_in_the_way(me)):
+                    break
+                else:
+                    bell.wait(LISTENING_LOOK_SECONDS if bell.listens else LOOK_SECONDS)
+            except (OperationalError, InterfaceError, InternalError):
+                # What can't be written down must not be sent. The results that are there wait for the database.
+                if answers:
+                    logger.exception("the database does not answer as it should; no request goes out until it does")
+                answers = False
+                sender.stop()
+                connections[DEFAULT_DB_ALIAS].close()
+                time.sleep(RECONNECT_SECONDS)
+
+    def _route(self) -> int:
+        """If somebody keeps a subscription locked, not again for a while, so that sending goes on."""
+        if time.monotonic() < self.route_at:
+            return 0
+        try:
+            return routing.route(now=self.clock.now())
+        except OperationalError as error:
+            if not is_lock_timeout(error):
+                raise
+            logger.warning("somebody keeps a subscription locked; new events wait until it is free")
+            self.route_at = time.monotonic() + LOCKED_SECONDS
+            return 0
+
+    def _beat(self, me: Pump) -> None:
+        self.clock.look()
+        me.beat(now=self.clock.now())
+        for event in outbox.fold_left_behind(now=self.clock.now()):
+            announce(event_published, sender=Event, event=event)
+        sending.recover(now=self.clock.now())
+        if notices.due(now=self.clock.now()).exists():
+            self.notices_due()
+
+    def _is_in_the_way(self, me: Pump) -> bool:
+        """Whether an idle pump should give its worker back: an older one waits, or there is other work to do."""
+        return Pump.objects.fresh().filter(started_at__lt=me.started_at).exists() or self.other_work()
