@@ -13,9 +13,9 @@ from benchmarks.reporting import Measure
 
 def benchmarks() -> dict[str, Callable[[], Iterable[Measure]]]:
     """All by name, in the order in which they run. Another module's `BENCHMARKS` are added here."""
-    from benchmarks import transport
+    from benchmarks import drains, neighbours, saving, transport
 
-    return {**transport.BENCHMARKS}
+    return {**transport.BENCHMARKS, **saving.BENCHMARKS, **drains.BENCHMARKS, **neighbours.BENCHMARKS}
 
 
 def main() -> int:

@@ -73,7 +73,7 @@ def running() -> Iterator[Sink]:
     with tempfile.TemporaryDirectory(prefix=".run-", dir=HERE) as name:
         folder = Path(name)
         _write_certificates(folder)
-        http_port, https_port = _free_ports(2)
+        http_port, https_port = free_ports(2)
         nginx = shutil.which("nginx")
         if nginx:
             conf = folder / "nginx.conf"
@@ -85,7 +85,7 @@ def running() -> Iterator[Sink]:
         process = subprocess.Popen(command, stdin=subprocess.PIPE)
         try:
             for port in (http_port, https_port):
-                _wait_for(port, process)
+                wait_for(port, process)
             yield Sink(
                 kind="nginx" if nginx else "asyncio",
                 http=f"http://{HOST}:{http_port}",
@@ -101,7 +101,7 @@ def running() -> Iterator[Sink]:
                 process.wait()
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
@@ -109,7 +109,7 @@ def _free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
     until = time.monotonic() + START_SECONDS
     while True:
         if process.poll() is not None:

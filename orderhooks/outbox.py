@@ -11,10 +11,11 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connections, models, transaction
-from django.db.models import Exists
+from django.db.models import Exists, F
 
 from orderhooks import payloads, sources
 from orderhooks.models import Change, Event, Subscription
+from orderhooks.models.locks import brief_transaction
 from orderhooks.sources import OrderSource
 
 logger = logging.getLogger(__name__)
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 # Younger changes still have a process that is about to fold them.
 LEFT_BEHIND_AFTER = timedelta(seconds=10)
 FOLD_AT_ONCE = 500
+# After so many the order's own code is to blame for the death of those who read it.
+FOLD_TRIES = 3
 # The key of line changes in an event's `changes`.
 LINES = "lines"
 
@@ -141,7 +144,7 @@ def fold(source_name: str, order_pk: str, *, now: datetime, using: str | None = 
 
 def _fold(source_name: str, order_pk: str, order: "_OrderRead | None", *, now: datetime, using: str) -> list[Event]:
     with transaction.atomic(using=using):
-        changes = list(Change.objects.using(using).of_order(source_name, order_pk).select_for_update())
+        changes = Change.objects.using(using).take(source_name, order_pk)
         units: dict[UUID, list[Change]] = {}
         for change in changes:
             units.setdefault(change.unit, []).append(change)
@@ -150,7 +153,6 @@ def _fold(source_name: str, order_pk: str, order: "_OrderRead | None", *, now: d
         order = order or _read_order(source_name, order_pk, changes, using=using)
         events = [event for unit in units.values() for event in _events(unit, order, now=now)]
         Event.objects.using(using).bulk_create(events)
-        Change.objects.using(using).filter(pk__in=[change.pk for change in changes]).delete()
     return events
 
 
@@ -160,11 +162,24 @@ def fold_left_behind(*, now: datetime) -> list[Event]:
     events: list[Event] = []
     for source, order_pk in left.distinct()[:FOLD_AT_ONCE]:
         try:
-            events += fold(source, order_pk, now=now)
+            events += _fold_left_behind(source, order_pk, now=now)
         except Exception:
             # One order that can't be folded must not hold up the others; it stays on record.
             logger.exception("could not fold the changes of order %s:%s", source, order_pk)
     return events
+
+
+def _fold_left_behind(source: str, order_pk: str, *, now: datetime) -> list[Event]:
+    using = Change.objects.db
+    with brief_transaction(using):
+        changes = Change.objects.using(using).of_order(source, order_pk)
+        begun = max((change.folds_begun for change in changes.select_for_update()), default=0)
+        changes.order_by().update(folds_begun=F("folds_begun") + 1)
+    if begun < FOLD_TRIES:
+        return fold(source, order_pk, now=now, using=using)
+    poison = _OrderRead(None, error=f"Reading the order killed its worker {begun} times. Mend the order source's code.")
+    logger.error("reading order %s:%s killed its worker %d times; its events wait", source, order_pk, begun)
+    return _fold(source, order_pk, poison, now=now, using=using)
 
 
 def republish(event: Event, *, now: datetime) -> bool:

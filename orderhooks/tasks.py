@@ -18,7 +18,7 @@ from django_q.models import OrmQ, Schedule
 from django_q.tasks import async_task
 
 from orderhooks import conf, notices, pumping
-from orderhooks.models import DatabaseClock, Notify, Pump, retention
+from orderhooks.models import DatabaseClock, Pump, retention
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def wake() -> None:
     more after its heartbeat has gone.
     """
     try:
-        if _tell_a_pump():
+        if Pump.ring():
             return
         if Conf.ORM and router.db_for_write(OrmQ) == Conf.ORM:
             # Atomic, or django-q2 would close this connection as stale.
@@ -49,14 +49,6 @@ def wake() -> None:
             _waker().due.set()
     except Exception:
         logger.exception("could not wake a worker; the sweep will")
-
-
-def _tell_a_pump() -> bool:
-    """One query: whether a pump is alive, and if so, the ring of its bell."""
-    fresh = Pump.objects.fresh()
-    if connections[fresh.db].vendor == "postgresql":
-        fresh = fresh.annotate(rung=Notify())
-    return bool(fresh.values_list()[:1])
 
 
 def pump(**_unknown: object) -> None:

@@ -564,3 +564,29 @@ def test_an_active_subscriptions_deliveries_are_not_skipped_by_resuming() -> Non
     assert publishing.resume(Subscription.objects.all(), skip_before=timezone.now()) == 0
     delivery.refresh_from_db()
     assert delivery.state == "pending"
+
+
+def test_an_order_whose_code_kills_its_worker_ends_as_an_event_with_the_reason(monkeypatch) -> None:
+    make_subscription()
+    with monkeypatch.context() as patch:
+        patch.setattr(outbox, "fold", lambda *_args, **_options: [])
+        make_order(lines=[])
+    later = timezone.now() + timedelta(minutes=1)
+
+    class DiedError(BaseException):
+        """Stands for the end of the process: nothing after it runs."""
+
+    def die(*_args: object) -> None:
+        raise DiedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BuiltInOrders, "payload", die)
+        for _ in range(outbox.FOLD_TRIES):
+            with pytest.raises(DiedError):
+                outbox.fold_left_behind(now=later)
+        [event] = outbox.fold_left_behind(now=later)
+    assert event.topic == "order.created"
+    assert "killed its worker 3 times" in event.error
+    assert event.published_at is None
+    assert published() == ["order.created"]
+    assert publishing.republish(event), "mended, it can be published"

@@ -1,6 +1,6 @@
 """The records: orders, events, subscriptions, deliveries, and the pumps that move them."""
 
-from orderhooks.models.bell import Bell, Notify
+from orderhooks.models.bell import Bell
 from orderhooks.models.clock import DatabaseClock, DatabaseNow
 from orderhooks.models.deliveries import Attempt, Delivery
 from orderhooks.models.events import Change, Event
@@ -17,7 +17,6 @@ __all__ = [
     "DatabaseNow",
     "Delivery",
     "Event",
-    "Notify",
     "Order",
     "OrderLine",
     "Pump",

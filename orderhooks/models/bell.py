@@ -7,20 +7,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from django.db import connection
-from django.db.models import Func, TextField, Value
 
-__all__ = ["Bell", "Notify"]
+__all__ = ["CHANNEL", "Bell"]
 
 CHANNEL = "orderhooks"
-
-
-class Notify(Func):
-    """In a query on PostgreSQL: ring the bell of every pump."""
-
-    function = "pg_notify"
-
-    def __init__(self) -> None:
-        super().__init__(Value(CHANNEL), Value(""), output_field=TextField())
 
 
 class Bell:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from django.db import models
+from django.db import connections, models
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -17,9 +17,31 @@ class ChangeQuerySet(models.QuerySet["Change"]):
         """An order's changes, oldest first."""
         return self.filter(source=source, order_pk=order_pk).order_by("id")
 
+    def take(self, source: str, order_pk: str) -> "list[Change]":
+        """An order's changes, oldest first, deleted in the running transaction: nobody else can fold them too.
+
+        On PostgreSQL that transaction's commit need not wait for the disk. If the machine stops before it is written,
+        so is the deletion not, and the changes are folded again; and no event can be sent before, as the claim that
+        comes before each request does wait, and what is written before it goes first.
+        """
+        if connections[self.db].vendor == "postgresql":
+            taken = list(self.raw(TAKE, [source, order_pk], using=self.db))
+            return sorted(taken, key=lambda change: change.pk)
+        changes = list(self.of_order(source, order_pk).select_for_update())
+        self.filter(pk__in=[change.pk for change in changes]).delete()
+        return changes
+
     def left_behind(self, *, before: datetime) -> "ChangeQuerySet":
         """Changes whose process did not live to fold them."""
         return self.filter(created_at__lt=before)
+
+
+TAKE = """
+DELETE FROM orderhooks_change
+WHERE id IN (SELECT id FROM orderhooks_change WHERE source = %s AND order_pk = %s ORDER BY id FOR UPDATE)
+    AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
+RETURNING *
+"""
 
 
 class Change(models.Model):
@@ -50,6 +72,8 @@ class Change(models.Model):
     store = models.CharField(max_length=64, blank=True)
     # What the order source raised while the change was noted; it becomes the event's error.
     error = models.TextField(blank=True)
+    # How often a worker began to fold it, written down before it does: the store's code may kill the process.
+    folds_begun = models.PositiveSmallIntegerField(default=0)
     created_at = models.DateTimeField(default=timezone.now)
 
     objects = ChangeQuerySet.as_manager()

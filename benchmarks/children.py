@@ -1,0 +1,237 @@
+"""What the benchmarks' processes do: `python -m benchmarks.children TASK JSON…` prints what the function returns.
+
+Each works on the database that BENCH_DATABASE names; `databases.Database` starts them.
+"""
+
+import json
+import resource
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import django
+
+django.setup()
+
+import requests  # noqa: E402
+from django.core.management import call_command  # noqa: E402
+from django.db import connection  # noqa: E402
+from django.db.models.signals import post_save, pre_save  # noqa: E402
+from django.test.utils import CaptureQueriesContext  # noqa: E402
+from django.utils import timezone  # noqa: E402
+
+from benchmarks.databases import READY  # noqa: E402
+from orderhooks import pumping, sending, signal_handlers  # noqa: E402
+from orderhooks.models import Delivery, Event, Order, Pump, Subscription, claims  # noqa: E402
+
+# Such that a body is 1.4 KB.
+PAYLOAD = {"order": {"number": "1001", "total": "24.80", "note": "x" * 1150}, "changes": {}}
+
+
+def wait_for_go() -> None:
+    print(READY, end="", flush=True)
+    sys.stdin.readline()
+
+
+def migrate() -> None:
+    call_command("migrate", verbosity=0)
+
+
+def subscribe(urls: list[str], topics: list[str], fields: dict[str, Any]) -> list[int]:
+    """A subscription for each URL."""
+    an_hour_ago = timezone.now() - timedelta(hours=1)
+    return [
+        Subscription.create_with_secret(name=url, url=url, topics=topics, created_at=an_hour_ago, **fields)[0].pk
+        for url in urls
+    ]
+
+
+def owe(subscriptions: list[int], count: int) -> None:
+    """So many due deliveries for each subscription."""
+    now = timezone.now()
+    moment = {"occurred_at": now, "published_at": now, "routed_at": now}
+    events = Event.objects.bulk_create(
+        [
+            Event(topic="order.paid", source="orderhooks", order_pk=str(number), payload=PAYLOAD, **moment)
+            for number in range(count)
+        ],
+        batch_size=1000,
+    )
+    Delivery.objects.bulk_create(
+        [
+            Delivery(event_id=event.pk, subscription_id=subscription, next_attempt_at=now)
+            for event in events
+            for subscription in subscriptions
+        ],
+        batch_size=1000,
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+
+
+def owe_millions(subscription: int, count: int) -> None:
+    """The same for one subscription, made by PostgreSQL."""
+    with connection.cursor() as cursor:
+        cursor.execute(OWE_MILLIONS, {"subscription": subscription, "count": count, "payload": json.dumps(PAYLOAD)})
+        cursor.execute("ANALYZE")
+
+
+OWE_MILLIONS = """
+WITH event AS (
+    INSERT INTO orderhooks_event (public_id, topic, source, order_pk, order_number, store, payload, changes, error,
+        occurred_at, published_at, routed_at)
+    SELECT 'evt_' || gen_random_uuid(), 'order.paid', 'orderhooks', number, '', '', %(payload)s, '{}', '',
+        now(), now(), now()
+    FROM generate_series(1, %(count)s) number
+    RETURNING sequence
+)
+INSERT INTO orderhooks_delivery (public_id, event_id, subscription_id, state, trigger, attempts_made, next_attempt_at,
+    last_error, last_detail, created_at)
+SELECT 'dlv_' || gen_random_uuid(), sequence, %(subscription)s, 'pending', 'automatic', 0, now(), '', '', now()
+FROM event
+"""
+
+
+def drain() -> dict[str, Any]:
+    """Pump until nothing is due. When it began and ended (monotonic seconds), and the memory it took (bytes)."""
+    wait_for_go()
+    began = time.monotonic()
+    _turn().run(until=began + 300)
+    return {"began": began, "ended": time.monotonic(), "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+
+
+def pump_until_all_is_delivered(seconds: float) -> dict[str, int]:
+    """Pump while anything is owed, at most so long. How many there are of each state."""
+    until = time.monotonic() + seconds
+    owed = Delivery.objects.exclude(state__in=["delivered", "failed"])
+    while owed.exists() and time.monotonic() < until:
+        _turn().run(until=until)
+        time.sleep(0.2)
+    states = Delivery.objects.order_by().values_list("state", flat=True)
+    return {state: Delivery.objects.filter(state=state).count() for state in states.distinct()}
+
+
+def pump(seconds: float) -> None:
+    """Pump and linger for so long."""
+    wait_for_go()
+    _turn().run(until=time.monotonic() + seconds)
+
+
+def _turn() -> pumping.Turn:
+    return pumping.Turn(other_work=lambda: False, notices_due=lambda: None)
+
+
+def loop(url: str, count: int, threads: int) -> dict[str, float]:
+    """What a plain loop does: the same signed body, a `requests.Session` for each thread."""
+    [delivery] = Delivery.objects.select_related("event", "subscription")[:1]
+    request = sending.prepare(delivery, now=timezone.now())
+
+    def post(times: int) -> None:
+        with requests.Session() as session:
+            for _ in range(times):
+                session.post(url, data=request.body, headers=request.headers, timeout=15).raise_for_status()
+
+    wait_for_go()
+    began = time.monotonic()
+    workers = [threading.Thread(target=post, args=(count // threads,)) for _ in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return {"began": began, "ended": time.monotonic(), "sent": count // threads * threads}
+
+
+def place_orders(count: int, each_seconds: float) -> dict[str, float]:
+    """Save so many new orders at a steady pace. When each began to be saved (monotonic seconds), by its event's id."""
+    began = {}
+    wait_for_go()
+    first = time.monotonic()
+    for number in range(count):
+        time.sleep(max(0.0, first + number * each_seconds - time.monotonic()))
+        moment = time.monotonic()
+        order = Order.objects.create(customer_name="Ada Byron", total="24.80", note="x" * 800)
+        began[str(order.pk)] = moment
+    events = Event.objects.filter(order_pk__in=began, topic="order.created", source="orderhooks")
+    return {event.public_id: began[event.order_pk] for event in events if event.order_number}
+
+
+def reset(subscription: int, state: str) -> None:
+    """As if nothing had been sent to it: in that state, with nothing waiting."""
+    Delivery.objects.filter(subscription=subscription).delete()
+    Subscription.objects.filter(pk=subscription).update(
+        state=state, cooling_until=None, coolings=0, ramp=None, failing_since=None, consecutive_failures=0
+    )
+
+
+def unlimit(subscription: int) -> None:
+    Subscription.objects.filter(pk=subscription).update(max_per_second=None)
+
+
+def claim_times(times: int, room: int) -> list[float]:
+    """Milliseconds of looking for what is due and claiming `room` from each subscription; it is given back."""
+    taken = []
+    for _ in range(times):
+        now = timezone.now()
+        started = time.perf_counter()
+        lanes = claims.due_lanes(now=now)
+        for lane in lanes:
+            lane.room = room
+        claimed = claims.claim(lanes, now=now, lease_until=now + timedelta(seconds=30))
+        taken.append((time.perf_counter() - started) * 1e3)
+        if not claimed:
+            raise RuntimeError("There was nothing to claim.")
+        claims.release(claimed)
+    return taken
+
+
+def save(saves: int, rounds: int, pump_at_work: bool) -> dict[str, Any]:
+    """Milliseconds of a save that changes the order, with and without orderhooks, in turn; queries of each."""
+    order = Order.objects.create(customer_name="Ada Byron", total="24.80")
+    if pump_at_work:
+        Pump.objects.create(beat_at=timezone.now() + timedelta(hours=1))
+    ours, plain = [], []
+    states = ("pending", "paid")
+
+    def one(number: int) -> float:
+        order.payment_status = states[number % 2]
+        started = time.perf_counter()
+        order.save()
+        return (time.perf_counter() - started) * 1e3
+
+    counted = []
+    for handlers in (True, False):
+        _connect(handlers)
+        with CaptureQueriesContext(connection) as captured:
+            one(0)
+            one(1)
+        counted.append(len(captured) / 2)
+    for number in range(rounds * 2):
+        handlers = number % 2 == 0
+        _connect(handlers)
+        (ours if handlers else plain).extend(one(turn) for turn in range(saves))
+    return {
+        "ours": statistics.median(ours),
+        "plain": statistics.median(plain),
+        "queries": counted[0],
+        "plain_queries": counted[1],
+    }
+
+
+def _connect(handlers: bool) -> None:
+    for signal, handler, name in (
+        (pre_save, signal_handlers.on_pre_save, "pre_save"),
+        (post_save, signal_handlers.on_post_save, "post_save"),
+    ):
+        if handlers:
+            signal.connect(handler, sender=Order, dispatch_uid=f"orderhooks.{name}")
+        else:
+            signal.disconnect(sender=Order, dispatch_uid=f"orderhooks.{name}")
+
+
+if __name__ == "__main__":
+    task: Callable[..., Any] = globals()[sys.argv[1]]
+    print(json.dumps(task(*map(json.loads, sys.argv[2:]))))

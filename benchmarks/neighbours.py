@@ -1,0 +1,87 @@
+"""From a save to its receipt: on an idle system, beside an endpoint that hangs, beside one with a million waiting."""
+
+import json
+import statistics
+from collections.abc import Callable, Iterable
+
+from benchmarks import receipts
+from benchmarks.databases import Database, database, go, result
+from benchmarks.receipts import Receipts
+from benchmarks.reporting import Measure
+
+LINGER = json.dumps({"LINGER_SECONDS": 600})
+WARM_UP = 30
+
+
+def _milliseconds(made: Database, receiver: Receipts, *, orders: int, each_seconds: float, path: str) -> list[float]:
+    """Of each receipt at `path`: milliseconds from the beginning of the save. One pump is at work."""
+    saver = made.ready("place_orders", orders + WARM_UP, each_seconds)
+    pump = made.ready("pump", (orders + WARM_UP) * each_seconds + 4, BENCH_ORDERHOOKS=LINGER)
+    go(pump, saver)
+    began = result(saver)
+    try:
+        result(pump)
+    finally:
+        pump.kill()
+    warm = sorted(began.values())[WARM_UP]
+    came = receiver.collect()
+    return [
+        (at - began[event]) * 1e3
+        for where, event, at in came
+        if where.startswith(path) and event in began and began[event] >= warm
+    ]
+
+
+def latency() -> Iterable[Measure]:
+    with database("postgres") as made, receipts.running() as receiver:
+        made.run("subscribe", [receiver.url + "/"], ["order.created"], {})
+        rounds = [_milliseconds(made, receiver, orders=100, each_seconds=0.05, path="/") for _ in range(3)]
+    details = {"receipts": sum(map(len, rounds)), "rounds": 3}
+    yield Measure("latency_p50", statistics.median(map(statistics.median, rounds)), "ms", 15, details=details)
+    yield Measure("latency_p99", statistics.median(map(_p99, rounds)), "ms", 50, details=details)
+
+
+def hanging_neighbour() -> Iterable[Measure]:
+    with database("postgres") as made, receipts.running() as receiver:
+        made.run("subscribe", [f"{receiver.url}/healthy/{number}" for number in range(20)], ["order.created"], {})
+        [hanging] = made.run("subscribe", [f"{receiver.url}/hang"], ["order.created"], {})
+        without, beside = [], []
+        for _ in range(3):
+            for state, figures in (("paused", without), ("active", beside)):
+                made.run("reset", hanging, state)
+                took = _milliseconds(made, receiver, orders=60, each_seconds=0.125, path="/healthy/")
+                figures.append(_p99(took))
+    ratio = statistics.median(one / other for one, other in zip(beside, without, strict=True))
+    details = {"p99_beside_ms": round(statistics.median(beside)), "p99_without_ms": round(statistics.median(without))}
+    yield Measure("hanging_neighbour_p99", ratio, "ratio", 1.2, details={**details, "rounds": 3})
+
+
+def backlog() -> Iterable[Measure]:
+    few, many = 1_000, 1_000_000
+    claims, p99s = {}, {}
+    for waiting in (few, many):
+        with database("postgres") as made, receipts.running() as receiver:
+            [busy] = made.run("subscribe", [f"{receiver.url}/busy"], ["order.paid"], {"max_per_second": 5})
+            made.run("owe_millions", busy, waiting)
+            made.run("subscribe", [f"{receiver.url}/others/{number}" for number in range(5)], ["order.created"], {})
+            took = [
+                _p99(_milliseconds(made, receiver, orders=100, each_seconds=0.05, path="/others/")) for _ in range(3)
+            ]
+            p99s[waiting] = statistics.median(took)
+            made.run("unlimit", busy)
+            claims[waiting] = statistics.median(made.run("claim_times", 200, 50))
+    details = {"few_ms": round(claims[few], 2), "many_ms": round(claims[many], 2), "waiting": many}
+    yield Measure("backlog_claim", claims[many] / claims[few], "ratio", 1.5, details=details)
+    details = {"few_ms": round(p99s[few]), "many_ms": round(p99s[many]), "waiting": many}
+    yield Measure("backlog_neighbours_p99", p99s[many] / p99s[few], "ratio", 1.5, details=details)
+
+
+def _p99(figures: list[float]) -> float:
+    return statistics.quantiles(figures, n=100)[98]
+
+
+BENCHMARKS: dict[str, Callable[[], Iterable[Measure]]] = {
+    "latency": latency,
+    "hanging_neighbour": hanging_neighbour,
+    "backlog": backlog,
+}

@@ -1,0 +1,33 @@
+"""What a save of an order costs, against the same save without orderhooks' signal handlers."""
+
+from collections.abc import Callable, Iterable
+
+from benchmarks.databases import database
+from benchmarks.reporting import Measure
+
+SAVES, ROUNDS = 50, 5
+
+
+def saving() -> Iterable[Measure]:
+    """A pump is at work, as in a busy shop; `save_1_idle` sends a wake-up through the ORM broker instead."""
+    queries = {}
+    with database("postgres") as made:
+        for count, before in ((0, 0), (1, 0), (10, 1), (100, 10), (1000, 100)):
+            made.run("subscribe", ["http://localhost:9/"] * (count - before), ["*"], {})
+            took = made.run("save", SAVES, ROUNDS, True)
+            queries[count] = took["queries"] - took["plain_queries"]
+            if count:
+                yield _measure(f"save_{count}", took)
+            if count == 1:
+                yield _measure("save_1_idle", made.run("save", SAVES, ROUNDS, False))
+    yield Measure("save_0_queries", queries.pop(0), "queries", 1)
+    details = {"queries": queries}
+    yield Measure("save_queries_spread", max(queries.values()) - min(queries.values()), "queries", 0, details=details)
+
+
+def _measure(name: str, took: dict[str, float]) -> Measure:
+    details = {"ours_ms": round(took["ours"], 2), "plain_ms": round(took["plain"], 2)}
+    return Measure(name, took["ours"] - took["plain"], "ms", 2.5, details=details)
+
+
+BENCHMARKS: dict[str, Callable[[], Iterable[Measure]]] = {"saving": saving}
