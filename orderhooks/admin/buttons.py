@@ -1,0 +1,110 @@
+"""Buttons on a record's page: each is a POST to its own address, asks for a permission, and works without scripts.
+
+They are drawn in a read-only field, which every admin theme shows, and leave the page's form by `formaction`.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import Model
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    HttpResponseNotAllowed,
+    HttpResponseRedirect,
+)
+from django.urls import URLPattern, path, reverse
+from django.utils.decorators import method_decorator
+from django.utils.functional import Promise
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.debug import sensitive_post_parameters
+
+__all__ = ["Button", "ButtonsAdmin"]
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """`name` is the last part of the address and of the admin's method `press_<name>(request, obj)`.
+
+    `permission` is what the admin's `has_<permission>_permission(request)` is asked, as for actions.
+    """
+
+    name: str
+    label: str | Promise
+    permission: str
+    danger: bool = False
+
+
+class ButtonsAdmin(admin.ModelAdmin):
+    """A ModelAdmin whose record's page has `buttons`, in the read-only field `what_to_do`.
+
+    `press_<name>` returns a response, or None to come back to the page.
+    """
+
+    buttons: tuple[Button, ...] = ()
+
+    class Media:
+        css = {"all": ["orderhooks/admin.css"]}
+
+    def get_urls(self) -> list[URLPattern]:
+        own = [
+            path(
+                f"<path:object_id>/{button.name}/",
+                self.admin_site.admin_view(self._press),
+                {"button": button},
+                name=f"{self._view_name}_{button.name}",
+            )
+            for button in self.buttons
+        ]
+        return [*own, *super().get_urls()]
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        record = super().get_object(request, object_id, from_field)
+        if record is not None:
+            # A read-only field is not told who looks at it.
+            record._buttons = [button for button in self.buttons if self.offers(request, record, button)]
+        return record
+
+    def offers(self, request: HttpRequest, record: Any, button: Button) -> bool:
+        """Whether this user may press it on this record, and it makes sense there."""
+        return bool(getattr(self, f"has_{button.permission}_permission")(request))
+
+    @admin.display(description=_("what to do"))
+    def what_to_do(self, record: Any) -> SafeString | str:
+        buttons = [self._draw(record, button) for button in getattr(record, "_buttons", ())]
+        return format_html_join("\n", "{}", ((button,) for button in buttons)) if buttons else "-"
+
+    def _draw(self, record: Model, button: Button) -> SafeString:
+        address = reverse(f"{self.admin_site.name}:{self._view_name}_{button.name}", args=[record.pk])
+        return format_html(
+            '<button type="submit" class="button orderhooks-button{}" formmethod="post" formnovalidate'
+            ' formaction="{}">{}</button>',
+            " orderhooks-danger" if button.danger else "",
+            address,
+            button.label,
+        )
+
+    # The fields of the page's form come along, and no button reads them.
+    @method_decorator(sensitive_post_parameters())
+    def _press(self, request: HttpRequest, object_id: str, button: Button) -> HttpResponseBase:
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        record = self.get_object(request, object_id)
+        if record is None:
+            raise Http404
+        if not self.has_view_permission(request, record) or button not in record._buttons:
+            raise PermissionDenied
+        answer: HttpResponse | None = getattr(self, f"press_{button.name}")(request, record)
+        return answer or HttpResponseRedirect(
+            reverse(f"{self.admin_site.name}:{self._view_name}_change", args=[record.pk])
+        )
+
+    @property
+    def _view_name(self) -> str:
+        return f"{self.opts.app_label}_{self.opts.model_name}"
