@@ -1,12 +1,16 @@
-"""What requests and urllib3 run on: connections that are dialled by `sockets.dial` and kept alive between exchanges."""
+"""What requests and urllib3 run on: connections that are dialled by `sockets.dial` and kept alive between exchanges.
 
+Each request is sent as one piece, and nothing that is the same for all requests to a URL is worked out again.
+"""
+
+import functools
 import os
 import threading
 from typing import Any
 
 import certifi
 import urllib3
-from requests import PreparedRequest
+from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -14,9 +18,13 @@ from urllib3.util import create_urllib3_context
 
 from orderhooks import conf
 from orderhooks.transport.sockets import Exchange, TimedSocket, TimedSSLSocket, dial, leftover
+from orderhooks.transport.urls import DEFAULT_PORTS
 
 HOSTS = 256
 CONNECTIONS_PER_HOST = 64
+URLS = 1024
+# A longer request is not copied to be one piece.
+ONE_PIECE_BYTES = 64 * 1024
 
 
 class Running(threading.local):
@@ -31,6 +39,8 @@ running = Running()
 class GuardedConnection(HTTPConnection):
     guarded = True
     fresh = True
+    # What urllib3 has sent of the request so far, while it waits to go out in one piece.
+    held: list[bytes] | None = None
 
     def _new_conn(self) -> TimedSocket:
         self.fresh = True
@@ -52,8 +62,21 @@ class GuardedConnection(HTTPConnection):
         running.exchange.reused = self.sock is not None and not self.fresh
         if self.sock is not None:
             self.sock.exchange = running.exchange  # type: ignore[union-attr]
-        super().request(*args, **kwargs)
+        self.held = []
+        try:
+            super().request(*args, **kwargs)
+        finally:
+            held, self.held = self.held, None
+        # Headers and body apart would be two packets, and wake the receiver twice.
+        for piece in [b"".join(held)] if sum(map(len, held)) <= ONE_PIECE_BYTES else held:
+            self.send(piece)
         self.fresh = False
+
+    def send(self, data: Any) -> None:
+        if self.held is not None:
+            self.held.append(data)
+        else:
+            super().send(data)
 
 
 class GuardedTLSConnection(HTTPSConnection, GuardedConnection):
@@ -89,6 +112,7 @@ class Adapter(HTTPAdapter):
         self.context.load_verify_locations(ca_bundle or certifi.where())
         self.context.sslsocket_class = TimedSSLSocket
         super().__init__(pool_connections=HOSTS, pool_maxsize=CONNECTIONS_PER_HOST)
+        self.pool_of = functools.lru_cache(maxsize=URLS)(self._pool_of)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **options: Any) -> None:
         super().init_poolmanager(connections, maxsize, block, **options)
@@ -98,6 +122,31 @@ class Adapter(HTTPAdapter):
         manager = super().proxy_manager_for(proxy, **options)
         manager.pool_classes_by_scheme = PROXIED_POOLS
         return manager
+
+    def get_connection_with_tls_context(
+        self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
+    ) -> Any:
+        if proxies:
+            return super().get_connection_with_tls_context(request, verify, proxies, cert)
+        key, context = self.pool_of(request.url)
+        return self.poolmanager.connection_from_pool_key(key, dict(context))
+
+    def _pool_of(self, url: str) -> tuple[urllib3.poolmanager.PoolKey, dict[str, Any]]:
+        request = PreparedRequest()
+        request.url = url
+        host, tls = self.build_connection_pool_key_attributes(request, True)
+        context = {**self.poolmanager.connection_pool_kw, **host, **tls}
+        context["port"] = context["port"] or DEFAULT_PORTS[context["scheme"]]
+        return self.poolmanager.key_fn_by_scheme[context["scheme"]](context), context
+
+    def request_url(self, request: PreparedRequest, proxies: Any) -> str:
+        return super().request_url(request, proxies) if proxies else request.path_url
+
+    def build_response(self, req: PreparedRequest, resp: Any) -> Response:
+        """No more than `posting` reads: cookies, encodings and history are nothing to us."""
+        response = Response()
+        response.status_code, response.raw = resp.status, resp
+        return response
 
     def build_connection_pool_key_attributes(self, request: PreparedRequest, verify: Any, cert: Any = None) -> Any:
         host, _tls = super().build_connection_pool_key_attributes(request, verify=True)

@@ -20,6 +20,8 @@ from orderhooks.transport import addresses, urls
 
 # Status line and headers, and the body's 64 KiB on top; what is beyond is not read.
 READ_BYTES = 128 * 1024
+# What a deadline may be overrun by, once in an exchange.
+SLACK_SECONDS = 0.1
 LOOKUPS_AT_ONCE = 32
 
 
@@ -156,7 +158,16 @@ class AnswerSource(socket.SocketIO):
         return None if self.only_buffered else super().readinto(buffer)
 
 
-class TimedSocket(socket.socket):
+class SteadyTimeout:
+    """For sockets: a timeout that hardly differs is left as it is, since each new one is a call of the system."""
+
+    def settimeout(self, seconds: float | None) -> None:
+        now = self.gettimeout()  # type: ignore[attr-defined]
+        if not seconds or not now or abs(seconds - now) > SLACK_SECONDS:
+            super().settimeout(seconds)  # type: ignore[misc]
+
+
+class TimedSocket(SteadyTimeout, socket.socket):
     """A TCP socket within an exchange. A connection that is kept alive is given the next exchange's."""
 
     exchange: Exchange
@@ -174,7 +185,7 @@ class TimedSocket(socket.socket):
         super().sendall(data, flags)
 
 
-class TimedSSLSocket(ssl.SSLSocket):
+class TimedSSLSocket(SteadyTimeout, ssl.SSLSocket):
     """The same over TLS. The handshake runs before the exchange is set, on the time that `dial` left."""
 
     exchange: Exchange | None = None
