@@ -26,20 +26,23 @@ def next_attempt_at(
     if attempts_made > len(schedule):
         return None
     own = timedelta(seconds=schedule[attempts_made - 1] * (1 - JITTER + 2 * JITTER * dice))
-    asked = timedelta(seconds=retry_after_seconds(retry_after, now=now))
-    return now + max(own, min(asked, LONGEST_WAIT))
+    return now + max(own, timedelta(seconds=retry_after_seconds(retry_after, now=now)))
 
 
 def retry_after_seconds(value: str, *, now: datetime) -> float:
-    """Seconds that a Retry-After header asks for (RFC 9110, 10.2.3): digits or a date. Anything else asks for 0."""
+    """Seconds that a Retry-After header asks for (RFC 9110, 10.2.3): digits or a date; a day at most.
+
+    Anything else asks for 0.
+    """
     value = value.strip()
+    longest = LONGEST_WAIT.total_seconds()
     if value.isascii() and value.isdigit():
-        # More digits than a day has seconds are clamped anyway, and a huge int must not reach timedelta.
-        return float(value[:9]) if len(value) <= 9 else LONGEST_WAIT.total_seconds()
+        # A text of thousands of digits must not become a number.
+        return min(float(value), longest) if len(value) <= 9 else longest
     try:
         moment = parsedate_to_datetime(value)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        return max(0.0, (moment - now).total_seconds())
+        return min(max(0.0, (moment - now).total_seconds()), longest)
     except (ValueError, TypeError, OverflowError, IndexError):
         return 0.0

@@ -113,6 +113,15 @@ def test_retry_after_lengthens_the_rest() -> None:
     assert subscription.cooling_until == NOW + timedelta(seconds=120)
 
 
+@pytest.mark.parametrize("asked", ["99999999", "Fri, 31 Dec 9999 23:59:59 -2359"])
+def test_retry_after_lengthens_the_rest_by_a_day_at_most(asked: str) -> None:
+    subscription = make_subscription()
+    make_delivery(subscription=subscription)
+    answer(claim(), Outcome(status_code=503, error="status", response_headers={"Retry-After": asked}))
+    subscription.refresh_from_db()
+    assert subscription.cooling_until == NOW + timedelta(days=1)
+
+
 def test_what_a_person_asks_for_goes_out_though_it_cools_and_does_not_change_health() -> None:
     subscription = make_subscription(cooling_until=NOW + timedelta(hours=1), ramp=1, coolings=4)
     make_delivery(subscription=subscription)
