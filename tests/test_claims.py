@@ -80,7 +80,8 @@ def test_both_kinds_together_do_not_exceed_the_limit() -> None:
     subscription = make_subscription(max_in_flight=3)
     owe(subscription, 2)
     owe(subscription, 2, trigger="manual")
-    assert [[one.trigger for one in claim(5)] for _ in range(3)] == [["manual", "manual"], ["automatic"], []]
+    assert [one.trigger for one in claim(5)] == ["manual", "manual", "automatic"]
+    assert claim(5) == []
 
 
 def test_what_people_ask_for_comes_first_and_does_not_wait_for_an_endpoint_to_cool() -> None:
@@ -125,6 +126,22 @@ def test_a_release_that_comes_too_late_changes_nothing() -> None:
     [quick] = claim()
     claims.release([slow])
     assert Delivery.objects.get().lease_token == quick.lease_token
+
+
+def test_both_kinds_together_keep_to_so_many_a_second() -> None:
+    subscription = make_subscription(max_per_second=1)
+    owe(subscription, 1)
+    owe(subscription, 1, trigger="manual")
+    assert [one.trigger for one in claim(5)] == ["manual"]
+    assert [one.trigger for one in claim(5, now=timezone.now() + SECOND)] == ["automatic"]
+
+
+def test_what_people_asked_for_and_must_wait_for_its_order_leaves_the_room_to_others() -> None:
+    subscription = make_subscription(ordered=True, max_in_flight=1)
+    make_delivery(subscription=subscription, event=make_event(order_pk="1"), state="failed")
+    make_delivery(subscription=subscription, event=make_event(order_pk="1"), trigger="manual")
+    other = make_delivery(subscription=subscription, event=make_event(order_pk="2"))
+    assert [one.pk for one in claim(5)] == [other.pk]
 
 
 class TestOrdered:

@@ -112,39 +112,46 @@ def claim(lanes: Sequence[Lane], *, now: datetime, lease_until: datetime) -> lis
 
     The deliveries come with their events and with the lanes' subscriptions.
     """
-    limited = [lane for lane in lanes if lane.subscription.is_limited]
+    limited = {lane.subscription.pk for lane in lanes if lane.subscription.is_limited}
     if not limited:
         return _claim(lanes, now=now, lease_until=lease_until)
     with brief_transaction(Delivery.objects.db):
-        locked = _hold_to_limits(limited, now=now)
-        claimed = _claim(lanes, now=now, lease_until=lease_until)
-        taken = Counter(delivery.subscription_id for delivery in claimed)
-        for subscription in locked.values():
-            subscription.spend(taken[subscription.pk], now=now)
+        locked, in_flight = _lock(limited)
+        claimed: list[Delivery] = []
+        # One kind after the other: what can't be taken, as its order's turn has not come, leaves its room to the rest.
+        for trigger in (Delivery.Trigger.MANUAL, Delivery.Trigger.AUTOMATIC):
+            turn = [lane for lane in lanes if lane.trigger == trigger]
+            for lane in turn:
+                if (key := lane.subscription.pk) in limited:
+                    lane.room = min(lane.room, _room(lane, locked.get(key), in_flight[key], now=now))
+            taken = _claim(turn, now=now, lease_until=lease_until)
+            for key, count in Counter(delivery.subscription_id for delivery in taken).items():
+                in_flight[key] += count
+                if key in locked:
+                    locked[key].spend(count, now=now)
+            claimed += taken
     return claimed
 
 
-def _hold_to_limits(lanes: Sequence[Lane], *, now: datetime) -> dict[int, Subscription]:
+def _lock(limited: Iterable[int]) -> tuple[dict[int, Subscription], Counter[int]]:
+    """Those of these subscriptions that nobody else has locked, and what is in flight to each."""
     features = connections[Delivery.objects.db].features
     locked = Subscription.objects.select_for_update(
         skip_locked=features.has_select_for_update_skip_locked, no_key=features.has_select_for_no_key_update
-    ).in_bulk([lane.subscription.pk for lane in lanes])
-    in_flight = Counter(
-        dict(
-            Delivery.objects.filter(state=Delivery.State.SENDING, subscription__in=list(locked))
-            .values_list("subscription")
-            .annotate(Count("pk"))
-            .order_by()
-        )
+    ).in_bulk(limited)
+    in_flight = dict(
+        Delivery.objects.filter(state=Delivery.State.SENDING, subscription__in=list(locked))
+        .values_list("subscription")
+        .annotate(Count("pk"))
+        .order_by()
     )
-    for lane in lanes:
-        subscription = locked.get(lane.subscription.pk)
-        # One that another worker is claiming from at this moment has its turn the next time.
-        by_hand = lane.trigger == Delivery.Trigger.MANUAL
-        room = subscription.room(in_flight[subscription.pk], by_hand=by_hand, now=now) if subscription else 0
-        lane.room = min(lane.room, room)
-        in_flight[lane.subscription.pk] += lane.room
-    return locked
+    return locked, Counter(in_flight)
+
+
+def _room(lane: Lane, locked: Subscription | None, in_flight: int, *, now: datetime) -> int:
+    if locked is None:
+        return 0  # another worker is claiming from it at this moment; its turn is the next time
+    return locked.room(in_flight, by_hand=lane.trigger == Delivery.Trigger.MANUAL, now=now)
 
 
 def _claim(lanes: Sequence[Lane], *, now: datetime, lease_until: datetime) -> list[Delivery]:
