@@ -264,6 +264,15 @@ def test_an_attempt_whose_worker_died_is_counted_and_told() -> None:
     assert delivery.subscription.consecutive_failures == 0, "the endpoint is not to blame"
 
 
+def test_a_workers_death_does_not_disable_an_endpoint_that_once_failed() -> None:
+    subscription = make_subscription(failing_since=timezone.now() - timedelta(days=90), consecutive_failures=1)
+    make_delivery(subscription=subscription)
+    claim_one()
+    sending.recover(now=timezone.now() + timedelta(minutes=5))
+    subscription.refresh_from_db()
+    assert subscription.state == "active"
+
+
 def test_poison_that_kills_its_worker_every_time_ends_in_failed() -> None:
     delivery = make_delivery()
     now = timezone.now()

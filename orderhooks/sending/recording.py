@@ -184,9 +184,10 @@ def _judge(subscription: Subscription, outcomes: Sequence[Outcome], *, now: date
             asked = retries.retry_after_seconds(outcome.retry_after, now=now)
             subscription.cool(now=now, dice=_dice(), at_least_seconds=asked)
     days = conf.current().disable_after_days
-    if subscription.has_failed_for(timedelta(days=days), now=now) and subscription.disable(
-        f"Every attempt has failed for {days:g} days."
-    ):
+    # Our own trouble, such as a worker's death, must not be the last straw.
+    failed = any(outcome.endpoint_is_to_blame for outcome in outcomes)
+    hopeless = failed and subscription.has_failed_for(timedelta(days=days), now=now)
+    if hopeless and subscription.disable(f"Every attempt has failed for {days:g} days."):
         news.append(subscription_disabled)
     return news
 
