@@ -251,6 +251,23 @@ def test_a_worker_that_slept_past_its_lease_changes_nothing(caplog) -> None:
     assert "came back too late" in caplog.text
 
 
+@pytest.mark.parametrize("turn", [1, -1])
+def test_of_two_claims_that_a_worker_has_of_one_delivery_the_one_that_holds_is_recorded(turn: int) -> None:
+    delivery = make_delivery()
+    former = claim_one()
+    later = timezone.now() + timedelta(minutes=5)
+    sending.recover(now=later)
+    [latter] = claim(now=later + timedelta(minutes=1))
+    sent = [
+        sending.Sent(former, {}, later, Outcome(status_code=500, error="status")),
+        sending.Sent(latter, {}, later, Outcome(status_code=200)),
+    ]
+    assert sending.record(sent[::turn], now=later) == []
+    delivery.refresh_from_db()
+    assert delivery.state == "delivered"
+    assert [(one.number, one.status_code) for one in delivery.attempts.all()] == [(1, None), (2, 200)]
+
+
 def test_an_attempt_whose_worker_died_is_counted_and_told() -> None:
     delivery = make_delivery()
     claim_one()

@@ -53,10 +53,18 @@ class Result:
     last_detail: str
     attempt: Mapping[str, Any] = field(repr=False)
 
+    @property
+    def lease(self) -> "Lease":
+        """Whose result it is: a worker that was stopped may come by two claims of one delivery."""
+        return self.delivery.pk, self.delivery.lease_token
+
     def verdict(self) -> dict[str, Any]:
         """The delivery's columns."""
         return {name: getattr(self, name) for name in VERDICT}
 
+
+# A delivery's primary key and the token of one claim of it.
+Lease = tuple[int, uuid.UUID | None]
 
 VERDICT = ("state", "trigger", "next_attempt_at", "finished_at", "last_status_code", "last_error", "last_detail")
 
@@ -265,20 +273,20 @@ def finish(results: Sequence[Result]) -> tuple[list[Result], list[Result]]:
         return [], []
     write = _finish_at_once if connections[Delivery.objects.db].vendor == "postgresql" else _finish_one_by_one
     written = write(results)
-    done = [result for result in results if result.delivery.pk in written]
+    done = [result for result in results if result.lease in written]
     if len(done) == len(results):
         return done, []
-    missing = [result for result in results if result.delivery.pk not in written]
+    missing = [result for result in results if result.lease not in written]
     held = _held([result.delivery for result in missing])
-    return done, [result for result in missing if result.delivery.pk in held]
+    return done, [result for result in missing if result.lease in held]
 
 
-def _finish_one_by_one(results: Sequence[Result]) -> set[int]:
+def _finish_one_by_one(results: Sequence[Result]) -> set[Lease]:
     with transaction.atomic(using=Delivery.objects.db):
         written = _held([result.delivery for result in results], lock=True)
         alike: dict[tuple[Any, ...], list[int]] = {}
         for result in results:
-            if result.delivery.pk in written:
+            if result.lease in written:
                 alike.setdefault(tuple(result.verdict().values()), []).append(result.delivery.pk)
         for verdict, keys in alike.items():
             Delivery.objects.filter(pk__in=keys).update(
@@ -287,19 +295,19 @@ def _finish_one_by_one(results: Sequence[Result]) -> set[int]:
         Attempt.objects.bulk_create(
             Attempt(delivery=result.delivery, number=result.delivery.attempts_made, **result.attempt)
             for result in results
-            if result.delivery.pk in written
+            if result.lease in written
         )
     return written
 
 
-def _held(deliveries: Sequence[Delivery], *, lock: bool = False) -> set[int]:
-    held: set[int] = set()
+def _held(deliveries: Sequence[Delivery], *, lock: bool = False) -> set[Lease]:
+    held: set[Lease] = set()
     skip_locked = connections[Delivery.objects.db].features.has_select_for_update_skip_locked
     for token, keys in _by_token(deliveries).items():
         rows = Delivery.objects.filter(pk__in=keys, state=Delivery.State.SENDING, lease_token=token)
         if lock:
             rows = rows.select_for_update(skip_locked=skip_locked)
-        held.update(rows.values_list("pk", flat=True))
+        held.update((pk, token) for pk in rows.values_list("pk", flat=True))
     return held
 
 
@@ -319,7 +327,7 @@ WITH result AS MATERIALIZED (
         number int, attempt jsonb
     )
 ), held AS MATERIALIZED (
-    SELECT delivery.id FROM orderhooks_delivery delivery
+    SELECT delivery.id, delivery.lease_token AS token FROM orderhooks_delivery delivery
     JOIN result ON delivery.id = result.id AND delivery.lease_token = result.token
     WHERE delivery.state = 'sending'
     FOR NO KEY UPDATE OF delivery SKIP LOCKED
@@ -328,23 +336,24 @@ WITH result AS MATERIALIZED (
     SET state = result.state, trigger = result.trigger, next_attempt_at = result.next_attempt_at,
         finished_at = result.finished_at, last_status_code = result.last_status_code,
         last_error = result.last_error, last_detail = result.last_detail, lease_token = NULL, lease_expires_at = NULL
-    FROM result JOIN held USING (id) WHERE delivery.id = result.id
+    FROM result JOIN held USING (id, token) WHERE delivery.id = result.id
+), attempted AS (
+    INSERT INTO orderhooks_attempt (
+        delivery_id, number, trigger, started_at, duration_ms, status_code, error, detail,
+        request_headers, response_headers, response_body
+    )
+    SELECT result.id, result.number, attempt.trigger, attempt.started_at, attempt.duration_ms, attempt.status_code,
+        attempt.error, attempt.detail, attempt.request_headers, attempt.response_headers, attempt.response_body
+    FROM result JOIN held USING (id, token) CROSS JOIN LATERAL jsonb_to_record(result.attempt) AS attempt (
+        trigger text, started_at timestamptz, duration_ms int, status_code int, error text, detail text,
+        request_headers jsonb, response_headers jsonb, response_body text
+    )
 )
-INSERT INTO orderhooks_attempt (
-    delivery_id, number, trigger, started_at, duration_ms, status_code, error, detail,
-    request_headers, response_headers, response_body
-)
-SELECT result.id, result.number, attempt.trigger, attempt.started_at, attempt.duration_ms, attempt.status_code,
-    attempt.error, attempt.detail, attempt.request_headers, attempt.response_headers, attempt.response_body
-FROM result JOIN held USING (id) CROSS JOIN LATERAL jsonb_to_record(result.attempt) AS attempt (
-    trigger text, started_at timestamptz, duration_ms int, status_code int, error text, detail text,
-    request_headers jsonb, response_headers jsonb, response_body text
-)
-RETURNING delivery_id
+SELECT id, token FROM held
 """
 
 
-def _finish_at_once(results: Sequence[Result]) -> set[int]:
+def _finish_at_once(results: Sequence[Result]) -> set[Lease]:
     rows = [
         {
             "id": result.delivery.pk,
@@ -357,4 +366,4 @@ def _finish_at_once(results: Sequence[Result]) -> set[int]:
     ]
     with connections[Delivery.objects.db].cursor() as cursor:
         cursor.execute(FINISH, [json.dumps(rows, cls=DjangoJSONEncoder)])
-        return {delivery_id for (delivery_id,) in cursor.fetchall()}
+        return set(cursor.fetchall())

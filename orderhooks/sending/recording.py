@@ -56,15 +56,17 @@ def record(sent: Sequence[Sent], *, now: datetime) -> list[Sent]:
 
     Returns those to record later, since somebody else has locked their rows.
     """
-    results = {one.delivery.pk: (one, _as_result(one, now=now)) for one in sent}
-    written, locked = claims.finish([result for _one, result in results.values()])
-    done = [results[result.delivery.pk] for result in written]
-    later = {result.delivery.pk for result in locked}
-    for one, result in done:
-        _log(one, result)
-    for late in results.keys() - later - {one.delivery.pk for one, _result in done}:
-        delivery = results[late][0].delivery
-        logger.warning("attempt delivery=%s n=%d came back too late", delivery.public_id, delivery.attempts_made)
+    results = [(one, _as_result(one, now=now)) for one in sent]
+    written, locked = (
+        {result.lease for result in some} for some in claims.finish([result for _one, result in results])
+    )
+    done = [(one, result) for one, result in results if result.lease in written]
+    for one, result in results:
+        if result.lease in written:
+            _log(one, result)
+        elif result.lease not in locked:
+            delivery = one.delivery
+            logger.warning("attempt delivery=%s n=%d came back too late", delivery.public_id, delivery.attempts_made)
     health = _note_health([one for one, _result in done], now=now)
     for one, result in done:
         if result.state == Delivery.State.DELIVERED:
@@ -73,7 +75,7 @@ def record(sent: Sequence[Sent], *, now: datetime) -> list[Sent]:
             announce(delivery_failed, sender=Delivery, delivery=one.delivery)
     for signal, subscription in health:
         announce(signal, sender=Subscription, subscription=subscription)
-    return [results[pk][0] for pk in later]
+    return [one for one, result in results if result.lease in locked]
 
 
 def _as_result(sent: Sent, *, now: datetime) -> Result:
