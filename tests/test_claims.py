@@ -173,6 +173,16 @@ class TestOrdered:
             Delivery.objects.filter(pk=head.pk).redeliver()
             assert [one.pk for one in claim(9)] == [head.pk]
 
+    def test_what_is_sent_again_waits_for_the_later_one_that_is_under_way(self) -> None:
+        subscription = make_subscription(ordered=True)
+        again = make_delivery(subscription=subscription, state="delivered")
+        make_delivery(subscription=subscription)
+        [later] = claim(9)
+        Delivery.objects.filter(pk=again.pk).redeliver()
+        assert claim(9) == []
+        finish(later)
+        assert [one.pk for one in claim(9)] == [again.pk]
+
     def test_an_event_that_is_not_routed_yet_goes_before_a_later_one(self) -> None:
         subscription = make_subscription(ordered=True)
         unrouted = make_event(order_pk="1", routed_at=None)

@@ -216,13 +216,14 @@ WITH lane AS (
             AND delivery.state = 'pending' AND delivery.next_attempt_at <= %(now)s
             AND (NOT lane.ordered OR NOT EXISTS (
                 SELECT FROM orderhooks_event mine
-                JOIN orderhooks_event earlier USING (source, order_pk)
+                JOIN orderhooks_event other USING (source, order_pk)
                 LEFT JOIN orderhooks_delivery owed
-                    ON owed.event_id = earlier.sequence AND owed.subscription_id = delivery.subscription_id
-                WHERE mine.sequence = delivery.event_id AND earlier.sequence < mine.sequence AND (
-                    owed.state IN ('pending', 'sending', 'failed')
-                    OR earlier.routed_at IS NULL AND earlier.published_at IS NOT NULL
-                )
+                    ON owed.event_id = other.sequence AND owed.subscription_id = delivery.subscription_id
+                WHERE mine.sequence = delivery.event_id AND CASE
+                    WHEN other.sequence < mine.sequence THEN owed.state IN ('pending', 'sending', 'failed')
+                        OR other.routed_at IS NULL AND other.published_at IS NOT NULL
+                    WHEN other.sequence > mine.sequence THEN owed.state = 'sending'
+                END
             ))
         ORDER BY delivery.next_attempt_at, delivery.id
         LIMIT lane.room

@@ -22,17 +22,19 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return self.filter(state=Delivery.State.SENDING, lease_expires_at__lte=now)
 
     def blocking(self) -> "DeliveryQuerySet":
-        """In a query of deliveries: those of the same subscription and order that come before, and have not ended well.
+        """In a query of deliveries: those of the same subscription and order that have to end before.
 
-        In an ordered subscription they have to end before: be delivered, or be skipped by an operator.
+        In an ordered subscription that is each that comes before and has not ended well (been delivered, or skipped by
+        an operator), and one that comes after and is under way: somebody had an earlier one sent again meanwhile.
         """
         same_order = Event.objects.filter(pk=OuterRef(OuterRef("event_id")))
+        unfinished = [Delivery.State.PENDING, Delivery.State.SENDING, Delivery.State.FAILED]
         return self.filter(
+            Q(event__lt=OuterRef("event_id"), state__in=unfinished)
+            | Q(event__gt=OuterRef("event_id"), state=Delivery.State.SENDING),
             subscription=OuterRef("subscription_id"),
-            event__lt=OuterRef("event_id"),
             event__source=Subquery(same_order.values("source")),
             event__order_pk=Subquery(same_order.values("order_pk")),
-            state__in=[Delivery.State.PENDING, Delivery.State.SENDING, Delivery.State.FAILED],
         )
 
     def unblocked(self) -> "DeliveryQuerySet":
