@@ -183,6 +183,15 @@ class TestOrdered:
         finish(later)
         assert [one.pk for one in claim(9)] == [again.pk]
 
+    def test_what_waits_for_its_order_is_not_due(self) -> None:
+        subscription = make_subscription(ordered=True)
+        make_delivery(subscription=subscription, event=make_event(order_pk="1"), state="failed")
+        make_delivery(subscription=subscription, event=make_event(order_pk="1"))
+        make_delivery(subscription=subscription, event=make_event(order_pk="1"), trigger="manual")
+        assert claims.due_lanes(now=timezone.now()) == []
+        make_delivery(subscription=subscription, event=make_event(order_pk="2"))
+        assert [lane.trigger for lane in claims.due_lanes(now=timezone.now())] == ["automatic"]
+
     def test_an_event_that_is_not_routed_yet_goes_before_a_later_one(self) -> None:
         subscription = make_subscription(ordered=True)
         unrouted = make_event(order_pk="1", routed_at=None)

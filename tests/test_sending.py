@@ -164,6 +164,15 @@ def test_deliveries_of_a_stopped_subscription_are_held_and_go_out_on_resume(rece
     assert send_due() == 1
 
 
+def test_an_ordered_subscription_whose_orders_all_wait_takes_nobodys_turn(receiver: RecordingReceiver) -> None:
+    blocked = make_subscription(url=receiver.url, ordered=True)
+    make_delivery(subscription=blocked, state="failed")
+    make_delivery(subscription=blocked, next_attempt_at=timezone.now() - timedelta(days=1))
+    make_delivery(subscription=make_subscription(url=receiver.url))
+    with sending.Sender(threads=1) as sender:
+        assert sender.claim(now=timezone.now()) == 1
+
+
 def test_410_disables_at_once_and_keeps_the_delivery(receiver: RecordingReceiver, heard) -> None:
     receiver.answer = lambda count: Answer(410)
     subscription = make_subscription(url=receiver.url)

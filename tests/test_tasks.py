@@ -90,6 +90,14 @@ def test_a_pump_waits_for_a_retry_that_is_about_to_be_due(receiver: RecordingRec
     assert Delivery.objects.get().state == "delivered"
 
 
+def test_a_pump_is_not_followed_by_another_for_what_waits_for_its_order() -> None:
+    subscription = make_subscription(ordered=True)
+    make_delivery(subscription=subscription, state="failed")
+    make_delivery(subscription=subscription)
+    tasks.pump()
+    assert not OrmQ.objects.exists()
+
+
 def test_only_one_pump_waits(settings) -> None:
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "LINGER_SECONDS": 60}
     Pump.objects.create(started_at=timezone.now() - timedelta(seconds=1))

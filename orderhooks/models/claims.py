@@ -17,7 +17,7 @@ from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connections, transaction
-from django.db.models import Count, F, OuterRef, Q, Subquery, prefetch_related_objects
+from django.db.models import Count, Exists, F, OuterRef, Q, Subquery, prefetch_related_objects
 from django.db.models.query import QuerySet
 
 from orderhooks.models.deliveries import Attempt, Delivery
@@ -70,10 +70,15 @@ VERDICT = ("state", "trigger", "next_attempt_at", "finished_at", "last_status_co
 
 
 def due_subscriptions(trigger: str, *, now: datetime) -> QuerySet[Subscription]:
-    """Those that have deliveries to send now, whose head has waited longest first."""
-    head = Delivery.objects.filter(
+    """Those that have deliveries to send now, whose head has waited longest first.
+
+    What an ordered subscription must not get yet is not due: else it would take the turns of others.
+    """
+    due = Delivery.objects.filter(
         subscription=OuterRef("pk"), trigger=trigger, state=Delivery.State.PENDING, next_attempt_at__lte=now
-    ).order_by("next_attempt_at", "id")
+    )
+    free = Exists(Delivery.objects.filter(pk=OuterRef("pk")).unblocked())
+    head = due.filter(Q(subscription__ordered=False) | free).order_by("next_attempt_at", "id")
     # A subquery with a LIMIT is a look into the index for each subscription; EXISTS may become a scan of the log.
     chosen = Subscription.objects.filter(state=Subscription.State.ACTIVE)
     if trigger == Delivery.Trigger.AUTOMATIC:
@@ -95,9 +100,21 @@ def due_lanes(*, now: datetime) -> list[Lane]:
     ]
 
 
+# What `DeliveryQuerySet.unblocked` says of a `delivery`.
+IS_NEXT = """NOT EXISTS (
+    SELECT FROM orderhooks_event mine
+    JOIN orderhooks_event other USING (source, order_pk)
+    LEFT JOIN orderhooks_delivery owed
+        ON owed.event_id = other.sequence AND owed.subscription_id = delivery.subscription_id
+    WHERE mine.sequence = delivery.event_id AND CASE
+        WHEN other.sequence < mine.sequence THEN owed.state IN ('pending', 'sending', 'failed')
+            OR other.routed_at IS NULL AND other.published_at IS NOT NULL
+        WHEN other.sequence > mine.sequence THEN owed.state = 'sending'
+    END
+)"""
 # What `due_subscriptions` says, for both triggers at once. Written out, since building the query takes Django several
 # times as long as PostgreSQL takes to answer it, and every pump asks it before each claim.
-DUE = """
+DUE = f"""
 SELECT subscription.*, lane.trigger AS due_trigger
 FROM (VALUES ('manual', 1), ('automatic', 2)) AS lane (trigger, turn)
 CROSS JOIN orderhooks_subscription subscription
@@ -105,6 +122,7 @@ CROSS JOIN LATERAL (
     SELECT delivery.next_attempt_at FROM orderhooks_delivery delivery
     WHERE delivery.subscription_id = subscription.id AND delivery.trigger = lane.trigger
         AND delivery.state = 'pending' AND delivery.next_attempt_at <= %(now)s
+        AND (NOT subscription.ordered OR {IS_NEXT})
     ORDER BY delivery.next_attempt_at, delivery.id
     LIMIT 1
 ) head
@@ -112,7 +130,7 @@ WHERE subscription.state = 'active'
     AND (lane.trigger = 'manual' OR subscription.cooling_until IS NULL OR subscription.cooling_until <= %(now)s)
 ORDER BY lane.turn, head.next_attempt_at
 LIMIT %(most)s
-"""
+"""  # noqa: S608 - made of constants
 
 
 def claim(lanes: Sequence[Lane], *, now: datetime, lease_until: datetime) -> list[Delivery]:
@@ -205,7 +223,7 @@ def _claim_one_by_one(lanes: Sequence[Lane], *, now: datetime, lease_until: date
     return list(deliveries.filter(pk__in=keys, state=Delivery.State.SENDING, lease_token=token))
 
 
-CLAIM = """
+CLAIM = f"""
 WITH lane AS (
     SELECT * FROM unnest(%(subscriptions)s::bigint[], %(triggers)s::text[], %(rooms)s::int[], %(ordered)s::bool[])
     AS lane (subscription_id, trigger, room, ordered)
@@ -214,17 +232,7 @@ WITH lane AS (
         SELECT delivery.id FROM orderhooks_delivery delivery
         WHERE delivery.subscription_id = lane.subscription_id AND delivery.trigger = lane.trigger
             AND delivery.state = 'pending' AND delivery.next_attempt_at <= %(now)s
-            AND (NOT lane.ordered OR NOT EXISTS (
-                SELECT FROM orderhooks_event mine
-                JOIN orderhooks_event other USING (source, order_pk)
-                LEFT JOIN orderhooks_delivery owed
-                    ON owed.event_id = other.sequence AND owed.subscription_id = delivery.subscription_id
-                WHERE mine.sequence = delivery.event_id AND CASE
-                    WHEN other.sequence < mine.sequence THEN owed.state IN ('pending', 'sending', 'failed')
-                        OR other.routed_at IS NULL AND other.published_at IS NOT NULL
-                    WHEN other.sequence > mine.sequence THEN owed.state = 'sending'
-                END
-            ))
+            AND (NOT lane.ordered OR {IS_NEXT})
         ORDER BY delivery.next_attempt_at, delivery.id
         LIMIT lane.room
         FOR NO KEY UPDATE SKIP LOCKED
@@ -235,7 +243,7 @@ SET state = 'sending', attempts_made = attempts_made + 1, lease_token = %(token)
 FROM due WHERE delivery.id = due.id
 RETURNING delivery.id, delivery.public_id, delivery.event_id, delivery.subscription_id, delivery.state,
     delivery.trigger, delivery.attempts_made, delivery.lease_token
-"""
+"""  # noqa: S608 - made of constants
 
 
 def _claim_at_once(lanes: Sequence[Lane], *, now: datetime, lease_until: datetime) -> list[Delivery]:
