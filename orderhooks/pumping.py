@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 BEAT_SECONDS = 1.0
 LOOK_SECONDS = 0.05
+# A pump that has plenty to send looks for new events no more often.
+ROUTE_SECONDS = 0.02
 # Where those who publish ring, a pump looks by itself for retries alone.
 LISTENING_LOOK_SECONDS = 0.5
 RECONNECT_SECONDS = 0.5
@@ -32,7 +34,8 @@ class Turn:
     other_work: Callable[[], bool]
     notices_due: Callable[[], object]
     clock: DatabaseClock = field(default_factory=DatabaseClock)
-    # Not before: somebody keeps a subscription locked.
+    # When it looked for new events, and found none left; and not to look before, as a subscription is locked.
+    routed_at: float = 0.0
     route_at: float = 0.0
 
     def run(self, *, until: float) -> bool:
@@ -60,7 +63,8 @@ class Turn:
                 if beats:
                     beat_at = time.monotonic() + BEAT_SECONDS
                     self._beat(me)
-                moved = self._route() + sender.claim(now=self.clock.now()) + sender.collect(wait_seconds=LOOK_SECONDS)
+                routed = self._route(at_once=not sender.under_way)
+                moved = routed + sender.claim(now=self.clock.now()) + sender.collect(wait_seconds=LOOK_SECONDS)
                 sender.go_on()
                 answers = True
                 if moved or sender.under_way:
@@ -78,12 +82,14 @@ class Turn:
                 connections[DEFAULT_DB_ALIAS].close()
                 time.sleep(RECONNECT_SECONDS)
 
-    def _route(self) -> int:
+    def _route(self, *, at_once: bool) -> int:
         """If somebody keeps a subscription locked, not again for a while, so that sending goes on."""
-        if time.monotonic() < self.route_at:
+        if time.monotonic() < max(self.route_at, 0.0 if at_once else self.routed_at + ROUTE_SECONDS):
             return 0
         try:
-            return routing.route(now=self.clock.now())
+            routed = routing.route(now=self.clock.now())
+            self.routed_at = 0.0 if routed else time.monotonic()
+            return routed
         except OperationalError as error:
             if not is_lock_timeout(error):
                 raise

@@ -1,6 +1,7 @@
 """P5 among the threads of one process: who goes next, and how many at once."""
 
 import threading
+from dataclasses import dataclass
 from itertools import count
 
 import pytest
@@ -144,25 +145,119 @@ def test_nothing_is_handed_out_while_stopped_nor_after_closing() -> None:
     assert lanes.take() is None
 
 
-def test_threads_are_added_while_the_processor_has_time_and_taken_away_when_it_has_none(monkeypatch) -> None:
-    now = cpu = 0.0
-    monkeypatch.setattr(module.time, "monotonic", lambda: now)
-    monkeypatch.setattr(module.time, "process_time", lambda: cpu)
+@dataclass
+class Machine:
+    """A clock and a processor that the tests move."""
+
+    now: float = 0.0
+    cpu: float = 0.0
+
+    def passes(self, *, seconds: float, cpu: float) -> None:
+        self.now, self.cpu = self.now + seconds, self.cpu + cpu
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    machine = Machine()
+    monkeypatch.setattr(module.time, "monotonic", lambda: machine.now)
+    monkeypatch.setattr(module.time, "process_time", lambda: machine.cpu)
+    return machine
+
+
+def adapting_lanes(waiting: int = 1000) -> Lanes:
     lanes = Lanes(threads=16, most_of_subscription=16, most_of_host=16)
     lanes.lanes[1] = module.Lane(window=16)
-    lanes.put(jobs(1, 100))
+    lanes.put(jobs(1, waiting))
+    return lanes
+
+
+@pytest.mark.parametrize(
+    ("latency", "cpu", "threads"),
+    [
+        (0.0004, 0.0005, 1),  # an endpoint without latency: one thread keeps the processor busy
+        (0.002, 0.0005, 5),
+        (0.05, 0.0005, 16),  # all there are
+    ],
+)
+def test_so_many_threads_are_at_work_as_the_processor_can_serve(machine, latency, cpu, threads) -> None:
+    lanes = adapting_lanes()
+    for _ in range(20):
+        for job in take_all(lanes):
+            answer(lanes, job, seconds=latency)
+            lanes.wrote(1)
+            machine.passes(seconds=latency, cpu=cpu)
+        machine.passes(seconds=module.LOOK_SECONDS, cpu=0)
+        lanes.adapt()
+    assert lanes.limit == threads
+
+
+def test_other_processes_that_want_the_processor_add_no_threads(machine) -> None:
+    lanes = adapting_lanes()
+    for latency in [0.0004] + [0.004] * 15:
+        for job in take_all(lanes):
+            answer(lanes, job, seconds=latency)
+            lanes.wrote(1)
+            machine.passes(seconds=latency, cpu=0.0005)
+        machine.passes(seconds=module.LOOK_SECONDS, cpu=0)
+        lanes.adapt()
+    assert lanes.limit <= 2
+
+
+def test_an_endpoint_that_has_become_slower_gets_more_threads(machine) -> None:
+    lanes = adapting_lanes(waiting=10_000)
+    for latency in [0.0004] + [0.01] * 400:
+        for job in take_all(lanes):
+            answer(lanes, job, seconds=latency)
+            lanes.wrote(1)
+            machine.passes(seconds=latency, cpu=0.0005)
+        machine.passes(seconds=module.LOOK_SECONDS, cpu=0)
+        lanes.adapt()
+    assert lanes.limit == 16
+
+
+def test_while_nothing_ends_more_and_more_threads_set_out(machine) -> None:
+    lanes = adapting_lanes()
     limits = []
     for _ in range(8):
         take_all(lanes)
-        now, cpu = now + 0.1, cpu + 0.01
+        machine.passes(seconds=module.LOOK_SECONDS, cpu=0.001)
         lanes.adapt()
         limits.append(lanes.limit)
     assert limits == sorted(limits)
     assert limits[-1] == 16
-    for _ in range(60):
-        now, cpu = now + 0.1, cpu + 0.1
-        lanes.adapt()
-    assert lanes.limit == 1
+
+
+def test_threads_whose_requests_are_stuck_are_not_counted(machine) -> None:
+    lanes = adapting_lanes()
+    lanes.limit = 3
+    stuck = take_all(lanes)
+    lanes.lanes[2] = module.Lane(window=16)
+    lanes.put(jobs(2, 100))
+    machine.passes(seconds=module.STUCK_SECONDS + 0.01, cpu=0)
+    lanes.limit = 4
+    [quick] = take_all(lanes)
+    answer(lanes, quick, seconds=0.0004)
+    machine.passes(seconds=module.LOOK_SECONDS, cpu=0.0005)
+    lanes.adapt()
+    assert lanes.limit == len(stuck) + 1
+
+
+def test_nothing_more_is_begun_while_too_many_results_wait_to_be_written() -> None:
+    lanes = make_lanes()
+    lanes.put(jobs(1, module.MOST_UNWRITTEN + 1))
+    for _ in range(module.MOST_UNWRITTEN):
+        job = lanes.take()
+        assert job
+        answer(lanes, job)
+    taken: list[Job | None] = []
+    thread = threading.Thread(target=lambda: taken.append(lanes.take()))
+    thread.start()
+    while not lanes.idle:
+        pass
+    assert taken == []
+    lanes.wrote(1)
+    thread.join(10)
+    assert len(taken) == 1
 
 
 @pytest.mark.parametrize(

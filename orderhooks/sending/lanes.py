@@ -4,8 +4,15 @@
 Each subscription has a window: how many of its requests this process has under way at once. It opens with each quick
 success, so that a good endpoint soon has all threads, and closes when requests time out. An endpoint that nothing is
 known of has a small one: if it hangs, it holds a few threads. Those that answer slowly share a part of the threads.
+
+# Note [Threads at work]
+Threads of one process fight for the interpreter: an endpoint without latency gets most from one of them, one that takes
+50 ms from all. So many are of use as there are requests to wait for while the processor works on one: the time that
+requests take when nothing is in their way, by the time that the processor works for them (Little's law). Neither grows
+when other processes want the processor too. A thread whose request is stuck is not counted, so that it hinders nobody.
 """
 
+import math
 import threading
 import time
 from collections import Counter, deque
@@ -23,6 +30,14 @@ AHEAD_SECONDS = 0.5
 MOST_AHEAD = 200
 # Weight of the newest request in the average.
 NEWEST = 0.2
+# The least time that requests take doubles in a second without one that took less: their endpoint has become slower.
+LEAST_GROWS_A_SECOND = 2.0
+# More of the threads than the processor can serve, so that it never waits for one.
+HEADROOM = 1.25
+LOOK_SECONDS = 0.03
+STUCK_SECONDS = 0.1
+# So many results may wait to be written down; if the process dies, their requests are made again.
+MOST_UNWRITTEN = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +58,9 @@ class Lane:
     window: float = FIRST_WINDOW
     # Seconds that a request takes, on average; none until one has ended.
     seconds: float = 0.0
+    # The same with nothing in its way: nearly the least of late.
+    least_seconds: float = 0.0
+    learnt_at: float = 0.0
     slow: bool = False
 
     @property
@@ -53,14 +71,15 @@ class Lane:
 class Lanes:
     """The lanes of a process, safe to use from its threads: `put`, `take`, `done`.
 
-    `most_of_subscription` and `most_of_host` limit what is under way to each at once.
+    `most_of_subscription` and `most_of_host` limit what is under way to each at once. Nothing more is begun while
+    `MOST_UNWRITTEN` results wait for `wrote`.
     """
 
     def __init__(self, *, threads: int, most_of_subscription: int, most_of_host: int) -> None:
         self.threads = threads
         self.most_of_subscription = min(threads, most_of_subscription)
         self.most_of_host = most_of_host
-        # How many threads may be at work: `adapt` finds out how many help.
+        # How many threads may be at work: `adapt` finds out. See Note [Threads at work].
         self.limit = 1
         self.changed = threading.Condition()
         self.lanes: dict[int, Lane] = {}
@@ -70,9 +89,14 @@ class Lanes:
         self.waiting = 0
         self.under_way = 0
         self.slow_under_way = 0
+        self.unwritten = 0
         self.idle = 0
         self.closed = False
         self.stopped = False
+        # When each job under way was begun.
+        self._begun: dict[int, float] = {}
+        # Since the last look: the least time that the requests which have ended would have taken.
+        self._least_seconds = 0.0
         self._looked_at = time.monotonic()
         self._cpu = time.process_time()
 
@@ -104,14 +128,17 @@ class Lanes:
         """The next job for a thread; waits for one. None when the lanes are closed."""
         with self.changed:
             while not self.closed:
-                if not self.stopped and self.under_way < self.limit and (job := self._next()):
-                    if self.idle and self.waiting and self.under_way < self.limit:
+                if self._may_begin() and (job := self._next()):
+                    if self.idle and self.waiting and self._may_begin():
                         self.changed.notify()
                     return job
                 self.idle += 1
                 self.changed.wait()
                 self.idle -= 1
         return None
+
+    def _may_begin(self) -> bool:
+        return not self.stopped and self.under_way < self.limit and self.unwritten < MOST_UNWRITTEN
 
     def _next(self) -> Job | None:
         for _ in range(len(self.turns)):
@@ -131,24 +158,47 @@ class Lanes:
             self.slow_under_way += lane.slow
             self.waiting -= 1
             self.under_way += 1
+            self._begun[id(job)] = time.monotonic()
             return job
         return None
 
     def done(self, job: Job, *, seconds: float, succeeded: bool, timed_out: bool) -> None:
-        """A job has ended; its lane's window opens or closes."""
+        """A job has ended; its result waits to be written. Its lane's window opens or closes."""
         with self.changed:
-            lane = self.lanes[job.delivery.subscription_id]
-            lane.under_way -= 1
-            self.of_host[job.host] -= 1
-            self.slow_under_way -= lane.slow
-            self.under_way -= 1
-            if seconds or succeeded:
-                self._learn(lane, seconds=seconds, succeeded=succeeded, timed_out=timed_out)
-            if self.idle and self.waiting:
-                self.changed.notify()
+            lane = self._end(job)
+            self.unwritten += 1
+            self._learn(lane, seconds=seconds, succeeded=succeeded, timed_out=timed_out)
+
+    def passed_by(self, job: Job) -> None:
+        """A job was not begun, as it was too late for it."""
+        with self.changed:
+            self._end(job)
+
+    def wrote(self, results: int) -> None:
+        """So many results are written down, or wait for somebody else's lock."""
+        with self.changed:
+            was_full = self.unwritten >= MOST_UNWRITTEN
+            self.unwritten -= results
+            if was_full and self.waiting:
+                self.changed.notify(self.limit)
+
+    def _end(self, job: Job) -> Lane:
+        lane = self.lanes[job.delivery.subscription_id]
+        lane.under_way -= 1
+        self.of_host[job.host] -= 1
+        self.slow_under_way -= lane.slow
+        self.under_way -= 1
+        del self._begun[id(job)]
+        if self.idle and self.waiting:
+            self.changed.notify()
+        return lane
 
     def _learn(self, lane: Lane, *, seconds: float, succeeded: bool, timed_out: bool) -> None:
         lane.seconds = lane.seconds + NEWEST * (seconds - lane.seconds) if lane.seconds else seconds
+        now = time.monotonic()
+        grown = lane.least_seconds * LEAST_GROWS_A_SECOND ** min(now - lane.learnt_at, 60.0)
+        lane.least_seconds, lane.learnt_at = min(seconds, grown) if grown else seconds, now
+        self._least_seconds += lane.least_seconds
         was_slow, lane.slow = lane.slow, lane.seconds > QUICK_SECONDS
         if lane.slow != was_slow:
             self.slow_under_way += lane.under_way if lane.slow else -lane.under_way
@@ -160,22 +210,23 @@ class Lanes:
         lane.window = min(lane.window, most)
 
     def adapt(self) -> None:
-        """Find the number of threads that helps: more while work waits and the processor does not, fewer when it does.
-
-        Threads of one process fight for the interpreter: an endpoint without latency gets most from one of them.
-        """
+        """Find the number of threads that helps. See Note [Threads at work]."""
         now, cpu = time.monotonic(), time.process_time()
         if now - self._looked_at < LOOK_SECONDS:
             return
-        busy = (cpu - self._cpu) / (now - self._looked_at)
-        self._looked_at, self._cpu = now, cpu
         with self.changed:
-            if busy > SATURATED:
-                self.limit -= self.limit // 8 or self.limit > 1
-            elif busy < UNHURRIED and self.waiting and self.under_way >= self.limit:
-                more = min(self.threads - self.limit, max(1, int(self.limit * (1 - busy))))
-                self.limit += more
-                self.changed.notify(more)
+            worked, waited = max(cpu - self._cpu, 1e-6), self._least_seconds
+            self._looked_at, self._cpu, self._least_seconds = now, cpu, 0.0
+            stuck = sum(begun < now - STUCK_SECONDS for begun in self._begun.values())
+            before = self.limit
+            if waited:
+                self.limit = stuck + math.ceil(HEADROOM * waited / worked)
+            elif self.waiting and self.under_way >= self.limit and self.unwritten < MOST_UNWRITTEN:
+                # Nothing has ended, and nothing is known.
+                self.limit += 1 + self.limit // 2
+            self.limit = min(self.limit, self.threads)
+            if self.waiting and self.limit > before:
+                self.changed.notify(self.limit - before)
 
     def go_on(self) -> None:
         """Hand out jobs again, after `stopped` was set."""
@@ -188,9 +239,3 @@ class Lanes:
         with self.changed:
             self.closed = True
             self.changed.notify_all()
-
-
-LOOK_SECONDS = 0.03
-# Of one processor, by all threads of the process.
-SATURATED = 0.95
-UNHURRIED = 0.75

@@ -25,8 +25,8 @@ logger = logging.getLogger(__name__)
 # What a lease lasts beyond the attempt's own deadline: time to begin it, and to write the result down.
 BEGIN_SECONDS = 5.0
 LEASE_MARGIN_SECONDS = 15.0
-# Results are written in batches: so many, or after so long, or as soon as there is nothing else to do.
-BATCH = 50
+# Results are written in batches: so many or more, or after so long, or as soon as there is nothing else to do.
+BATCH = 25
 BATCH_SECONDS = 0.1
 LOCKED_SECONDS = 0.5
 # Beyond the attempts' own deadline.
@@ -107,14 +107,12 @@ class Sender:
     def collect(self, *, wait_seconds: float) -> int:
         """Record the attempts that have ended, waiting for some that long. Returns how many."""
         self.lanes.adapt()
-        if self.locked and time.monotonic() > self.locked_until:
-            self.results.extend(self.locked)
-            self.locked = []
+        freed = self._write_locked() if self.locked and time.monotonic() > self.locked_until else 0
         if self.under_way and not self._should_record():
             self.bell.wait(min(wait_seconds, BATCH_SECONDS) if self.results else wait_seconds)
         if self.not_begun:
             self._give_back()
-        return self._record() if self._should_record() else 0
+        return freed + (self._record() if self._should_record() else 0)
 
     def stop(self) -> None:
         """Begin nothing more: what comes of it could not be written down."""
@@ -133,16 +131,29 @@ class Sender:
         return count >= BATCH or not self.lanes.waiting or time.monotonic() > self.recorded_at + BATCH_SECONDS
 
     def _record(self) -> int:
-        batch = [self.results.popleft() for _ in range(min(BATCH, len(self.results)))]
+        batch = [self.results.popleft() for _ in range(len(self.results))]
         try:
-            locked = record(batch, now=self.clock())
+            written = self._write(batch)
         except BaseException:
             self.results.extendleft(reversed(batch))
             raise
         self.recorded_at = time.monotonic()
+        self.lanes.wrote(len(batch))
+        return written
+
+    def _write_locked(self) -> int:
+        batch, self.locked = self.locked, []
+        try:
+            return self._write(batch)
+        except BaseException:
+            self.locked = batch
+            raise
+
+    def _write(self, batch: list[Sent]) -> int:
+        locked = record(batch, now=self.clock())
         if locked:
             self.locked += locked
-            self.locked_until = self.recorded_at + LOCKED_SECONDS
+            self.locked_until = time.monotonic() + LOCKED_SECONDS
         return len(batch) - len(locked)
 
     def _give_back(self) -> None:
@@ -155,7 +166,7 @@ class Sender:
         while job := self.lanes.take():
             started = time.monotonic()
             if started > job.send_before:
-                self.lanes.done(job, seconds=0.0, succeeded=False, timed_out=False)
+                self.lanes.passed_by(job)
                 self.not_begun.append(job.delivery)
             else:
                 sent = attempt(job.delivery, self.timeout_seconds, now=self.clock())
