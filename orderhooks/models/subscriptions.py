@@ -236,7 +236,14 @@ class Subscription(models.Model):
 
     def wants(self, topic: str, *, store: str, at: datetime) -> bool:
         """Whether an event of that topic and store at that time goes to this subscription, whatever its state."""
-        return self.store in ("", store) and self.created_at <= at + CLOCK_SKEW and topics.matches(self.topics, topic)
+        return self.is_for_store(store) and self.was_there(at) and topics.matches(self.topics, topic)
+
+    def is_for_store(self, store: str) -> bool:
+        return self.store in ("", store)
+
+    def was_there(self, at: datetime) -> bool:
+        """Whether it had subscribed by then, as far as clocks can tell."""
+        return self.created_at <= at + CLOCK_SKEW
 
     @sensitive_variables()
     def live_secrets(self, *, now: datetime) -> list[str]:
