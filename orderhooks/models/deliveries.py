@@ -122,7 +122,7 @@ class Delivery(models.Model):
     state = models.CharField(_("state"), max_length=16, choices=State, default=State.PENDING)
     # What causes the next attempt (or caused the last one).
     trigger = models.CharField(_("trigger"), max_length=16, choices=Trigger, default=Trigger.AUTOMATIC)
-    # The user's name, while the trigger is manual.
+    # Who wants the next attempt (or wanted the last one): a user's name, or a replay. Blank: nobody had to.
     requested_by = models.CharField(_("requested by"), max_length=REQUESTED_BY_LENGTH, blank=True)
     attempts_made = models.PositiveIntegerField(_("attempts made"), default=0)
     next_attempt_at = models.DateTimeField(_("next attempt"), null=True)

@@ -5,7 +5,7 @@ Source: https://github.com/ulid/spec
 
 import os
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 MAX_LENGTH = 4 + 26
@@ -19,6 +19,14 @@ def new_id(prefix: str) -> str:
 def earliest_at(prefix: str, moment: datetime) -> str:
     """What ids made at that moment or later are not below."""
     return _written(prefix, max(0, int(moment.timestamp() * 1000)) << 80)
+
+
+def moment_of(public_id: str) -> datetime:
+    """When an id was made, to the millisecond."""
+    milliseconds = 0
+    for character in public_id[-26:-16]:
+        milliseconds = milliseconds << 5 | ALPHABET.index(character)
+    return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
 
 
 def _written(prefix: str, number: int) -> str:
@@ -39,3 +47,7 @@ def subscription_id() -> str:
 
 def delivery_id() -> str:
     return new_id("dlv_")
+
+
+def replay_id() -> str:
+    return new_id("rpl_")
