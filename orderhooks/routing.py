@@ -1,5 +1,7 @@
 """Routing: which subscriptions an event goes to, and why not to others. The pump calls `route`; deliveries come out."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import connections, models
@@ -9,7 +11,7 @@ from orderhooks import topics
 from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.models.locks import brief_transaction
 
-__all__ = ["Reason", "explain", "route"]
+__all__ = ["Account", "Reason", "Standing", "account_for", "explain", "route"]
 
 ROUTE_AT_ONCE = 200
 
@@ -55,12 +57,53 @@ def explain(event: Event, subscription: Subscription, delivery: Delivery | None,
     return Reason.NOT_THEN if event.routed_at else Reason.NOT_ROUTED
 
 
+BLOCKING = (Delivery.State.PENDING, Delivery.State.SENDING, Delivery.State.FAILED)
 ENDED: dict[str, Reason] = {
     Delivery.State.SENDING: Reason.SENDING,
     Delivery.State.DELIVERED: Reason.DELIVERED,
     Delivery.State.FAILED: Reason.FAILED,
     Delivery.State.SKIPPED: Reason.SKIPPED,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What came of an event for one subscription."""
+
+    subscription: Subscription
+    reason: Reason
+    delivery: Delivery | None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What came of an event, for each subscription in the order of their names; events are told newest first."""
+
+    event: Event
+    standings: tuple[Standing, ...]
+
+
+def account_for(events: Iterable[Event], *, at_most: int) -> list[Account]:
+    """Explain each event for the first so many subscriptions. Two queries, however many events."""
+    subscriptions = list(Subscription.objects.order_by("name", "pk")[:at_most])
+    events = sorted(events, key=lambda event: event.pk)
+    rows = Delivery.objects.filter(event__in=[event.pk for event in events], subscription__in=subscriptions)
+    owed = {(delivery.event_id, delivery.subscription_id): delivery for delivery in rows}
+    accounts: list[Account] = []
+    # Whom an event that is not done keeps from the later ones of its order.
+    kept: set[tuple[str, str, int]] = set()
+    for event in events:
+        standings = []
+        for subscription in subscriptions:
+            delivery = owed.get((event.pk, subscription.pk))
+            lane = (event.source, event.order_pk, subscription.pk)
+            standings.append(
+                Standing(subscription, explain(event, subscription, delivery, is_behind=lane in kept), delivery)
+            )
+            if delivery is not None and delivery.state in BLOCKING:
+                kept.add(lane)
+        accounts.append(Account(event, tuple(standings)))
+    return accounts[::-1]
 
 
 def route(*, now: datetime) -> int:

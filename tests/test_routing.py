@@ -4,11 +4,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orderhooks import routing
 from orderhooks.models import Delivery, Event, Subscription
-from tests.factories import make_event, make_failed_event, make_subscription
+from tests.factories import make_delivery, make_event, make_failed_event, make_subscription
 
 pytestmark = pytest.mark.django_db
 
@@ -125,3 +127,20 @@ def test_what_is_said_of_an_event_is_what_routing_does() -> None:
     event.refresh_from_db()
     assert routing.explain(event, went, Delivery.objects.get()) == "waiting"
     assert routing.explain(event, other, None) == "topic"
+
+
+def test_an_account_tells_of_each_event_and_subscription_newest_first() -> None:
+    ordered = make_subscription(name="b", ordered=True)
+    other = make_subscription(name="a", topics=["order.created"])
+    paid, shipped, of_another = (make_event(order_pk=order) for order in ("1", "1", "2"))
+    make_delivery(event=paid, subscription=ordered, state="failed")
+    for event in (shipped, of_another):
+        make_delivery(event=event, subscription=ordered)
+    with CaptureQueriesContext(connection) as captured:
+        accounts = routing.account_for([paid, of_another, shipped], at_most=10)
+    assert len(captured) == 2
+    assert [account.event for account in accounts] == [of_another, shipped, paid]
+    told = [[(one.subscription, one.reason.value) for one in account.standings] for account in accounts]
+    assert told == [[(other, "topic"), (ordered, reason)] for reason in ("waiting", "behind", "failed")]
+    [[only], *_rest] = [account.standings for account in routing.account_for([paid], at_most=1)]
+    assert only.subscription == other

@@ -9,12 +9,13 @@ from orderhooks.models.pumps import Pump
 from orderhooks.models.receipts import Receipt
 from orderhooks.models.replays import Replay
 from orderhooks.models.subscriptions import Subscription, SubscriptionSecret
-from orderhooks.models.tallies import Tally
+from orderhooks.models.tallies import Dashboard, Tally
 
 __all__ = [
     "Attempt",
     "Bell",
     "Change",
+    "Dashboard",
     "DatabaseClock",
     "DatabaseNow",
     "Delivery",

@@ -1,9 +1,11 @@
 """Deliveries and their attempts: what is owed to whom, and each time we tried. How they are shared out: `claims`."""
 
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 
 from django.db import models
-from django.db.models import Exists, F, Min, OuterRef, Q, Subquery
+from django.db.models import Count, Exists, F, Min, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -20,6 +22,7 @@ SIDE_BY_SIDE = 1000
 # An e-mail address may be a user's name.
 REQUESTED_BY_LENGTH = 254
 ANSWER = Coalesce(StatusClass("last_status_code"), 0)
+EVENTS_AT_ONCE = 1000
 
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
@@ -68,6 +71,16 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         if status_class == 2:
             return self.filter(state=Delivery.State.DELIVERED)
         return self.alias(answer=ANSWER).filter(~Q(last_error=""), answer=status_class)
+
+    def states_of_orders(self, source: str, order_pks: Sequence[str]) -> dict[str, Counter[str]]:
+        """How many of each order's deliveries are in which state, by the newest events of them all. Two queries."""
+        events = Event.objects.filter(source=source, order_pk__in=order_pks).order_by("-sequence")
+        order_of = dict(events.values_list("pk", "order_pk")[:EVENTS_AT_ONCE])
+        rows = self.filter(event__in=list(order_of)).order_by().values_list("event", "state").annotate(Count("pk"))
+        states: dict[str, Counter[str]] = {}
+        for event, state, count in rows:
+            states.setdefault(order_of[event], Counter())[state] += count
+        return states
 
     def redeliver(self, *, by: str = "") -> int:
         """Send again, now, what is not being sent at this moment. `by`: who wants it. Returns how many."""

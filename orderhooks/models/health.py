@@ -13,7 +13,7 @@ from orderhooks.models.deliveries import Delivery
 from orderhooks.models.subscriptions import Subscription
 from orderhooks.models.tallies import HOUR, Tally, first_hour
 
-__all__ = ["Condition", "Health", "Hour", "condition", "health_of", "unwell"]
+__all__ = ["Backlog", "Condition", "Health", "Hour", "backlog", "condition", "health_of", "unwell"]
 
 HOURS = 24
 MOST_COUNTED = 1000
@@ -103,6 +103,21 @@ def unwell(*, now: datetime, at_most: int) -> list[Subscription]:
 
 # Among those that are not well: the active ones are failing.
 SEVERITY = (Subscription.State.DISABLED, Subscription.State.ACTIVE, Subscription.State.PAUSED)
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits to be sent, over all subscriptions. `waiting` is `at_most` + 1 if there is more."""
+
+    waiting: int
+    oldest: Delivery | None
+
+
+def backlog(*, at_most: int) -> Backlog:
+    """Two queries; the oldest comes with its subscription."""
+    pending = Delivery.objects.filter(state=Delivery.State.PENDING)
+    oldest = pending.select_related("subscription").order_by("id").first()
+    return Backlog(pending.order_by()[: at_most + 1].count(), oldest)
 
 
 def _waiting(keys: Iterable[int]) -> dict[int, int]:

@@ -17,7 +17,7 @@ from orderhooks.models.deliveries import Delivery
 from orderhooks.models.subscriptions import Subscription
 from orderhooks.transport import Outcome
 
-__all__ = ["Counts", "Tally", "bucket_of", "first_hour", "hour_of", "outcome_of", "percentile"]
+__all__ = ["Counts", "Dashboard", "Tally", "bucket_of", "first_hour", "hour_of", "outcome_of", "percentile"]
 
 HOUR = timedelta(hours=1)
 # Bucket n holds the times below BOUNDS[n] ms: steps of √2 from 1 ms to a minute, then all that is longer.
@@ -105,6 +105,16 @@ class Tally(models.Model):
 
     def __str__(self) -> str:
         return f"{self.count} × {self.outcome} at {self.hour:%Y-%m-%d %H}:00"
+
+
+class Dashboard(Tally):
+    """What the admin registers its dashboard for: its section lists models alone."""
+
+    class Meta:
+        proxy = True
+        default_permissions = ()
+        verbose_name = _("dashboard")
+        verbose_name_plural = _("dashboard")
 
 
 def outcome_of(status_code: int | None, error: str) -> Tally.Outcome:
