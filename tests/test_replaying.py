@@ -112,6 +112,12 @@ class TestWhatGoesOut:
         work_off()
         assert [one.subscription for one in Delivery.objects.all()] == [new]
 
+    def test_not_the_tests_of_any_endpoint(self) -> None:
+        make_event_at(NOW - HOUR, topic="webhook.test")
+        publishing.replay(make_subscription(), since=NOW - 2 * HOUR)
+        work_off()
+        assert due() == []
+
     def test_not_what_could_not_be_published_or_is_about_to_be_sent(self) -> None:
         make_event_at(NOW - HOUR, payload=None, published_at=None, routed_at=None, error="ValueError: no")
         make_event_at(NOW - HOUR, routed_at=None)

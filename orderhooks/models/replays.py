@@ -134,7 +134,7 @@ class Replay(models.Model):
             public_id__gt=stretch.after,
             public_id__lte=stretch.up_to,
             routed_at__isnull=False,  # the others are about to be sent anyway
-        )
+        ).exclude(topic__startswith=OF_OPERATORS)
         return events.filter(store=self.subscription.store) if self.subscription.store else events
 
     def left(self, stretch: Stretch) -> EventQuerySet:
@@ -168,6 +168,8 @@ class Replay(models.Model):
         return mine.update(**values) == 1
 
 
+# The family of topics that tell of no order: tests, each for one endpoint.
+OF_OPERATORS = "webhook."
 UNDER_WAY = [Delivery.State.PENDING, Delivery.State.SENDING]
 # Skipped before its first attempt.
 NEVER_BEGUN = Q(state=Delivery.State.SKIPPED, attempts_made=0)
