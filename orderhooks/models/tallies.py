@@ -139,11 +139,17 @@ class Counts:
 
     def __init__(self) -> None:
         self._counted: Counter[tuple[int, datetime, str, int]] = Counter()
+        # Of the last one counted: a batch of results has one moment.
+        self._now: datetime | None = None
+        self._hour = datetime.min
 
     def add(self, delivery: Delivery, outcome: Outcome, *, now: datetime) -> None:
-        if delivery.trigger != Delivery.Trigger.TEST:
-            kind = outcome_of(outcome.status_code, outcome.error).value
-            self._counted[delivery.subscription_id, hour_of(now), kind, bucket_of(outcome.duration_ms)] += 1
+        if delivery.trigger == Delivery.Trigger.TEST:
+            return
+        if now is not self._now:
+            self._now, self._hour = now, hour_of(now)
+        kind = outcome_of(outcome.status_code, outcome.error).value
+        self._counted[delivery.subscription_id, self._hour, kind, bucket_of(outcome.duration_ms)] += 1
 
     def write(self) -> None:
         """Add them to the table. If the database does not answer they wait for the next time."""
