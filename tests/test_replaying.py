@@ -160,6 +160,13 @@ class TestBatches:
         assert not replaying._move_on(late, now=NOW), "its cursor is the old one"
         assert due() == []
 
+    def test_one_that_is_cancelled_while_a_worker_looks_at_it_sends_nothing(self) -> None:
+        make_event_at(NOW - HOUR)
+        late = publishing.replay(make_subscription(), since=NOW - 2 * HOUR)
+        publishing.cancel_replay(late)
+        assert not replaying._move_on(late, now=NOW)
+        assert due() == []
+
     def test_a_batch_that_failed_halfway_is_done_again(self, monkeypatch) -> None:
         event = make_event_at(NOW - HOUR)
         replay = publishing.replay(make_subscription(), since=NOW - 2 * HOUR)

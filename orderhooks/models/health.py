@@ -97,8 +97,11 @@ def unwell(*, now: datetime, at_most: int) -> list[Subscription]:
     severity = Case(*(When(state=state, then=rank) for rank, state in enumerate(SEVERITY)))
     conspicuous = ~Q(state=Subscription.State.ACTIVE) | Q(failing_since__isnull=False)
     worst = list(Subscription.objects.filter(conspicuous).order_by(severity, "failing_since", "pk")[:at_most])
-    others = Subscription.objects.filter(pk__in=failed.keys() - {one.pk for one in worst})
-    return [*worst, *sorted(others, key=lambda one: failed[one.pk], reverse=True)][:at_most]
+    others: list[Subscription] = []
+    if len(worst) < at_most:
+        others += Subscription.objects.filter(pk__in=failed.keys() - {one.pk for one in worst})
+        others.sort(key=lambda one: failed[one.pk], reverse=True)
+    return [*worst, *others][:at_most]
 
 
 # Among those that are not well: the active ones are failing.

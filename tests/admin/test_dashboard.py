@@ -78,18 +78,18 @@ class TestThePage:
         make_tally(subscription, 900, bucket=bucket_of(10))
         make_tally(other, 57, outcome="5xx", bucket=bucket_of(10))
         make_tally(other, 43, outcome="timeout", bucket=bucket_of(15_000))
-        make_tally(other, 7, outcome="other", bucket=0)
+        make_tally(other, 7000, outcome="other", bucket=0)
         make_tally(subscription, 12, at=now - 5 * HOUR, bucket=bucket_of(10))
         make_tally(subscription, 5555, at=now - 30 * HOUR)
         text = page(operator, "dashboard/")
         hours = text.split("<tbody>")[1]
         running = hours.split("</tr>")[0]
-        assert [running.count(f"<td>{count}</td>") for count in (900, 57, 43, 7)] == [1, 1, 1, 1]
+        assert [running.count(f"<td>{count}</td>") for count in (900, 57, 43, 7000)] == [1, 1, 1, 1]
         assert "<td>12</td>" in hours.split("</tr>")[5]
         assert "5555" not in text
-        assert "Most in an hour: 1,007" in text
+        assert "Most in an hour: 8,000" in text
         assert "900 × 2xx" in text
-        # 7 were not reached: they say nothing about how long receivers take.
+        # 7000 were not reached: they say nothing about how long receivers take.
         assert "<strong>10 ms</strong>" in text
         assert "<strong>11 ms</strong>" in text
 

@@ -163,9 +163,10 @@ class TestWhoMay:
 class TestTheList:
     def test_tells_the_states_of_each_order(self, operator) -> None:
         order, other = make_order(), make_order()
-        event = event_of(order)
-        for state in ("failed", "pending", "delivered", "delivered"):
+        event, another = event_of(order), event_of(order)
+        for state in ("failed", "pending", "delivered"):
             make_delivery(event=event, state=state)
+        make_delivery(event=another, state="delivered")
         make_delivery(event=event_of(other), state="delivered")
         text = page(operator, "order/")
         assert [text.count(words) for words in ("1 failed", "1 pending", "2 delivered", "1 delivered")] == [1, 1, 1, 1]
