@@ -11,12 +11,13 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.formats import number_format
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from orderhooks import tasks
 from orderhooks.admin import charts, moments
-from orderhooks.admin.health import bounded, condition_badge, day_chart, rate
+from orderhooks.admin.health import bounded, condition_badge, day_chart, number, rate
 from orderhooks.admin.webhooks import webhooks_of
 from orderhooks.models import Dashboard, DatabaseClock, Delivery, Event, Pump, Subscription, Tally
 from orderhooks.models.health import HOURS, Backlog, Health, backlog, health_of, unwell
@@ -130,10 +131,11 @@ class DashboardAdmin(admin.ModelAdmin):
             ],
             "waiting": self._waiting(backlog(at_most=MOST_WAITING), now=now),
             "chart": chart(rows),
-            "most": f"{max(sum(row.counts) for row in rows):,}",
+            "most": number(max(sum(row.counts) for row in rows)),
             "marks": [*(row.hour for row in rows[::MARK_EVERY]), moments.clock(now)],
             "legend": [
-                (name, outcome.label, count) for (outcome, name), count in zip(FILLS.items(), totals, strict=True)
+                (name, outcome.label, number(count))
+                for (outcome, name), count in zip(FILLS.items(), totals, strict=True)
             ],
             "rows": rows[::-1],
             "outcomes": [outcome.label for outcome in FILLS],
@@ -210,7 +212,7 @@ def chart(rows: Sequence[Row]) -> SafeString:
 
 
 def _told(counts: Sequence[int]) -> str:
-    found = [f"{count:,} × {outcome.label}" for outcome, count in zip(FILLS, counts, strict=True) if count]
+    found = [f"{number(count)} × {outcome.label}" for outcome, count in zip(FILLS, counts, strict=True) if count]
     return "; ".join(found) or "0"
 
 
@@ -218,4 +220,6 @@ def milliseconds(time: float | None) -> str:
     """`12 ms`, `1.5 s`."""
     if time is None:
         return "-"
-    return f"{time:.0f} ms" if time < 1000 else f"{time / 1000:.1f} s"
+    if time < 1000:
+        return _("%(time)s ms") % {"time": number_format(round(time))}
+    return _("%(time)s s") % {"time": number_format(round(time / 1000, 1), decimal_pos=1)}

@@ -7,6 +7,7 @@ from django.contrib.admin.views.main import ChangeList
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.formats import number_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
@@ -17,7 +18,7 @@ from orderhooks.admin import charts, moments
 from orderhooks.models import Subscription
 from orderhooks.models.health import MOST_COUNTED, Condition, Health, condition, health_of
 
-__all__ = ["HEALTH_COLUMNS", "HealthColumns", "badge", "bounded", "condition_badge", "day_chart", "rate"]
+__all__ = ["HEALTH_COLUMNS", "HealthColumns", "badge", "bounded", "condition_badge", "day_chart", "number", "rate"]
 
 HEALTH_COLUMNS = ["health", "success_rate", "last_day", "waiting", "last_success", "last_error"]
 LEVELS = {
@@ -102,13 +103,18 @@ def rate(health: Health) -> str:
     """`99.1 %`: never 100 % when something failed."""
     if health.success_rate is None:
         return "-"
-    percent = health.success_rate * 100
-    return f"{min(percent, 99.9):.1f} %" if health.failed else "100 %"
+    percent = number_format(round(min(health.success_rate * 100, 99.9), 1), decimal_pos=1) if health.failed else "100"
+    return _("%(percent)s %%") % {"percent": percent}
 
 
 def bounded(count: int, most: int = MOST_COUNTED) -> str:
     """A count that was not counted to its end: `1,000+`."""
-    return f"{most:,}+" if count > most else f"{count:,}"
+    return number(most) + "+" if count > most else number(count)
+
+
+def number(count: int) -> str:
+    """`1,000`, as the user's language writes it."""
+    return number_format(count, force_grouping=True)
 
 
 def day_chart(health: Health) -> SafeString:

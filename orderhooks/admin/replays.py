@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy
 from orderhooks import publishing, topics
 from orderhooks.admin import charts
 from orderhooks.admin.buttons import Button, ButtonsAdmin
-from orderhooks.admin.health import badge
+from orderhooks.admin.health import badge, number
 from orderhooks.models import Replay, Subscription
 
 REFRESH_SECONDS = 3
@@ -164,14 +164,14 @@ class ReplayAdmin(ButtonsAdmin):
 
     @admin.display(description=gettext_lazy("deliveries"))
     def deliveries(self, replay: Replay) -> str:
-        return _("%(done)s of %(total)s") % {"done": f"{replay.done:,}", "total": expected_text(replay)}
+        return _("%(done)s of %(total)s") % {"done": number(replay.done), "total": expected_text(replay)}
 
     @admin.display(description=gettext_lazy("progress"))
     def progress(self, replay: Replay) -> SafeString:
         share = replay.share_done()
         label = _("%(percent)d %% of the time gone through") % {"percent": int(share * 100)}
         text = _("%(count)s deliveries made due, of %(total)s expected.") % {
-            "count": f"{replay.done:,}",
+            "count": number(replay.done),
             "total": expected_text(replay),
         }
         again = ""
@@ -219,4 +219,4 @@ class ReplaysField(admin.ModelAdmin):
 
 def expected_text(replay: Any) -> str:
     """`312`, or `10,000+` of a Replay."""
-    return f"{replay.total:,}" if replay.total_is_exact else f"{replay.total:,}+"
+    return number(replay.total) + ("" if replay.total_is_exact else "+")
