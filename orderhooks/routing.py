@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 from orderhooks import topics
 from orderhooks.models import Delivery, Event, Subscription
+from orderhooks.models.deliveries import UNENDED
 from orderhooks.models.locks import brief_transaction
 
 __all__ = ["Account", "Reason", "Standing", "account_for", "explain", "route"]
@@ -57,7 +58,6 @@ def explain(event: Event, subscription: Subscription, delivery: Delivery | None,
     return Reason.NOT_THEN if event.routed_at else Reason.NOT_ROUTED
 
 
-BLOCKING = (Delivery.State.PENDING, Delivery.State.SENDING, Delivery.State.FAILED)
 ENDED: dict[str, Reason] = {
     Delivery.State.SENDING: Reason.SENDING,
     Delivery.State.DELIVERED: Reason.DELIVERED,
@@ -100,7 +100,7 @@ def account_for(events: Iterable[Event], *, at_most: int) -> list[Account]:
             standings.append(
                 Standing(subscription, explain(event, subscription, delivery, is_behind=lane in kept), delivery)
             )
-            if delivery is not None and delivery.state in BLOCKING:
+            if delivery is not None and delivery.state in UNENDED:
                 kept.add(lane)
         accounts.append(Account(event, tuple(standings)))
     return accounts[::-1]
