@@ -21,9 +21,11 @@ import requests  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 from django.db import connection  # noqa: E402
 from django.db.models.signals import post_save, pre_save  # noqa: E402
+from django.test import Client  # noqa: E402
 from django.test.utils import CaptureQueriesContext  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
+from benchmarks import filling  # noqa: E402
 from benchmarks.databases import READY  # noqa: E402
 from orderhooks import pumping, sending, signal_handlers  # noqa: E402
 from orderhooks.models import Delivery, Event, Order, Pump, Subscription, claims  # noqa: E402
@@ -89,11 +91,40 @@ WITH event AS (
     FROM generate_series(1, %(count)s) number
     RETURNING sequence
 )
-INSERT INTO orderhooks_delivery (public_id, event_id, subscription_id, state, trigger, attempts_made, next_attempt_at,
-    last_error, last_detail, created_at)
-SELECT 'dlv_' || gen_random_uuid(), sequence, %(subscription)s, 'pending', 'automatic', 0, now(), '', '', now()
+INSERT INTO orderhooks_delivery (public_id, event_id, subscription_id, state, trigger, requested_by, attempts_made,
+    next_attempt_at, last_error, last_detail, created_at)
+SELECT 'dlv_' || gen_random_uuid(), sequence, %(subscription)s, 'pending', 'automatic', '', 0, now(), '', '', now()
 FROM event
 """
+
+
+def fill_log(deliveries: int) -> None:
+    """A log as long as that. See `filling`."""
+    filling.fill(deliveries)
+
+
+def visit(pages: dict[str, str], rounds: int) -> dict[str, dict[str, float]]:
+    """Milliseconds (median) and queries of each page of the admin, for an operator who may do everything."""
+    from django.contrib.auth import get_user_model
+
+    client = Client()
+    client.force_login(get_user_model().objects.create_superuser("operator"))
+    orders = Order.objects.order_by("pk")
+    order = orders[orders.count() // 2]
+    took = {}
+    for name, address in pages.items():
+        address = f"/admin/orderhooks/{address.format(order=order.pk, number=order.number)}"
+        times = []
+        with CaptureQueriesContext(connection) as captured:
+            assert client.get(address).status_code == 200
+        queries = len(captured)
+        # Counting queries is not free, so it is not done while the clock runs.
+        for _ in range(rounds):
+            started = time.perf_counter()
+            client.get(address)
+            times.append((time.perf_counter() - started) * 1e3)
+        took[name] = {"ms": statistics.median(times), "queries": queries}
+    return took
 
 
 def drain() -> dict[str, Any]:

@@ -74,10 +74,10 @@ def result(child: subprocess.Popen[str]) -> Any:
 
 
 @contextlib.contextmanager
-def database(vendor: str) -> Iterator[Database]:
+def database(vendor: str, **environment: str) -> Iterator[Database]:
     """A migrated database of this run's own: "postgres", on the server that BENCH_POSTGRES_HOST names, or "sqlite"."""
     with _postgres() if vendor == "postgres" else _sqlite() as made:
-        made.run("migrate")
+        made.run("migrate", **environment)
         yield made
 
 

@@ -3,24 +3,41 @@
 import logging
 from collections.abc import Iterable
 from datetime import datetime
+from itertools import islice
 from typing import Any
 from uuid import uuid4
 
 from django.db import connections, models, router, transaction
 from django.utils import timezone
 
-from orderhooks import outbox, sources, tasks, topics
-from orderhooks.models import Change, Delivery, Event, Subscription
+from orderhooks import outbox, replaying, sources, tasks, topics
+from orderhooks.models import Change, Delivery, Event, Replay, Subscription
 from orderhooks.models.subscriptions import SubscriptionQuerySet
 from orderhooks.outbox import Note
+from orderhooks.replaying import Expected
 from orderhooks.signals import announce, event_published
 from orderhooks.sources import Role
 
-__all__ = ["pause", "publish", "redeliver", "republish", "resume"]
+__all__ = [
+    "ReplayError",
+    "cancel_replay",
+    "pause",
+    "preview_replay",
+    "publish",
+    "redeliver",
+    "replay",
+    "republish",
+    "resume",
+]
 
 logger = logging.getLogger(__name__)
 
 BEFORE = "_orderhooks_before"
+REDELIVER_AT_ONCE = 1000
+
+
+class ReplayError(ValueError):
+    """A replay that makes no sense; the text says what to do."""
 
 
 def publish(topic: str, order: models.Model) -> None:
@@ -44,10 +61,16 @@ def publish(topic: str, order: models.Model) -> None:
         unit.fold_on_commit(role, order.pk)
 
 
-def redeliver(deliveries: "models.QuerySet[Delivery]") -> int:
-    """Send them again, now; those that are being sent at this moment are left alone. Returns how many will be."""
+def redeliver(deliveries: "models.QuerySet[Delivery]", *, by: str = "") -> int:
+    """Send them again, now; those that are being sent at this moment are left alone. Returns how many will be.
+
+    `by` is the name of who wants it. In batches, so that a million may be given.
+    """
     # By primary key: an UPDATE takes no slice or ordering of the caller's.
-    count = Delivery.objects.filter(pk__in=list(deliveries.values_list("pk", flat=True))).redeliver()
+    keys = deliveries.values_list("pk", flat=True).iterator(chunk_size=REDELIVER_AT_ONCE)
+    count = 0
+    while batch := list(islice(keys, REDELIVER_AT_ONCE)):
+        count += Delivery.objects.filter(pk__in=batch).redeliver(by=by)
     if count:
         transaction.on_commit(tasks.wake)
     return count
@@ -71,6 +94,60 @@ def resume(subscriptions: SubscriptionQuerySet, *, skip_before: datetime | None 
     if count:
         transaction.on_commit(tasks.wake)
     return count
+
+
+def replay(
+    subscription: Subscription,
+    *,
+    since: datetime,
+    until: datetime | None = None,
+    topics: Iterable[str] = (),
+    only: str = Replay.Only.ALL,
+    by: str = "",
+) -> Replay:
+    """Send a subscription the events from `since` on again, in the background. Without `until`: those up to now.
+
+    `only` is a value of Replay.Only, `topics` are patterns. Raises ReplayError for what can't be replayed and
+    topics.UnknownTopicError.
+    """
+    planned = _plan(subscription, since=since, until=until, patterns=topics, only=only)
+    expected = replaying.expect(planned)
+    planned.total, planned.total_is_exact = expected.count, expected.is_exact
+    planned.requested_by = by[:150]
+    planned.save()
+    transaction.on_commit(tasks.wake)
+    return planned
+
+
+def preview_replay(
+    subscription: Subscription,
+    *,
+    since: datetime,
+    until: datetime | None = None,
+    topics: Iterable[str] = (),
+    only: str = Replay.Only.ALL,
+) -> Expected:
+    """How many deliveries `replay` would send. Raises what `replay` raises."""
+    return replaying.expect(_plan(subscription, since=since, until=until, patterns=topics, only=only))
+
+
+def cancel_replay(replay: Replay) -> bool:
+    """Send nothing more of it than what is due already. False if it was through."""
+    return bool(Replay.objects.filter(pk=replay.pk).cancel())
+
+
+def _plan(
+    subscription: Subscription, *, since: datetime, until: datetime | None, patterns: Iterable[str], only: str
+) -> Replay:
+    until = until or timezone.now()
+    if since >= until:
+        raise ReplayError("A replay needs a time that has begun: let `since` be before `until`, and before now.")
+    if only not in Replay.Only.values:
+        raise ReplayError(f"A replay sends one of {', '.join(Replay.Only.values)}, not {only!r}.")
+    wanted = [topics.require_pattern(pattern) for pattern in patterns]
+    planned = Replay(subscription=subscription, since=since, until=until, topics=wanted, only=only)
+    planned.cursor = planned.start()
+    return planned
 
 
 def republish(event: Event) -> bool:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from django.db import DEFAULT_DB_ALIAS, InterfaceError, InternalError, OperationalError, connections
 
-from orderhooks import conf, notices, outbox, routing, sending
-from orderhooks.models import Bell, DatabaseClock, Event, Pump, SubscriptionSecret, claims
+from orderhooks import conf, notices, outbox, replaying, routing, sending
+from orderhooks.models import Bell, DatabaseClock, Event, Pump, Replay, SubscriptionSecret, claims
 from orderhooks.models.locks import is_lock_timeout
 from orderhooks.signals import announce, event_published
 
@@ -37,6 +37,8 @@ class Turn:
     # When it looked for new events, and found none left; and not to look before, as a subscription is locked.
     routed_at: float = 0.0
     route_at: float = 0.0
+    # Whether replays are running.
+    replays: bool = False
 
     def run(self, *, until: float) -> bool:
         """Fold, route, claim, send and record until `until` (monotonic seconds). Whether something is still due."""
@@ -49,10 +51,12 @@ class Turn:
                 sending.Sender(threads=settings.worker_threads, bell=bell, clock=self.clock.now) as sender,
             ):
                 self._pump(me, sender, bell, until=until, linger_seconds=settings.linger_seconds)
+            sender.counts.write()
         finally:
-            Pump.objects.filter(pk=me.pk).delete()
+            me.end(now=self.clock.now())
         # Whoever published while the heartbeat was still there has sent no wake-up.
-        return Event.objects.unrouted().exists() or bool(claims.due_lanes(now=self.clock.now()))
+        waits = Event.objects.unrouted().exists() or Replay.objects.running().exists()
+        return waits or bool(claims.due_lanes(now=self.clock.now()))
 
     def _pump(self, me: Pump, sender: sending.Sender, bell: Bell, *, until: float, linger_seconds: float) -> None:
         beat_at, last_move, answers = 0.0, time.monotonic(), True
@@ -62,7 +66,7 @@ class Turn:
                 beats = time.monotonic() >= beat_at
                 if beats:
                     beat_at = time.monotonic() + BEAT_SECONDS
-                    self._beat(me)
+                    self._beat(me, sender)
                 routed = self._route(at_once=not sender.under_way)
                 moved = routed + sender.claim(now=self.clock.now()) + sender.collect(wait_seconds=LOOK_SECONDS)
                 sender.go_on()
@@ -83,13 +87,17 @@ class Turn:
                 time.sleep(RECONNECT_SECONDS)
 
     def _route(self, *, at_once: bool) -> int:
-        """If somebody keeps a subscription locked, not again for a while, so that sending goes on."""
+        """New events, and those of replays. If somebody keeps a subscription locked, not again for a while, so that
+        sending goes on.
+        """
         if time.monotonic() < max(self.route_at, 0.0 if at_once else self.routed_at + ROUTE_SECONDS):
             return 0
         try:
             routed = routing.route(now=self.clock.now())
-            self.routed_at = 0.0 if routed else time.monotonic()
-            return routed
+            replayed = replaying.work_off(now=self.clock.now()) if self.replays else 0
+            self.replays = replayed > 0
+            self.routed_at = 0.0 if routed or replayed else time.monotonic()
+            return routed + replayed
         except OperationalError as error:
             if not is_lock_timeout(error):
                 raise
@@ -97,12 +105,14 @@ class Turn:
             self.route_at = time.monotonic() + LOCKED_SECONDS
             return 0
 
-    def _beat(self, me: Pump) -> None:
+    def _beat(self, me: Pump, sender: sending.Sender) -> None:
         self.clock.look()
         me.beat(now=self.clock.now())
+        sender.counts.write()
+        self.replays = Replay.objects.running().exists()
         for event in outbox.fold_left_behind(now=self.clock.now()):
             announce(event_published, sender=Event, event=event)
-        sending.recover(now=self.clock.now())
+        sending.recover(now=self.clock.now(), counts=sender.counts)
         if notices.due(now=self.clock.now()).exists():
             self.notices_due()
 

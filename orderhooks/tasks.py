@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connections, router, transaction
@@ -98,6 +98,15 @@ def register_sweep(**_signal: Any) -> None:
     for name, values in wanted.items():
         if not schedules.filter(name=name).exists():
             schedules.create(name=name, repeats=-1, **values)
+
+
+def sweep_due_at() -> datetime | None:
+    """When django-q2 is to start the next sweep; in the past if no cluster is there to do it. None: it is switched off.
+
+    Its last start is a minute before; django-q2 keeps no better record of tasks whose results are not saved.
+    """
+    schedules = Schedule.objects.using(router.db_for_read(Schedule)).filter(name=SWEEP)
+    return schedules.values_list("next_run", flat=True).first()
 
 
 def _enqueue() -> None:

@@ -8,7 +8,19 @@ from typing import Any
 from django.contrib.auth.models import Permission, User
 from django.utils import timezone
 
-from orderhooks.models import Attempt, Delivery, Event, Order, OrderLine, Subscription, claims
+from orderhooks.models import (
+    Attempt,
+    Delivery,
+    Event,
+    Order,
+    OrderLine,
+    Replay,
+    Subscription,
+    Tally,
+    claims,
+    public_ids,
+)
+from orderhooks.models.tallies import bucket_of, hour_of
 
 _numbers = count(1)
 
@@ -53,6 +65,13 @@ def make_event(**fields: Any) -> Event:
         "routed_at": now,
     }
     return Event.objects.create(**{**defaults, **fields})
+
+
+def make_event_at(moment: datetime, **fields: Any) -> Event:
+    """An event of that time, by its id and all else."""
+    times = dict.fromkeys(("occurred_at", "published_at", "routed_at"), moment)
+    public_id = public_ids.earliest_at("evt_", moment)[:-16] + f"{next(_numbers):016d}"
+    return make_event(**{**times, "public_id": public_id, **fields})
 
 
 def make_failed_event(**fields: Any) -> Event:
@@ -102,6 +121,25 @@ def make_attempt(delivery: Delivery, **fields: Any) -> Attempt:
         "response_body": "thanks",
     }
     return Attempt.objects.create(delivery=delivery, **{**defaults, **fields})
+
+
+def make_replay(**fields: Any) -> Replay:
+    """A running replay of the last day."""
+    now = timezone.now()
+    defaults: dict[str, Any] = {"since": now - timedelta(days=1), "until": now}
+    if "subscription" not in fields:
+        defaults["subscription"] = make_subscription()
+    replay = Replay(**{**defaults, **fields})
+    replay.cursor = replay.cursor or replay.start()
+    replay.save()
+    return replay
+
+
+def make_tally(subscription: Subscription, count: int = 1, *, at: datetime | None = None, **fields: Any) -> Tally:
+    """So many attempts of the hour of `at`, each answered 200 after 12 ms."""
+    hour = hour_of(at or timezone.now())
+    defaults: dict[str, Any] = {"outcome": Tally.Outcome.SUCCESS, "bucket": bucket_of(12)}
+    return Tally.objects.create(subscription=subscription, hour=hour, count=count, **{**defaults, **fields})
 
 
 def make_user(*permissions: str, **fields: Any) -> User:

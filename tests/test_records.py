@@ -2,16 +2,36 @@
 
 import time
 import uuid
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from orderhooks.models import Attempt, Delivery, Event, Order, OrderLine, Receipt, Subscription, public_ids
+from orderhooks.models import (
+    Attempt,
+    Delivery,
+    Event,
+    Order,
+    OrderLine,
+    Receipt,
+    Replay,
+    Subscription,
+    Tally,
+    public_ids,
+)
 from orderhooks.models.orders import FIRST_NUMBER, NUMBER_TRIES
-from tests.factories import make_attempt, make_delivery, make_event, make_failed_event, make_order, make_subscription
+from tests.factories import (
+    make_attempt,
+    make_delivery,
+    make_event,
+    make_failed_event,
+    make_order,
+    make_replay,
+    make_subscription,
+    make_tally,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -43,6 +63,10 @@ TOKEN = uuid.uuid4()
         (make_delivery, {"state": "delivered", "finished_at": None}),
         (make_delivery, {"state": "failed", "finished_at": None}),
         (make_delivery, {"state": "skipped", "finished_at": None}),
+        (make_replay, {"state": "lost"}),
+        (make_replay, {"only": "some"}),
+        (make_replay, {"state": "done", "finished_at": None}),
+        (make_replay, {"since": LATER + timedelta(days=9)}),
     ],
 )
 def test_the_database_refuses_a_row_that_makes_no_sense(make, fields):
@@ -97,9 +121,18 @@ def test_a_webhook_is_receipted_once_by_each_receiver():
         Receipt.objects.create(receiver="stock", webhook_id="evt_1")
 
 
+def test_a_cell_is_tallied_in_one_row():
+    subscription = make_subscription()
+    make_tally(subscription)
+    make_tally(subscription, bucket=1)
+
+    with pytest.raises(IntegrityError), transaction.atomic():
+        make_tally(subscription)
+
+
 def test_every_constraint_has_its_row_here():
     """A constraint that is added needs a bad row above; then its name goes into this list."""
-    models = (Order, OrderLine, Event, Subscription, Delivery, Attempt, Receipt)
+    models = (Order, OrderLine, Event, Subscription, Delivery, Attempt, Receipt, Replay, Tally)
 
     assert {constraint.name for model in models for constraint in model._meta.constraints} == {
         "orderhooks_attempt_number",
@@ -121,12 +154,17 @@ def test_every_constraint_has_its_row_here():
         "orderhooks_order_payment_status",
         "orderhooks_order_status",
         "orderhooks_receipt_once",
+        "orderhooks_replay_finished",
+        "orderhooks_replay_only",
+        "orderhooks_replay_range",
+        "orderhooks_replay_state",
         "orderhooks_subscription_has_url",
         "orderhooks_subscription_max_in_flight",
         "orderhooks_subscription_max_per_second",
         "orderhooks_subscription_signature",
         "orderhooks_subscription_state",
         "orderhooks_subscription_told",
+        "orderhooks_tally_once",
     }
 
 
@@ -243,6 +281,7 @@ def test_an_order_without_lines_costs_its_shipping():
         (public_ids.event_id, "evt_"),
         (public_ids.subscription_id, "sub_"),
         (public_ids.delivery_id, "dlv_"),
+        (public_ids.replay_id, "rpl_"),
     ],
 )
 def test_a_public_id_names_its_record_and_fits_its_column(make, prefix):
@@ -275,3 +314,14 @@ def test_public_ids_of_the_same_moment_differ(monkeypatch):
     monkeypatch.setattr(time, "time", lambda: 1_764_000_000)
 
     assert len({public_ids.event_id() for _ in range(1000)}) == 1000
+
+
+def test_an_id_tells_its_moment_and_a_moment_its_earliest_at(monkeypatch):
+    moment = datetime(2026, 11, 23, 10, 0, 0, 259_000, tzinfo=UTC)
+    monkeypatch.setattr(time, "time", moment.timestamp)
+    made, millisecond = public_ids.event_id(), timedelta(milliseconds=1)
+
+    assert public_ids.moment_of(made) == moment
+    assert public_ids.earliest_at("evt_", moment) <= made < public_ids.earliest_at("evt_", moment + millisecond)
+    assert public_ids.moment_of(public_ids.earliest_at("evt_", moment)) == moment
+    assert public_ids.earliest_at("evt_", datetime(1901, 1, 1, tzinfo=UTC)) == "evt_" + "0" * 26

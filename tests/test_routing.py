@@ -1,15 +1,20 @@
 """Which subscriptions an event goes to."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orderhooks import routing
-from orderhooks.models import Delivery
-from tests.factories import make_event, make_failed_event, make_subscription
+from orderhooks.models import Delivery, Event, Subscription
+from tests.factories import make_delivery, make_event, make_failed_event, make_subscription
 
 pytestmark = pytest.mark.django_db
+
+NOW = timezone.now()
 
 
 def route() -> list[str]:
@@ -68,3 +73,74 @@ def test_an_event_without_a_payload_waits() -> None:
     make_subscription()
     make_failed_event()
     assert route() == []
+
+
+@pytest.mark.parametrize(
+    ("event", "subscription", "delivery", "reason"),
+    [
+        ({}, {}, {"state": "delivered"}, "delivered"),
+        ({}, {}, {"state": "sending"}, "sending"),
+        ({}, {}, {"state": "failed"}, "failed"),
+        ({}, {}, {"state": "skipped"}, "skipped"),
+        ({}, {}, {"state": "pending"}, "waiting"),
+        ({}, {"state": "paused"}, {"state": "pending"}, "paused"),
+        ({}, {"state": "disabled"}, {"state": "pending"}, "disabled"),
+        ({}, {"state": "paused"}, {"state": "delivered"}, "delivered"),
+        ({}, {"topics": ["order.created"]}, {"state": "delivered"}, "delivered"),  # it has wanted it then
+        ({}, {"topics": ["order.created"]}, None, "topic"),
+        ({"store": "north"}, {"store": "south"}, None, "other_store"),
+        ({"store": "north"}, {"store": "north"}, None, "not_then"),
+        ({}, {"created_at": NOW + timedelta(hours=1)}, None, "too_early"),
+        ({}, {"created_at": NOW + timedelta(seconds=4)}, None, "not_then"),  # clocks differ
+        ({"routed_at": None}, {}, None, "not_routed"),
+        ({"routed_at": None}, {"topics": ["order.created"]}, None, "topic"),
+        ({"published_at": None, "routed_at": None}, {}, None, "no_payload"),
+        ({}, {}, None, "not_then"),
+    ],
+)
+def test_why_an_event_went_or_did_not_go(
+    event: dict[str, Any], subscription: dict[str, Any], delivery: dict[str, Any] | None, reason: str
+) -> None:
+    told = routing.explain(
+        Event(**{"topic": "order.paid", "occurred_at": NOW, "published_at": NOW, "routed_at": NOW, **event}),
+        Subscription(**{"topics": ["order.paid"], "created_at": NOW, **subscription}),
+        Delivery(**delivery) if delivery is not None else None,
+    )
+    assert told == reason
+    assert told.label
+
+
+@pytest.mark.parametrize(
+    ("ordered", "state", "reason"),
+    [(True, "active", "behind"), (False, "active", "waiting"), (True, "paused", "paused")],
+)
+def test_what_is_behind_another_of_its_order_waits_for_it(ordered: bool, state: str, reason: str) -> None:
+    subscription = Subscription(ordered=ordered, state=state)
+    assert routing.explain(Event(), subscription, Delivery(), is_behind=True) == reason
+
+
+def test_what_is_said_of_an_event_is_what_routing_does() -> None:
+    went, other = make_subscription(), make_subscription(topics=["order.created"])
+    event = make_event(routed_at=None)
+    assert routing.explain(event, went, None) == "not_routed"
+    route()
+    event.refresh_from_db()
+    assert routing.explain(event, went, Delivery.objects.get()) == "waiting"
+    assert routing.explain(event, other, None) == "topic"
+
+
+def test_an_account_tells_of_each_event_and_subscription_newest_first() -> None:
+    ordered = make_subscription(name="b", ordered=True)
+    other = make_subscription(name="a", topics=["order.created"])
+    paid, shipped, of_another = (make_event(order_pk=order) for order in ("1", "1", "2"))
+    make_delivery(event=paid, subscription=ordered, state="failed")
+    for event in (shipped, of_another):
+        make_delivery(event=event, subscription=ordered)
+    with CaptureQueriesContext(connection) as captured:
+        accounts = routing.account_for([paid, of_another, shipped], at_most=10)
+    assert len(captured) == 2
+    assert [account.event for account in accounts] == [of_another, shipped, paid]
+    told = [[(one.subscription, one.reason.value) for one in account.standings] for account in accounts]
+    assert told == [[(other, "topic"), (ordered, reason)] for reason in ("waiting", "behind", "failed")]
+    [[only], *_rest] = [account.standings for account in routing.account_for([paid], at_most=1)]
+    assert only.subscription == other

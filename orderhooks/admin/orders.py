@@ -5,15 +5,21 @@ from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import ValidationError
+from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
-from orderhooks import payloads
+from orderhooks import payloads, publishing, sources
+from orderhooks.admin.buttons import Button, ButtonsAdmin
+from orderhooks.admin.health import badge
+from orderhooks.admin.webhooks import Webhooks, webhooks_of
 from orderhooks.currencies import decimal_text
-from orderhooks.models import Order, OrderLine
+from orderhooks.models import Delivery, Event, Order, OrderLine
 
 
 class JsonObjectField(forms.JSONField):
@@ -85,12 +91,34 @@ class OrderLineInline(admin.TabularInline):
     extra = 0
 
 
+# How the states of deliveries are told in the list, the most pressing first.
+LEVELS = {
+    Delivery.State.FAILED: "bad",
+    Delivery.State.PENDING: "held",
+    Delivery.State.SENDING: "held",
+    Delivery.State.SKIPPED: "quiet",
+    Delivery.State.DELIVERED: "good",
+}
+
+
+class _OrderList(ChangeList):
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        if _sees_log(request):
+            keys = [str(order.pk) for order in self.result_list]
+            states = Delivery.objects.states_of_orders(sources.BuiltInOrders.name, keys)
+            for order in self.result_list:
+                order._states = states.get(str(order.pk), {})
+
+
 @admin.register(Order)
-class OrderAdmin(admin.ModelAdmin):
+class OrderAdmin(ButtonsAdmin):
     form = OrderForm
     inlines = [OrderLineInline]
+    buttons = (Button("redeliver", _("Redeliver what failed"), "redeliver"),)
     list_display = [
         "number",
+        "deliveries",
         "store",
         "status",
         "payment_status",
@@ -103,8 +131,9 @@ class OrderAdmin(admin.ModelAdmin):
     list_filter = ["status", "payment_status", "fulfillment_status", "is_test"]
     search_fields = ["number", "public_id__exact", "customer_name", "customer_email"]
     ordering = ["-placed_at"]
-    readonly_fields = ["public_id", "events", "created_at", "updated_at"]
+    readonly_fields = ["webhooks", "public_id", "events", "created_at", "updated_at"]
     fieldsets = [
+        (_("Webhooks of this order"), {"fields": ["webhooks"], "classes": ["orderhooks-wide"]}),
         (None, {"fields": ["number", "store", "is_test", "placed_at"]}),
         (_("Status"), {"fields": ["status", "payment_status", "fulfillment_status"]}),
         (_("Amounts"), {"fields": ["currency", "subtotal", "discount", "shipping", "tax", "total"]}),
@@ -124,6 +153,57 @@ class OrderAdmin(admin.ModelAdmin):
         (_("Record"), {"fields": ["public_id", "events", "created_at", "updated_at"]}),
     ]
 
+    def get_fieldsets(self, request: HttpRequest, obj: Order | None = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)
+        return fieldsets if obj is not None and _sees_log(request) else fieldsets[1:]
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        columns = list(super().get_list_display(request))
+        return columns if _sees_log(request) else [name for name in columns if name != "deliveries"]
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return _OrderList
+
+    def has_redeliver_permission(self, request: HttpRequest) -> bool:
+        return _sees_log(request) and request.user.has_perm("orderhooks.redeliver_delivery")
+
+    def offers(self, request: HttpRequest, record: Order, button: Button) -> bool:
+        return super().offers(request, record, button) and bool(self._webhooks_of(record).failed)
+
+    def press_redeliver(self, request: HttpRequest, order: Order) -> None:
+        failed = Delivery.objects.filter(pk__in=self._webhooks_of(order).failed)
+        count = publishing.redeliver(failed, by=request.user.get_username())
+        text = ngettext("%(count)d delivery is sent again.", "%(count)d deliveries are sent again.", count)
+        self.log_change(request, order, text % {"count": count})
+        self.message_user(request, text % {"count": count})
+
+    @admin.display(description=_("webhooks"))
+    def deliveries(self, order: Order) -> SafeString | str:
+        """A badge for each state in which some are."""
+        counts = vars(order)["_states"]
+        found = [badge(level, f"{counts[state]} {state.label}") for state, level in LEVELS.items() if counts.get(state)]
+        page = reverse(f"{self.admin_site.name}:orderhooks_order_change", args=[order.pk])
+        words = format_html_join(" ", "{}", ((one,) for one in found)) if found else "-"
+        return format_html('<a class="orderhooks-plain" href="{}">{}</a>', page, words)
+
+    @admin.display(description=_("webhooks"))
+    def webhooks(self, order: Order) -> SafeString:
+        buttons = self.what_to_do(order) if getattr(order, "_buttons", ()) else ""
+        return self._webhooks_of(order).draw(buttons)
+
+    def _webhooks_of(self, order: Any) -> Webhooks:
+        # Asked for the page and for its button.
+        if not hasattr(order, "_webhooks"):
+            source = sources.BuiltInOrders.name
+            events = Event.objects.filter(source=source, order_pk=str(order.pk))
+            order._webhooks = webhooks_of(events, site=self.admin_site.name, more_page=self._events_page(order))
+        found: Webhooks = order._webhooks
+        return found
+
+    def _events_page(self, order: Order) -> str:
+        page = reverse(f"{self.admin_site.name}:orderhooks_event_changelist")
+        return f"{page}?{urlencode({'order_number__exact': order.number})}"
+
     @admin.display(description=_("total"), ordering="total")
     def amount(self, order: Order) -> str:
         return f"{decimal_text(order.total, order.currency)} {order.currency}"
@@ -132,6 +212,8 @@ class OrderAdmin(admin.ModelAdmin):
     def events(self, order: Order) -> SafeString | str:
         if order.pk is None:
             return "-"
-        page = reverse(f"{self.admin_site.name}:orderhooks_event_changelist")
-        query = {"order_number__exact": order.number}
-        return format_html('<a href="{}?{}">{}</a>', page, urlencode(query), _("What happened to this order"))
+        return format_html('<a href="{}">{}</a>', self._events_page(order), _("What happened to this order"))
+
+
+def _sees_log(request: HttpRequest) -> bool:
+    return request.user.has_perm("orderhooks.view_delivery")

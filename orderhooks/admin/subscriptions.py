@@ -27,6 +27,8 @@ from django.utils.translation import ngettext
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 
 from orderhooks import publishing, signing, topics
+from orderhooks.admin.health import HEALTH_COLUMNS, HealthColumns
+from orderhooks.admin.replays import ReplaysField
 from orderhooks.models import Attempt, Delivery, Subscription
 from orderhooks.models.fields import seal
 from orderhooks.models.subscriptions import OVERLAP, SubscriptionQuerySet, validate_topics
@@ -142,9 +144,9 @@ class SubscriptionForm(forms.ModelForm):
 
 
 @admin.register(Subscription)
-class SubscriptionAdmin(admin.ModelAdmin):
+class SubscriptionAdmin(HealthColumns, ReplaysField, admin.ModelAdmin):
     form = SubscriptionForm
-    list_display = ["name", "url", "topic_list", "state", "failing_since", "last_success_at"]
+    list_display = ["name", *HEALTH_COLUMNS, "url", "topic_list"]
     list_filter = ["state"]
     search_fields = ["name", "url", "public_id__exact"]
     fields = (*EDITABLE,)
@@ -157,6 +159,7 @@ class SubscriptionAdmin(admin.ModelAdmin):
         "cooling_until",
         "signing_secrets",
         "deliveries",
+        "replays",
         "created_at",
         "updated_at",
     ]

@@ -7,12 +7,15 @@ from orderhooks.models.events import Change, Event
 from orderhooks.models.orders import Order, OrderLine
 from orderhooks.models.pumps import Pump
 from orderhooks.models.receipts import Receipt
+from orderhooks.models.replays import Replay
 from orderhooks.models.subscriptions import Subscription, SubscriptionSecret
+from orderhooks.models.tallies import Dashboard, Tally
 
 __all__ = [
     "Attempt",
     "Bell",
     "Change",
+    "Dashboard",
     "DatabaseClock",
     "DatabaseNow",
     "Delivery",
@@ -21,6 +24,8 @@ __all__ = [
     "OrderLine",
     "Pump",
     "Receipt",
+    "Replay",
     "Subscription",
     "SubscriptionSecret",
+    "Tally",
 ]

@@ -4,6 +4,7 @@ import uuid
 from datetime import datetime, timedelta
 
 from django.db import connections, models, router
+from django.db.models import Max, Q
 from django.utils import timezone
 
 from orderhooks.models.bell import CHANNEL
@@ -11,20 +12,29 @@ from orderhooks.models.clock import DatabaseNow
 
 # A pump beats each second; one that was silent for five is taken for dead.
 FRESH = timedelta(seconds=5)
+STALE = timedelta(days=1)
 
 
 class PumpQuerySet(models.QuerySet["Pump"]):
     def fresh(self) -> "PumpQuerySet":
         """Pumps that are alive, as far as can be told."""
-        return self.filter(beat_at__gt=DatabaseNow() - FRESH)
+        return self.filter(ended=False, beat_at__gt=DatabaseNow() - FRESH)
+
+    def last_seen_at(self) -> datetime | None:
+        """When a pump was last heard of, alive or not."""
+        return self.aggregate(last=Max("beat_at"))["last"]
 
 
 class Pump(models.Model):
-    """A running pump's heartbeat. The row goes when the pump ends; one that was killed leaves it behind, stale."""
+    """A running pump's heartbeat. One that was killed leaves it behind, stale.
+
+    The row of the last one that ended is kept, to tell when a worker was last seen.
+    """
 
     token = models.UUIDField(primary_key=True, default=uuid.uuid4)
     started_at = models.DateTimeField(default=timezone.now)
     beat_at = models.DateTimeField(default=timezone.now)
+    ended = models.BooleanField(default=False)
 
     objects = PumpQuerySet.as_manager()
 
@@ -50,8 +60,15 @@ class Pump(models.Model):
         """Tell the others that this pump is alive."""
         Pump.objects.filter(pk=self.pk).update(beat_at=now)
 
+    def end(self, *, now: datetime) -> None:
+        """Nobody counts on this pump any more. Clears away who ended before, and who was killed long ago."""
+        gone = Q(ended=True) | Q(beat_at__lt=now - STALE)
+        Pump.objects.filter(gone).exclude(pk=self.pk).delete()
+        Pump.objects.filter(pk=self.pk).update(beat_at=now, ended=True)
+
 
 # Written out, as each save asks it.
 RING = """
-SELECT pg_notify(%s, '') FROM orderhooks_pump WHERE beat_at > clock_timestamp() - make_interval(secs => %s) LIMIT 1
+SELECT pg_notify(%s, '') FROM orderhooks_pump
+WHERE NOT ended AND beat_at > clock_timestamp() - make_interval(secs => %s) LIMIT 1
 """

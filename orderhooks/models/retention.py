@@ -1,6 +1,7 @@
 """Retention: what is finished and old is deleted, in small batches; what is still owed never is."""
 
 from datetime import datetime
+from typing import Any
 
 from django.db import connections, models, transaction
 from django.db.models import Exists, OuterRef
@@ -8,6 +9,8 @@ from django.db.models import Exists, OuterRef
 from orderhooks.models.deliveries import Attempt, Delivery
 from orderhooks.models.events import Event
 from orderhooks.models.receipts import Receipt
+from orderhooks.models.replays import Replay
+from orderhooks.models.tallies import Tally
 
 __all__ = ["prune"]
 
@@ -16,11 +19,12 @@ FINISHED = (Delivery.State.DELIVERED, Delivery.State.FAILED, Delivery.State.SKIP
 
 
 def prune(*, before: datetime) -> int:
-    """Delete one batch of finished deliveries, of events that nobody is owed, and of receipts, all older than `before`.
+    """Delete one batch of finished deliveries and replays, of events that nobody is owed, of receipts and tallies, all
+    older than `before`.
 
     Returns how many rows went, attempts not counted: 0 when there is nothing left to delete.
     """
-    return _prune_deliveries(before) + _prune_events(before) + _prune_receipts(before)
+    return _prune_deliveries(before) + _prune_events(before) + sum(_prune(rows) for rows in _old(before))
 
 
 def _prune_deliveries(before: datetime) -> int:
@@ -47,9 +51,17 @@ def _prune_events(before: datetime) -> int:
         return Event.objects.filter(pk__in=_locked(old.order_by("sequence"))).delete()[0]
 
 
-def _prune_receipts(before: datetime) -> int:
-    keys = list(Receipt.objects.filter(received_at__lt=before).values_list("pk", flat=True)[:AT_ONCE])
-    return Receipt.objects.filter(pk__in=keys).delete()[0]
+def _old(before: datetime) -> "list[models.QuerySet[Any]]":
+    return [
+        Receipt.objects.filter(received_at__lt=before),
+        Tally.objects.filter(hour__lt=before),
+        Replay.objects.filter(finished_at__lt=before),
+    ]
+
+
+def _prune(rows: "models.QuerySet[Any]") -> int:
+    keys = list(rows.values_list("pk", flat=True)[:AT_ONCE])
+    return rows.model.objects.filter(pk__in=keys).delete()[0]
 
 
 def _locked(rows: "models.QuerySet[models.Model]") -> list[int]:

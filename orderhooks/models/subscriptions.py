@@ -177,6 +177,9 @@ class Subscription(models.Model):
     failing_since = models.DateTimeField(_("failing since"), null=True, blank=True, editable=False)
     consecutive_failures = models.PositiveIntegerField(_("consecutive failures"), default=0, editable=False)
     last_success_at = models.DateTimeField(_("last success"), null=True, blank=True, editable=False)
+    # In plain words. Both stay when it has recovered.
+    last_failure = models.CharField(_("last error"), max_length=500, blank=True, editable=False)
+    last_failure_at = models.DateTimeField(_("time of the last error"), null=True, blank=True, editable=False)
     # Nothing automatic is sent before: the endpoint is overloaded or away. See Note [Cooling].
     cooling_until = models.DateTimeField(_("cooling until"), null=True, blank=True, editable=False)
     # How often it had to cool in a row.
@@ -199,6 +202,8 @@ class Subscription(models.Model):
         "failing_since",
         "consecutive_failures",
         "last_success_at",
+        "last_failure",
+        "last_failure_at",
         "cooling_until",
         "coolings",
         "ramp",
@@ -208,6 +213,7 @@ class Subscription(models.Model):
         verbose_name = _("subscription")
         verbose_name_plural = _("subscriptions")
         ordering = ["name", "id"]
+        permissions = [("reveal_secret", _("Can see signing secrets"))]
         constraints = [
             models.CheckConstraint(
                 condition=Q(state__in=["active", "paused", "disabled"]), name="orderhooks_subscription_state"
@@ -235,7 +241,14 @@ class Subscription(models.Model):
 
     def wants(self, topic: str, *, store: str, at: datetime) -> bool:
         """Whether an event of that topic and store at that time goes to this subscription, whatever its state."""
-        return self.store in ("", store) and self.created_at <= at + CLOCK_SKEW and topics.matches(self.topics, topic)
+        return self.is_for_store(store) and self.was_there(at) and topics.matches(self.topics, topic)
+
+    def is_for_store(self, store: str) -> bool:
+        return self.store in ("", store)
+
+    def was_there(self, at: datetime) -> bool:
+        """Whether it had subscribed by then, as far as clocks can tell."""
+        return self.created_at <= at + CLOCK_SKEW
 
     @sensitive_variables()
     def live_secrets(self, *, now: datetime) -> list[str]:
@@ -344,10 +357,11 @@ class Subscription(models.Model):
             self.ramp = self.ramp + count if self.ramp + count <= RAMP_TOP else None
         return failing
 
-    def note_failure(self, *, now: datetime, count: int = 1) -> None:
-        """The endpoint failed attempts. To be saved."""
+    def note_failure(self, *, now: datetime, count: int = 1, detail: str = "") -> None:
+        """The endpoint failed attempts, the last one as `detail` says. To be saved."""
         self.consecutive_failures += count
         self.failing_since = self.failing_since or now
+        self.last_failure, self.last_failure_at = detail[:500], now
 
     def cool(self, *, now: datetime, dice: float, at_least_seconds: float = 0.0) -> None:
         """Let the endpoint rest, longer each time; then one probe goes first. To be saved. See Note [Cooling].

@@ -15,6 +15,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import conf, transport
 from orderhooks.models import Bell, Delivery, claims
+from orderhooks.models.tallies import Counts
 from orderhooks.sending.lanes import Job, Lanes
 from orderhooks.sending.preparing import prepare
 from orderhooks.sending.recording import Sent, record
@@ -50,6 +51,7 @@ class Sender:
             most_of_subscription=settings.max_in_flight,
             most_of_host=settings.max_in_flight_per_host,
         )
+        self.counts = Counts()
         self.bell = bell or Bell()
         self.owns_bell = bell is None
         self.results: deque[Sent] = deque()
@@ -150,7 +152,7 @@ class Sender:
             raise
 
     def _write(self, batch: list[Sent]) -> int:
-        locked = record(batch, now=self.clock())
+        locked = record(batch, now=self.clock(), counts=self.counts)
         if locked:
             self.locked += locked
             self.locked_until = time.monotonic() + LOCKED_SECONDS

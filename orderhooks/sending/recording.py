@@ -13,6 +13,7 @@ from orderhooks import conf, retries
 from orderhooks.models import Delivery, Subscription, claims
 from orderhooks.models.claims import Result
 from orderhooks.models.locks import brief_transaction
+from orderhooks.models.tallies import Counts
 from orderhooks.signals import (
     announce,
     delivery_failed,
@@ -40,21 +41,22 @@ class Sent:
     outcome: Outcome
 
 
-def recover(*, now: datetime) -> int:
+def recover(*, now: datetime, counts: Counts | None = None) -> int:
     """Record the attempts whose worker died or hung: they count, so that poison ends. Returns how many."""
     outcome = Outcome(
         error="internal",
         detail="The worker died or hung before it could write down the answer; the receiver may have got the request.",
     )
     lost = list(Delivery.objects.lease_expired(now=now).select_related("event", "subscription")[:RECOVER_AT_ONCE])
-    record([Sent(delivery, {}, now, outcome) for delivery in lost], now=now)
+    record([Sent(delivery, {}, now, outcome) for delivery in lost], now=now, counts=counts)
     return len(lost)
 
 
-def record(sent: Sequence[Sent], *, now: datetime) -> list[Sent]:
+def record(sent: Sequence[Sent], *, now: datetime, counts: Counts | None = None) -> list[Sent]:
     """Write down what came of attempts, each only if its lease is still held; then tell the public signals.
 
-    Returns those to record later, since somebody else has locked their rows.
+    Returns those to record later, since somebody else has locked their rows. The others are added to `counts`, which
+    the caller writes.
     """
     results = [(one, _as_result(one, now=now)) for one in sent]
     written, locked = (
@@ -64,6 +66,8 @@ def record(sent: Sequence[Sent], *, now: datetime) -> list[Sent]:
     for one, result in results:
         if result.lease in written:
             _log(one, result)
+            if counts is not None:
+                counts.add(one.delivery, one.outcome, now=now)
         elif result.lease not in locked:
             delivery = one.delivery
             logger.warning("attempt delivery=%s n=%d came back too late", delivery.public_id, delivery.attempts_made)
@@ -87,6 +91,7 @@ def _as_result(sent: Sent, *, now: datetime) -> Result:
         state=state,
         # A manual attempt that failed goes on by the retry table.
         trigger=delivery.trigger if finished else Delivery.Trigger.AUTOMATIC,
+        requested_by=delivery.requested_by if finished else "",
         next_attempt_at=next_at,
         finished_at=now if finished else None,
         last_status_code=outcome.status_code,
@@ -94,6 +99,7 @@ def _as_result(sent: Sent, *, now: datetime) -> Result:
         last_detail=outcome.detail[:500],
         attempt={
             "trigger": delivery.trigger,
+            "requested_by": delivery.requested_by,
             "started_at": sent.started_at,
             "duration_ms": outcome.duration_ms,
             "status_code": outcome.status_code,
@@ -181,7 +187,7 @@ def _judge(subscription: Subscription, outcomes: Sequence[Outcome], *, now: date
             continue
         if not outcome.endpoint_is_to_blame:
             continue
-        subscription.note_failure(now=now)
+        subscription.note_failure(now=now, detail=outcome.detail)
         if outcome.endpoint_is_overloaded:
             asked = retries.retry_after_seconds(outcome.retry_after, now=now)
             subscription.cool(now=now, dice=_dice(), at_least_seconds=asked)

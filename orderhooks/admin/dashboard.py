@@ -1,0 +1,225 @@
+"""The dashboard: what came of the last day's attempts, what waits, who is unwell, and whether a worker is there."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.formats import number_format
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+
+from orderhooks import tasks
+from orderhooks.admin import charts, moments
+from orderhooks.admin.health import bounded, condition_badge, day_chart, number, rate
+from orderhooks.admin.webhooks import webhooks_of
+from orderhooks.models import Dashboard, DatabaseClock, Delivery, Event, Pump, Subscription, Tally
+from orderhooks.models.health import HOURS, Backlog, Health, backlog, health_of, unwell
+from orderhooks.models.tallies import HOUR, first_hour, percentile
+
+WORST = 10
+MOST_WAITING = 10_000
+MARK_EVERY = 6
+# Between two sweeps a worker that has nothing to do may be away; django-q2 starts them up to half a minute late.
+WORKER_AWAY = timedelta(minutes=2)
+SWEEP_LATE = timedelta(seconds=90)
+FILLS = {
+    Tally.Outcome.SUCCESS: "success",
+    Tally.Outcome.REDIRECT: "redirect",
+    Tally.Outcome.REFUSED: "refused",
+    Tally.Outcome.BROKEN: "failure",
+    Tally.Outcome.TIMEOUT: "timeout",
+    Tally.Outcome.OTHER: "other",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A sentence about the machinery, and how it is: `good`, `held` or `bad`."""
+
+    level: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An hour of the chart's table: the counts in the order of Tally.Outcome."""
+
+    hour: str
+    counts: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """A subscription that is not well."""
+
+    subscription: Subscription
+    page: str
+    badge: SafeString
+    rate: str
+    chart: SafeString
+    waiting: str
+
+
+def worker_notice(*, is_fresh: bool, seen_at: datetime | None, now: datetime) -> Notice:
+    """Whether somebody is there to send."""
+    if seen_at is None:
+        return Notice("bad", _("No worker has ever been seen: start manage.py qcluster."))
+    when = moments.ago(seen_at, now=now)
+    if is_fresh:
+        return Notice("good", _("A worker was seen %(when)s.") % {"when": when})
+    if now - seen_at < WORKER_AWAY:
+        return Notice("good", _("A worker was seen %(when)s; it comes again when there is work.") % {"when": when})
+    span = moments.span(now - seen_at)
+    return Notice("bad", _("No worker has been seen for %(span)s: start manage.py qcluster.") % {"span": span})
+
+
+def sweep_notice(due_at: datetime | None, *, now: datetime) -> Notice:
+    """Whether the queue starts the sweep, which finds what a lost wake-up left behind."""
+    if due_at is None:
+        return Notice("held", _('The sweep is off. Switch it on by ORDERHOOKS["SWEEP"] and manage.py migrate.'))
+    if due_at > now:
+        return Notice("good", _("The next sweep starts %(when)s.") % {"when": moments.until(due_at, now=now)})
+    span = moments.span(now - due_at)
+    if now - due_at < SWEEP_LATE:
+        return Notice("good", _("The next sweep has been due for %(span)s.") % {"span": span})
+    return Notice(
+        "bad",
+        _("The sweep has been due for %(span)s, and no cluster starts it: run manage.py qcluster.") % {"span": span},
+    )
+
+
+@admin.register(Dashboard)
+class DashboardAdmin(admin.ModelAdmin):
+    def get_urls(self) -> list[URLPattern]:
+        page = self.admin_site.admin_view(self.changelist_view)
+        order = self.admin_site.admin_view(self.order_view)
+        return [
+            path("", page, name="orderhooks_dashboard_changelist"),
+            path("order/", order, name="orderhooks_dashboard_order"),
+        ]
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("orderhooks.view_delivery")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        now = DatabaseClock().now()
+        tallies = Tally.objects.filter(hour__gte=first_hour(now=now, hours=HOURS))
+        rows = table(tallies.by_hour(), now=now)
+        totals = [sum(row.counts[number] for row in rows) for number in range(len(FILLS))]
+        times = tallies.by_bucket()
+        context = {
+            "title": _("Dashboard"),
+            "notices": [
+                worker_notice(is_fresh=Pump.objects.fresh().exists(), seen_at=Pump.objects.last_seen_at(), now=now),
+                sweep_notice(tasks.sweep_due_at(), now=now),
+            ],
+            "waiting": self._waiting(backlog(at_most=MOST_WAITING), now=now),
+            "chart": chart(rows),
+            "most": number(max(sum(row.counts) for row in rows)),
+            "marks": [*(row.hour for row in rows[::MARK_EVERY]), moments.clock(now)],
+            "legend": [
+                (name, outcome.label, number(count))
+                for (outcome, name), count in zip(FILLS.items(), totals, strict=True)
+            ],
+            "rows": rows[::-1],
+            "outcomes": [outcome.label for outcome in FILLS],
+            "p50": milliseconds(percentile(times, 0.5)),
+            "p95": milliseconds(percentile(times, 0.95)),
+            "patients": self._patients(now=now),
+        }
+        return self._answer(request, "admin/orderhooks/dashboard.html", context)
+
+    def order_view(self, request: HttpRequest) -> HttpResponse:
+        """The webhooks of the order with a number, whatever model the store keeps its orders in."""
+        number = request.GET.get("number", "").strip()
+        events = Event.objects.filter(order_number=number) if number else Event.objects.none()
+        more = f"{self._page('event_changelist')}?{urlencode({'order_number__exact': number})}"
+        found = webhooks_of(events, site=self.admin_site.name, more_page=more)
+        context = {
+            "title": _("Webhooks of order %(number)s") % {"number": number} if number else _("Webhooks of an order"),
+            "number": number,
+            "webhooks": found.draw() if number else "",
+        }
+        return self._answer(request, "admin/orderhooks/order_webhooks.html", context)
+
+    def _answer(self, request: HttpRequest, template: str, context: Mapping[str, Any]) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        request.current_app = self.admin_site.name
+        return TemplateResponse(
+            request, template, {**self.admin_site.each_context(request), "opts": self.opts, **context}
+        )
+
+    def _waiting(self, found: Backlog, *, now: datetime) -> dict[str, str]:
+        if found.oldest is None:
+            return {}
+        return {
+            "count": bounded(found.waiting, MOST_WAITING),
+            "page": f"{self._page('delivery_changelist')}?state__exact={Delivery.State.PENDING.value}",
+            "oldest": str(found.oldest),
+            "oldest_page": self._page("delivery_change", found.oldest.pk),
+            "oldest_span": moments.span(now - found.oldest.created_at),
+            "oldest_for": str(found.oldest.subscription),
+        }
+
+    def _patients(self, *, now: datetime) -> list[Patient]:
+        subscriptions = unwell(now=now, at_most=WORST)
+        health = health_of(subscriptions, now=now)
+        return [self._patient(one, health[one.pk], now=now) for one in subscriptions]
+
+    def _patient(self, subscription: Subscription, health: Health, *, now: datetime) -> Patient:
+        return Patient(
+            subscription=subscription,
+            page=self._page("subscription_change", subscription.pk),
+            badge=condition_badge(subscription, now=now),
+            rate=rate(health),
+            chart=day_chart(health),
+            waiting=bounded(health.waiting),
+        )
+
+    def _page(self, name: str, *arguments: object) -> str:
+        return reverse(f"{self.admin_site.name}:orderhooks_{name}", args=arguments)
+
+
+def table(counted: Mapping[tuple[datetime, str], int], *, now: datetime) -> list[Row]:
+    """The last hours, oldest first, also those in which nothing was sent."""
+    start = first_hour(now=now, hours=HOURS)
+    hours = [start + number * HOUR for number in range(HOURS)]
+    return [Row(moments.clock(hour), [counted.get((hour, outcome.value), 0) for outcome in FILLS]) for hour in hours]
+
+
+def chart(rows: Sequence[Row]) -> SafeString:
+    series = [charts.Series(name, [row.counts[number] for row in rows]) for number, name in enumerate(FILLS.values())]
+    tips = [f"{row.hour}: {_told(row.counts)}" for row in rows]
+    label = _("Attempts of the last 24 hours by hour and outcome; the table below has the numbers")
+    return charts.bars(series, width=720, height=180, label=label, tips=tips)
+
+
+def _told(counts: Sequence[int]) -> str:
+    found = [f"{number(count)} × {outcome.label}" for outcome, count in zip(FILLS, counts, strict=True) if count]
+    return "; ".join(found) or "0"
+
+
+def milliseconds(time: float | None) -> str:
+    """`12 ms`, `1.5 s`."""
+    if time is None:
+        return "-"
+    if time < 1000:
+        return _("%(time)s ms") % {"time": number_format(round(time))}
+    return _("%(time)s s") % {"time": number_format(round(time / 1000, 1), decimal_pos=1)}

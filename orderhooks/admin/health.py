@@ -1,0 +1,136 @@
+"""How subscriptions are doing: the columns of their list. What they show is fetched at once for the page's rows."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.formats import number_format
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.text import Truncator
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from orderhooks.admin import charts, moments
+from orderhooks.models import Subscription
+from orderhooks.models.health import MOST_COUNTED, Condition, Health, condition, health_of
+
+__all__ = ["HEALTH_COLUMNS", "HealthColumns", "badge", "bounded", "condition_badge", "day_chart", "number", "rate"]
+
+HEALTH_COLUMNS = ["health", "success_rate", "last_day", "waiting", "last_success", "last_error"]
+LEVELS = {
+    Condition.ACTIVE: "good",
+    Condition.COOLING: "bad",
+    Condition.FAILING: "bad",
+    Condition.PAUSED: "held",
+    Condition.DISABLED: "bad",
+}
+WORDS = 120
+
+
+class _HealthList(ChangeList):
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        now = timezone.now()
+        health = health_of(self.result_list, now=now)
+        for subscription in self.result_list:
+            subscription._health, subscription._now = health[subscription.pk], now
+
+
+class HealthColumns(admin.ModelAdmin):
+    """A mixin of the subscriptions' admin. Its columns' queries do not grow with the rows."""
+
+    class Media:
+        css = {"all": ["orderhooks/admin.css"]}
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return _HealthList
+
+    @admin.display(description=gettext_lazy("health"), ordering="state")
+    def health(self, subscription: Any) -> SafeString:
+        return condition_badge(subscription, now=subscription._now)
+
+    @admin.display(description=gettext_lazy("success, 24 h"))
+    def success_rate(self, subscription: Any) -> str:
+        return rate(subscription._health)
+
+    @admin.display(description=gettext_lazy("attempts, 24 h"))
+    def last_day(self, subscription: Any) -> SafeString:
+        return day_chart(subscription._health)
+
+    @admin.display(description=gettext_lazy("waiting"))
+    def waiting(self, subscription: Any) -> SafeString | str:
+        count = bounded(subscription._health.waiting)
+        if not subscription._health.waiting:
+            return count
+        page = reverse(f"{self.admin_site.name}:orderhooks_delivery_changelist")
+        query = f"subscription__id__exact={subscription.pk}&state__exact=pending"
+        return format_html('<a href="{}?{}">{}</a>', page, query, count)
+
+    @admin.display(description=gettext_lazy("last success"), ordering="last_success_at")
+    def last_success(self, subscription: Any) -> SafeString | str:
+        return _moment(subscription.last_success_at, subscription._now)
+
+    @admin.display(description=gettext_lazy("last error"), ordering="last_failure_at")
+    def last_error(self, subscription: Any) -> SafeString | str:
+        if subscription.last_failure_at is None:
+            return "-"
+        words = Truncator(subscription.last_failure).chars(WORDS)
+        return format_html("{} <br>{}", words, _moment(subscription.last_failure_at, subscription._now))
+
+
+def badge(level: str, words: object) -> SafeString:
+    """A word that is coloured too: `good`, `bad`, `held` or `quiet`."""
+    return format_html('<span class="orderhooks-badge orderhooks-{}">{}</span>', level, words)
+
+
+def condition_badge(subscription: Subscription, *, now: Any) -> SafeString:
+    """How a subscription is, in words."""
+    found = condition(subscription, now=now)
+    words: object = found.label
+    if found == Condition.COOLING and subscription.cooling_until:
+        left = moments.span(subscription.cooling_until - now)
+        words = _("cooling for %(span)s more") % {"span": left}
+    elif found == Condition.FAILING and subscription.failing_since:
+        words = _("failing for %(span)s") % {"span": moments.span(now - subscription.failing_since)}
+    return badge(LEVELS[found], words)
+
+
+def rate(health: Health) -> str:
+    """`99.1 %`: never 100 % when something failed."""
+    if health.success_rate is None:
+        return "-"
+    percent = number_format(round(min(health.success_rate * 100, 99.9), 1), decimal_pos=1) if health.failed else "100"
+    return _("%(percent)s %%") % {"percent": percent}
+
+
+def bounded(count: int, most: int = MOST_COUNTED) -> str:
+    """A count that was not counted to its end: `1,000+`."""
+    return number(most) + "+" if count > most else number(count)
+
+
+def number(count: int) -> str:
+    """`1,000`, as the user's language writes it."""
+    return number_format(count, force_grouping=True)
+
+
+def day_chart(health: Health) -> SafeString:
+    """24 bars; the rate beside it says the same in a number."""
+    label = _("Last 24 hours: %(succeeded)d attempts succeeded, %(failed)d failed") % {
+        "succeeded": health.succeeded,
+        "failed": health.failed,
+    }
+    series = [
+        charts.Series("success", [hour.succeeded for hour in health.hours]),
+        charts.Series("failure", [hour.failed for hour in health.hours]),
+    ]
+    return charts.bars(series, width=120, height=28, label=label)
+
+
+def _moment(moment: Any, now: Any) -> SafeString | str:
+    if moment is None:
+        return "-"
+    return format_html('<span title="{}">{}</span>', moments.at(moment), moments.ago(moment, now=now))

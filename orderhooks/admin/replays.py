@@ -1,0 +1,222 @@
+"""Replays: events of a time are sent again. A form, the count, a yes; then a page that shows how far it has got."""
+
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from orderhooks import publishing, topics
+from orderhooks.admin import charts
+from orderhooks.admin.buttons import Button, ButtonsAdmin
+from orderhooks.admin.health import badge, number
+from orderhooks.models import Replay, Subscription
+
+REFRESH_SECONDS = 3
+LEVELS = {Replay.State.RUNNING: "held", Replay.State.CANCELLED: "quiet", Replay.State.DONE: "good"}
+
+
+def may_redeliver(request: HttpRequest) -> bool:
+    return request.user.has_perm("orderhooks.redeliver_delivery")
+
+
+class _Moment(forms.DateTimeField):
+    widget = forms.DateTimeInput(format="%Y-%m-%dT%H:%M", attrs={"type": "datetime-local"})
+
+
+class ReplayForm(forms.Form):
+    subscription = forms.ModelChoiceField(
+        Subscription.objects.order_by("name", "id"), label=gettext_lazy("Subscription")
+    )
+    since = _Moment(label=gettext_lazy("Since"))
+    until = _Moment(label=gettext_lazy("Until"), required=False, help_text=gettext_lazy("Blank: until now."))
+    only = forms.ChoiceField(
+        label=gettext_lazy("What"), choices=Replay.Only.choices, widget=forms.RadioSelect, initial=Replay.Only.FAILED
+    )
+    topics = forms.MultipleChoiceField(
+        label=gettext_lazy("Topics"),
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text=gettext_lazy("None: all that the subscription wants."),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Read now, not at import: the setting TOPICS adds to the catalogue.
+        choices = [(name, name) for name in topics.catalogue() if not name.startswith("webhook.")]
+        self.fields["topics"].choices = choices  # type: ignore[attr-defined]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        since, until = cleaned.get("since"), cleaned.get("until")
+        if since and since >= timezone.now():
+            self.add_error("since", _("Choose a time that is past."))
+        elif since and until and until <= since:
+            self.add_error("until", _("Choose a time after the first."))
+        return cleaned
+
+
+@admin.register(Replay)
+class ReplayAdmin(ButtonsAdmin):
+    list_display = ["public_id", "subscription", "only", "since", "until", "state_badge", "deliveries", "requested_by"]
+    list_filter = ["state"]
+    list_select_related = ["subscription"]
+    show_full_result_count = False
+    fields = (
+        "what_to_do",
+        "state_badge",
+        "progress",
+        "subscription_link",
+        "only",
+        "topics_text",
+        "since",
+        "until",
+        "requested_by",
+        "created_at",
+        "finished_at",
+        "public_id",
+    )
+    readonly_fields = fields
+    buttons = (Button("cancel", gettext_lazy("Cancel this replay"), "redeliver", danger=True),)
+
+    def has_view_permission(self, request: HttpRequest, obj: Replay | None = None) -> bool:
+        return request.user.has_perm("orderhooks.view_delivery")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return may_redeliver(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Replay | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Replay | None = None) -> bool:
+        return False
+
+    def has_redeliver_permission(self, request: HttpRequest) -> bool:
+        return may_redeliver(request)
+
+    def offers(self, request: HttpRequest, record: Replay, button: Button) -> bool:
+        return record.state == Replay.State.RUNNING and super().offers(request, record, button)
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The form; then, with the count, the question whether to; then the replay."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        if request.method != "POST":
+            since = timezone.now() - timedelta(days=1)
+            initial = {"subscription": request.GET.get("subscription"), "since": since}
+            return self._ask(request, ReplayForm(initial=initial))
+        form = ReplayForm(request.POST)
+        if not form.is_valid() or "again" in request.POST:
+            return self._ask(request, form)
+        if "confirm" not in request.POST:
+            return self._ask(request, form, expected=publishing.preview_replay(**form.cleaned_data))
+        replay = publishing.replay(**form.cleaned_data, by=request.user.get_username())
+        self.log_addition(request, replay, [{"added": {}}])
+        self.log_change(request, replay.subscription, _("Replay %(replay)s.") % {"replay": replay.public_id})
+        return HttpResponseRedirect(self._page("change", replay.pk))
+
+    def _ask(self, request: HttpRequest, form: ReplayForm, **more: Any) -> HttpResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Replay: send events again"),
+            "opts": self.opts,
+            "form": form,
+            "only": Replay.Only(form.cleaned_data["only"]).label if more else "",
+            **more,
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, "admin/orderhooks/replay/plan.html", context)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        response = super().change_view(request, object_id, form_url, extra_context)
+        # A running one's page comes again by itself: a header, as the page has no script.
+        if Replay.objects.running().filter(pk__in=[object_id] if object_id.isdecimal() else []).exists():
+            response["refresh"] = str(REFRESH_SECONDS)
+        return response
+
+    def press_cancel(self, request: HttpRequest, replay: Replay) -> None:
+        if not publishing.cancel_replay(replay):
+            self.message_user(request, _("It was through already."), messages.WARNING)
+            return
+        self.log_change(request, replay, _("Cancelled."))
+        self.message_user(request, _("Cancelled. What it had made due already is sent."))
+
+    def _page(self, name: str, *arguments: object) -> str:
+        return reverse(f"{self.admin_site.name}:orderhooks_replay_{name}", args=arguments)
+
+    @admin.display(description=gettext_lazy("state"), ordering="state")
+    def state_badge(self, replay: Replay) -> SafeString:
+        return badge(LEVELS[Replay.State(replay.state)], replay.get_state_display())
+
+    @admin.display(description=gettext_lazy("deliveries"))
+    def deliveries(self, replay: Replay) -> str:
+        return _("%(done)s of %(total)s") % {"done": number(replay.done), "total": expected_text(replay)}
+
+    @admin.display(description=gettext_lazy("progress"))
+    def progress(self, replay: Replay) -> SafeString:
+        share = replay.share_done()
+        label = _("%(percent)d %% of the time gone through") % {"percent": int(share * 100)}
+        text = _("%(count)s deliveries made due, of %(total)s expected.") % {
+            "count": number(replay.done),
+            "total": expected_text(replay),
+        }
+        again = ""
+        if replay.state == Replay.State.RUNNING:
+            again = format_html(' <a href="{}">{}</a>', self._page("change", replay.pk), _("Refresh"))
+        bar = charts.progress(share, width=300, height=12, label=label)
+        return format_html("{}<br>{}. {}{}", bar, label, text, again)
+
+    @admin.display(description=gettext_lazy("topics"))
+    def topics_text(self, replay: Replay) -> str:
+        return ", ".join(map(str, replay.topics)) or _("all that the subscription wants")
+
+    @admin.display(description=gettext_lazy("subscription"))
+    def subscription_link(self, replay: Replay) -> SafeString:
+        page = reverse(f"{self.admin_site.name}:orderhooks_subscription_change", args=[replay.subscription_id])
+        log = reverse(f"{self.admin_site.name}:orderhooks_delivery_changelist")
+        query = urlencode({"subscription__id__exact": replay.subscription_id})
+        return format_html(
+            '<a href="{}">{}</a> (<a href="{}?{}">{}</a>)', page, replay.subscription, log, query, _("its deliveries")
+        )
+
+
+class ReplaysField(admin.ModelAdmin):
+    """A mixin of the subscriptions' admin: the field `replays` of its page leads to the form and to former ones."""
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        record = super().get_object(request, object_id, from_field)
+        if record is not None:
+            # A read-only field is not told who looks at it.
+            record._may_replay = may_redeliver(request)
+        return record
+
+    @admin.display(description=gettext_lazy("replays"))
+    def replays(self, subscription: Any) -> SafeString:
+        site = self.admin_site.name
+        query = urlencode({"subscription": subscription.pk})
+        form = SafeString("")
+        if getattr(subscription, "_may_replay", False):
+            page = reverse(f"{site}:orderhooks_replay_add")
+            form = format_html('<a class="button" href="{}?{}">{}</a> ', page, query, _("Replay: send events again…"))
+        former = reverse(f"{site}:orderhooks_replay_changelist")
+        query = urlencode({"subscription__id__exact": subscription.pk})
+        return format_html('{}<a href="{}?{}">{}</a>', form, former, query, _("Former replays"))
+
+
+def expected_text(replay: Any) -> str:
+    """`312`, or `10,000+` of a Replay."""
+    return number(replay.total) + ("" if replay.total_is_exact else "+")

@@ -1,0 +1,153 @@
+"""Webhooks of an order: for each of its events and each subscription, what came of it, or why nothing did."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+
+from orderhooks import routing
+from orderhooks.admin import moments
+from orderhooks.admin.health import badge
+from orderhooks.models import Event
+from orderhooks.models.events import EventQuerySet
+from orderhooks.routing import Account, Reason, Standing
+
+__all__ = ["Webhooks", "webhooks_of"]
+
+NEWEST_EVENTS = 50
+SUBSCRIPTIONS = 200
+# What is told of a subscription on a line of its own, the most pressing first; the rest is told in short.
+PRESSING = {
+    Reason.FAILED: "bad",
+    Reason.NO_PAYLOAD: "bad",
+    Reason.DISABLED: "bad",
+    Reason.BEHIND: "held",
+    Reason.PAUSED: "held",
+    Reason.WAITING: "held",
+    Reason.NOT_ROUTED: "held",
+    Reason.SENDING: "held",
+    Reason.SKIPPED: "quiet",
+    Reason.DELIVERED: "good",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One subscription's line of an event's table."""
+
+    subscription: str
+    subscription_page: str
+    badge: SafeString
+    words: str
+    at: datetime | None
+    delivery_page: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """An event: its lines, and whom it did not concern, with the reason."""
+
+    event: Event
+    event_page: str
+    lines: Sequence[Line]
+    others: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Webhooks:
+    """What an order's page tells of its webhooks. `more_page` lists the events that are left out, if any are."""
+
+    accounts: Sequence[Account]
+    more_page: str
+    site: str
+
+    @property
+    def failed(self) -> list[int]:
+        """The primary keys of its deliveries that failed."""
+        return [
+            one.delivery.pk
+            for account in self.accounts
+            for one in account.standings
+            if one.reason == Reason.FAILED and one.delivery
+        ]
+
+    def summary(self) -> SafeString:
+        """A badge for each reason that calls for one, with its count."""
+        counts = Counter(one.reason for account in self.accounts for one in account.standings)
+        found = (
+            (badge(level, f"{counts[reason]} {reason.label}"),) for reason, level in PRESSING.items() if counts[reason]
+        )
+        return format_html_join(" ", "{}", found)
+
+    def draw(self, before: SafeString | str = "") -> SafeString:
+        """The table. `before` stands between the summary and it."""
+        chapters = [self._chapter(account) for account in self.accounts]
+        context = {"chapters": chapters, "summary": self.summary(), "before": before, "more_page": self.more_page}
+        return render_to_string("admin/orderhooks/webhooks.html", context)
+
+    def _chapter(self, account: Account) -> Chapter:
+        pressing = list(PRESSING)
+        told = [one for one in account.standings if one.reason in PRESSING and one.reason != Reason.NO_PAYLOAD]
+        told.sort(key=lambda one: pressing.index(one.reason))
+        others = [
+            (str(one.subscription), str(one.reason.label)) for one in account.standings if one.reason not in PRESSING
+        ]
+        page = self._page("event", account.event.pk)
+        return Chapter(account.event, page, [self._line(one) for one in told], others)
+
+    def _line(self, one: Standing) -> Line:
+        words, at = _words(one)
+        return Line(
+            subscription=str(one.subscription),
+            subscription_page=self._page("subscription", one.subscription.pk),
+            badge=badge(PRESSING[one.reason], one.reason.label),
+            words=words,
+            at=at,
+            delivery_page=self._page("delivery", one.delivery.pk) if one.delivery else "",
+        )
+
+    def _page(self, record: str, key: int) -> str:
+        return reverse(f"{self.site}:orderhooks_{record}_change", args=[key])
+
+
+def webhooks_of(events: EventQuerySet, *, site: str, more_page: str) -> Webhooks:
+    """What came of the newest of these events. Three queries."""
+    # One more than is told tells whether there are more.
+    newest = list(events.defer("payload", "changes").order_by("-sequence")[: NEWEST_EVENTS + 1])
+    accounts = routing.account_for(newest[:NEWEST_EVENTS], at_most=SUBSCRIPTIONS)
+    return Webhooks(accounts, more_page if len(newest) > NEWEST_EVENTS else "", site)
+
+
+def _words(one: Standing) -> tuple[str, datetime | None]:
+    """What there is to say beside the badge, and the moment that goes with it."""
+    delivery, now = one.delivery, timezone.now()
+    if delivery is None:
+        return "", None
+    match one.reason:
+        case Reason.DELIVERED:
+            tries = (
+                _("at attempt %(number)d") % {"number": delivery.attempts_made} if delivery.attempts_made > 1 else ""
+            )
+            return tries, delivery.finished_at
+        case Reason.WAITING if delivery.next_attempt_at:
+            due = _("due now")
+            if delivery.next_attempt_at > now:
+                due = _("next try %(when)s") % {"when": moments.until(delivery.next_attempt_at, now=now)}
+            return _joined([due, delivery.last_detail]), delivery.next_attempt_at
+        case Reason.SKIPPED:
+            return "", delivery.finished_at
+        case Reason.FAILED:
+            return delivery.last_detail, delivery.finished_at
+        case _:
+            return delivery.last_detail, None
+
+
+def _joined(parts: Iterable[str]) -> str:
+    return ". ".join(part for part in parts if part)

@@ -1,0 +1,187 @@
+"""Replays: what an operator wants sent again to a subscription, and how far it has got. `replaying` does the work."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import models
+from django.db.models import Exists, F, OuterRef, Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from orderhooks.models import public_ids
+from orderhooks.models.deliveries import Delivery
+from orderhooks.models.events import Event, EventQuerySet
+from orderhooks.models.indexes import PartialIndex
+from orderhooks.models.subscriptions import Subscription
+
+__all__ = ["Replay", "Stretch"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Events by their public ids, from behind `after` up to `up_to`; `is_last` if a replay ends there."""
+
+    after: str
+    up_to: str
+    is_last: bool
+
+
+class ReplayQuerySet(models.QuerySet["Replay"]):
+    def running(self) -> "ReplayQuerySet":
+        """Those that are not through, oldest first."""
+        return self.filter(state=Replay.State.RUNNING).order_by("id")
+
+    def cancel(self) -> int:
+        """Stop them where they are: what they have made due so far is sent. Returns how many were running."""
+        return self.filter(state=Replay.State.RUNNING).update(state=Replay.State.CANCELLED, finished_at=timezone.now())
+
+
+class Replay(models.Model):
+    """The events of a time, sent again to a subscription: those that it wants now, also from before it subscribed.
+
+    # Note [Replays]
+    It goes through the events by public id, which tells the time and has an index, so that neither a date nor a topic
+    needs one of its own. The id reached is its cursor: whoever moves it does the batch before it in the same
+    transaction, so that two workers do none twice and one that dies leaves none out.
+    """
+
+    class State(models.TextChoices):
+        RUNNING = "running", _("running")
+        CANCELLED = "cancelled", _("cancelled")  # by an operator, on the way
+        DONE = "done", _("done")  # all is sent or waits for its turn
+
+    class Only(models.TextChoices):
+        ALL = "all", _("everything")
+        FAILED = "failed", _("only what failed")
+        NEVER_SENT = "never_sent", _("only what was never sent")
+
+    public_id = models.CharField(
+        max_length=public_ids.MAX_LENGTH, unique=True, editable=False, default=public_ids.replay_id
+    )
+    subscription = models.ForeignKey(
+        Subscription, models.CASCADE, related_name="replays", verbose_name=_("subscription")
+    )
+    since = models.DateTimeField(_("since"))
+    until = models.DateTimeField(_("until"))
+    topics = models.JSONField(_("topics"), default=list, blank=True)  # patterns; empty: all that the subscription wants
+    only = models.CharField(_("what"), max_length=16, choices=Only, default=Only.ALL)
+    state = models.CharField(_("state"), max_length=16, choices=State, default=State.RUNNING)
+    # How many deliveries were expected; at least so many if not exact, since not all of a long time is counted.
+    total = models.PositiveIntegerField(default=0)
+    total_is_exact = models.BooleanField(default=True)
+    # Deliveries that were made or became due again.
+    done = models.PositiveIntegerField(_("deliveries"), default=0)
+    cursor = models.CharField(max_length=public_ids.MAX_LENGTH)
+    requested_by = models.CharField(_("requested by"), max_length=150, blank=True)
+    created_at = models.DateTimeField(_("created at"), default=timezone.now)
+    finished_at = models.DateTimeField(_("finished at"), null=True)
+
+    objects = ReplayQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("replay")
+        verbose_name_plural = _("replays")
+        ordering = ["-id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(state__in=["running", "cancelled", "done"]), name="orderhooks_replay_state"
+            ),
+            models.CheckConstraint(
+                condition=Q(only__in=["all", "failed", "never_sent"]), name="orderhooks_replay_only"
+            ),
+            models.CheckConstraint(condition=Q(since__lt=F("until")), name="orderhooks_replay_range"),
+            models.CheckConstraint(
+                condition=Q(state="running") | Q(finished_at__isnull=False), name="orderhooks_replay_finished"
+            ),
+        ]
+        indexes = [
+            # Each pump's look for some to work off, and nothing else.
+            PartialIndex(fields=["id"], condition=Q(state="running"), name="orderhooks_replay_running"),
+        ]
+
+    def __str__(self) -> str:
+        return self.public_id
+
+    @property
+    def label(self) -> str:
+        """What its deliveries say of who asked for them."""
+        return f"replay {self.public_id} by {self.requested_by}" if self.requested_by else f"replay {self.public_id}"
+
+    def share_done(self) -> float:
+        """How much of its time it has gone through, from 0 to 1."""
+        if self.state == self.State.DONE:
+            return 1.0
+        reached = public_ids.moment_of(self.cursor) - self.since
+        return min(1.0, max(0.0, reached / (self.until - self.since)))
+
+    def start(self) -> str:
+        """The cursor to begin with."""
+        return public_ids.earliest_at("evt_", self.since)
+
+    def stretch(self, after: str, at_most: int) -> Stretch:
+        """The next so many events of its time, whether it sends them or not."""
+        end = public_ids.earliest_at("evt_", self.until)
+        inside = Event.objects.filter(public_id__gt=after, public_id__lt=end).order_by("public_id")
+        last = inside.values_list("public_id", flat=True)[at_most - 1 : at_most].first()
+        return Stretch(after, last or end, is_last=last is None)
+
+    def events(self, stretch: Stretch) -> EventQuerySet:
+        """The events of a stretch that the subscription wants and the replay is about, whatever came of them before."""
+        events = Event.objects.filter(
+            _topic(self.subscription.topics),
+            _topic(self.topics or ["*"]),
+            public_id__gt=stretch.after,
+            public_id__lte=stretch.up_to,
+            routed_at__isnull=False,  # the others are about to be sent anyway
+        ).exclude(topic__startswith=OF_OPERATORS)
+        return events.filter(store=self.subscription.store) if self.subscription.store else events
+
+    def left(self, stretch: Stretch) -> EventQuerySet:
+        """Those of the events that it would send now."""
+        mine = Delivery.objects.filter(event=OuterRef("pk"), subscription=self.subscription_id)
+        events = self.events(stretch)
+        match self.only:
+            case self.Only.FAILED:
+                return events.filter(Exists(mine.filter(state=Delivery.State.FAILED)))
+            case self.Only.NEVER_SENT:
+                return events.filter(~Exists(mine.exclude(NEVER_BEGUN)))
+            case _:
+                return events.filter(~Exists(mine.filter(state__in=UNDER_WAY)))
+
+    def rearms(self) -> Q:
+        """Which deliveries become due again."""
+        match self.only:
+            case self.Only.FAILED:
+                return Q(state=Delivery.State.FAILED)
+            case self.Only.NEVER_SENT:
+                return NEVER_BEGUN
+            case _:
+                return ~Q(state__in=UNDER_WAY)
+
+    def move_on(self, stretch: Stretch, *, now: datetime) -> bool:
+        """Take the stretch for the running transaction. False if another worker has, or it was cancelled."""
+        values: dict[str, object] = {"cursor": stretch.up_to}
+        if stretch.is_last:
+            values |= {"state": self.State.DONE, "finished_at": now}
+        mine = Replay.objects.filter(pk=self.pk, state=self.State.RUNNING, cursor=stretch.after)
+        return mine.update(**values) == 1
+
+
+# The family of topics that tell of no order: tests, each for one endpoint.
+OF_OPERATORS = "webhook."
+UNDER_WAY = [Delivery.State.PENDING, Delivery.State.SENDING]
+# Skipped before its first attempt.
+NEVER_BEGUN = Q(state=Delivery.State.SKIPPED, attempts_made=0)
+
+
+def _topic(patterns: Iterable[str]) -> Q:
+    """What `topics.matches` says, for a query."""
+    patterns = list(patterns)
+    if "*" in patterns:
+        return Q()
+    wanted = Q(topic__in=[pattern for pattern in patterns if not pattern.endswith(".*")])
+    for pattern in patterns:
+        if pattern.endswith(".*"):
+            wanted |= Q(topic__startswith=pattern[:-1])
+    return wanted

@@ -1,0 +1,155 @@
+"""The dashboard: the last day in a chart and a table, what waits, who is unwell, whether a worker is there."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from django_q.models import Schedule
+
+from orderhooks import tasks
+from orderhooks.admin.dashboard import milliseconds, sweep_notice, worker_notice
+from orderhooks.models import Pump
+from orderhooks.models.tallies import bucket_of
+from tests.admin.visits import page, staff
+from tests.factories import make_delivery, make_event, make_subscription, make_tally
+
+pytestmark = pytest.mark.django_db
+
+NOW = datetime(2026, 11, 23, 10, 17, 5, tzinfo=UTC)
+SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("is_fresh", "seen_at", "level", "text"),
+    [
+        (True, NOW - 2 * SECOND, "good", "A worker was seen 2 s ago."),
+        (True, NOW + SECOND, "good", "A worker was seen 0 s ago."),
+        (False, NOW - 40 * SECOND, "good", "A worker was seen 40 s ago; it comes again when there is work."),
+        (False, NOW - 7 * MINUTE, "bad", "No worker has been seen for 7 minutes: start manage.py qcluster."),
+        (False, None, "bad", "No worker has ever been seen: start manage.py qcluster."),
+    ],
+)
+def test_whether_a_worker_is_there(is_fresh, seen_at, level, text) -> None:
+    notice = worker_notice(is_fresh=is_fresh, seen_at=seen_at, now=NOW)
+    assert (notice.level, notice.text.replace("\xa0", " ")) == (level, text)
+
+
+@pytest.mark.parametrize(
+    ("due_at", "level", "text"),
+    [
+        (NOW + 34 * SECOND, "good", "The next sweep starts in 34 s."),
+        (NOW - 30 * SECOND, "good", "The next sweep has been due for 30 s."),
+        (NOW - 7 * MINUTE, "bad", "The sweep has been due for 7 minutes, and no cluster starts it"),
+        (None, "held", "The sweep is off."),
+    ],
+)
+def test_whether_the_sweep_is_started(due_at, level, text) -> None:
+    notice = sweep_notice(due_at, now=NOW)
+    assert notice.level == level
+    assert notice.text.replace("\xa0", " ").startswith(text)
+
+
+@pytest.mark.parametrize(("time", "text"), [(None, "-"), (0.4, "0 ms"), (123.4, "123 ms"), (1500.0, "1.5 s")])
+def test_times_of_receivers(time, text) -> None:
+    assert milliseconds(time) == text
+
+
+class TestThePage:
+    def test_is_in_the_apps_section_and_shows_that_all_is_well(self, operator) -> None:
+        Pump.objects.create()
+        Schedule.objects.update_or_create(name=tasks.SWEEP, defaults={"next_run": timezone.now() + MINUTE})
+        assert "/admin/orderhooks/dashboard/" in page(operator, "")
+        text = page(operator, "dashboard/")
+        for words in ("A worker was seen", "The next sweep starts in", "Nothing waits to be sent.", "All are well."):
+            assert words in text
+        assert "orderhooks-bad" not in text
+
+    def test_says_what_to_do_when_nobody_is_there(self, operator) -> None:
+        Schedule.objects.update_or_create(name=tasks.SWEEP, defaults={"next_run": timezone.now() - HOUR})
+        text = page(operator, "dashboard/")
+        assert "No worker has ever been seen: start manage.py qcluster." in text
+        assert "no cluster starts it" in text
+
+    def test_tells_the_attempts_in_a_chart_and_in_a_table(self, operator) -> None:
+        now = timezone.now()
+        subscription, other = make_subscription(), make_subscription()
+        make_tally(subscription, 900, bucket=bucket_of(10))
+        make_tally(other, 57, outcome="5xx", bucket=bucket_of(10))
+        make_tally(other, 43, outcome="timeout", bucket=bucket_of(15_000))
+        make_tally(other, 7000, outcome="other", bucket=0)
+        make_tally(subscription, 12, at=now - 5 * HOUR, bucket=bucket_of(10))
+        make_tally(subscription, 5555, at=now - 30 * HOUR)
+        text = page(operator, "dashboard/")
+        hours = text.split("<tbody>")[1]
+        running = hours.split("</tr>")[0]
+        assert [running.count(f"<td>{count}</td>") for count in (900, 57, 43, 7000)] == [1, 1, 1, 1]
+        assert "<td>12</td>" in hours.split("</tr>")[5]
+        assert "5555" not in text
+        assert "Most in an hour: 8,000" in text
+        assert "900 × 2xx" in text
+        # 7000 were not reached: they say nothing about how long receivers take.
+        assert "<strong>10 ms</strong>" in text
+        assert "<strong>11 ms</strong>" in text
+
+    def test_tells_what_waits_and_the_oldest(self, operator) -> None:
+        subscription = make_subscription(name="Warehouse")
+        oldest = make_delivery(subscription=subscription, created_at=timezone.now() - 3 * HOUR - MINUTE)
+        make_delivery(subscription=subscription)
+        make_delivery(state="delivered")
+        text = page(operator, "dashboard/").replace("\xa0", " ")
+        assert "Waiting: 2" in text
+        assert "The oldest has waited for 3 hours, for Warehouse:" in text
+        assert f"/admin/orderhooks/delivery/{oldest.pk}/change/" in text
+
+    def test_tells_who_is_unwell(self, operator) -> None:
+        make_subscription(name="Well")
+        make_subscription(name="Off", state="disabled", last_failure="<script>gone</script>")
+        text = page(operator, "dashboard/")
+        assert "Off</a>" in text
+        assert "&lt;script&gt;gone" in text
+        assert "Well</a>" not in text
+
+    def test_takes_the_same_queries_however_much_there_is(self, operator) -> None:
+        def grow(count: int) -> int:
+            for _ in range(count):
+                subscription = make_delivery(subscription=make_subscription(state="paused")).subscription
+                make_tally(subscription, outcome="5xx")
+            page(operator, "dashboard/")
+            with CaptureQueriesContext(connection) as captured:
+                page(operator, "dashboard/")
+            return len(captured)
+
+        assert grow(1) == grow(12)
+
+    def test_is_for_who_may_see_the_log(self) -> None:
+        page(staff("view_delivery"), "dashboard/")
+        assert "/admin/orderhooks/dashboard/" in page(staff("view_delivery"), "")
+        for path in ("dashboard/", "dashboard/order/?number=1"):
+            page(staff("view_order", "view_dashboard", "change_subscription"), path, status=403)
+
+    def test_needs_no_script_and_no_style(self, operator) -> None:
+        make_tally(make_subscription(), 3)
+        text = page(operator, "dashboard/").split('id="content"')[1].split('id="footer"')[0]
+        assert "<script" not in text
+        assert "style=" not in text
+        assert "onclick" not in text
+
+
+class TestAnOrderByItsNumber:
+    def test_of_any_model_is_told_event_by_event(self, operator) -> None:
+        event = make_event(order_number="A-7", source="shop", order_pk="x")
+        make_delivery(event=event, state="failed", last_detail="The endpoint answered 500.")
+        text = page(operator, "dashboard/order/?number=A-7")
+        assert "1 failed" in text
+        assert "The endpoint answered 500." in text
+
+    def test_that_nobody_knows(self, operator) -> None:
+        make_event(order_number="A-7")
+        assert "Nothing has happened yet" in page(operator, "dashboard/order/?number=B-8")
+        assert "Nothing has happened yet" not in page(operator, "dashboard/order/")
+
+    def test_is_shown_and_not_run(self, operator) -> None:
+        text = page(operator, "dashboard/order/?number=<script>alert(1)</script>")
+        assert "<script>alert(1)" not in text

@@ -1,0 +1,95 @@
+"""The subscription list says how each endpoint is doing, at the cost of two queries."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from orderhooks.admin.health import bounded, rate
+from orderhooks.models import health
+from orderhooks.models.health import Health, Hour
+from tests.admin.visits import page, staff
+from tests.factories import make_delivery, make_subscription, make_tally
+
+pytestmark = pytest.mark.django_db
+
+NOW = timezone.now()
+HOUR = timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "level", "words"),
+    [
+        ({}, "good", "active"),
+        ({"failing_since": NOW - 3 * HOUR - timedelta(minutes=1)}, "bad", "failing for 3\xa0hours"),
+        ({"cooling_until": NOW + 4 * HOUR + timedelta(minutes=1)}, "bad", "cooling for 4\xa0hours more"),
+        ({"state": "paused"}, "held", "paused"),
+        ({"state": "disabled", "failing_since": NOW}, "bad", "disabled"),
+    ],
+)
+def test_each_condition_in_words(operator, fields, level, words) -> None:
+    make_subscription(**fields)
+    assert f'<span class="orderhooks-badge orderhooks-{level}">{words}</span>' in page(operator, "subscription/")
+
+
+def test_rate_last_success_last_error_waiting_and_chart(operator, monkeypatch) -> None:
+    monkeypatch.setattr(health, "MOST_COUNTED", 1)
+    monkeypatch.setattr("orderhooks.admin.health.bounded", lambda count: bounded(count, most=1))
+    subscription = make_subscription(
+        last_success_at=NOW - 2 * HOUR, last_failure="The endpoint answered 503.", last_failure_at=NOW - 5 * HOUR
+    )
+    make_tally(subscription, 9)
+    make_tally(subscription, 1, outcome="5xx")
+    for _ in range(2):
+        make_delivery(subscription=subscription)
+    text = page(operator, "subscription/").replace("\xa0", " ")
+    for words in ("90.0 %", "2 hours ago", "The endpoint answered 503.", "5 hours ago", ">1+</a>"):
+        assert words in text
+    assert "Last 24 hours: 9 attempts succeeded, 1 failed" in text
+    assert f"?subscription__id__exact={subscription.pk}&amp;state__exact=pending" in text
+
+
+def test_a_subscription_that_has_sent_nothing(operator) -> None:
+    make_subscription()
+    text = page(operator, "subscription/")
+    assert "Last 24 hours: 0 attempts succeeded, 0 failed" in text
+    assert '<td class="field-success_rate">-</td>' in text
+
+
+def test_what_a_receiver_said_is_shown_and_not_run(operator) -> None:
+    make_subscription(last_failure="<script>alert(1)</script>", last_failure_at=NOW)
+    text = page(operator, "subscription/")
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert "<script>alert(1)" not in text
+
+
+def test_it_takes_the_same_queries_however_long(operator) -> None:
+    def grow(count: int) -> int:
+        for _ in range(count):
+            make_tally(make_delivery().subscription)
+        page(operator, "subscription/")
+        with CaptureQueriesContext(connection) as captured:
+            page(operator, "subscription/")
+        return len(captured)
+
+    assert grow(2) == grow(7)
+
+
+def test_who_may_only_view_sees_it(operator) -> None:
+    make_subscription(state="paused")
+    assert "orderhooks-held" in page(staff("view_subscription"), "subscription/")
+
+
+@pytest.mark.parametrize(
+    ("succeeded", "failed", "text"),
+    [(0, 0, "-"), (10, 0, "100 %"), (0, 10, "0.0 %"), (2, 1, "66.7 %"), (99_999, 1, "99.9 %")],
+)
+def test_a_rate_is_whole_only_if_nothing_failed(succeeded: int, failed: int, text: str) -> None:
+    assert rate(Health((Hour(NOW, succeeded, failed),))) == text
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0"), (1000, "1,000"), (1001, "1,000+")])
+def test_a_count_says_where_it_ended(count: int, text: str) -> None:
+    assert bounded(count) == text

@@ -1,0 +1,66 @@
+"""What the pages ask a PostgreSQL with a long log: no query reads a table of it from end to end."""
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from benchmarks.filling import fill
+from orderhooks import publishing, replaying
+from orderhooks.models import Order, Subscription
+from tests.admin.visits import page
+from tests.factories import make_event
+
+DELIVERIES = 100_000
+LOG = re.compile(r"Seq Scan on (orderhooks_(?:delivery|attempt|event|tally))\b")
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _on_postgresql() -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("plans are PostgreSQL's; run with TEST_DATABASE=postgres")
+
+
+def scans(work: Callable[[], object]) -> list[tuple[str, str]]:
+    """Which table of the log is read from end to end, and by which query."""
+    with CaptureQueriesContext(connection) as captured:
+        work()
+    asked = [query["sql"] for query in captured if query["sql"].startswith(("SELECT", "UPDATE"))]
+    queries = [query for query in asked if "orderhooks_" in query]
+    assert queries, "it asks the log nothing"
+    found = []
+    with connection.cursor() as cursor:
+        for query in queries:
+            cursor.execute(f"EXPLAIN {query}")
+            plan = "\n".join(line for (line,) in cursor.fetchall())
+            found += [(table, query) for table in LOG.findall(plan)]
+    return found
+
+
+def test_nothing_reads_the_log_from_end_to_end(operator) -> None:
+    fill(DELIVERIES)
+    order, subscription = Order.objects.order_by("-pk")[0], Subscription.objects.order_by("pk")[0]
+    month = timezone.now() - timedelta(days=30)
+    paths = ["dashboard/", "subscription/", "order/", f"order/{order.pk}/change/", f"dashboard/order/?number={order}"]
+    work: list[Callable[[], object]] = [lambda path=path: page(operator, path) for path in paths]
+    for only in ("all", "failed", "never_sent"):
+        for topics in ([], ["order.paid"], ["order.*"]):
+            publishing.replay(subscription, since=month, only=only, topics=topics)
+            options = {"since": month, "only": only, "topics": topics}
+            work.append(lambda options=options: publishing.preview_replay(subscription, **options))
+    work.append(lambda: replaying.work_off(now=timezone.now()))
+    for one in work:
+        assert scans(one) == []
+
+
+def test_a_query_that_does_is_found() -> None:
+    event = make_event(error="a rare word")
+    [(table, query)] = scans(lambda: list(type(event).objects.filter(error="a rare word")))
+    assert table == "orderhooks_event"
+    assert "a rare word" in query

@@ -1,0 +1,203 @@
+"""Replays in the admin: a form, the count, a yes, progress, cancelling; and who may."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from orderhooks import publishing, replaying
+from orderhooks.models import Delivery, Replay
+from tests.admin.visits import page, staff
+from tests.factories import make_delivery, make_event_at, make_replay, make_subscription
+
+pytestmark = pytest.mark.django_db
+
+NOW = timezone.now()
+HOUR = timedelta(hours=1)
+ADD = "/admin/orderhooks/replay/add/"
+
+
+def typed(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M")
+
+
+def form(subscription: Any, **fields: Any) -> dict[str, Any]:
+    defaults = {"subscription": subscription.pk, "since": typed(NOW - 24 * HOUR), "until": "", "only": "all"}
+    return {**defaults, **fields}
+
+
+@pytest.fixture
+def events() -> list[Any]:
+    return [make_event_at(NOW - HOUR, topic=topic) for topic in ("order.paid", "order.paid", "order.created")]
+
+
+def test_the_page_of_a_subscription_leads_to_the_form_for_it(operator) -> None:
+    subscription = make_subscription(name="Warehouse")
+    text = page(operator, f"subscription/{subscription.pk}/change/")
+    assert f"{ADD}?subscription={subscription.pk}" in text
+    text = page(operator, f"replay/add/?subscription={subscription.pk}")
+    assert f'<option value="{subscription.pk}" selected>Warehouse</option>' in text
+    assert 'type="datetime-local"' in text
+
+
+def test_it_counts_first_and_makes_nothing(operator, events) -> None:
+    subscription = make_subscription()
+    answer = operator.post(ADD, form(subscription, topics=["order.paid"]))
+    assert "<strong>2 deliveries</strong> would be sent" in answer.content.decode()
+    assert not Replay.objects.exists()
+
+
+def test_a_yes_starts_it(operator, events) -> None:
+    subscription = make_subscription()
+    since = NOW.replace(second=0, microsecond=0) - 24 * HOUR
+    data = form(subscription, topics=["order.paid"], only="never_sent", confirm="yes")
+    answer = operator.post(ADD, data, follow=True)
+    replay = Replay.objects.get()
+    user = answer.wsgi_request.user
+    assert (replay.subscription, replay.since, replay.topics, replay.only, replay.total, replay.requested_by) == (
+        subscription,
+        since,
+        ["order.paid"],
+        "never_sent",
+        2,
+        user.get_username(),
+    )
+    assert "0 deliveries made due, of 2 expected" in answer.content.decode()
+    assert {(entry.content_type.model, entry.object_id) for entry in LogEntry.objects.all()} == {
+        ("replay", str(replay.pk)),
+        ("subscription", str(subscription.pk)),
+    }
+
+
+def test_a_count_that_has_no_end_says_so(operator, events, monkeypatch) -> None:
+    monkeypatch.setattr(replaying, "MOST_COUNTED", 2)
+    text = operator.post(ADD, form(make_subscription())).content.decode()
+    assert "<strong>2 deliveries or more</strong> would be sent" in text
+
+
+def test_held_ones_are_told_beforehand(operator, events) -> None:
+    text = operator.post(ADD, form(make_subscription(state="paused"))).content.decode()
+    assert "held until it is resumed" in text
+
+
+def test_one_can_go_back_and_change_it(operator, events) -> None:
+    data = form(make_subscription(), topics=["order.paid"], again="Change")
+    text = operator.post(ADD, data).content.decode()
+    assert '<input type="checkbox" name="topics" value="order.paid"' in text
+    assert "checked" in text
+    assert not Replay.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"since": ""}, "since"),
+        ({"since": "yesterday"}, "since"),
+        ({"since": typed(NOW + 24 * HOUR)}, "since"),
+        ({"until": typed(NOW - 48 * HOUR)}, "until"),
+        ({"only": "some"}, "only"),
+        ({"topics": ["order.eaten"]}, "topics"),
+        ({"topics": ["webhook.test"]}, "topics"),
+        ({"subscription": 0}, "subscription"),
+    ],
+)
+def test_bad_fields_are_named(operator, fields, field) -> None:
+    for more in ({}, {"confirm": "yes"}):
+        answer = operator.post(ADD, {**form(make_subscription()), **fields, **more})
+        assert list(answer.context["form"].errors) == [field]
+    assert not Replay.objects.exists()
+
+
+def test_the_page_comes_again_while_it_runs_and_shows_how_far_it_is(operator, monkeypatch) -> None:
+    monkeypatch.setattr(replaying, "BATCH", 2)
+    for _ in range(3):
+        make_event_at(NOW - HOUR)
+    replay = publishing.replay(make_subscription(), since=NOW - 2 * HOUR, until=NOW)
+    address = f"/admin/orderhooks/replay/{replay.pk}/change/"
+    replaying.work_off(now=NOW)
+    running = operator.get(address)
+    assert running.headers["refresh"] == "3"
+    assert "2 deliveries made due, of 3 expected" in running.content.decode()
+    assert "Refresh" in running.content.decode()
+    replaying.work_off(now=NOW)
+    done = operator.get(address)
+    assert "refresh" not in done.headers
+    assert "100 % of the time gone through. 3 deliveries made due, of 3 expected" in done.content.decode()
+    assert "Cancel this replay" not in done.content.decode()
+
+
+def test_it_can_be_cancelled_once(operator) -> None:
+    replay = make_replay()
+    assert "Cancel this replay" in page(operator, f"replay/{replay.pk}/change/")
+    answer = operator.post(f"/admin/orderhooks/replay/{replay.pk}/cancel/", follow=True)
+    assert "Cancelled. What it had made due already is sent." in answer.content.decode()
+    replay.refresh_from_db()
+    assert replay.state == "cancelled"
+    assert operator.post(f"/admin/orderhooks/replay/{replay.pk}/cancel/").status_code == 403
+    assert LogEntry.objects.get().object_id == str(replay.pk)
+
+
+def test_former_ones_are_listed_with_the_same_queries_however_many(operator) -> None:
+    def grow(count: int) -> int:
+        for _ in range(count):
+            make_replay(state="done", finished_at=NOW, done=5, total=7, total_is_exact=False)
+        text = page(operator, "replay/")
+        assert "5 of 7+" in text
+        with CaptureQueriesContext(connection) as captured:
+            page(operator, "replay/")
+        return len(captured)
+
+    assert grow(2) == grow(7)
+
+
+class TestWhoMay:
+    def test_a_viewer_sees_and_does_nothing(self, events) -> None:
+        viewer = staff("view_delivery", "view_subscription")
+        replay = make_replay()
+        page(viewer, "replay/")
+        assert "Cancel this replay" not in page(viewer, f"replay/{replay.pk}/change/")
+        assert ADD not in page(viewer, f"subscription/{replay.subscription_id}/change/")
+        page(viewer, "replay/add/", status=403)
+        assert viewer.post(ADD, form(replay.subscription, confirm="yes")).status_code == 403
+        assert viewer.post(f"/admin/orderhooks/replay/{replay.pk}/cancel/").status_code == 403
+        assert [one.state for one in Replay.objects.all()] == ["running"]
+
+    def test_who_may_redeliver_may_replay(self, events) -> None:
+        redeliverer = staff("view_delivery", "redeliver_delivery")
+        subscription = make_subscription()
+        assert redeliverer.post(ADD, form(subscription, confirm="yes")).status_code == 302
+        replay = Replay.objects.get()
+        assert redeliverer.post(f"/admin/orderhooks/replay/{replay.pk}/cancel/").status_code == 302
+        replay.refresh_from_db()
+        assert replay.state == "cancelled"
+
+    def test_others_see_nothing(self) -> None:
+        replay = make_replay()
+        nobody = staff("view_order", "change_subscription", "view_replay", "change_replay", "delete_replay")
+        page(nobody, "replay/", status=403)
+        page(nobody, f"replay/{replay.pk}/change/", status=403)
+
+    def test_nobody_deletes_or_changes_one(self, operator) -> None:
+        replay = make_replay()
+        page(operator, f"replay/{replay.pk}/delete/", status=403)
+        assert operator.post(f"/admin/orderhooks/replay/{replay.pk}/change/", {"state": "done"}).status_code == 403
+
+
+def test_names_are_shown_and_not_run(operator, events) -> None:
+    subscription = make_subscription(name="<script>alert(1)</script>")
+    replay = make_replay(subscription=subscription, requested_by="<b>bob</b>")
+    make_delivery(subscription=subscription)
+    for text in (
+        page(operator, "replay/"),
+        page(operator, f"replay/{replay.pk}/change/"),
+        page(operator, "replay/add/"),
+        operator.post(ADD, form(subscription)).content.decode(),
+    ):
+        assert "<script>alert(1)" not in text
+        assert "<b>bob" not in text
+        assert "&lt;script&gt;" in text
+    assert Delivery.objects.count() == 1
