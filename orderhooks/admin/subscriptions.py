@@ -259,7 +259,7 @@ class SubscriptionAdmin(admin.ModelAdmin):
         description=_("Resume the selected subscriptions; skip what is held for them"), permissions=["change"]
     )
     def resume_and_skip(self, request: HttpRequest, queryset: SubscriptionQuerySet) -> None:
-        resumed = publishing.resume(queryset, skip_before=timezone.now())
+        resumed = publishing.resume(queryset, skip_before=timezone.now()).subscriptions
         self.message_user(
             request,
             ngettext(
@@ -272,7 +272,7 @@ class SubscriptionAdmin(admin.ModelAdmin):
 
     @admin.action(description=_("Resume the selected subscriptions"), permissions=["change"])
     def resume(self, request: HttpRequest, queryset: SubscriptionQuerySet) -> None:
-        resumed = publishing.resume(queryset)
+        resumed = publishing.resume(queryset).subscriptions
         self.message_user(
             request,
             ngettext(
