@@ -9,6 +9,7 @@ from django.utils import timezone
 from jsonschema import Draft202012Validator
 
 from orderhooks import topics
+from orderhooks.admin.subscriptions.receivers import snippets_for
 from orderhooks.models import Delivery, Event
 from orderhooks.receiver import verify
 from tests.admin.visits import page, staff
@@ -117,7 +118,11 @@ def test_pages_to_read_are_read_and_nothing_else(operator):
 )
 def test_code_for_receivers_is_the_subscriptions_own(operator, fields, pieces):
     subscription = make_subscription(**fields)
-    text = html.unescape(page(operator, f"subscription/{subscription.pk}/receivers/"))
+    written = page(operator, f"subscription/{subscription.pk}/receivers/")
+    # Shown as text, all of it.
+    assert "<?php" not in written
+    assert [block.strip() for block in blocks(written)] == [one.code.strip() for one in snippets_for(subscription)]
+    text = html.unescape(written)
     assert [piece for piece in pieces if piece not in text] == []
     assert "a'b" not in text
     assert "tok_s3cr3t" not in text
