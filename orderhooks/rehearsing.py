@@ -12,18 +12,19 @@ from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import catalogue, payloads, sending, signing, sources, topics, transport
 from orderhooks.models import DatabaseClock, Delivery, Event, Subscription
+from orderhooks.models.deliveries import REQUESTED_BY_LENGTH
 from orderhooks.secrets import HIDDEN, UndecryptableError
 from orderhooks.sources import OrderSource
 
 __all__ = ["Preview", "PreviewError", "preview", "send_test", "topics_to_preview"]
 
 
-def send_test(subscription: Subscription) -> Delivery:
+def send_test(subscription: Subscription, *, by: str = "") -> Delivery:
     """Send an example order as `webhook.test` now, also to a paused or disabled subscription, and wait for the answer.
 
     Returns the delivery, delivered or failed, with its one attempt in the log; it is never tried again and says nothing
-    about the endpoint's health. Takes as long as an attempt may. Raises RuntimeError in a transaction, which the wait
-    would hold open.
+    about the endpoint's health. `by`: who wants to know. Takes as long as an attempt may. Raises RuntimeError in a
+    transaction, which the wait would hold open.
     """
     clock = DatabaseClock()
     now = clock.now()
@@ -45,6 +46,7 @@ def send_test(subscription: Subscription) -> Delivery:
             event=event,
             subscription=subscription,
             trigger=Delivery.Trigger.TEST,
+            requested_by=by[:REQUESTED_BY_LENGTH],
             state=Delivery.State.SENDING,
             attempts_made=1,
             lease_token=uuid.uuid4(),

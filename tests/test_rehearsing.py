@@ -38,9 +38,10 @@ def health(subscription: Subscription) -> list[object]:
 def test_a_test_brings_an_example_order_and_the_answer_at_once(receiver) -> None:
     receiver.answer = lambda _count: Answer(202, b"hello")
     subscription, secret = Subscription.create_with_secret(name="w", url=receiver.url, topics=["order.paid"], store="n")
-    delivery = publishing.send_test(subscription)
+    delivery = publishing.send_test(subscription, by="alice")
     attempt = delivery.attempts.get()
     assert (delivery.state, delivery.trigger, delivery.attempts_made) == ("delivered", "test", 1)
+    assert delivery.requested_by == attempt.requested_by == "alice"
     assert (attempt.trigger, attempt.status_code, attempt.response_body) == ("test", 202, "hello")
     [got] = receiver.received
     assert (got.topic, got.event["store"], got.event["data"]) == ("webhook.test", "n", catalogue.test_data())

@@ -69,7 +69,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return self.alias(answer=ANSWER).filter(~Q(last_error=""), answer=status_class)
 
     def redeliver(self, *, by: str = "") -> int:
-        """Send again, now, what is neither a test nor being sent at this moment. `by`: who wants it. Returns how many."""
+        """Send again, now, what is no test and not being sent at this moment. `by`: who wants it. Returns how many."""
         return self.exclude(Q(state=Delivery.State.SENDING) | Q(trigger=Delivery.Trigger.TEST)).update(
             state=Delivery.State.PENDING,
             next_attempt_at=DatabaseNow(),

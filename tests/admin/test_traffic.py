@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
@@ -53,7 +54,7 @@ def test_a_test_shows_the_answer_at_once(operator, receiver):
     assert f'href="/admin/orderhooks/delivery/{delivery.pk}/change/"' in text
     assert not re.search("<script>alert|<b>me|whsec_", text)
     assert history(subscription) == ["Sent a test: 503."]
-    assert (delivery.trigger, delivery.state) == ("test", "failed")
+    assert (delivery.trigger, delivery.state, delivery.requested_by) == ("test", "failed", User.objects.get().username)
 
 
 def test_a_test_that_arrives_says_so_and_can_be_sent_again(operator, receiver):

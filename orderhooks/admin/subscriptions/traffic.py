@@ -35,7 +35,7 @@ class TrafficPages(ButtonsAdmin):
         return fits.get(button.name, True) and super().offers(request, record, button)
 
     def press_test(self, request: HttpRequest, subscription: Subscription) -> HttpResponse:
-        delivery = publishing.send_test(subscription)
+        delivery = publishing.send_test(subscription, by=request.user.get_username())
         attempt = delivery.attempts.first()
         outcome = delivery.last_status_code or delivery.last_error or delivery.state
         self.log_change(request, subscription, str(_("Sent a test: %s.") % outcome))
