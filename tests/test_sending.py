@@ -413,8 +413,13 @@ def test_a_subscription_without_a_limit_of_its_own_does_not_shorten_the_lease_of
 
 
 def test_an_endpoint_that_answers_again_is_known_to_have_recovered(receiver: RecordingReceiver) -> None:
-    receiver.answer = lambda count: Answer(500 if count == 1 else 200)
+    receiver.answer = lambda count: Answer(500 if count == 2 else 200)
     subscription = make_subscription(url=receiver.url)
+    make_delivery(subscription=subscription)
+    send_due()
+    subscription.refresh_from_db()
+    assert subscription.last_success_at
+    assert subscription.recovered_at is None
     for _ in range(2):
         make_delivery(subscription=subscription)
         send_due()

@@ -10,7 +10,6 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.cache import add_never_cache_headers
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timesince import timeuntil
@@ -159,9 +158,8 @@ class SecretPages(ButtonsAdmin):
             "shown": shown,
             "onward": onward or ".",
         }
-        response = TemplateResponse(request, "admin/orderhooks/subscription/secret.html", context)
-        add_never_cache_headers(response)
-        return response
+        # No cache keeps it: the admin says no-store of all its pages.
+        return TemplateResponse(request, "admin/orderhooks/subscription/secret.html", context)
 
     def _page_of(self, subscription: Subscription) -> str:
         return reverse(f"{self.admin_site.name}:orderhooks_subscription_change", args=[subscription.pk])
