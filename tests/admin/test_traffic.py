@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
@@ -87,18 +88,11 @@ def test_what_was_answered_is_for_those_who_may_see_it(receiver, permission, sho
 
 
 @pytest.mark.django_db(transaction=True)
-def test_no_transaction_is_open_while_a_test_waits(operator, receiver, settings):
-    settings.DATABASES["default"]["ATOMIC_REQUESTS"] = True
-    from django.db import connection
-
-    connection.settings_dict["ATOMIC_REQUESTS"] = True
-    try:
-        subscription = make_subscription(url=receiver.url)
-        # In a transaction of the request's, send_test would raise.
-        assert "It arrived." in press(operator, subscription, "test")
-    finally:
-        settings.DATABASES["default"]["ATOMIC_REQUESTS"] = False
-        connection.settings_dict["ATOMIC_REQUESTS"] = False
+def test_no_transaction_is_open_while_a_test_waits(operator, receiver, monkeypatch):
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+    subscription = make_subscription(url=receiver.url)
+    # In a transaction of the request's, send_test would raise.
+    assert "It arrived." in press(operator, subscription, "test")
     assert history(subscription) == ["Sent a test: 200."]
 
 
