@@ -48,7 +48,7 @@ def _send(subscription: Subscription, *, now: datetime) -> bool:
     before = subscription.told
     # The UPDATE decides between two workers; told before it is sent, so that a crash sends none twice.
     mine = Subscription.objects.filter(pk=subscription.pk, told=before, told_at=subscription.told_at)
-    recipients = _recipients(subscription)
+    recipients = _recipients(subscription, news)
     # A resumed subscription is well again only after a success.
     silent = news == Told.WELL and (subscription.last_success_at is None or before == Told.WELL)
     if not mine.update(told=news, told_at=now) or not recipients or silent:
@@ -62,10 +62,16 @@ def _send(subscription: Subscription, *, now: datetime) -> bool:
     return True
 
 
-def _recipients(subscription: Subscription) -> list[str]:
+def _recipients(subscription: Subscription, news: str) -> list[str]:
+    wanted = {
+        Told.FAILING: subscription.mail_failing,
+        Told.DISABLED: subscription.mail_disabled,
+        Told.WELL: subscription.mail_recovered,
+    }[Told(news)]
+    contact = [subscription.contact_email] if subscription.contact_email and wanted else []
     # Django 6 takes addresses alone in ADMINS beside pairs of name and address.
     admins = [admin if isinstance(admin, str) else admin[1] for admin in settings.ADMINS]
-    return list(dict.fromkeys([*([subscription.contact_email] if subscription.contact_email else []), *admins]))
+    return list(dict.fromkeys([*contact, *admins]))
 
 
 def _subject(subscription: Subscription, news: str) -> str:

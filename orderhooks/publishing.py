@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -14,6 +15,7 @@ from orderhooks import outbox, replaying, sources, tasks, topics
 from orderhooks.models import Change, Delivery, Event, Replay, Subscription
 from orderhooks.models.subscriptions import SubscriptionQuerySet
 from orderhooks.outbox import Note
+from orderhooks.rehearsing import preview, send_test
 from orderhooks.replaying import Expected
 from orderhooks.signals import announce, event_published
 from orderhooks.sources import Role
@@ -21,13 +23,16 @@ from orderhooks.sources import Role
 __all__ = [
     "ReplayError",
     "cancel_replay",
+    "held",
     "pause",
+    "preview",
     "preview_replay",
     "publish",
     "redeliver",
     "replay",
     "republish",
     "resume",
+    "send_test",
 ]
 
 logger = logging.getLogger(__name__)
@@ -81,19 +86,36 @@ def pause(subscriptions: SubscriptionQuerySet) -> int:
     return subscriptions.pause()
 
 
-def resume(subscriptions: SubscriptionQuerySet, *, skip_before: datetime | None = None) -> int:
-    """Send again to paused and disabled subscriptions. Returns how many were stopped before.
+def held(subscriptions: Iterable[Subscription], *, since: datetime | None = None, most: int) -> int:
+    """How many deliveries wait for these subscriptions, made since then if given; counted up to `most`."""
+    waiting = Delivery.objects.filter(subscription__in=subscriptions, state=Delivery.State.PENDING)
+    if since is not None:
+        waiting = waiting.since(since)
+    return waiting[:most].count()
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """How many subscriptions had been stopped, and how many of their deliveries are skipped now."""
+
+    subscriptions: int
+    skipped: int
+
+
+def resume(subscriptions: SubscriptionQuerySet, *, skip_before: datetime | None = None) -> Resumed:
+    """Send again to paused and disabled subscriptions.
 
     What was held meanwhile goes out, but for deliveries made before `skip_before`: those are skipped.
     """
     stopped = Subscription.objects.filter(pk__in=list(subscriptions.values_list("pk", flat=True)))
     stopped = stopped.exclude(state=Subscription.State.ACTIVE)
+    skipped = 0
     if skip_before is not None:
-        Delivery.objects.filter(subscription__in=list(stopped), created_at__lt=skip_before).skip()
+        skipped = Delivery.objects.filter(subscription__in=list(stopped), created_at__lt=skip_before).skip()
     count = stopped.resume()
     if count:
         transaction.on_commit(tasks.wake)
-    return count
+    return Resumed(count, skipped)
 
 
 def replay(

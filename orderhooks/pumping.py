@@ -29,10 +29,14 @@ LOCKED_SECONDS = 5.0
 
 @dataclass(slots=True)
 class Turn:
-    """One pump's turn. `other_work` tells whether a worker is wanted elsewhere; `notices_due` has the e-mails sent."""
+    """One pump's turn. `other_work` tells whether a worker is wanted elsewhere; `notices_due` has the e-mails sent.
+
+    No attempt takes longer than `longest_seconds`: the turn's end waits for it.
+    """
 
     other_work: Callable[[], bool]
     notices_due: Callable[[], object]
+    longest_seconds: float | None = None
     clock: DatabaseClock = field(default_factory=DatabaseClock)
     # When it looked for new events, and found none left; and not to look before, as a subscription is locked.
     routed_at: float = 0.0
@@ -48,7 +52,12 @@ class Turn:
             SubscriptionSecret.objects.expired(now=self.clock.now()).delete()
             with (
                 Bell() as bell,
-                sending.Sender(threads=settings.worker_threads, bell=bell, clock=self.clock.now) as sender,
+                sending.Sender(
+                    threads=settings.worker_threads,
+                    bell=bell,
+                    clock=self.clock.now,
+                    longest_seconds=self.longest_seconds,
+                ) as sender,
             ):
                 self._pump(me, sender, bell, until=until, linger_seconds=settings.linger_seconds)
             sender.counts.write()

@@ -18,7 +18,7 @@ from django_q.models import OrmQ, Schedule
 from django_q.tasks import async_task
 
 from orderhooks import conf, notices, pumping
-from orderhooks.models import DatabaseClock, Pump, retention
+from orderhooks.models import DatabaseClock, Pump, Subscription, retention
 
 logger = logging.getLogger(__name__)
 
@@ -54,11 +54,15 @@ def wake() -> None:
 def pump(**_unknown: object) -> None:
     """Move everything that is due: fold, route, claim, send, record. A django-q2 task; any number may run at once."""
     task_seconds = float(Conf.TIMEOUT or 60)
-    mine = max(HAND_OVER_SECONDS, task_seconds - conf.current().timeout_seconds - HAND_OVER_SECONDS)
+    # A subscription may ask for more than the setting gives, not for more than the task has.
+    longest = min(Subscription.objects.longest_timeout_seconds(), task_seconds - 2 * HAND_OVER_SECONDS)
+    longest = max(longest, conf.current().timeout_seconds)
+    mine = max(HAND_OVER_SECONDS, task_seconds - longest - HAND_OVER_SECONDS)
     broker = get_broker()
     turn = pumping.Turn(
         other_work=lambda: broker.queue_size() > 0,
         notices_due=lambda: async_task(NOTIFY, save=False),
+        longest_seconds=longest,
     )
     if turn.run(until=time.monotonic() + mine):
         wake()

@@ -1,4 +1,4 @@
-"""The catalogue of topics: what can happen to an order. Admin, API and docs are drawn from it."""
+"""The topics: what can happen to an order. `catalogue` adds what their receivers get."""
 
 import re
 from collections.abc import Iterable

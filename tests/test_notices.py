@@ -73,6 +73,33 @@ def test_an_endpoint_that_comes_and_goes_fills_no_inbox() -> None:
     assert len(mail.outbox) == 1
 
 
+@pytest.mark.parametrize("unwanted", ["mail_failing", "mail_disabled", "mail_recovered", None])
+def test_a_contact_is_told_what_it_wants_and_the_admins_are_told_all(unwanted: str | None) -> None:
+    wishes = {unwanted: False} if unwanted else {}
+    subscription = failing(contact_email="team@warehouse.example", **wishes)
+    now = NOW
+    for change in (
+        {},
+        {"state": "disabled", "state_reason": "Every attempt has failed for 5 days."},
+        {"state": "active", "failing_since": None, "last_success_at": NOW},
+    ):
+        Subscription.objects.filter(pk=subscription.pk).update(**change)
+        notices.send_due(now=now)
+        now += HOUR
+    told = ["team@warehouse.example" in message.to for message in mail.outbox]
+    assert told == [unwanted != kind for kind in ("mail_failing", "mail_disabled", "mail_recovered")]
+    assert all("ops@example.com" in message.to for message in mail.outbox)
+
+
+def test_a_notice_that_nobody_wants_is_not_due_again(settings) -> None:
+    settings.ADMINS = []
+    subscription = failing(contact_email="team@warehouse.example", mail_failing=False)
+    assert notices.send_due(now=NOW) == 0
+    assert not notices.due(now=NOW + HOUR).exists()
+    subscription.refresh_from_db()
+    assert subscription.told == "failing"
+
+
 def test_resuming_alone_is_no_recovery() -> None:
     subscription = make_subscription(state="disabled", told="disabled")
     Subscription.objects.filter(pk=subscription.pk).resume()

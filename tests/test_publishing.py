@@ -543,8 +543,8 @@ def test_resuming_forgets_the_failures_and_wakes_a_worker(monkeypatch) -> None:
     monkeypatch.setattr(publishing.tasks, "wake", lambda: woken.append(1))
     make_subscription(state="disabled", state_reason="410", consecutive_failures=9, failing_since=timezone.now())
     make_subscription()
-    assert publishing.resume(Subscription.objects.filter(state="disabled")) == 1
-    assert publishing.resume(Subscription.objects.order_by("pk")) == 0
+    assert publishing.resume(Subscription.objects.filter(state="disabled")).subscriptions == 1
+    assert publishing.resume(Subscription.objects.order_by("pk")).subscriptions == 0
     [one, _other] = Subscription.objects.order_by("pk")
     assert (one.state, one.state_reason, one.consecutive_failures, one.failing_since) == ("active", "", 0, None)
     assert woken == [1]
@@ -564,7 +564,7 @@ def test_resuming_sends_what_was_held_or_skips_what_is_older(skip, states, monke
     done = make_delivery(subscription=subscription, created_at=now - timedelta(hours=2), state="delivered")
     theirs = make_delivery(created_at=now - timedelta(hours=2))
     before = now - timedelta(hours=skip) if skip else None
-    assert publishing.resume(Subscription.objects.filter(pk=subscription.pk), skip_before=before) == 1
+    assert publishing.resume(Subscription.objects.filter(pk=subscription.pk), skip_before=before).subscriptions == 1
     for delivery in (*held, done, theirs):
         delivery.refresh_from_db()
     assert [delivery.state for delivery in held] == states
@@ -574,7 +574,7 @@ def test_resuming_sends_what_was_held_or_skips_what_is_older(skip, states, monke
 
 def test_an_active_subscriptions_deliveries_are_not_skipped_by_resuming() -> None:
     delivery = make_delivery()
-    assert publishing.resume(Subscription.objects.all(), skip_before=timezone.now()) == 0
+    assert publishing.resume(Subscription.objects.all(), skip_before=timezone.now()).subscriptions == 0
     delivery.refresh_from_db()
     assert delivery.state == "pending"
 

@@ -56,6 +56,8 @@ TOKEN = uuid.uuid4()
         (make_subscription, {"told": "lies"}),
         (make_subscription, {"max_in_flight": 0}),
         (make_subscription, {"max_per_second": 0}),
+        (make_subscription, {"timeout_seconds": 0}),
+        (make_subscription, {"timeout_seconds": 31}),
         (make_delivery, {"state": "lost"}),
         (make_delivery, {"state": "pending", "next_attempt_at": None}),
         (make_delivery, {"state": "sending", "lease_token": None, "lease_expires_at": LATER}),
@@ -163,6 +165,7 @@ def test_every_constraint_has_its_row_here():
         "orderhooks_subscription_max_per_second",
         "orderhooks_subscription_signature",
         "orderhooks_subscription_state",
+        "orderhooks_subscription_timeout",
         "orderhooks_subscription_told",
         "orderhooks_tally_once",
     }

@@ -80,11 +80,12 @@ def test_a_whole_flow_leaves_no_secret_anywhere(receiver: RecordingReceiver, log
     shown += [made.data["secret"], post(api, f"{path}rotate-secret/", {}).data["secret"]]
     patch(api, path, {"signature": "ed25519"})
     shown += Subscription.objects.get().live_secrets(now=timezone.now())[:1]
-    form = {"name": "ERP", "url": receiver.url, "topics": "*", "state": "active", "signature": "stripe"}
+    form = {"name": "ERP", "url": receiver.url, "topics": "*", "signature": "stripe"}
     form["headers"] = f"X-Token: {TOKEN}"
     page = browser.post("/admin/orderhooks/subscription/add/", form).content.decode()
     shown += re.findall("whsec_[A-Za-z0-9+/=]+", page)
-    rotate = {"action": "rotate_secret", "_selected_action": Subscription.objects.values_list("pk", flat=True)}
+    chosen = Subscription.objects.values_list("pk", flat=True)
+    rotate = {"action": "rotate_secret", "_selected_action": chosen, "answered": "1", "hours": "24"}
     shown += re.findall(
         "whsec_[A-Za-z0-9+/=]+", browser.post("/admin/orderhooks/subscription/", rotate).content.decode()
     )

@@ -403,3 +403,63 @@ def test_what_was_not_begun_in_time_is_given_back_unsent(receiver: RecordingRece
     delivery.refresh_from_db()
     assert (delivery.state, delivery.attempts_made, delivery.lease_token) == ("pending", 0, None)
     assert receiver.received == []
+
+
+@pytest.mark.parametrize(
+    ("own_seconds", "longest_seconds", "arrives"),
+    [
+        (None, None, False),  # the setting's 0.2
+        (5, 30, True),
+        (5, None, False),  # no longer than the pump allows
+        (5, 0.3, False),
+    ],
+)
+def test_an_attempt_may_take_as_long_as_its_subscription_says_and_the_pump_allows(
+    receiver, settings, own_seconds, longest_seconds, arrives
+) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "TIMEOUT_SECONDS": 0.2}
+    release = threading.Event()
+    receiver.answer = lambda _count: release.wait(0.8) and Answer()
+    make_delivery(subscription=make_subscription(url=receiver.url, timeout_seconds=own_seconds))
+    now = timezone.now()
+    with sending.Sender(threads=2, longest_seconds=longest_seconds) as sender:
+        sender.claim(now=now)
+        lease = Delivery.objects.get().lease_expires_at - now
+        receiver.wait_for(1)
+        # One that is given the time gets its answer; the others have hung up by now.
+        if arrives:
+            release.set()
+    assert Delivery.objects.get().last_error == ("" if arrives else "timeout")
+    seconds = min(own_seconds or 0.2, longest_seconds or 0.2)
+    assert lease == sending.lease_for(seconds)
+
+
+def test_a_subscription_without_a_limit_of_its_own_does_not_shorten_the_lease_of_another(settings) -> None:
+    quick, slow = make_subscription(timeout_seconds=1), make_subscription(timeout_seconds=30)
+    for subscription in (quick, slow):
+        make_delivery(subscription=subscription)
+    now = timezone.now()
+    with sending.Sender(threads=8, longest_seconds=30) as sender:
+        sender.lanes.stopped = True
+        sender.claim(now=now)
+        leases = set(Delivery.objects.values_list("lease_expires_at", flat=True))
+        sender.lanes.go_on()
+    assert leases == {now + sending.lease_for(30)}
+
+
+def test_an_endpoint_that_answers_again_is_known_to_have_recovered(receiver: RecordingReceiver) -> None:
+    receiver.answer = lambda count: Answer(500 if count == 2 else 200)
+    subscription = make_subscription(url=receiver.url)
+    make_delivery(subscription=subscription)
+    send_due()
+    subscription.refresh_from_db()
+    assert subscription.last_success_at
+    assert subscription.recovered_at is None
+    for _ in range(2):
+        make_delivery(subscription=subscription)
+        send_due()
+        subscription.refresh_from_db()
+        if subscription.failing_since:
+            assert (subscription.recovered_at, "answered 500" in subscription.last_failure) == (None, True)
+    assert subscription.recovered_at == subscription.last_success_at
+    assert "answered 500" in subscription.last_failure

@@ -474,8 +474,25 @@ def test_metadata_stays_shut_whatever_is_opened(oracle: Oracle, settings, addres
     oracle.begin({"shop.example": [[address]]})
     assert [send(literal).error, send("http://shop.example/").error] == ["blocked", "blocked"]
     assert oracle.dialled == []
-    with pytest.raises(UrlRefusedError):
+    with pytest.raises(UrlRefusedError, match="which no setting opens") as refused:
         check_url(literal)
+    # A remedy that would be in vain is not offered.
+    assert "ALLOWED_NETWORKS" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "setting"),
+    [
+        ("http://shop.example/", 'ORDERHOOKS["REQUIRE_HTTPS"]'),
+        ("https://10.1.2.3/", 'ORDERHOOKS["ALLOWED_NETWORKS"]'),
+        ("https://[fd12:3456::1]/", 'ORDERHOOKS["ALLOWED_NETWORKS"]'),
+    ],
+)
+def test_a_refused_url_is_told_the_setting_that_would_allow_it(settings, url: str, setting: str) -> None:
+    settings.ORDERHOOKS = {}
+    with pytest.raises(UrlRefusedError) as refused:
+        check_url(url)
+    assert setting in str(refused.value)
 
 
 def test_an_opened_network_is_open_and_no_other(oracle: Oracle, settings) -> None:

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from datetime import timedelta
 from pydoc import locate
 
@@ -290,3 +291,28 @@ def test_the_databases_clock_is_asked_not_this_machines(monkeypatch) -> None:
     assert abs((clock.now() - ours).total_seconds()) < 30
     monkeypatch.setattr("time.time", lambda: 0.0)
     assert abs((clock.now() - ours).total_seconds()) < 30
+
+
+@pytest.mark.parametrize(
+    ("task_seconds", "own_seconds", "longest", "of_its_own"),
+    [
+        (60, None, 15, 40),
+        (60, 5, 15, 40),
+        (60, 30, 30, 25),
+        (30, 30, 20, 5),  # not for more than the task has
+        (20, 30, 15, 5),  # nor for less than the setting says
+    ],
+)
+def test_a_pump_leaves_time_for_the_slowest_subscription(
+    monkeypatch, task_seconds, own_seconds, longest, of_its_own
+) -> None:
+    def run(turn: pumping.Turn, *, until: float) -> bool:
+        turns.append((turn.longest_seconds, round(until - time.monotonic())))
+        return False
+
+    turns: list[tuple[float | None, int]] = []
+    monkeypatch.setattr(pumping.Turn, "run", run)
+    monkeypatch.setattr(Conf, "TIMEOUT", task_seconds)
+    make_subscription(timeout_seconds=own_seconds)
+    tasks.pump()
+    assert turns == [(longest, of_its_own)]

@@ -3,11 +3,13 @@
 They are drawn in a read-only field, which every admin theme shows, and leave the page's form by `formaction`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import Model
 from django.http import (
     Http404,
@@ -32,13 +34,15 @@ __all__ = ["Button", "ButtonsAdmin"]
 class Button:
     """`name` is the last part of the address and of the admin's method `press_<name>(request, obj)`.
 
-    `permission` is what the admin's `has_<permission>_permission(request)` is asked, as for actions.
+    `permission` is what the admin's `has_<permission>_permission(request)` is asked, as for actions. One that talks to
+    the `network` runs outside the transaction that ATOMIC_REQUESTS opens.
     """
 
     name: str
     label: str | Promise
     permission: str
     danger: bool = False
+    network: bool = False
 
 
 class ButtonsAdmin(admin.ModelAdmin):
@@ -56,13 +60,17 @@ class ButtonsAdmin(admin.ModelAdmin):
         own = [
             path(
                 f"<path:object_id>/{button.name}/",
-                self.admin_site.admin_view(self._press),
+                self._view_of(button),
                 {"button": button},
                 name=f"{self._view_name}_{button.name}",
             )
             for button in self.buttons
         ]
         return [*own, *super().get_urls()]
+
+    def _view_of(self, button: Button) -> Callable[..., HttpResponseBase]:
+        view: Callable[..., HttpResponseBase] = self.admin_site.admin_view(self._press)
+        return transaction.non_atomic_requests(view) if button.network else view
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         record = super().get_object(request, object_id, from_field)

@@ -43,9 +43,6 @@ class _HealthList(ChangeList):
 class HealthColumns(admin.ModelAdmin):
     """A mixin of the subscriptions' admin. Its columns' queries do not grow with the rows."""
 
-    class Media:
-        css = {"all": ["orderhooks/admin.css"]}
-
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return _HealthList
 

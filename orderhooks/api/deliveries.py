@@ -116,10 +116,12 @@ class DeliveryViewSet(viewsets.ReadOnlyModelViewSet[Delivery]):
 
     @action(detail=True, methods=["post"], permission_classes=[MayRedeliver])
     def redeliver(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """202 and the delivery; 409 while it is being sent."""
+        """202 and the delivery; 409 while it is being sent, and for a test."""
         delivery = self.get_object()
         chosen = Delivery.objects.filter(pk=delivery.pk)
         if not publishing.redeliver(chosen, by=request.user.get_username()):
             busy = {"detail": "It is being sent at this moment. Look at the outcome, then ask again if need be."}
+            if delivery.trigger == Delivery.Trigger.TEST:
+                busy = {"detail": "A test is not sent again. Send a new one from the subscription's page."}
             return Response(busy, status=status.HTTP_409_CONFLICT)
         return Response(self.get_serializer(self.get_object()).data, status=status.HTTP_202_ACCEPTED)

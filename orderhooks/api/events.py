@@ -9,7 +9,7 @@ from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orderhooks import topics
+from orderhooks import catalogue
 from orderhooks.api.fields import Moment
 from orderhooks.api.filters import given
 from orderhooks.api.pagination import NewestFirst
@@ -65,12 +65,18 @@ class EventViewSet(viewsets.ReadOnlyModelViewSet[Event]):
 
 
 class TopicViewSet(viewsets.ViewSet):
-    """The catalogue; open to every user who is logged in."""
+    """The catalogue, with the JSON Schema and an example of each topic's body; open to every user who is logged in."""
 
     permission_classes = [IsAuthenticated]
 
     def list(self, request: Request) -> Response:
         known: list[dict[str, Any]] = [
-            {"name": topic.name, "description": topic.description} for topic in topics.catalogue().values()
+            {
+                "name": topic.name,
+                "description": topic.description,
+                "schema": topic.schema,
+                "example": topic.example,
+            }
+            for topic in catalogue.entries()
         ]
         return Response(known)

@@ -83,8 +83,8 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return states
 
     def redeliver(self, *, by: str = "") -> int:
-        """Send again, now, what is not being sent at this moment. `by`: who wants it. Returns how many."""
-        return self.exclude(state=Delivery.State.SENDING).update(
+        """Send again, now, what is no test and not being sent at this moment. `by`: who wants it. Returns how many."""
+        return self.exclude(Q(state=Delivery.State.SENDING) | Q(trigger=Delivery.Trigger.TEST)).update(
             state=Delivery.State.PENDING,
             next_attempt_at=DatabaseNow(),
             finished_at=None,
@@ -115,7 +115,7 @@ class Delivery(models.Model):
     class Trigger(models.TextChoices):
         AUTOMATIC = "automatic", _("automatic")  # by the retry table; counts for the endpoint's health
         MANUAL = "manual", _("manual")  # an operator redelivered
-        TEST = "test", _("test")
+        TEST = "test", _("test")  # an operator asked the endpoint; tried once, and says nothing about its health
 
     public_id = models.CharField(max_length=public_ids.MAX_LENGTH, editable=False, default=public_ids.delivery_id)
     event = models.ForeignKey(

@@ -1,5 +1,6 @@
 """The outbox: changes as transactions write them, and the events that are made of them."""
 
+import json
 from datetime import datetime
 from typing import Any
 
@@ -157,6 +158,19 @@ class Event(models.Model):
 
     def __str__(self) -> str:
         return f"{self.topic} {self.order_number}".strip()
+
+    @staticmethod
+    def as_stored(payload: Any, *, using: str) -> Any:
+        """The payload as that database gives it back: PostgreSQL and MySQL sort the keys of objects."""
+        connection = connections[using]
+        is_mariadb = getattr(connection, "mysql_is_mariadb", False)
+        select = {"postgresql": "SELECT %s::jsonb", "mysql": "SELECT CAST(%s AS JSON)"}.get(connection.vendor)
+        if select is None or is_mariadb:
+            return payload
+        with connection.cursor() as cursor:
+            cursor.execute(select, [json.dumps(payload)])
+            [stored] = cursor.fetchone()
+        return json.loads(stored) if isinstance(stored, str) else stored
 
     def publish(self, payload: Any, *, now: datetime) -> bool:
         """Give an event that failed its payload at last. False if another process was first."""

@@ -1,25 +1,31 @@
 """Subscriptions: who wants to hear what, where, and how it has been going."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.core.exceptions import ValidationError
-from django.core.validators import MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import connections, models, transaction
-from django.db.models import Q
+from django.db.models import Max, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import secrets, signing, topics, transport
+from orderhooks import conf, secrets, signing, topics, transport
 from orderhooks.models import public_ids
 from orderhooks.models.fields import SealedHeadersField, seal
 from orderhooks.secrets import Sealed
 
+# The app's own, where stores look for who did what.
+logger = logging.getLogger("orderhooks")
+
 # Hosts' clocks differ a little; an event too many is better than one that is lost.
 CLOCK_SKEW = timedelta(seconds=5)
 NO_LIMIT = 1_000_000_000
+# A pump that ends waits for the slowest attempt, and claims nothing meanwhile.
+LONGEST_TIMEOUT_SECONDS = 30
 # What `max_per_second` lets out at once: the time between two looks of a pump.
 BURST_SECONDS = 0.05
 # The first rest of an endpoint, which doubles up to the longest.
@@ -78,6 +84,11 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
             cooling_until=None,
             coolings=0,
         )
+
+    def longest_timeout_seconds(self) -> float:
+        """How long an attempt to any of them may take."""
+        own = self.aggregate(longest=Max("timeout_seconds"))["longest"] or 0
+        return max(float(own), conf.current().timeout_seconds)
 
     def reencrypt_headers(self) -> "Reencrypted":
         """Put the headers' values under the newest key."""
@@ -171,15 +182,31 @@ class Subscription(models.Model):
         validators=[MinValueValidator(1)],
         help_text=_("At most so many a second, over all workers. Blank: no limit."),
     )
-    contact_email = models.EmailField(
-        _("contact"), blank=True, help_text=_("Is told by e-mail when the endpoint fails, is disabled or recovers.")
+    timeout_seconds = models.PositiveSmallIntegerField(
+        _("seconds for an answer"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(LONGEST_TIMEOUT_SECONDS)],
+        help_text=_("How long one attempt may take, 30 at most. Blank: as the setting TIMEOUT_SECONDS says."),
     )
+    contact_email = models.EmailField(
+        _("contact"), blank=True, help_text=_("Is told by e-mail how the endpoint is doing, beside the ADMINS.")
+    )
+    mail_failing = models.BooleanField(
+        _("when it fails"), default=True, help_text=_("Every attempt has failed for an hour.")
+    )
+    mail_disabled = models.BooleanField(
+        _("when it is disabled"), default=True, help_text=_("Nothing is sent to it any more.")
+    )
+    mail_recovered = models.BooleanField(_("when it recovers"), default=True, help_text=_("It answers again."))
     failing_since = models.DateTimeField(_("failing since"), null=True, blank=True, editable=False)
     consecutive_failures = models.PositiveIntegerField(_("consecutive failures"), default=0, editable=False)
     last_success_at = models.DateTimeField(_("last success"), null=True, blank=True, editable=False)
     # In plain words. Both stay when it has recovered.
     last_failure = models.CharField(_("last error"), max_length=500, blank=True, editable=False)
     last_failure_at = models.DateTimeField(_("time of the last error"), null=True, blank=True, editable=False)
+    # The last success that came after failures.
+    recovered_at = models.DateTimeField(_("recovered at"), null=True, blank=True, editable=False)
     # Nothing automatic is sent before: the endpoint is overloaded or away. See Note [Cooling].
     cooling_until = models.DateTimeField(_("cooling until"), null=True, blank=True, editable=False)
     # How often it had to cool in a row.
@@ -204,6 +231,7 @@ class Subscription(models.Model):
         "last_success_at",
         "last_failure",
         "last_failure_at",
+        "recovered_at",
         "cooling_until",
         "coolings",
         "ramp",
@@ -234,6 +262,10 @@ class Subscription(models.Model):
                 condition=Q(max_per_second__isnull=True) | Q(max_per_second__gte=1),
                 name="orderhooks_subscription_max_per_second",
             ),
+            models.CheckConstraint(
+                condition=Q(timeout_seconds__isnull=True) | Q(timeout_seconds__range=(1, LONGEST_TIMEOUT_SECONDS)),
+                name="orderhooks_subscription_timeout",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -256,6 +288,16 @@ class Subscription(models.Model):
         rows = self.secrets.all()  # prefetched by the sender
         live = [row for row in rows if row.expires_at is None or row.expires_at > now]
         return [row.reveal() for row in sorted(live, key=lambda row: row.pk, reverse=True)]
+
+    @sensitive_variables("shown")
+    def reveal_secrets(self, *, by: str, now: datetime) -> list[str]:
+        """The signing secrets in force, newest first, for a person to see; the log `orderhooks` keeps who it was.
+
+        Raises secrets.UndecryptableError.
+        """
+        shown = self.live_secrets(now=now)
+        logger.warning("secrets revealed subscription=%s by=%r", self.public_id, by)
+        return shown
 
     @sensitive_variables()
     def own_headers(self) -> dict[str, str]:
@@ -319,6 +361,11 @@ class Subscription(models.Model):
             return subscription, subscription.add_secret()
 
     @property
+    def attempt_seconds(self) -> float:
+        """How long one attempt may take: its own limit, or the setting's."""
+        return self.timeout_seconds or conf.current().timeout_seconds
+
+    @property
     def is_limited(self) -> bool:
         """Whether all workers together have to keep to a limit."""
         return self.max_in_flight is not None or self.max_per_second is not None or self.ramp is not None
@@ -350,6 +397,8 @@ class Subscription(models.Model):
         """The endpoint answered 2xx. True if it had been failing before. To be saved."""
         failing = self.consecutive_failures > 0
         self.last_success_at = now
+        if failing:
+            self.recovered_at = now
         self.consecutive_failures, self.failing_since = 0, None
         self.cooling_until, self.coolings = None, 0
         if self.ramp is not None:

@@ -39,13 +39,21 @@ LOW_WATER = 50
 class Sender:
     """Threads, and the deliveries that they have under way. A context manager: leaving it waits for them.
 
-    `bell` is rung when there is something to record, or to claim; `clock` tells the time.
+    `bell` is rung when there is something to record, or to claim; `clock` tells the time. No attempt takes longer than
+    `longest_seconds`, whatever its subscription says; None: the setting's limit.
     """
 
-    def __init__(self, *, threads: int, bell: Bell | None = None, clock: Callable[[], datetime] = timezone.now) -> None:
+    def __init__(
+        self,
+        *,
+        threads: int,
+        bell: Bell | None = None,
+        clock: Callable[[], datetime] = timezone.now,
+        longest_seconds: float | None = None,
+    ) -> None:
         settings = conf.current()
         self.clock = clock
-        self.timeout_seconds = settings.timeout_seconds
+        self.longest_seconds = settings.timeout_seconds if longest_seconds is None else longest_seconds
         self.lanes = Lanes(
             threads=threads,
             most_of_subscription=settings.max_in_flight,
@@ -70,7 +78,7 @@ class Sender:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_error: BaseException | TracebackType | None) -> None:
-        until = time.monotonic() + self.timeout_seconds + EXIT_SECONDS
+        until = time.monotonic() + self.longest_seconds + EXIT_SECONDS
         try:
             while self.under_way and kind is None and time.monotonic() < until:
                 self.collect(wait_seconds=LOCKED_SECONDS)
@@ -101,7 +109,8 @@ class Sender:
         for lane, share in zip(lanes, split(room, wants), strict=True):
             lane.room = share
         begin_by = time.monotonic() + BEGIN_SECONDS
-        lease = timedelta(seconds=BEGIN_SECONDS + self.timeout_seconds + LEASE_MARGIN_SECONDS)
+        slowest = max((lane.subscription.attempt_seconds for lane in lanes if lane.room), default=0.0)
+        lease = lease_for(min(slowest, self.longest_seconds))
         claimed = claims.claim(lanes, now=now, lease_until=now + lease)
         self.lanes.put([Job(delivery, _host(delivery.subscription.url), begin_by) for delivery in claimed])
         return len(claimed)
@@ -171,7 +180,8 @@ class Sender:
                 self.lanes.passed_by(job)
                 self.not_begun.append(job.delivery)
             else:
-                sent = attempt(job.delivery, self.timeout_seconds, now=self.clock())
+                seconds = min(job.delivery.subscription.attempt_seconds, self.longest_seconds)
+                sent = attempt(job.delivery, seconds, now=self.clock())
                 self.results.append(sent)
                 self.lanes.done(
                     job,
@@ -181,6 +191,11 @@ class Sender:
                 )
             if len(self.results) >= BATCH or self.lanes.waiting < LOW_WATER:
                 self.bell.ring()
+
+
+def lease_for(attempt_seconds: float) -> timedelta:
+    """How long to hold a delivery whose attempt may take so long."""
+    return timedelta(seconds=BEGIN_SECONDS + attempt_seconds + LEASE_MARGIN_SECONDS)
 
 
 @sensitive_variables("request")

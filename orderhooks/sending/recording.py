@@ -73,6 +73,8 @@ def record(sent: Sequence[Sent], *, now: datetime, counts: Counts | None = None)
             logger.warning("attempt delivery=%s n=%d came back too late", delivery.public_id, delivery.attempts_made)
     health = _note_health([one for one, _result in done], now=now)
     for one, result in done:
+        if one.delivery.trigger == Delivery.Trigger.TEST:
+            continue  # nothing that the store sends
         if result.state == Delivery.State.DELIVERED:
             announce(delivery_succeeded, sender=Delivery, delivery=one.delivery)
         elif result.state == Delivery.State.FAILED:
@@ -115,6 +117,8 @@ def _as_result(sent: Sent, *, now: datetime) -> Result:
 def _decide(delivery: Delivery, outcome: Outcome, *, now: datetime) -> tuple[Delivery.State, datetime | None]:
     if outcome.succeeded:
         return Delivery.State.DELIVERED, None
+    if delivery.trigger == Delivery.Trigger.TEST:
+        return Delivery.State.FAILED, None
     next_at = retries.next_attempt_at(
         delivery.attempts_made,
         schedule=conf.current().retry_schedule,
@@ -140,12 +144,16 @@ def _log(sent: Sent, result: Result) -> None:
 
 
 def _note_health(sent: Iterable[Sent], *, now: datetime) -> list[tuple[Signal, Subscription]]:
-    """Only automatic attempts tell about an endpoint's health: people try what they know to be broken."""
+    """Only automatic attempts tell about an endpoint's health: people try what they know to be broken.
+
+    A 410 is the endpoint's own word, whoever asked; but a test changes nothing.
+    """
     outcomes: dict[int, list[Outcome]] = {}
     for one in sent:
         automatic = one.delivery.trigger == Delivery.Trigger.AUTOMATIC
         telling = one.outcome.endpoint_is_to_blame or not _is_known_to_be_well(one.delivery.subscription, now=now)
-        if one.outcome.status_code == GONE or (automatic and telling):
+        gone = one.outcome.status_code == GONE and one.delivery.trigger != Delivery.Trigger.TEST
+        if gone or (automatic and telling):
             outcomes.setdefault(one.delivery.subscription_id, []).append(one.outcome)
     if not outcomes:
         return []

@@ -6,7 +6,7 @@
 
 from orderhooks.transport.headers import InvalidHeaderError, check_own_headers
 from orderhooks.transport.outcomes import Outcome
-from orderhooks.transport.posting import post
+from orderhooks.transport.posting import framed, post
 from orderhooks.transport.redaction import REDACTED, is_credential
 from orderhooks.transport.text import safe_text
 from orderhooks.transport.urls import UrlRefusedError, check_url
@@ -18,6 +18,7 @@ __all__ = [
     "UrlRefusedError",
     "check_own_headers",
     "check_url",
+    "framed",
     "is_credential",
     "post",
     "safe_text",

@@ -56,6 +56,9 @@ TEREDO = IPv6Network("2001::/32")
 SIX_TO_FOUR = IPv6Network("2002::/16")
 
 
+NEVER_OPEN = "a cloud's metadata service or link-local, which no setting opens"
+
+
 def parse_networks(texts: Sequence[str]) -> tuple[Network, ...]:
     """Networks in CIDR notation. Raises ValueError for what is none, host bits included."""
     return _parse_networks(tuple(texts))
@@ -71,7 +74,7 @@ def judge(address: Address, *, allowed: Sequence[Network]) -> str:
     if isinstance(address, IPv6Address) and address.ipv4_mapped:
         address = address.ipv4_mapped
     if any(_holds(METADATA, one) for one in (address, *_embedded(address))):
-        return "a cloud's metadata service or link-local, which no setting opens"
+        return NEVER_OPEN
     if _holds(allowed, address):
         return ""
     for network, why in CLOSED:

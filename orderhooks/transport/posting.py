@@ -69,8 +69,13 @@ def _prepare(url: str, body: bytes, headers: Mapping[str, str]) -> requests.Prep
     request.method = "POST"
     request.url = url
     request.body = body
-    request.headers = CaseInsensitiveDict({**headers, "accept-encoding": "identity", "content-length": str(len(body))})
+    request.headers = CaseInsensitiveDict(framed(headers, body))
     return request
+
+
+def framed(headers: Mapping[str, str], body: bytes) -> dict[str, str]:
+    """The headers with those that every request carries besides, but for `host`, which is the URL's."""
+    return {**headers, "accept-encoding": "identity", "content-length": str(len(body))}
 
 
 def _exchange(request: requests.PreparedRequest, exchange: Exchange, started: float, clean: Redactor) -> Outcome:

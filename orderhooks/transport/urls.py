@@ -130,6 +130,8 @@ def require_open(address: addresses.Address, host: str, allowed_networks: Sequen
     why = addresses.judge(address, allowed=addresses.parse_networks(allowed_networks))
     if why:
         where = host if host == str(address) else f"{host} ({address})"
+        if why == addresses.NEVER_OPEN:
+            raise UrlRefusedError(f"{where} is {why}. Use a public address.")
         raise UrlRefusedError(
             f"{where} is {why}. Use a public address, or open the network with "
             'ORDERHOOKS["ALLOWED_NETWORKS"] if the receiver is really there.'

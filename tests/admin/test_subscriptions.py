@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.sessions.models import Session
-from django.utils import timezone
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
-from orderhooks.admin.subscriptions import SubscriptionForm
+from orderhooks.admin.subscriptions.forms import SubscriptionForm
 from orderhooks.models import Subscription
-from tests.admin.visits import errors_of, page, run, staff
+from tests.admin.visits import errors_of, page
 from tests.factories import (
     make_attempt,
     make_delivery,
@@ -31,7 +32,6 @@ def subscription_form(**fields: Any) -> dict[str, Any]:
         "topics": "order.paid",
         "headers": "",
         "signature": "standard",
-        "state": "active",
     }
     return {**given, **fields}
 
@@ -93,33 +93,14 @@ def test_topics_are_written_one_per_line_or_with_commas(operator, typed, stored)
         ({"url": "crm.example"}, "url"),
         ({"url": "https://user:word@crm.example/"}, "url"),
         ({"name": ""}, "name"),
-        ({"state": "disabled"}, "state"),
+        ({"timeout_seconds": "31"}, "timeout_seconds"),
+        ({"max_in_flight": "0"}, "max_in_flight"),
+        ({"contact_email": "nobody"}, "contact_email"),
     ],
 )
 def test_a_bad_subscription_is_refused_at_its_field(operator, fields, where):
     assert list(errors_of(operator, "subscription/add/", subscription_form(**fields))) == [where]
     assert not Subscription.objects.exists()
-
-
-def test_pausing_and_resuming_are_actions(operator):
-    active, disabled = make_subscription(), make_subscription(state="disabled", state_reason="It answered 410.")
-    Subscription.objects.filter(pk=disabled.pk).update(failing_since=timezone.now(), consecutive_failures=9)
-    assert "1 subscription is paused" in run(operator, "subscription", "pause", active, disabled)
-    active.refresh_from_db()
-    disabled.refresh_from_db()
-    assert (active.state, disabled.state) == ("paused", "disabled")
-    assert "2 subscriptions are active again" in run(operator, "subscription", "resume", active, disabled)
-    disabled.refresh_from_db()
-    assert (disabled.state, disabled.state_reason) == ("active", "")
-    assert (disabled.failing_since, disabled.consecutive_failures) == (None, 0)
-
-
-def test_resuming_works_in_a_list_that_is_filtered_by_state(operator):
-    subscription = make_subscription(state="paused")
-    data = {"action": "resume", "_selected_action": [subscription.pk]}
-    operator.post("/admin/orderhooks/subscription/?state__exact=paused", data)
-    subscription.refresh_from_db()
-    assert subscription.state == "active"
 
 
 def test_saving_the_page_does_not_undo_what_a_worker_wrote_meanwhile(operator, monkeypatch):
@@ -139,12 +120,10 @@ def test_saving_the_page_does_not_undo_what_a_worker_wrote_meanwhile(operator, m
 def test_a_disabled_subscription_may_be_edited_and_stays_disabled(operator):
     subscription = make_subscription(state="disabled", state_reason="It answered 410.")
     path = f"/admin/orderhooks/subscription/{subscription.pk}/change/"
-    assert operator.post(path, subscription_form(name="ERP", state="disabled")).status_code == 302
+    # The page has no field for the state: a value that is sent all the same changes nothing.
+    assert operator.post(path, subscription_form(name="ERP", state="active")).status_code == 302
     subscription.refresh_from_db()
     assert (subscription.name, subscription.state, subscription.state_reason) == ("ERP", "disabled", "It answered 410.")
-    operator.post(path, subscription_form(name="ERP", state="active"))
-    subscription.refresh_from_db()
-    assert (subscription.state, subscription.state_reason) == ("active", "")
 
 
 def test_a_subscription_can_be_deleted_with_its_log(operator):
@@ -192,33 +171,6 @@ def test_headers_that_can_not_be_sent_are_refused_at_their_field(operator, heade
     assert list(errors_of(operator, "subscription/add/", subscription_form(headers=headers))) == ["headers"]
 
 
-def test_a_new_secret_is_shown_once_beside_the_former_one(operator):
-    first, second = make_subscription(), make_subscription()
-    shown = SECRET.findall(run(operator, "subscription", "rotate_secret", first, second))
-    assert len(shown) == 2
-    assert "24 hours more" in run(operator, "subscription", "rotate_secret", first)
-    assert not SECRET.search(page(operator, f"subscription/{first.pk}/change/"))
-    assert "signs until" in page(operator, f"subscription/{first.pk}/change/")
-    assert (first.secrets.count(), second.secrets.count()) == (3, 2)
-    assert "2 former secrets are revoked" in run(operator, "subscription", "revoke_former_secrets", first)
-    assert first.secrets.count() == 1
-
-
-def test_a_secret_can_be_replaced_at_once(operator):
-    subscription = make_subscription()
-    [shown] = SECRET.findall(run(operator, "subscription", "replace_secret", subscription))
-    assert [one.reveal() for one in subscription.secrets.all()] == [shown]
-
-
-@pytest.mark.parametrize("action", ["rotate_secret", "replace_secret", "revoke_former_secrets"])
-def test_who_may_only_look_is_not_offered_secrets(action):
-    client = staff("view_subscription")
-    subscription = make_subscription()
-    assert action not in page(client, "subscription/")
-    run(client, "subscription", action, subscription)
-    assert subscription.secrets.get().expires_at is None
-
-
 def test_choosing_a_public_key_shows_it(operator):
     subscription = make_subscription()
     path = f"/admin/orderhooks/subscription/{subscription.pk}/change/"
@@ -235,10 +187,69 @@ def test_the_page_with_a_secret_is_kept_by_no_cache(operator):
     assert "no-store" in answer["cache-control"]
 
 
-def test_resuming_may_skip_what_was_held(operator):
-    subscription = make_subscription(state="paused")
-    delivery = make_delivery(subscription=subscription)
-    assert "Deliveries that were held are skipped" in run(operator, "subscription", "resume_and_skip", subscription)
-    delivery.refresh_from_db()
+@pytest.mark.parametrize(
+    ("url", "reason", "setting"),
+    [
+        ("http://crm.example/", "Use https://", "REQUIRE_HTTPS"),
+        ("https://10.1.2.3/", "a private network (RFC 1918)", "ALLOWED_NETWORKS"),
+    ],
+)
+def test_a_refused_url_is_told_why_and_the_setting_that_would_allow_it(operator, settings, url, reason, setting):
+    settings.ORDERHOOKS = {}
+    [error] = errors_of(operator, "subscription/add/", subscription_form(url=url))["url"]
+    assert reason in error
+    assert f'ORDERHOOKS["{setting}"]' in error
+
+
+def test_limits_and_mail_are_set_on_the_page(operator):
+    subscription = make_subscription()
+    given = {"timeout_seconds": "5", "contact_email": "team@example.com", "mail_disabled": "on"}
+    operator.post(f"/admin/orderhooks/subscription/{subscription.pk}/change/", subscription_form(**given))
     subscription.refresh_from_db()
-    assert (delivery.state, subscription.state) == ("skipped", "active")
+    assert (subscription.timeout_seconds, subscription.contact_email) == (5, "team@example.com")
+    assert (subscription.mail_failing, subscription.mail_disabled, subscription.mail_recovered) == (False, True, False)
+
+
+def test_a_change_is_in_the_history_by_the_names_of_the_fields(operator):
+    subscription = make_subscription(headers={"X-Key": "tok_0ld"})
+    form = subscription_form(name="ERP", headers="X-Key: tok_s3cr3t", mail_failing="on")
+    operator.post(f"/admin/orderhooks/subscription/{subscription.pk}/change/", form)
+    text = page(operator, f"subscription/{subscription.pk}/history/")
+    for name in ("Name", "URL", "Topics", "Headers"):
+        assert name in text
+    assert "tok_" not in text + str(LogEntry.objects.values_list("change_message", flat=True))
+
+
+def test_the_page_says_first_how_the_endpoint_is_doing(operator):
+    subscription = make_subscription(state="disabled", state_reason="It answered <b>410</b>.")
+    make_delivery(subscription=subscription)
+    text = page(operator, f"subscription/{subscription.pk}/change/")
+    banner, name = text.index("Disabled: nothing is sent to it."), text.index('name="name"')
+    assert banner < name
+    assert "It answered &lt;b&gt;410&lt;/b&gt;." in text
+    assert "1 delivery waits." in text
+
+
+def test_a_new_subscription_is_asked_only_what_a_person_knows(operator):
+    text = page(operator, "subscription/add/")
+    assert "How it is signed" in text
+    assert "How it is doing" not in text
+    assert "cooling until" not in text.lower()
+    assert "/admin/orderhooks/subscription/topics/" in text
+
+
+def test_a_page_takes_the_same_queries_however_much_waits(operator):
+    subscription = make_subscription(state="paused")
+
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            page(operator, f"subscription/{subscription.pk}/change/")
+        return len(captured)
+
+    make_delivery(subscription=subscription)
+    queries()
+    few = queries()
+    for _ in range(4):
+        make_delivery(subscription=subscription)
+        subscription.add_secret()
+    assert queries() == few

@@ -91,5 +91,17 @@ def test_an_id_that_is_none_is_a_404(api, public_id):
 def test_topics_are_the_catalogue(api, settings):
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "TOPICS": {"order.wrapped": "As a present."}}
     data = api.get("/api/topics/").data
-    assert {"name": "order.wrapped", "description": "As a present."} in data
+    [wrapped] = [topic for topic in data if topic["name"] == "order.wrapped"]
+    assert wrapped["description"] == "As a present."
+    assert wrapped["schema"]["properties"]["type"] == {"const": "order.wrapped"}
+    assert wrapped["example"]["type"] == "order.wrapped"
     assert "order.paid" in [one["name"] for one in data]
+
+
+def test_a_test_is_not_redelivered(api):
+    delivery = make_delivery(state="failed", trigger="test")
+    answer = post(api, f"/deliveries/{delivery.public_id}/redeliver/", None)
+    assert answer.status_code == 409
+    assert "A test is not sent again" in answer.data["detail"]
+    delivery.refresh_from_db()
+    assert delivery.state == "failed"

@@ -203,9 +203,22 @@ def test_pausing_and_resuming_with_a_choice_of_what_was_held(api):
 def test_limits_order_and_contact_are_set_and_judged(api):
     subscription = make_subscription()
     path = f"/subscriptions/{subscription.public_id}/"
-    given = {"ordered": True, "max_in_flight": 3, "max_per_second": 10, "contact_email": "team@example.com"}
+    given = {
+        "ordered": True,
+        "max_in_flight": 3,
+        "max_per_second": 10,
+        "timeout_seconds": 30,
+        "contact_email": "team@example.com",
+        "mail_failing": False,
+    }
     answer = patch(api, path, given)
     assert {name: answer.data[name] for name in given} == given
-    for bad in ({"max_in_flight": 0}, {"max_per_second": -1}, {"contact_email": "nobody"}):
+    for bad in (
+        {"max_in_flight": 0},
+        {"max_per_second": -1},
+        {"timeout_seconds": 0},
+        {"timeout_seconds": 31},
+        {"contact_email": "nobody"},
+    ):
         assert patch(api, path, bad).status_code == 400
     assert "cooling_until" in answer.data

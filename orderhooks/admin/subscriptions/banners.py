@@ -1,0 +1,129 @@
+"""Banners: how an endpoint is doing, why, and what to do about it, in plain words. The first thing on its page."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.utils import timezone
+from django.utils.formats import localize
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.timesince import timesince, timeuntil
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from orderhooks.models import Subscription
+
+__all__ = ["Banner", "banner", "bounded", "moment_text"]
+
+State = Subscription.State
+
+RECENTLY = timedelta(hours=1)
+# Counts of the log end here.
+COUNT_UP_TO = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Banner:
+    """`level` is well, busy, warning or stopped."""
+
+    level: str
+    title: str
+    reason: str
+    remedy: str
+
+    def draw(self) -> SafeString:
+        return format_html(
+            '<div class="orderhooks-banner orderhooks-banner-{}"><strong>{}</strong><p>{}</p><p>{}</p></div>',
+            self.level,
+            self.title,
+            self.reason,
+            self.remedy,
+        )
+
+
+def banner(subscription: Subscription, *, now: datetime, disable_after: timedelta, held: Callable[[], int]) -> Banner:
+    """What to tell of a subscription. `held` counts what waits for it, and is asked only where that matters."""
+    if subscription.state == State.DISABLED:
+        return Banner(
+            "stopped",
+            _("Disabled: nothing is sent to it."),
+            subscription.state_reason,
+            _("Have the receiver mended, send a test, then resume: you choose what happens to what waits. %s")
+            % _waiting(held()),
+        )
+    if subscription.state == State.PAUSED:
+        return Banner(
+            "stopped",
+            _("Paused: nothing is sent to it."),
+            _("Somebody paused it. What happens to orders meanwhile is held for it."),
+            _("Resume it once the receiver is ready: you choose what happens to what waits. %s") % _waiting(held()),
+        )
+    if subscription.cooling_until is not None and subscription.cooling_until > now:
+        return Banner(
+            "warning",
+            _("Cooling until %(time)s, for %(duration)s more.")
+            % {
+                "time": moment_text(subscription.cooling_until),
+                "duration": _duration(subscription.cooling_until - now),
+            },
+            _("It is overloaded or away. %s") % subscription.last_failure,
+            _("There is nothing to do: then one request tries it, and if that succeeds the others follow. %s")
+            % _waiting(held()),
+        )
+    if subscription.failing_since is not None:
+        return Banner(
+            "warning",
+            ngettext(
+                "Failing since %(time)s: %(count)d attempt.",
+                "Failing since %(time)s: %(count)d attempts, one after the other.",
+                subscription.consecutive_failures,
+            )
+            % {"time": moment_text(subscription.failing_since), "count": subscription.consecutive_failures},
+            subscription.last_failure,
+            _(
+                "Everything is tried again by itself; without a success it is disabled on %(time)s. Send a test to see"
+                " what it answers now, and tell the receiver's people. %(waiting)s"
+            )
+            % {"time": moment_text(subscription.failing_since + disable_after), "waiting": _waiting(held())},
+        )
+    if subscription.recovered_at is not None and subscription.recovered_at > now - RECENTLY:
+        return Banner(
+            "busy",
+            _("Recovered %s ago.") % timesince(subscription.recovered_at, now),
+            _("Before that: %s") % subscription.last_failure if subscription.last_failure else "",
+            _("There is nothing to do: what waits goes out by itself, at a rising rate. %s") % _waiting(held()),
+        )
+    if subscription.last_success_at is None:
+        return Banner(
+            "busy",
+            _("Active; nothing has arrived there yet."),
+            "",
+            _("Send a test to see whether it answers."),
+        )
+    return Banner(
+        "well", _("Active; all is well."), _("Last success: %s.") % moment_text(subscription.last_success_at), ""
+    )
+
+
+def bounded(count: int) -> str:
+    """A count that was made up to COUNT_UP_TO + 1."""
+    return f"{COUNT_UP_TO:,}+" if count > COUNT_UP_TO else f"{count:,}"
+
+
+def moment_text(moment: datetime) -> str:
+    """A moment in the reader's zone and format."""
+    return localize(timezone.localtime(moment) if settings.USE_TZ else moment)
+
+
+def _waiting(count: int) -> str:
+    text = ngettext("%s delivery waits.", "%s deliveries wait.", count) if count else _("No delivery waits.")
+    return text % bounded(count) if count else text
+
+
+def _duration(left: timedelta) -> str:
+    seconds = max(1, round(left.total_seconds()))
+    if seconds >= 60:
+        return timeuntil(datetime.min + left, datetime.min)
+    return ngettext("%d second", "%d seconds", seconds) % seconds

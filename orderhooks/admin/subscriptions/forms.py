@@ -1,0 +1,188 @@
+"""What is typed: a subscription, how to resume it, how to rotate its secret, which order to preview."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.core.validators import EMPTY_VALUES
+from django.utils import timezone
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext_lazy
+from django.views.decorators.debug import sensitive_variables
+
+from orderhooks import rehearsing, topics
+from orderhooks.models import Subscription
+from orderhooks.models.fields import seal
+from orderhooks.models.subscriptions import LONGEST_OVERLAP, OVERLAP, validate_topics
+from orderhooks.secrets import HIDDEN, Sealed
+
+HOUR = timedelta(hours=1)
+OVERLAP_HOURS = round(OVERLAP / HOUR)
+LOCAL_FORMAT = "%Y-%m-%dT%H:%M"
+
+
+class TopicsField(forms.CharField):
+    """A list of patterns, written one per line or with commas between."""
+
+    widget = forms.Textarea(attrs={"rows": 6, "cols": 40})
+    empty_values = [*EMPTY_VALUES]
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(map(str, value)) if isinstance(value, list) else value
+
+    def to_python(self, value: Any) -> Any:
+        words = str(value or "").replace(",", "\n").split()
+        return list(dict.fromkeys(words))
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return (initial or []) != self.to_python(data)
+
+
+class HeadersField(forms.CharField):
+    """Headers, one `Name: value` per line. Values that are there already are shown, and kept, as `(hidden)`."""
+
+    widget = forms.Textarea(attrs={"rows": 4, "cols": 80, "autocomplete": "off", "spellcheck": "false"})
+    former: dict[str, Sealed] = {}
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(f"{name}: {HIDDEN}" for name in value) if isinstance(value, dict) else value
+
+    @sensitive_variables()
+    def clean(self, value: Any) -> dict[str, Sealed]:
+        headers: dict[str, str] = {}
+        for number, line in enumerate((value or "").splitlines(), start=1):
+            name, colon, text = line.partition(":")
+            if not line.strip():
+                continue
+            if not colon:
+                raise ValidationError(_("Line %d is no header. Write it as Name: value.") % number, code="headers")
+            if name.strip() in headers:
+                raise ValidationError(_("The header %s is given twice. Keep one.") % name.strip(), code="headers")
+            headers[name.strip()] = text.strip()
+        return seal(headers, former=self.former)
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return self.prepare_value(initial or {}).split() != (data or "").split()
+
+
+class SubscriptionForm(forms.ModelForm):
+    topics = TopicsField(
+        label=_("Topics"),
+        validators=[validate_topics],
+        error_messages={"required": _("Name at least one topic, such as order.paid, or * for all.")},
+    )
+
+    headers = HeadersField(
+        label=_("Headers"),
+        required=False,
+        help_text=_("Sent with each request, one Name: value per line, such as Authorization: Bearer …. Encrypted."),
+    )
+
+    class Meta:
+        model = Subscription
+        # The state is changed by buttons: pausing and resuming are more than a new value.
+        fields = [
+            "name",
+            "store",
+            "url",
+            "topics",
+            "headers",
+            "signature",
+            "ordered",
+            "max_in_flight",
+            "max_per_second",
+            "timeout_seconds",
+            "contact_email",
+            "mail_failing",
+            "mail_disabled",
+            "mail_recovered",
+        ]
+        widgets = {"url": forms.TextInput(attrs={"size": 80})}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "topics" in self.fields:
+            # Read now, not at import: the setting TOPICS adds to the catalogue.
+            self.fields["topics"].help_text = format_lazy(
+                "{} {}", _("One per line: * (all), order.* (a family) or any of"), ", ".join(topics.catalogue())
+            )
+        if "headers" in self.fields:
+            self.fields["headers"].former = self.instance.headers  # type: ignore[attr-defined]
+
+
+class ResumptionForm(forms.Form):
+    """What becomes of what was held."""
+
+    ALL, NEWER, NONE = "all", "newer", "none"
+
+    choice = forms.ChoiceField(
+        label=_("What was held"),
+        widget=forms.RadioSelect,
+        initial=ALL,
+        choices=[
+            (ALL, _("Send all of it, the longest due first")),
+            (NEWER, _("Send what is newer than the moment below, and skip the rest")),
+            (NONE, _("Skip all of it: only what happens from now on is sent")),
+        ],
+    )
+    moment = forms.DateTimeField(
+        label=_("Newer than"),
+        required=False,
+        initial=lambda: timezone.now() - timedelta(days=1),
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format=LOCAL_FORMAT),
+    )
+
+    def clean(self) -> dict[str, Any]:
+        given = super().clean() or self.cleaned_data
+        if given.get("choice") == self.NEWER and not given.get("moment") and "moment" not in self.errors:
+            self.add_error("moment", _("Say from which moment on deliveries are sent."))
+        return given
+
+    def skip_before(self, *, now: datetime) -> datetime | None:
+        """What `publishing.resume` is told."""
+        moment: datetime | None = self.cleaned_data["moment"]
+        return {self.ALL: None, self.NEWER: moment, self.NONE: now}[self.cleaned_data["choice"]]
+
+
+class RotationForm(forms.Form):
+    """How long the former secret goes on signing."""
+
+    hours = forms.TypedChoiceField(
+        label=_("The former secret"),
+        coerce=int,
+        initial=OVERLAP_HOURS,
+        widget=forms.RadioSelect,
+        choices=[
+            (0, _("is revoked now: receivers that don't know the new one yet refuse requests")),
+            *(
+                (
+                    hours,
+                    ngettext_lazy(
+                        "signs beside the new one for %d hour", "signs beside the new one for %d hours", hours
+                    )
+                    % hours,
+                )
+                for hours in (1, 6, OVERLAP_HOURS, 72, round(LONGEST_OVERLAP / HOUR))
+            ),
+        ],
+    )
+
+    @property
+    def overlap(self) -> timedelta:
+        overlap: timedelta = self.cleaned_data["hours"] * HOUR
+        return overlap
+
+
+class PreviewForm(forms.Form):
+    """Which order, and what would have happened to it."""
+
+    order = forms.CharField(label=_("Order number"), max_length=64)
+    topic = forms.ChoiceField(label=_("Topic"))
+
+    def __init__(self, *args: Any, subscription: Subscription, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["topic"].choices = [  # type: ignore[attr-defined]
+            (name, name) for name in rehearsing.topics_to_preview(subscription)
+        ]

@@ -1,0 +1,151 @@
+"""The list of subscriptions, and the page of one."""
+
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib import admin
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.decorators import method_decorator
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.debug import sensitive_post_parameters
+
+from orderhooks import conf, publishing
+from orderhooks.admin.health import HEALTH_COLUMNS, HealthColumns
+from orderhooks.admin.replays import ReplaysField
+from orderhooks.admin.subscriptions.banners import COUNT_UP_TO, banner
+from orderhooks.admin.subscriptions.forms import OVERLAP_HOURS, SubscriptionForm
+from orderhooks.admin.subscriptions.reading import ReadingPages
+from orderhooks.admin.subscriptions.secrets import SECRET_BUTTONS, SecretPages, Shown
+from orderhooks.admin.subscriptions.traffic import TRAFFIC_BUTTONS, TrafficPages
+from orderhooks.models import Attempt, Delivery, Subscription
+
+
+@admin.register(Subscription)
+class SubscriptionAdmin(HealthColumns, ReplaysField, TrafficPages, SecretPages, ReadingPages):
+    form = SubscriptionForm
+    list_display = ["name", *HEALTH_COLUMNS, "url", "topic_list"]
+    list_filter = ["state"]
+    search_fields = ["name", "url", "public_id__exact"]
+    actions = ["pause", "resume", "rotate_secret", "revoke_former_secrets"]
+    buttons = (*TRAFFIC_BUTTONS, *SECRET_BUTTONS)
+    readonly_fields = [
+        "standing",
+        "what_to_do",
+        "more",
+        "deliveries",
+        "replays",
+        "signing_secrets",
+        "public_id",
+        "state",
+        "failing_since",
+        "consecutive_failures",
+        "last_success_at",
+        "last_failure",
+        "cooling_until",
+        "created_at",
+        "updated_at",
+    ]
+    fieldsets = [
+        (_("How it is doing"), {"fields": ["standing", "what_to_do", "deliveries", "replays", "more"]}),
+        (_("Who and where"), {"fields": ["name", "store", "url"]}),
+        (_("What"), {"fields": ["topics"]}),
+        (_("How it is signed"), {"fields": ["signature", "signing_secrets", "headers"]}),
+        (_("Limits"), {"fields": ["ordered", "max_in_flight", "max_per_second", "timeout_seconds"]}),
+        (_("Mail"), {"fields": ["contact_email", "mail_failing", "mail_disabled", "mail_recovered"]}),
+        (
+            _("Record"),
+            {
+                "fields": [
+                    "public_id",
+                    "state",
+                    "failing_since",
+                    "consecutive_failures",
+                    "last_success_at",
+                    "last_failure",
+                    "cooling_until",
+                    "created_at",
+                    "updated_at",
+                ]
+            },
+        ),
+    ]
+
+    def get_fieldsets(self, request: HttpRequest, obj: Subscription | None = None) -> Any:
+        catalogue = reverse(f"{self.admin_site.name}:orderhooks_subscription_topics")
+        link = format_html('<a href="{}">{}</a>', catalogue, _("What each topic brings"))
+        shown = []
+        for title, options in self.fieldsets:
+            # Nothing is known yet of one that is being added.
+            names = [name for name in options["fields"] if obj is not None or name not in self.readonly_fields]
+            if names:
+                shown.append((title, {"fields": names, **({"description": link} if "topics" in names else {})}))
+        return shown
+
+    @admin.display(description=_("state"))
+    def standing(self, subscription: Subscription) -> SafeString:
+        days = timedelta(days=conf.current().disable_after_days)
+        found = banner(
+            subscription,
+            now=timezone.now(),
+            disable_after=days,
+            held=lambda: publishing.held([subscription], most=COUNT_UP_TO + 1),
+        )
+        return found.draw()
+
+    @admin.display(description=_("topics"))
+    def topic_list(self, subscription: Subscription) -> str:
+        return ", ".join(map(str, subscription.topics))
+
+    @admin.display(description=_("deliveries"))
+    def deliveries(self, subscription: Subscription) -> SafeString:
+        page = reverse(f"{self.admin_site.name}:orderhooks_delivery_changelist")
+        query = urlencode({"subscription__id__exact": subscription.pk})
+        return format_html('<a href="{}?{}">{}</a>', page, query, _("What was sent to it"))
+
+    @method_decorator(sensitive_post_parameters("headers"))
+    def changeform_view(self, *args: Any, **kwargs: Any) -> HttpResponse:
+        return super().changeform_view(*args, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: Subscription, form: Any, change: bool) -> None:
+        # The secret waits on the object for the page that shows it; the row holds it encrypted.
+        with transaction.atomic():
+            if not change:
+                super().save_model(request, obj, form, change)
+                obj._shown = Shown(obj, obj.add_secret())  # type: ignore[attr-defined]
+                return
+            # No more than what was edited: workers write the health of the same row meanwhile.
+            obj.save(update_fields={*form.changed_data, "updated_at"})
+            if "signature" in form.changed_data and (secret := obj.fit_secret(now=timezone.now())):
+                obj._shown = Shown(obj, secret, OVERLAP_HOURS)  # type: ignore[attr-defined]
+
+    def response_add(
+        self, request: HttpRequest, obj: Subscription, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        return self._show_first(request, obj, super().response_add(request, obj, post_url_continue))
+
+    def response_change(self, request: HttpRequest, obj: Subscription) -> HttpResponse:
+        return self._show_first(request, obj, super().response_change(request, obj))
+
+    def _show_first(self, request: HttpRequest, obj: Subscription, response: HttpResponse) -> HttpResponse:
+        shown = getattr(obj, "_shown", None)
+        return self.show_secrets(request, [shown], onward=response.headers.get("location", "")) if shown else response
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, Any, Any, Any]:
+        """What goes with a subscription, counted: its deliveries may be a million, and are deleted with it."""
+        chosen = [one.pk for one in objs]
+        counts = {
+            str(model._meta.verbose_name_plural): rows.count()
+            for model, rows in (
+                (Subscription, Subscription.objects.filter(pk__in=chosen)),
+                (Delivery, Delivery.objects.filter(subscription__in=chosen)),
+                (Attempt, Attempt.objects.filter(delivery__subscription__in=chosen)),
+            )
+        }
+        missing = set() if self.has_delete_permission(request) else {self.opts.verbose_name}
+        return [str(one) for one in objs], counts, missing, []

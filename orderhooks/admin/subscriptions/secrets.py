@@ -1,0 +1,174 @@
+"""Signing secrets: rotate with an overlap, revoke the former, reveal. Each is in the answer to a POST, nowhere else."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from django.contrib import admin, messages
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
+from django.utils.timesince import timeuntil
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+from django.views.decorators.debug import sensitive_variables
+
+from orderhooks import signing
+from orderhooks.admin.buttons import Button, ButtonsAdmin
+from orderhooks.admin.subscriptions.asking import Question, ask, is_answered
+from orderhooks.admin.subscriptions.banners import moment_text
+from orderhooks.admin.subscriptions.forms import RotationForm
+from orderhooks.models import Subscription
+from orderhooks.models.subscriptions import SubscriptionQuerySet
+from orderhooks.secrets import UndecryptableError
+
+SECRET_BUTTONS = (
+    Button("rotate", _("New secret…"), "change"),
+    Button("revoke", _("Revoke former secrets…"), "change", danger=True),
+    Button("reveal", _("Reveal secrets"), "reveal"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A secret on the page that shows it."""
+
+    subscription: Subscription
+    secret: str = field(repr=False)
+    overlap_hours: int = 0
+    is_new: bool = True
+
+    @property
+    def public_key(self) -> str:
+        return signing.public_key(self.secret)
+
+
+class SecretPages(ButtonsAdmin):
+    """The buttons and actions that have to do with signing secrets."""
+
+    def has_reveal_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("orderhooks.reveal_secret")
+
+    def offers(self, request: HttpRequest, record: Subscription, button: Button) -> bool:
+        rows = record.secrets.live(now=timezone.now())
+        if button.name == "revoke" and not rows.filter(expires_at__isnull=False).exists():
+            return False
+        # Public keys are on the page.
+        if button.name == "reveal" and not rows.filter(public_key="").exists():
+            return False
+        return super().offers(request, record, button)
+
+    @admin.display(description=_("signing secrets"))
+    def signing_secrets(self, subscription: Subscription) -> SafeString:
+        now = timezone.now()
+        rows = [
+            (_("made %s") % moment_text(secret.created_at), _ending(secret.expires_at, now=now), secret.public_key)
+            for secret in subscription.secrets.live(now=now).order_by("-pk")
+        ]
+        return format_html_join(SafeString("<br>"), "{} {} {}", rows)
+
+    def press_rotate(self, request: HttpRequest, subscription: Subscription) -> HttpResponse:
+        return self._rotate(request, [subscription], onward=self._page_of(subscription))
+
+    @admin.action(description=_("New secrets for the selected subscriptions…"), permissions=["change"])
+    def rotate_secret(self, request: HttpRequest, queryset: SubscriptionQuerySet) -> HttpResponse:
+        return self._rotate(request, list(queryset), onward=request.get_full_path())
+
+    @sensitive_variables("shown")
+    def _rotate(self, request: HttpRequest, subscriptions: Sequence[Subscription], *, onward: str) -> HttpResponse:
+        form = RotationForm(request.POST if is_answered(request) else None)
+        if not form.is_valid():
+            question = Question(
+                title=ngettext("Make a new signing secret?", "Make new signing secrets?", len(subscriptions)),
+                submit=_("Make it"),
+                details=[_("The new secret is shown once, on the next page. Give it to the receiver's people.")],
+                form=form,
+            )
+            return ask(self, request, question, subscriptions)
+        now, hours = timezone.now(), form.cleaned_data["hours"]
+        with transaction.atomic():
+            shown = [
+                Shown(subscription, subscription.rotate_secret(now=now, overlap=form.overlap), hours)
+                for subscription in subscriptions
+            ]
+        text = ngettext(
+            "Made a new signing secret; the former one signs for %d hour more.",
+            "Made a new signing secret; the former one signs for %d hours more.",
+            hours,
+        )
+        for subscription in subscriptions:
+            self.log_change(
+                request, subscription, text % hours if hours else str(_("Made a new signing secret, the only one."))
+            )
+        return self.show_secrets(request, shown, onward=onward)
+
+    def press_revoke(self, request: HttpRequest, subscription: Subscription) -> HttpResponse | None:
+        return self._revoke(request, [subscription])
+
+    @admin.action(description=_("Revoke former secrets of the selected subscriptions…"), permissions=["change"])
+    def revoke_former_secrets(self, request: HttpRequest, queryset: SubscriptionQuerySet) -> HttpResponse | None:
+        return self._revoke(request, list(queryset))
+
+    def _revoke(self, request: HttpRequest, subscriptions: Sequence[Subscription]) -> HttpResponse | None:
+        if not is_answered(request):
+            question = Question(
+                title=_("Revoke former secrets now?"),
+                submit=_("Revoke now"),
+                details=[_("The newest secret alone signs then. A receiver that does not know it refuses requests.")],
+                danger=True,
+            )
+            return ask(self, request, question, subscriptions)
+        now, revoked = timezone.now(), 0
+        for subscription in subscriptions:
+            if count := subscription.revoke_former_secrets(now=now):
+                self.log_change(request, subscription, str(_("Revoked former signing secrets.")))
+                revoked += count
+        text = ngettext(
+            "%(count)d former secret is revoked: the newest one alone signs now.",
+            "%(count)d former secrets are revoked: the newest ones alone sign now.",
+            revoked,
+        )
+        self.message_user(request, text % {"count": revoked})
+        return None
+
+    @sensitive_variables("secrets", "shown")
+    def press_reveal(self, request: HttpRequest, subscription: Subscription) -> HttpResponse | None:
+        try:
+            secrets = subscription.reveal_secrets(by=request.user.get_username(), now=timezone.now())
+        except UndecryptableError as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return None
+        self.log_change(request, subscription, str(_("Revealed the signing secrets.")))
+        shown = [Shown(subscription, secret, is_new=False) for secret in secrets]
+        return self.show_secrets(request, shown, onward=self._page_of(subscription))
+
+    def show_secrets(self, request: HttpRequest, shown: Sequence[Shown], *, onward: str) -> HttpResponse:
+        """The page with secrets. An answer, not a message: messages wait in cookies or in the session's table."""
+        title = ngettext("New signing secret", "New signing secrets", len(shown))
+        if not any(one.is_new for one in shown):
+            title = ngettext("Signing secret", "Signing secrets", len(shown))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": title,
+            "opts": self.opts,
+            "shown": shown,
+            "onward": onward or ".",
+        }
+        # No cache keeps it: the admin says no-store of all its pages.
+        return TemplateResponse(request, "admin/orderhooks/subscription/secret.html", context)
+
+    def _page_of(self, subscription: Subscription) -> str:
+        return reverse(f"{self.admin_site.name}:orderhooks_subscription_change", args=[subscription.pk])
+
+
+def _ending(expires_at: datetime | None, *, now: datetime) -> str:
+    if expires_at is None:
+        return ""
+    return _("signs until %(time)s, for %(duration)s more") % {
+        "time": moment_text(expires_at),
+        "duration": timeuntil(expires_at, now),
+    }

@@ -1,0 +1,117 @@
+"""The catalogue in full: for each topic the JSON Schema of its body and an example. Admin, API and tests draw on it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orderhooks import payloads, sources, topics
+from orderhooks.sources import OrderSource
+
+__all__ = ["TEST", "Entry", "entries", "test_data"]
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+# What a test sends.
+TEST = "webhook.test"
+PAIR = {"type": "array", "minItems": 2, "maxItems": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A topic with what its receivers get: the JSON Schema (draft 2020-12) of the whole body, and an example body."""
+
+    name: str
+    description: str
+    schema: Mapping[str, Any]
+    example: Mapping[str, Any]
+
+
+def entries() -> list[Entry]:
+    """All of the catalogue, in its order. Topics mean the same for each of the setting SOURCES; the first one's example
+    is shown.
+    """
+    known = list(sources.configured().values())
+    return [
+        Entry(topic.name, topic.description, _schema(topic, known), _example(topic.name, known[0] if known else None))
+        for topic in topics.catalogue().values()
+    ]
+
+
+def test_data() -> dict[str, Any]:
+    """The `data` of a `webhook.test`: an order that nobody placed."""
+    known = list(sources.configured().values())
+    return _data(TEST, known[0] if known else None)
+
+
+def _schema(topic: topics.Topic, known: list[OrderSource]) -> dict[str, Any]:
+    orders = [source.schema() for source in known]
+    watched = dict.fromkeys(name for source in known for name in source.watched)
+    lines = {"lines": {**PAIR, "items": {"type": "array"}}} if any(source.lines for source in known) else {}
+    changes = {
+        "type": "object",
+        "description": "[old, new] of each field that the transaction changed.",
+        "properties": {**dict.fromkeys(watched, PAIR), **lines},
+    }
+    properties: dict[str, dict[str, Any]] = {
+        "id": {
+            "type": "string",
+            "pattern": "^evt_[0-9A-Z]{26}$",
+            "description": "The same on every attempt: act on each id once.",
+        },
+        "type": {"const": topic.name},
+        "timestamp": {**sources.MOMENT, "description": "When it happened, UTC."},
+        "api_version": {"const": payloads.API_VERSION},
+        "sequence": {
+            "type": "integer",
+            "minimum": 1,
+            "description": "Grows, with gaps: of two events of an order, the higher is the later.",
+        },
+        "store": {"type": "string"},
+        "data": {
+            "type": "object",
+            "properties": {"order": orders[0] if len(orders) == 1 else {"anyOf": orders or [{}]}, "changes": changes},
+            "required": ["order", "changes"],
+        },
+    }
+    return {
+        "$schema": DIALECT,
+        "title": topic.name,
+        "description": topic.description,
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+    }
+
+
+def _example(topic: str, source: OrderSource | None) -> dict[str, Any]:
+    return {
+        "id": "evt_01KAR5BBR0D4Y8H6S1V3PBN2WK",
+        "type": topic,
+        "timestamp": "2026-11-23T10:00:00.000000Z",
+        "api_version": payloads.API_VERSION,
+        "sequence": 812,
+        "store": "",
+        "data": _data(topic, source),
+    }
+
+
+def _data(topic: str, source: OrderSource | None) -> dict[str, Any]:
+    if source is None:
+        return {"order": {}, "changes": {}}
+    order = source.example()
+    field, value = _transition(topic, source, order)
+    if not field:
+        return {"order": order, "changes": {}}
+    before = order[field]
+    if before == value:
+        # A field that has come back to where the example stands, such as an order that is open again.
+        before = next((other for other in source.transitions[field] if other != value), None)
+    return {"order": {**order, field: value}, "changes": {field: [before, value]}}
+
+
+def _transition(topic: str, source: OrderSource, order: Mapping[str, Any]) -> tuple[str, str]:
+    """The field and its new value that the topic stands for; `order.updated` goes with any of them. Else blank."""
+    for field, by_value in source.transitions.items():
+        for value, meant in by_value.items():
+            if field in order and (meant == topic or (topic == "order.updated" and value != order[field])):
+                return field, value
+    return "", ""

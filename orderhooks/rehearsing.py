@@ -1,0 +1,165 @@
+"""Rehearsing: what an endpoint says to a test, and what an order's request would be. For `publishing` and the admin."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.db import router, transaction
+from django.views.decorators.debug import sensitive_variables
+
+from orderhooks import catalogue, payloads, sending, signing, sources, topics, transport
+from orderhooks.models import DatabaseClock, Delivery, Event, Subscription
+from orderhooks.models.deliveries import REQUESTED_BY_LENGTH
+from orderhooks.secrets import HIDDEN, UndecryptableError
+from orderhooks.sources import OrderSource
+
+__all__ = ["Preview", "PreviewError", "preview", "send_test", "topics_to_preview"]
+
+
+def send_test(subscription: Subscription, *, by: str = "") -> Delivery:
+    """Send an example order as `webhook.test` now, also to a paused or disabled subscription, and wait for the answer.
+
+    Returns the delivery, delivered or failed, with its one attempt in the log; it is never tried again and says nothing
+    about the endpoint's health. `by`: who wants to know. Takes as long as an attempt may. Raises RuntimeError in a
+    transaction, which the wait would hold open.
+    """
+    clock = DatabaseClock()
+    now = clock.now()
+    with transaction.atomic(using=Delivery.objects.db, durable=True):
+        # Its deliveries are made here, so it counts as routed.
+        event = Event(
+            topic=catalogue.TEST,
+            store=subscription.store,
+            payload=catalogue.test_data(),
+            occurred_at=now,
+            published_at=now,
+            routed_at=now,
+        )
+        # An order of its own, so that in an ordered subscription it waits for no other test.
+        event.order_pk = event.public_id
+        event.save()
+        # Claimed from the beginning: no pump takes it. If this process dies, the lease runs out, and it has failed.
+        delivery = Delivery.objects.create(
+            event=event,
+            subscription=subscription,
+            trigger=Delivery.Trigger.TEST,
+            requested_by=by[:REQUESTED_BY_LENGTH],
+            state=Delivery.State.SENDING,
+            attempts_made=1,
+            lease_token=uuid.uuid4(),
+            lease_expires_at=now + sending.lease_for(subscription.attempt_seconds),
+        )
+    sent = sending.attempt(delivery, subscription.attempt_seconds, now=clock.now())
+    sending.record([sent], now=clock.now())
+    delivery.refresh_from_db()
+    return delivery
+
+
+# What stands in the way of any request to a subscription.
+UNSENDABLE = (
+    signing.InvalidSecretError,
+    UndecryptableError,
+    transport.InvalidHeaderError,
+    transport.UrlRefusedError,
+)
+
+
+class PreviewError(ValueError):
+    """There is no request to show; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The request that an order would send, truly signed. Values of the subscription's own headers are `(hidden)`."""
+
+    order_number: str
+    topic: str
+    # Whether the subscription would get this event of this order's store at all.
+    wanted: bool
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+    @property
+    def target(self) -> str:
+        """What the request line names."""
+        parts = urlsplit(self.url)
+        return f"{parts.path}?{parts.query}" if parts.query else parts.path
+
+
+@sensitive_variables("request")
+def preview(subscription: Subscription, order_number: str, *, topic: str, now: datetime) -> Preview:
+    """The request if that topic happened now to the order of that number, as it is. Nothing is sent or written.
+
+    Its event has an id of its own and the sequence that comes next. Raises PreviewError and topics.UnknownTopicError.
+    """
+    topics.require(topic)
+    event = _event(order_number, topic, store=subscription.store, now=now)
+    delivery = Delivery(event=event, subscription=subscription, attempts_made=1)
+    try:
+        request = sending.prepare(delivery, now=now)
+        url = transport.check_url(request.url)
+    except UNSENDABLE as error:
+        raise PreviewError(str(error)) from None
+    own = {name.lower() for name in subscription.headers}
+    headers = {"host": urlsplit(url).netloc, **transport.framed(request.headers, request.body)}
+    return Preview(
+        order_number=event.order_number,
+        topic=topic,
+        wanted=subscription.wants(topic, store=event.store, at=now),
+        url=url,
+        headers={name: HIDDEN if name.lower() in own else value for name, value in headers.items()},
+        body=request.body,
+    )
+
+
+def topics_to_preview(subscription: Subscription) -> list[str]:
+    """The topics that a preview can show, those that the subscription wants first."""
+    names = [name for name in topics.catalogue() if name != catalogue.TEST]
+    return sorted(names, key=lambda name: not topics.matches(subscription.topics, name))
+
+
+def _event(order_number: str, topic: str, *, store: str, now: datetime) -> Event:
+    source, order = _find(order_number, store=store)
+    try:
+        # A savepoint: the store's own code may spoil a transaction.
+        with transaction.atomic(using=Event.objects.db):
+            snapshot = {"order": source.payload(order), "changes": {}}
+            payloads.check(snapshot)
+            number, of_store = source.number(order), source.store(order)
+    except Exception as error:
+        raise PreviewError(
+            f"The order can't be told: {type(error).__name__}: {error}. Mend the method payload() of its source."
+        ) from error
+    last = Event.objects.order_by("-sequence").values_list("sequence", flat=True).first()
+    return Event(
+        sequence=(last or 0) + 1,
+        topic=topic,
+        source=source.name,
+        order_pk=str(order.pk),
+        order_number=number,
+        store=of_store,
+        payload=Event.as_stored(snapshot, using=Event.objects.db),
+        occurred_at=now,
+    )
+
+
+def _find(order_number: str, *, store: str) -> tuple[OrderSource, Any]:
+    known = sources.configured()
+    for source in known.values():
+        using = router.db_for_read(source.get_model())
+        if (order := source.find(order_number, store=store, using=using)) is not None:
+            return source, order
+    # A source that can't find orders by number may have told of this one before.
+    told = Event.objects.filter(order_number=order_number, source__in=known)
+    event = (told.filter(store=store) if store else told).order_by("-sequence").first()
+    if event is not None:
+        source = known[event.source]
+        order = source.fetch(event.order_pk, using=router.db_for_read(source.get_model()))
+        if order is not None:
+            return source, order
+    where = f" in the store {store!r}" if store else ""
+    raise PreviewError(f"There is no order {order_number!r}{where}. Look its number up in the list of orders.")

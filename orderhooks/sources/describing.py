@@ -1,0 +1,78 @@
+"""What an order source is: the class that a store subclasses for orders in a model of its own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.apps import apps
+from django.core.exceptions import ValidationError
+from django.db import models
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """The rows that belong to an order: their model, the foreign key to the order, and the fields watched."""
+
+    model: str
+    order_field: str
+    watched: tuple[str, ...]
+
+    def get_model(self) -> type[models.Model]:
+        return apps.get_model(self.model)
+
+
+class OrderSource:
+    """Describes one kind of order; subclass it and name the subclass in ORDERHOOKS["SOURCES"].
+
+    `name` marks the source's events and must not change. `watched` are the model fields whose change is an event.
+    `transitions` says which topic a field's new value stands for, beside `order.updated`.
+    """
+
+    name: str
+    model: str
+    watched: tuple[str, ...] = ()
+    transitions: Mapping[str, Mapping[str, str]] = {}
+    lines: Lines | None = None
+
+    def get_model(self) -> type[models.Model]:
+        return apps.get_model(self.model)
+
+    def fetch(self, order_pk: str, *, using: str) -> Any:
+        """The order as the database has it now, or None."""
+        return self.get_model()._base_manager.using(using).filter(pk=order_pk).first()
+
+    def find(self, number: str, *, store: str, using: str) -> Any:
+        """The order that people call so, in that store or, if it is blank, in any; or None.
+
+        Looks among primary keys. Override it together with `number`.
+        """
+        try:
+            order = self.fetch(number, using=using)
+        except (ValueError, TypeError, ValidationError):
+            return None  # no primary key looks like this
+        fits = order is not None and self.number(order) == number and store in ("", self.store(order))
+        return order if fits else None
+
+    def number(self, order: Any) -> str:
+        """What people call the order."""
+        return str(order.pk)
+
+    def store(self, order: Any) -> str:
+        """The store that it belongs to; blank where there is only one."""
+        return ""
+
+    def payload(self, order: Any) -> dict[str, Any]:
+        """The `order` object that receivers get: JSON values only. What it raises never reaches the save."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method payload(order).")
+
+    def schema(self) -> dict[str, Any]:
+        """What `payload` returns, as JSON Schema (draft 2020-12). For the catalogue of topics."""
+        return {"type": "object"}
+
+    def example(self) -> dict[str, Any]:
+        """What `payload` could return: it fits `schema`, is shown in the catalogue, and sent by tests."""
+        return {}
+
+    def present(self, order: Any, field: str, value: Any) -> Any:
+        """How `changes` shows a watched field's value."""
+        return value

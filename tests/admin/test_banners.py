@@ -1,0 +1,82 @@
+"""How an endpoint is doing, in words: a table of what operators are told."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from orderhooks.admin.subscriptions.banners import COUNT_UP_TO, banner, bounded
+from orderhooks.models import Subscription
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def told(held: int = 0, **fields: Any) -> tuple[str, str]:
+    """The level and all of the text."""
+    found = banner(Subscription(**fields), now=NOW, disable_after=timedelta(days=5), held=lambda: held)
+    return found.level, f"{found.title} {found.reason} {found.remedy}".replace("\xa0", " ")
+
+
+@pytest.mark.parametrize(
+    ("fields", "level", "pieces"),
+    [
+        (
+            {"state": "disabled", "state_reason": "It answered 410.", "held": 3},
+            "stopped",
+            ["Disabled", "It answered 410.", "send a test, then resume", "3 deliveries wait."],
+        ),
+        ({"state": "paused", "held": 1}, "stopped", ["Paused", "Somebody paused it", "Resume", "1 delivery waits."]),
+        # Stopped by a person goes before how it was doing.
+        ({"state": "paused", "failing_since": NOW - HOUR, "cooling_until": NOW + HOUR}, "stopped", ["Paused"]),
+        (
+            {
+                "cooling_until": NOW + timedelta(seconds=42),
+                "last_failure": "The endpoint answered 503.",
+                "held": 20_000,
+            },
+            "warning",
+            ["Cooling until", "42 seconds more", "answered 503", "nothing to do", "10,000+ deliveries wait."],
+        ),
+        ({"cooling_until": NOW + 5 * timedelta(minutes=1)}, "warning", ["for 5 minutes more", "No delivery waits."]),
+        (
+            {
+                "failing_since": NOW - 2 * HOUR,
+                "consecutive_failures": 7,
+                "last_failure": "The endpoint answered 500.",
+                "cooling_until": NOW - HOUR,
+            },
+            "warning",
+            ["Failing since", "7 attempts", "answered 500", "tried again by itself", "Nov. 29, 2026", "Send a test"],
+        ),
+        ({"failing_since": NOW, "consecutive_failures": 1}, "warning", ["1 attempt."]),
+        (
+            {"recovered_at": NOW - HOUR / 4, "last_success_at": NOW, "last_failure": "It was slow.", "held": 5},
+            "busy",
+            ["Recovered 15 minutes ago", "Before that: It was slow.", "nothing to do", "5 deliveries wait."],
+        ),
+        ({"recovered_at": NOW - 2 * HOUR, "last_success_at": NOW}, "well", ["all is well", "Last success: Nov. 24"]),
+        ({}, "busy", ["nothing has arrived there yet", "Send a test"]),
+    ],
+)
+def test_the_banner_tells_the_state_the_reason_and_what_to_do(fields, level: str, pieces: list[str]) -> None:
+    found, text = told(**fields)
+    assert found == level
+    assert [piece for piece in pieces if piece not in text] == []
+
+
+def test_what_waits_is_counted_only_where_it_matters() -> None:
+    def held() -> int:
+        raise AssertionError("nobody needs to know")
+
+    banner(Subscription(last_success_at=NOW), now=NOW, disable_after=5 * HOUR, held=held)
+
+
+def test_what_others_wrote_is_shown_as_text() -> None:
+    subscription = Subscription(state="disabled", state_reason="<script>alert(1)</script>")
+    drawn = banner(subscription, now=NOW, disable_after=HOUR, held=lambda: 0).draw()
+    assert "<script>" not in drawn
+
+
+def test_counts_end_at_a_bound() -> None:
+    assert [bounded(count) for count in (0, 1000, COUNT_UP_TO, COUNT_UP_TO + 1)] == ["0", "1,000", "10,000", "10,000+"]

@@ -1,0 +1,182 @@
+"""The programs for receivers, each run as it is shown: a signed request is taken, a tampered one is not."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.urls import path
+from django.utils import timezone
+
+from orderhooks import sending, transport
+from orderhooks.admin.subscriptions.receivers import PROGRAMS, SECRET_VARIABLE, snippets_for
+from orderhooks.models import Receipt, Subscription
+from tests.factories import make_delivery, make_event
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PATH = "/hooks/orders"
+STARTS_WITHIN_SECONDS = 20
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def code(name: str, subscription: Subscription) -> str:
+    [snippet] = [snippet for snippet in snippets_for(subscription) if snippet.name == name]
+    return snippet.code
+
+
+@contextmanager
+def running(command: list[str], *, port: int, folder: Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """A program that listens on the port; it is ended in the end."""
+    kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "DJANGO_SETTINGS_MODULE")}
+    output = (folder / "output.txt").open("w+")
+    process = subprocess.Popen(
+        command, cwd=folder, env={**kept, **environment}, stdout=output, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        until = time.monotonic() + STARTS_WITHIN_SECONDS
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            if process.poll() is not None or time.monotonic() > until:
+                pytest.fail(f"{command} did not start: {_read(output)}")
+            time.sleep(0.05)
+        yield process
+    finally:
+        process.terminate()
+        process.wait(10)
+        output.close()
+
+
+def _read(output) -> str:
+    output.seek(0)
+    return output.read()
+
+
+def outcomes(url: str, subscription: Subscription) -> dict[str, int | None]:
+    """What the receiver answers to requests that are good, and to others, by their kind."""
+    delivery = make_delivery(event=make_event(payload={"order": {"name": "Zoë"}}), subscription=subscription)
+    request = sending.prepare(delivery, now=timezone.now())
+    old = sending.prepare(delivery, now=timezone.now() - timedelta(minutes=10))
+    stranger, _secret = Subscription.create_with_secret(name="another", url=url, topics=["*"])
+    delivery.subscription = stranger
+    forged = sending.prepare(delivery, now=timezone.now())
+    signature = request.headers["webhook-signature"]
+    without = {name: value for name, value in request.headers.items() if name != "webhook-signature"}
+    kinds: dict[str, tuple[bytes, Mapping[str, str]]] = {
+        "good": (request.body, request.headers),
+        "rotated": (request.body, {**request.headers, "webhook-signature": f"v1,AAAA {signature}"}),
+        "tampered": (request.body.replace("Zoë".encode(), b"Mallory"), request.headers),
+        "forged": (forged.body, forged.headers),
+        "stale": (old.body, old.headers),
+        "without a signature": (request.body, without),
+        "with an empty signature": (request.body, {**request.headers, "webhook-signature": ""}),
+        "with half a signature": (request.body, {**request.headers, "webhook-signature": signature[:-8]}),
+        "with another id": (request.body, {**request.headers, "webhook-id": "evt_1"}),
+        "with another time": (request.body, {**request.headers, "webhook-timestamp": str(int(time.time()) + 7)}),
+        "with no time": (request.body, {**request.headers, "webhook-timestamp": "soon"}),
+    }
+    return {kind: transport.post(url, *parts).status_code for kind, parts in kinds.items()}
+
+
+def assert_right(answers: dict[str, int | None]) -> None:
+    wrong = {
+        kind: status
+        for kind, status in answers.items()
+        if status not in (range(200, 300) if kind in ("good", "rotated") else range(400, 500))
+    }
+    assert wrong == {}
+    assert len(answers) == 11
+
+
+@pytest.fixture
+def subscribe() -> Callable[[int], tuple[Subscription, str, str]]:
+    """A subscription to a program on that port, its URL and its secret."""
+
+    def make(port: int, **fields: str) -> tuple[Subscription, str, str]:
+        url = f"http://127.0.0.1:{port}{PATH}"
+        subscription, secret = Subscription.create_with_secret(name="w", url=url, topics=["*"], **fields)
+        return subscription, url, secret
+
+    return make
+
+
+def test_every_program_is_run_here() -> None:
+    tested = {
+        name.removeprefix("test_the_").removesuffix("_program_works") for name in globals() if "_program_" in name
+    }
+    assert tested >= {name for name, _title, _needs in PROGRAMS}
+
+
+class Urls:
+    """An URLconf that a test fills."""
+
+    urlpatterns: list[object] = []
+
+
+@pytest.mark.parametrize("signature", ["standard", "ed25519", "stripe"])
+def test_the_django_program_works(live_server, subscribe, settings, monkeypatch, signature: str) -> None:
+    subscription, url, secret = subscribe(live_server.thread.port, signature=signature)
+    monkeypatch.setenv(SECRET_VARIABLE, subscription.secrets.get().public_key or secret)
+    names: dict[str, object] = {"__name__": "receivers"}
+    program = code("django", subscription)
+    exec(program, names)
+    # As its first line says.
+    assert f'path("{PATH[1:]}", receivers.webhooks)' in program
+    monkeypatch.setattr(Urls, "urlpatterns", [path(PATH[1:], names["webhooks"])])
+    settings.ROOT_URLCONF = Urls
+    assert_right(outcomes(url, subscription))
+    # Both good ones have the same id: the view was called once.
+    assert Receipt.objects.count() == 1
+
+
+@pytest.mark.parametrize("signature", ["standard", "github"])
+def test_the_flask_program_works(subscribe, tmp_path: Path, signature: str) -> None:
+    port = free_port()
+    subscription, url, secret = subscribe(port, signature=signature)
+    (tmp_path / "receiver.py").write_text(code("flask", subscription))
+    command = [sys.executable, "-m", "flask", "--app", "receiver", "run", "--port", str(port)]
+    with running(command, port=port, folder=tmp_path, **{SECRET_VARIABLE: secret}):
+        assert_right(outcomes(url, subscription))
+
+
+def test_the_node_program_works(subscribe, tmp_path: Path) -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("there is no node on this machine")
+    port = free_port()
+    subscription, url, secret = subscribe(port)
+    (tmp_path / "receiver.mjs").write_text(code("node", subscription))
+    with running(
+        [node, "receiver.mjs"], port=port, folder=tmp_path, PORT=str(port), **{SECRET_VARIABLE: secret}
+    ) as process:
+        assert_right(outcomes(url, subscription))
+        # Nothing that it was sent has ended it.
+        assert process.poll() is None
+
+
+def test_the_php_program_works(subscribe, tmp_path: Path) -> None:
+    php = shutil.which("php")
+    if php is None:
+        pytest.skip("there is no php on this machine")
+    port = free_port()
+    subscription, url, secret = subscribe(port)
+    (tmp_path / "receiver.php").write_text(code("php", subscription))
+    with running(
+        [php, "-S", f"127.0.0.1:{port}", "receiver.php"], port=port, folder=tmp_path, **{SECRET_VARIABLE: secret}
+    ):
+        assert_right(outcomes(url, subscription))
