@@ -57,18 +57,43 @@ def read_before(instance: models.Model, watched: Sequence[str], *, using: str) -
 
     Also None if nobody listens; one query answers both.
     """
-    rows = type(instance)._base_manager.using(using).filter(pk=instance.pk)
-    connection = connections[using]
-    if connection.in_atomic_block:
+    connection, model = connections[using], type(instance)
+    key = model, tuple(watched), using, connection.in_atomic_block
+    if key not in _statements:
+        statement = _statement(*key, pk=instance.pk)
+        # A manager of the store's own may mean something else the next time.
+        if type(model._base_manager) is models.Manager:
+            _statements[key] = statement
+    else:
+        statement = _statements[key]
+    pk = model._meta.pk.get_db_prep_value(instance.pk, connection)
+    stored = next(iter(model._base_manager.using(using).raw(statement.text, [*statement.values, pk])), None)
+    if stored is None or not vars(stored)["_heard"]:
+        return None
+    return sources.watched_values(stored, tuple(watched))
+
+
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    """SQL whose last place is for the primary key, and the values of the places before it."""
+
+    text: str
+    values: tuple[Any, ...]
+
+
+# Written once: that takes Django longer than asking it.
+_statements: dict[tuple[type[models.Model], tuple[str, ...], str, bool], _Statement] = {}
+
+
+def _statement(model: type[models.Model], watched: tuple[str, ...], using: str, lock: bool, *, pk: Any) -> _Statement:
+    rows = model._base_manager.using(using).annotate(_heard=Exists(Subscription.objects.all())).only("pk", *watched)
+    if lock:
         # Two saves of the same order would else both read the same `before` and tell the same change twice. The lock is
         # the one that the UPDATE takes a moment later anyway.
-        no_key = connection.features.has_select_for_no_key_update
+        no_key = connections[using].features.has_select_for_no_key_update
         rows = rows.select_for_update(no_key=no_key)
-    attnames = [type(instance)._meta.get_field(name).attname for name in watched]  # type: ignore[union-attr]
-    stored = rows.annotate(_heard=Exists(Subscription.objects.all())).values(*attnames, "_heard").first()
-    if stored is None or not stored.pop("_heard"):
-        return None
-    return sources.watched_values(type(instance)(**stored), tuple(watched))
+    text, values = rows.filter(pk=pk).query.get_compiler(using).as_sql()
+    return _Statement(text, tuple(values[:-1]))
 
 
 def read_after(instance: models.Model, watched: Sequence[str], *, using: str) -> dict[str, Any]:
@@ -88,20 +113,19 @@ def note_change(
     after: dict[str, Any],
     error: str = "",
     using: str,
-) -> bool:
-    """Write a change down in the running transaction. False if nothing watched has changed."""
+) -> Change | None:
+    """Write a change down in the running transaction. None if nothing watched has changed."""
     if kind == Change.Kind.UPDATED and before == after and not error:
-        return False
-    _insert(note, kind, using, before=before, after=after, error=error)
-    return True
+        return None
+    return _insert(note, kind, using, before=before, after=after, error=error)
 
 
-def note_moment(note: Note, *, using: str) -> None:
+def note_moment(note: Note, *, using: str) -> Change:
     """Write down that the store published the topic in `note.subject`."""
-    _insert(note, Change.Kind.MOMENT, using)
+    return _insert(note, Change.Kind.MOMENT, using)
 
 
-def note_deletion(note: Note, *, using: str) -> None:
+def note_deletion(note: Note, *, using: str) -> Change:
     """Write down the deletion that is about to happen, with the order as it still stands."""
     seen: dict[str, Any] = {}
     try:
@@ -114,11 +138,11 @@ def note_deletion(note: Note, *, using: str) -> None:
     except Exception as error:
         logger.exception("could not take the last snapshot of order %s:%s", note.source.name, note.order_pk)
         seen["error"] = describe(error)
-    _insert(note, Change.Kind.DELETED, using, **seen)
+    return _insert(note, Change.Kind.DELETED, using, **seen)
 
 
-def _insert(note: Note, kind: Change.Kind, using: str, **fields: Any) -> None:
-    Change.objects.using(using).create(
+def _insert(note: Note, kind: Change.Kind, using: str, **fields: Any) -> Change:
+    return Change.objects.using(using).create(
         unit=note.unit,
         source=note.source.name,
         order_pk=str(note.order_pk),
@@ -128,18 +152,32 @@ def _insert(note: Note, kind: Change.Kind, using: str, **fields: Any) -> None:
     )
 
 
-def fold(source_name: str, order_pk: str, *, now: datetime, using: str | None = None) -> list[Event]:
+def fold(
+    source_name: str, order_pk: str, *, now: datetime, using: str | None = None, noted: Sequence[Change] = ()
+) -> list[Event]:
     """Turn an order's changes into events, transaction by transaction, oldest first. May run twice, or side by side.
 
-    The lock on the changes makes folding one order serial, so that `sequence` follows the commits.
+    The lock on the changes makes folding one order serial, so that `sequence` follows the commits. `noted` are those
+    that this process has just noted in one transaction: if there are no others, PostgreSQL does it in one statement.
     """
     using = using or Change.objects.db
+    if noted and connections[using].vendor == "postgresql" and (events := _replace(noted, now=now, using=using)):
+        return events
     try:
         return _fold(source_name, order_pk, None, now=now, using=using)
     except _UnreadableError as unreadable:
         # The store's code may have spoilt the transaction, so a new one writes down that it failed. Cheaper than a
         # savepoint round it each time.
         return _fold(source_name, order_pk, unreadable.order, now=now, using=using)
+
+
+def _replace(noted: Sequence[Change], *, now: datetime, using: str) -> list[Event]:
+    try:
+        order = _read_order(noted[0].source, noted[0].order_pk, noted, using=using)
+    except _UnreadableError as unreadable:
+        order = unreadable.order
+    events = _events(noted, order, now=now)
+    return events if events and Event.objects.using(using).replace(noted, events) else []
 
 
 def _fold(source_name: str, order_pk: str, order: "_OrderRead | None", *, now: datetime, using: str) -> list[Event]:

@@ -62,8 +62,7 @@ def publish(topic: str, order: models.Model) -> None:
         return
     with transaction.atomic(using=using):
         unit = _Unit.current(using)
-        outbox.note_moment(Note(unit.id, role.source, order.pk, topic), using=using)
-        unit.fold_on_commit(role, order.pk)
+        unit.fold_on_commit(outbox.note_moment(Note(unit.id, role.source, order.pk, topic), using=using))
 
 
 def redeliver(deliveries: "models.QuerySet[Delivery]", *, by: str = "") -> int:
@@ -232,8 +231,7 @@ def about_to_delete(role: Role, instance: models.Model, *, using: str) -> None:
         return
     with transaction.atomic(using=using):
         unit = _Unit.current(using)
-        outbox.note_deletion(Note(unit.id, role.source, instance.pk), using=using)
-        unit.fold_on_commit(role, instance.pk)
+        unit.fold_on_commit(outbox.note_deletion(Note(unit.id, role.source, instance.pk), using=using))
 
 
 def _note(
@@ -250,8 +248,8 @@ def _note(
     with transaction.atomic(using=using, savepoint=False):
         unit = _Unit.current(using)
         note = Note(unit.id, role.source, order_pk, subject)
-        if outbox.note_change(note, kind, before=before, after=after, error=error, using=using):
-            unit.fold_on_commit(role, order_pk)
+        if change := outbox.note_change(note, kind, before=before, after=after, error=error, using=using):
+            unit.fold_on_commit(change)
 
 
 def _touched(role: Role, instance: models.Model, update_fields: Iterable[str] | None) -> tuple[str, ...]:
@@ -283,7 +281,8 @@ class _Unit:
     def __init__(self, using: str) -> None:
         self.id = uuid4()
         self.using = using
-        self.orders: dict[tuple[str, str], None] = {}
+        # What was noted of each order; a savepoint may have taken some of it back.
+        self.noted: dict[tuple[str, str], list[Change]] = {}
         self.registered = False
 
     @classmethod
@@ -295,17 +294,17 @@ class _Unit:
     def current(cls, using: str) -> "_Unit":
         return cls.find(using) or cls(using)
 
-    def fold_on_commit(self, role: Role, order_pk: Any) -> None:
-        self.orders[role.source.name, str(order_pk)] = None
+    def fold_on_commit(self, change: Change) -> None:
+        self.noted.setdefault((change.source, change.order_pk), []).append(change)
         if not self.registered:
             self.registered = True
             transaction.on_commit(self, using=self.using)
 
     def __call__(self) -> None:
         events: list[Event] = []
-        for source, order_pk in self.orders:
+        for (source, order_pk), changes in self.noted.items():
             try:
-                events += outbox.fold(source, order_pk, now=timezone.now(), using=self.using)
+                events += outbox.fold(source, order_pk, now=timezone.now(), using=self.using, noted=changes)
             except Exception:
                 # The order is saved and its changes are on record: the pump folds them.
                 logger.exception("could not fold the changes of order %s:%s yet", source, order_pk)

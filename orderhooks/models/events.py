@@ -1,6 +1,7 @@
 """The outbox: changes as transactions write them, and the events that are made of them."""
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -96,9 +97,86 @@ class EventQuerySet(models.QuerySet["Event"]):
         """Published events that have not become deliveries yet, oldest first."""
         return self.filter(routed_at=None, published_at__isnull=False).order_by("sequence")
 
+    def replace(self, changes: "Sequence[Change]", events: "Sequence[Event]") -> bool:
+        """On PostgreSQL: insert the events that these changes of one order make, and delete the changes, in one go.
+
+        False, with nothing done, if there are other changes of the order, or some of these are gone: they are folded by
+        `ChangeQuerySet.take`, which also says why this need not wait for the disk.
+        """
+        rows = [{name: _as_json(getattr(event, name)) for name in REPLACED} for event in events]
+        keys = sorted(change.pk for change in changes)
+        values: dict[str, Any] = {
+            "source": changes[0].source,
+            "order_pk": changes[0].order_pk,
+            "changes": keys,
+            "events": json.dumps(rows),
+        }
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(REPLACE, values)
+            made = cursor.fetchall()
+        if made[0][0] != len(keys):
+            return False
+        sequences = {public_id: sequence for _taken, public_id, sequence in made}
+        for event in events:
+            event.sequence = sequences[event.public_id]
+            event._state.adding, event._state.db = False, self.db
+        return True
+
     def unpublished(self) -> "EventQuerySet":
         """Events whose payload could not be built."""
         return self.filter(published_at=None)
+
+
+REPLACED = (
+    "public_id",
+    "topic",
+    "source",
+    "order_pk",
+    "order_number",
+    "store",
+    "payload",
+    "changes",
+    "error",
+    "occurred_at",
+    "published_at",
+)
+REPLACE = """
+WITH taken AS (
+    DELETE FROM orderhooks_change
+    WHERE id IN (
+            SELECT id FROM orderhooks_change
+            WHERE source = %(source)s AND order_pk = %(order_pk)s ORDER BY id FOR UPDATE
+        )
+        AND (
+            SELECT array_agg(id ORDER BY id) FROM orderhooks_change
+            WHERE source = %(source)s AND order_pk = %(order_pk)s
+        ) = %(changes)s::bigint[]
+        AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
+    RETURNING id
+), counted AS (
+    SELECT count(*) AS taken FROM taken
+), made AS (
+    INSERT INTO orderhooks_event (
+        public_id, topic, source, order_pk, order_number, store, payload, changes, error, occurred_at, published_at
+    )
+    SELECT
+        public_id, topic, source, order_pk, order_number, store, payload, changes, error, occurred_at, published_at
+    FROM counted, ROWS FROM (
+        jsonb_to_recordset(%(events)s::jsonb) AS (
+            public_id text, topic text, source text, order_pk text, order_number text, store text, payload jsonb,
+            changes jsonb, error text, occurred_at timestamptz, published_at timestamptz
+        )
+    ) WITH ORDINALITY
+    WHERE taken = cardinality(%(changes)s::bigint[])
+    ORDER BY ordinality
+    RETURNING public_id, sequence
+)
+SELECT taken, public_id, sequence FROM counted LEFT JOIN made ON true
+"""
+
+
+def _as_json(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 class Event(models.Model):
