@@ -114,8 +114,10 @@ def route(*, now: datetime) -> int:
     if not Event.objects.unrouted().exists():
         return 0
     skip_locked = connections[Event.objects.db].features.has_select_for_update_skip_locked
-    with brief_transaction(Event.objects.db):
-        events = list(Event.objects.unrouted().select_for_update(skip_locked=skip_locked)[:ROUTE_AT_ONCE])
+    # If it is forgotten, the events are routed again; and the claim that comes before each request does wait.
+    with brief_transaction(Event.objects.db, durable=False):
+        unrouted = Event.objects.unrouted().only("topic", "store", "occurred_at")
+        events = list(unrouted.select_for_update(skip_locked=skip_locked)[:ROUTE_AT_ONCE])
         subscriptions = list(Subscription.objects.only("store", "topics", "created_at"))
         deliveries = [
             Delivery(event=event, subscription=subscription, next_attempt_at=now)

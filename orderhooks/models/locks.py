@@ -13,10 +13,11 @@ LOCK_NOT_AVAILABLE = "55P03"
 
 
 @contextlib.contextmanager
-def brief_transaction(using: str) -> Iterator[None]:
+def brief_transaction(using: str, *, durable: bool = True) -> Iterator[None]:
     """A transaction that PostgreSQL ends if this process says nothing for ten seconds: it was stopped, or hangs.
 
-    A statement in it waits for a lock for a second; then it raises an error that `is_lock_timeout` knows.
+    A statement in it waits for a lock for a second; then it raises an error that `is_lock_timeout` knows. Not `durable`:
+    its commit does not wait for the disk, so a machine that stops may forget it, and what came after it.
     """
     with transaction.atomic(using=using):
         if connections[using].vendor == "postgresql":
@@ -24,6 +25,7 @@ def brief_transaction(using: str) -> Iterator[None]:
                 cursor.execute(
                     f"SET LOCAL idle_in_transaction_session_timeout = {STOPPED_AFTER_MS}; "
                     f"SET LOCAL lock_timeout = {WAIT_MS}"
+                    f"{'' if durable else '; SET LOCAL synchronous_commit = off'}"
                 )
         yield
 
