@@ -89,9 +89,9 @@ WITH event AS (
     FROM generate_series(1, %(count)s) number
     RETURNING sequence
 )
-INSERT INTO orderhooks_delivery (public_id, event_id, subscription_id, state, trigger, attempts_made, next_attempt_at,
-    last_error, last_detail, created_at)
-SELECT 'dlv_' || gen_random_uuid(), sequence, %(subscription)s, 'pending', 'automatic', 0, now(), '', '', now()
+INSERT INTO orderhooks_delivery (public_id, event_id, subscription_id, state, trigger, requested_by, attempts_made,
+    next_attempt_at, last_error, last_detail, created_at)
+SELECT 'dlv_' || gen_random_uuid(), sequence, %(subscription)s, 'pending', 'automatic', '', 0, now(), '', '', now()
 FROM event
 """
 

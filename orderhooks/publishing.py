@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable
 from datetime import datetime
+from itertools import islice
 from typing import Any
 from uuid import uuid4
 
@@ -21,6 +22,7 @@ __all__ = ["pause", "publish", "redeliver", "republish", "resume"]
 logger = logging.getLogger(__name__)
 
 BEFORE = "_orderhooks_before"
+REDELIVER_AT_ONCE = 1000
 
 
 def publish(topic: str, order: models.Model) -> None:
@@ -44,10 +46,16 @@ def publish(topic: str, order: models.Model) -> None:
         unit.fold_on_commit(role, order.pk)
 
 
-def redeliver(deliveries: "models.QuerySet[Delivery]") -> int:
-    """Send them again, now; those that are being sent at this moment are left alone. Returns how many will be."""
+def redeliver(deliveries: "models.QuerySet[Delivery]", *, by: str = "") -> int:
+    """Send them again, now; those that are being sent at this moment are left alone. Returns how many will be.
+
+    `by` is the name of who wants it. In batches, so that a million may be given.
+    """
     # By primary key: an UPDATE takes no slice or ordering of the caller's.
-    count = Delivery.objects.filter(pk__in=list(deliveries.values_list("pk", flat=True))).redeliver()
+    keys = deliveries.values_list("pk", flat=True).iterator(chunk_size=REDELIVER_AT_ONCE)
+    count = 0
+    while batch := list(islice(keys, REDELIVER_AT_ONCE)):
+        count += Delivery.objects.filter(pk__in=batch).redeliver(by=by)
     if count:
         transaction.on_commit(tasks.wake)
     return count

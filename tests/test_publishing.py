@@ -525,6 +525,19 @@ def test_redeliver_takes_any_queryset_and_leaves_those_being_sent() -> None:
     assert sending.state == "sending"
 
 
+def test_redelivering_goes_in_batches_and_wakes_one_worker(monkeypatch, django_capture_on_commit_callbacks) -> None:
+    woken = []
+    monkeypatch.setattr(publishing.tasks, "wake", lambda: woken.append(1))
+    monkeypatch.setattr(publishing, "REDELIVER_AT_ONCE", 2)
+    subscription = make_subscription()
+    for _ in range(5):
+        make_delivery(state="failed", subscription=subscription)
+    with django_capture_on_commit_callbacks(execute=True):
+        assert publishing.redeliver(Delivery.objects.filter(state="failed"), by="a" * 300) == 5
+    assert set(Delivery.objects.values_list("state", "requested_by")) == {("pending", "a" * 254)}
+    assert woken == [1]
+
+
 def test_resuming_forgets_the_failures_and_wakes_a_worker(monkeypatch) -> None:
     woken = []
     monkeypatch.setattr(publishing.tasks, "wake", lambda: woken.append(1))

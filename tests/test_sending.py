@@ -153,6 +153,28 @@ def test_a_failed_delivery_can_be_redelivered(receiver: RecordingReceiver, heard
     assert [name for name, _record in heard] == ["delivered"]
 
 
+def test_who_asked_for_it_stands_on_the_attempt_and_only_there_when_automatic_ones_follow(receiver) -> None:
+    receiver.answer = lambda count: Answer(500 if count == 1 else 200)
+    delivery = make_delivery(subscription=make_subscription(url=receiver.url), state="failed", attempts_made=1)
+    publishing.redeliver(Delivery.objects.all(), by="alice")
+    send_due()
+    delivery.refresh_from_db()
+    assert (delivery.state, delivery.trigger, delivery.requested_by) == ("pending", "automatic", "")
+    send_due(timezone.now() + timedelta(days=2))
+    assert [(one.trigger, one.requested_by) for one in delivery.attempts.all()] == [
+        ("manual", "alice"),
+        ("automatic", ""),
+    ]
+
+
+def test_who_asked_for_the_attempt_that_was_the_last_is_kept(receiver) -> None:
+    delivery = make_delivery(subscription=make_subscription(url=receiver.url), state="failed", attempts_made=10)
+    publishing.redeliver(Delivery.objects.all(), by="alice")
+    send_due()
+    delivery.refresh_from_db()
+    assert (delivery.state, delivery.trigger, delivery.requested_by) == ("delivered", "manual", "alice")
+
+
 @pytest.mark.parametrize("state", ["paused", "disabled"])
 def test_deliveries_of_a_stopped_subscription_are_held_and_go_out_on_resume(receiver, state: str) -> None:
     subscription = make_subscription(url=receiver.url, state=state)

@@ -14,8 +14,11 @@ from orderhooks.api.fields import Moment
 from orderhooks.api.filters import given
 from orderhooks.api.pagination import NewestFirst
 from orderhooks.api.parsers import StrictJSONParser
-from orderhooks.api.permissions import MayChange, ModelPermissions
-from orderhooks.models import Attempt, Delivery, Subscription
+from orderhooks.api.permissions import MayRedeliver, ModelPermissions, visible
+from orderhooks.models import Attempt, Delivery
+
+# Of attempts; shown to those who may see payloads.
+CONFIDENTIAL = ("request_headers", "response_headers", "response_body")
 
 
 class AttemptSerializer(serializers.ModelSerializer[Attempt]):
@@ -26,6 +29,7 @@ class AttemptSerializer(serializers.ModelSerializer[Attempt]):
         fields = [
             "number",
             "trigger",
+            "requested_by",
             "started_at",
             "duration_ms",
             "status_code",
@@ -37,6 +41,9 @@ class AttemptSerializer(serializers.ModelSerializer[Attempt]):
         ]
         read_only_fields = fields
 
+    def get_fields(self) -> dict[str, Any]:
+        return visible(super().get_fields(), self.context["request"], hidden=CONFIDENTIAL)
+
 
 class DeliverySerializer(serializers.ModelSerializer[Delivery]):
     serializer_field_mapping = {**serializers.ModelSerializer.serializer_field_mapping, models.DateTimeField: Moment}
@@ -45,7 +52,9 @@ class DeliverySerializer(serializers.ModelSerializer[Delivery]):
     topic = serializers.CharField(source="event.topic", read_only=True)
     order_number = serializers.CharField(source="event.order_number", read_only=True)
     subscription = serializers.CharField(source="subscription.public_id", read_only=True)
-    held = serializers.SerializerMethodField(help_text="It waits for its subscription to be active.")
+    held = serializers.BooleanField(
+        source="is_held", read_only=True, help_text="It waits for its subscription to be active."
+    )
 
     class Meta:
         model = Delivery
@@ -58,6 +67,7 @@ class DeliverySerializer(serializers.ModelSerializer[Delivery]):
             "state",
             "held",
             "trigger",
+            "requested_by",
             "attempts_made",
             "next_attempt_at",
             "last_status_code",
@@ -67,10 +77,6 @@ class DeliverySerializer(serializers.ModelSerializer[Delivery]):
             "finished_at",
         ]
         read_only_fields = fields
-
-    def get_held(self, delivery: Delivery) -> bool:
-        waits = delivery.state == Delivery.State.PENDING
-        return waits and delivery.subscription.state != Subscription.State.ACTIVE
 
 
 class DeliveryDetailSerializer(DeliverySerializer):
@@ -108,11 +114,12 @@ class DeliveryViewSet(viewsets.ReadOnlyModelViewSet[Delivery]):
     def get_serializer_class(self) -> type[DeliverySerializer]:
         return DeliverySerializer if self.action == "list" else DeliveryDetailSerializer
 
-    @action(detail=True, methods=["post"], permission_classes=[MayChange])
+    @action(detail=True, methods=["post"], permission_classes=[MayRedeliver])
     def redeliver(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """202 and the delivery; 409 while it is being sent."""
         delivery = self.get_object()
-        if not publishing.redeliver(Delivery.objects.filter(pk=delivery.pk)):
+        chosen = Delivery.objects.filter(pk=delivery.pk)
+        if not publishing.redeliver(chosen, by=request.user.get_username()):
             busy = {"detail": "It is being sent at this moment. Look at the outcome, then ask again if need be."}
             return Response(busy, status=status.HTTP_409_CONFLICT)
         return Response(self.get_serializer(self.get_object()).data, status=status.HTTP_202_ACCEPTED)

@@ -14,7 +14,7 @@ from orderhooks.api.fields import Moment
 from orderhooks.api.filters import given
 from orderhooks.api.pagination import NewestFirst
 from orderhooks.api.parsers import StrictJSONParser
-from orderhooks.api.permissions import ModelPermissions
+from orderhooks.api.permissions import ModelPermissions, visible
 from orderhooks.models import Event
 
 
@@ -37,6 +37,9 @@ class EventSerializer(serializers.ModelSerializer[Event]):
             "published_at",
         ]
         read_only_fields = fields
+
+    def get_fields(self) -> dict[str, Any]:
+        return visible(super().get_fields(), self.context["request"], hidden=("payload", "changes"))
 
 
 class EventViewSet(viewsets.ReadOnlyModelViewSet[Event]):

@@ -46,6 +46,7 @@ class Result:
     delivery: Delivery
     state: str
     trigger: str
+    requested_by: str
     next_attempt_at: datetime | None
     finished_at: datetime | None
     last_status_code: int | None
@@ -66,7 +67,16 @@ class Result:
 # A delivery's primary key and the token of one claim of it.
 Lease = tuple[int, uuid.UUID | None]
 
-VERDICT = ("state", "trigger", "next_attempt_at", "finished_at", "last_status_code", "last_error", "last_detail")
+VERDICT = (
+    "state",
+    "trigger",
+    "requested_by",
+    "next_attempt_at",
+    "finished_at",
+    "last_status_code",
+    "last_error",
+    "last_detail",
+)
 
 
 def due_subscriptions(trigger: str, *, now: datetime) -> QuerySet[Subscription]:
@@ -242,7 +252,7 @@ UPDATE orderhooks_delivery delivery
 SET state = 'sending', attempts_made = attempts_made + 1, lease_token = %(token)s, lease_expires_at = %(lease_until)s
 FROM due WHERE delivery.id = due.id
 RETURNING delivery.id, delivery.public_id, delivery.event_id, delivery.subscription_id, delivery.state,
-    delivery.trigger, delivery.attempts_made, delivery.lease_token
+    delivery.trigger, delivery.requested_by, delivery.attempts_made, delivery.lease_token
 """  # noqa: S608 - made of constants
 
 
@@ -331,7 +341,7 @@ FINISH = """
 WITH result AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset(%s::jsonb) AS result (
         id bigint, token uuid,
-        state text, trigger text, next_attempt_at timestamptz, finished_at timestamptz,
+        state text, trigger text, requested_by text, next_attempt_at timestamptz, finished_at timestamptz,
         last_status_code int, last_error text, last_detail text,
         number int, attempt jsonb
     )
@@ -342,20 +352,22 @@ WITH result AS MATERIALIZED (
     FOR NO KEY UPDATE OF delivery SKIP LOCKED
 ), finished AS (
     UPDATE orderhooks_delivery delivery
-    SET state = result.state, trigger = result.trigger, next_attempt_at = result.next_attempt_at,
-        finished_at = result.finished_at, last_status_code = result.last_status_code,
-        last_error = result.last_error, last_detail = result.last_detail, lease_token = NULL, lease_expires_at = NULL
+    SET state = result.state, trigger = result.trigger, requested_by = result.requested_by,
+        next_attempt_at = result.next_attempt_at, finished_at = result.finished_at,
+        last_status_code = result.last_status_code, last_error = result.last_error, last_detail = result.last_detail,
+        lease_token = NULL, lease_expires_at = NULL
     FROM result JOIN held USING (id, token) WHERE delivery.id = result.id
 ), attempted AS (
     INSERT INTO orderhooks_attempt (
-        delivery_id, number, trigger, started_at, duration_ms, status_code, error, detail,
+        delivery_id, number, trigger, requested_by, started_at, duration_ms, status_code, error, detail,
         request_headers, response_headers, response_body
     )
-    SELECT result.id, result.number, attempt.trigger, attempt.started_at, attempt.duration_ms, attempt.status_code,
-        attempt.error, attempt.detail, attempt.request_headers, attempt.response_headers, attempt.response_body
+    SELECT result.id, result.number, attempt.trigger, attempt.requested_by, attempt.started_at, attempt.duration_ms,
+        attempt.status_code, attempt.error, attempt.detail, attempt.request_headers, attempt.response_headers,
+        attempt.response_body
     FROM result JOIN held USING (id, token) CROSS JOIN LATERAL jsonb_to_record(result.attempt) AS attempt (
-        trigger text, started_at timestamptz, duration_ms int, status_code int, error text, detail text,
-        request_headers jsonb, response_headers jsonb, response_body text
+        trigger text, requested_by text, started_at timestamptz, duration_ms int, status_code int, error text,
+        detail text, request_headers jsonb, response_headers jsonb, response_body text
     )
 )
 SELECT id, token FROM held

@@ -3,17 +3,23 @@
 from datetime import datetime
 
 from django.db import models
-from django.db.models import Exists, OuterRef, Q, Subquery
+from django.db.models import Exists, F, Min, OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from orderhooks.models import public_ids
 from orderhooks.models.clock import DatabaseNow
 from orderhooks.models.events import Event
-from orderhooks.models.indexes import PartialIndex
+from orderhooks.models.indexes import PartialIndex, StatusClass
 from orderhooks.models.subscriptions import Subscription
 
 SKIP_AT_ONCE = 2000
+# How many deliveries workers make at the same moment, whose public ids and primary keys may be in different order.
+SIDE_BY_SIDE = 1000
+# An e-mail address may be a user's name.
+REQUESTED_BY_LENGTH = 254
+ANSWER = Coalesce(StatusClass("last_status_code"), 0)
 
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
@@ -28,9 +34,8 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         an operator), and one that comes after and is under way: somebody had an earlier one sent again meanwhile.
         """
         same_order = Event.objects.filter(pk=OuterRef(OuterRef("event_id")))
-        unfinished = [Delivery.State.PENDING, Delivery.State.SENDING, Delivery.State.FAILED]
         return self.filter(
-            Q(event__lt=OuterRef("event_id"), state__in=unfinished)
+            Q(event__lt=OuterRef("event_id"), state__in=UNENDED)
             | Q(event__gt=OuterRef("event_id"), state=Delivery.State.SENDING),
             subscription=OuterRef("subscription_id"),
             event__source=Subquery(same_order.values("source")),
@@ -47,13 +52,31 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         )
         return self.filter(~Exists(Delivery.objects.blocking()), ~Exists(unrouted))
 
-    def redeliver(self) -> int:
-        """Send again, now, what is not being sent at this moment. Returns how many."""
+    def since(self, moment: datetime) -> "DeliveryQuerySet":
+        """Those made since then: by their public ids, which tell the time, so that no index on `created_at` is needed.
+
+        By the primary key too, which all indexes of the log end with. The two grow together, but for workers that make
+        deliveries side by side.
+        """
+        earliest = public_ids.earliest_at("dlv_", moment)
+        first = Delivery.objects.filter(public_id__gte=earliest).order_by("public_id")[:SIDE_BY_SIDE]
+        key = first.aggregate(key=Min("pk"))["key"]
+        return self.none() if key is None else self.filter(public_id__gte=earliest, pk__gte=key)
+
+    def answered(self, status_class: int) -> "DeliveryQuerySet":
+        """Those whose last attempt was answered 2xx to 5xx (2 to 5), or not at all (0)."""
+        if status_class == 2:
+            return self.filter(state=Delivery.State.DELIVERED)
+        return self.alias(answer=ANSWER).filter(~Q(last_error=""), answer=status_class)
+
+    def redeliver(self, *, by: str = "") -> int:
+        """Send again, now, what is not being sent at this moment. `by`: who wants it. Returns how many."""
         return self.exclude(state=Delivery.State.SENDING).update(
             state=Delivery.State.PENDING,
             next_attempt_at=DatabaseNow(),
             finished_at=None,
             trigger=Delivery.Trigger.MANUAL,
+            requested_by=by[:REQUESTED_BY_LENGTH],
         )
 
     def skip(self) -> int:
@@ -99,6 +122,8 @@ class Delivery(models.Model):
     state = models.CharField(_("state"), max_length=16, choices=State, default=State.PENDING)
     # What causes the next attempt (or caused the last one).
     trigger = models.CharField(_("trigger"), max_length=16, choices=Trigger, default=Trigger.AUTOMATIC)
+    # The user's name, while the trigger is manual.
+    requested_by = models.CharField(_("requested by"), max_length=REQUESTED_BY_LENGTH, blank=True)
     attempts_made = models.PositiveIntegerField(_("attempts made"), default=0)
     next_attempt_at = models.DateTimeField(_("next attempt"), null=True)
     lease_token = models.UUIDField(null=True)
@@ -115,6 +140,7 @@ class Delivery(models.Model):
         verbose_name = _("delivery")
         verbose_name_plural = _("deliveries")
         ordering = ["-id"]
+        permissions = [("redeliver_delivery", _("Can send deliveries again"))]
         constraints = [
             # Not `unique=True`, which on PostgreSQL makes a second index for LIKE.
             models.UniqueConstraint(fields=["public_id"], name="orderhooks_delivery_public_id"),
@@ -149,10 +175,38 @@ class Delivery(models.Model):
             models.Index(fields=["subscription", "-id"], name="orderhooks_delivery_subscr"),
             # The log filtered by state, newest first.
             models.Index(fields=["state", "-id"], name="orderhooks_delivery_log"),
+            # The log filtered by the class of the answer, newest first. What went well is not in it, and costs nothing.
+            PartialIndex(ANSWER, F("id").desc(), condition=~Q(last_error=""), name="orderhooks_delivery_answer"),
         ]
 
     def __str__(self) -> str:
         return self.public_id
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it waits for its subscription to be active."""
+        return self.state == self.State.PENDING and self.subscription.state != Subscription.State.ACTIVE
+
+    def earlier(self) -> DeliveryQuerySet:
+        """What an ordered subscription has to get before it, first things first."""
+        if not self.subscription.ordered:
+            return Delivery.objects.none()
+        return self._of_same_order().filter(event__lt=self.event_id, state__in=UNENDED).order_by("event_id")
+
+    def later(self) -> DeliveryQuerySet:
+        """What an ordered subscription waits for while this one has not ended well, first things first."""
+        if not self.subscription.ordered or self.state not in UNENDED:
+            return Delivery.objects.none()
+        return self._of_same_order().filter(event__gt=self.event_id, state=self.State.PENDING).order_by("event_id")
+
+    def _of_same_order(self) -> DeliveryQuerySet:
+        return Delivery.objects.filter(
+            subscription=self.subscription_id, event__source=self.event.source, event__order_pk=self.event.order_pk
+        )
+
+
+# What holds up the later events of its order in an ordered subscription.
+UNENDED = (Delivery.State.PENDING, Delivery.State.SENDING, Delivery.State.FAILED)
 
 
 class Attempt(models.Model):
@@ -165,6 +219,7 @@ class Attempt(models.Model):
     )  # orderhooks_attempt_number begins with it
     number = models.PositiveIntegerField(_("number"))
     trigger = models.CharField(_("trigger"), max_length=16, choices=Delivery.Trigger)
+    requested_by = models.CharField(_("requested by"), max_length=REQUESTED_BY_LENGTH, blank=True)
     started_at = models.DateTimeField(_("started at"))
     duration_ms = models.PositiveIntegerField(_("duration in ms"))
     status_code = models.PositiveSmallIntegerField(_("status"), null=True)

@@ -129,6 +129,7 @@ class Event(models.Model):
         verbose_name = _("event")
         verbose_name_plural = _("events")
         ordering = ["-sequence"]
+        permissions = [("view_payload", _("Can see payloads, and headers and bodies of requests and answers"))]
         constraints = [
             models.CheckConstraint(
                 condition=Q(published_at__isnull=True) | Q(payload__isnull=False),

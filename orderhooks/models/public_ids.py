@@ -5,6 +5,7 @@ Source: https://github.com/ulid/spec
 
 import os
 import time
+from datetime import datetime
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 MAX_LENGTH = 4 + 26
@@ -12,7 +13,15 @@ MAX_LENGTH = 4 + 26
 
 def new_id(prefix: str) -> str:
     """`evt_01K…`: 48 bits of Unix milliseconds and 80 random ones in 26 characters of Crockford's base 32."""
-    number = int(time.time() * 1000) << 80 | int.from_bytes(os.urandom(10), "big")
+    return _written(prefix, int(time.time() * 1000) << 80 | int.from_bytes(os.urandom(10), "big"))
+
+
+def earliest_at(prefix: str, moment: datetime) -> str:
+    """What ids made at that moment or later are not below."""
+    return _written(prefix, max(0, int(moment.timestamp() * 1000)) << 80)
+
+
+def _written(prefix: str, number: int) -> str:
     return prefix + "".join(ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
 
 

@@ -208,6 +208,7 @@ class Subscription(models.Model):
         verbose_name = _("subscription")
         verbose_name_plural = _("subscriptions")
         ordering = ["name", "id"]
+        permissions = [("reveal_secret", _("Can see signing secrets"))]
         constraints = [
             models.CheckConstraint(
                 condition=Q(state__in=["active", "paused", "disabled"]), name="orderhooks_subscription_state"

@@ -87,6 +87,7 @@ def _as_result(sent: Sent, *, now: datetime) -> Result:
         state=state,
         # A manual attempt that failed goes on by the retry table.
         trigger=delivery.trigger if finished else Delivery.Trigger.AUTOMATIC,
+        requested_by=delivery.requested_by if finished else "",
         next_attempt_at=next_at,
         finished_at=now if finished else None,
         last_status_code=outcome.status_code,
@@ -94,6 +95,7 @@ def _as_result(sent: Sent, *, now: datetime) -> Result:
         last_detail=outcome.detail[:500],
         attempt={
             "trigger": delivery.trigger,
+            "requested_by": delivery.requested_by,
             "started_at": sent.started_at,
             "duration_ms": outcome.duration_ms,
             "status_code": outcome.status_code,

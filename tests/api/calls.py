@@ -10,7 +10,7 @@ EVERYTHING = [
     f"{verb}_{record}"
     for verb in ("view", "add", "change", "delete")
     for record in ("order", "subscription", "delivery", "event")
-]
+] + ["redeliver_delivery", "view_payload"]
 
 
 def client_with(*permissions: str) -> APIClient:

@@ -25,7 +25,7 @@ ACCESS = [
     ("delete", "/subscriptions/{subscription}/", "delete_subscription", 204),
     ("get", "/deliveries/", "view_delivery", 200),
     ("get", "/deliveries/{delivery}/", "view_delivery", 200),
-    ("post", "/deliveries/{delivery}/redeliver/", "change_delivery", 202),
+    ("post", "/deliveries/{delivery}/redeliver/", "redeliver_delivery", 202),
     ("get", "/events/", "view_event", 200),
     ("get", "/events/{event}/", "view_event", 200),
     ("get", "/topics/", None, 200),

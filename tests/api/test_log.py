@@ -5,7 +5,7 @@ import json
 import pytest
 
 from orderhooks.models import Delivery
-from tests.api.calls import has_key, ids, post
+from tests.api.calls import client_with, has_key, ids, post
 from tests.factories import make_attempt, make_delivery, make_event, make_order, make_subscription
 
 pytestmark = pytest.mark.django_db
@@ -21,11 +21,27 @@ def test_a_delivery_shows_its_attempts_and_no_primary_key(api):
     assert not has_key(data, "id")
 
 
+def test_what_was_sent_and_answered_takes_the_permission_to_see_payloads():
+    delivery = make_delivery()
+    make_attempt(delivery, response_body="out of stock")
+    for permissions, confidential in ((["view_payload"], True), ([], False)):
+        client = client_with("view_delivery", "view_event", *permissions)
+        [attempt] = client.get(f"/api/deliveries/{delivery.public_id}/").data["attempts"]
+        event = client.get(f"/api/events/{delivery.event.public_id}/").data
+        for record, names in (
+            (attempt, ("request_headers", "response_headers", "response_body")),
+            (event, ("payload", "changes")),
+        ):
+            assert [name in record for name in names] == [confidential] * len(names)
+
+
 def test_redelivering_sets_the_delivery_to_be_sent_now(api):
     delivery = make_delivery(state=Delivery.State.FAILED)
     answer = post(api, f"/deliveries/{delivery.public_id}/redeliver/", None)
     assert answer.status_code == 202
     assert (answer.data["state"], answer.data["trigger"], answer.data["held"]) == ("pending", "manual", False)
+    delivery.refresh_from_db()
+    assert answer.data["requested_by"] == delivery.requested_by != ""
 
 
 def test_a_delivery_of_a_paused_subscription_is_told_to_be_held(api):
