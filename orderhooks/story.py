@@ -203,7 +203,8 @@ def relative_text(moment: datetime, *, now: datetime) -> str:
     wait = moment - now
     if abs(wait) < timedelta(seconds=1):
         return _("now")
-    return _("in %(span)s") % {"span": _span(wait)} if wait > timedelta(0) else _("%(span)s ago") % {"span": _span(-wait)}
+    text = _("in %(span)s") if wait > timedelta(0) else _("%(span)s ago")
+    return text % {"span": _span(abs(wait))}
 
 
 def _span(span: timedelta) -> str:
