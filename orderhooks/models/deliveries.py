@@ -79,11 +79,15 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
             requested_by=by[:REQUESTED_BY_LENGTH],
         )
 
-    def skip(self) -> int:
-        """Decide not to send what waits, in batches: it may be a million. Returns how many."""
+    def skip(self, *, failed: bool = False) -> int:
+        """Decide not to send what waits, in batches: it may be a million. Returns how many.
+
+        `failed`: nor what was given up, so that an ordered subscription's later events go on.
+        """
+        states = [Delivery.State.PENDING, *([Delivery.State.FAILED] if failed else [])]
         skipped = 0
-        while keys := list(self.filter(state=Delivery.State.PENDING).values_list("pk", flat=True)[:SKIP_AT_ONCE]):
-            skipped += Delivery.objects.filter(pk__in=keys, state=Delivery.State.PENDING).update(
+        while keys := list(self.filter(state__in=states).values_list("pk", flat=True)[:SKIP_AT_ONCE]):
+            skipped += Delivery.objects.filter(pk__in=keys, state__in=states).update(
                 state=Delivery.State.SKIPPED, next_attempt_at=None, finished_at=DatabaseNow()
             )
         return skipped
