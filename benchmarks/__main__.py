@@ -13,9 +13,10 @@ from benchmarks.reporting import Measure
 
 def benchmarks() -> dict[str, Callable[[], Iterable[Measure]]]:
     """All by name, in the order in which they run. Another module's `BENCHMARKS` are added here."""
-    from benchmarks import drains, neighbours, saving, transport
+    from benchmarks import admin, drains, neighbours, saving, transport
 
-    return {**transport.BENCHMARKS, **saving.BENCHMARKS, **drains.BENCHMARKS, **neighbours.BENCHMARKS}
+    modules = (transport, saving, drains, neighbours, admin)
+    return {name: benchmark for module in modules for name, benchmark in module.BENCHMARKS.items()}
 
 
 def main() -> int:

@@ -25,6 +25,8 @@ from django.test.utils import CaptureQueriesContext  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from benchmarks.databases import READY  # noqa: E402
+from benchmarks.log import fill_log  # noqa: E402, F401
+from benchmarks.visits import visit_pages  # noqa: E402, F401
 from orderhooks import pumping, sending, signal_handlers  # noqa: E402
 from orderhooks.models import Delivery, Event, Order, Pump, Subscription, claims  # noqa: E402
 

@@ -1,7 +1,14 @@
-"""The filters of the delivery log, each choice with the count of what it would show."""
+"""The filters of the delivery log, each choice with the count of what it would show.
+
+# Note [Counts of the log]
+Each filter looks at the newest rows that the other filters and the search leave: 1,000 and one. If there are no more,
+the counts are exact. If there are, states and answers, which have indexes, are counted up to 1,000 each, unless another
+filter is on as well, which no index serves together with them; all else is told as `12 of the newest 1,000`.
+"""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,7 +23,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from orderhooks import topics
-from orderhooks.models import Delivery, Subscription
+from orderhooks.models import Delivery, Event, Subscription, public_ids
 from orderhooks.models.counting import count_text, counts_up_to
 
 BOUND = 1000
@@ -25,11 +32,33 @@ MOST_LISTED = 500
 Rows = QuerySet[Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """What the filters count of a row."""
+
+    public_id: str
+    state: str
+    status_code: int | None
+    error: str
+    topic: str
+    subscription: int
+
+
+COLUMNS = ("public_id", "state", "last_status_code", "last_error", "event__topic", "subscription_id")
+
+
 class CountedFilter(admin.SimpleListFilter):
-    """Shows how many each choice would show beside the other filters and the search that are on."""
+    """Shows how many each choice would show. See Note [Counts of the log]."""
+
+    # Whether the rows of a choice are found in their order by an index.
+    indexed = False
 
     def rows(self, queryset: Rows, value: str) -> Rows:
         """Those of a choice."""
+        raise NotImplementedError
+
+    def choices_of(self, row: Newest) -> Iterable[str]:
+        """The choices that would show the row."""
         raise NotImplementedError
 
     def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
@@ -45,16 +74,50 @@ class CountedFilter(admin.SimpleListFilter):
         return True
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
-        others = changelist.get_queryset(self.request, exclude_parameters=self.expected_parameters())
-        counts = self.counts(others)
+        counts = self.counts(changelist)
         yield self._choice(changelist, None, _("All"))
         for value, title in self.lookup_choices:
             yield self._choice(changelist, str(value), f"{title} ({counts[str(value)]})")
 
-    def counts(self, others: Rows) -> Mapping[str, str]:
+    def counts(self, changelist: ChangeList) -> dict[str, str]:
         values = [str(value) for value, _title in self.lookup_choices]
-        found = counts_up_to(BOUND, {value: self.rows(others, value) for value in values})
-        return {value: count_text(count, bound=BOUND) for value, count in found.items()}
+        newest, more = self._newest(changelist)
+        if more and self.indexed and not self._others_on() - {SinceFilter.parameter_name}:
+            rows = self._others(changelist)
+            found = counts_up_to(BOUND, {value: self.rows(rows, value) for value in values})
+            return {value: count_text(count, bound=BOUND) for value, count in found.items()}
+        counts = Counter(value for row in newest for value in self.choices_of(row))
+        return {value: self.told(counts[value], more=more) for value in values}
+
+    def told(self, count: int, *, more: bool) -> str:
+        text = count_text(count, bound=BOUND)
+        if not more:
+            return text
+        return _("%(count)s of the newest %(bound)s") % {"count": text, "bound": count_text(BOUND, bound=BOUND)}
+
+    def _newest(self, changelist: ChangeList) -> tuple[list[Newest], bool]:
+        """The newest rows that the others leave, and whether there are more. Looked up once for all that are off."""
+        if self.value():
+            # Not by the topic's order, for the topic's own counts.
+            others = self._others(changelist)
+            others = others.order_by("-pk") if isinstance(self, TopicFilter) else others
+            return self._looked_up(list(others.values_list("pk", flat=True)[: BOUND + 1]))
+        known = self.request.__dict__
+        if "_orderhooks_newest" not in known:
+            # The rows of the list itself, whose keys are known.
+            known["_orderhooks_newest"] = self._looked_up(changelist.paginator.keys[: BOUND + 1])
+        newest: tuple[list[Newest], bool] = known["_orderhooks_newest"]
+        return newest
+
+    def _looked_up(self, keys: list[int]) -> tuple[list[Newest], bool]:
+        rows = Delivery.objects.filter(pk__in=keys[:BOUND]).order_by().values_list(*COLUMNS)
+        return [Newest(*row) for row in rows], len(keys) > BOUND
+
+    def _others(self, changelist: ChangeList) -> Rows:
+        return changelist.get_queryset(self.request, exclude_parameters=self.expected_parameters())
+
+    def _others_on(self) -> set[Any]:
+        return {name for name, value in self.request.GET.items() if value} - {self.parameter_name, PAGE_VAR}
 
     def _choice(self, changelist: ChangeList, value: str | None, display: str) -> dict[str, Any]:
         name: str = self.parameter_name  # type: ignore[assignment]
@@ -62,28 +125,10 @@ class CountedFilter(admin.SimpleListFilter):
         return {"selected": self.value() == value, "query_string": link, "display": display}
 
 
-class SampledFilter(CountedFilter):
-    """Has too many choices to count each by itself: it counts the newest rows, and says so if there are more."""
-
-    column: str
-
-    def counts(self, others: Rows) -> Mapping[str, str]:
-        newest = [str(value) for value in others.values_list(self.column, flat=True)[: BOUND + 1]]
-        if len(newest) <= BOUND:
-            counts = Counter(newest)
-            return {value: count_text(counts[value], bound=BOUND) for value, _title in self.lookup_choices}
-        counts = Counter(newest[:BOUND])
-        of = _("%(count)s of the newest %(bound)s")
-        bound = count_text(BOUND, bound=BOUND)
-        return {
-            value: of % {"count": count_text(counts[value], bound=BOUND), "bound": bound}
-            for value, _title in self.lookup_choices
-        }
-
-
 class StateFilter(CountedFilter):
     title = gettext_lazy("state")
     parameter_name = "state__exact"
+    indexed = True
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
         return [(state.value, str(state.label)) for state in Delivery.State]
@@ -91,10 +136,14 @@ class StateFilter(CountedFilter):
     def rows(self, queryset: Rows, value: str) -> Rows:
         return queryset.filter(state=value)
 
+    def choices_of(self, row: Newest) -> Iterable[str]:
+        return [row.state]
+
 
 class AnswerFilter(CountedFilter):
     title = gettext_lazy("last answer")
     parameter_name = "answer"
+    indexed = True
     known: Mapping[str, tuple[int, str | Promise]] = {
         "2xx": (2, "2xx"),
         "3xx": (3, "3xx"),
@@ -108,6 +157,13 @@ class AnswerFilter(CountedFilter):
 
     def rows(self, queryset: Any, value: str) -> Rows:
         return queryset.answered(self.known[value][0])
+
+    def choices_of(self, row: Newest) -> Iterable[str]:
+        if row.state == Delivery.State.DELIVERED:
+            return ["2xx"]
+        if not row.error:
+            return []
+        return [f"{row.status_code // 100}xx" if row.status_code else "none"]
 
 
 class SinceFilter(CountedFilter):
@@ -127,6 +183,7 @@ class SinceFilter(CountedFilter):
         # What the form of the filter has to hand on: the search and the other filters.
         own = (self.parameter_name, PAGE_VAR)
         self.others = [(name, one) for name, many in request.GET.lists() if name not in own for one in many]
+        self.now = timezone.now()
         value = self.value()
         self.moment = _moment(value) if value and value not in self.spans else None
         if value and value not in self.spans and self.moment is None and not hasattr(request, "_orderhooks_told"):
@@ -141,10 +198,19 @@ class SinceFilter(CountedFilter):
         return value in self.spans or self.moment is not None
 
     def rows(self, queryset: Any, value: str) -> Rows:
-        # To the minute, so that a page's queries all mean the same.
-        now = timezone.now().replace(second=0, microsecond=0)
         since: Callable[[datetime], Rows] = queryset.since
-        return since(now - self.spans[value][0] if value in self.spans else self.moment)  # type: ignore[arg-type]
+        return since(self.now - self.spans[value][0] if value in self.spans else self.moment)  # type: ignore[arg-type]
+
+    def choices_of(self, row: Newest) -> Iterable[str]:
+        return [
+            value
+            for value, (span, _title) in self.spans.items()
+            if row.public_id >= public_ids.earliest_at("dlv_", self.now - span)
+        ]
+
+    def told(self, count: int, *, more: bool) -> str:
+        # The newest rows are in the order of time: fewer than all of them are all that there are.
+        return count_text(count + (more and count == BOUND), bound=BOUND)
 
     @property
     def written(self) -> str:
@@ -152,23 +218,27 @@ class SinceFilter(CountedFilter):
         return self.moment.strftime("%Y-%m-%dT%H:%M") if self.moment else ""
 
 
-class TopicFilter(SampledFilter):
+class TopicFilter(CountedFilter):
     title = gettext_lazy("topic")
     parameter_name = "topic"
-    column = "event__topic"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
         # From the catalogue: to ask the table for its topics is to read all of it.
         return [(name, name) for name in topics.catalogue()]
 
     def rows(self, queryset: Rows, value: str) -> Rows:
-        return queryset.filter(event__topic=value)
+        # From its newest event on: PostgreSQL may leaf through the events by age, and would wade through all that came
+        # since a topic went out of use.
+        newest = Event.objects.filter(topic=value).order_by("-sequence").values_list("pk", flat=True).first()
+        return queryset.filter(event__topic=value, event__lte=newest or 0)
+
+    def choices_of(self, row: Newest) -> Iterable[str]:
+        return [row.topic]
 
 
-class SubscriptionFilter(SampledFilter):
+class SubscriptionFilter(CountedFilter):
     title = gettext_lazy("subscription")
     parameter_name = "subscription__id__exact"
-    column = "subscription_id"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
         known: list[tuple[str, str]] | None = getattr(request, "_orderhooks_subscriptions", None)
@@ -184,6 +254,9 @@ class SubscriptionFilter(SampledFilter):
 
     def rows(self, queryset: Rows, value: str) -> Rows:
         return queryset.filter(subscription=int(value))
+
+    def choices_of(self, row: Newest) -> Iterable[str]:
+        return [str(row.subscription)]
 
 
 FILTERS: list[Any] = [StateFilter, AnswerFilter, SinceFilter, TopicFilter, SubscriptionFilter]

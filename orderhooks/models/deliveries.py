@@ -53,15 +53,14 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return self.filter(~Exists(Delivery.objects.blocking()), ~Exists(unrouted))
 
     def since(self, moment: datetime) -> "DeliveryQuerySet":
-        """Those made since then: by their public ids, which tell the time, so that no index on `created_at` is needed.
+        """Those made since then, and what other workers made side by side with the first of them.
 
-        By the primary key too, which all indexes of the log end with. The two grow together, but for workers that make
-        deliveries side by side.
+        The public ids, which tell the time, lead to the primary key, which all indexes of the log end with.
         """
         earliest = public_ids.earliest_at("dlv_", moment)
         first = Delivery.objects.filter(public_id__gte=earliest).order_by("public_id")[:SIDE_BY_SIDE]
         key = first.aggregate(key=Min("pk"))["key"]
-        return self.none() if key is None else self.filter(public_id__gte=earliest, pk__gte=key)
+        return self.none() if key is None else self.filter(pk__gte=key)
 
     def answered(self, status_class: int) -> "DeliveryQuerySet":
         """Those whose last attempt was answered 2xx to 5xx (2 to 5), or not at all (0)."""

@@ -193,12 +193,23 @@ def test_counts_stop_at_their_bound_and_say_so(operator, monkeypatch):
         make_delivery(event=make_event(topic=topic), subscription=subscription)
     every = choices(operator)
     for expected in (
-        "pending (2+)",
-        "failed (0)",
-        "order.closed (2 of the newest 2)",
-        "order.paid (0 of the newest 2)",
+        *("pending (2+)", "failed (0)", "no answer (0)", "the last hour (2+)"),
+        *("order.closed (2 of the newest 2)", "order.paid (0 of the newest 2)", "Warehouse (2 of the newest 2)"),
     ):
         assert expected in every, expected
+    # With another filter on, no index finds the states; with a date, one does.
+    assert "pending (2 of the newest 2)" in choices(operator, f"subscription__id__exact={subscription.pk}")
+    assert "pending (2+)" in choices(operator, "since=1h")
+    assert "failed (0)" in choices(operator, "topic=order.closed")
+
+
+def test_a_span_that_the_newest_reach_beyond_is_counted_exactly(operator, monkeypatch):
+    monkeypatch.setattr(filters, "BOUND", 2)
+    now = timezone.now()
+    for age in (timedelta(days=2), timedelta(hours=3), timedelta(0)):
+        make_delivery(public_id=public_ids.earliest_at("dlv_", now - age))
+    spans = [choice for choice in choices(operator) if choice.startswith("the last ")]
+    assert spans == ["the last hour (1)", "the last 24 hours (2+)", "the last 7 days (2+)"]
 
 
 @pytest.mark.parametrize(("grouped", "expected"), [(False, "2+ deliveries"), (True, "&gt;2 deliveries")])

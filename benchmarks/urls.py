@@ -1,0 +1,6 @@
+"""The addresses of the admin that the benchmarks visit."""
+
+from django.contrib import admin
+from django.urls import path
+
+urlpatterns = [path("admin/", admin.site.urls)]
