@@ -32,12 +32,14 @@ FROM (
     FROM generate_series(1, %(events)s) number
 ) made ORDER BY number
 """
-# Each event is owed to four subscriptions. In the first tenth of the time a receiver answered 404 for a while.
+# Each event is owed to four subscriptions, one of which gets all. In the first tenth of the time receivers answered 404
+# for a while.
 DELIVERIES = f"""
 INSERT INTO orderhooks_delivery (public_id, event_id, subscription_id, state, trigger, requested_by, attempts_made,
     next_attempt_at, last_status_code, last_error, last_detail, created_at, finished_at)
-SELECT {_id("dlv_")}, sequence, subscriptions[1 + (sequence * 37 + turn * 50) %% {SUBSCRIPTIONS}], state, 'automatic',
-    '',
+SELECT {_id("dlv_")}, sequence,
+    subscriptions[CASE turn WHEN 0 THEN 1 ELSE 2 + (sequence * 37 + turn * 66) %% {SUBSCRIPTIONS - 1} END], state,
+    'automatic', '',
     CASE state WHEN 'pending' THEN 3 WHEN 'failed' THEN 10 WHEN 'skipped' THEN 0 ELSE 1 END,
     CASE state WHEN 'pending' THEN now() + interval '4 minutes' END,
     CASE WHEN state = 'delivered' THEN 200 WHEN state = 'skipped' OR dice < 0.005 THEN NULL
@@ -45,8 +47,8 @@ SELECT {_id("dlv_")}, sequence, subscriptions[1 + (sequence * 37 + turn * 50) %%
     CASE WHEN state IN ('delivered', 'skipped') THEN '' WHEN dice < 0.005 THEN 'timeout' ELSE 'status' END,
     '', moment, CASE WHEN state <> 'pending' THEN moment END
 FROM (
-    SELECT *, CASE WHEN dice < 0.03 OR early AND dice < 0.3 THEN 'failed' WHEN dice < 0.05 THEN 'pending'
-        WHEN dice < 0.06 THEN 'skipped' ELSE 'delivered' END AS state
+    SELECT *, CASE WHEN dice < 0.1 OR early AND dice < 0.3 THEN 'failed' WHEN dice < 0.12 THEN 'pending'
+        WHEN dice < 0.13 THEN 'skipped' ELSE 'delivered' END AS state
     FROM (
         SELECT sequence, turn, random() AS dice, occurred_at AS moment,
             sequence <= (SELECT min(sequence) + count(*) / 10 FROM orderhooks_event) AS early,

@@ -9,7 +9,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from orderhooks.models import Delivery
+from orderhooks.models import Delivery, Subscription
 
 WARM_UP, VISITS = 3, 15
 
@@ -38,7 +38,7 @@ def visit_pages() -> dict[str, dict[str, Any]]:
     middle = Delivery.objects.order_by("pk")[Delivery.objects.count() // 2]
     failed = Delivery.objects.filter(state="failed").order_by("-pk")[0]
     names = {
-        "SUBSCRIPTION": middle.subscription_id,
+        "SUBSCRIPTION": Subscription.objects.earliest("pk").pk,
         "DELIVERY": middle.public_id,
         "EVENT": middle.event.public_id,
         "NUMBER": middle.event.order_number,
@@ -70,4 +70,5 @@ def _visit(client: Client, address: str) -> dict[str, float]:
             raise RuntimeError(f"{address} answered {answer.status_code}.")
     with CaptureQueriesContext(connection) as captured:
         client.get(address, follow=True)
-    return {"ms": statistics.median(times), "queries": len(captured)}
+    rows = answer.content.count(b'name="_selected_action"')
+    return {"ms": statistics.median(times), "queries": len(captured), "rows": rows}

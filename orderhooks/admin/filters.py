@@ -3,7 +3,8 @@
 # Note [Counts of the log]
 Each filter looks at the newest rows that the other filters and the search leave: 1,000 and one. If there are no more,
 the counts are exact. If there are, states and answers, which have indexes, are counted up to 1,000 each, unless another
-filter is on as well, which no index serves together with them; all else is told as `12 of the newest 1,000`.
+filter is on as well, which no index serves together with them; all else is told as `12 of the newest 1,000`. For the
+same reason the list itself counts up to 1,000 when filters are combined, else to 10,000.
 """
 
 from collections import Counter
@@ -184,6 +185,9 @@ class SinceFilter(CountedFilter):
         own = (self.parameter_name, PAGE_VAR)
         self.others = [(name, one) for name, many in request.GET.lists() if name not in own for one in many]
         self.now = timezone.now()
+        self.earliest = {
+            value: public_ids.earliest_at("dlv_", self.now - span) for value, (span, _title) in self.spans.items()
+        }
         value = self.value()
         self.moment = _moment(value) if value and value not in self.spans else None
         if value and value not in self.spans and self.moment is None and not hasattr(request, "_orderhooks_told"):
@@ -202,11 +206,7 @@ class SinceFilter(CountedFilter):
         return since(self.now - self.spans[value][0] if value in self.spans else self.moment)  # type: ignore[arg-type]
 
     def choices_of(self, row: Newest) -> Iterable[str]:
-        return [
-            value
-            for value, (span, _title) in self.spans.items()
-            if row.public_id >= public_ids.earliest_at("dlv_", self.now - span)
-        ]
+        return [value for value, earliest in self.earliest.items() if row.public_id >= earliest]
 
     def told(self, count: int, *, more: bool) -> str:
         # The newest rows are in the order of time: fewer than all of them are all that there are.
@@ -260,6 +260,12 @@ class SubscriptionFilter(CountedFilter):
 
 
 FILTERS: list[Any] = [StateFilter, AnswerFilter, SinceFilter, TopicFilter, SubscriptionFilter]
+
+
+def are_combined(request: HttpRequest) -> bool:
+    """Whether more than one is on, of those that each have an index of their own; a date goes with every index."""
+    names = {one.parameter_name for one in FILTERS} - {SinceFilter.parameter_name}
+    return sum(bool(request.GET.get(name)) for name in names) > 1
 
 
 def _moment(text: str) -> datetime | None:

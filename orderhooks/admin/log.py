@@ -24,13 +24,20 @@ MOST_FOUND = 1000
 
 
 class Total(int):
-    """A count that reads `10,000+` where it stands for more."""
+    """A count that reads `10,000+` where it stands for more than the bound."""
+
+    bound: int
+
+    def __new__(cls, count: int, *, bound: int) -> "Total":
+        total = super().__new__(cls, count)
+        total.bound = bound
+        return total
 
     def __str__(self) -> str:
-        if self <= BOUND:
+        if self <= self.bound:
             return format(int(self))
         # With USE_THOUSAND_SEPARATOR Django groups what it gets, counting from its end.
-        return f">{BOUND}" if settings.USE_THOUSAND_SEPARATOR else count_text(self, bound=BOUND)
+        return f">{self.bound}" if settings.USE_THOUSAND_SEPARATOR else count_text(self, bound=self.bound)
 
 
 class BoundedPaginator(Paginator):
@@ -39,19 +46,21 @@ class BoundedPaginator(Paginator):
     One query for the keys answers both: where filters are combined, finding them is what takes the time.
     """
 
+    bound = BOUND
+
     @cached_property
     def keys(self) -> list[int]:
         """The first of them, and one more if there are more."""
         rows: QuerySet[Any] = self.object_list  # type: ignore[assignment]
-        return list(rows.values_list("pk", flat=True)[: BOUND + 1])
+        return list(rows.values_list("pk", flat=True)[: self.bound + 1])
 
     @cached_property
     def count(self) -> int:
-        return Total(len(self.keys))
+        return Total(len(self.keys), bound=self.bound)
 
     @cached_property
     def num_pages(self) -> int:
-        return -(-min(self.count, BOUND) // self.per_page) or 1
+        return -(-min(self.count, self.bound) // self.per_page) or 1
 
     def page(self, number: int | str) -> Page[Any]:
         number = self.validate_number(number)

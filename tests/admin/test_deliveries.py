@@ -215,7 +215,7 @@ def test_a_span_that_the_newest_reach_beyond_is_counted_exactly(operator, monkey
 @pytest.mark.parametrize(("grouped", "expected"), [(False, "2+ deliveries"), (True, "&gt;2 deliveries")])
 def test_the_list_counts_and_leafs_to_its_bound(operator, monkeypatch, settings, grouped, expected):
     settings.USE_THOUSAND_SEPARATOR = grouped
-    monkeypatch.setattr(log, "BOUND", 2)
+    monkeypatch.setattr(log.BoundedPaginator, "bound", 2)
     monkeypatch.setattr(log.LogAdmin, "list_per_page", 1)
     subscription = make_subscription()
     for _ in range(4):
@@ -226,9 +226,19 @@ def test_the_list_counts_and_leafs_to_its_bound(operator, monkeypatch, settings,
     assert "?p=3" not in text
 
 
+def test_a_list_of_combined_filters_counts_less_far(operator, monkeypatch):
+    monkeypatch.setattr(filters, "BOUND", 1)
+    subscription = make_subscription()
+    for _ in range(2):
+        make_delivery(subscription=subscription)
+    combined = f"delivery/?state__exact=pending&subscription__id__exact={subscription.pk}&since=1h"
+    assert "1+ deliveries" in page(operator, combined)
+    assert "2 deliveries" in page(operator, "delivery/?state__exact=pending&since=1h")
+
+
 def test_a_number_within_the_bound_is_told_exactly(operator, settings):
     settings.USE_THOUSAND_SEPARATOR = True
-    assert str(log.Total(1234)) == "1234"  # Django groups it
+    assert str(log.Total(1234, bound=1234)) == "1234"  # Django groups it
     make_delivery()
     assert "1 delivery" in page(operator, "delivery/")
 
