@@ -57,10 +57,10 @@ def tell(
     *,
     now: datetime,
     most: int,
-    earlier: Delivery | None = None,
+    blocker: Delivery | None = None,
     behind: int = 0,
 ) -> list[str]:
-    """The sentences. `most`: attempts by the retry table; `earlier`: what an ordered delivery waits for;
+    """The sentences. `most`: attempts by the retry table; `blocker`: what an ordered delivery waits for;
     `behind`: how many wait for it, counted up to MOST_BEHIND and one more.
     """
     told = _ENDED[State(delivery.state)](delivery, now) if delivery.state in _ENDED else ""
@@ -68,7 +68,7 @@ def tell(
         told,
         _what_came(delivery, attempts),
         _who_asked(delivery),
-        "" if told else _what_comes(delivery, now=now, most=most, earlier=earlier),
+        "" if told else _what_comes(delivery, now=now, most=most, blocker=blocker),
         _what_waits(delivery, behind),
     ]
     return [sentence for sentence in sentences if sentence]
@@ -94,7 +94,7 @@ def _who_asked(delivery: Delivery) -> str:
     return _("%(user)s had it sent again by hand.") % {"user": delivery.requested_by or _("An operator")}
 
 
-def _what_comes(delivery: Delivery, *, now: datetime, most: int, earlier: Delivery | None) -> str:
+def _what_comes(delivery: Delivery, *, now: datetime, most: int, blocker: Delivery | None) -> str:
     subscription = delivery.subscription
     number = delivery.attempts_made + (delivery.state == State.PENDING)
     attempt = attempt_text(number, most)
@@ -108,8 +108,8 @@ def _what_comes(delivery: Delivery, *, now: datetime, most: int, earlier: Delive
     if subscription.state == Subscription.State.DISABLED:
         reason = subscription.state_reason
         return (_("Held: the subscription is disabled. %(reason)s") % {"reason": reason}).strip()
-    if earlier is not None:
-        return _earlier(delivery, earlier)
+    if blocker is not None:
+        return _blocked(delivery, blocker)
     due_at = delivery.next_attempt_at or now
     cooling_until = subscription.cooling_until
     by_hand = delivery.trigger == Delivery.Trigger.MANUAL
@@ -132,8 +132,10 @@ def _what_comes(delivery: Delivery, *, now: datetime, most: int, earlier: Delive
     ) % {"span": span, "attempt": attempt}
 
 
-def _earlier(delivery: Delivery, earlier: Delivery) -> str:
-    if earlier.state == State.FAILED:
+def _blocked(delivery: Delivery, blocker: Delivery) -> str:
+    if blocker.event_id > delivery.event_id:
+        sentence = _("Waits while order %(order)s's later event %(event)s is under way: the subscription is ordered.")
+    elif blocker.state == State.FAILED:
         sentence = _(
             "Waits for order %(order)s's earlier event %(event)s, which failed: the subscription is ordered."
             " Redeliver or skip that one first."
@@ -142,7 +144,7 @@ def _earlier(delivery: Delivery, earlier: Delivery) -> str:
         sentence = _(
             "Waits for order %(order)s's earlier event %(event)s, which is not through: the subscription is ordered."
         )
-    return sentence % {"order": delivery.event.order_number, "event": earlier.event.public_id}
+    return sentence % {"order": delivery.event.order_number, "event": blocker.event.public_id}
 
 
 def _what_waits(delivery: Delivery, behind: int) -> str:

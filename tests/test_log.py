@@ -57,10 +57,14 @@ def test_what_waits_for_what_is_of_one_order_and_one_ordered_subscription():
     )
     make_delivery(event=make_event(order_pk="8"), subscription=ordered)
     elsewhere = make_delivery(event=events[3], subscription=other)
-    assert list(waits_too.earlier()) == [failed, waits]
-    assert list(failed.later()) == [waits, waits_too]
-    assert not done.later().exists()
-    assert not elsewhere.earlier().exists()
+    assert list(waits_too.blockers()) == [failed, waits]
+    assert list(failed.held_up()) == [waits, waits_too]
+    assert not done.held_up().exists()
+    assert not elsewhere.blockers().exists()
+    Delivery.objects.filter(pk=waits_too.pk).update(
+        state="sending", lease_token="00000000-0000-4000-8000-000000000000", lease_expires_at=NOON
+    )
+    assert list(waits.blockers()) == [failed, waits_too]
     ordered.ordered = False
-    assert not waits_too.earlier().exists()
-    assert not failed.later().exists()
+    assert not waits_too.blockers().exists()
+    assert not failed.held_up().exists()

@@ -13,10 +13,10 @@ MINUTE = timedelta(minutes=1)
 BUSY, SLOW, WELL = (503, "status"), (None, "timeout"), (200, "")
 
 
-def told(outcomes=(), subscription=(), earlier=None, behind=0, **fields) -> str:
+def told(outcomes=(), subscription=(), blocker=None, behind=0, **fields) -> str:
     """The story of a delivery to "Warehouse" with these attempts; `next` is the wait in minutes."""
     endpoint = Subscription(**{"name": "Warehouse", "state": "active", **dict(subscription)})
-    event = Event(order_number="1042", public_id="evt_2")
+    event = Event(sequence=2, order_number="1042", public_id="evt_2")
     wait = fields.pop("next", None)
     if wait is not None:
         fields["next_attempt_at"] = NOW + wait * MINUTE
@@ -26,11 +26,11 @@ def told(outcomes=(), subscription=(), earlier=None, behind=0, **fields) -> str:
         Attempt(number=number, status_code=status, error=error) for number, (status, error) in enumerate(outcomes, 1)
     ]
     newest_first = attempts[::-1]
-    return " ".join(story.tell(delivery, newest_first, now=NOW, most=10, earlier=earlier, behind=behind))
+    return " ".join(story.tell(delivery, newest_first, now=NOW, most=10, blocker=blocker, behind=behind))
 
 
-def first_event(state: str) -> Delivery:
-    return Delivery(event=Event(public_id="evt_1"), state=state)
+def event(number: int, state: str) -> Delivery:
+    return Delivery(event=Event(sequence=number, public_id=f"evt_{number}"), state=state)
 
 
 PAUSED, DISABLED = {"state": "paused"}, {"state": "disabled", "state_reason": "It answered 410 Gone."}
@@ -108,17 +108,22 @@ STORIES = [
         " It is due: a worker sends it next (attempt 11).",
     ),
     (
-        told(earlier=first_event("failed"), next=0),
+        told(blocker=event(1, "failed"), next=0),
         "Nothing has been sent yet. Waits for order 1042's earlier event evt_1, which failed: the subscription is"
         " ordered. Redeliver or skip that one first.",
     ),
     (
-        told(earlier=first_event("pending"), next=0),
+        told(blocker=event(1, "pending"), next=0),
         "Nothing has been sent yet. Waits for order 1042's earlier event evt_1, which is not through: the"
         " subscription is ordered.",
     ),
     (
-        told([BUSY], earlier=first_event("failed"), subscription=PAUSED, next=0),
+        told(blocker=event(3, "sending"), next=0),
+        "Nothing has been sent yet. Waits while order 1042's later event evt_3 is under way: the subscription is"
+        " ordered.",
+    ),
+    (
+        told([BUSY], blocker=event(1, "failed"), subscription=PAUSED, next=0),
         "Warehouse answered 503 once. Held: the subscription is paused by an operator. Resume it, and this is sent.",
     ),
     (

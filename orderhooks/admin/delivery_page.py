@@ -35,16 +35,16 @@ class DeliveryPage:
         return list(self.delivery.attempts.order_by("-number")[:MOST_ATTEMPTS])
 
     @cached_property
-    def earlier(self) -> Delivery | None:
+    def blocker(self) -> Delivery | None:
         """What it waits for."""
         if self.delivery.state != Delivery.State.PENDING:
             return None
-        return self.delivery.earlier().select_related("event").defer("event__payload", "event__changes").first()
+        return self.delivery.blockers().select_related("event").defer("event__payload", "event__changes").first()
 
     @cached_property
-    def later(self) -> list[int]:
+    def held_up(self) -> list[int]:
         """What waits for it."""
-        return list(self.delivery.later().values_list("pk", flat=True)[: story.MOST_BEHIND + 1])
+        return list(self.delivery.held_up().values_list("pk", flat=True)[: story.MOST_BEHIND + 1])
 
     def story(self) -> SafeString:
         sentences = story.tell(
@@ -52,14 +52,14 @@ class DeliveryPage:
             self.attempts,
             now=self.now,
             most=most_attempts(),
-            earlier=self.earlier,
-            behind=len(self.later),
+            blocker=self.blocker,
+            behind=len(self.held_up),
         )
         context = {
             "badge": state_badge(self.delivery),
             "sentences": sentences,
-            "earlier": self.earlier and self.address(self.earlier.pk),
-            "later": self.later and self.address(self.later[0]),
+            "blocker": self.blocker and self.address(self.blocker.pk),
+            "held_up": self.held_up and self.address(self.held_up[0]),
         }
         return _drawn("story.html", context)
 

@@ -190,14 +190,16 @@ class Delivery(models.Model):
         """Whether it waits for its subscription to be active."""
         return self.state == self.State.PENDING and self.subscription.state != Subscription.State.ACTIVE
 
-    def earlier(self) -> DeliveryQuerySet:
-        """What an ordered subscription has to get before it, first things first."""
+    def blockers(self) -> DeliveryQuerySet:
+        """What has to end before it in an ordered subscription, first things first. For many: `blocking`."""
         if not self.subscription.ordered:
             return Delivery.objects.none()
-        return self._of_same_order().filter(event__lt=self.event_id, state__in=UNENDED).order_by("event_id")
+        earlier = Q(event__lt=self.event_id, state__in=UNENDED)
+        under_way = Q(event__gt=self.event_id, state=self.State.SENDING)
+        return self._of_same_order().filter(earlier | under_way).order_by("event_id")
 
-    def later(self) -> DeliveryQuerySet:
-        """What an ordered subscription waits for while this one has not ended well, first things first."""
+    def held_up(self) -> DeliveryQuerySet:
+        """What waits for it in an ordered subscription while it has not ended well, first things first."""
         if not self.subscription.ordered or self.state not in UNENDED:
             return Delivery.objects.none()
         return self._of_same_order().filter(event__gt=self.event_id, state=self.State.PENDING).order_by("event_id")

@@ -127,7 +127,7 @@ def test_headers_named_like_pythons_own_break_nothing(operator):
     delivery = make_delivery()
     make_attempt(delivery, response_headers={"items": "12", "keys": "3", "forloop": "4"})
     text = page_of(operator, delivery)
-    assert "items: 12\nkeys: 3\nforloop: 4" in text or "forloop: 4\nitems: 12\nkeys: 3" in text
+    assert [line for line in ("items: 12\n", "keys: 3\n", "forloop: 4\n") if line not in text] == []
 
 
 def test_a_payload_and_a_name_are_escaped_in_the_script_too(operator):
@@ -182,7 +182,7 @@ def test_skipping_lets_an_ordered_subscriptions_next_event_go(operator):
     press(operator, head, "skip")
     head.refresh_from_db()
     assert head.state == "skipped"
-    assert waits.earlier().first() is None
+    assert waits.blockers().first() is None
     assert [message for _user, message in history_of(head)] == ["Skipped."]
 
 

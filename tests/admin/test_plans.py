@@ -82,7 +82,7 @@ def test_a_page_reads_no_table_of_the_log_through(busy_log, operator, address):
 def test_an_ordered_delivery_finds_what_it_waits_for_by_index(busy_log, operator):
     delivery = Delivery.objects.select_related("event", "subscription").filter(state="failed")[10]
     delivery.subscription.ordered = True
-    for rows in (delivery.earlier(), delivery.later()):
+    for rows in (delivery.blockers(), delivery.held_up()):
         assert read_through(rows.query) == []
 
 
