@@ -34,7 +34,7 @@ def test_moments_before_1970_are_before_every_id():
 
 
 @pytest.mark.parametrize(
-    ("status_class", "expected"), [(2, {"well"}), (3, {"moved"}), (4, {"gone"}), (5, {"busy"}), (0, {"away"})]
+    ("status_class", "expected"), [(2, {"well"}), (3, {"moved"}), (4, {"gone"}), (5, {"busy"}), (0, {"away", "cut"})]
 )
 def test_deliveries_are_found_by_the_class_of_their_last_answer(status_class, expected):
     make_delivery()
@@ -44,6 +44,7 @@ def test_deliveries_are_found_by_the_class_of_their_last_answer(status_class, ex
         "gone": make_delivery(state="failed", last_status_code=499, last_error="status"),
         "busy": make_delivery(last_status_code=500, last_error="status"),
         "away": make_delivery(state="failed", last_error="dns"),
+        "cut": make_delivery(state="failed", last_status_code=200, last_error="too_large"),
     }
     assert set(Delivery.objects.answered(status_class)) == {rows[name] for name in expected}
 

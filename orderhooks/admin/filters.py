@@ -39,13 +39,12 @@ class Newest:
 
     public_id: str
     state: str
-    status_code: int | None
-    error: str
+    failure_class: int | None
     topic: str
     subscription: int
 
 
-COLUMNS = ("public_id", "state", "last_status_code", "last_error", "event__topic", "subscription_id")
+COLUMNS = ("public_id", "state", "failure_class", "event__topic", "subscription_id")
 
 
 class CountedFilter(admin.SimpleListFilter):
@@ -162,9 +161,7 @@ class AnswerFilter(CountedFilter):
     def choices_of(self, row: Newest) -> Iterable[str]:
         if row.state == Delivery.State.DELIVERED:
             return ["2xx"]
-        if not row.error:
-            return []
-        return [f"{row.status_code // 100}xx" if row.status_code else "none"]
+        return [name for name, (status_class, _title) in self.known.items() if status_class == row.failure_class]
 
 
 class SinceFilter(CountedFilter):
