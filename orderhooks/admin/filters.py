@@ -4,7 +4,7 @@
 Each filter looks at the newest rows that the other filters and the search leave: 1,000 and one. If there are no more,
 the counts are exact. If there are, states and answers, which have indexes, are counted up to 1,000 each, unless another
 filter is on as well, which no index serves together with them; all else is told as `12 of the newest 1,000`. For the
-same reason the list itself counts up to 1,000 when filters are combined, else to 10,000.
+same reason, when filters are combined, those that are on count nothing, and the list counts to 1,000, not 10,000.
 """
 
 from collections import Counter
@@ -74,10 +74,11 @@ class CountedFilter(admin.SimpleListFilter):
         return True
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
-        counts = self.counts(changelist)
+        counts = {} if self.value() and are_combined(self.request) else self.counts(changelist)
         yield self._choice(changelist, None, _("All"))
         for value, title in self.lookup_choices:
-            yield self._choice(changelist, str(value), f"{title} ({counts[str(value)]})")
+            count = counts.get(str(value))
+            yield self._choice(changelist, str(value), str(title) if count is None else f"{title} ({count})")
 
     def counts(self, changelist: ChangeList) -> dict[str, str]:
         values = [str(value) for value, _title in self.lookup_choices]
