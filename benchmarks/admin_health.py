@@ -39,7 +39,7 @@ def _visited(count: int) -> dict[str, dict[str, float]]:
 
 def visit(made: Database, count: int) -> dict[str, dict[str, float]]:
     """Fill the database and tell what each page takes."""
-    made.run("fill_log", count, **SETTINGS)
+    made.run("fill_shop", count, **SETTINGS)
     visited: dict[str, dict[str, float]] = made.run("visit", PAGES, ROUNDS, **SETTINGS)
     return visited
 

@@ -27,6 +27,8 @@ from django.utils import timezone  # noqa: E402
 
 from benchmarks import filling  # noqa: E402
 from benchmarks.databases import READY  # noqa: E402
+from benchmarks.log import fill_log  # noqa: E402, F401
+from benchmarks.visits import visit_pages  # noqa: E402, F401
 from orderhooks import pumping, sending, signal_handlers  # noqa: E402
 from orderhooks.models import Delivery, Event, Order, Pump, Subscription, claims  # noqa: E402
 
@@ -98,8 +100,8 @@ FROM event
 """
 
 
-def fill_log(deliveries: int) -> None:
-    """A log as long as that. See `filling`."""
+def fill_shop(deliveries: int) -> None:
+    """A log as long as that, with its orders and tallies. See `filling`."""
     filling.fill(deliveries)
 
 

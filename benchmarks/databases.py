@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ CHILD_SECONDS = 900
 # What a child says when it has loaded everything, and what it waits for.
 READY = "ready\n"
 GO = "go\n"
+_numbers = count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ def _sqlite() -> Iterator[Database]:
 def _postgres() -> Iterator[Database]:
     import psycopg
 
-    name = f"bench_orderhooks_{os.getpid()}"
+    name = f"bench_orderhooks_{os.getpid()}_{next(_numbers)}"
     address = {
         "host": os.environ.get("BENCH_POSTGRES_HOST", "127.0.0.1"),
         "user": os.environ.get("BENCH_POSTGRES_USER", "postgres"),

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from orderhooks import outbox, replaying, sources, tasks, topics
 from orderhooks.models import Change, Delivery, Event, Replay, Subscription
+from orderhooks.models.deliveries import DeliveryQuerySet
 from orderhooks.models.subscriptions import SubscriptionQuerySet
 from orderhooks.outbox import Note
 from orderhooks.rehearsing import preview, send_test
@@ -33,6 +34,7 @@ __all__ = [
     "republish",
     "resume",
     "send_test",
+    "skip",
 ]
 
 logger = logging.getLogger(__name__)
@@ -75,6 +77,14 @@ def redeliver(deliveries: "models.QuerySet[Delivery]", *, by: str = "") -> int:
     count = 0
     while batch := list(islice(keys, REDELIVER_AT_ONCE)):
         count += Delivery.objects.filter(pk__in=batch).redeliver(by=by)
+    if count:
+        transaction.on_commit(tasks.wake)
+    return count
+
+
+def skip(deliveries: DeliveryQuerySet) -> int:
+    """Decide not to send them, waiting or given up: what waits for them in an ordered subscription goes on."""
+    count = deliveries.skip(failed=True)
     if count:
         transaction.on_commit(tasks.wake)
     return count

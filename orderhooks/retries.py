@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
-__all__ = ["next_attempt_at", "retry_after_seconds"]
+__all__ = ["most_attempts", "next_attempt_at", "retry_after_seconds"]
 
 JITTER = 0.2
 LONGEST_WAIT = timedelta(hours=24)
@@ -27,6 +27,11 @@ def next_attempt_at(
         return None
     own = timedelta(seconds=schedule[attempts_made - 1] * (1 - JITTER + 2 * JITTER * dice))
     return now + max(own, timedelta(seconds=retry_after_seconds(retry_after, now=now)))
+
+
+def most_attempts(schedule: Sequence[float]) -> int:
+    """How many attempts the table allows."""
+    return len(schedule) + 1
 
 
 def retry_after_seconds(value: str, *, now: datetime) -> float:

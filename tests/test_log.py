@@ -34,7 +34,7 @@ def test_moments_before_1970_are_before_every_id():
 
 
 @pytest.mark.parametrize(
-    ("status_class", "expected"), [(2, {"well"}), (3, {"moved"}), (4, {"gone"}), (5, {"busy"}), (0, {"away"})]
+    ("status_class", "expected"), [(2, {"well"}), (3, {"moved"}), (4, {"gone"}), (5, {"busy"}), (0, {"away", "cut"})]
 )
 def test_deliveries_are_found_by_the_class_of_their_last_answer(status_class, expected):
     make_delivery()
@@ -44,6 +44,7 @@ def test_deliveries_are_found_by_the_class_of_their_last_answer(status_class, ex
         "gone": make_delivery(state="failed", last_status_code=499, last_error="status"),
         "busy": make_delivery(last_status_code=500, last_error="status"),
         "away": make_delivery(state="failed", last_error="dns"),
+        "cut": make_delivery(state="failed", last_status_code=200, last_error="too_large"),
     }
     assert set(Delivery.objects.answered(status_class)) == {rows[name] for name in expected}
 
@@ -57,10 +58,14 @@ def test_what_waits_for_what_is_of_one_order_and_one_ordered_subscription():
     )
     make_delivery(event=make_event(order_pk="8"), subscription=ordered)
     elsewhere = make_delivery(event=events[3], subscription=other)
-    assert list(waits_too.earlier()) == [failed, waits]
-    assert list(failed.later()) == [waits, waits_too]
-    assert not done.later().exists()
-    assert not elsewhere.earlier().exists()
+    assert list(waits_too.blockers()) == [failed, waits]
+    assert list(failed.held_up()) == [waits, waits_too]
+    assert not done.held_up().exists()
+    assert not elsewhere.blockers().exists()
+    Delivery.objects.filter(pk=waits_too.pk).update(
+        state="sending", lease_token="00000000-0000-4000-8000-000000000000", lease_expires_at=NOON
+    )
+    assert list(waits.blockers()) == [failed, waits_too]
     ordered.ordered = False
-    assert not waits_too.earlier().exists()
-    assert not failed.later().exists()
+    assert not waits_too.blockers().exists()
+    assert not failed.held_up().exists()

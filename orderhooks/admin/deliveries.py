@@ -1,190 +1,232 @@
-"""Deliveries and their attempts: the log. Read-only but for sending again."""
+"""Deliveries and their attempts: the log. Read-only but for sending again and deciding not to send."""
 
 from typing import Any
+from urllib.parse import urlencode
 
-from django.contrib import admin, messages
+from django.contrib import admin
+from django.contrib.admin import helpers
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
 from django.db.models import QuerySet
-from django.http import HttpRequest
-from django.urls import reverse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, QueryDict
+from django.urls import URLPattern, path
+from django.utils import timezone
+from django.utils.cache import add_never_cache_headers
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
-from orderhooks import publishing, topics
-from orderhooks.models import Attempt, Delivery, Subscription
+from orderhooks import publishing, sending, story
+from orderhooks.admin import delivery_page, exports, filters
+from orderhooks.admin.buttons import Button
+from orderhooks.admin.delivery_page import DeliveryPage, moment, most_attempts
+from orderhooks.admin.filters import FILTERS, are_combined
+from orderhooks.admin.log import LogAdmin, events_found
+from orderhooks.admin.redelivering import redeliver, redeliver_after_asking, row_of
+from orderhooks.models import Delivery
 
-
-class TopicFilter(admin.SimpleListFilter):
-    title = _("topic")
-    parameter_name = "topic"
-
-    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> list[tuple[str, str]]:
-        return [(name, name) for name in topics.catalogue()]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(event__topic=self.value()) if self.value() else queryset
-
-
-class AttemptInline(admin.StackedInline):
-    model = Attempt
-    extra = 0
-    can_delete = False
-    fields = [
-        ("started_at", "duration_ms", "trigger"),
-        ("status_code", "error"),
-        "detail",
-        "request_headers_text",
-        "response_headers_text",
-        "response_body_text",
-    ]
-    readonly_fields = [
-        "started_at",
-        "duration_ms",
-        "trigger",
-        "status_code",
-        "error",
-        "detail",
-        "request_headers_text",
-        "response_headers_text",
-        "response_body_text",
-    ]
-
-    def has_view_permission(self, request: HttpRequest, obj: Delivery | None = None) -> bool:
-        # A part of the delivery's page, which has asked already.
-        return True
-
-    def has_add_permission(self, request: HttpRequest, obj: Delivery | None = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Delivery | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Delivery | None = None) -> bool:
-        return False
-
-    @admin.display(description=_("request headers"))
-    def request_headers_text(self, attempt: Attempt) -> SafeString:
-        return _headers(attempt.request_headers)
-
-    @admin.display(description=_("response headers"))
-    def response_headers_text(self, attempt: Attempt) -> SafeString:
-        return _headers(attempt.response_headers)
-
-    @admin.display(description=_("response body"))
-    def response_body_text(self, attempt: Attempt) -> SafeString:
-        return _text(attempt.response_body)
-
-
-FIELDS = (
+State = Delivery.State
+FACTS = [
     "public_id",
-    "state",
+    "state_badge",
+    "order_link",
+    "topic",
     "event_link",
-    "order_number",
     "subscription_link",
-    "trigger",
-    "attempts_made",
-    "next_attempt_at",
-    "last_status_code",
-    "last_error",
-    "last_detail",
+    "attempts_of",
+    "next_attempt",
+    "caused_by",
     "created_at",
     "finished_at",
-)
+]
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(admin.ModelAdmin):
-    inlines = [AttemptInline]
+class DeliveryAdmin(LogAdmin):
     list_display = [
-        "public_id",
-        "state",
+        "state_badge",
         "order_number",
         "topic",
-        "subscription",
-        "attempts_made",
+        "subscription_name",
+        "attempts_of",
         "last_outcome",
-        "next_attempt_at",
+        "next_attempt",
+        "created",
     ]
-    list_filter = ["state", TopicFilter, "subscription"]
-    search_fields = ["public_id__exact", "event__public_id__exact", "event__order_number__exact"]
-    search_help_text = _("A whole public id (of a delivery or an event) or order number.")
-    show_full_result_count = False
-    fields = FIELDS
-    readonly_fields = FIELDS
-    actions = ["redeliver"]
+    list_display_links = ["state_badge", "order_number"]
+    list_filter = FILTERS
+    # Draws the box; what is looked up is in get_search_results.
+    search_fields = ["public_id"]
+    search_help_text = _("An order number, or a whole public id: of a delivery (dlv_…) or an event (evt_…).")
+    list_select_related = ["event", "subscription"]
+    actions = ["redeliver", "export"]
+    buttons = (
+        Button("redeliver", _("Redeliver now"), "redeliver"),
+        Button("skip", _("Skip: don't send it"), "redeliver", danger=True),
+    )
+    readonly_fields = ["story", "what_to_do", *FACTS, "attempt_log", "request_body", "curl"]
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        sections: list[tuple[Any, dict[str, Any]]] = [
+            (None, {"fields": ["story", *(["what_to_do"] if obj and obj._buttons else [])]}),
+            (_("Attempts, newest first"), {"fields": ["attempt_log"], "classes": ["orderhooks-wide"]}),
+            (_("Delivery"), {"fields": FACTS}),
+        ]
+        if self.has_payload_permission(request):
+            sections.append((_("Request"), {"fields": ["request_body", "curl"]}))
+        return sections
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
         # The event is shown by its topic and number; its payload may be large.
         rows = super().get_queryset(request).select_related("event", "subscription")
-        return rows.defer("event__payload", "event__changes")
+        return rows.defer("event__payload", "event__changes", "event__error", "subscription__headers")
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
+    def get_ordering(self, request: HttpRequest) -> list[Any]:
+        # Within a topic by the event, as the topic's index has them: rare ones are found without leafing through all.
+        return ["-event_id", "-id"] if request.GET.get("topic") else ["-id"]
 
-    def has_change_permission(self, request: HttpRequest, obj: Delivery | None = None) -> bool:
-        return False
+    def get_paginator(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Paginator:
+        paginator = super().get_paginator(request, *args, **kwargs)
+        if are_combined(request):
+            # To find ten thousand takes PostgreSQL all rows of one filter; a thousand, the newest of them.
+            paginator.bound = filters.BOUND  # type: ignore[attr-defined]
+        return paginator
 
-    def has_delete_permission(self, request: HttpRequest, obj: Delivery | None = None) -> bool:
-        return False
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        if term.startswith("dlv_"):
+            return queryset.filter(public_id=term), False
+        return (queryset.filter(event__in=events_found(request, term)) if term else queryset), False
 
-    def has_redeliver_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("orderhooks.change_delivery")
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        delivery = super().get_object(request, object_id, from_field)
+        if delivery is not None:
+            delivery._page = DeliveryPage(request, delivery, self.admin_site.name, timezone.now())
+        return delivery
 
-    @admin.display(description=_("order"), ordering="event__order_number")
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.curl_view)
+        return [path("<path:object_id>/curl/", view, name="orderhooks_delivery_curl"), *super().get_urls()]
+
+    def offers(self, request: HttpRequest, record: Delivery, button: Button) -> bool:
+        possible = {
+            "redeliver": record.state != State.SENDING,
+            "skip": record.state in (State.PENDING, State.FAILED),
+        }
+        return possible[button.name] and super().offers(request, record, button)
+
+    # The list
+
+    @admin.display(description=_("state"))
+    def state_badge(self, delivery: Delivery) -> SafeString:
+        return delivery_page.state_badge(delivery)
+
+    @admin.display(description=_("order"), empty_value="-")
     def order_number(self, delivery: Delivery) -> str:
         return delivery.event.order_number
 
-    @admin.display(description=_("topic"), ordering="event__topic")
+    @admin.display(description=_("topic"))
     def topic(self, delivery: Delivery) -> str:
         return delivery.event.topic
 
-    @admin.display(description=_("last status"), ordering="last_status_code")
+    @admin.display(description=_("subscription"))
+    def subscription_name(self, delivery: Delivery) -> str:
+        return delivery.subscription.name
+
+    @admin.display(description=_("attempts"))
+    def attempts_of(self, delivery: Delivery) -> str:
+        made, most = delivery.attempts_made, most_attempts()
+        return _("%(made)d of %(most)d") % {"made": made, "most": most} if made <= most else str(made)
+
+    @admin.display(description=_("last outcome"), empty_value="-")
     def last_outcome(self, delivery: Delivery) -> str:
-        return str(delivery.last_status_code or delivery.last_error or "-")
+        if delivery.last_status_code is None and not delivery.last_error:
+            return ""
+        return story.outcome_text(delivery.last_status_code, delivery.last_error)
+
+    @admin.display(description=_("next attempt"))
+    def next_attempt(self, delivery: Delivery) -> str:
+        if delivery.state != State.PENDING or delivery.next_attempt_at is None:
+            return "-"
+        return moment(delivery.next_attempt_at)
+
+    @admin.display(description=_("created"))
+    def created(self, delivery: Delivery) -> str:
+        return moment(delivery.created_at)
+
+    # The page
+
+    @admin.display(description=_("what happened"))
+    def story(self, delivery: Any) -> SafeString:
+        return delivery._page.story()
+
+    @admin.display(description=_("attempts"))
+    def attempt_log(self, delivery: Any) -> SafeString:
+        return delivery._page.attempt_log(confidential=self.has_payload_permission(delivery._page.request))
+
+    @admin.display(description=_("order"))
+    def order_link(self, delivery: Delivery) -> str:
+        number = delivery.event.order_number
+        page = f"{self.list_address('delivery')}?{urlencode({'q': number})}"
+        return format_html('{} (<a href="{}">{}</a>)', number, page, _("its deliveries")) if number else "-"
 
     @admin.display(description=_("event"))
-    def event_link(self, delivery: Delivery) -> SafeString:
-        return self._link("event", delivery.event_id, delivery.event)
+    def event_link(self, delivery: Any) -> str:
+        return self.link(delivery._page.request, delivery.event, delivery.event.public_id)
 
     @admin.display(description=_("subscription"))
-    def subscription_link(self, delivery: Delivery) -> SafeString:
-        return self._link("subscription", delivery.subscription_id, delivery.subscription)
+    def subscription_link(self, delivery: Any) -> str:
+        return self.link(delivery._page.request, delivery.subscription, delivery.subscription)
 
-    def _link(self, model: str, key: int, text: object) -> SafeString:
-        page = reverse(f"{self.admin_site.name}:orderhooks_{model}_change", args=[key])
-        return format_html('<a href="{}">{}</a>', page, text)
+    @admin.display(description=_("caused by"))
+    def caused_by(self, delivery: Any) -> str:
+        return f"{delivery.get_trigger_display()} {delivery.requested_by}".strip()
+
+    @admin.display(description=_("body"))
+    def request_body(self, delivery: Any) -> SafeString:
+        return delivery._page.request_body()
+
+    @admin.display(description=_("as cURL"))
+    def curl(self, delivery: Any) -> SafeString:
+        return delivery._page.curl()
+
+    # What is done
+
+    def curl_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """The script as plain text."""
+        delivery = self.get_object(request, object_id)
+        if delivery is None:
+            raise Http404
+        if not (self.has_view_permission(request, delivery) and self.has_payload_permission(request)):
+            raise PermissionDenied
+        response = HttpResponse(sending.curl_script(delivery), content_type="text/plain; charset=utf-8")
+        response["X-Content-Type-Options"] = "nosniff"
+        add_never_cache_headers(response)
+        return response
+
+    def press_redeliver(self, request: HttpRequest, delivery: Delivery) -> None:
+        redeliver(self, request, [row_of(delivery)])
+
+    def press_skip(self, request: HttpRequest, delivery: Delivery) -> None:
+        if publishing.skip(Delivery.objects.filter(pk=delivery.pk)):
+            self.log_change(request, delivery, str(_("Skipped.")))
+            self.message_user(request, _("It is not sent. Redeliver it if you change your mind."))
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        if request.POST.get("action") == "export" and helpers.ACTION_CHECKBOX_NAME not in request.POST:
+            # Nothing ticked: all that the filters and the search show.
+            everything: QueryDict = request.POST.copy()
+            everything["select_across"] = "1"
+            everything[helpers.ACTION_CHECKBOX_NAME] = "all"
+            request.POST = everything  # type: ignore[assignment]
+        return super().changelist_view(request, extra_context)
 
     @admin.action(description=_("Redeliver selected"), permissions=["redeliver"])
-    def redeliver(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
-        # Counted first: the list may be filtered by the very state that redelivering changes.
-        chosen = queryset.count()
-        held = queryset.exclude(subscription__state=Subscription.State.ACTIVE)
-        held_count = held.exclude(state=Delivery.State.SENDING).count()
-        again = publishing.redeliver(queryset)
-        text = ngettext("%(count)d delivery is sent again.", "%(count)d deliveries are sent again.", again)
-        self.message_user(request, text % {"count": again})
-        if left := chosen - again:
-            text = ngettext(
-                "%(count)d was left alone: it is being sent at this moment.",
-                "%(count)d were left alone: they are being sent at this moment.",
-                left,
-            )
-            self.message_user(request, text % {"count": left}, messages.WARNING)
-        if held_count:
-            text = ngettext(
-                "%(count)d is held until its subscription is active: resume the subscription to send it.",
-                "%(count)d are held until their subscriptions are active: resume the subscriptions to send them.",
-                held_count,
-            )
-            self.message_user(request, text % {"count": held_count}, messages.WARNING)
+    def redeliver(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        return redeliver_after_asking(self, request, queryset)
 
-
-def _headers(headers: Any) -> SafeString:
-    lines = (f"{name}: {value}" for name, value in headers.items()) if isinstance(headers, dict) else ()
-    return _text("\n".join(lines))
-
-
-def _text(text: str) -> SafeString:
-    """What a receiver said is hostile until escaped."""
-    return format_html("<pre>{}</pre>", text)
+    @admin.action(description=_("Export as CSV: the selected ones or, with none, all that are found"))
+    def export(self, request: HttpRequest, queryset: Any) -> HttpResponseBase:
+        return exports.export(queryset)

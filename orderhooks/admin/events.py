@@ -7,14 +7,18 @@ from urllib.parse import urlencode
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from orderhooks import publishing, topics
+from orderhooks.admin.buttons import Button
+from orderhooks.admin.log import LogAdmin, events_found
 from orderhooks.models import Event
+
+# How many the action publishes at once; each reads its order anew.
+MOST = 1000
 
 
 class TopicFilter(admin.SimpleListFilter):
@@ -36,16 +40,16 @@ class PublishedFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> list[tuple[str, Any]]:
         return [("yes", _("Yes")), ("no", _("No: there was an error"))]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         match self.value():
             case "yes":
                 return queryset.filter(published_at__isnull=False)
             case "no":
-                return queryset.filter(published_at=None)
+                return queryset.unpublished()
         return queryset
 
 
-FIELDS = (
+FACTS = [
     "public_id",
     "topic",
     "sequence",
@@ -56,48 +60,53 @@ FIELDS = (
     "published_at",
     "error",
     "deliveries",
-    "changes_text",
-    "payload_text",
-)
+]
 
 
 @admin.register(Event)
-class EventAdmin(admin.ModelAdmin):
+class EventAdmin(LogAdmin):
     list_display = ["public_id", "topic", "order_number", "store", "occurred_at", "published", "error"]
     list_filter = [TopicFilter, PublishedFilter]
-    search_fields = ["public_id__exact", "order_number__exact"]
-    search_help_text = _("A whole public id or order number.")
-    show_full_result_count = False
-    fields = FIELDS
-    readonly_fields = FIELDS
+    # Draws the box; what is looked up is in get_search_results.
+    search_fields = ["public_id"]
+    search_help_text = _("An order number or a whole public id (evt_…).")
+    readonly_fields = ["what_to_do", *FACTS, "changes_text", "payload_text"]
     actions = ["publish_again"]
+    buttons = (Button("publish", _("Publish again"), "redeliver"),)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        buttons = ["what_to_do"] if obj and obj._buttons else []
+        sections: list[tuple[Any, dict[str, Any]]] = [(None, {"fields": [*buttons, *FACTS]})]
+        if self.has_payload_permission(request):
+            sections.append((_("What is told"), {"fields": ["changes_text", "payload_text"]}))
+        return sections
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Event]:
         # The list does without what is large.
         return super().get_queryset(request).defer("payload", "changes")
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
+    def get_ordering(self, request: HttpRequest) -> list[Any]:
+        return ["-sequence"]
 
-    def has_change_permission(self, request: HttpRequest, obj: Event | None = None) -> bool:
-        return False
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        return (queryset.filter(pk__in=events_found(request, term)) if term else queryset), False
 
-    def has_delete_permission(self, request: HttpRequest, obj: Event | None = None) -> bool:
-        return False
+    def offers(self, request: HttpRequest, record: Event, button: Button) -> bool:
+        return record.published_at is None and super().offers(request, record, button)
 
-    def has_publish_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("orderhooks.change_event")
-
-    @admin.display(description=_("published"), boolean=True, ordering="published_at")
+    @admin.display(description=_("published"), boolean=True)
     def published(self, event: Event) -> bool:
         return event.published_at is not None
 
     @admin.display(description=_("deliveries"))
     def deliveries(self, event: Event) -> SafeString:
-        page = reverse(f"{self.admin_site.name}:orderhooks_delivery_changelist")
         count = event.deliveries.count()
         text = ngettext("%(count)d delivery", "%(count)d deliveries", count) % {"count": count}
-        return format_html('<a href="{}?{}">{}</a>', page, urlencode({"event__exact": event.pk}), text)
+        page = f"{self.list_address('delivery')}?{urlencode({'event__exact': event.pk})}"
+        return format_html('<a href="{}">{}</a>', page, text)
 
     @admin.display(description=_("changes"))
     def changes_text(self, event: Event) -> SafeString:
@@ -107,21 +116,33 @@ class EventAdmin(admin.ModelAdmin):
     def payload_text(self, event: Event) -> SafeString:
         return pretty(event.payload)
 
-    @admin.action(description=_("Publish again those with an error"), permissions=["publish"])
-    def publish_again(self, request: HttpRequest, queryset: QuerySet[Event]) -> None:
-        waiting = list(queryset.filter(published_at=None).order_by("sequence"))
-        published = sum(publishing.republish(event) for event in waiting)
-        if failed := len(waiting) - published:
+    def press_publish(self, request: HttpRequest, event: Event) -> None:
+        self._publish(request, [event])
+
+    @admin.action(description=_("Publish again those with an error"), permissions=["redeliver"])
+    def publish_again(self, request: HttpRequest, queryset: Any) -> None:
+        waiting = list(queryset.unpublished().order_by("sequence")[: MOST + 1])
+        if len(waiting) > MOST:
+            text = _("Only the first %(count)d are published now. Do it again for the others.") % {"count": MOST}
+            self.message_user(request, text, messages.WARNING)
+        self._publish(request, waiting[:MOST])
+
+    def _publish(self, request: HttpRequest, waiting: list[Event]) -> None:
+        published = [event for event in waiting if publishing.republish(event)]
+        for event in published:
+            self.log_change(request, event, str(_("Published again.")))
+        if failed := len(waiting) - len(published):
             text = ngettext(
                 "%(count)d event could not be published; its page says why.",
                 "%(count)d events could not be published; their pages say why.",
                 failed,
             )
             self.message_user(request, text % {"count": failed}, messages.ERROR)
-        text = ngettext("%(count)d event was published.", "%(count)d events were published.", published)
-        self.message_user(request, text % {"count": published})
+        text = ngettext("%(count)d event was published.", "%(count)d events were published.", len(published))
+        self.message_user(request, text % {"count": len(published)})
 
 
 def pretty(data: Any) -> SafeString:
     """JSON for people, escaped."""
-    return format_html("<pre>{}</pre>", json.dumps(data, indent=2, ensure_ascii=False))
+    text = json.dumps(data, indent=2, ensure_ascii=False)
+    return format_html('<pre class="orderhooks-text" tabindex="0">{}</pre>', text)

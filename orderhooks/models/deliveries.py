@@ -5,15 +5,14 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from django.db import models
-from django.db.models import Count, Exists, F, Min, OuterRef, Q, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models import Case, Count, Exists, Min, OuterRef, Q, Subquery, When
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from orderhooks.models import public_ids
 from orderhooks.models.clock import DatabaseNow
 from orderhooks.models.events import Event
-from orderhooks.models.indexes import PartialIndex, StatusClass
+from orderhooks.models.indexes import PartialIndex
 from orderhooks.models.subscriptions import Subscription
 
 SKIP_AT_ONCE = 2000
@@ -21,7 +20,6 @@ SKIP_AT_ONCE = 2000
 SIDE_BY_SIDE = 1000
 # An e-mail address may be a user's name.
 REQUESTED_BY_LENGTH = 254
-ANSWER = Coalesce(StatusClass("last_status_code"), 0)
 EVENTS_AT_ONCE = 1000
 
 
@@ -56,21 +54,20 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return self.filter(~Exists(Delivery.objects.blocking()), ~Exists(unrouted))
 
     def since(self, moment: datetime) -> "DeliveryQuerySet":
-        """Those made since then: by their public ids, which tell the time, so that no index on `created_at` is needed.
+        """Those made since then, and what other workers made side by side with the first of them.
 
-        By the primary key too, which all indexes of the log end with. The two grow together, but for workers that make
-        deliveries side by side.
+        The public ids, which tell the time, lead to the primary key, which all indexes of the log end with.
         """
         earliest = public_ids.earliest_at("dlv_", moment)
         first = Delivery.objects.filter(public_id__gte=earliest).order_by("public_id")[:SIDE_BY_SIDE]
         key = first.aggregate(key=Min("pk"))["key"]
-        return self.none() if key is None else self.filter(public_id__gte=earliest, pk__gte=key)
+        return self.none() if key is None else self.filter(pk__gte=key)
 
     def answered(self, status_class: int) -> "DeliveryQuerySet":
         """Those whose last attempt was answered 2xx to 5xx (2 to 5), or not at all (0)."""
         if status_class == 2:
             return self.filter(state=Delivery.State.DELIVERED)
-        return self.alias(answer=ANSWER).filter(~Q(last_error=""), answer=status_class)
+        return self.filter(failure_class=status_class)
 
     def states_of_orders(self, source: str, order_pks: Sequence[str]) -> dict[str, Counter[str]]:
         """How many of each order's deliveries are in which state, by the newest events of them all. Two queries."""
@@ -92,11 +89,15 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
             requested_by=by[:REQUESTED_BY_LENGTH],
         )
 
-    def skip(self) -> int:
-        """Decide not to send what waits, in batches: it may be a million. Returns how many."""
+    def skip(self, *, failed: bool = False) -> int:
+        """Decide not to send what waits, in batches: it may be a million. Returns how many.
+
+        `failed`: nor what was given up, so that an ordered subscription's later events go on.
+        """
+        states = [Delivery.State.PENDING, *([Delivery.State.FAILED] if failed else [])]
         skipped = 0
-        while keys := list(self.filter(state=Delivery.State.PENDING).values_list("pk", flat=True)[:SKIP_AT_ONCE]):
-            skipped += Delivery.objects.filter(pk__in=keys, state=Delivery.State.PENDING).update(
+        while keys := list(self.filter(state__in=states).values_list("pk", flat=True)[:SKIP_AT_ONCE]):
+            skipped += Delivery.objects.filter(pk__in=keys, state__in=states).update(
                 state=Delivery.State.SKIPPED, next_attempt_at=None, finished_at=DatabaseNow()
             )
         return skipped
@@ -143,6 +144,20 @@ class Delivery(models.Model):
     lease_expires_at = models.DateTimeField(null=True)
     last_status_code = models.PositiveSmallIntegerField(_("last status"), null=True)
     last_error = models.CharField(_("last error"), max_length=32, blank=True)
+    # How the last attempt failed: 3, 4 or 5 for an answer of that class, 0 without a proper one. By the database, which
+    # has statistics of a column and not of an index's expression.
+    failure_class = models.GeneratedField(
+        expression=Case(
+            When(last_error="", then=None),
+            When(~Q(last_error="status"), then=0),
+            When(last_status_code__gte=500, then=5),
+            When(last_status_code__gte=400, then=4),
+            When(last_status_code__gte=300, then=3),
+            default=0,
+        ),
+        output_field=models.PositiveSmallIntegerField(null=True),
+        db_persist=True,
+    )
     last_detail = models.CharField(_("last outcome"), max_length=500, blank=True)
     created_at = models.DateTimeField(_("created at"), default=timezone.now)
     finished_at = models.DateTimeField(_("finished at"), null=True)
@@ -189,7 +204,11 @@ class Delivery(models.Model):
             # The log filtered by state, newest first.
             models.Index(fields=["state", "-id"], name="orderhooks_delivery_log"),
             # The log filtered by the class of the answer, newest first. What went well is not in it, and costs nothing.
-            PartialIndex(ANSWER, F("id").desc(), condition=~Q(last_error=""), name="orderhooks_delivery_answer"),
+            PartialIndex(
+                fields=["failure_class", "-id"],
+                condition=Q(failure_class__isnull=False),
+                name="orderhooks_delivery_failure",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -200,14 +219,16 @@ class Delivery(models.Model):
         """Whether it waits for its subscription to be active."""
         return self.state == self.State.PENDING and self.subscription.state != Subscription.State.ACTIVE
 
-    def earlier(self) -> DeliveryQuerySet:
-        """What an ordered subscription has to get before it, first things first."""
+    def blockers(self) -> DeliveryQuerySet:
+        """What has to end before it in an ordered subscription, first things first. For many: `blocking`."""
         if not self.subscription.ordered:
             return Delivery.objects.none()
-        return self._of_same_order().filter(event__lt=self.event_id, state__in=UNENDED).order_by("event_id")
+        earlier = Q(event__lt=self.event_id, state__in=UNENDED)
+        under_way = Q(event__gt=self.event_id, state=self.State.SENDING)
+        return self._of_same_order().filter(earlier | under_way).order_by("event_id")
 
-    def later(self) -> DeliveryQuerySet:
-        """What an ordered subscription waits for while this one has not ended well, first things first."""
+    def held_up(self) -> DeliveryQuerySet:
+        """What waits for it in an ordered subscription while it has not ended well, first things first."""
         if not self.subscription.ordered or self.state not in UNENDED:
             return Delivery.objects.none()
         return self._of_same_order().filter(event__gt=self.event_id, state=self.State.PENDING).order_by("event_id")

@@ -124,7 +124,8 @@ class EventQuerySet(models.QuerySet["Event"]):
 
     def unpublished(self) -> "EventQuerySet":
         """Events whose payload could not be built."""
-        return self.filter(published_at=None)
+        # Those are not routed either, and what is not is found by its index.
+        return self.filter(published_at=None, routed_at=None)
 
 
 REPLACED = (

@@ -1,24 +1,10 @@
-"""What indexes are made of that Django has not: an index on a part of a table, and a status code's class."""
+"""An index on a part of a table where the database knows such; on all of the table elsewhere."""
 
 from typing import Any
 
 from django.db import models
-from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.backends.ddl_references import Statement
-from django.db.models.sql.compiler import SQLCompiler
-
-
-class StatusClass(models.Func):
-    """The first digit of a status code."""
-
-    template = "(%(expressions)s / 100)"
-    arity = 1
-    output_field = models.SmallIntegerField()
-
-    def as_mysql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any) -> tuple[str, Any]:
-        # Its slash makes decimal places.
-        return self.as_sql(compiler, connection, template="(%(expressions)s DIV 100)", **context)
 
 
 class PartialIndex(models.Index):

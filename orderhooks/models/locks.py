@@ -16,8 +16,8 @@ LOCK_NOT_AVAILABLE = "55P03"
 def brief_transaction(using: str, *, durable: bool = True) -> Iterator[None]:
     """A transaction that PostgreSQL ends if this process says nothing for ten seconds: it was stopped, or hangs.
 
-    A statement in it waits for a lock for a second; then it raises an error that `is_lock_timeout` knows. Not `durable`:
-    its commit does not wait for the disk, so a machine that stops may forget it, and what came after it.
+    A statement in it waits for a lock for a second; then it raises an error that `is_lock_timeout` knows. If it is not
+    `durable`, its commit does not wait for the disk: a machine that stops may forget it, and what came after it.
     """
     with transaction.atomic(using=using):
         if connections[using].vendor == "postgresql":

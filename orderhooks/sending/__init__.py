@@ -4,8 +4,9 @@ The pump calls a Sender's `claim` and `collect` in turn. Threads only talk to en
 thread's.
 """
 
+from orderhooks.sending.curl import curl_script
 from orderhooks.sending.pool import Sender, attempt, lease_for
 from orderhooks.sending.preparing import Request, prepare
 from orderhooks.sending.recording import Sent, record, recover
 
-__all__ = ["Request", "Sender", "Sent", "attempt", "lease_for", "prepare", "record", "recover"]
+__all__ = ["Request", "Sender", "Sent", "attempt", "curl_script", "lease_for", "prepare", "record", "recover"]

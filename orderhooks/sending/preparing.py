@@ -22,6 +22,17 @@ class Request:
     redact: Sequence[str] = field(repr=False)
 
 
+def plain_headers(delivery: Delivery) -> dict[str, str]:
+    """What is no secret and does not depend on the time."""
+    return {
+        "content-type": "application/json",
+        "user-agent": f"orderhooks/{orderhooks.__version__}",
+        "webhook-id": delivery.event.public_id,
+        "webhook-topic": delivery.event.topic,
+        "webhook-attempt": str(delivery.attempts_made),
+    }
+
+
 @sensitive_variables()
 def prepare(delivery: Delivery, *, now: datetime) -> Request:
     """Sign a delivery's request. Raises what a missing key or secret raises."""
@@ -35,16 +46,7 @@ def prepare(delivery: Delivery, *, now: datetime) -> Request:
     timestamp = int(now.timestamp())
     message = signing.Message(event.public_id, event.topic, timestamp, body)
     signatures = signing.profile_headers(subscription.signature, message, secrets)
-    headers = {
-        **own,
-        "content-type": "application/json",
-        "user-agent": f"orderhooks/{orderhooks.__version__}",
-        "webhook-id": event.public_id,
-        "webhook-timestamp": str(timestamp),
-        "webhook-topic": event.topic,
-        "webhook-attempt": str(delivery.attempts_made),
-        **signatures,
-    }
+    headers = {**own, **plain_headers(delivery), "webhook-timestamp": str(timestamp), **signatures}
     kept = {
         name: transport.REDACTED if name in own or transport.is_credential(name) else value
         for name, value in headers.items()

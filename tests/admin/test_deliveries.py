@@ -1,42 +1,266 @@
-"""Deliveries in the admin: hostile answers are escaped, sending again tells what it did."""
+"""The delivery log: what a row says at a glance, how it is filtered, counted and searched."""
+
+import re
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 
-from orderhooks.models import Delivery
-from tests.admin.visits import page, run, staff
-from tests.factories import (
-    make_attempt,
-    make_delivery,
-    make_event,
-    make_subscription,
-)
+from orderhooks.admin import filters, log
+from orderhooks.models import public_ids
+from tests.admin.visits import page, staff
+from tests.factories import make_attempt, make_delivery, make_event, make_subscription
 
 pytestmark = pytest.mark.django_db
 
 
-def test_what_a_receiver_said_is_escaped(operator):
-    delivery = make_delivery(state=Delivery.State.FAILED, last_detail="<script>alert(1)</script>")
-    make_attempt(
-        delivery,
-        response_body="<script>alert(2)</script>",
-        response_headers={"x-<script>alert(3)</script>": "<script>alert(4)</script>"},
-        detail="<script>alert(5)</script>",
-        error="<script>alert(6)</script>",
+def rows(client, query: str = "") -> list[str]:
+    answer = client.get(f"/admin/orderhooks/delivery/?{query}")
+    assert answer.status_code == 200
+    return [row.public_id for row in answer.context["cl"].result_list]
+
+
+def choices(client, query: str = "") -> list[str]:
+    """The filters' links as they read."""
+    text = page(client, f"delivery/?{query}")
+    links = re.findall(r'<a href="\?[^"]*">([^<]*)</a></li>', text)
+    return [link.strip() for link in links]
+
+
+def cells(client, query: str = "") -> dict[str, str]:
+    """The first row, by column, without its tags."""
+    text = page(client, f"delivery/?{query}")
+    found = re.findall(r'<t[dh] class="field-(\w+)[^"]*">(.*?)</t[dh]>', text)
+    return {name: re.sub("<[^>]+>", "", cell) for name, cell in found}
+
+
+def test_a_row_says_at_a_glance_how_it_stands(operator):
+    subscription = make_subscription(name="Warehouse")
+    event = make_event(order_number="1042")
+    soon = timezone.now() + timedelta(minutes=4, seconds=20)
+    make_delivery(
+        event=event,
+        subscription=subscription,
+        attempts_made=3,
+        next_attempt_at=soon,
+        last_status_code=503,
+        last_error="status",
     )
-    text = page(operator, f"delivery/{delivery.pk}/change/") + page(operator, "delivery/")
-    assert "<script>alert" not in text
-    for number in range(1, 7):
-        assert f"&lt;script&gt;alert({number})&lt;/script&gt;" in text
+    row = cells(operator)
+    assert row["next_attempt"].startswith("in 4 min (")
+    assert row["created"].split(" (")[0] in ("now", "1 s ago", "2 s ago")
+    del row["next_attempt"], row["created"]
+    assert row == {
+        "state_badge": "pending",
+        "order_number": "1042",
+        "topic": "order.paid",
+        "subscription_name": "Warehouse",
+        "attempts_of": "3 of 10",
+        "last_outcome": "answered 503",
+    }
 
 
-def test_a_delivery_shows_its_attempts_to_whom_may_view_it(operator):
-    delivery = make_delivery()
-    make_attempt(delivery, response_body="out of stock", request_headers={"webhook-attempt": "1"})
-    for client in (operator, staff("view_delivery")):
-        text = page(client, f"delivery/{delivery.pk}/change/")
-        assert "out of stock" in text
-        assert "webhook-attempt: 1" in text
-        assert 'name="_save"' not in text
+@pytest.mark.parametrize(
+    ("fields", "column", "expected"),
+    [
+        ({"state": "failed", "attempts_made": 11}, "attempts_of", "11"),
+        ({"state": "failed"}, "next_attempt", "-"),
+        ({}, "last_outcome", "-"),
+        ({"last_error": "timeout"}, "last_outcome", "did not answer in time"),
+        ({"state": "delivered", "last_status_code": 204}, "last_outcome", "answered 204"),
+    ],
+)
+def test_a_cell_reads(operator, fields, column, expected):
+    make_delivery(**fields)
+    assert cells(operator)[column] == expected
+
+
+def test_what_is_held_is_called_so(operator):
+    make_delivery(subscription=make_subscription(state="paused"))
+    assert cells(operator)["state_badge"] == "held"
+
+
+def test_the_log_is_searched_and_filtered(operator):
+    one = make_delivery(event=make_event(order_number="A-1"), last_error="dns")
+    other = make_delivery(
+        event=make_event(order_number="#A-2", topic="order.closed"),
+        state="failed",
+        last_error="status",
+        last_status_code=404,
+    )
+    assert rows(operator) == [other.public_id, one.public_id]
+    for query, expected in {
+        "q=A-1": one,
+        "q=A-2": other,
+        "q=%23A-1": one,
+        f"q=+{other.public_id}+": other,
+        f"q={one.event.public_id}": one,
+        "state__exact=failed": other,
+        "topic=order.closed": other,
+        "answer=4xx": other,
+        "answer=none": one,
+        f"subscription__id__exact={one.subscription.pk}": one,
+        f"event__exact={other.event.pk}": other,
+        "state__exact=failed&topic=order.closed&answer=4xx&since=24h&q=A-2": other,
+    }.items():
+        assert rows(operator, query) == [expected.public_id], query
+    assert rows(operator, "q=A-2&answer=none") == []
+
+
+def test_a_search_for_what_no_database_holds_is_no_search(operator):
+    make_delivery()
+    assert len(rows(operator, "q=A%001")) == 1
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "state__exact=lost",
+        "topic=order.%00",
+        "answer=6xx",
+        "subscription__id__exact=x",
+        "subscription__id__exact=99999999999999999999",
+        "subscription__id__exact=%D9%A1",
+        "q=dlv_1",
+        "q=evt_1",
+        "q=%25",
+    ],
+)
+def test_what_nothing_can_match_finds_nothing_and_breaks_nothing(operator, query):
+    make_delivery()
+    assert rows(operator, query) == []
+
+
+def test_deliveries_since_a_moment_of_the_users_day(operator, settings):
+    settings.TIME_ZONE = "Asia/Tokyo"
+    now = timezone.now()
+    old, new = (
+        make_delivery(public_id=public_ids.earliest_at("dlv_", now - age)) for age in (timedelta(days=3), timedelta(0))
+    )
+    assert rows(operator, "since=1h") == rows(operator, "since=24h") == [new.public_id]
+    assert rows(operator, "since=7d") == [new.public_id, old.public_id]
+    local = timezone.localtime(now - timedelta(days=3, minutes=-5))
+    assert rows(operator, f"since={local:%Y-%m-%dT%H:%M}") == [new.public_id]
+    local -= timedelta(minutes=10)
+    assert rows(operator, f"since={local:%Y-%m-%dT%H:%M}") == [new.public_id, old.public_id]
+
+
+@pytest.mark.parametrize("value", ["yesterday", "2026-13-01T00:00", "<b>", "0001-01-01T00:00%2B14:00"])
+def test_a_date_that_is_none_is_said_to_be_none(operator, value):
+    make_delivery()
+    answer = operator.get(f"/admin/orderhooks/delivery/?since={value}")
+    assert [str(one.message) for one in answer.context["messages"]] == [
+        f"“{value.replace('%2B', '+')}” is no date and time. Write it such as 2026-11-24T03:00."
+    ]
+    assert "<b>”" not in answer.content.decode()
+    assert list(answer.context["cl"].result_list) == []
+
+
+def test_the_form_of_a_date_keeps_the_search_and_the_other_filters(operator):
+    text = page(operator, "delivery/?q=A-1&state__exact=failed&since=24h&p=3")
+    form = re.search(r'<form method="get" class="orderhooks-since">.*?</form>', text, re.DOTALL).group()
+    assert re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form) == [
+        ("q", "A-1"),
+        ("state__exact", "failed"),
+    ]
+
+
+def test_each_choice_says_how_many_it_would_show(operator):
+    warehouse, crm = make_subscription(name="Warehouse"), make_subscription(name="<CRM>")
+    event, closed = make_event(), make_event(topic="order.closed")
+    make_delivery(event=event, subscription=warehouse, state="failed", last_status_code=500, last_error="status")
+    make_delivery(event=event, subscription=crm, state="delivered", last_status_code=200)
+    make_delivery(event=closed, subscription=crm, state="failed", last_error="dns")
+    every = choices(operator)
+    for expected in (
+        *("failed (2)", "delivered (1)", "pending (0)"),
+        *("2xx (1)", "4xx (0)", "5xx (1)", "no answer (1)"),
+        *("the last hour (3)", "the last 7 days (3)"),
+        *("order.paid (2)", "order.closed (1)", "order.created (0)"),
+        *("Warehouse (1)", "&lt;CRM&gt; (2)"),
+    ):
+        assert expected in every, expected
+    # A filter that is on narrows the counts of the others, not its own.
+    failed = choices(operator, "state__exact=failed")
+    for expected in ("failed (2)", "delivered (1)", "order.paid (1)", "2xx (0)", "&lt;CRM&gt; (1)"):
+        assert expected in failed, expected
+
+
+def test_counts_stop_at_their_bound_and_say_so(operator, monkeypatch):
+    monkeypatch.setattr(filters, "BOUND", 2)
+    subscription = make_subscription(name="Warehouse")
+    for topic in ("order.paid", "order.closed", "order.closed"):
+        make_delivery(event=make_event(topic=topic), subscription=subscription)
+    every = choices(operator)
+    for expected in (
+        *("pending (2+)", "failed (0)", "no answer (0)", "the last hour (2+)"),
+        *("order.closed (2 of the newest 2)", "order.paid (0 of the newest 2)", "Warehouse (2 of the newest 2)"),
+    ):
+        assert expected in every, expected
+    # With another filter on, no index finds the states; with a date, one does.
+    assert "pending (2 of the newest 2)" in choices(operator, f"subscription__id__exact={subscription.pk}")
+    assert "pending (2+)" in choices(operator, "since=1h")
+    assert "failed (0)" in choices(operator, "topic=order.closed")
+
+
+def test_a_span_that_the_newest_reach_beyond_is_counted_exactly(operator, monkeypatch):
+    monkeypatch.setattr(filters, "BOUND", 2)
+    now = timezone.now()
+    for age in (timedelta(days=2), timedelta(hours=3), timedelta(0)):
+        make_delivery(public_id=public_ids.earliest_at("dlv_", now - age))
+    spans = [choice for choice in choices(operator) if choice.startswith("the last ")]
+    assert spans == ["the last hour (1)", "the last 24 hours (2+)", "the last 7 days (2+)"]
+
+
+@pytest.mark.parametrize(("grouped", "expected"), [(False, "2+ deliveries"), (True, "&gt;2 deliveries")])
+def test_the_list_counts_and_leafs_to_its_bound(operator, monkeypatch, settings, grouped, expected):
+    settings.USE_THOUSAND_SEPARATOR = grouped
+    monkeypatch.setattr(log.BoundedPaginator, "bound", 2)
+    monkeypatch.setattr(log.LogAdmin, "list_per_page", 1)
+    subscription = make_subscription()
+    for _ in range(4):
+        make_delivery(subscription=subscription)
+    text = page(operator, "delivery/")
+    assert expected in text
+    assert "?p=2" in text
+    assert "?p=3" not in text
+
+
+def test_a_list_of_combined_filters_counts_less_far(operator, monkeypatch):
+    monkeypatch.setattr(filters, "BOUND", 1)
+    subscription = make_subscription()
+    for _ in range(2):
+        make_delivery(subscription=subscription)
+    combined = f"delivery/?state__exact=pending&subscription__id__exact={subscription.pk}&since=1h"
+    assert "1+ deliveries" in page(operator, combined)
+    # Each count of a filter that is on would be a search of its own.
+    counted = choices(operator, combined.removeprefix("delivery/?"))
+    assert [one for one in counted if one.startswith("pending")] == ["pending"]
+    assert "order.paid (1 of the newest 1)" in counted
+    assert "2 deliveries" in page(operator, "delivery/?state__exact=pending&since=1h")
+
+
+def test_a_number_within_the_bound_is_told_exactly(operator, settings):
+    settings.USE_THOUSAND_SEPARATOR = True
+    assert str(log.Total(1234, bound=1234)) == "1234"  # Django groups it
+    make_delivery()
+    assert "1 delivery" in page(operator, "delivery/")
+
+
+def test_no_column_of_the_query_string_sorts_the_log(operator):
+    first, last = make_delivery(), make_delivery()
+    assert rows(operator, "o=1") == rows(operator, "o=-2.3") == [last.public_id, first.public_id]
+
+
+def test_hostile_text_in_the_list_and_its_filters_is_shown_and_not_run(operator):
+    script = "<script>alert(1)</script>"
+    event = make_event(order_number=script)
+    delivery = make_delivery(event=event, subscription=make_subscription(name=script), last_error=script)
+    make_attempt(delivery)
+    for query in ("", f"q={script}", f"topic={script}", f"since={script}"):
+        text = page(operator, f"delivery/?{query}")
+        assert script not in text
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
 
 
 def test_nobody_adds_changes_or_deletes_a_record_of_the_log(operator):
@@ -52,62 +276,7 @@ def test_nobody_adds_changes_or_deletes_a_record_of_the_log(operator):
         assert operator.post(f"/admin/orderhooks/{path}", {"state": "delivered"}).status_code == 403
 
 
-def test_redelivering_tells_how_many_were_left_and_held(operator):
-    failed = make_delivery(state=Delivery.State.FAILED)
-    sending = make_delivery(state=Delivery.State.SENDING)
-    held = make_delivery(state=Delivery.State.FAILED, subscription=make_subscription(state="paused"))
-    text = run(operator, "delivery", "redeliver", failed, sending, held)
-    assert "2 deliveries are sent again" in text
-    assert "1 was left alone: it is being sent" in text
-    assert "1 is held until its subscription is active" in text
-    states = {one.pk: one.state for one in Delivery.objects.all()}
-    assert states == {failed.pk: "pending", sending.pk: "sending", held.pk: "pending"}
-
-
-def test_redelivering_works_in_a_list_that_is_filtered_by_state(operator):
-    delivery = make_delivery(state=Delivery.State.FAILED)
-    data = {"action": "redeliver", "_selected_action": [delivery.pk]}
-    operator.post("/admin/orderhooks/delivery/?state__exact=failed", data)
-    delivery.refresh_from_db()
-    assert delivery.state == "pending"
-
-
-@pytest.mark.parametrize(
-    ("record", "action", "permission"),
-    [
-        ("delivery", "redeliver", "change_delivery"),
-        ("event", "publish_again", "change_event"),
-        ("subscription", "pause", "change_subscription"),
-        ("subscription", "resume", "change_subscription"),
-    ],
-)
-def test_an_action_takes_the_permission_to_change(record, action, permission):
+def test_whom_the_log_is_shown_needs_no_other_permission():
     make_delivery()
-    offered = f'<option value="{action}">'
-    assert offered not in page(staff(f"view_{record}"), f"{record}/")
-    assert offered in page(staff(f"view_{record}", permission), f"{record}/")
-
-
-def test_a_forged_action_does_nothing_without_the_permission():
-    delivery = make_delivery(state=Delivery.State.FAILED)
-    run(staff("view_delivery"), "delivery", "redeliver", delivery)
-    delivery.refresh_from_db()
-    assert delivery.state == "failed"
-
-
-def test_the_log_is_searched_and_filtered(operator):
-    one = make_delivery(event=make_event(order_number="A-1"))
-    other = make_delivery(event=make_event(order_number="A-2", topic="order.closed"), state="failed")
-
-    def found(query: str) -> list[str]:
-        answer = operator.get(f"/admin/orderhooks/delivery/?{query}")
-        assert answer.status_code == 200
-        return [row.public_id for row in answer.context["cl"].result_list]
-
-    assert found("q=A-1") == [one.public_id]
-    assert found(f"q={other.public_id}") == [other.public_id]
-    assert found(f"q={one.event.public_id}") == [one.public_id]
-    assert found("state__exact=failed") == [other.public_id]
-    assert found("topic=order.closed") == [other.public_id]
-    assert found(f"subscription__id__exact={one.subscription.pk}") == [one.public_id]
-    assert found(f"event__exact={other.event.pk}") == [other.public_id]
+    assert len(rows(staff("view_delivery"))) == 1
+    page(staff("view_event"), "delivery/", status=403)

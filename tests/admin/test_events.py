@@ -1,8 +1,9 @@
-"""Events in the admin: the payload, and publishing again."""
+"""Events in the admin: what is told, for those who may see it, and publishing again."""
 
 import pytest
 
-from tests.admin.visits import page, run
+from orderhooks.admin import events
+from tests.admin.visits import history_of, page, run, staff
 from tests.factories import (
     make_delivery,
     make_event,
@@ -11,6 +12,11 @@ from tests.factories import (
 )
 
 pytestmark = pytest.mark.django_db
+
+
+def failed_event_of_an_order():
+    order = make_order()
+    return make_failed_event(order_pk=str(order.pk), order_number=order.number)
 
 
 def test_an_event_shows_its_payload_escaped_and_links_its_deliveries(operator):
@@ -22,9 +28,15 @@ def test_an_event_shows_its_payload_escaped_and_links_its_deliveries(operator):
     assert "1 delivery" in text
 
 
-def test_publishing_again_tells_what_worked(operator):
-    order = make_order()
-    mended = make_failed_event(order_pk=str(order.pk), order_number=order.number)
+def test_what_is_told_takes_its_own_permission():
+    event = make_event(payload={"order": {"note": "a secret wish"}}, changes={"note": ["", "a secret wish"]})
+    for permissions, count in ((["view_payload"], 2), (["change_event", "redeliver_delivery"], 0)):
+        text = page(staff("view_event", *permissions), f"event/{event.pk}/change/")
+        assert text.count("a secret wish") == count
+
+
+def test_publishing_again_tells_what_worked_and_is_written_down(operator):
+    mended = failed_event_of_an_order()
     gone = make_failed_event(order_pk="0")
     untouched = make_event(payload={"as": "it was"})
     text = run(operator, "event", "publish_again", mended, gone, untouched)
@@ -33,9 +45,47 @@ def test_publishing_again_tells_what_worked(operator):
     mended.refresh_from_db()
     gone.refresh_from_db()
     untouched.refresh_from_db()
-    assert mended.payload["order"]["number"] == order.number
+    assert mended.payload["order"]["number"] == mended.order_number
     assert gone.published_at is None
     assert untouched.payload == {"as": "it was"}
+    assert [[message for _user, message in history_of(one)] for one in (mended, gone, untouched)] == [
+        ["Published again."],
+        [],
+        [],
+    ]
+
+
+def test_no_more_are_published_at_once_than_a_page_may_take(operator, monkeypatch):
+    monkeypatch.setattr(events, "MOST", 1)
+    first, second = failed_event_of_an_order(), failed_event_of_an_order()
+    text = run(operator, "event", "publish_again", first, second)
+    assert "Only the first 1 are published now." in text
+    first.refresh_from_db()
+    second.refresh_from_db()
+    assert (first.published_at is None, second.published_at is None) == (False, True)
+
+
+def test_one_is_published_again_by_its_button():
+    event, published = failed_event_of_an_order(), make_event()
+    client = staff("view_event", "redeliver_delivery")
+    assert f'formaction="/admin/orderhooks/event/{event.pk}/publish/"' in page(client, f"event/{event.pk}/change/")
+    answer = client.post(f"/admin/orderhooks/event/{event.pk}/publish/", follow=True)
+    assert "1 event was published" in answer.content.decode()
+    assert client.post(f"/admin/orderhooks/event/{published.pk}/publish/").status_code == 403
+    event.refresh_from_db()
+    assert event.published_at is not None
+
+
+def test_publishing_again_takes_the_permission_to_redeliver():
+    event = failed_event_of_an_order()
+    client = staff("view_event", "change_event", "view_payload")
+    assert '<option value="publish_again">' not in page(client, "event/")
+    data = {"action": "publish_again", "_selected_action": [event.pk]}
+    assert client.post("/admin/orderhooks/event/", data).status_code == 403
+    assert client.post(f"/admin/orderhooks/event/{event.pk}/publish/").status_code == 403
+    event.refresh_from_db()
+    assert event.published_at is None
+    assert '<option value="publish_again">' in page(staff("view_event", "redeliver_delivery"), "event/")
 
 
 def test_events_with_an_error_can_be_found(operator):
@@ -44,3 +94,15 @@ def test_events_with_an_error_can_be_found(operator):
     answer = operator.get("/admin/orderhooks/event/?published=no")
     assert [row.pk for row in answer.context["cl"].result_list] == [failed.pk]
     assert "KeyError: &lt;tax&gt;" in answer.content.decode()
+
+
+def test_events_are_searched_by_number_and_id_and_filtered_by_topic(operator):
+    one, other = make_event(order_number="A-1"), make_event(order_number="A-2", topic="order.closed")
+
+    def found(query: str) -> list[int]:
+        return [row.pk for row in operator.get(f"/admin/orderhooks/event/?{query}").context["cl"].result_list]
+
+    assert found("") == [other.pk, one.pk]
+    assert found("q=A-1") == found("q=%23A-1") == found(f"q={one.public_id}") == [one.pk]
+    assert found("topic=order.closed") == [other.pk]
+    assert found("o=1") == [other.pk, one.pk]

@@ -53,6 +53,14 @@ def test_a_delivery_page_takes_the_same_queries_however_many_attempts(operator):
     assert queries() == few
 
 
+@pytest.mark.parametrize("action", ["pause", "resume"])
+def test_an_action_on_subscriptions_takes_the_permission_to_change(action):
+    make_delivery()
+    offered = f'<option value="{action}">'
+    assert offered not in page(staff("view_subscription"), "subscription/")
+    assert offered in page(staff("view_subscription", "change_subscription"), "subscription/")
+
+
 @pytest.mark.parametrize("record", ["change", "pump", "receipt", "subscriptionsecret", "attempt"])
 def test_inner_records_have_no_page(operator, record):
     page(operator, f"{record}/", status=404)

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
+from django.contrib.contenttypes.models import ContentType
 from django.test import Client
 
 from tests.factories import (
@@ -30,6 +32,13 @@ def run(client: Client, record: str, action: str, *rows: Any) -> str:
     """Run an action on the rows and return the page that follows."""
     data = {"action": action, "_selected_action": [row.pk for row in rows]}
     return client.post(f"/admin/orderhooks/{record}/", data, follow=True).content.decode()
+
+
+def history_of(record: Any) -> list[tuple[str, str]]:
+    """Who did what to it, oldest first."""
+    kind = ContentType.objects.get_for_model(record)
+    entries = LogEntry.objects.filter(content_type=kind, object_id=str(record.pk)).order_by("pk")
+    return [(entry.user.get_username(), entry.change_message) for entry in entries]
 
 
 def errors_of(client: Client, path: str, form: dict[str, Any]) -> dict[str, Any]:

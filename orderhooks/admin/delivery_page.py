@@ -1,0 +1,119 @@
+"""A delivery's page: its story, its attempts and its request, looked up once and drawn for whoever looks."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from orderhooks import conf, payloads, retries, sending, story
+from orderhooks.models import Attempt, Delivery
+
+# The newest attempts that a page shows; the retry table makes ten.
+MOST_ATTEMPTS = 100
+TEMPLATES = "admin/orderhooks/delivery"
+
+
+@dataclass(frozen=True)
+class DeliveryPage:
+    """Made for one request. `site`: the admin site's name, for links."""
+
+    request: HttpRequest
+    delivery: Delivery
+    site: str
+    now: datetime
+
+    @cached_property
+    def attempts(self) -> list[Attempt]:
+        return list(self.delivery.attempts.order_by("-number")[:MOST_ATTEMPTS])
+
+    @cached_property
+    def blocker(self) -> Delivery | None:
+        """What it waits for."""
+        if self.delivery.state != Delivery.State.PENDING:
+            return None
+        return self.delivery.blockers().select_related("event").defer("event__payload", "event__changes").first()
+
+    @cached_property
+    def held_up(self) -> list[int]:
+        """What waits for it."""
+        return list(self.delivery.held_up().values_list("pk", flat=True)[: story.MOST_BEHIND + 1])
+
+    def story(self) -> SafeString:
+        sentences = story.tell(
+            self.delivery,
+            self.attempts,
+            now=self.now,
+            most=most_attempts(),
+            blocker=self.blocker,
+            behind=len(self.held_up),
+        )
+        context = {
+            "badge": state_badge(self.delivery),
+            "sentences": sentences,
+            "blocker": self.blocker and self.address(self.blocker.pk),
+            "held_up": self.held_up and self.address(self.held_up[0]),
+        }
+        return _drawn("story.html", context)
+
+    def attempt_log(self, *, confidential: bool) -> SafeString:
+        """`confidential`: with what was sent and answered."""
+        attempts = [
+            {
+                "row": attempt,
+                "badge": badge("failed" if attempt.error else "delivered", attempt.status_code or attempt.error),
+                "title": story.attempt_text(attempt.number, most_attempts()),
+                "when": moment(attempt.started_at, now=self.now),
+                # Not left to the template, which would look up a header that is called "items".
+                "request_headers": list(attempt.request_headers.items()),
+                "response_headers": list(attempt.response_headers.items()),
+            }
+            for attempt in self.attempts
+        ]
+        most = MOST_ATTEMPTS if len(attempts) == MOST_ATTEMPTS else 0
+        return _drawn("attempts.html", {"attempts": attempts, "confidential": confidential, "most": most})
+
+    def request_body(self) -> SafeString:
+        body = payloads.body(self.delivery.event).decode()
+        return format_html('<pre class="orderhooks-text" tabindex="0">{}</pre>', body)
+
+    def curl(self) -> SafeString:
+        script = sending.curl_script(self.delivery)
+        return _drawn("curl.html", {"script": script, "page": self.address(self.delivery.pk, "curl")})
+
+    def address(self, key: int, page: str = "change") -> str:
+        return reverse(f"{self.site}:orderhooks_delivery_{page}", args=[key])
+
+
+def most_attempts() -> int:
+    """By the retry table in force."""
+    return retries.most_attempts(conf.current().retry_schedule)
+
+
+def state_badge(delivery: Delivery) -> SafeString:
+    if delivery.is_held:
+        return badge("held", _("held"))
+    return badge(delivery.state, Delivery.State(delivery.state).label)
+
+
+def badge(kind: str, text: object) -> SafeString:
+    """A coloured word."""
+    return format_html('<span class="orderhooks-badge orderhooks-{}">{}</span>', kind, text)
+
+
+def moment(when: datetime, *, now: datetime | None = None) -> SafeString:
+    """How far it is, and when: `in 4 min (3:04 a.m.)`."""
+    now = now or timezone.now()
+    relative, absolute = story.relative_text(when, now=now), story.moment_text(when, now=now)
+    return format_html('{} <span class="orderhooks-quiet">({})</span>', relative, absolute)
+
+
+def _drawn(template: str, context: dict[str, Any]) -> SafeString:
+    return SafeString(render_to_string(f"{TEMPLATES}/{template}", context))

@@ -1,0 +1,277 @@
+"""The filters of the delivery log, each choice with the count of what it would show.
+
+# Note [Counts of the log]
+Each filter looks at the newest rows that the other filters and the search leave: 1,000 and one. If there are no more,
+the counts are exact. If there are, states and answers, which have indexes, are counted up to 1,000 each, unless another
+filter is on as well, which no index serves together with them; all else is told as `12 of the newest 1,000`. For the
+same reason, when filters are combined, those that are on count nothing, and the list counts to 1,000, not 10,000.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.views.main import PAGE_VAR, ChangeList
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from orderhooks import topics
+from orderhooks.models import Delivery, Event, Subscription, public_ids
+from orderhooks.models.counting import count_text, counts_up_to
+
+BOUND = 1000
+MOST_LISTED = 500
+
+Rows = QuerySet[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """What the filters count of a row."""
+
+    public_id: str
+    state: str
+    failure_class: int | None
+    topic: str
+    subscription: int
+
+
+COLUMNS = ("public_id", "state", "failure_class", "event__topic", "subscription_id")
+
+
+class CountedFilter(admin.SimpleListFilter):
+    """Shows how many each choice would show. See Note [Counts of the log]."""
+
+    # Whether the rows of a choice are found in their order by an index.
+    indexed = False
+
+    def rows(self, queryset: Rows, value: str) -> Rows:
+        """Those of a choice."""
+        raise NotImplementedError
+
+    def choices_of(self, row: Newest) -> Iterable[str]:
+        """The choices that would show the row."""
+        raise NotImplementedError
+
+    def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
+        value = self.value()
+        if not value:
+            return queryset
+        return self.rows(queryset, value) if self.is_known(value) else queryset.none()
+
+    def is_known(self, value: str) -> bool:
+        return value in {str(known) for known, _title in self.lookup_choices}
+
+    def has_output(self) -> bool:
+        return True
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        counts = {} if self.value() and are_combined(self.request) else self.counts(changelist)
+        yield self._choice(changelist, None, _("All"))
+        for value, title in self.lookup_choices:
+            count = counts.get(str(value))
+            yield self._choice(changelist, str(value), str(title) if count is None else f"{title} ({count})")
+
+    def counts(self, changelist: ChangeList) -> dict[str, str]:
+        values = [str(value) for value, _title in self.lookup_choices]
+        newest, more = self._newest(changelist)
+        if more and self.indexed and not self._others_on() - {SinceFilter.parameter_name}:
+            rows = self._others(changelist)
+            found = counts_up_to(BOUND, {value: self.rows(rows, value) for value in values})
+            return {value: count_text(count, bound=BOUND) for value, count in found.items()}
+        counts = Counter(value for row in newest for value in self.choices_of(row))
+        return {value: self.told(counts[value], more=more) for value in values}
+
+    def told(self, count: int, *, more: bool) -> str:
+        text = count_text(count, bound=BOUND)
+        if not more:
+            return text
+        return _("%(count)s of the newest %(bound)s") % {"count": text, "bound": count_text(BOUND, bound=BOUND)}
+
+    def _newest(self, changelist: ChangeList) -> tuple[list[Newest], bool]:
+        """The newest rows that the others leave, and whether there are more. Looked up once for all that are off."""
+        if self.value():
+            # Not by the topic's order, for the topic's own counts.
+            others = self._others(changelist)
+            others = others.order_by("-pk") if isinstance(self, TopicFilter) else others
+            return self._looked_up(list(others.values_list("pk", flat=True)[: BOUND + 1]))
+        known = self.request.__dict__
+        if "_orderhooks_newest" not in known:
+            # The rows of the list itself, whose keys are known.
+            known["_orderhooks_newest"] = self._looked_up(changelist.paginator.keys[: BOUND + 1])
+        newest: tuple[list[Newest], bool] = known["_orderhooks_newest"]
+        return newest
+
+    def _looked_up(self, keys: list[int]) -> tuple[list[Newest], bool]:
+        rows = Delivery.objects.filter(pk__in=keys[:BOUND]).order_by().values_list(*COLUMNS)
+        return [Newest(*row) for row in rows], len(keys) > BOUND
+
+    def _others(self, changelist: ChangeList) -> Rows:
+        return changelist.get_queryset(self.request, exclude_parameters=self.expected_parameters())
+
+    def _others_on(self) -> set[Any]:
+        return {name for name, value in self.request.GET.items() if value} - {self.parameter_name, PAGE_VAR}
+
+    def _choice(self, changelist: ChangeList, value: str | None, display: str) -> dict[str, Any]:
+        name: str = self.parameter_name  # type: ignore[assignment]
+        link = changelist.get_query_string({name: value}) if value else changelist.get_query_string(remove=[name])
+        return {"selected": self.value() == value, "query_string": link, "display": display}
+
+
+class StateFilter(CountedFilter):
+    title = gettext_lazy("state")
+    parameter_name = "state__exact"
+    indexed = True
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
+        return [(state.value, str(state.label)) for state in Delivery.State]
+
+    def rows(self, queryset: Rows, value: str) -> Rows:
+        return queryset.filter(state=value)
+
+    def choices_of(self, row: Newest) -> Iterable[str]:
+        return [row.state]
+
+
+class AnswerFilter(CountedFilter):
+    title = gettext_lazy("last answer")
+    parameter_name = "answer"
+    indexed = True
+    known: Mapping[str, tuple[int, str | Promise]] = {
+        "2xx": (2, "2xx"),
+        "3xx": (3, "3xx"),
+        "4xx": (4, "4xx"),
+        "5xx": (5, "5xx"),
+        "none": (0, gettext_lazy("no answer")),
+    }
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
+        return [(value, str(title)) for value, (_class, title) in self.known.items()]
+
+    def rows(self, queryset: Any, value: str) -> Rows:
+        return queryset.answered(self.known[value][0])
+
+    def choices_of(self, row: Newest) -> Iterable[str]:
+        if row.state == Delivery.State.DELIVERED:
+            return ["2xx"]
+        return [name for name, (status_class, _title) in self.known.items() if status_class == row.failure_class]
+
+
+class SinceFilter(CountedFilter):
+    """A span up to now, or since a moment in the user's zone: `?since=24h`, `?since=2026-11-24T03:00`."""
+
+    title = gettext_lazy("date")
+    parameter_name = "since"
+    template = "admin/orderhooks/delivery/since_filter.html"
+    spans: Mapping[str, tuple[timedelta, str | Promise]] = {
+        "1h": (timedelta(hours=1), gettext_lazy("the last hour")),
+        "24h": (timedelta(hours=24), gettext_lazy("the last 24 hours")),
+        "7d": (timedelta(days=7), gettext_lazy("the last 7 days")),
+    }
+
+    def __init__(self, request: HttpRequest, params: dict[str, Any], model: Any, model_admin: Any) -> None:
+        super().__init__(request, params, model, model_admin)
+        # What the form of the filter has to hand on: the search and the other filters.
+        own = (self.parameter_name, PAGE_VAR)
+        self.others = [(name, one) for name, many in request.GET.lists() if name not in own for one in many]
+        self.now = timezone.now()
+        self.earliest = {
+            value: public_ids.earliest_at("dlv_", self.now - span) for value, (span, _title) in self.spans.items()
+        }
+        value = self.value()
+        self.moment = _moment(value) if value and value not in self.spans else None
+        if value and value not in self.spans and self.moment is None and not hasattr(request, "_orderhooks_told"):
+            request._orderhooks_told = True  # type: ignore[attr-defined]
+            text = _("“%(value)s” is no date and time. Write it such as 2026-11-24T03:00.") % {"value": value}
+            messages.error(request, text)
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
+        return [(value, str(title)) for value, (_span, title) in self.spans.items()]
+
+    def is_known(self, value: str) -> bool:
+        return value in self.spans or self.moment is not None
+
+    def rows(self, queryset: Any, value: str) -> Rows:
+        since: Callable[[datetime], Rows] = queryset.since
+        return since(self.now - self.spans[value][0] if value in self.spans else self.moment)  # type: ignore[arg-type]
+
+    def choices_of(self, row: Newest) -> Iterable[str]:
+        return [value for value, earliest in self.earliest.items() if row.public_id >= earliest]
+
+    def told(self, count: int, *, more: bool) -> str:
+        # The newest rows are in the order of time: fewer than all of them are all that there are.
+        return count_text(count + (more and count == BOUND), bound=BOUND)
+
+    @property
+    def written(self) -> str:
+        """The moment as the input takes it."""
+        return self.moment.strftime("%Y-%m-%dT%H:%M") if self.moment else ""
+
+
+class TopicFilter(CountedFilter):
+    title = gettext_lazy("topic")
+    parameter_name = "topic"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
+        # From the catalogue: to ask the table for its topics is to read all of it.
+        return [(name, name) for name in topics.catalogue()]
+
+    def rows(self, queryset: Rows, value: str) -> Rows:
+        # From its newest event on: PostgreSQL may leaf through the events by age, and would wade through all that came
+        # since a topic went out of use.
+        newest = Event.objects.filter(topic=value).order_by("-sequence").values_list("pk", flat=True).first()
+        return queryset.filter(event__topic=value, event__lte=newest or 0)
+
+    def choices_of(self, row: Newest) -> Iterable[str]:
+        return [row.topic]
+
+
+class SubscriptionFilter(CountedFilter):
+    title = gettext_lazy("subscription")
+    parameter_name = "subscription__id__exact"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
+        known: list[tuple[str, str]] | None = getattr(request, "_orderhooks_subscriptions", None)
+        if known is None:
+            rows = Subscription.objects.values_list("pk", "name")[:MOST_LISTED]
+            known = [(str(pk), name) for pk, name in rows]
+            request._orderhooks_subscriptions = known  # type: ignore[attr-defined]
+        return known
+
+    def is_known(self, value: str) -> bool:
+        # Also one that is not listed: its own page links here.
+        return value.isascii() and value.isdigit() and len(value) < 19
+
+    def rows(self, queryset: Rows, value: str) -> Rows:
+        return queryset.filter(subscription=int(value))
+
+    def choices_of(self, row: Newest) -> Iterable[str]:
+        return [str(row.subscription)]
+
+
+FILTERS: list[Any] = [StateFilter, AnswerFilter, SinceFilter, TopicFilter, SubscriptionFilter]
+
+
+def are_combined(request: HttpRequest) -> bool:
+    """Whether more than one is on, of those that each have an index of their own; a date goes with every index."""
+    names = {one.parameter_name for one in FILTERS} - {SinceFilter.parameter_name}
+    return sum(bool(request.GET.get(name)) for name in names) > 1
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        moment = parse_datetime(text)
+        if moment is None:
+            return None
+        # In the user's zone, unless it names one.
+        return timezone.make_aware(moment) if timezone.is_naive(moment) else timezone.localtime(moment)
+    except (ValueError, OverflowError):
+        return None

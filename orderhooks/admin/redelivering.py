@@ -1,0 +1,116 @@
+"""Redelivering: one by a button, or many, which are counted and shown first and then done in batches.
+
+Each leaves a word in the history of its delivery, with the user.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.admin import ModelAdmin, helpers
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from orderhooks import publishing
+from orderhooks.models import Delivery, Subscription
+from orderhooks.models.counting import count_text
+from orderhooks.models.deliveries import DeliveryQuerySet
+
+__all__ = ["redeliver", "redeliver_after_asking", "row_of"]
+
+# More are for a replay, which works in the background.
+MOST = 10_000
+AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is asked of a chosen delivery."""
+
+    key: int
+    state: str
+    subscription: str
+    subscription_state: str
+
+    @property
+    def is_busy(self) -> bool:
+        return self.state == Delivery.State.SENDING
+
+    @property
+    def is_held(self) -> bool:
+        return not self.is_busy and self.subscription_state != Subscription.State.ACTIVE
+
+
+def redeliver_after_asking(admin: ModelAdmin, request: HttpRequest, chosen: DeliveryQuerySet) -> HttpResponse | None:
+    """The page that says what will happen; or, confirmed there, None: it is done and told."""
+    columns = ("pk", "state", "subscription__name", "subscription__state")
+    rows = [Row(*row) for row in chosen.values_list(*columns)[: MOST + 1]]
+    if len(rows) > MOST:
+        text = _(
+            "%(count)s deliveries are too many to redeliver at once. Narrow the list with the filters, or use a replay"
+            " of their subscription, which works in the background."
+        )
+        admin.message_user(request, text % {"count": count_text(len(rows), bound=MOST)}, messages.ERROR)
+        return None
+    if "confirmed" in request.POST:
+        redeliver(admin, request, rows)
+        return None
+    context = {
+        **admin.admin_site.each_context(request),
+        "title": _("Redeliver"),
+        "opts": admin.opts,
+        "count": len(rows),
+        "count_text": count_text(len(rows), bound=MOST),
+        "busy": sum(row.is_busy for row in rows),
+        "held": sum(row.is_held for row in rows),
+        "delivered": sum(row.state == Delivery.State.DELIVERED for row in rows),
+        "subscriptions": Counter(row.subscription for row in rows).most_common(20),
+        "checkbox_name": helpers.ACTION_CHECKBOX_NAME,
+        "selected": request.POST.getlist(helpers.ACTION_CHECKBOX_NAME),
+        "select_across": request.POST.get("select_across", "0"),
+        "onward": request.get_full_path(),
+    }
+    return TemplateResponse(request, "admin/orderhooks/delivery/redeliver.html", context)
+
+
+def redeliver(admin: ModelAdmin, request: HttpRequest, rows: Sequence[Row]) -> None:
+    """Do it, and tell what was done, what was left alone and what is held."""
+    user: Any = request.user
+    again = 0
+    for start in range(0, len(rows), AT_ONCE):
+        batch = Delivery.objects.filter(pk__in=[row.key for row in rows[start : start + AT_ONCE]])
+        again += publishing.redeliver(batch, by=user.get_username())
+        # Those that somebody else's request had under way at this moment are not this user's.
+        mine = batch.filter(trigger=Delivery.Trigger.MANUAL, requested_by=user.get_username())
+        LogEntry.objects.log_actions(user.pk, mine.only("public_id"), CHANGE, _("Redelivered."))
+    _tell(admin, request, again=again, left=len(rows) - again, held=sum(row.is_held for row in rows))
+
+
+def row_of(delivery: Delivery) -> Row:
+    """For the button of one."""
+    subscription = delivery.subscription
+    return Row(delivery.pk, delivery.state, subscription.name, subscription.state)
+
+
+def _tell(admin: ModelAdmin, request: HttpRequest, *, again: int, left: int, held: int) -> None:
+    text = ngettext("%(count)d delivery is sent again.", "%(count)d deliveries are sent again.", again)
+    admin.message_user(request, text % {"count": again}, messages.SUCCESS if again else messages.WARNING)
+    if left:
+        text = ngettext(
+            "%(count)d was left alone: it is being sent at this moment.",
+            "%(count)d were left alone: they are being sent at this moment.",
+            left,
+        )
+        admin.message_user(request, text % {"count": left}, messages.WARNING)
+    if held:
+        text = ngettext(
+            "%(count)d is held until its subscription is active: resume the subscription to send it.",
+            "%(count)d are held until their subscriptions are active: resume the subscriptions to send them.",
+            held,
+        )
+        admin.message_user(request, text % {"count": held}, messages.WARNING)

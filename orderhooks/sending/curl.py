@@ -1,0 +1,128 @@
+"""A delivery's request as a shell script, which signs it when it runs: with `openssl`, and sent with `curl`.
+
+The admin shows it. It holds no secret: the signing secret and the subscription's own headers are taken from environment
+variables.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from shlex import quote
+
+from orderhooks import payloads
+from orderhooks.models import Delivery
+from orderhooks.sending.preparing import plain_headers
+from orderhooks.signing import PRIVATE, SYMMETRIC, kind
+
+__all__ = ["curl_script"]
+
+# The words of the shell for the signature headers of each profile; see `signing` for what they mean.
+# Note [Shell functions]
+# `content` is what Standard Webhooks signs, `raw_key` the bytes behind the prefix in hex, `text_key` the secret's own
+# characters in hex; `hmac` and `hex` read their input.
+STANDARD = '"webhook-signature: v1,$(content | hmac "$raw_key" | openssl base64 -A)"'
+ED25519 = '"webhook-signature: v1a,$(ed25519 | openssl base64 -A)"'
+PROFILES: Mapping[str, tuple[str, ...]] = {
+    "standard": (STANDARD,),
+    "ed25519": (ED25519,),
+    "github": (
+        STANDARD,
+        '"x-hub-signature-256: sha256=$(body | hmac "$text_key" | hex)"',
+        '"x-github-event: $topic"',
+        '"x-github-delivery: $id"',
+    ),
+    "stripe": (
+        STANDARD,
+        '"stripe-signature: t=$timestamp,v1=$( { printf %s. "$timestamp"; body; } | hmac "$text_key" | hex)"',
+    ),
+    "shopify": (
+        STANDARD,
+        '"x-shopify-hmac-sha256: $(body | hmac "$text_key" | openssl base64 -A)"',
+        '"x-shopify-topic: $topic"',
+        '"x-shopify-webhook-id: $id"',
+    ),
+    "woocommerce": (
+        STANDARD,
+        '"x-wc-webhook-signature: $(body | hmac "$text_key" | openssl base64 -A)"',
+        '"x-wc-webhook-topic: $topic"',
+        '"x-wc-webhook-delivery-id: $id"',
+    ),
+}
+
+SCRIPT = r"""#!/bin/sh
+# Sends {event} once more, signed as it runs. Put this into a file and run it:
+#   {variables} sh the-file
+set -eu
+{checks}
+id={event}
+topic={topic}
+timestamp=$(date +%s)
+body() {{
+    printf %s {body}
+}}
+content() {{ printf %s.%s. "$id" "$timestamp"; body; }}
+hex() {{ od -An -v -tx1 | tr -d ' \n'; }}
+{signing}
+body | curl --silent --show-error --include --globoff --max-time 15 --data-binary @- \
+    {headers} \
+    --url {url}
+"""
+HMAC = r"""hmac() { openssl dgst -sha256 -mac HMAC -macopt "hexkey:$1" -binary; }
+raw_key=$(printf %s "${WEBHOOK_SECRET#whsec_}" | openssl base64 -d -A | hex)
+text_key=$(printf %s "$WEBHOOK_SECRET" | hex)"""
+# The key as PKCS #8 (RFC 8410, 7): the bytes that are the same for all, then the seed.
+KEY = r"""folder=$(umask 077 && mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+ed25519() {
+    { printf '\060\056\002\001\000\060\005\006\003\053\145\160\004\042\004\040'
+      printf %s "${WEBHOOK_SECRET#whsk_}" | openssl base64 -d -A | head -c 32; } > "$folder/key"
+    content > "$folder/content"
+    openssl pkeyutl -sign -inkey "$folder/key" -keyform DER -rawin -in "$folder/content"
+}"""
+SIGNING = {SYMMETRIC: HMAC, PRIVATE: KEY}
+
+
+def curl_script(delivery: Delivery) -> str:
+    """The script. Its body is the one that was sent, byte for byte."""
+    event, subscription = delivery.event, delivery.subscription
+    prefix = kind(subscription.signature)
+    variables = dict(_variables(subscription.headers))
+    plain = {**plain_headers(delivery), "webhook-attempt": str(max(1, delivery.attempts_made))}
+    headers = [
+        *(quote(f"{name}: {value}") for name, value in plain.items()),
+        '"webhook-timestamp: $timestamp"',
+        *PROFILES[subscription.signature],
+        *(f'{quote(name + ": ")}"${variable}"' for variable, name in variables.items()),
+        quote("expect:"),  # which curl would add to a large body
+    ]
+    checks = [
+        f'case "${{WEBHOOK_SECRET:-}}" in {prefix}*) ;; *)'
+        f' echo "Set WEBHOOK_SECRET to the signing secret, {prefix}..." >&2; exit 64;; esac',
+        *(
+            f'[ -n "${{{variable}:-}}" ] || {{ printf "%s\\n" {quote(f"Set {variable} to the header {name}.")} >&2;'
+            " exit 64; }"
+            for variable, name in variables.items()
+        ),
+    ]
+    return SCRIPT.format(
+        event=quote(event.public_id),
+        topic=quote(event.topic),
+        variables=" ".join(f"{variable}=…" for variable in ("WEBHOOK_SECRET", *variables)),
+        checks="\n".join(checks),
+        body=quote(payloads.body(event).decode()),
+        signing=SIGNING[prefix],
+        headers=" \\\n    ".join(f"--header {header}" for header in headers),
+        url=quote(subscription.url),
+    )
+
+
+def _variables(headers: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """A variable for each header; header names may hold what no variable may, and differ in nothing else."""
+    taken: set[str] = set()
+    for name in headers:
+        variable = stem = "HEADER_" + re.sub("[^A-Z0-9]", "_", name.upper())
+        number = 1
+        while variable in taken:
+            number += 1
+            variable = f"{stem}_{number}"
+        taken.add(variable)
+        yield variable, name

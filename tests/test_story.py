@@ -1,0 +1,175 @@
+"""A delivery's story: each situation and its words."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from orderhooks import story
+from orderhooks.models import Attempt, Delivery, Event, Subscription
+from orderhooks.transport.outcomes import NEXT_STEPS
+
+NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+BUSY, SLOW, WELL = (503, "status"), (None, "timeout"), (200, "")
+
+
+def told(outcomes=(), subscription=(), blocker=None, behind=0, **fields) -> str:
+    """The story of a delivery to "Warehouse" with these attempts; `next` is the wait in minutes."""
+    endpoint = Subscription(**{"name": "Warehouse", "state": "active", **dict(subscription)})
+    event = Event(sequence=2, order_number="1042", public_id="evt_2")
+    wait = fields.pop("next", None)
+    if wait is not None:
+        fields["next_attempt_at"] = NOW + wait * MINUTE
+    fields = {"state": "pending", "finished_at": NOW, "attempts_made": len(outcomes), **fields}
+    delivery = Delivery(event=event, subscription=endpoint, **fields)
+    attempts = [
+        Attempt(number=number, status_code=status, error=error) for number, (status, error) in enumerate(outcomes, 1)
+    ]
+    newest_first = attempts[::-1]
+    return " ".join(story.tell(delivery, newest_first, now=NOW, most=10, blocker=blocker, behind=behind))
+
+
+def event(number: int, state: str) -> Delivery:
+    return Delivery(event=Event(sequence=number, public_id=f"evt_{number}"), state=state)
+
+
+PAUSED, DISABLED = {"state": "paused"}, {"state": "disabled", "state_reason": "It answered 410 Gone."}
+COOLING = {"cooling_until": NOW + 2 * MINUTE}
+STORIES = [
+    (told(next=0), "Nothing has been sent yet. It is due: a worker sends it next (attempt 1 of 10)."),
+    (
+        told([BUSY] * 3, next=4),
+        "Warehouse answered 503 three times. The next try is in 4 min (attempt 4 of 10).",
+    ),
+    (
+        told([SLOW, BUSY, BUSY], next=125),
+        "Warehouse did not answer in time once and answered 503 twice. The next try is in 2 h 5 min (attempt 4 of 10).",
+    ),
+    (
+        told([WELL, BUSY], next=1),
+        "Warehouse answered 200 once and answered 503 once. The next try is in 1 min (attempt 3 of 10).",
+    ),
+    (
+        told(next=-12),
+        "Nothing has been sent yet. It has been due for 12 min (attempt 1 of 10), and no worker has taken it:"
+        " either none is running, or the endpoint has much waiting or limits of its own.",
+    ),
+    (told([WELL], state="delivered"), "Delivered at 3 a.m. on attempt 1."),
+    (
+        told([SLOW, WELL], state="delivered", finished_at=NOW - timedelta(days=1)),
+        "Delivered at Nov. 23, 2026, 3 a.m. on attempt 2. Before that, Warehouse did not answer in time once.",
+    ),
+    (
+        told([WELL, WELL], state="delivered", trigger="manual", requested_by="alice"),
+        "Delivered at 3 a.m. on attempt 2. alice had it sent again by hand.",
+    ),
+    (
+        told([BUSY] * 10, state="failed"),
+        "Given up at 3 a.m. after 10 attempts: nothing more is sent until somebody redelivers it."
+        " Warehouse answered 503 ten times.",
+    ),
+    (
+        told([BUSY] * 11, state="failed", behind=3),
+        "Given up at 3 a.m. after 11 attempts: nothing more is sent until somebody redelivers it."
+        " Warehouse answered 503 11 times."
+        " It holds up 3 later deliveries of order 1042: the subscription is ordered.",
+    ),
+    (
+        told([BUSY], state="failed", behind=101),
+        "Given up at 3 a.m. after 1 attempt: nothing more is sent until somebody redelivers it."
+        " Warehouse answered 503 once."
+        " It holds up 100+ later deliveries of order 1042: the subscription is ordered.",
+    ),
+    (
+        told(state="skipped"),
+        "Skipped at 3 a.m.: an operator decided not to send it.",
+    ),
+    (
+        told([BUSY], subscription=PAUSED, next=4),
+        "Warehouse answered 503 once. Held: the subscription is paused by an operator. Resume it, and this is sent.",
+    ),
+    (
+        told([BUSY], subscription=DISABLED, next=4),
+        "Warehouse answered 503 once. Held: the subscription is disabled. It answered 410 Gone.",
+    ),
+    (told(subscription={"state": "disabled"}), "Nothing has been sent yet. Held: the subscription is disabled."),
+    (
+        told([BUSY], subscription=COOLING, next=1),
+        "Warehouse answered 503 once. Warehouse was overloaded or away and is cooling until 3:02 a.m., in 2 min"
+        " (attempt 2 of 10).",
+    ),
+    (
+        told([BUSY], subscription=COOLING, next=4),
+        "Warehouse answered 503 once. The next try is in 4 min (attempt 2 of 10).",
+    ),
+    (
+        told([BUSY] * 10, subscription=COOLING, next=0, trigger="manual"),
+        "Warehouse answered 503 ten times. An operator had it sent again by hand."
+        " It is due: a worker sends it next (attempt 11).",
+    ),
+    (
+        told(blocker=event(1, "failed"), next=0),
+        "Nothing has been sent yet. Waits for order 1042's earlier event evt_1, which failed: the subscription is"
+        " ordered. Redeliver or skip that one first.",
+    ),
+    (
+        told(blocker=event(1, "pending"), next=0),
+        "Nothing has been sent yet. Waits for order 1042's earlier event evt_1, which is not through: the"
+        " subscription is ordered.",
+    ),
+    (
+        told(blocker=event(3, "sending"), next=0),
+        "Nothing has been sent yet. Waits while order 1042's later event evt_3 is under way: the subscription is"
+        " ordered.",
+    ),
+    (
+        told([BUSY], blocker=event(1, "failed"), subscription=PAUSED, next=0),
+        "Warehouse answered 503 once. Held: the subscription is paused by an operator. Resume it, and this is sent.",
+    ),
+    (
+        told([BUSY], state="sending", attempts_made=2, lease_expires_at=NOW + MINUTE),
+        "Warehouse answered 503 once. It is being sent at this moment (attempt 2 of 10).",
+    ),
+    (
+        told([BUSY], state="sending", attempts_made=2, lease_expires_at=NOW - MINUTE),
+        "Warehouse answered 503 once. The worker that had it should have been done 1 min ago; another one takes it"
+        " over.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "expected"), STORIES)
+def test_a_story_says_what_came_and_what_comes(words, expected):
+    assert words == expected
+
+
+def test_every_kind_of_error_has_its_words():
+    assert {*story.OUTCOMES, "status"} == set(NEXT_STEPS)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0, "now"),
+        (59, "in 59 s"),
+        (60, "in 1 min"),
+        (59 * 60 + 29, "in 59 min"),
+        (3600, "in 1 h 0 min"),
+        (-7800, "2 h 10 min ago"),
+        (100 * 3600, "in 4 d 4 h"),
+        (-86399, "1 d 0 h ago"),
+    ],
+)
+def test_a_moment_is_told_by_its_distance(seconds, expected):
+    assert story.relative_text(NOW + timedelta(seconds=seconds), now=NOW) == expected
+
+
+def test_a_moment_is_told_in_the_users_zone(settings):
+    settings.TIME_ZONE = "Asia/Tokyo"
+    assert story.moment_text(NOW, now=NOW) == "noon"
+
+
+def test_a_project_without_time_zones_is_told_its_moments_too(settings):
+    settings.USE_TZ = False
+    naive = NOW.replace(tzinfo=None)
+    assert story.moment_text(naive, now=naive) == "3 a.m."
