@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from orderhooks import publishing, sending, story
 from orderhooks.admin import delivery_page, exports, filters
 from orderhooks.admin.buttons import Button
-from orderhooks.admin.delivery_page import DeliveryPage, moment, most_attempts
+from orderhooks.admin.delivery_page import DeliveryPage, distance, moment, most_attempts
 from orderhooks.admin.filters import FILTERS, are_combined
 from orderhooks.admin.log import LogAdmin, events_found
 from orderhooks.admin.redelivering import redeliver, redeliver_after_asking, row_of
@@ -34,7 +34,7 @@ FACTS = [
     "event_link",
     "subscription_link",
     "attempts_of",
-    "next_attempt",
+    "due_at",
     "caused_by",
     "created_at",
     "finished_at",
@@ -46,11 +46,11 @@ class DeliveryAdmin(LogAdmin):
     list_display = [
         "state_badge",
         "order_number",
-        "topic",
         "subscription_name",
-        "attempts_of",
         "last_outcome",
+        "attempts_of",
         "next_attempt",
+        "topic",
         "created",
     ]
     list_display_links = ["state_badge", "order_number"]
@@ -148,13 +148,14 @@ class DeliveryAdmin(LogAdmin):
 
     @admin.display(description=_("next attempt"))
     def next_attempt(self, delivery: Delivery) -> str:
-        if delivery.state != State.PENDING or delivery.next_attempt_at is None:
-            return "-"
-        return moment(delivery.next_attempt_at)
+        if delivery.is_held:
+            return str(_("when resumed"))
+        due_at = delivery.next_attempt_at if delivery.state == State.PENDING else None
+        return distance(due_at) if due_at else "-"
 
     @admin.display(description=_("created"))
     def created(self, delivery: Delivery) -> str:
-        return moment(delivery.created_at)
+        return distance(delivery.created_at)
 
     # The page
 
@@ -179,6 +180,11 @@ class DeliveryAdmin(LogAdmin):
     @admin.display(description=_("subscription"))
     def subscription_link(self, delivery: Any) -> str:
         return self.link(delivery._page.request, delivery.subscription, delivery.subscription)
+
+    @admin.display(description=_("next attempt"))
+    def due_at(self, delivery: Delivery) -> str:
+        due_at = delivery.next_attempt_at if delivery.state == State.PENDING else None
+        return moment(due_at) if due_at else "-"
 
     @admin.display(description=_("caused by"))
     def caused_by(self, delivery: Any) -> str:
@@ -227,6 +233,6 @@ class DeliveryAdmin(LogAdmin):
     def redeliver(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
         return redeliver_after_asking(self, request, queryset)
 
-    @admin.action(description=_("Export as CSV: the selected ones or, with none, all that are found"))
+    @admin.action(description=_("Export as CSV (none selected: all found)"))
     def export(self, request: HttpRequest, queryset: Any) -> HttpResponseBase:
         return exports.export(queryset)

@@ -47,9 +47,7 @@ def test_a_row_says_at_a_glance_how_it_stands(operator):
         last_error="status",
     )
     row = cells(operator)
-    assert row["next_attempt"].startswith("in 4 min (")
-    assert row["created"].split(" (")[0] in ("now", "1 s ago", "2 s ago")
-    del row["next_attempt"], row["created"]
+    assert row.pop("created").split(" ")[-1] in ("now", "ago")
     assert row == {
         "state_badge": "pending",
         "order_number": "1042",
@@ -57,6 +55,7 @@ def test_a_row_says_at_a_glance_how_it_stands(operator):
         "subscription_name": "Warehouse",
         "attempts_of": "3 of 10",
         "last_outcome": "answered 503",
+        "next_attempt": "in 4 min",
     }
 
 
@@ -77,7 +76,8 @@ def test_a_cell_reads(operator, fields, column, expected):
 
 def test_what_is_held_is_called_so(operator):
     make_delivery(subscription=make_subscription(state="paused"))
-    assert cells(operator)["state_badge"] == "held"
+    row = cells(operator)
+    assert (row["state_badge"], row["next_attempt"]) == ("held", "when resumed")
 
 
 def test_the_log_is_searched_and_filtered(operator):

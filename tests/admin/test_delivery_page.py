@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from orderhooks import sending
+from orderhooks import sending, story
 from orderhooks.admin import delivery_page
 from orderhooks.models import Delivery
 from tests.admin.visits import history_of, page, staff
@@ -51,6 +51,14 @@ def test_the_story_comes_first(operator):
     assert story_of(operator, delivery) == expected
     text = page_of(operator, delivery)
     assert text.index("orderhooks-story") < text.index("Redeliver now") < text.index("orderhooks-attempt")
+
+
+def test_the_next_attempt_is_told_by_its_distance_and_by_the_clock(operator):
+    delivery = failing()
+    at = story.moment_text(delivery.next_attempt_at, now=timezone.now())
+    text = page_of(operator, delivery)
+    assert f'in 4 min <span class="orderhooks-quiet">({at})</span>' in text
+    assert "3 of 10" in text
 
 
 def test_what_waits_for_another_of_its_order_leads_to_it_and_back(operator):
