@@ -39,8 +39,8 @@ def told(client, order: Order) -> str:
         ({"state": "delivered", "attempts_made": 1}, ["delivered"]),
         ({"state": "delivered", "attempts_made": 3}, ["delivered", "at attempt 3"]),
         (
-            {"next_attempt_at": NOW + timedelta(minutes=4, seconds=30), "last_detail": "The endpoint answered 503."},
-            ["waiting for its next try", "next try in 4 minutes", "The endpoint answered 503."],
+            {"next_attempt_at": NOW + timedelta(hours=4, minutes=30), "last_detail": "The endpoint answered 503."},
+            ["waiting for its next try", "next try in 4 hours", "The endpoint answered 503."],
         ),
         ({"next_attempt_at": NOW - timedelta(minutes=4)}, ["due now"]),
         ({"state": "failed", "last_detail": "The endpoint answered 500."}, ["failed", "The endpoint answered 500."]),
