@@ -17,6 +17,7 @@ pytestmark = pytest.mark.django_db
 
 NOW = timezone.now()
 HOUR = timedelta(hours=1)
+HALF_AN_HOUR = timedelta(minutes=30)
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,7 @@ HOUR = timedelta(hours=1)
     [
         ({}, "good", "active"),
         ({"failing_since": NOW - 3 * HOUR - timedelta(minutes=1)}, "bad", "failing for 3\xa0hours"),
-        ({"cooling_until": NOW + 4 * HOUR + timedelta(minutes=1)}, "bad", "cooling for 4\xa0hours more"),
+        ({"cooling_until": NOW + 4 * HOUR + HALF_AN_HOUR}, "bad", "cooling for 4\xa0hours more"),
         ({"state": "paused"}, "held", "paused"),
         ({"state": "disabled", "failing_since": NOW}, "bad", "disabled"),
     ],
