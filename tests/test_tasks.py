@@ -63,7 +63,7 @@ def test_an_order_that_can_not_be_folded_holds_nobody_up(receiver: RecordingRece
             raise RuntimeError("bad luck")
         return real(source, order_pk, **options)
 
-    monkeypatch.setattr(outbox, "fold", fold)
+    monkeypatch.setattr(outbox.folding, "fold", fold)
     tasks.pump()
     assert receiver.topics == ["order.created"]
     assert "bad luck" in caplog.text

@@ -1,0 +1,35 @@
+"""The outbox: notes what a save did, in its transaction, and folds the notes of a transaction into events.
+
+`publishing` calls it in the store's process, the pump for what a dead process left. See Note [Changes and units].
+"""
+
+from orderhooks.outbox.folding import FOLD_TRIES, LEFT_BEHIND_AFTER, fold, fold_left_behind, republish
+from orderhooks.outbox.netting import NetChange, net_change
+from orderhooks.outbox.noting import (
+    Note,
+    anyone_listens,
+    describe,
+    note_change,
+    note_deletion,
+    note_moment,
+    read_after,
+    read_before,
+)
+
+__all__ = [
+    "FOLD_TRIES",
+    "LEFT_BEHIND_AFTER",
+    "NetChange",
+    "Note",
+    "anyone_listens",
+    "describe",
+    "fold",
+    "fold_left_behind",
+    "net_change",
+    "note_change",
+    "note_deletion",
+    "note_moment",
+    "read_after",
+    "read_before",
+    "republish",
+]

@@ -1,0 +1,136 @@
+"""Noting: what a save did, written down in its transaction. `publishing` calls it for each save."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db import connections, models, transaction
+from django.db.models import Exists
+
+from orderhooks import payloads, sources
+from orderhooks.models import Change, Subscription
+from orderhooks.sources import OrderSource
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Where a change is noted: the transaction's unit, the order, and the line or blank for the order itself."""
+
+    unit: UUID
+    source: OrderSource
+    order_pk: Any
+    subject: str = ""
+
+
+def anyone_listens(using: str) -> bool:
+    """Whether there is any subscription, in any state: without one nothing is written down."""
+    return Subscription.objects.using(using).exists()
+
+
+def read_before(instance: models.Model, watched: Sequence[str], *, using: str) -> dict[str, Any] | None:
+    """The stored values of the watched fields, locked where the database can, or None if there is no row.
+
+    Also None if nobody listens; one query answers both.
+    """
+    connection, model = connections[using], type(instance)
+    key = model, tuple(watched), using, connection.in_atomic_block
+    if key not in _statements:
+        statement = _statement(*key, pk=instance.pk)
+        # A manager of the store's own may mean something else the next time.
+        if type(model._base_manager) is models.Manager:
+            _statements[key] = statement
+    else:
+        statement = _statements[key]
+    pk = model._meta.pk.get_db_prep_value(instance.pk, connection)
+    stored = next(iter(model._base_manager.using(using).raw(statement.text, [*statement.values, pk])), None)
+    if stored is None or not vars(stored)["_heard"]:
+        return None
+    return sources.watched_values(stored, tuple(watched))
+
+
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    """SQL whose last place is for the primary key, and the values of the places before it."""
+
+    text: str
+    values: tuple[Any, ...]
+
+
+# Written once: that takes Django longer than asking it.
+_statements: dict[tuple[type[models.Model], tuple[str, ...], str, bool], _Statement] = {}
+
+
+def _statement(model: type[models.Model], watched: tuple[str, ...], using: str, lock: bool, *, pk: Any) -> _Statement:
+    rows = model._base_manager.using(using).annotate(_heard=Exists(Subscription.objects.all())).only("pk", *watched)
+    if lock:
+        # Two saves of the same order would else both read the same `before` and tell the same change twice. The lock is
+        # the one that the UPDATE takes a moment later anyway.
+        no_key = connections[using].features.has_select_for_no_key_update
+        rows = rows.select_for_update(no_key=no_key)
+    text, values = rows.filter(pk=pk).query.get_compiler(using).as_sql()
+    return _Statement(text, tuple(values[:-1]))
+
+
+def read_after(instance: models.Model, watched: Sequence[str], *, using: str) -> dict[str, Any]:
+    """The watched fields as the save left them; asks the database only for what an expression (`F(…) + 1`) set."""
+    row = instance
+    values = [instance.__dict__.get(type(instance)._meta.get_field(name).attname) for name in watched]  # type: ignore[union-attr]
+    if any(hasattr(value, "resolve_expression") for value in values):
+        row = type(instance)._base_manager.using(using).get(pk=instance.pk)
+    return sources.watched_values(row, tuple(watched))
+
+
+def note_change(
+    note: Note,
+    kind: Change.Kind,
+    *,
+    before: dict[str, Any],
+    after: dict[str, Any],
+    error: str = "",
+    using: str,
+) -> Change | None:
+    """Write a change down in the running transaction. None if nothing watched has changed."""
+    if kind == Change.Kind.UPDATED and before == after and not error:
+        return None
+    return _insert(note, kind, using, before=before, after=after, error=error)
+
+
+def note_moment(note: Note, *, using: str) -> Change:
+    """Write down that the store published the topic in `note.subject`."""
+    return _insert(note, Change.Kind.MOMENT, using)
+
+
+def note_deletion(note: Note, *, using: str) -> Change:
+    """Write down the deletion that is about to happen, with the order as it still stands."""
+    seen: dict[str, Any] = {}
+    try:
+        with transaction.atomic(using=using):
+            order = note.source.fetch(note.order_pk, using=using)
+            seen = {"order_number": note.source.number(order), "store": note.source.store(order)}
+            snapshot = note.source.payload(order)
+            payloads.check(snapshot)
+            seen["snapshot"] = snapshot
+    except Exception as error:
+        logger.exception("could not take the last snapshot of order %s:%s", note.source.name, note.order_pk)
+        seen["error"] = describe(error)
+    return _insert(note, Change.Kind.DELETED, using, **seen)
+
+
+def _insert(note: Note, kind: Change.Kind, using: str, **fields: Any) -> Change:
+    return Change.objects.using(using).create(
+        unit=note.unit,
+        source=note.source.name,
+        order_pk=str(note.order_pk),
+        kind=kind,
+        subject=note.subject,
+        **fields,
+    )
+
+
+def describe(error: Exception) -> str:
+    """What went wrong in a line, for the event's page."""
+    return f"{type(error).__name__}: {error}".replace("\x00", "")[:2000]
