@@ -8,7 +8,8 @@ from orderhooks.models.orders import Order, OrderLine
 from orderhooks.models.pumps import Pump
 from orderhooks.models.receipts import Receipt
 from orderhooks.models.replays import Replay
-from orderhooks.models.subscriptions import Subscription, SubscriptionSecret
+from orderhooks.models.signing_secrets import SubscriptionSecret
+from orderhooks.models.subscriptions import Subscription
 from orderhooks.models.tallies import Dashboard, Tally
 
 __all__ = [

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.core.exceptions import ValidationError
@@ -16,6 +15,7 @@ from django.views.decorators.debug import sensitive_variables
 from orderhooks import conf, secrets, signing, topics, transport
 from orderhooks.models import public_ids
 from orderhooks.models.fields import SealedHeadersField, seal
+from orderhooks.models.signing_secrets import Reencrypted, SubscriptionSecret, SubscriptionSecretQuerySet
 from orderhooks.secrets import Sealed
 
 # The app's own, where stores look for who did what.
@@ -57,14 +57,6 @@ def validate_topics(patterns: object) -> None:
             topics.require_pattern(pattern)
         except topics.UnknownTopicError as error:
             raise ValidationError(str(error), code="topic") from None
-
-
-@dataclass(frozen=True, slots=True)
-class Reencrypted:
-    """How many rows were put under the newest key, and the subscriptions of those that no key opens."""
-
-    rows: int
-    unreadable: tuple[str, ...]
 
 
 class SubscriptionQuerySet(models.QuerySet["Subscription"]):
@@ -434,50 +426,3 @@ class Subscription(models.Model):
             return False
         self.state, self.state_reason = self.State.DISABLED, reason
         return True
-
-
-class SubscriptionSecretQuerySet(models.QuerySet["SubscriptionSecret"]):
-    def live(self, *, now: datetime) -> "SubscriptionSecretQuerySet":
-        """Those that sign at that time."""
-        return self.filter(Q(expires_at=None) | Q(expires_at__gt=now))
-
-    def expired(self, *, now: datetime) -> "SubscriptionSecretQuerySet":
-        """Those whose overlap is over: no use to anybody but a thief."""
-        return self.filter(expires_at__lte=now)
-
-    def reencrypt(self) -> Reencrypted:
-        """Put the secrets under the newest key."""
-        done, unreadable = 0, []
-        for pk, token, owner in self.values_list("pk", "encrypted", "subscription__public_id").iterator():
-            try:
-                new = secrets.reencrypt(token)
-            except secrets.UndecryptableError:
-                unreadable.append(owner)
-            else:
-                done += self.filter(pk=pk, encrypted=token).update(encrypted=new) if new != token else 0
-        return Reencrypted(done, tuple(unreadable))
-
-
-class SubscriptionSecret(models.Model):
-    """A signing secret, encrypted. Several may be in force at once; each signs."""
-
-    subscription = models.ForeignKey(Subscription, models.CASCADE, related_name="secrets")
-    encrypted = models.TextField(editable=False)
-    # What receivers check its signatures with; blank for a secret that both sides share.
-    public_key = models.CharField(_("public key"), max_length=64, blank=True)
-    created_at = models.DateTimeField(_("created at"), default=timezone.now)
-    expires_at = models.DateTimeField(_("expires at"), null=True, blank=True)
-
-    objects = SubscriptionSecretQuerySet.as_manager()
-
-    class Meta:
-        verbose_name = _("signing secret")
-        verbose_name_plural = _("signing secrets")
-
-    def __str__(self) -> str:
-        return f"secret {self.pk}"
-
-    @sensitive_variables()
-    def reveal(self) -> str:
-        """The secret itself. Raises secrets.UndecryptableError."""
-        return secrets.decrypt(self.encrypted)
