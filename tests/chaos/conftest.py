@@ -7,14 +7,14 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.chaos.ledger import Ledger
+from tests.chaos.ledger import Entry, Ledger
 from tests.chaos.reckoning import Account, reckon
 from tests.chaos.sites import Site
 from tests.servers import HOST, PostgresServer, RedisServer, answers, postgres_programs
@@ -45,11 +45,21 @@ class Chaos:
         self._absent = absent
         self._undo: list[Callable[[], object]] = []
 
-    def site(self, vendor: str = "postgres", *, own: PostgresServer | None = None, **more: Any) -> Site:
-        """A migrated database of the row's own and a store on it. `own`: on that server."""
+    def site(
+        self, vendor: str = "postgres", *, own: PostgresServer | None = None, patience: int = 20, **more: Any
+    ) -> Site:
+        """A migrated database of the row's own and a store on it. `own`: on that server; `patience`: how many seconds
+        SQLite waits for its lock."""
         folder = self.folder / str(next(_numbers))
         folder.mkdir()
-        database = getattr(self, f"_{vendor}")(folder, **({"own": own} if own else {}))
+        match vendor:
+            case "postgres":
+                database = self._postgres(folder, own)
+            case "mariadb":
+                database = self._mariadb(folder)
+            case _:
+                options = {**SQLITE["OPTIONS"], "timeout": patience}
+                database = {**SQLITE, "NAME": str(folder / "shop.sqlite3"), "OPTIONS": options}
         site = Site(folder, database, self.ledger.door, self.random, **more)
         self._undo.append(site.close)
         site.shop.call("migrate")
@@ -64,23 +74,27 @@ class Chaos:
         self._undo.append(server.stop)
         return server
 
-    def reckon(self, site: Site, **how: Any) -> Account:
-        self.account = reckon(site, list(self.ledger.entries), **how)
+    def reckon(self, site: Site, *, entries: Sequence[Entry] | None = None, **how: Any) -> Account:
+        """The ledger (or these entries of it) against the site's database; the last reckoning goes into the table."""
+        self.account = reckon(site, list(self.ledger.entries) if entries is None else entries, **how)
         return self.account
 
-    def execute(self, site: Site, statement: str) -> list[tuple[Any, ...]]:
-        """On PostgreSQL, as superuser, from outside of the site's database."""
+    def address(self, site: Site) -> dict[str, Any]:
+        """How to connect to the server of the site's database, as superuser, from outside of it."""
+        return {"host": HOST, "port": site.database["PORT"], "user": "postgres", "dbname": "postgres"}
+
+    def execute(self, site: Site, statement: str) -> None:
+        """On PostgreSQL."""
         import psycopg
 
-        with psycopg.connect(**_address(site.database), autocommit=True) as connection:
-            cursor = connection.execute(statement)
-            return cursor.fetchall() if cursor.description else []
+        with psycopg.connect(**self.address(site), autocommit=True) as connection:
+            connection.execute(statement)
 
     def close(self) -> None:
         for undo in reversed(self._undo):
             undo()
 
-    def _postgres(self, folder: Path, own: PostgresServer | None = None) -> dict[str, Any]:
+    def _postgres(self, folder: Path, own: PostgresServer | None) -> dict[str, Any]:
         import psycopg
 
         port = own.port if own else POSTGRES_PORT
@@ -89,7 +103,9 @@ class Chaos:
         database = {**POSTGRES, "PORT": port, "NAME": f"chaos_{os.getpid()}_{folder.name}"}
 
         def execute(statement: str) -> None:
-            with psycopg.connect(**_address(database), autocommit=True) as connection:
+            with psycopg.connect(
+                host=HOST, port=port, user="postgres", dbname="postgres", autocommit=True
+            ) as connection:
                 connection.execute(statement)
 
         execute(f"CREATE DATABASE {database['NAME']}")
@@ -110,13 +126,6 @@ class Chaos:
         execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
         self._undo.append(lambda: execute(f"DROP DATABASE {name}"))
         return {**MARIADB, "NAME": name}
-
-    def _sqlite(self, folder: Path) -> dict[str, Any]:
-        return {**SQLITE, "NAME": str(folder / "shop.sqlite3")}
-
-
-def _address(database: dict[str, Any]) -> dict[str, Any]:
-    return {"host": HOST, "port": database["PORT"], "user": "postgres", "dbname": "postgres"}
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
 """The reckoning: the receiver's ledger against the database. Nothing may be lost; each duplicate has to have a cause."""
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from orderhooks import topics
@@ -51,7 +53,10 @@ class Books:
                 dict(zip(("key", "id", "topic", "order", "published", "error"), row, strict=True))
                 for row in report["events"]
             ],
-            {row[0]: dict(zip(("key", "topics", "state", "reason"), row, strict=True)) for row in report["subscriptions"]},
+            {
+                row[0]: dict(zip(("key", "topics", "state", "reason"), row, strict=True))
+                for row in report["subscriptions"]
+            },
             [
                 dict(zip(("key", "event", "subscription", "state", "attempts"), row, strict=True))
                 for row in report["deliveries"]
@@ -117,8 +122,16 @@ def reckon(
             account.lost += 1
             problems.append(f"not delivered: {delivery}: {books.attempts[delivery['key']]}")
         problems += _attempts_against_entries(delivery, books.attempts[delivery["key"]], came)
-        account.duplicates.update(_duplicates(books.attempts[delivery["key"]], came))
+        account.duplicates.update(
+            _duplicates(books.attempts[delivery["key"]], came, lost=KILLED if site.kills else LEASE)
+        )
 
+    if pruned:
+        problems += _orders_against_bodies(site, books, arrived)
+        account.duplicates["unexplained"] += sum(
+            sum(entry.succeeded for entry in came) - 1 for key, came in arrived.items() if key not in owed
+        )
+    account.duplicates += Counter()  # without the zeros
     problems += [f"{count} duplicates: {cause}" for cause, count in account.duplicates.items() if cause not in causes]
     account.lost += sum(problem.startswith("no event") for problem in problems)
     assert not problems, f"{len(problems)} do not fit, in {site.folder}:\n" + "\n".join(problems[:20])
@@ -141,6 +154,22 @@ def _orders_against_events(site: Site, books: Books, *, pruned: bool) -> list[st
     return problems
 
 
+def _orders_against_bodies(site: Site, books: Books, arrived: Mapping[tuple[str, int], Sequence[Entry]]) -> list[str]:
+    told = set()
+    for (_event, subscription), entries in arrived.items():
+        body = json.loads(entries[0].body)
+        told.add((body["data"]["order"]["id"], body["type"], subscription))
+    return [
+        f"no event {topic} of {order} has arrived at {one['key']}"
+        for order, payment in books.orders.items()
+        for topic in ("order.created", "order.paid")
+        for one in books.subscriptions.values()
+        if (topic == "order.created" or payment == "paid")
+        and topics.matches(one["topics"], topic)
+        and (order, topic, one["key"]) not in told
+    ]
+
+
 def _attempts_against_entries(
     delivery: Mapping[str, Any], attempts: Mapping[int, Mapping[str, Any]], came: Sequence[Entry]
 ) -> list[str]:
@@ -157,18 +186,18 @@ def _attempts_against_entries(
     return problems
 
 
-def _duplicates(attempts: Mapping[int, Mapping[str, Any]], came: Sequence[Entry]) -> list[str]:
-    """The cause of each request that was answered 2xx beside the last one."""
+def _duplicates(attempts: Mapping[int, Mapping[str, Any]], came: Sequence[Entry], *, lost: str) -> list[str]:
+    """The cause of each request that was answered 2xx beside the last one; `lost` if nobody wrote the answer down."""
     taken = [entry for entry in came if entry.succeeded]
-    return [_cause(attempts, entry, following) for entry, following in zip(taken, taken[1:], strict=False)]
+    return [_cause(attempts, entry, following, lost) for entry, following in pairwise(taken)]
 
 
-def _cause(attempts: Mapping[int, Mapping[str, Any]], entry: Entry, following: Entry) -> str:
+def _cause(attempts: Mapping[int, Mapping[str, Any]], entry: Entry, following: Entry, lost: str) -> str:
     attempt = attempts.get(entry.attempt)
     if attempt is None:
         return "unexplained"
     if attempt["detail"].startswith(WORKER_LOST):
-        return KILLED
+        return lost
     if entry.attempt == following.attempt:
         return BROKEN
     if attempt["error"] == "timeout":

@@ -19,14 +19,14 @@ django.setup()
 
 from django.core.management import call_command  # noqa: E402
 from django.db import DatabaseError, connection, transaction  # noqa: E402
-from django.db.models import Count, F, Q  # noqa: E402
+from django.db.models import Count, Q  # noqa: E402
 from django.utils import timezone  # noqa: E402
 from django_q.brokers import get_broker  # noqa: E402
 from django_q.models import Schedule  # noqa: E402
 from django_q.scheduler import scheduler  # noqa: E402
 from django_q.tasks import async_task  # noqa: E402
 
-from orderhooks import outbox, publishing, tasks  # noqa: E402
+from orderhooks import outbox, publishing, routing, tasks  # noqa: E402
 from orderhooks.models import (  # noqa: E402
     Attempt,
     Change,
@@ -173,17 +173,28 @@ def prune() -> int:
 
 
 def hold_locks(seconds: float, **chosen: Any) -> int:
-    """Lock the subscriptions, or with `deliveries` the deliveries of every one, for so long. How many rows."""
+    """Lock the subscriptions for so long. How many."""
     with transaction.atomic():
         rows = list(Subscription.objects.select_for_update().filter(**chosen))
         time.sleep(seconds)
     return len(rows)
 
 
-def hold_deliveries(seconds: float, count: int) -> int:
-    """Lock the first so many deliveries that are pending."""
+def wait_for_lock(subscription: int) -> None:
+    """Until somebody has locked it."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        with transaction.atomic():
+            if not Subscription.objects.select_for_update(skip_locked=True).filter(pk=subscription):
+                return
+        time.sleep(0.05)
+    raise TimeoutError("Nobody has locked the subscription.")
+
+
+def hold_deliveries(seconds: float, state: str, count: int) -> int:
+    """Lock up to so many of that state for so long. How many."""
     with transaction.atomic():
-        rows = list(Delivery.objects.select_for_update().filter(state="pending").order_by("pk")[:count])
+        rows = list(Delivery.objects.select_for_update(skip_locked=True).filter(state=state).order_by("pk")[:count])
         time.sleep(seconds)
     return len(rows)
 
@@ -203,13 +214,22 @@ def owed() -> int:
     return Change.objects.count() + Event.objects.unrouted().count() + open_.count()
 
 
-def states() -> dict[str, int]:
-    return dict(Delivery.objects.order_by().values_list("state").annotate(Count("pk")))
+def states(**chosen: Any) -> dict[str, int]:
+    """How many deliveries there are of each state."""
+    counted = Delivery.objects.filter(**chosen).order_by().values_list("state").annotate(Count("pk"))
+    return dict(counted)
 
 
-def expire() -> None:
-    """As if a lease's time had passed."""
-    Delivery.objects.filter(state="sending").update(lease_expires_at=F("lease_expires_at") - timedelta(minutes=1))
+def queued() -> int:
+    return get_broker().queue_size()
+
+
+def sweeps() -> int:
+    return Schedule.objects.filter(name=tasks.SWEEP).count()
+
+
+def route() -> int:
+    return routing.route(now=DatabaseClock().now())
 
 
 def report() -> dict[str, list[list[Any]]]:

@@ -119,7 +119,6 @@ class Cluster:
         return None
 
     def kill(self) -> None:
-        """`kill -9`, all of it: the machine is gone."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.leader.pid, signal.SIGKILL)
         self.leader.wait()
@@ -159,6 +158,9 @@ class Site:
     subscriptions: list[Subscribed] = field(default_factory=list)
     committed: set[str] = field(default_factory=set)
     rolled_back: set[str] = field(default_factory=set)
+    # What the database refused to save: it may be there or not.
+    refused: set[str] = field(default_factory=set)
+    kills: int = 0
 
     def __post_init__(self) -> None:
         self._shops: list[Shop] = []
@@ -211,6 +213,7 @@ class Site:
     def note(self, told: dict[str, list[str]]) -> None:
         self.committed.update(told["committed"])
         self.rolled_back.update(told["rolled_back"])
+        self.refused.update(told["refused"])
 
     def settle(self, seconds: float, *, sweep: bool = True) -> None:
         """Wait until nothing is owed. `sweep`: every three seconds as if a minute had passed."""
@@ -223,10 +226,26 @@ class Site:
             time.sleep(0.2)
 
     def kill_sender(self, entry: Entry) -> None:
-        """`kill -9` the worker whose request this is. To be called on the ledger's thread."""
-        for cluster in self._clusters:
-            if pid := cluster.holder(entry.port):
-                os.kill(pid, signal.SIGKILL)
+        """`kill -9` the worker whose request this is. To be called by the ledger, like the next one."""
+        self.kills += 1
+        os.kill(self._sender(entry), signal.SIGKILL)
+
+    def stop_sender(self, entry: Entry) -> int:
+        """SIGSTOP the worker whose request this is. Its process."""
+        pid = self._sender(entry)
+        os.kill(pid, signal.SIGSTOP)
+        return pid
+
+    def _sender(self, entry: Entry) -> int:
+        found = [pid for cluster in self._clusters if (pid := cluster.holder(entry.port))]
+        if not found:
+            raise LookupError(f"No worker holds the other end of port {entry.port}.")
+        return found[0]
+
+    def kill_cluster(self, cluster: Cluster) -> None:
+        """`kill -9`, all of it: its machine has failed."""
+        self.kills += 1
+        cluster.kill()
 
     def close(self) -> None:
         for cluster in self._clusters:
