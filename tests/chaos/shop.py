@@ -257,12 +257,13 @@ def rows(chosen: Any, *names: str) -> list[list[Any]]:
 def serve() -> None:
     for line in sys.stdin:
         name, arguments = json.loads(line)
+        # It may have been cut off.
+        connection.close()
         try:
             answer = {"returned": globals()[name](**arguments)}
         except Exception:
             # The suite raises it.
             answer = {"raised": traceback.format_exc()}
-            connection.close()
         print(json.dumps(answer, default=str), flush=True)
 
 
