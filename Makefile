@@ -8,18 +8,19 @@ export PYTHONPATH :=
 unexport DJANGO_SETTINGS_MODULE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo demo-check test lint tests bench help
+.PHONY: demo demo-check test lint tests chaos bench help
 
 help:
 	@echo "make demo         a shop, its receivers, a worker: click through them; Ctrl-C ends all"
 	@echo "make demo-check   the same without a person, ending in ok: or failed:"
 	@echo "make test         lint, types, module order, migrations, all tests"
+	@echo "make chaos        faults: kill -9, restarts, locks, hostile endpoints on real servers; SEED=1 repeats a run"
 	@echo "make bench        what it costs, as ratios, a JSON object a line (benchmarks/README.md)"
 
 $(STAMP): pyproject.toml setup.py orderhooks/__init__.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade "pip>=24" "setuptools>=77"
-	$(BIN)/pip install --quiet --editable ".[postgres,redis,demo,test]"
+	$(BIN)/pip install --quiet --editable ".[postgres,mysql,redis,demo,test]"
 	@touch $(STAMP)
 
 demo: $(STAMP)
@@ -41,6 +42,12 @@ tests: $(STAMP)
 
 test: lint
 	$(MAKE) tests PYTEST_ARGS="--cov --cov-report=term $(PYTEST_ARGS)"
+
+# What it needs and does: tests/chaos/conftest.py. Rows run side by side, as most of them wait.
+CHAOS_JOBS ?= 3
+chaos: $(STAMP)
+	@PYTHONPATH=. $(BIN)/python -m pytest tests/chaos -n $(CHAOS_JOBS) --dist worksteal --randomly-dont-reorganize \
+		$(if $(SEED),--randomly-seed=$(SEED)) $(PYTEST_ARGS)
 
 # BENCH_ARGS: names of benchmarks, --no-fail. -B, as nothing is written outside benchmarks/.
 bench: $(STAMP)

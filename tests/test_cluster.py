@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,35 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.receivers import RecordingReceiver
+from tests.servers import RedisServer
 from tests.test_crashes import Machine, machine  # noqa: F401 - the fixture
 
 # The promise is 90 s from the broker's return.
 ARRIVES_WITHIN_SECONDS = 90
-
-
-class RedisServer:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            self.port = server.getsockname()[1]
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            ["redis-server", "--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--dir", str(self.folder)],
-            stdout=subprocess.PIPE,
-        )
-        assert self.process.stdout
-        for line in self.process.stdout:
-            if b"Ready to accept connections" in line:
-                return
-        raise RuntimeError("redis-server ended before it was ready")
-
-    def stop(self) -> None:
-        if self.process:
-            self.process.kill()
-            self.process.communicate()
-            self.process = None
 
 
 @pytest.fixture
@@ -57,7 +32,7 @@ def redis_server(tmp_path: Path, service) -> Iterator[RedisServer]:
 @pytest.fixture
 def cluster(machine: Machine, redis_server: RedisServer, receiver, tmp_path: Path) -> Iterator[Path]:  # noqa: F811
     """A running cluster; its log."""
-    machine.environment["TEST_REDIS_URL"] = f"redis://127.0.0.1:{redis_server.port}/0"
+    machine.environment["TEST_REDIS_URL"] = redis_server.url
     machine.run("prepare", receiver.url)
     log = tmp_path / "cluster.log"
     with log.open("w") as output:

@@ -1,0 +1,254 @@
+"""A site: a database of its own, the store's processes and django-q2 clusters, all of them real and to be killed."""
+
+import contextlib
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.chaos.ledger import Door, Entry
+
+# Where `tests` is.
+FOLDER = Path(__file__).parent.parent.parent
+START_SECONDS = 30.0
+STOP_SECONDS = 30.0
+CALL_SECONDS = 90.0
+
+
+def wait_until(condition: Callable[[], object], seconds: float, what: str) -> None:
+    """Ask again and again. Fails with `what` was waited for."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"in {seconds:g} s it did not come about: {what}"
+        time.sleep(0.05)
+
+
+class Shop:
+    """A process of the store: `call` a function of `shop`, or `begin` one and `end` it later."""
+
+    def __init__(self, environment: dict[str, str], log: Path) -> None:
+        with log.open("ab") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.chaos.shop"],
+                cwd=FOLDER,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+
+    def call(self, name: str, **arguments: Any) -> Any:
+        self.begin(name, **arguments)
+        return self.end()
+
+    def begin(self, name: str, **arguments: Any) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(json.dumps([name, arguments]) + "\n")
+        self.process.stdin.flush()
+
+    def end(self) -> Any:
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        assert line, f"the store's process has ended with status {self.process.wait()}"
+        answer = json.loads(line)
+        assert "raised" not in answer, answer["raised"]
+        return answer["returned"]
+
+    def wait_for_death(self) -> None:
+        assert self.process.wait(CALL_SECONDS) == -signal.SIGKILL
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+class Cluster:
+    """`python -m django qcluster`, in a session of its own."""
+
+    def __init__(self, environment: dict[str, str], log: Path) -> None:
+        self.log = log
+        with log.open("wb") as output:
+            self.leader = subprocess.Popen(
+                [sys.executable, "-m", "django", "qcluster"],
+                cwd=FOLDER,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def wait_until_it_runs(self) -> None:
+        wait_until(lambda: " running" in self.log.read_text(), START_SECONDS, f"a running cluster: {self.log}")
+
+    def processes(self) -> list[int]:
+        """Those of its session that live."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    state, _parent, _group, session = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
+                    if int(session) == self.leader.pid and state != "Z":
+                        found.append(int(entry.name))
+        return found
+
+    def workers(self) -> list[int]:
+        ready = {int(pid) for pid in re.findall(r"ready for work at (\d+)", self.log.read_text())}
+        return [pid for pid in self.processes() if pid in ready]
+
+    def holder(self, port: int) -> int | None:
+        """The process whose end of a connection this is."""
+        inode = None
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            words = line.split()
+            if int(words[1].partition(":")[2], 16) == port:
+                inode = f"socket:[{words[9]}]"
+        for pid in self.processes():
+            with contextlib.suppress(OSError):
+                if any(os.readlink(one) == inode for one in Path(f"/proc/{pid}/fd").iterdir()):
+                    return pid
+        return None
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.leader.pid, signal.SIGKILL)
+        self.leader.wait()
+
+    def stop(self) -> None:
+        """SIGTERM to the leader alone, and no more patience than STOP_SECONDS."""
+        for pid in self.workers():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        self.leader.terminate()
+        try:
+            self.leader.wait(STOP_SECONDS)
+        finally:
+            self.kill()
+
+
+@dataclass
+class Subscribed:
+    """A subscription: its key, its secret, and the paths at which it has been."""
+
+    key: int
+    secret: str
+    paths: set[str]
+
+
+@dataclass
+class Site:
+    """Made by `conftest`; `random` is the row's own dice."""
+
+    folder: Path
+    database: dict[str, Any]
+    door: Door
+    random: random.Random
+    redis: str = ""
+    workers: int = 2
+    orderhooks: dict[str, Any] = field(default_factory=dict)
+    subscriptions: list[Subscribed] = field(default_factory=list)
+    committed: set[str] = field(default_factory=set)
+    rolled_back: set[str] = field(default_factory=set)
+    # What the database refused to save: it may be there or not.
+    refused: set[str] = field(default_factory=set)
+    kills: int = 0
+
+    def __post_init__(self) -> None:
+        self._shops: list[Shop] = []
+        self._clusters: list[Cluster] = []
+        # By what the clocks of the clusters' machine and of the store's are wrong.
+        self.worker_clock, self.shop_clock = self.folder / "worker-clock", self.folder / "shop-clock"
+        for file in (self.worker_clock, self.shop_clock):
+            file.write_text("0")
+        self.shop = self.open_shop()
+
+    def _environment(self, clock: Path) -> dict[str, str]:
+        settings = {
+            "database": self.database,
+            "redis": self.redis,
+            "workers": self.workers,
+            "orderhooks": self.orderhooks,
+            "clock": str(clock),
+        }
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("TEST_", "COV_", "PYTEST"))}
+        return {**kept, "DJANGO_SETTINGS_MODULE": "tests.chaos.settings", "CHAOS_SITE": json.dumps(settings)}
+
+    def open_shop(self) -> Shop:
+        self._shops.append(Shop(self._environment(self.shop_clock), self.folder / "shop.log"))
+        return self._shops[-1]
+
+    def start_cluster(self) -> Cluster:
+        log = self.folder / f"cluster-{len(self._clusters)}.log"
+        self._clusters.append(Cluster(self._environment(self.worker_clock), log))
+        self._clusters[-1].wait_until_it_runs()
+        return self._clusters[-1]
+
+    def subscribe(self, path: str, *, door: Door | None = None, topics: tuple[str, ...] = ("*",), **fields: Any) -> int:
+        """A subscription to everything, or to these topics. Its key."""
+        key, secret = self.shop.call("subscribe", url=(door or self.door).url(path), topics=topics, **fields)
+        self.subscriptions.append(Subscribed(key, secret, {path}))
+        return key
+
+    def place(self, count: int, **how: Any) -> None:
+        """Save so many orders, some paid later, some rolled back."""
+        self.note(self.shop.call("place", count=count, seed=self.random.getrandbits(32), **how))
+
+    @contextlib.contextmanager
+    def trade(self, count: int, each_seconds: float, **how: Any) -> Iterator[None]:
+        """The same beside what the block does."""
+        shop = self.open_shop()
+        shop.begin("place", count=count, seed=self.random.getrandbits(32), each_seconds=each_seconds, **how)
+        yield
+        self.note(shop.end())
+
+    def note(self, told: dict[str, list[str]]) -> None:
+        self.committed.update(told["committed"])
+        self.rolled_back.update(told["rolled_back"])
+        self.refused.update(told["refused"])
+
+    def settle(self, seconds: float, *, sweep: bool = True) -> None:
+        """Wait until nothing is owed. `sweep`: every three seconds as if a minute had passed."""
+        end, next_sweep = time.monotonic() + seconds, 0.0
+        while owed := self.shop.call("owed"):
+            assert time.monotonic() < end, f"{owed} are still owed after {seconds:g} s: {self.shop.call('states')}"
+            if sweep and time.monotonic() > next_sweep:
+                next_sweep = time.monotonic() + 3.0
+                self.shop.call("minute_passes")
+            time.sleep(0.2)
+
+    def kill_sender(self, entry: Entry) -> None:
+        """`kill -9` the worker whose request this is. To be called by the ledger, like the next one."""
+        self.kills += 1
+        os.kill(self._sender(entry), signal.SIGKILL)
+
+    def stop_sender(self, entry: Entry) -> int:
+        """SIGSTOP the worker whose request this is. Its process."""
+        pid = self._sender(entry)
+        os.kill(pid, signal.SIGSTOP)
+        return pid
+
+    def _sender(self, entry: Entry) -> int:
+        found = [pid for cluster in self._clusters if (pid := cluster.holder(entry.port))]
+        if not found:
+            raise LookupError(f"No worker holds the other end of port {entry.port}.")
+        return found[0]
+
+    def kill_cluster(self, cluster: Cluster) -> None:
+        """`kill -9`, all of it: its machine has failed."""
+        self.kills += 1
+        cluster.kill()
+
+    def close(self) -> None:
+        for cluster in self._clusters:
+            cluster.kill()
+        for shop in self._shops:
+            shop.close()
