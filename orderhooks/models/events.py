@@ -116,9 +116,9 @@ class EventQuerySet(models.QuerySet["Event"]):
             made = cursor.fetchall()
         if made[0][0] != len(keys):
             return False
-        sequences = {public_id: sequence for _taken, public_id, sequence in made}
+        told = {public_id: (sequence, occurred_at) for _taken, public_id, sequence, occurred_at in made}
         for event in events:
-            event.sequence = sequences[event.public_id]
+            event.sequence, event.occurred_at = told[event.public_id]
             event._state.adding, event._state.db = False, self.db
         return True
 
@@ -138,7 +138,6 @@ REPLACED = (
     "payload",
     "changes",
     "error",
-    "occurred_at",
     "published_at",
 )
 REPLACE = """
@@ -153,9 +152,9 @@ WITH taken AS (
             WHERE source = %(source)s AND order_pk = %(order_pk)s
         ) = %(changes)s::bigint[]
         AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
-    RETURNING id
+    RETURNING created_at
 ), counted AS (
-    SELECT count(*) AS taken FROM taken
+    SELECT count(*) AS taken, max(created_at) AS occurred_at FROM taken
 ), made AS (
     INSERT INTO orderhooks_event (
         public_id, topic, source, order_pk, order_number, store, payload, changes, error, occurred_at, published_at
@@ -165,14 +164,14 @@ WITH taken AS (
     FROM counted, ROWS FROM (
         jsonb_to_recordset(%(events)s::jsonb) AS (
             public_id text, topic text, source text, order_pk text, order_number text, store text, payload jsonb,
-            changes jsonb, error text, occurred_at timestamptz, published_at timestamptz
+            changes jsonb, error text, published_at timestamptz
         )
     ) WITH ORDINALITY
     WHERE taken = cardinality(%(changes)s::bigint[])
     ORDER BY ordinality
-    RETURNING public_id, sequence
+    RETURNING public_id, sequence, occurred_at
 )
-SELECT taken, public_id, sequence FROM counted LEFT JOIN made ON true
+SELECT taken, public_id, sequence, made.occurred_at FROM counted LEFT JOIN made ON true
 """
 
 

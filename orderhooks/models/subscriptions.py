@@ -14,6 +14,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import conf, secrets, signing, topics, transport
 from orderhooks.models import public_ids
+from orderhooks.models.clock import DatabaseClock
 from orderhooks.models.fields import SealedHeadersField, seal
 from orderhooks.models.signing_secrets import Reencrypted, SubscriptionSecret, SubscriptionSecretQuerySet
 from orderhooks.secrets import Sealed
@@ -348,6 +349,8 @@ class Subscription(models.Model):
     ) -> tuple["Subscription", str]:
         """A new subscription and its first secret, in one transaction. Raises ValidationError for bad headers."""
         sealed = seal(headers or {})
+        # By the clock that tells when events occurred.
+        fields.setdefault("created_at", DatabaseClock().now())
         with transaction.atomic():
             subscription = cls.objects.create(headers=sealed, **fields)
             return subscription, subscription.add_secret()

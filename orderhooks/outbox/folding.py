@@ -49,6 +49,8 @@ def fold(
 
 
 def _replace(noted: Sequence[Change], *, now: datetime, using: str) -> list[Event]:
+    for change in noted:
+        change.created_at = now  # only the database knows it; `replace` reads it there
     try:
         order = _read_order(noted[0].source, noted[0].order_pk, noted, using=using)
     except _UnreadableError as unreadable:

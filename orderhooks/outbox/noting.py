@@ -10,7 +10,7 @@ from django.db import connections, models, transaction
 from django.db.models import Exists
 
 from orderhooks import payloads, sources
-from orderhooks.models import Change, Subscription
+from orderhooks.models import Change, DatabaseNow, Subscription
 from orderhooks.sources import OrderSource
 
 logger = logging.getLogger(__name__)
@@ -127,6 +127,8 @@ def _insert(note: Note, kind: Change.Kind, using: str, **fields: Any) -> Change:
         order_pk=str(note.order_pk),
         kind=kind,
         subject=note.subject,
+        # The clock that all share: what happened is held against when a subscription began.
+        created_at=DatabaseNow(),
         **fields,
     )
 

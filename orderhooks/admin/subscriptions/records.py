@@ -23,7 +23,7 @@ from orderhooks.admin.subscriptions.forms import OVERLAP_HOURS, SubscriptionForm
 from orderhooks.admin.subscriptions.reading import ReadingPages
 from orderhooks.admin.subscriptions.secrets import SECRET_BUTTONS, SecretPages, Shown
 from orderhooks.admin.subscriptions.traffic import TRAFFIC_BUTTONS, TrafficPages
-from orderhooks.models import Attempt, Delivery, Subscription
+from orderhooks.models import Attempt, DatabaseClock, Delivery, Subscription
 
 
 @admin.register(Subscription)
@@ -116,6 +116,7 @@ class SubscriptionAdmin(HealthColumns, ReplaysField, TrafficPages, SecretPages, 
         # The secret waits on the object for the page that shows it; the row holds it encrypted.
         with transaction.atomic():
             if not change:
+                obj.created_at = DatabaseClock().now()  # the clock that tells when events occurred
                 super().save_model(request, obj, form, change)
                 obj._shown = Shown(obj, obj.add_secret())  # type: ignore[attr-defined]
                 return
