@@ -89,9 +89,11 @@ def _what_came(delivery: Delivery, attempts: Sequence[Attempt]) -> str:
 
 
 def _who_asked(delivery: Delivery) -> str:
-    if delivery.trigger != Delivery.Trigger.MANUAL:
-        return ""
-    return _("%(user)s had it sent again by hand.") % {"user": delivery.requested_by or _("An operator")}
+    if delivery.trigger == Delivery.Trigger.AUTOMATIC:
+        return _("It is sent again by %(replay)s.") % {"replay": delivery.requested_by} if delivery.requested_by else ""
+    manual = delivery.trigger == Delivery.Trigger.MANUAL
+    sentence = _("%(user)s had it sent again by hand.") if manual else _("%(user)s sent it as a test.")
+    return sentence % {"user": delivery.requested_by or _("An operator")}
 
 
 def _what_comes(delivery: Delivery, *, now: datetime, most: int, blocker: Delivery | None) -> str:
@@ -164,6 +166,10 @@ def _delivered(delivery: Delivery, now: datetime) -> str:
 
 
 def _failed(delivery: Delivery, now: datetime) -> str:
+    if delivery.trigger == Delivery.Trigger.TEST:
+        return _("Failed at %(when)s: a test is tried once.") % {
+            "when": moment_text(delivery.finished_at or now, now=now)
+        }
     sentence = ngettext(
         "Given up at %(when)s after %(count)d attempt: nothing more is sent until somebody redelivers it.",
         "Given up at %(when)s after %(count)d attempts: nothing more is sent until somebody redelivers it.",

@@ -64,6 +64,19 @@ STORIES = [
         "Delivered at 3 a.m. on attempt 2. alice had it sent again by hand.",
     ),
     (
+        told([BUSY], state="failed", trigger="test", requested_by="alice"),
+        "Failed at 3 a.m.: a test is tried once. Warehouse answered 503 once. alice sent it as a test.",
+    ),
+    (
+        told(state="sending", attempts_made=1, trigger="test", lease_expires_at=NOW + MINUTE),
+        "An operator sent it as a test. It is being sent at this moment (attempt 1 of 10).",
+    ),
+    (
+        told([WELL], next=0, requested_by="replay rpl_1 by alice"),
+        "Warehouse answered 200 once. It is sent again by replay rpl_1 by alice."
+        " It is due: a worker sends it next (attempt 2 of 10).",
+    ),
+    (
         told([BUSY] * 10, state="failed"),
         "Given up at 3 a.m. after 10 attempts: nothing more is sent until somebody redelivers it."
         " Warehouse answered 503 ten times.",

@@ -112,7 +112,7 @@ class DeliveryAdmin(LogAdmin):
 
     def offers(self, request: HttpRequest, record: Delivery, button: Button) -> bool:
         possible = {
-            "redeliver": record.state != State.SENDING,
+            "redeliver": record.state != State.SENDING and record.trigger != Delivery.Trigger.TEST,
             "skip": record.state in (State.PENDING, State.FAILED),
         }
         return possible[button.name] and super().offers(request, record, button)
@@ -137,7 +137,7 @@ class DeliveryAdmin(LogAdmin):
 
     @admin.display(description=_("attempts"))
     def attempts_of(self, delivery: Delivery) -> str:
-        made, most = delivery.attempts_made, most_attempts()
+        made, most = delivery.attempts_made, most_attempts(delivery)
         return _("%(made)d of %(most)d") % {"made": made, "most": most} if made <= most else str(made)
 
     @admin.display(description=_("last outcome"), empty_value="-")

@@ -34,21 +34,23 @@ class Row:
 
     key: int
     state: str
+    trigger: str
     subscription: str
     subscription_state: str
 
     @property
-    def is_busy(self) -> bool:
-        return self.state == Delivery.State.SENDING
+    def is_left(self) -> bool:
+        """Not sent again: it is being sent at this moment, or is a test."""
+        return self.state == Delivery.State.SENDING or self.trigger == Delivery.Trigger.TEST
 
     @property
     def is_held(self) -> bool:
-        return not self.is_busy and self.subscription_state != Subscription.State.ACTIVE
+        return not self.is_left and self.subscription_state != Subscription.State.ACTIVE
 
 
 def redeliver_after_asking(admin: ModelAdmin, request: HttpRequest, chosen: DeliveryQuerySet) -> HttpResponse | None:
     """The page that says what will happen; or, confirmed there, None: it is done and told."""
-    columns = ("pk", "state", "subscription__name", "subscription__state")
+    columns = ("pk", "state", "trigger", "subscription__name", "subscription__state")
     rows = [Row(*row) for row in chosen.values_list(*columns)[: MOST + 1]]
     if len(rows) > MOST:
         text = _(
@@ -66,9 +68,10 @@ def redeliver_after_asking(admin: ModelAdmin, request: HttpRequest, chosen: Deli
         "opts": admin.opts,
         "count": len(rows),
         "count_text": count_text(len(rows), bound=MOST),
-        "busy": sum(row.is_busy for row in rows),
+        "again_text": count_text(sum(not row.is_left for row in rows), bound=MOST),
+        "left": sum(row.is_left for row in rows),
         "held": sum(row.is_held for row in rows),
-        "delivered": sum(row.state == Delivery.State.DELIVERED for row in rows),
+        "delivered": sum(row.state == Delivery.State.DELIVERED and not row.is_left for row in rows),
         "subscriptions": Counter(row.subscription for row in rows).most_common(20),
         "checkbox_name": helpers.ACTION_CHECKBOX_NAME,
         "selected": request.POST.getlist(helpers.ACTION_CHECKBOX_NAME),
@@ -94,7 +97,7 @@ def redeliver(admin: ModelAdmin, request: HttpRequest, rows: Sequence[Row]) -> N
 def row_of(delivery: Delivery) -> Row:
     """For the button of one."""
     subscription = delivery.subscription
-    return Row(delivery.pk, delivery.state, subscription.name, subscription.state)
+    return Row(delivery.pk, delivery.state, delivery.trigger, subscription.name, subscription.state)
 
 
 def _tell(admin: ModelAdmin, request: HttpRequest, *, again: int, left: int, held: int) -> None:
@@ -102,8 +105,8 @@ def _tell(admin: ModelAdmin, request: HttpRequest, *, again: int, left: int, hel
     admin.message_user(request, text % {"count": again}, messages.SUCCESS if again else messages.WARNING)
     if left:
         text = ngettext(
-            "%(count)d was left alone: it is being sent at this moment.",
-            "%(count)d were left alone: they are being sent at this moment.",
+            "%(count)d was left alone: it is being sent at this moment, or is a test.",
+            "%(count)d were left alone: they are being sent at this moment, or are tests.",
             left,
         )
         admin.message_user(request, text % {"count": left}, messages.WARNING)

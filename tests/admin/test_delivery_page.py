@@ -219,6 +219,14 @@ def test_a_button_is_there_where_it_makes_sense_and_for_whom_it_is(state, button
     assert history_of(delivery) == []
 
 
+def test_a_test_is_not_offered_again(operator):
+    delivery = make_delivery(state="failed", trigger="test", attempts_made=1)
+    assert press(operator, delivery, "redeliver").status_code == 403
+    text = page_of(operator, delivery)
+    assert f"/delivery/{delivery.pk}/redeliver/" not in text
+    assert "1 of 1" in text
+
+
 def test_redelivering_what_is_held_says_so(operator):
     delivery = failing(state="failed", subscription=make_subscription(state="paused"))
     text = press(operator, delivery, "redeliver").content.decode()

@@ -38,24 +38,25 @@ def test_nothing_is_sent_before_the_count_is_confirmed(operator):
     sending = make_delivery(state="sending")
     held = make_delivery(state="delivered", subscription=make_subscription(state="paused"))
     other = make_delivery(state="failed")
+    test = make_delivery(state="failed", trigger="test")
     before = states()
-    answer = ask(operator, failed, sending, held)
+    answer = ask(operator, failed, sending, held, test)
     text = answer.content.decode()
     assert states() == before
     for words in (
-        "<strong>3</strong> deliveries are sent again now",
+        "Of <strong>4</strong> deliveries, 2 are sent again now",
         "1 has arrived before",
         "1 is held until its subscription",
-        "1 is being sent at this moment and left alone",
+        "2 are left alone: they are being sent at this moment, or are tests.",
         "<td>&lt;Warehouse&gt;</td><td>1</td>",
     ):
         assert words in text, words
     text = confirm(operator, answer)
     assert "2 deliveries are sent again." in text
-    assert "1 was left alone: it is being sent" in text
+    assert "2 were left alone: they are being sent at this moment, or are tests." in text
     assert "1 is held until its subscription is active" in text
     assert states() == {**before, failed.pk: "pending", held.pk: "pending"}
-    assert [history_of(one) != [] for one in (failed, sending, held, other)] == [True, False, True, False]
+    assert [history_of(one) != [] for one in (failed, sending, held, other, test)] == [True, False, True, False, False]
     failed.refresh_from_db()
     assert (failed.trigger, history_of(failed)) == ("manual", [(failed.requested_by, "Redelivered.")])
 
@@ -66,7 +67,7 @@ def test_all_that_a_filter_finds_are_redelivered_beyond_the_page(operator, monke
     failed = [make_delivery(state="failed", subscription=subscription) for _ in range(5)]
     other = make_delivery(state="delivered", subscription=subscription)
     answer = ask(operator, failed[0], query="state__exact=failed", select_across="1")
-    assert "<strong>5</strong> deliveries" in answer.content.decode()
+    assert "Of <strong>5</strong> deliveries, 5 are sent" in answer.content.decode()
     assert "5 deliveries are sent again." in confirm(operator, answer, query="state__exact=failed")
     assert set(Delivery.objects.filter(state="pending")) == set(failed)
     assert [len(history_of(one)) for one in (*failed, other)] == [1, 1, 1, 1, 1, 0]
