@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from django.db import DEFAULT_DB_ALIAS, InterfaceError, InternalError, OperationalError, connections
+from django.db import DEFAULT_DB_ALIAS, IntegrityError, InterfaceError, InternalError, OperationalError, connections
 
 from orderhooks import conf, notices, outbox, replaying, routing, sending
 from orderhooks.models import Bell, DatabaseClock, Event, Pump, Replay, SubscriptionSecret, claims
@@ -112,7 +112,10 @@ class Turn:
                 raise
             logger.warning("somebody keeps a subscription locked; new events wait until it is free")
             self.route_at = time.monotonic() + LOCKED_SECONDS
-            return 0
+        except IntegrityError:
+            logger.info("a subscription was deleted at this moment; new events are routed again", exc_info=True)
+            self.route_at = time.monotonic() + RECONNECT_SECONDS
+        return 0
 
     def _beat(self, me: Pump, sender: sending.Sender) -> None:
         self.clock.look()

@@ -105,10 +105,20 @@ class PostgresServer:
                 **self.owner,
             )
         end = time.monotonic() + START_SECONDS
-        while not answers(self.port):
+        while not self._is_ready():
             if self.process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"PostgreSQL did not come up: {(self.folder / 'log').read_text()[-2000:]}")
             time.sleep(0.05)
+
+    def _is_ready(self) -> bool:
+        # After a crash it listens before it lets anybody in.
+        import psycopg
+
+        try:
+            psycopg.connect(host=HOST, port=self.port, user="postgres", dbname="postgres", connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
 
     def stop(self) -> None:
         """As if it had crashed: `immediate`."""

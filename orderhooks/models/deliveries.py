@@ -89,6 +89,16 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
             requested_by=by[:REQUESTED_BY_LENGTH],
         )
 
+    def call_off(self) -> int:
+        """Send none of them, not even what is under way: its result is written down no more. Returns how many."""
+        return self.filter(state__in=[Delivery.State.PENDING, Delivery.State.SENDING]).update(
+            state=Delivery.State.SKIPPED,
+            next_attempt_at=None,
+            lease_token=None,
+            lease_expires_at=None,
+            finished_at=DatabaseNow(),
+        )
+
     def skip(self, *, failed: bool = False) -> int:
         """Decide not to send what waits, in batches: it may be a million. Returns how many.
 

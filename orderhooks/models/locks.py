@@ -4,12 +4,14 @@ import contextlib
 from collections.abc import Iterator
 
 from django.db import DatabaseError, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 __all__ = ["brief_transaction", "is_lock_timeout"]
 
 STOPPED_AFTER_MS = 10_000
-WAIT_MS = 1_000
-LOCK_NOT_AVAILABLE = "55P03"
+WAIT_SECONDS = 1
+# PostgreSQL's SQLSTATE; MariaDB's and MySQL's numbers for a wait that was too long, and for a deadlock.
+LOCK_NOT_AVAILABLE = ("55P03", 1205, 1213)
 
 
 @contextlib.contextmanager
@@ -19,17 +21,34 @@ def brief_transaction(using: str, *, durable: bool = True) -> Iterator[None]:
     A statement in it waits for a lock for a second; then it raises an error that `is_lock_timeout` knows. If it is not
     `durable`, its commit does not wait for the disk: a machine that stops may forget it, and what came after it.
     """
-    with transaction.atomic(using=using):
-        if connections[using].vendor == "postgresql":
-            with connections[using].cursor() as cursor:
+    connection = connections[using]
+    with contextlib.ExitStack() as stack:
+        if connection.vendor == "mysql":
+            stack.enter_context(_waiting_briefly(connection))
+        stack.enter_context(transaction.atomic(using=using))
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
                 cursor.execute(
                     f"SET LOCAL idle_in_transaction_session_timeout = {STOPPED_AFTER_MS}; "
-                    f"SET LOCAL lock_timeout = {WAIT_MS}"
+                    f"SET LOCAL lock_timeout = '{WAIT_SECONDS}s'"
                     f"{'' if durable else '; SET LOCAL synchronous_commit = off'}"
                 )
         yield
 
 
+@contextlib.contextmanager
+def _waiting_briefly(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    # MariaDB knows no limit for one transaction, and waits for 50 seconds by default.
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET innodb_lock_wait_timeout = {WAIT_SECONDS}")
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("SET innodb_lock_wait_timeout = DEFAULT")
+
+
 def is_lock_timeout(error: DatabaseError) -> bool:
     """Whether somebody else held a lock for too long."""
-    return getattr(error.__cause__, "sqlstate", None) == LOCK_NOT_AVAILABLE
+    codes = (getattr(error.__cause__, "sqlstate", None), *error.args[:1])
+    return any(code in LOCK_NOT_AVAILABLE for code in codes)

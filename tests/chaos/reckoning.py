@@ -1,4 +1,4 @@
-"""The reckoning: the receiver's ledger against the database. Nothing may be lost; each duplicate has to have a cause."""
+"""The reckoning: the receiver's ledger against the database. Nothing may be lost; each duplicate must have a cause."""
 
 import json
 from collections import Counter, defaultdict
@@ -77,7 +77,7 @@ def reckon(
     """Compare. Fails with all that does not fit.
 
     `causes` may explain duplicates; `ends` are the states in which a subscription's deliveries may be at the end, other
-    than delivered; `unpublished` events have no payload. `pruned`: what has been delivered may be gone from the database.
+    than delivered; `unpublished` events have no payload. `pruned`: what was delivered may be gone from the database.
     """
     books = Books.read(site.shop.call("report"))
     account = Account(committed=len(books.orders), sent=sum(map(len, books.attempts.values())), received=len(entries))
@@ -173,15 +173,18 @@ def _orders_against_bodies(site: Site, books: Books, arrived: Mapping[tuple[str,
 def _attempts_against_entries(
     delivery: Mapping[str, Any], attempts: Mapping[int, Mapping[str, Any]], came: Sequence[Entry]
 ) -> list[str]:
-    problems = []
+    problems = [
+        f"a request came that is not written down: attempt {entry.attempt} of {delivery}"
+        for entry in came
+        if entry.attempt not in attempts
+    ]
     if sorted(attempts) != list(range(1, delivery["attempts"] + 1)):
         problems.append(f"attempts counted and written down differ: {delivery}, {sorted(attempts)}")
-    for entry in came:
-        if entry.attempt not in attempts:
-            problems.append(f"a request came that is not written down: attempt {entry.attempt} of {delivery}")
     seen = {(entry.attempt, entry.answered) for entry in came}
     for number, attempt in attempts.items():
-        if attempt["status"] is not None and (number, attempt["status"]) not in seen:
+        # A status line may have come of an answer that never ended.
+        ended = attempt["status"] is not None and attempt["error"] in ("", "status")
+        if ended and (number, attempt["status"]) not in seen:
             problems.append(f"an attempt is written down that never came: {number} {attempt} of {delivery}")
     return problems
 

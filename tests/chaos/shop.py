@@ -147,7 +147,7 @@ def remove(subscription: int) -> None:
 
 
 def resume(subscription: int) -> int:
-    return publishing.resume(Subscription.objects.filter(pk=subscription))
+    return publishing.resume(Subscription.objects.filter(pk=subscription)).subscriptions
 
 
 def pause(subscription: int) -> int:

@@ -1,4 +1,4 @@
-"""The store's own code fails while it describes an order: the save goes through, the others arrive, nothing is hidden."""
+"""The store's own code fails while it describes an order: the save goes through, others arrive, nothing is hidden."""
 
 import time
 
