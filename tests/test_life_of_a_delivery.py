@@ -7,7 +7,7 @@ import base64
 import hashlib
 import hmac
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -47,8 +47,8 @@ START = datetime(2100, 1, 1, tzinfo=UTC)
 LEASE = timedelta(seconds=30)
 RETENTION = 90 * DAY
 WORKERS = ("one", "two")
-# What happens before the last check that all of it ends.
-MATURE = 25
+# Steps after which, in one example of three, everything has to come to its end.
+MATURE = 20
 
 ANSWERS = {
     "fine": Answer(200),
@@ -63,8 +63,19 @@ ANSWERS = {
 pick = st.integers(0, 11)
 few = st.integers(0, 3)
 worker = st.sampled_from(WORKERS)
-answers = st.sampled_from(sorted(ANSWERS))
-seconds = st.sampled_from([0.4, 1, 6, 31, 130, 700, 5000, 100_000, 500_000])
+answers = st.sampled_from(list(ANSWERS))
+seconds = st.sampled_from([None, 0.4, 1, 6, 130, 5000, 100_000, 500_000])
+# All of it together is as likely as one thing that a worker does.
+operations = st.one_of(
+    st.tuples(st.just(name), st.fixed_dictionaries(arguments))
+    for name, arguments in (
+        ("resume", {"number": pick, "skips": st.booleans(), "age": st.sampled_from([0, 60, 4000])}),
+        ("edit", {"number": pick, "overlap": st.sampled_from([None, timedelta(0), timedelta(hours=1), DAY])}),
+        ("skip", {"number": few, "finished": st.booleans()}),
+        ("prune", {"later": st.booleans()}),
+        ("pause", {"number": pick, "said": st.none() | answers}),
+    )
+)
 
 
 def outcome(answer: Answer) -> Outcome:
@@ -79,6 +90,7 @@ class Life(RuleBasedStateMachine):
         super().__init__()
         self.now = START
         self.steps = 0
+        self.ends = False
         # Events that no delivery has been made of yet.
         self.unrouted = 0
         self.model = Model()
@@ -99,7 +111,7 @@ class Life(RuleBasedStateMachine):
         for fields in (
             {"ordered": True},
             {"ordered": ordered, "max_in_flight": narrow},
-            {"ordered": not ordered, "max_per_second": 1},
+            {"ordered": False, "max_per_second": 1},
         ):
             subscription, secret = Subscription.create_with_secret(
                 name="endpoint", url="http://127.0.0.1:9/0", topics=["order.updated"], **fields
@@ -138,23 +150,29 @@ class Life(RuleBasedStateMachine):
             )
 
     @rule(seconds=seconds)
-    def wait(self, seconds: float) -> None:
-        self.now += timedelta(seconds=seconds)
-
-    @precondition(lambda self: not self.due())
-    @rule()
-    def wait_for_the_next(self) -> None:
-        """Until something is due, has cooled or has lost its lease; it all happens at that very moment."""
+    def wait(self, seconds: float | None) -> None:
+        """So long; or until the first of what waits is due, has cooled or has lost its lease: to that very moment."""
+        if seconds is not None:
+            self.now += timedelta(seconds=seconds)
+            return
         moments = [one.due.high for one in self.model.owed.values() if one.due]
         moments += [one.lease_until for one in self.model.owed.values() if one.lease_until]
         moments += [one.cooling_until.high for one in self.model.endpoints.values() if one.cooling_until]
         self.now = min((moment for moment in moments if moment > self.now), default=self.now)
+
+    def wait_for(self, keys: Iterable[int]) -> None:
+        """Until all of these that wait are due."""
+        waiting = [owed for owed in map(self.model.owed.get, keys) if owed and owed.state == "pending"]
+        self.now = max([self.now, *(owed.due.high for owed in waiting)])
 
     # The workers.
 
     @precondition(lambda self: self.due())
     @rule(name=worker, most=st.integers(1, 3))
     def claim(self, name: str, most: int) -> None:
+        self.take(name, most)
+
+    def take(self, name: str, most: int) -> list[int]:
         claimed = claim(most, now=self.now)
         for one in claimed:
             assert one.attempts_made == self.model.owed[one.pk].begun + 1
@@ -162,6 +180,7 @@ class Life(RuleBasedStateMachine):
         for one in claimed:
             self.check_request(one)
         self.held[name] += claimed
+        return [one.pk for one in claimed]
 
     def check_request(self, delivery: Delivery) -> None:
         request = sending.prepare(delivery, now=self.now)
@@ -177,11 +196,15 @@ class Life(RuleBasedStateMachine):
         ]
 
     @precondition(lambda self: self.due())
-    @rule(most=st.integers(1, 3), said=answers)
-    def work(self, most: int, said: str) -> None:
-        """A worker that does all that it has claimed, for endpoints that all say the same."""
-        self.claim("one", most)
-        self.answer_in_turn("one", [said] * len(self.held["one"]), False)
+    @rule(most=st.integers(1, 3), said=answers, rounds=st.integers(1, 5))
+    def work(self, most: int, said: str, rounds: int) -> None:
+        """A worker that does all that it claims, for endpoints that all say the same, again and again."""
+        for _ in range(rounds):
+            claimed = self.take("one", most)
+            self.answer_in_turn("one", [said] * len(self.held["one"]), False)
+            if not claimed:
+                break
+            self.wait_for(claimed if rounds > 1 else ())
 
     @precondition(lambda self: self.busy())
     @rule(number=pick, names=st.lists(answers, min_size=1, max_size=4), newest=st.booleans(), twice=st.booleans())
@@ -201,35 +224,36 @@ class Life(RuleBasedStateMachine):
             assert sending.record(sent, now=self.now) == [], "nobody else has locked them"
             self.model.record(answers, self.now)
 
-    @precondition(lambda self: self.busy() and self.under_way())
-    @rule(number=pick, other=worker, said=answers, newest=st.booleans(), gives_back=st.booleans())
-    def sleep_past_the_lease(self, number: int, other: str, said: str, newest: bool, gives_back: bool) -> None:
+    @precondition(lambda self: self.due() or self.under_way())
+    @rule(other=worker, said=answers, newest=st.booleans(), gives_back=st.booleans())
+    def sleep_past_the_lease(self, other: str, said: str, newest: bool, gives_back: bool) -> None:
         """A worker is stopped. Its deliveries are taken for lost, are due again and claimed again; then it goes on.
 
         Who claimed them may be the same worker: then it has two claims of each.
         """
-        name = self.holder(number)
-        keys = [one.pk for one in self.held[name]]
-        self.recover(True)
-        self.now = max([self.now, *(self.model.owed[key].due.high for key in keys if self.is_waiting(key))])
-        self.claim(other, 3)
+        self.take("one", 2)
+        if self.under_way():
+            self.recover(True)
+        self.wait_for([one.pk for one in self.held["one"]])
+        self.take(other, 3)
         if newest:
-            self.held[name].reverse()
+            self.held["one"].reverse()
         if gives_back:
-            self.give_back(self.busy().index(name))
+            self.give_back("one")
         else:
-            self.answer_in_turn(name, [said] * len(self.held[name]), False)
+            self.answer_in_turn("one", [said] * len(self.held["one"]), False)
 
     @precondition(lambda self: self.busy())
-    @rule(number=pick)
-    def crash(self, number: int) -> None:
-        self.held[self.holder(number)] = []
-
-    @precondition(lambda self: self.busy())
-    @rule(number=pick)
-    def give_back(self, number: int) -> None:
-        """What a worker has not begun."""
+    @rule(number=pick, crashes=st.booleans())
+    def let_go(self, number: int, crashes: bool) -> None:
+        """A worker dies with what it has claimed, or gives it back as it has not begun it."""
         name = self.holder(number)
+        if crashes:
+            self.held[name] = []
+        else:
+            self.give_back(name)
+
+    def give_back(self, name: str) -> None:
         claims.release(self.held[name])
         for one in self.held[name]:
             owed = self.model.owed.get(one.pk)
@@ -247,7 +271,12 @@ class Life(RuleBasedStateMachine):
 
     # The operators.
 
-    @rule(number=pick, said=st.none() | answers)
+    @precondition(lambda self: self.model.owed)
+    @rule(operation=operations)
+    def operate(self, operation: tuple[str, dict[str, Any]]) -> None:
+        name, arguments = operation
+        getattr(self, name)(**arguments)
+
     def pause(self, number: int, said: str | None) -> None:
         """What is under way goes on, and may end at once."""
         subscription, endpoint = self.endpoint(number)
@@ -257,19 +286,19 @@ class Life(RuleBasedStateMachine):
             name = self.holder(number)
             self.answer_in_turn(name, [said] * len(self.held[name]), False)
 
-    @precondition(lambda self: any(one.state != "active" for one in self.model.endpoints.values()))
-    @rule(number=pick, skips=st.booleans(), age=st.sampled_from([0, 60, 4000]))
     def resume(self, number: int, skips: bool, age: int) -> None:
         subscription, endpoint = self.endpoint(number)
         before = self.now - timedelta(seconds=age) if skips else None
-        stopped = endpoint.state != "active"
-        assert publishing.resume(Subscription.objects.filter(pk=subscription), skip_before=before) == stopped
+        resumed = publishing.resume(Subscription.objects.filter(pk=subscription), skip_before=before)
         self.stamp(Delivery, "finished_at")
-        if stopped:
+        skipped = []
+        if stopped := endpoint.state != "active":
             endpoint.resume()
-            for one in self.model.each(lambda one: one.endpoint == subscription and one.state == "pending"):
-                if before and one.created_at < before:
-                    one.skip(self.now)
+            held = self.model.each(lambda one: one.endpoint == subscription and one.state == "pending")
+            skipped = [one for one in held if before and one.created_at < before]
+        for one in skipped:
+            one.skip(self.now)
+        assert (resumed.subscriptions, resumed.skipped) == (stopped, len(skipped))
 
     @precondition(lambda self: self.model.owed)
     @rule(number=few, at_once=st.booleans())
@@ -283,10 +312,8 @@ class Life(RuleBasedStateMachine):
         if may:
             owed.redeliver(self.now)
         if at_once:
-            self.claim("two", 3)
+            self.take("two", 3)
 
-    @precondition(lambda self: self.model.owed)
-    @rule(number=few, finished=st.booleans())
     def skip(self, number: int, finished: bool) -> None:
         """What waits; or, in vain, what has an end."""
         key, owed = self.delivery(number, lambda one: one.is_finished == finished)
@@ -296,15 +323,12 @@ class Life(RuleBasedStateMachine):
         if waits:
             owed.skip(self.now)
 
-    @precondition(lambda self: self.model.each(lambda one: one.is_finished))
-    @rule(later=st.booleans())
     def prune(self, later: bool) -> None:
         self.now += RETENTION if later else timedelta(0)
         before = self.now - RETENTION + timedelta(hours=1)
         retention.prune(before=before)
         self.model.prune(before)
 
-    @rule(number=pick, overlap=st.sampled_from([None, timedelta(0), timedelta(hours=1), DAY]))
     def edit(self, number: int, overlap: timedelta | None) -> None:
         """A new URL, or a new secret that the former one signs beside for so long."""
         key, endpoint = self.endpoint(number)
@@ -364,25 +388,25 @@ class Life(RuleBasedStateMachine):
             assert endpoint.max_in_flight is None or len(orders) <= endpoint.max_in_flight
             assert not endpoint.ordered or len(set(orders)) == len(orders)
 
-    @precondition(lambda self: self.steps >= MATURE)
+    @precondition(lambda self: self.ends and self.steps >= MATURE)
     @rule()
     def all_of_it_ends(self) -> None:
         """From any state: with good endpoints and a worker that lives, nothing waits but behind what has failed."""
-        self.steps = 0
+        self.ends = False
         self.held = {name: [] for name in WORKERS}
         for number in range(len(self.model.endpoints)):
             self.resume(number, False, 0)
         self.route()
-        for _round in range(60):
-            if all(one.is_finished for one in self.model.owed.values()):
+        for _round in range(50):
+            left = [key for key, one in self.model.owed.items() if not one.is_finished]
+            if all(self.model.is_blocked(key) for key in left):
                 return
             self.now += DAY + timedelta(hours=5)
             self.recover(False)
-            self.claim("one", 50)
+            self.take("one", 50)
             self.answer_in_turn("one", ["fine"] * len(self.held["one"]), False)
             self.the_rows_are_what_the_model_says()
-        left = [key for key, one in self.model.owed.items() if not one.is_finished]
-        assert all(self.model.is_blocked(key) for key in left), f"{left} never end"
+        raise AssertionError(f"{left} never end")
 
     # Getting about.
 
@@ -395,9 +419,6 @@ class Life(RuleBasedStateMachine):
 
     def busy(self) -> list[str]:
         return [name for name in WORKERS if self.held[name]]
-
-    def is_waiting(self, key: int) -> bool:
-        return key in self.model.owed and self.model.owed[key].state == "pending"
 
     def delivery(self, number: int, first: Callable[[Owed], int]) -> tuple[int, Owed]:
         """One of all, sorted by what makes it interesting."""
