@@ -8,7 +8,7 @@ export PYTHONPATH :=
 unexport DJANGO_SETTINGS_MODULE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo demo-check test lint tests chaos bench help
+.PHONY: demo demo-check test lint tests chaos bench bench-peers help
 
 help:
 	@echo "make demo         a shop, its receivers, a worker: click through them; Ctrl-C ends all"
@@ -16,6 +16,7 @@ help:
 	@echo "make test         lint, types, module order, migrations, all tests"
 	@echo "make chaos        faults: kill -9, restarts, locks, hostile endpoints on real servers; SEED=1 repeats a run"
 	@echo "make bench        what it costs, as ratios, a JSON object a line (benchmarks/README.md)"
+	@echo "make bench-peers  how fast other webhook apps are, installed from the package index; needs PostgreSQL, Redis, nginx"
 
 $(STAMP): pyproject.toml setup.py orderhooks/__init__.py
 	$(PYTHON) -m venv $(VENV)
@@ -52,3 +53,6 @@ chaos: $(STAMP)
 # BENCH_ARGS: names of benchmarks, --no-fail. -B, as nothing is written outside benchmarks/.
 bench: $(STAMP)
 	@PYTHONPATH=. $(BIN)/python -B -m benchmarks $(BENCH_ARGS)
+
+bench-peers: $(STAMP)
+	@PYTHONPATH=. $(BIN)/python -B -m benchmarks.peers $(BENCH_ARGS)

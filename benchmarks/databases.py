@@ -78,7 +78,7 @@ def result(child: subprocess.Popen[str]) -> Any:
 @contextlib.contextmanager
 def database(vendor: str, **environment: str) -> Iterator[Database]:
     """A migrated database of this run's own: "postgres", on the server that BENCH_POSTGRES_HOST names, or "sqlite"."""
-    with _postgres() if vendor == "postgres" else _sqlite() as made:
+    with postgres(f"bench_orderhooks_{os.getpid()}_{next(_numbers)}") if vendor == "postgres" else _sqlite() as made:
         made.run("migrate", **environment)
         yield made
 
@@ -90,10 +90,10 @@ def _sqlite() -> Iterator[Database]:
 
 
 @contextlib.contextmanager
-def _postgres() -> Iterator[Database]:
+def postgres(name: str) -> Iterator[Database]:
+    """An empty database of that name, dropped at the end."""
     import psycopg
 
-    name = f"bench_orderhooks_{os.getpid()}_{next(_numbers)}"
     address = {
         "host": os.environ.get("BENCH_POSTGRES_HOST", "127.0.0.1"),
         "user": os.environ.get("BENCH_POSTGRES_USER", "postgres"),

@@ -28,6 +28,7 @@ HERE = Path(__file__).parent
 HOST = "localhost"
 START_SECONDS = 10.0
 # /count tells which request of its connection this is, and whether its TLS session was resumed ("r") or not (".").
+# /total, in nginx alone, tells how many requests have come.
 NGINX = """
 daemon off;
 worker_processes 1;
@@ -52,6 +53,7 @@ http {{
         listen 127.0.0.1:{https_port} ssl;
         location / {{ return 200 "ok"; }}
         location /count {{ return 200 "$connection_requests$ssl_session_reused"; }}
+        location /total {{ stub_status; }}
     }}
 }}
 """

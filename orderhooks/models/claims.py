@@ -17,10 +17,10 @@ from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connections, transaction
-from django.db.models import Count, Exists, F, OuterRef, Q, Subquery, prefetch_related_objects
+from django.db.models import Count, F, OuterRef, Q, Subquery, prefetch_related_objects
 from django.db.models.query import QuerySet
 
-from orderhooks.models.deliveries import Attempt, Delivery
+from orderhooks.models.deliveries import Attempt, Delivery, DeliveryQuerySet
 from orderhooks.models.events import Event
 from orderhooks.models.locks import brief_transaction
 from orderhooks.models.subscriptions import Subscription
@@ -80,15 +80,10 @@ VERDICT = (
 
 
 def due_subscriptions(trigger: str, *, now: datetime) -> QuerySet[Subscription]:
-    """Those that have deliveries to send now, whose head has waited longest first.
-
-    What an ordered subscription must not get yet is not due: else it would take the turns of others.
-    """
-    due = Delivery.objects.filter(
+    """Those that have deliveries to send now, whose head has waited longest first; ordered ones maybe not just now."""
+    head = Delivery.objects.filter(
         subscription=OuterRef("pk"), trigger=trigger, state=Delivery.State.PENDING, next_attempt_at__lte=now
-    )
-    free = Exists(Delivery.objects.filter(pk=OuterRef("pk")).unblocked())
-    head = due.filter(Q(subscription__ordered=False) | free).order_by("next_attempt_at", "id")
+    ).order_by("next_attempt_at", "id")
     # A subquery with a LIMIT is a look into the index for each subscription; EXISTS may become a scan of the log.
     chosen = Subscription.objects.filter(state=Subscription.State.ACTIVE)
     if trigger == Delivery.Trigger.AUTOMATIC:
@@ -98,16 +93,21 @@ def due_subscriptions(trigger: str, *, now: datetime) -> QuerySet[Subscription]:
 
 
 def due_lanes(*, now: datetime) -> list[Lane]:
-    """What could be claimed, what people asked for first. Each subscription comes with its secrets."""
+    """What could be claimed, what people asked for first. Each subscription comes with its secrets.
+
+    What an ordered subscription must not get yet is not due: else it would take the turns of others.
+    """
     if connections[Delivery.objects.db].vendor == "postgresql":
         due = list(Subscription.objects.raw(DUE, {"now": now, "most": LANES_AT_ONCE}))
         prefetch_related_objects(due, "secrets")
         return [Lane(subscription, vars(subscription)["due_trigger"]) for subscription in due]
-    return [
+    lanes = [
         Lane(subscription, trigger)
         for trigger in (Delivery.Trigger.MANUAL, Delivery.Trigger.AUTOMATIC)
         for subscription in due_subscriptions(trigger, now=now).prefetch_related("secrets")[:LANES_AT_ONCE]
     ]
+    # Asked apart, as it takes Django four times as long to build this query as the other.
+    return [lane for lane in lanes if not lane.subscription.ordered or _due(lane, now=now).unblocked().exists()]
 
 
 # What `DeliveryQuerySet.unblocked` says of a `delivery`.
@@ -207,6 +207,15 @@ def _claim(lanes: Sequence[Lane], *, now: datetime, lease_until: datetime) -> li
     return sorted(claimed, key=lambda delivery: (delivery.trigger == Delivery.Trigger.AUTOMATIC, delivery.pk))
 
 
+def _due(lane: Lane, *, now: datetime) -> DeliveryQuerySet:
+    return Delivery.objects.filter(
+        subscription=lane.subscription,
+        trigger=lane.trigger,
+        state=Delivery.State.PENDING,
+        next_attempt_at__lte=now,
+    )
+
+
 def _claim_one_by_one(lanes: Sequence[Lane], *, now: datetime, lease_until: datetime) -> list[Delivery]:
     token = uuid.uuid4()
     deliveries = Delivery.objects
@@ -214,12 +223,7 @@ def _claim_one_by_one(lanes: Sequence[Lane], *, now: datetime, lease_until: date
     with transaction.atomic(using=deliveries.db):
         keys: list[int] = []
         for lane in lanes:
-            rows = deliveries.filter(
-                subscription=lane.subscription,
-                trigger=lane.trigger,
-                state=Delivery.State.PENDING,
-                next_attempt_at__lte=now,
-            ).order_by("next_attempt_at", "id")
+            rows = _due(lane, now=now).order_by("next_attempt_at", "id")
             if lane.subscription.ordered:
                 rows = rows.unblocked()
             keys += rows.select_for_update(skip_locked=skip_locked).values_list("pk", flat=True)[: lane.room]
