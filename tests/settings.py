@@ -20,6 +20,7 @@ INSTALLED_APPS = [
     "orderhooks",
 ]
 MIDDLEWARE = [
+    "tests.policies.strict",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
