@@ -17,8 +17,7 @@ def test_an_order_is_found_and_tells_what_became_of_its_webhooks(
     receiver.wait_for(2)
 
     operator.page.get_by_role("link", name="Orders", exact=True).first.click()
-    operator.page.get_by_role("searchbox").or_(operator.page.locator("#searchbar")).first.fill("1042")
-    operator.press("Search")
+    operator.search("1042")
     expect(operator.page.locator("#result_list tbody tr")).to_have_count(1)
     operator.follow("1042")
 

@@ -1,7 +1,5 @@
 """Pages to read: the dashboard, topics, code for receivers, a request before it is sent."""
 
-import re
-
 from playwright.sync_api import expect
 
 from tests.browser.visiting import Visit
@@ -45,12 +43,13 @@ def test_the_catalogue_tells_each_topic_with_schema_and_example(operator: Visit)
 
 
 def test_the_code_for_the_receiver_has_the_subscriptions_own_path(operator: Visit) -> None:
-    subscription = make_subscription(url="http://127.0.0.1:9/from/the/shop", headers={"x-key": "hush"})
+    subscription = make_subscription(url="http://127.0.0.1:8443/from/the/shop", headers={"x-key": "hush"})
     operator.go(f"subscription/{subscription.pk}/change/")
     operator.follow("Code for the receiver")
-    for language in ("Django", "Flask", "Node.js", "PHP"):
-        operator.page.get_by_role("link", name=re.compile(language)).last.click()
-    expect(operator.page.locator("pre", has_text="/from/the/shop")).to_have_count(4)
+    for language in ("Python, with Django", "Python, with Flask", "Node.js", "PHP"):
+        operator.follow(language)
+    # The PHP program is the file that its server is pointed at.
+    expect(operator.page.locator("pre", has_text="from/the/shop")).to_have_count(3)
     operator.page.get_by_text("What each request carries").click()
     expect(operator.page.get_by_role("row", name="x-key")).to_contain_text("hidden")
     assert "hush" not in operator.page.content()

@@ -118,16 +118,16 @@ def test_a_secret_is_revealed_to_whom_may_and_it_is_in_the_history(visit: Callab
     expect(row).to_contain_text(keeper.user.get_username())
 
 
-def test_who_is_mailed_about_what_is_set_on_the_page(operator: Visit) -> None:
-    subscription = make_subscription(name="Warehouse")
+def test_who_is_mailed_about_what_is_set_on_the_page(operator: Visit, receiver: RecordingReceiver) -> None:
+    subscription = make_subscription(name="Warehouse", url=receiver.url)
     operator.go(f"subscription/{subscription.pk}/change/")
-    operator.page.get_by_label("Contact email").fill("ops@example.com")
+    operator.page.get_by_label("Contact:").fill("ops@example.com")
     box = operator.page.locator("#id_mail_recovered")
     was_checked = box.is_checked()
     box.set_checked(not was_checked)
     operator.press("Save and continue editing")
     operator.reads("was changed successfully")
-    expect(operator.page.get_by_label("Contact email")).to_have_value("ops@example.com")
+    expect(operator.page.get_by_label("Contact:")).to_have_value("ops@example.com")
     expect(box).to_be_checked(checked=not was_checked)
 
 

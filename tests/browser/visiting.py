@@ -42,8 +42,13 @@ class Visit:
     def heading(self, name: str) -> None:
         expect(self.page.get_by_role("heading", name=name).first).to_be_visible()
 
+    def search(self, term: str) -> None:
+        self.page.locator("#searchbar").fill(term)
+        self.press("Search")
+
     def run_action(self, name: str, rows: int | None = None) -> None:
         """On the first rows of a list, or on all of the page."""
+        expect(self.page.locator("#result_list")).to_be_visible()
         boxes = self.page.locator("#result_list tbody .action-select")
         for number in range(rows if rows is not None else boxes.count()):
             boxes.nth(number).check()
