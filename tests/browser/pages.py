@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from orderhooks.models import Delivery, Event, Order, Replay, Subscription
+from orderhooks.models import Delivery, Event, Order, Replay, Subscription, Tally
 from tests.browser.visiting import Visit
 from tests.factories import (
     make_attempt,
@@ -65,7 +65,7 @@ def open_shop(*, url: str, text: str = "Warehouse") -> Shop:
     )
     make_delivery(event=event, subscription=paused)
     make_tally(subscription, 7)
-    make_tally(subscription, 2, outcome="broken")
+    make_tally(subscription, 2, outcome=Tally.Outcome.BROKEN)
     return Shop(order, event, subscription, paused, delivery, make_replay(subscription=subscription, total=9, done=4))
 
 

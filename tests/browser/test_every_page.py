@@ -34,7 +34,7 @@ def test_what_customers_and_receivers_write_is_shown_and_never_run(
 
 
 # Pages with nothing in them that anybody wrote.
-SILENT = {"new subscription", "topics", "new secret"}
+SILENT = {"new subscription", "topics"}
 
 
 def test_no_page_is_wider_than_a_phone(visit: Callable[..., Visit], shop: Shop) -> None:
@@ -51,23 +51,23 @@ def test_no_page_is_wider_than_a_phone(visit: Callable[..., Visit], shop: Shop) 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_page_is_harder_to_use_than_djangos_own(visit: Callable[..., Visit], shop: Shop, scheme: str) -> None:
     operator = visit(bypass_csp=True, color_scheme=scheme)
+    user = operator.user.pk
     accepted = set()
-    for address in ("", "auth/user/", f"auth/user/{operator.user.pk}/change/", f"auth/user/{operator.user.pk}/history/"):
+    for address in ("", "auth/user/", f"auth/user/{user}/change/", f"auth/user/{user}/delete/"):
         operator.page.goto(f"/admin/{address}")
-        accepted |= {rule for rule, _target in _violations(operator.page)}
-    found = {}
+        accepted |= {rule for rule, _where in _violations(operator.page)}
+    found = []
     for name, go in PAGES.items():
         go(operator, shop)
-        if new := {one for one in _violations(operator.page) if one[0] not in accepted}:
-            found[name] = new
-    assert found == {}
+        found += [f"{name}: {rule}: {where}" for rule, where in _violations(operator.page) if rule not in accepted]
+    assert not found, "\n".join(found)
 
 
-def _violations(page: Page) -> set[tuple[str, str]]:
+# Django's own, drawn around ours.
+OF_DJANGO = [".breadcrumbs", "#searchbar", "th.original"]
+
+
+def _violations(page: Page) -> list[tuple[str, str]]:
     """Rules that are broken, and where."""
-    answer = Axe().run(page).response
-    return {
-        (rule["id"], f"{node['target']} {node['html'][:120]}")
-        for rule in answer["violations"]
-        for node in rule["nodes"]
-    }
+    rules = Axe().run(page, context={"exclude": [[one] for one in OF_DJANGO]}).response["violations"]
+    return [(rule["id"], f"{node['target']} {node['html']}") for rule in rules for node in rule["nodes"]]
