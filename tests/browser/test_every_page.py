@@ -48,26 +48,33 @@ def test_no_page_is_wider_than_a_phone(visit: Callable[..., Visit], shop: Shop) 
     assert wide == {}
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_page_is_harder_to_use_than_djangos_own(visit: Callable[..., Visit], shop: Shop, scheme: str) -> None:
+# In the dark, colours alone are other than in the light.
+ALL_RULES: dict[str, object] = {"resultTypes": ["violations"]}
+COLOURS = {**ALL_RULES, "runOnly": ["color-contrast", "link-in-text-block"]}
+# Django's own, drawn around ours.
+OF_DJANGO = {"exclude": [[".breadcrumbs"], ["#searchbar"], ["th.original"]]}
+
+
+@pytest.mark.parametrize(("scheme", "rules"), [("light", ALL_RULES), ("dark", COLOURS)])
+def test_no_page_is_harder_to_use_than_djangos_own(
+    visit: Callable[..., Visit], shop: Shop, scheme: str, rules: dict[str, object]
+) -> None:
+    # axe itself is put into the page, which the policy would refuse.
     operator = visit(bypass_csp=True, color_scheme=scheme)
     user = operator.user.pk
     accepted = set()
     for address in ("", "auth/user/", f"auth/user/{user}/change/", f"auth/user/{user}/delete/"):
         operator.page.goto(f"/admin/{address}")
-        accepted |= {rule for rule, _where in _violations(operator.page)}
+        accepted |= {rule for rule, _where in _violations(operator.page, rules)}
     found = []
     for name, go in PAGES.items():
         go(operator, shop)
-        found += [f"{name}: {rule}: {where}" for rule, where in _violations(operator.page) if rule not in accepted]
+        broken = _violations(operator.page, rules)
+        found += [f"{name}: {rule}: {where}" for rule, where in broken if rule not in accepted]
     assert not found, "\n".join(found)
 
 
-# Django's own, drawn around ours.
-OF_DJANGO = [".breadcrumbs", "#searchbar", "th.original"]
-
-
-def _violations(page: Page) -> list[tuple[str, str]]:
+def _violations(page: Page, rules: dict[str, object]) -> list[tuple[str, str]]:
     """Rules that are broken, and where."""
-    rules = Axe().run(page, context={"exclude": [[one] for one in OF_DJANGO]}).response["violations"]
-    return [(rule["id"], f"{node['target']} {node['html']}") for rule in rules for node in rule["nodes"]]
+    broken = Axe().run(page, context=OF_DJANGO, options=rules).response["violations"]
+    return [(rule["id"], f"{node['target']} {node['html']}") for rule in broken for node in rule["nodes"]]
