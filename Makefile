@@ -8,13 +8,15 @@ export PYTHONPATH :=
 unexport DJANGO_SETTINGS_MODULE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo demo-check test lint tests chaos bench bench-peers help
+.PHONY: demo demo-check test lint tests chaos themes pictures bench bench-peers help
 
 help:
 	@echo "make demo         a shop, its receivers, a worker: click through them; Ctrl-C ends all"
 	@echo "make demo-check   the same without a person, ending in ok: or failed:"
 	@echo "make test         lint, types, module order, migrations, all tests"
 	@echo "make chaos        faults: kill -9, restarts, locks, hostile endpoints on real servers; SEED=1 repeats a run"
+	@echo "make themes       the admin's pages with django-unfold, django-jazzmin and django-grappelli"
+	@echo "make pictures     the README's pictures, taken anew with chromium"
 	@echo "make bench        what it costs, as ratios, a JSON object a line (benchmarks/README.md)"
 	@echo "make bench-peers  how fast other webhook apps are, installed from the package index; needs PostgreSQL, Redis, nginx"
 
@@ -49,6 +51,15 @@ CHAOS_JOBS ?= 3
 chaos: $(STAMP)
 	@PYTHONPATH=. $(BIN)/python -m pytest tests/chaos -n $(CHAOS_JOBS) --dist worksteal --randomly-dont-reorganize \
 		$(if $(SEED),--randomly-seed=$(SEED)) $(PYTEST_ARGS)
+
+themes: $(STAMP)
+	$(BIN)/pip install --quiet --editable ".[themes]"
+	for theme in unfold jazzmin grappelli; do \
+	    TEST_ADMIN_THEME=$$theme PYTHONPATH=. $(BIN)/python -m pytest tests/admin/test_themes.py || exit 1; \
+	done
+
+pictures: $(STAMP)
+	PYTHONPATH=. $(BIN)/python -m pytest tests/browser/test_pictures.py --screenshots
 
 # BENCH_ARGS: names of benchmarks, --no-fail. -B, as nothing is written outside benchmarks/.
 bench: $(STAMP)

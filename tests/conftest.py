@@ -17,6 +17,7 @@ from tests.receivers import RecordingReceiver
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--require-services", action="store_true", help="fail, not skip, where a service is absent")
+    parser.addoption("--screenshots", action="store_true", help="write what the README shows into docs/images")
 
 
 def _refuse_the_outside(event: str, arguments: tuple) -> None:
@@ -40,7 +41,7 @@ def _is_loopback(host: object) -> bool:
 sys.addaudithook(_refuse_the_outside)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def service(request: pytest.FixtureRequest):
     """Skip, or with --require-services fail, because a service is absent: `service(reason)`."""
 

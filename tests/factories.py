@@ -98,6 +98,15 @@ def make_delivery(**fields: Any) -> Delivery:
     return Delivery.objects.create(**{**defaults, **fields})
 
 
+def make_delivery_at(moment: datetime, **fields: Any) -> Delivery:
+    """A delivery that was made then, by its id and all else."""
+    public_id = public_ids.earliest_at("dlv_", moment)[:-16] + f"{next(_numbers):016d}"
+    delivery = make_delivery(**{"public_id": public_id, "next_attempt_at": moment, **fields})
+    Delivery.objects.filter(pk=delivery.pk).update(created_at=moment)
+    delivery.refresh_from_db()
+    return delivery
+
+
 def claim(limit: int = 1, *, now: datetime | None = None) -> list[Delivery]:
     """Claim up to so many due deliveries of each subscription, as a worker would, for half a minute."""
     now = now or timezone.now()

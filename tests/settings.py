@@ -19,7 +19,11 @@ INSTALLED_APPS = [
     "django_q",
     "orderhooks",
 ]
+# An admin theme to test with: unfold, jazzmin or grappelli. See `make themes`.
+if theme := os.environ.get("TEST_ADMIN_THEME"):
+    INSTALLED_APPS.insert(0, theme)
 MIDDLEWARE = [
+    "tests.policies.strict",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",

@@ -1,5 +1,6 @@
 """What a store mounts: the admin and the API."""
 
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 
@@ -7,3 +8,5 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/", include("orderhooks.api.urls")),
 ]
+if "grappelli" in settings.INSTALLED_APPS:
+    urlpatterns.append(path("grappelli/", include("grappelli.urls")))

@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from orderhooks import conf, payloads, retries, sending, story
+from orderhooks.admin.health import badge
 from orderhooks.models import Attempt, Delivery
 
 # The newest attempts that a page shows; the retry table makes ten.
@@ -105,16 +106,11 @@ def state_badge(delivery: Delivery) -> SafeString:
     return badge(delivery.state, Delivery.State(delivery.state).label)
 
 
-def badge(kind: str, text: object) -> SafeString:
-    """A coloured word."""
-    return format_html('<span class="orderhooks-badge orderhooks-{}">{}</span>', kind, text)
-
-
 def moment(when: datetime, *, now: datetime | None = None) -> SafeString:
     """How far it is, and when: `in 4 min (3:04 a.m.)`."""
     now = now or timezone.now()
     relative, absolute = story.relative_text(when, now=now), story.moment_text(when, now=now)
-    return format_html('{} <span class="orderhooks-quiet">({})</span>', relative, absolute)
+    return format_html('{} <span class="orderhooks-note">({})</span>', relative, absolute)
 
 
 def distance(when: datetime) -> SafeString:

@@ -80,7 +80,7 @@ class HealthColumns(admin.ModelAdmin):
 
 
 def badge(level: str, words: object) -> SafeString:
-    """A word that is coloured too: `good`, `bad`, `held` or `quiet`."""
+    """A word that is coloured too: `good`, `bad`, `held`, `quiet`, or as the state of a delivery is."""
     return format_html('<span class="orderhooks-badge orderhooks-{}">{}</span>', level, words)
 
 

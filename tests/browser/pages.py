@@ -1,0 +1,118 @@
+"""Every page of ours, and how an operator gets there, in a shop where something of each kind has happened."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.utils import timezone
+
+from orderhooks.models import Delivery, Event, Order, Replay, Subscription, Tally
+from tests.browser.visiting import Visit
+from tests.factories import (
+    make_attempt,
+    make_delivery,
+    make_failed_event,
+    make_order,
+    make_replay,
+    make_subscription,
+    make_tally,
+)
+
+
+@dataclass(frozen=True)
+class Shop:
+    """`text` is what customers, receivers and the store's people wrote wherever they could."""
+
+    order: Order
+    event: Event
+    subscription: Subscription
+    paused: Subscription
+    delivery: Delivery
+    replay: Replay
+
+
+def open_shop(*, url: str, text: str = "Warehouse") -> Shop:
+    now = timezone.now()
+    order = make_order(
+        [{"name": text, "sku": text[:64]}], number=text[:64], customer_name=text, note=text, metadata={"gift": text}
+    )
+    subscription = make_subscription(name=text[:100], url=url, last_success_at=now)
+    paused = make_subscription(name=f"Paused {text}"[:100], url=url, state="paused")
+    Subscription.objects.filter(pk=subscription.pk).update(
+        failing_since=now - timedelta(hours=2), consecutive_failures=3, last_failure=text, last_failure_at=now
+    )
+    event = make_failed_event(order_number=order.number, order_pk=str(order.pk), error=text)
+    Event.objects.filter(pk=event.pk).update(published_at=now, routed_at=now, payload={"order": {"note": text}})
+    event.refresh_from_db()
+    delivery = make_delivery(
+        event=event,
+        subscription=subscription,
+        state="failed",
+        attempts_made=1,
+        last_status_code=500,
+        last_error="status",
+        last_detail=text,
+        requested_by=text[:150],
+    )
+    make_attempt(
+        delivery,
+        status_code=500,
+        error="status",
+        detail=text,
+        response_body=text,
+        response_headers={"x-hello": text, text: "x"},
+        requested_by=text[:150],
+    )
+    make_delivery(event=event, subscription=paused)
+    make_tally(subscription, 7)
+    make_tally(subscription, 2, outcome=Tally.Outcome.BROKEN)
+    return Shop(order, event, subscription, paused, delivery, make_replay(subscription=subscription, total=9, done=4))
+
+
+def _after(address: str, *buttons: str) -> Callable[[Visit, Shop], None]:
+    def go(visit: Visit, shop: Shop) -> None:
+        visit.go(address.format(shop=shop))
+        for button in buttons:
+            visit.press(button)
+            visit.page.wait_for_load_state()
+
+    return go
+
+
+def _asked_to_redeliver(visit: Visit, shop: Shop) -> None:
+    visit.go("delivery/")
+    visit.run_action("Redeliver selected")
+    visit.page.wait_for_load_state()
+
+
+SUBSCRIPTION = "subscription/{shop.subscription.pk}"
+
+PAGES: dict[str, Callable[[Visit, Shop], None]] = {
+    "dashboard": _after("dashboard/"),
+    "order of the dashboard": _after("dashboard/order/?number={shop.event.order_number}"),
+    "orders": _after("order/"),
+    "order": _after("order/{shop.order.pk}/change/"),
+    "events": _after("event/"),
+    "event": _after("event/{shop.event.pk}/change/"),
+    "log": _after("delivery/"),
+    "delivery": _after("delivery/{shop.delivery.pk}/change/"),
+    "redelivered": _after("delivery/{shop.delivery.pk}/change/", "Redeliver now"),
+    "redeliver?": _asked_to_redeliver,
+    "subscriptions": _after("subscription/"),
+    "subscription": _after(f"{SUBSCRIPTION}/change/"),
+    "paused subscription": _after("subscription/{shop.paused.pk}/change/"),
+    "new subscription": _after("subscription/add/"),
+    "test": _after(f"{SUBSCRIPTION}/change/", "Send a test"),
+    "resume?": _after("subscription/{shop.paused.pk}/change/", "Resume…"),
+    "resumed": _after("subscription/{shop.paused.pk}/change/", "Resume…", "Resume"),
+    "new secret?": _after(f"{SUBSCRIPTION}/change/", "New secret…"),
+    "new secret": _after(f"{SUBSCRIPTION}/change/", "New secret…", "Make it"),
+    "subscription's history": _after(f"{SUBSCRIPTION}/history/"),
+    "preview": _after(f"{SUBSCRIPTION}/preview/?topic=order.paid&order={{shop.order.number}}"),
+    "code for receivers": _after(f"{SUBSCRIPTION}/receivers/"),
+    "topics": _after("subscription/topics/"),
+    "replays": _after("replay/"),
+    "replay": _after("replay/{shop.replay.pk}/change/"),
+    "new replay": _after("replay/add/?subscription={shop.subscription.pk}"),
+    "replay?": _after("replay/add/?subscription={shop.subscription.pk}", "Count what would be sent"),
+}

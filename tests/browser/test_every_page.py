@@ -1,0 +1,80 @@
+"""Every page of ours: no script of others runs, nothing is refused by a strict policy, for every eye and every screen."""
+
+from collections.abc import Callable
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+
+from tests.browser.pages import PAGES, Shop, open_shop
+from tests.browser.visiting import Visit
+from tests.receivers import Answer, RecordingReceiver
+
+HOSTILE = "<script>window.pwned=1</script>\"'><img src=x onerror=window.pwned=2>{{7*7}}"
+PHONE = {"width": 390, "height": 844}
+
+
+@pytest.fixture
+def shop(database: None, receiver: RecordingReceiver) -> Shop:
+    return open_shop(url=receiver.url)
+
+
+def test_what_customers_and_receivers_write_is_shown_and_never_run(
+    visit: Callable[..., Visit], receiver: RecordingReceiver
+) -> None:
+    receiver.answer = lambda _count: Answer(500, HOSTILE.encode(), (("x-hello", HOSTILE),))
+    # So that what gets in would run: the policy alone would stop it.
+    operator = visit(bypass_csp=True)
+    shop = open_shop(url=receiver.url, text=HOSTILE)
+    for name, go in PAGES.items():
+        go(operator, shop)
+        assert operator.page.evaluate("window.pwned") is None, f"{name} runs what it shows"
+        assert operator.page.locator("img[src=x]").count() == 0, f"{name} draws what it shows"
+        assert (name in SILENT) == ("window.pwned=1" not in operator.page.inner_text("body")), name
+
+
+# Pages with nothing in them that anybody wrote.
+SILENT = {"new subscription", "topics"}
+
+
+def test_no_page_is_wider_than_a_phone(visit: Callable[..., Visit], shop: Shop) -> None:
+    operator = visit(viewport=PHONE, is_mobile=True, has_touch=True)
+    wide = {}
+    for name, go in PAGES.items():
+        go(operator, shop)
+        width = operator.page.evaluate("document.scrollingElement.scrollWidth")
+        if width > PHONE["width"] + 1:
+            wide[name] = width
+    assert wide == {}
+
+
+# In the dark, colours alone are other than in the light.
+ALL_RULES: dict[str, object] = {"resultTypes": ["violations"]}
+COLOURS = {**ALL_RULES, "runOnly": ["color-contrast", "link-in-text-block"]}
+# Django's own, drawn around ours.
+OF_DJANGO = {"exclude": [[".breadcrumbs"], ["#searchbar"], ["th.original"]]}
+
+
+@pytest.mark.parametrize(("scheme", "rules"), [("light", ALL_RULES), ("dark", COLOURS)])
+def test_no_page_is_harder_to_use_than_djangos_own(
+    visit: Callable[..., Visit], shop: Shop, scheme: str, rules: dict[str, object]
+) -> None:
+    # axe itself is put into the page, which the policy would refuse.
+    operator = visit(bypass_csp=True, color_scheme=scheme)
+    user = operator.user.pk
+    accepted = set()
+    for address in ("", "auth/user/", f"auth/user/{user}/change/", f"auth/user/{user}/delete/"):
+        operator.page.goto(f"/admin/{address}")
+        accepted |= {rule for rule, _where in _violations(operator.page, rules)}
+    found = []
+    for name, go in PAGES.items():
+        go(operator, shop)
+        broken = _violations(operator.page, rules)
+        found += [f"{name}: {rule}: {where}" for rule, where in broken if rule not in accepted]
+    assert not found, "\n".join(found)
+
+
+def _violations(page: Page, rules: dict[str, object]) -> list[tuple[str, str]]:
+    """Rules that are broken, and where."""
+    broken = Axe().run(page, context=OF_DJANGO, options=rules).response["violations"]
+    return [(rule["id"], f"{node['target']} {node['html']}") for rule in broken for node in rule["nodes"]]
