@@ -211,7 +211,8 @@ class ReplaysField(admin.ModelAdmin):
         form = SafeString("")
         if getattr(subscription, "_may_replay", False):
             page = reverse(f"{site}:orderhooks_replay_add")
-            form = format_html('<a class="button orderhooks-button" href="{}?{}">{}</a> ', page, query, _("Replay: send events again…"))
+            label = _("Replay: send events again…")
+            form = format_html('<a class="button orderhooks-button" href="{}?{}">{}</a> ', page, query, label)
         former = reverse(f"{site}:orderhooks_replay_changelist")
         query = urlencode({"subscription__id__exact": subscription.pk})
         return format_html('{}<a href="{}?{}">{}</a>', form, former, query, _("Former replays"))

@@ -1,4 +1,4 @@
-"""A shop for a browser: a database of its own, a server, a worker that delivers, and chromium, which sees only loopback."""
+"""A shop for a browser: a database of its own, a server, a worker that delivers, and chromium on loopback alone."""
 
 import shutil
 import threading
@@ -124,7 +124,7 @@ def chromium(service: Callable[[str], None]) -> Iterator[Browser]:
 
 @pytest.fixture
 def new_page(chromium: Browser, database: None, server: str) -> Iterator[Callable[..., Page]]:
-    """Pages of new visitors; keywords are Playwright's for a context. What the browser complains about fails the test."""
+    """Pages of new visitors; keywords are Playwright's for a context. What the browser complains of fails the test."""
     contexts: list[BrowserContext] = []
     complaints: list[str] = []
 

@@ -1,4 +1,4 @@
-"""Every page of ours: no script of others runs, nothing is refused by a strict policy, for every eye and every screen."""
+"""Every page of ours: no script of others runs, no strict policy is broken; for every eye and every screen."""
 
 from collections.abc import Callable
 

@@ -88,9 +88,7 @@ def _tally(warehouse: Subscription, crm: Subscription, mail: Subscription, *, no
             make_tally(mail, 3, at=at, outcome=Tally.Outcome.TIMEOUT)
 
 
-def _sell(
-    order: Order, warehouse: Subscription, others: list[Subscription], *, since: datetime, now: datetime
-) -> None:
+def _sell(order: Order, warehouse: Subscription, others: list[Subscription], *, since: datetime, now: datetime) -> None:
     """An event every five minutes, the last of them two minutes ago. Two are of the order."""
     for number in reversed(range(30)):
         at = now - timedelta(minutes=2 + number * 5)

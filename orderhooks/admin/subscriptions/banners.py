@@ -83,8 +83,8 @@ def banner(subscription: Subscription, *, now: datetime, disable_after: timedelt
             % {"time": moment_text(subscription.failing_since), "count": subscription.consecutive_failures},
             subscription.last_failure,
             _(
-                "Everything is tried again by itself; if nothing succeeds until %(time)s, it is disabled. Send a test to"
-                " see what it answers now, and tell the receiver's people. %(waiting)s"
+                "Everything is tried again by itself; if nothing succeeds until %(time)s, it is disabled. Send a test"
+                " to see what it answers now, and tell the receiver's people. %(waiting)s"
             )
             % {"time": moment_text(subscription.failing_since + disable_after), "waiting": _waiting(held())},
         )
