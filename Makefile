@@ -50,6 +50,7 @@ test: lint
 CHAOS_JOBS ?= 3
 chaos: $(STAMP)
 	@PYTHONPATH=. $(BIN)/python -m pytest tests/chaos -n $(CHAOS_JOBS) --dist worksteal --randomly-dont-reorganize \
+		-o tmp_path_retention_policy=failed \
 		$(if $(SEED),--randomly-seed=$(SEED)) $(PYTEST_ARGS)
 
 themes: $(STAMP)
