@@ -206,6 +206,7 @@ class Site:
     def trade(self, count: int, each_seconds: float, **how: Any) -> Iterator[None]:
         """The same beside what the block does."""
         shop = self.open_shop()
+        shop.call("owed")  # it runs, so the block's moments count from its first order
         shop.begin("place", count=count, seed=self.random.getrandbits(32), each_seconds=each_seconds, **how)
         yield
         self.note(shop.end())
