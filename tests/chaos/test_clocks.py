@@ -11,12 +11,14 @@ HOUR = 3600
 
 @pytest.mark.parametrize("vendor", ["postgres", "mariadb"])
 def test_a_worker_whose_clock_jumps_sends_everything_once(chaos: Chaos, vendor: str) -> None:
-    """An hour forth and an hour back under load: no lease runs out early, no retry waits an hour."""
+    """An hour forth and an hour back under load: no lease runs out early, no retry waits an hour. At the end the clock
+    is right: django-q2 goes by it for its own queue and schedule, and fetches no task from what it takes for the future.
+    """
     site = chaos.site(vendor)
     site.subscribe("/all")
     site.start_cluster()
     with site.trade(200, 0.02):
-        for wrong in chaos.random.sample([HOUR, -HOUR, 0], 3):
+        for wrong in [*chaos.random.sample([HOUR, -HOUR], 2), 0]:
             site.worker_clock.write_text(str(wrong))
             time.sleep(chaos.random.uniform(0.5, 1.5))
     site.settle(30)
