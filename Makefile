@@ -47,9 +47,10 @@ test: lint
 	$(MAKE) tests PYTEST_ARGS="--cov --cov-report=term $(PYTEST_ARGS)"
 
 # What it needs and does: tests/chaos/conftest.py. Rows run side by side, as most of them wait.
-CHAOS_JOBS ?= 3
+CHAOS_JOBS ?= 4
 chaos: $(STAMP)
 	@PYTHONPATH=. $(BIN)/python -m pytest tests/chaos -n $(CHAOS_JOBS) --dist worksteal --randomly-dont-reorganize \
+		-o tmp_path_retention_policy=failed \
 		$(if $(SEED),--randomly-seed=$(SEED)) $(PYTEST_ARGS)
 
 themes: $(STAMP)

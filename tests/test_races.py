@@ -7,8 +7,9 @@ import pytest
 from django.db import InternalError, connection, connections, transaction
 from django.utils import timezone
 
-from orderhooks import outbox, sending, tasks
+from orderhooks import outbox, routing, sending, tasks
 from orderhooks.models import Attempt, Change, Delivery, Event, Order, Subscription, locks
+from orderhooks.transport import Outcome
 from tests.factories import claim, make_delivery, make_event, make_order, make_subscription
 from tests.receivers import Answer
 
@@ -146,3 +147,41 @@ def test_a_subscription_that_somebody_keeps_locked_does_not_hold_up_what_is_due(
     assert not event.deliveries.exists()
     tasks.pump()
     assert event.deliveries.count() == 2
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_subscription_can_be_deleted_while_an_event_is_routed_to_it(in_a_thread, many: bool) -> None:
+    subscription = make_subscription()
+    make_event(routed_at=None)
+    with transaction.atomic():
+        assert routing.route(now=timezone.now()) == 1
+        with connection.cursor() as cursor:
+            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # as the commit does
+        thread = in_a_thread(Subscription.objects.all().delete if many else subscription.delete)
+        wait_until_somebody_waits_for_a_lock()
+    thread.join(20)
+    assert not Subscription.objects.exists()
+    assert not Delivery.objects.exists()
+
+
+def test_a_subscription_can_be_deleted_while_an_attempt_is_written_down(in_a_thread) -> None:
+    delivery = make_delivery()
+    [claimed] = claim()
+    with transaction.atomic():
+        sending.record([sending.Sent(claimed, {}, timezone.now(), Outcome(status_code=200))], now=timezone.now())
+        thread = in_a_thread(delivery.subscription.delete)
+        wait_until_somebody_waits_for_a_lock()
+    thread.join(20)
+    assert not Attempt.objects.exists()
+
+
+def test_events_are_routed_to_the_others_while_a_subscription_is_deleted(in_a_thread) -> None:
+    gone, other = make_subscription(), make_subscription()
+    event = make_event(routed_at=None)
+    with transaction.atomic():
+        gone.delete()
+        thread = in_a_thread(tasks.pump)
+        wait_until_somebody_waits_for_a_lock()
+    thread.join(20)
+    tasks.pump()
+    assert [delivery.subscription for delivery in event.deliveries.all()] == [other]

@@ -1,6 +1,6 @@
 """Which subscriptions an event goes to."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -8,9 +8,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from orderhooks import routing
+from orderhooks import outbox, routing
 from orderhooks.models import Delivery, Event, Subscription
-from tests.factories import make_delivery, make_event, make_failed_event, make_subscription
+from tests.factories import make_delivery, make_event, make_failed_event, make_order, make_subscription
 
 pytestmark = pytest.mark.django_db
 
@@ -58,6 +58,29 @@ def test_an_event_does_not_go_to_who_subscribed_after_it() -> None:
     make_subscription(created_at=timezone.now() + timedelta(minutes=1))
     make_event(routed_at=None)
     assert route() == []
+
+
+@pytest.mark.parametrize("wrong", [timedelta(hours=-1), timedelta(hours=1)])
+@pytest.mark.parametrize("whose", ["order", "subscription"])
+def test_a_machine_whose_clock_is_wrong_loses_no_event(monkeypatch, wrong: timedelta, whose: str) -> None:
+    class WrongDatetime(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + wrong
+
+    with monkeypatch.context() as patch:
+        if whose == "subscription":
+            patch.setattr(timezone, "datetime", WrongDatetime)
+        Subscription.create_with_secret(name="Inventory", url="http://127.0.0.1:9/", topics=["order.created"])
+    with monkeypatch.context() as patch:
+        if whose == "order":
+            patch.setattr(timezone, "datetime", WrongDatetime)
+        # As if the process died between the commit and folding.
+        patch.setattr(outbox, "fold", lambda *_args, **_kwargs: [])
+        make_order(lines=[])
+    now = timezone.now() + 2 * outbox.LEFT_BEHIND_AFTER
+    assert len(outbox.fold_left_behind(now=now)) == 1
+    assert route() == ["Inventory"]
 
 
 def test_routing_twice_makes_no_delivery_twice() -> None:

@@ -20,7 +20,10 @@ KEPT_BODY_BYTES = 4096
 
 @dataclass(slots=True)
 class Entry:
-    """A request as it came. `answered`: the status that was sent back; None as long as nothing was."""
+    """A request as it came. `answered`: the status that was sent back; None as long as nothing was.
+
+    `begun`: the status of an answer that may never end.
+    """
 
     path: str
     headers: Mapping[str, str]
@@ -30,6 +33,7 @@ class Entry:
     # Of the sender's end of the connection: who it was.
     port: int
     at: float
+    begun: int | None = None
     answered: int | None = None
 
     @property
@@ -111,8 +115,9 @@ class _Connection(asyncio.Protocol):
     def _answer(self, entry: Entry, answer: Answer) -> None:
         if self.transport.is_closing():
             return
+        entry.begun = answer.status
         if answer.drips:
-            self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")
+            self.transport.write(b"HTTP/1.1 %d Drips\r\ncontent-length: 100000\r\n\r\n" % answer.status)
             self._drip()
             return
         entry.answered = answer.status

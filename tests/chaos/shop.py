@@ -200,7 +200,9 @@ def hold_deliveries(seconds: float, state: str, count: int) -> int:
 
 
 def hold_the_file(seconds: float) -> None:
-    """SQLite's one write lock."""
+    """SQLite's one write lock, waited for longer than others do."""
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA busy_timeout = 30000")
     with transaction.atomic():
         Change.objects.filter(pk=-1).delete()
         time.sleep(seconds)

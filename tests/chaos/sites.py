@@ -182,8 +182,8 @@ class Site:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("TEST_", "COV_", "PYTEST"))}
         return {**kept, "DJANGO_SETTINGS_MODULE": "tests.chaos.settings", "CHAOS_SITE": json.dumps(settings)}
 
-    def open_shop(self) -> Shop:
-        self._shops.append(Shop(self._environment(self.shop_clock), self.folder / "shop.log"))
+    def open_shop(self, clock: Path | None = None) -> Shop:
+        self._shops.append(Shop(self._environment(clock or self.shop_clock), self.folder / "shop.log"))
         return self._shops[-1]
 
     def start_cluster(self) -> Cluster:
@@ -206,6 +206,7 @@ class Site:
     def trade(self, count: int, each_seconds: float, **how: Any) -> Iterator[None]:
         """The same beside what the block does."""
         shop = self.open_shop()
+        shop.call("owed")  # it runs, so the block's moments count from its first order
         shop.begin("place", count=count, seed=self.random.getrandbits(32), each_seconds=each_seconds, **how)
         yield
         self.note(shop.end())
@@ -215,14 +216,16 @@ class Site:
         self.rolled_back.update(told["rolled_back"])
         self.refused.update(told["refused"])
 
-    def settle(self, seconds: float, *, sweep: bool = True) -> None:
-        """Wait until nothing is owed. `sweep`: every three seconds as if a minute had passed."""
+    def settle(self, seconds: float, *, sweep: bool = True, sweeper: Shop | None = None) -> None:
+        """Wait until nothing is owed. `sweep`: every three seconds as if a minute had passed; for the `sweeper`, if the
+        store's own clock would not do.
+        """
         end, next_sweep = time.monotonic() + seconds, 0.0
         while owed := self.shop.call("owed"):
             assert time.monotonic() < end, f"{owed} are still owed after {seconds:g} s: {self.shop.call('states')}"
             if sweep and time.monotonic() > next_sweep:
                 next_sweep = time.monotonic() + 3.0
-                self.shop.call("minute_passes")
+                (sweeper or self.shop).call("minute_passes")
             time.sleep(0.2)
 
     def kill_sender(self, entry: Entry) -> None:

@@ -156,9 +156,9 @@ def test_three_clusters_share_the_work_without_sending_twice(chaos: Chaos, vendo
         site.subscribe(f"/{number}", max_in_flight=chaos.random.choice([None, 3]), ordered=number == 2)
     for _ in range(3):
         site.start_cluster()
-    with site.trade(150, 0.005), site.trade(150, 0.005):
+    with site.trade(100, 0.005), site.trade(100, 0.005):
         site.shop.call("pump_tasks", count=6)
-        site.place(100)
+        site.place(60)
     site.settle(60)
     chaos.reckon(site)
 
