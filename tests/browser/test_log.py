@@ -61,7 +61,7 @@ def test_many_are_counted_and_sent_again_once_confirmed(
     make_delivery(subscription=warehouse, state="delivered")
     operator.go("delivery/")
     operator.run_action("Redeliver selected")
-    operator.reads("4 deliveries are sent again now")
+    operator.reads("Of 4 deliveries, 4 are sent again now")
     operator.reads("1 has arrived before")
     operator.reads("1 is held until its subscription")
     expect(operator.page.get_by_role("row", name="Warehouse")).to_contain_text("3")
