@@ -12,7 +12,7 @@ HOUR = 3600
 @pytest.mark.parametrize("vendor", ["postgres", "mariadb"])
 def test_a_worker_whose_clock_jumps_sends_everything_once(chaos: Chaos, vendor: str) -> None:
     """An hour forth and an hour back under load: no lease runs out early, no retry waits an hour. At the end the clock
-    is right: django-q2 goes by it for its own queue and schedule, and fetches no task from what it takes for the future.
+    is right: django-q2 goes by it for its own queue and schedule, and fetches no task from what it takes for future.
     """
     site = chaos.site(vendor)
     site.subscribe("/all")
