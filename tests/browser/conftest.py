@@ -40,6 +40,14 @@ ON_A_FILE = django_settings.DATABASES[DEFAULT_DB_ALIAS]["ENGINE"].endswith("sqli
 expect.set_options(timeout=10_000)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """On a server, the tests' database is that of all tests, and emptied after each."""
+    if not ON_A_FILE:
+        for item in items:
+            if item.path.is_relative_to(Path(__file__).parent):
+                item.add_marker(pytest.mark.django_db(transaction=True))
+
+
 @contextmanager
 def _in_place_of_the_default(file: Path) -> Iterator[None]:
     """Every thread that connects meanwhile is connected to the file."""
@@ -74,7 +82,6 @@ def database(
 ) -> Iterator[None]:
     """Committed rows that the server's and the worker's threads see. SQLite in memory has one writer and no waiting."""
     if not ON_A_FILE:
-        request.getfixturevalue("transactional_db")
         yield
         return
     file = tmp_path / "shop.sqlite3"
@@ -120,6 +127,8 @@ def chromium(service: Callable[[str], None]) -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield browser
         browser.close()
+        # The loop has connections of its own.
+        connections.close_all()
 
 
 @pytest.fixture
