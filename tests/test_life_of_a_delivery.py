@@ -448,7 +448,7 @@ def test_whatever_happens_deliveries_go_the_way_that_was_promised(settings) -> N
     run_state_machine_as_test(
         Life,
         settings=hypothesis.settings(
-            max_examples=int(EXAMPLES or 45),
+            max_examples=int(EXAMPLES or 20),
             stateful_step_count=40,
             derandomize=not EXAMPLES,
             database=None,

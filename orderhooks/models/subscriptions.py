@@ -8,7 +8,7 @@ from typing import Any
 from django.apps import apps
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import connections, models, transaction
+from django.db import OperationalError, connections, models, transaction
 from django.db.models import Max, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -18,6 +18,7 @@ from orderhooks import conf, secrets, signing, topics, transport
 from orderhooks.models import public_ids
 from orderhooks.models.clock import DatabaseClock
 from orderhooks.models.fields import SealedHeadersField, seal
+from orderhooks.models.locks import is_lock_timeout
 from orderhooks.models.signing_secrets import Reencrypted, SubscriptionSecret, SubscriptionSecretQuerySet
 from orderhooks.secrets import Sealed
 
@@ -27,6 +28,7 @@ logger = logging.getLogger("orderhooks")
 # Hosts' clocks differ a little; an event too many is better than one that is lost.
 CLOCK_SKEW = timedelta(seconds=5)
 NO_LIMIT = 1_000_000_000
+DELETE_TRIES = 5
 # A pump that ends waits for the slowest attempt, and claims nothing meanwhile.
 LONGEST_TIMEOUT_SECONDS = 30
 # What `max_per_second` lets out at once: the time between two looks of a pump.
@@ -108,6 +110,16 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
         Workers stand back: what is under way is called off first, and new events wait for the subscription's lock.
         Returns what went, deliveries and attempts not counted.
         """
+        for _try in range(DELETE_TRIES - 1):
+            try:
+                return self._delete()
+            except OperationalError as error:
+                # MariaDB lets one of two go first by ending the other. A transaction round it is ended with it.
+                if connections[self.db].in_atomic_block or not is_lock_timeout(error):
+                    raise
+        return self._delete()
+
+    def _delete(self) -> tuple[int, dict[str, int]]:
         deliveries, attempts = apps.get_model("orderhooks.Delivery"), apps.get_model("orderhooks.Attempt")
         with transaction.atomic(using=self.db):
             keys = list(self._chosen().select_for_update().order_by("pk").values_list("pk", flat=True))
