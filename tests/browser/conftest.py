@@ -37,7 +37,7 @@ ARGUMENTS = [
 ]
 ON_A_FILE = django_settings.DATABASES[DEFAULT_DB_ALIAS]["ENGINE"].endswith("sqlite3")
 
-expect.set_options(timeout=10_000)
+expect.set_options(timeout=30_000)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -149,7 +149,7 @@ def new_page(chromium: Browser, database: None, server: str) -> Iterator[Callabl
         options = {"viewport": {"width": 1280, "height": 900}, "locale": "en-GB", **options}
         context = chromium.new_context(base_url=server, **options)
         contexts.append(context)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(30_000)
         context.route("**/*", only_loopback)
         context.on("console", lambda message: message.type == "error" and complaints.append(message.text))
         context.on("weberror", lambda error: complaints.append(str(error.error)))
