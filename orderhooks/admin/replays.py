@@ -143,8 +143,10 @@ class ReplayAdmin(ButtonsAdmin):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         response = super().change_view(request, object_id, form_url, extra_context)
-        # A running one's page comes again by itself: a header, as the page has no script.
-        if Replay.objects.running().filter(pk__in=[object_id] if object_id.isdecimal() else []).exists():
+        # A page that shows it running comes again by itself: a header, as the page has no script. What is shown
+        # decides, not the database: one that ends at this moment would leave a page that says "running" for ever.
+        shown = getattr(response, "context_data", None) or {}
+        if isinstance(replay := shown.get("original"), Replay) and replay.state == Replay.State.RUNNING:
             response["refresh"] = str(REFRESH_SECONDS)
         return response
 

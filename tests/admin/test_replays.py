@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orderhooks import publishing, replaying
+from orderhooks.admin.replays import ReplayAdmin
 from orderhooks.models import Delivery, Replay
 from tests.admin.visits import page, staff
 from tests.factories import make_delivery, make_event_at, make_replay, make_subscription
@@ -128,6 +129,24 @@ def test_the_page_comes_again_while_it_runs_and_shows_how_far_it_is(operator, mo
     assert "refresh" not in done.headers
     assert "100 % of the time gone through. 3 deliveries made due, of 3 expected" in done.content.decode()
     assert "Cancel this replay" not in done.content.decode()
+
+
+def test_a_page_that_shows_it_running_comes_again_even_if_it_ends_at_that_moment(operator, monkeypatch) -> None:
+    make_event_at(NOW - HOUR)
+    replay = publishing.replay(make_subscription(), since=NOW - 2 * HOUR, until=NOW)
+    read = ReplayAdmin.get_object
+
+    def read_before_it_ends(self: ReplayAdmin, *arguments: Any) -> Replay | None:
+        shown = read(self, *arguments)
+        replaying.work_off(now=NOW)
+        return shown
+
+    monkeypatch.setattr(ReplayAdmin, "get_object", read_before_it_ends)
+    answer = operator.get(f"/admin/orderhooks/replay/{replay.pk}/change/")
+    replay.refresh_from_db()
+    assert replay.state == "done"
+    assert "0 deliveries made due, of 1 expected" in answer.content.decode()
+    assert answer.headers["refresh"] == "3"
 
 
 def test_it_can_be_cancelled_once(operator) -> None:
