@@ -15,7 +15,9 @@ from tests.chaos.sites import Site
 KILLED = "killed before it was written down"
 LEASE = "lease ran out"
 REDELIVERED = "redelivered"
+# On a busy machine the sender may give up an answer that is on its way: in any row, but seldom.
 TOO_LATE = "answered after the deadline"
+SELDOM = 50
 BROKEN = "connection broke"
 WORKER_LOST = "The worker died or hung"
 
@@ -132,7 +134,11 @@ def reckon(
             sum(entry.succeeded for entry in came) - 1 for key, came in arrived.items() if key not in owed
         )
     account.duplicates += Counter()  # without the zeros
-    problems += [f"{count} duplicates: {cause}" for cause, count in account.duplicates.items() if cause not in causes]
+    problems += [
+        f"{count} duplicates: {cause}"
+        for cause, count in account.duplicates.items()
+        if cause not in causes and not (cause == TOO_LATE and count * SELDOM <= account.received)
+    ]
     account.lost += sum(problem.startswith("no event") for problem in problems)
     assert not problems, f"{len(problems)} do not fit, in {site.folder}:\n" + "\n".join(problems[:20])
     return account
