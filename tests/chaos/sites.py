@@ -71,6 +71,16 @@ class Shop:
         self.process.communicate()
 
 
+def _open_files(pid: int) -> set[str]:
+    """What the descriptors of a process stand for; it opens and closes some meanwhile."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                found.add(os.readlink(f"/proc/{pid}/fd/{descriptor}"))
+    return found
+
+
 class Cluster:
     """`python -m django qcluster`, in a session of its own."""
 
@@ -107,15 +117,12 @@ class Cluster:
 
     def holder(self, port: int) -> int | None:
         """The process whose end of a connection this is."""
-        inode = None
-        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-            words = line.split()
-            if int(words[1].partition(":")[2], 16) == port:
-                inode = f"socket:[{words[9]}]"
+        lines = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+        # A connection that was closed a moment ago may have had the same port; it belongs to nobody.
+        sockets = {f"socket:[{words[9]}]" for words in lines if words[1].endswith(f":{port:04X}") and words[9] != "0"}
         for pid in self.processes():
-            with contextlib.suppress(OSError):
-                if any(os.readlink(one) == inode for one in Path(f"/proc/{pid}/fd").iterdir()):
-                    return pid
+            if not sockets.isdisjoint(_open_files(pid)):
+                return pid
         return None
 
     def kill(self) -> None:
