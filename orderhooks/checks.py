@@ -17,6 +17,7 @@ from orderhooks import conf, tasks, topics
 from orderhooks.sources import OrderSource
 
 MIN_KEY_LENGTH = 16
+RATE = re.compile(r"[1-9]\d*/(s|sec|second|m|min|minute|h|hour|d|day)")
 
 
 def register() -> None:
@@ -131,6 +132,25 @@ def _keys(value: Any) -> str:
     return ""
 
 
+def _stores_for_user(value: Any) -> str:
+    if value == "":
+        return ""
+    try:
+        function = import_string(value)
+    except (ImportError, TypeError, AttributeError) as error:
+        return f"It can't be imported ({error}). Give the dotted path of a function of a user: 'shop.access.stores_of'."
+    return "" if callable(function) else "It is no function. Give the path of one that takes a user and returns stores."
+
+
+def _rates(value: Any) -> str:
+    if not isinstance(value, Mapping) or any(
+        name not in conf.API_RATES or not (rate is None or (isinstance(rate, str) and RATE.fullmatch(rate)))
+        for name, rate in value.items()
+    ):
+        return f"Give a dict such as {{'test': '30/min', 'replay': None}} with some of: {', '.join(conf.API_RATES)}."
+    return ""
+
+
 # One row for each setting: the id of its check and the judge, which returns what to do, or "" if all is well.
 JUDGES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "SOURCES": ("orderhooks.E002", _sources),
@@ -148,6 +168,8 @@ JUDGES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "LINGER_SECONDS": ("orderhooks.E009", _number(0, 60, "seconds")),
     "SWEEP": ("orderhooks.E010", _boolean),
     "RETENTION_DAYS": ("orderhooks.E017", _number(1, 36500, "days")),
+    "STORES_FOR_USER": ("orderhooks.E018", _stores_for_user),
+    "API_RATES": ("orderhooks.E019", _rates),
     "ENCRYPTION_KEYS": ("orderhooks.E011", _keys),
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.conf import settings
 
-__all__ = ["Settings", "current", "raw"]
+__all__ = ["API_RATES", "Settings", "current", "raw"]
 
 MINUTE = 60.0
 HOUR = 60 * MINUTE
@@ -57,9 +57,17 @@ class Settings:
     retention_days: float = 90.0
     # Register the sweep (a django-q2 schedule, each minute) after `migrate`.
     sweep: bool = True
+    # The dotted path of a function of a user that gives the stores whose orders the user may subscribe to; "" among
+    # them stands for all. Blank: none, but for users who may manage all subscriptions.
+    stores_for_user: str = ""
+    # How often each user may have the API do what costs, as DRF writes rates ("30/min"); None: as often as wanted.
+    api_rates: Mapping[str, str | None] = field(default_factory=dict)
     # Keys for secrets at rest, newest first; each any text of 16 characters or more. Empty: derived from SECRET_KEY.
     encryption_keys: tuple[str, ...] = ()
 
+
+# The rates that hold for what API_RATES does not name.
+API_RATES: Mapping[str, str] = {"test": "30/min", "replay": "60/hour", "redeliver": "120/min"}
 
 KEYS = {setting.name.upper(): setting.name for setting in fields(Settings)}
 

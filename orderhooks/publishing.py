@@ -1,7 +1,7 @@
 """Publishing: the one call for the edges. Puts what happened into the outbox and, once committed, wakes a worker."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from django.db import connections, models, router, transaction
 from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import outbox, replaying, sources, tasks, topics
 from orderhooks.models import Change, Delivery, Event, Replay, Subscription
@@ -29,6 +30,7 @@ __all__ = [
     "preview",
     "preview_replay",
     "publish",
+    "reconfigure",
     "redeliver",
     "replay",
     "republish",
@@ -88,6 +90,26 @@ def skip(deliveries: DeliveryQuerySet) -> int:
     if count:
         transaction.on_commit(tasks.wake)
     return count
+
+
+@sensitive_variables()
+def reconfigure(subscription: Subscription, values: Mapping[str, Any]) -> str:
+    """Give a subscription these values of its fields, its `state` (active or paused) among them if it shall change.
+
+    No other column is written: workers note its health in the same row meanwhile. Returns its new secret, shown this
+    once, if its `signature` needs one of another kind, else "".
+    """
+    values = dict(values)
+    state = values.pop("state", subscription.state)
+    for name, value in values.items():
+        setattr(subscription, name, value)
+    with transaction.atomic():
+        subscription.save(update_fields=[*values, "updated_at"])
+        secret = subscription.fit_secret(now=timezone.now())
+        if state != subscription.state:
+            change_state = resume if state == Subscription.State.ACTIVE else pause
+            change_state(Subscription.objects.filter(pk=subscription.pk))
+    return secret
 
 
 def pause(subscriptions: SubscriptionQuerySet) -> int:

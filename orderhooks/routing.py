@@ -83,9 +83,12 @@ class Account:
     standings: tuple[Standing, ...]
 
 
-def account_for(events: Iterable[Event], *, at_most: int) -> list[Account]:
-    """Explain each event for the first so many subscriptions. Two queries, however many events."""
-    subscriptions = list(Subscription.objects.order_by("name", "pk")[:at_most])
+def account_for(
+    events: Iterable[Event], *, at_most: int, among: "models.QuerySet[Subscription] | None" = None
+) -> list[Account]:
+    """Explain each event for the first so many subscriptions, of all or `among` some. Two queries for all events."""
+    chosen = Subscription.objects.all() if among is None else among
+    subscriptions = list(chosen.order_by("name", "pk")[:at_most])
     events = sorted(events, key=lambda event: event.pk)
     rows = Delivery.objects.filter(event__in=[event.pk for event in events], subscription__in=subscriptions)
     owed = {(delivery.event_id, delivery.subscription_id): delivery for delivery in rows}

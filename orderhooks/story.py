@@ -1,6 +1,6 @@
 """A delivery's story in plain words: what came of its attempts, what it waits for and what comes next.
 
-The admin and the API show it. All of it is pure: the caller brings the rows and the clock.
+The admin and the API show it. All but `of` is pure: the caller brings the rows and the clock.
 """
 
 from collections import Counter
@@ -13,10 +13,11 @@ from django.utils.text import get_text_list
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from orderhooks import conf, retries
 from orderhooks.models import Attempt, Delivery, Subscription
 from orderhooks.models.counting import count_text
 
-__all__ = ["attempt_text", "moment_text", "outcome_text", "relative_text", "tell"]
+__all__ = ["attempt_text", "moment_text", "most_attempts", "of", "outcome_text", "relative_text", "tell"]
 
 State = Delivery.State
 # A pump comes round within a minute and a half, whatever has died.
@@ -49,6 +50,22 @@ TIMES = {
     9: gettext_lazy("nine times"),
     10: gettext_lazy("ten times"),
 }
+
+
+def of(delivery: Delivery, attempts: Sequence[Attempt], *, now: datetime) -> list[str]:
+    """The sentences, with what they need looked up: two queries at most."""
+    blocker = None
+    if delivery.state == State.PENDING:
+        blocker = delivery.blockers().select_related("event").defer("event__payload", "event__changes").first()
+    behind = delivery.held_up()[: MOST_BEHIND + 1].count()
+    return tell(delivery, attempts, now=now, most=most_attempts(delivery), blocker=blocker, behind=behind)
+
+
+def most_attempts(delivery: Delivery) -> int:
+    """By the retry table in force; a test is tried once."""
+    if delivery.trigger == Delivery.Trigger.TEST:
+        return 1
+    return retries.most_attempts(conf.current().retry_schedule)
 
 
 def tell(

@@ -62,6 +62,12 @@ BAD = [
     ({"LINGER_SECONDS": -1}, "E009", "seconds"),
     ({"RETENTION_DAYS": 0}, "E017", "days"),
     ({"SWEEP": None}, "E010", "True or False"),
+    ({"STORES_FOR_USER": "nowhere.stores_of"}, "E018", "can't be imported"),
+    ({"STORES_FOR_USER": 3}, "E018", "can't be imported"),
+    ({"STORES_FOR_USER": "orderhooks.conf.HOUR"}, "E018", "is no function"),
+    ({"API_RATES": {"test": "often"}}, "E019", "30/min"),
+    ({"API_RATES": {"orders": "1/s"}}, "E019", "some of: test, replay, redeliver"),
+    ({"API_RATES": ["1/s"]}, "E019", "Give a dict"),
     ({"ENCRYPTION_KEYS": "one long text that is no list"}, "E011", "list of texts"),
     ({"ENCRYPTION_KEYS": ["short"]}, "E011", "16 characters"),
 ]
@@ -80,6 +86,8 @@ def test_every_setting_has_a_judge_with_an_id_of_its_own() -> None:
 
 
 def test_the_tests_own_settings_and_the_defaults_are_fine(settings) -> None:
+    assert found() == {}
+    settings.ORDERHOOKS = {"STORES_FOR_USER": "orderhooks.conf.current", "API_RATES": {"test": "2/s", "replay": None}}
     assert found() == {}
     del settings.ORDERHOOKS
     assert found() == {}

@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from orderhooks import publishing, sending, story
 from orderhooks.admin import delivery_page, exports, filters
 from orderhooks.admin.buttons import Button
-from orderhooks.admin.delivery_page import DeliveryPage, distance, moment, most_attempts
+from orderhooks.admin.delivery_page import DeliveryPage, distance, moment
 from orderhooks.admin.filters import FILTERS, are_combined
 from orderhooks.admin.log import LogAdmin, events_found
 from orderhooks.admin.redelivering import redeliver, redeliver_after_asking, row_of
@@ -137,7 +137,7 @@ class DeliveryAdmin(LogAdmin):
 
     @admin.display(description=_("attempts"))
     def attempts_of(self, delivery: Delivery) -> str:
-        made, most = delivery.attempts_made, most_attempts(delivery)
+        made, most = delivery.attempts_made, story.most_attempts(delivery)
         return _("%(made)d of %(most)d") % {"made": made, "most": most} if made <= most else str(made)
 
     @admin.display(description=_("last outcome"), empty_value="-")

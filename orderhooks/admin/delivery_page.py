@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from orderhooks import conf, payloads, retries, sending, story
+from orderhooks import payloads, sending, story
 from orderhooks.admin.health import badge
 from orderhooks.models import Attempt, Delivery
 
@@ -52,7 +52,7 @@ class DeliveryPage:
             self.delivery,
             self.attempts,
             now=self.now,
-            most=most_attempts(self.delivery),
+            most=story.most_attempts(self.delivery),
             blocker=self.blocker,
             behind=len(self.held_up),
         )
@@ -70,7 +70,7 @@ class DeliveryPage:
             {
                 "row": attempt,
                 "badge": badge("failed" if attempt.error else "delivered", attempt.status_code or attempt.error),
-                "title": story.attempt_text(attempt.number, most_attempts(self.delivery)),
+                "title": story.attempt_text(attempt.number, story.most_attempts(self.delivery)),
                 "when": moment(attempt.started_at, now=self.now),
                 # Not left to the template, which would look up a header that is called "items".
                 "request_headers": list(attempt.request_headers.items()),
@@ -91,13 +91,6 @@ class DeliveryPage:
 
     def address(self, key: int, page: str = "change") -> str:
         return reverse(f"{self.site}:orderhooks_delivery_{page}", args=[key])
-
-
-def most_attempts(delivery: Delivery) -> int:
-    """By the retry table in force; a test is tried once."""
-    if delivery.trigger == Delivery.Trigger.TEST:
-        return 1
-    return retries.most_attempts(conf.current().retry_schedule)
 
 
 def state_badge(delivery: Delivery) -> SafeString:

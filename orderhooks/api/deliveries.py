@@ -1,24 +1,30 @@
-"""Deliveries in the API: the log, and sending again."""
+"""Deliveries in the API: the log with its attempts and its story, sending again, and skipping."""
 
 from typing import Any
 
 from django.db import models
 from django.db.models import QuerySet
-from rest_framework import serializers, status, viewsets
+from rest_framework import mixins, serializers, status
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orderhooks import publishing
+from orderhooks import publishing, sending, story
+from orderhooks.api import access
 from orderhooks.api.fields import Moment
-from orderhooks.api.filters import given
-from orderhooks.api.pagination import NewestFirst
-from orderhooks.api.parsers import StrictJSONParser
-from orderhooks.api.permissions import MayRedeliver, ModelPermissions, visible
-from orderhooks.models import Attempt, Delivery
+from orderhooks.api.filters import DeliveryFilters
+from orderhooks.api.protocol import history
+from orderhooks.api.protocol.problems import ConflictError
+from orderhooks.api.resources import Resource
+from orderhooks.models import Attempt, DatabaseClock, Delivery
+from orderhooks.models.deliveries import DeliveryQuerySet
 
 # Of attempts; shown to those who may see payloads.
 CONFIDENTIAL = ("request_headers", "response_headers", "response_body")
+# More are for a replay, which works in the background.
+MOST_AT_ONCE = 1000
+# The newest of one delivery; the retry table makes ten.
+MOST_ATTEMPTS = 100
 
 
 class AttemptSerializer(serializers.ModelSerializer[Attempt]):
@@ -42,7 +48,7 @@ class AttemptSerializer(serializers.ModelSerializer[Attempt]):
         read_only_fields = fields
 
     def get_fields(self) -> dict[str, Any]:
-        return visible(super().get_fields(), self.context["request"], hidden=CONFIDENTIAL)
+        return access.visible(super().get_fields(), self.context["request"], hidden=CONFIDENTIAL)
 
 
 class DeliverySerializer(serializers.ModelSerializer[Delivery]):
@@ -80,48 +86,106 @@ class DeliverySerializer(serializers.ModelSerializer[Delivery]):
 
 
 class DeliveryDetailSerializer(DeliverySerializer):
-    attempts = AttemptSerializer(many=True, read_only=True)
+    story = serializers.SerializerMethodField(help_text="What came of it and what comes next, in sentences.")
+    attempts = serializers.SerializerMethodField(help_text=f"The newest {MOST_ATTEMPTS}, oldest first.")
 
     class Meta(DeliverySerializer.Meta):
-        fields = [*DeliverySerializer.Meta.fields, "attempts"]
+        fields = [*DeliverySerializer.Meta.fields, "story", "attempts"]
         read_only_fields = fields
 
+    def get_story(self, delivery: Delivery) -> list[str]:
+        return story.of(delivery, _newest(delivery), now=DatabaseClock().now())
 
-class DeliveryViewSet(viewsets.ReadOnlyModelViewSet[Delivery]):
-    """Filters: `?state=`, `?subscription=` and `?event=` (public ids)."""
+    def get_attempts(self, delivery: Delivery) -> list[dict[str, Any]]:
+        return AttemptSerializer(_newest(delivery), many=True, context=self.context).data  # type: ignore[return-value]
 
+
+def _newest(delivery: Delivery) -> list[Attempt]:
+    return sorted(delivery.attempts.order_by("-number")[:MOST_ATTEMPTS], key=lambda attempt: attempt.number)
+
+
+class ChosenSerializer(serializers.Serializer[Any]):
+    deliveries = serializers.ListField(
+        child=serializers.CharField(max_length=64), allow_empty=False, max_length=MOST_AT_ONCE
+    )
+
+
+class DeliveryViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource[Delivery]):
     # The event is told by id, topic and number; its payload may be large.
     queryset = Delivery.objects.select_related("event", "subscription").defer("event__payload", "event__changes")
-    permission_classes = [ModelPermissions]
-    pagination_class = NewestFirst
-    parser_classes = [StrictJSONParser]
-    filter_backends = []
-    lookup_field = "public_id"
-    lookup_value_regex = "dlv_[0-9A-Z]{26}"
+    ids = "dlv_"
+    filterset_class = DeliveryFilters
+    needs = {
+        **dict.fromkeys(("redeliver", "redeliver_many", "skip", "skip_many"), (access.REDELIVER,)),
+        "curl": ["orderhooks.view_delivery", access.VIEW_PAYLOAD],
+    }
+    rates = {"redeliver": "redeliver", "redeliver_many": "redeliver"}
 
     def get_queryset(self) -> QuerySet[Delivery]:
-        rows = super().get_queryset()
-        if self.action != "list":
-            return rows.prefetch_related("attempts")
-        if state := given(self.request, "state", choices=Delivery.State.values):
-            rows = rows.filter(state=state)
-        if subscription := given(self.request, "subscription"):
-            rows = rows.filter(subscription__public_id=subscription)
-        if event := given(self.request, "event"):
-            rows = rows.filter(event__public_id=event)
-        return rows
+        mine = access.deliveries_of(self.request.user).select_related("event", "subscription")
+        return mine if self.action == "curl" else mine.defer("event__payload", "event__changes")
 
     def get_serializer_class(self) -> type[DeliverySerializer]:
         return DeliverySerializer if self.action == "list" else DeliveryDetailSerializer
 
-    @action(detail=True, methods=["post"], permission_classes=[MayRedeliver])
+    @action(detail=True)
+    def attempts(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """The attempts, newest first, in pages."""
+        return self.answer_list(self.get_object().attempts.order_by("-pk"), AttemptSerializer)
+
+    @action(detail=True)
+    def curl(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """`script`: a shell script that sends the same request by curl; it reads the secret from its environment."""
+        return Response({"script": sending.curl_script(self.get_object())})
+
+    @action(detail=True, methods=["post"])
     def redeliver(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """202 and the delivery; 409 while it is being sent, and for a test."""
         delivery = self.get_object()
-        chosen = Delivery.objects.filter(pk=delivery.pk)
-        if not publishing.redeliver(chosen, by=request.user.get_username()):
-            busy = {"detail": "It is being sent at this moment. Look at the outcome, then ask again if need be."}
-            if delivery.trigger == Delivery.Trigger.TEST:
-                busy = {"detail": "A test is not sent again. Send a new one from the subscription's page."}
-            return Response(busy, status=status.HTTP_409_CONFLICT)
+        if not publishing.redeliver(Delivery.objects.filter(pk=delivery.pk), by=request.user.get_username()):
+            raise ConflictError(
+                "A test is not sent again. Send a new one to its subscription."
+                if delivery.trigger == Delivery.Trigger.TEST
+                else "It is being sent at this moment. Look at the outcome, then ask again if need be."
+            )
+        history.note_change(request, delivery, "Redelivered.")
         return Response(self.get_serializer(self.get_object()).data, status=status.HTTP_202_ACCEPTED)
+
+    @action(detail=True, methods=["post"])
+    def skip(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """The delivery, waiting or given up until now, skipped: it is not sent, and nothing waits for it."""
+        delivery = self.get_object()
+        if not publishing.skip(Delivery.objects.filter(pk=delivery.pk)):
+            raise ConflictError(f"It is {delivery.get_state_display()}: only what waits or has failed can be skipped.")
+        history.note_change(request, delivery, "Skipped.")
+        return Response(self.get_serializer(self.get_object()).data)
+
+    @action(detail=False, methods=["post"], url_path="redeliver")
+    def redeliver_many(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """202 and `redelivered`: how many of these deliveries will be sent again."""
+        chosen = self._chosen(request)
+        count = publishing.redeliver(chosen, by=request.user.get_username())
+        for delivery in chosen.filter(state=Delivery.State.PENDING).only("public_id"):
+            history.note_change(request, delivery, "Redelivered.")
+        return Response({"redelivered": count}, status=status.HTTP_202_ACCEPTED)
+
+    @action(detail=False, methods=["post"], url_path="skip")
+    def skip_many(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """`skipped`: how many of these deliveries waited or had been given up, and are skipped now."""
+        chosen = self._chosen(request)
+        count = publishing.skip(chosen)
+        for delivery in chosen.filter(state=Delivery.State.SKIPPED).only("public_id"):
+            history.note_change(request, delivery, "Skipped.")
+        return Response({"skipped": count})
+
+    def _chosen(self, request: Request) -> DeliveryQuerySet:
+        serializer = ChosenSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        wanted = set(serializer.validated_data["deliveries"])
+        rows = access.deliveries_of(request.user).filter(public_id__in=wanted)
+        found = dict(rows.values_list("public_id", "pk"))
+        if missing := sorted(wanted - found.keys()):
+            text = f"There is no delivery of the id {missing[0]} that you may see."
+            raise serializers.ValidationError({"deliveries": [text]}, code="unknown")
+        # By key: the caller asks again for what has changed.
+        return Delivery.objects.filter(pk__in=list(found.values()))

@@ -1,21 +1,27 @@
-"""Events and topics in the API: what happened, and what can."""
+"""Events and topics in the API: what happened, to be pulled as well as pushed, and what can happen."""
 
 from typing import Any
 
 from django.db import models
 from django.db.models import QuerySet
-from rest_framework import serializers, viewsets
-from rest_framework.permissions import IsAuthenticated
+from rest_framework import mixins, serializers, status
+from rest_framework.decorators import action
+from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.utils.urls import replace_query_param
 
-from orderhooks import catalogue
+from orderhooks import catalogue, publishing
+from orderhooks.api import access
 from orderhooks.api.fields import Moment
-from orderhooks.api.filters import given
-from orderhooks.api.pagination import NewestFirst
-from orderhooks.api.parsers import StrictJSONParser
-from orderhooks.api.permissions import ModelPermissions, visible
-from orderhooks.models import Event
+from orderhooks.api.filters import EventFilters, require_known
+from orderhooks.api.protocol import history
+from orderhooks.api.protocol.pagination import page_size_of
+from orderhooks.api.protocol.problems import ConflictError, ParameterError
+from orderhooks.api.resources import Protocol, Resource
+from orderhooks.models import DatabaseClock, Event, Subscription
+
+LARGEST_SEQUENCE = 2**63 - 1
 
 
 class EventSerializer(serializers.ModelSerializer[Event]):
@@ -39,44 +45,101 @@ class EventSerializer(serializers.ModelSerializer[Event]):
         read_only_fields = fields
 
     def get_fields(self) -> dict[str, Any]:
-        return visible(super().get_fields(), self.context["request"], hidden=("payload", "changes"))
+        return access.visible(super().get_fields(), self.context["request"], hidden=("payload", "changes"))
 
 
-class EventViewSet(viewsets.ReadOnlyModelViewSet[Event]):
-    """Filters: `?topic=` and `?order_number=`."""
-
+class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource[Event]):
     queryset = Event.objects.all()
     serializer_class = EventSerializer
-    permission_classes = [ModelPermissions]
-    pagination_class = NewestFirst
-    parser_classes = [StrictJSONParser]
-    filter_backends = []
-    lookup_field = "public_id"
-    lookup_value_regex = "evt_[0-9A-Z]{26}"
+    ids = "evt_"
+    ordered_by = "sequence"
+    filterset_class = EventFilters
+    needs = {"republish": [access.REDELIVER]}
 
     def get_queryset(self) -> QuerySet[Event]:
-        rows = super().get_queryset()
-        if self.action != "list":
-            return rows
-        for name in ("topic", "order_number"):
-            if value := given(self.request, name):
-                rows = rows.filter(**{name: value})
-        return rows
+        return access.events_of(self.request.user)
+
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """The log, newest first; with `?after=` the feed: what was published behind a sequence, oldest first."""
+        return self._feed(request) if "after" in request.query_params else super().list(request, *args, **kwargs)
+
+    @action(detail=True, methods=["post"])
+    def republish(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """The event whose payload could not be built, with the order as it is now; 409 if it can't be built again."""
+        event = self.get_object()
+        if event.published_at is not None:
+            raise ConflictError("It is published already. Redeliver its deliveries, or replay it to a subscription.")
+        if not publishing.republish(event):
+            event.refresh_from_db()
+            raise ConflictError(f"Its payload can't be built: {event.error} Mend the order source, then ask again.")
+        history.note_change(request, event, "Published again.")
+        return Response(self.get_serializer(self.get_object()).data, status=status.HTTP_200_OK)
+
+    def _feed(self, request: Request) -> Response:
+        require_known(request, ["after", "subscription", "page_size"])
+        after, size = _sequence(request), page_size_of(request)
+        events = access.events_of(request.user).of_orders()
+        if "subscription" in request.query_params:
+            mine = access.subscriptions_of(request.user)
+            wanted = mine.filter(public_id=request.query_params["subscription"].replace("\x00", "")).first()
+            if wanted is None:
+                raise ParameterError({"subscription": ["There is no subscription of this id that you may see."]})
+            events = events.wanted(wanted.topics, store=wanted.store)
+        # One more tells whether there are more.
+        rows = events.feed(after=after, at_most=size + 1, now=DatabaseClock().now())
+        page = [event for event in rows[:size] if event.published_at is not None]
+        last = rows[:size][-1].sequence if rows else after
+        url = replace_query_param(request.build_absolute_uri(), "after", str(last))
+        return Response(
+            {
+                "next": url if len(rows) > size else None,
+                "after": last,
+                "results": self.get_serializer(page, many=True).data,
+            }
+        )
 
 
-class TopicViewSet(viewsets.ViewSet):
+def _sequence(request: Request) -> int:
+    text = request.query_params["after"]
+    if not text.isascii() or not text.isdigit() or int(text[:20]) > LARGEST_SEQUENCE:
+        text = "Give the sequence of the last event that you have, or 0 to begin with the oldest that is kept."
+        raise ParameterError({"after": [text]})
+    return int(text)
+
+
+class TopicViewSet(Protocol):
     """The catalogue, with the JSON Schema and an example of each topic's body; open to every user who is logged in."""
 
-    permission_classes = [IsAuthenticated]
+    needs = {"list": (), "retrieve": (), "json_schema": ()}
+    queryset = Subscription.objects.none()
+    lookup_value_regex = "[^/]+"
 
     def list(self, request: Request) -> Response:
-        known: list[dict[str, Any]] = [
-            {
-                "name": topic.name,
-                "description": topic.description,
-                "schema": topic.schema,
-                "example": topic.example,
-            }
-            for topic in catalogue.entries()
-        ]
-        return Response(known)
+        return Response([_topic(entry) for entry in catalogue.entries()])
+
+    def retrieve(self, request: Request, pk: str) -> Response:
+        return Response(_topic(_entry(pk)))
+
+    @action(detail=True, url_path="schema", url_name="schema")
+    def json_schema(self, request: Request, pk: str) -> Response:
+        """The JSON Schema (draft 2020-12) of the whole body, as `application/schema+json`."""
+        entry = _entry(pk)
+        if request.accepted_renderer.format != "json":
+            return Response(entry.schema)
+        return Response(entry.schema, content_type="application/schema+json")
+
+
+def _entry(name: str) -> catalogue.Entry:
+    for entry in catalogue.entries():
+        if entry.name == name:
+            return entry
+    raise NotFound("There is no such topic. The list of topics tells what there is.")
+
+
+def _topic(entry: catalogue.Entry) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "description": entry.description,
+        "schema": entry.schema,
+        "example": entry.example,
+    }

@@ -1,16 +1,139 @@
-"""Values from the query string, for the views that filter."""
+"""What lists are filtered by: equality and moments alone. An unknown parameter is an error: else it would show all."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
 
-from rest_framework.exceptions import ValidationError
+import django_filters
+from django.db.models import QuerySet
+from django.forms import ChoiceField, DateTimeField
+from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework.request import Request
+from rest_framework.settings import api_settings
+
+from orderhooks.api.protocol.problems import ParameterError
+from orderhooks.models import Delivery, Event, Order, Replay, Subscription, public_ids
+from orderhooks.models.deliveries import DeliveryQuerySet
+from orderhooks.models.events import EventQuerySet
+
+__all__ = ["DeliveryFilters", "EventFilters", "OrderFilters", "ReplayFilters", "StrictFilters", "SubscriptionFilters"]
+
+PAGING = ("cursor", "page_size", "ordering")
+ANSWERED = [("0", "not at all"), ("2", "2xx"), ("3", "3xx"), ("4", "4xx"), ("5", "5xx")]
 
 
-def given(request: Request, name: str, *, choices: Sequence[str] = ()) -> str:
-    """The value of `?name=`, or blank. Raises ValidationError for what no row can hold."""
-    value: str = request.query_params.get(name, "")
-    if "\x00" in value:
-        raise ValidationError({name: ["Leave out the NUL character."]})
-    if value and choices and value not in choices:
-        raise ValidationError({name: [f"{value!r} is not one of: {', '.join(choices)}."]})
-    return value
+class StrictFilters(DjangoFilterBackend):
+    """Applies the view's `filterset_class` to its list, or raises ParameterError with what to give instead."""
+
+    def filter_queryset(self, request: Request, queryset: Any, view: Any) -> Any:
+        if view.action != "list":
+            return queryset
+        filterset = self.get_filterset(request, queryset, view)
+        filters = filterset.filters if filterset else {}
+        require_known(request, [*filters, *PAGING])
+        if filterset is None:
+            return queryset
+        blank = [name for name in filters if request.query_params.get(name) == ""]
+        if blank:
+            raise ParameterError({name: ["Give a value, or leave the parameter out."] for name in blank})
+        if not filterset.is_valid():
+            raise ParameterError({name: [_remedy(filterset, name, texts)] for name, texts in filterset.errors.items()})
+        return filterset.qs
+
+    def to_html(self, request: Request, queryset: Any, view: Any) -> str:
+        return ""  # its form is in a template of an app that need not be installed
+
+
+def require_known(request: Request, names: Iterable[str]) -> None:
+    """Raises ParameterError for query parameters that are not among these."""
+    names = list(names)
+    allowed = {*names, api_settings.URL_FORMAT_OVERRIDE}
+    if unknown := [name for name in request.query_params if name not in allowed]:
+        known = ", ".join(sorted(names)) or "none"
+        raise ParameterError({name: [f"There is no such parameter. There are: {known}."] for name in unknown})
+
+
+def _remedy(filterset: django_filters.FilterSet, name: str, texts: Iterable[Any]) -> str:
+    field = filterset.form.fields[name]
+    if isinstance(field, ChoiceField):
+        choices: Any = field.choices
+        return f"Give one of: {', '.join(str(value) for value, _label in choices if value)}."
+    if isinstance(field, DateTimeField):
+        return "Give a moment such as 2026-11-24T06:00:00Z."
+    return " ".join(str(text) for text in texts)
+
+
+class OrderFilters(django_filters.FilterSet):
+    class Meta:
+        model = Order
+        fields = ["number", "store", "status", "payment_status", "fulfillment_status"]
+
+
+class EventFilters(django_filters.FilterSet):
+    since = django_filters.IsoDateTimeFilter(method="made_since")
+    until = django_filters.IsoDateTimeFilter(method="made_until")
+
+    class Meta:
+        model = Event
+        fields = ["topic", "order_number", "store"]
+
+    # The ids tell the time and have an index.
+
+    def made_since(self, events: EventQuerySet, _name: str, moment: datetime) -> EventQuerySet:
+        return events.filter(public_id__gte=public_ids.earliest_at("evt_", moment))
+
+    def made_until(self, events: EventQuerySet, _name: str, moment: datetime) -> EventQuerySet:
+        return events.filter(public_id__lt=public_ids.earliest_at("evt_", moment))
+
+
+class SubscriptionFilters(django_filters.FilterSet):
+    class Meta:
+        model = Subscription
+        fields = ["name", "store", "state"]
+
+
+def _of(rows: QuerySet[Any], name: str, owner: QuerySet[Any], public_id: str) -> QuerySet[Any]:
+    # By key, which the indexes of the log begin with.
+    return rows.filter(**{name: owner.filter(public_id=public_id).values_list("pk", flat=True).first() or 0})
+
+
+class DeliveryFilters(django_filters.FilterSet):
+    subscription = django_filters.CharFilter(method="of_subscription")
+    event = django_filters.CharFilter(method="of_event")
+    order_number = django_filters.CharFilter(method="of_order")
+    topic = django_filters.CharFilter(method="of_topic")
+    answered = django_filters.ChoiceFilter(choices=ANSWERED, method="last_answered")
+    since = django_filters.IsoDateTimeFilter(method="made_since")
+
+    class Meta:
+        model = Delivery
+        fields = ["state"]
+
+    def of_subscription(self, rows: DeliveryQuerySet, name: str, public_id: str) -> QuerySet[Any]:
+        return _of(rows, name, Subscription.objects.all(), public_id)
+
+    def of_event(self, rows: DeliveryQuerySet, name: str, public_id: str) -> QuerySet[Any]:
+        return _of(rows, name, Event.objects.all(), public_id)
+
+    def of_order(self, rows: DeliveryQuerySet, _name: str, number: str) -> DeliveryQuerySet:
+        return rows.filter(event__order_number=number)
+
+    def of_topic(self, rows: DeliveryQuerySet, _name: str, topic: str) -> DeliveryQuerySet:
+        return rows.filter(event__topic=topic)
+
+    def last_answered(self, rows: DeliveryQuerySet, _name: str, status_class: str) -> DeliveryQuerySet:
+        return rows.answered(int(status_class))
+
+    def made_since(self, rows: DeliveryQuerySet, _name: str, moment: datetime) -> DeliveryQuerySet:
+        return rows.since(moment)
+
+
+class ReplayFilters(django_filters.FilterSet):
+    subscription = django_filters.CharFilter(method="of_subscription")
+
+    class Meta:
+        model = Replay
+        fields = ["state"]
+
+    def of_subscription(self, rows: QuerySet[Replay], name: str, public_id: str) -> QuerySet[Any]:
+        return _of(rows, name, Subscription.objects.all(), public_id)

@@ -8,15 +8,19 @@ from typing import Any
 
 from django.db import IntegrityError, models, transaction
 from django.db.models import QuerySet
-from rest_framework import serializers, viewsets
+from rest_framework import mixins, serializers, status
+from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from orderhooks import sources
+from orderhooks.api.accounts import accounts_of
 from orderhooks.api.fields import Choice, JsonObject, Moment, Money
-from orderhooks.api.pagination import NewestFirst
-from orderhooks.api.parsers import StrictJSONParser
-from orderhooks.api.permissions import ModelPermissions
-from orderhooks.models import Order, OrderLine
+from orderhooks.api.filters import OrderFilters
+from orderhooks.api.protocol import history
+from orderhooks.api.protocol.etags import etag_of, is_known, require_match
+from orderhooks.api.resources import Resource
+from orderhooks.models import Event, Order, OrderLine
 
 MOST_LINES = 1000
 # What PostgreSQL's integer holds; SQLite would take more and then differ.
@@ -192,21 +196,70 @@ def _line_errors(line: OrderLine) -> dict[str, list[str]]:
     return errors
 
 
-class OrderViewSet(viewsets.ModelViewSet[Order]):
+class OrderViewSet(
+    mixins.CreateModelMixin,
+    mixins.RetrieveModelMixin,
+    mixins.DestroyModelMixin,
+    mixins.ListModelMixin,
+    Resource[Order],
+):
     queryset = Order.objects.prefetch_related("lines")
     serializer_class = OrderSerializer
-    permission_classes = [ModelPermissions]
-    pagination_class = NewestFirst
-    parser_classes = [StrictJSONParser]
-    filter_backends = []
-    lookup_field = "public_id"
-    lookup_value_regex = "ord_[0-9A-Z]{26}"
+    ids = "ord_"
+    filterset_class = OrderFilters
+    needs = {"webhooks": ["orderhooks.view_order", "orderhooks.view_delivery"]}
 
     def get_queryset(self) -> QuerySet[Order]:
         rows = super().get_queryset()
-        # What is not given stays as it is, also beside another request.
-        return rows.select_for_update() if self.action in ("update", "partial_update") else rows
+        # What is not given stays as it is, and what was matched is what is changed, also beside another request.
+        return rows.select_for_update() if self.action in ("update", "partial_update", "destroy") else rows
+
+    @transaction.atomic
+    def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return self._tagged(super().create(request, *args, **kwargs))
+
+    def perform_create(self, serializer: Any) -> None:
+        history.note_addition(self.request, serializer.save())
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        response = self._tagged(super().retrieve(request, *args, **kwargs))
+        if is_known(request, response["ETag"]):
+            return Response(status=status.HTTP_304_NOT_MODIFIED, headers={"ETag": response["ETag"]})
+        return response
 
     @transaction.atomic
     def update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().update(request, *args, **kwargs)
+        """The order, changed; 412 if `If-Match` names an ETag that it has no more."""
+        order = self._matched(request)
+        serializer = self.get_serializer(order, data=request.data, partial=kwargs.get("partial", False))
+        serializer.is_valid(raise_exception=True)
+        history.note_change(request, serializer.save(), f"Changed {', '.join(serializer.initial_data)}.")
+        return self._tagged(Response(serializer.data))
+
+    def partial_update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """What is not given stays as it is."""
+        return self.update(request, *args, partial=True, **kwargs)
+
+    @transaction.atomic
+    def destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        order = self._matched(request)
+        history.note_deletion(request, order)
+        order.delete()
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+    @action(detail=True)
+    def webhooks(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """What came of its newest events for each subscription that the user sees, or why nothing did."""
+        order = self.get_object()
+        events = Event.objects.filter(source=sources.BuiltInOrders.name, order_pk=str(order.pk))
+        return accounts_of(request, events)
+
+    def _matched(self, request: Request) -> Order:
+        order = self.get_object()
+        require_match(request, etag_of(self.get_serializer(order).data))
+        return order
+
+    @staticmethod
+    def _tagged(response: Response) -> Response:
+        response["ETag"] = etag_of(response.data)
+        return response

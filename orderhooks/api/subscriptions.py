@@ -1,111 +1,35 @@
-"""Subscriptions in the API. A signing secret is in the answer to the request that made it, and nowhere else.
-
-What handles secrets hides its variables from error reports, and hands DRF nothing that would show them.
-"""
+"""Subscriptions in the API. A signing secret is in the answer to the request that made it, and nowhere else."""
 
 from datetime import timedelta
 from typing import Any
 
-from django.core.exceptions import ValidationError
-from django.db import models, transaction
+from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
-from rest_framework import serializers, status, viewsets
+from rest_framework import mixins, serializers, status
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from orderhooks import publishing, signing
-from orderhooks.api.fields import Choice, Moment
-from orderhooks.api.pagination import NewestFirst
-from orderhooks.api.parsers import StrictJSONParser
-from orderhooks.api.permissions import MayChange, ModelPermissions
-from orderhooks.models import Subscription
-from orderhooks.models.fields import seal
-from orderhooks.models.subscriptions import LONGEST_OVERLAP, OVERLAP, validate_topics
-from orderhooks.secrets import HIDDEN, Sealed
+from orderhooks.api import access, replays
+from orderhooks.api.deliveries import DeliveryDetailSerializer
+from orderhooks.api.fields import Moment
+from orderhooks.api.filters import SubscriptionFilters, require_known
+from orderhooks.api.missed import missed_of
+from orderhooks.api.protocol import history
+from orderhooks.api.protocol.problems import ConflictError, ParameterError
+from orderhooks.api.resources import Resource
+from orderhooks.api.statistics import statistics_of
+from orderhooks.api.subscription_fields import SubscriptionSerializer
+from orderhooks.models import DatabaseClock, Delivery, Subscription
+from orderhooks.models.subscriptions import LONGEST_OVERLAP, OVERLAP
+from orderhooks.rehearsing import PreviewError
+from orderhooks.topics import UnknownTopicError
 
-State = Subscription.State
-MOST_TOPICS = 200
 HOUR = timedelta(hours=1)
-
-
-class SealedHeaders(serializers.DictField):
-    """Header names with their values: written as text, read as `(hidden)`. `(hidden)` keeps the value that is there."""
-
-    child = serializers.CharField(trim_whitespace=False)
-
-    @sensitive_variables()
-    def run_validation(self, data: Any = serializers.empty) -> Any:
-        headers = super().run_validation(data)
-        instance: Subscription | None = getattr(self.parent, "instance", None)
-        try:
-            return seal(headers, former=instance.headers if instance else None)
-        except ValidationError as error:
-            raise serializers.ValidationError(error.messages) from None
-
-    def to_representation(self, value: dict[str, Sealed]) -> dict[str, str]:
-        return dict.fromkeys(value, HIDDEN)
-
-
-class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
-    serializer_field_mapping = {**serializers.ModelSerializer.serializer_field_mapping, models.DateTimeField: Moment}
-
-    topics = serializers.ListField(
-        child=serializers.CharField(max_length=128),
-        allow_empty=False,
-        max_length=MOST_TOPICS,
-        validators=[validate_topics],
-        error_messages={"empty": 'Name at least one topic: ["order.paid"], ["order.*"] or ["*"].'},
-    )
-    headers = SealedHeaders(required=False)
-    signature = Choice(choices=Subscription.Signature.choices, required=False)
-    public_keys = serializers.SerializerMethodField(help_text="What `v1a` signatures are checked with, newest first.")
-    # Only orderhooks disables.
-    state = Choice(choices=[State.ACTIVE.value, State.PAUSED.value], required=False)
-
-    class Meta:
-        model = Subscription
-        fields = [
-            "public_id",
-            "name",
-            "store",
-            "url",
-            "topics",
-            "headers",
-            "signature",
-            "public_keys",
-            "ordered",
-            "max_in_flight",
-            "max_per_second",
-            "timeout_seconds",
-            "contact_email",
-            "mail_failing",
-            "mail_disabled",
-            "mail_recovered",
-            "state",
-            "state_reason",
-            "failing_since",
-            "consecutive_failures",
-            "last_success_at",
-            "cooling_until",
-            "created_at",
-            "updated_at",
-        ]
-        read_only_fields = [
-            "public_id",
-            "state_reason",
-            "failing_since",
-            "consecutive_failures",
-            "last_success_at",
-            "cooling_until",
-            "created_at",
-            "updated_at",
-        ]
-
-    def get_public_keys(self, subscription: Subscription) -> list[str]:
-        rows = sorted(subscription.secrets.all(), key=lambda row: row.pk, reverse=True)
-        return [row.public_key for row in rows if row.public_key]
+VIEW, CHANGE = "orderhooks.view_subscription", "orderhooks.change_subscription"
 
 
 class RotationSerializer(serializers.Serializer[Any]):
@@ -119,49 +43,64 @@ class RotationSerializer(serializers.Serializer[Any]):
 
 
 class ResumptionSerializer(serializers.Serializer[Any]):
-    skip_before = serializers.DateTimeField(
+    skip_before = Moment(
         required=False, default=None, help_text="Skip what is held from before; else all of it goes out."
     )
 
 
-class SubscriptionViewSet(viewsets.ModelViewSet[Subscription]):
-    queryset = Subscription.objects.prefetch_related("secrets")
+class SubscriptionViewSet(
+    mixins.RetrieveModelMixin, mixins.DestroyModelMixin, mixins.ListModelMixin, Resource[Subscription]
+):
+    queryset = Subscription.objects.select_related("owner").prefetch_related("secrets")
     serializer_class = SubscriptionSerializer
-    permission_classes = [ModelPermissions]
-    pagination_class = NewestFirst
-    parser_classes = [StrictJSONParser]
-    filter_backends = []
-    lookup_field = "public_id"
-    lookup_value_regex = "sub_[0-9A-Z]{26}"
+    ids = "sub_"
+    filterset_class = SubscriptionFilters
+    needs = {
+        **dict.fromkeys(("test", "pause", "resume", "rotate_secret", "revoke_former_secrets"), (CHANGE,)),
+        "replay": [access.REDELIVER],
+        "stats": [VIEW, "orderhooks.view_delivery"],
+        "missed": [VIEW, "orderhooks.view_event"],
+        "preview": [VIEW, access.VIEW_PAYLOAD],
+    }
+    rates = {"test": "test", "replay": "replay"}
+    outside_transactions = ["test"]
+
+    def get_queryset(self) -> QuerySet[Subscription]:
+        return access.subscriptions_of(self.request.user).select_related("owner").prefetch_related("secrets")
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        return {**super().get_serializer_context(), "now": timezone.now()}
 
     @sensitive_variables()
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """201 and the subscription, with its `secret`, shown this once."""
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        subscription, secret = Subscription.create_with_secret(**serializer.validated_data)
-        return self._answer(subscription, secret, status=status.HTTP_201_CREATED)
+        return self._create(serializer.validated_data)
 
     @sensitive_variables()
     def update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """The subscription; with a new `secret` if the `signature` asked for needs one of another kind."""
-        subscription = self.get_object()
-        serializer = self.get_serializer(subscription, data=request.data, partial=kwargs.get("partial", False))
-        serializer.is_valid(raise_exception=True)
-        given = dict(serializer.validated_data)
-        state = given.pop("state", subscription.state)
-        for name, value in given.items():
-            setattr(subscription, name, value)
-        with transaction.atomic():
-            # No more than what was given: workers write the health of the same row meanwhile.
-            subscription.save(update_fields=[*given, "updated_at"])
-            secret = subscription.fit_secret(now=timezone.now())
-            if state != subscription.state:
-                change_state = publishing.resume if state == State.ACTIVE else publishing.pause
-                change_state(Subscription.objects.filter(pk=subscription.pk))
-        return self._answer(subscription, secret)
+        return self._update(self.get_object(), request.data, partial=kwargs.get("partial", False))
 
-    @action(detail=True, methods=["post"], url_path="rotate-secret", permission_classes=[MayChange])
+    def partial_update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """What is not given stays as it is."""
+        return self.update(request, *args, partial=True, **kwargs)
+
+    def perform_destroy(self, instance: Subscription) -> None:
+        history.note_deletion(self.request, instance)
+        instance.delete()
+
+    @action(detail=True, methods=["post"])
+    def test(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Sends an example order as `webhook.test` now, waits for the answer, and shows the delivery with it."""
+        subscription = self.get_object()
+        made = publishing.send_test(subscription, by=request.user.get_username())
+        history.note_change(request, subscription, f"Sent a test: {made.state}.")
+        delivery = Delivery.objects.select_related("event", "subscription").get(pk=made.pk)
+        return Response(DeliveryDetailSerializer(delivery, context=self.get_serializer_context()).data)
+
+    @action(detail=True, methods=["post"], url_path="rotate-secret")
     @sensitive_variables()
     def rotate_secret(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """The subscription with a new `secret`. `overlap_hours` (24): how long the former ones sign beside it."""
@@ -169,33 +108,93 @@ class SubscriptionViewSet(viewsets.ModelViewSet[Subscription]):
         serializer.is_valid(raise_exception=True)
         subscription = self.get_object()
         overlap = serializer.validated_data["overlap_hours"] * HOUR
-        return self._answer(subscription, subscription.rotate_secret(now=timezone.now(), overlap=overlap))
+        secret = subscription.rotate_secret(now=timezone.now(), overlap=overlap)
+        history.note_change(request, subscription, "Rotated the signing secret.")
+        return self._answer(subscription, secret)
 
-    @action(detail=True, methods=["post"], permission_classes=[MayChange])
+    @action(detail=True, methods=["post"], url_path="revoke-former-secrets")
+    def revoke_former_secrets(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """`revoked`: how many secrets signed beside the newest until now."""
+        subscription = self.get_object()
+        revoked = subscription.revoke_former_secrets(now=timezone.now())
+        history.note_change(request, subscription, "Revoked former signing secrets.")
+        return Response({"revoked": revoked})
+
+    @action(detail=True, methods=["post"])
     def pause(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """The subscription, paused: its deliveries are held."""
         subscription = self.get_object()
-        publishing.pause(Subscription.objects.filter(pk=subscription.pk))
-        return self._answer(subscription, "")
+        if publishing.pause(Subscription.objects.filter(pk=subscription.pk)):
+            history.note_change(request, subscription, "Paused.")
+        return self._answer(subscription)
 
-    @action(detail=True, methods=["post"], permission_classes=[MayChange])
+    @action(detail=True, methods=["post"])
     def resume(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """The subscription, active again. What was held goes out, but for what is older than `skip_before`."""
         serializer = ResumptionSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         subscription = self.get_object()
-        publishing.resume(
-            Subscription.objects.filter(pk=subscription.pk), skip_before=serializer.validated_data["skip_before"]
-        )
-        return self._answer(subscription, "")
+        chosen = Subscription.objects.filter(pk=subscription.pk)
+        resumed = publishing.resume(chosen, skip_before=serializer.validated_data["skip_before"])
+        if resumed.subscriptions:
+            history.note_change(request, subscription, f"Resumed; {resumed.skipped} deliveries skipped.")
+        return self._answer(subscription)
 
-    @action(detail=True, methods=["post"], url_path="revoke-former-secrets", permission_classes=[MayChange])
-    def revoke_former_secrets(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """`revoked`: how many secrets signed beside the newest until now."""
-        return Response({"revoked": self.get_object().revoke_former_secrets(now=timezone.now())})
+    @action(detail=True, methods=["post"])
+    def replay(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """202 and the replay; with `dry_run` 200 and how many deliveries it would send."""
+        serializer = replays.PlanSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        return replays.begin(request, self.get_object(), serializer.validated_data)
+
+    @action(detail=True)
+    def stats(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """How its deliveries have been going; `?hours=` 1 to 744 (24)."""
+        return statistics_of(request, [self.get_object()])
+
+    @action(detail=True)
+    def missed(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """What it wanted and has not got, oldest first, with the reason; `?since=` a moment (24 hours ago)."""
+        return missed_of(request, self.get_object())
+
+    @action(detail=True)
+    def preview(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """The signed request that the order numbered `?order=` would send if `?topic=` happened; it is not sent."""
+        require_known(request, ["order", "topic"])
+        given = {name: request.query_params.get(name, "") for name in ("order", "topic")}
+        if wrong := [name for name, value in given.items() if not value or "\x00" in value]:
+            raise ParameterError({name: ["Give an order's number and a topic."] for name in wrong})
+        subscription = self.get_object()
+        try:
+            shown = publishing.preview(subscription, given["order"], topic=given["topic"], now=DatabaseClock().now())
+        except UnknownTopicError as error:
+            raise ParameterError({"topic": [str(error)]}) from None
+        except PreviewError as error:
+            raise ConflictError(str(error), code="not_sendable") from None
+        body = shown.body.decode()
+        return Response({"wanted": shown.wanted, "url": shown.url, "headers": dict(shown.headers), "body": body})
 
     @sensitive_variables()
-    def _answer(self, subscription: Subscription, secret: str, *, status: int = status.HTTP_200_OK) -> Response:
+    def _create(self, values: dict[str, Any]) -> Response:
+        with transaction.atomic():
+            subscription, secret = Subscription.create_with_secret(**values, owner=self.request.user)
+            history.note_addition(self.request, subscription)
+        return self._answer(subscription, secret, status=status.HTTP_201_CREATED)
+
+    @sensitive_variables()
+    def _update(self, subscription: Subscription, data: Any, *, partial: bool) -> Response:
+        serializer = self.get_serializer(subscription, data=data, partial=partial)
+        serializer.is_valid(raise_exception=True)
+        values = serializer.validated_data
+        changed = [name for name, value in values.items() if getattr(subscription, name) != value]
+        with transaction.atomic():
+            secret = publishing.reconfigure(subscription, values)
+            if changed:
+                history.note_change(self.request, subscription, f"Changed {', '.join(changed)}.")
+        return self._answer(subscription, secret)
+
+    @sensitive_variables()
+    def _answer(self, subscription: Subscription, secret: str = "", *, status: int = status.HTTP_200_OK) -> Response:
         data = self.get_serializer(self.get_queryset().get(pk=subscription.pk)).data
         # Of a key pair only the public half is anybody else's business, and that is in the data.
         shown = {"secret": secret} if secret and not signing.public_key(secret) else {}

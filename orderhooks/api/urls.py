@@ -1,10 +1,14 @@
 """The API's addresses; names are in the namespace `orderhooks`."""
 
+from django.urls import path
 from rest_framework.routers import SimpleRouter
 
 from orderhooks.api.deliveries import DeliveryViewSet
 from orderhooks.api.events import EventViewSet, TopicViewSet
+from orderhooks.api.named import NamedSubscriptionViewSet
 from orderhooks.api.orders import OrderViewSet
+from orderhooks.api.replays import ReplayViewSet
+from orderhooks.api.statistics import StatisticsViewSet
 from orderhooks.api.subscriptions import SubscriptionViewSet
 
 app_name = "orderhooks"
@@ -15,5 +19,12 @@ router.register("events", EventViewSet, basename="event")
 router.register("topics", TopicViewSet, basename="topic")
 router.register("subscriptions", SubscriptionViewSet, basename="subscription")
 router.register("deliveries", DeliveryViewSet, basename="delivery")
+router.register("replays", ReplayViewSet, basename="replay")
+router.register("stats", StatisticsViewSet, basename="stats")
 
-urlpatterns = router.urls
+by_name = NamedSubscriptionViewSet.as_view({"get": "retrieve", "put": "upsert", "delete": "destroy"})
+
+urlpatterns = [
+    path("subscriptions/by-name/<path:name>/", by_name, name="subscription-by-name"),
+    *router.urls,
+]

@@ -4,6 +4,7 @@ from orderhooks.models.bell import Bell
 from orderhooks.models.clock import DatabaseClock, DatabaseNow
 from orderhooks.models.deliveries import Attempt, Delivery
 from orderhooks.models.events import Change, Event
+from orderhooks.models.idempotency import IdempotentRequest
 from orderhooks.models.orders import Order, OrderLine
 from orderhooks.models.pumps import Pump
 from orderhooks.models.receipts import Receipt
@@ -21,6 +22,7 @@ __all__ = [
     "DatabaseNow",
     "Delivery",
     "Event",
+    "IdempotentRequest",
     "Order",
     "OrderLine",
     "Pump",

@@ -1,8 +1,8 @@
 """The outbox: changes as transactions write them, and the events that are made of them."""
 
 import json
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connections, models
@@ -97,6 +97,40 @@ class EventQuerySet(models.QuerySet["Event"]):
         """Published events that have not become deliveries yet, oldest first."""
         return self.filter(routed_at=None, published_at__isnull=False).order_by("sequence")
 
+    def about(self, patterns: Iterable[str]) -> "EventQuerySet":
+        """Those whose topics the patterns take in: what `topics.matches` says, for a query."""
+        patterns = list(patterns)
+        if "*" in patterns:
+            return self
+        wanted = Q(topic__in=[pattern for pattern in patterns if not pattern.endswith(".*")])
+        for pattern in patterns:
+            if pattern.endswith(".*"):
+                wanted |= Q(topic__startswith=pattern[:-1])
+        return self.filter(wanted)
+
+    def wanted(self, patterns: Iterable[str], *, store: str) -> "EventQuerySet":
+        """Those that a subscription with these topics and this store wants; tests of an endpoint are not among them."""
+        events = self.about(patterns).of_orders()
+        return events.filter(store=store) if store else events
+
+    def of_orders(self) -> "EventQuerySet":
+        """Without the tests of endpoints."""
+        return self.exclude(topic__startswith=OF_OPERATORS)
+
+    def feed(self, *, after: int, at_most: int, now: datetime) -> "list[Event]":
+        """The first so many behind a sequence, oldest first, up to where one with a lower sequence may yet appear.
+
+        A sequence is given out when an event is written, and seen when it is committed: so what is younger than
+        SETTLED_AFTER waits for the next time, and all that comes after it.
+        """
+        settled = now - SETTLED_AFTER
+        feed: list[Event] = []
+        for event in self.filter(sequence__gt=after).order_by("sequence")[:at_most]:
+            if event.published_at is not None and event.published_at > settled:
+                break
+            feed.append(event)
+        return feed
+
     def replace(self, changes: "Sequence[Change]", events: "Sequence[Event]") -> bool:
         """On PostgreSQL: insert the events that these changes of one order make, and delete the changes, in one go.
 
@@ -128,6 +162,10 @@ class EventQuerySet(models.QuerySet["Event"]):
         return self.filter(published_at=None, routed_at=None)
 
 
+# The family of topics that tell of no order: tests, each for one endpoint.
+OF_OPERATORS = "webhook."
+# Folding is one statement, or a transaction that talks to nobody else.
+SETTLED_AFTER = timedelta(seconds=10)
 REPLACED = (
     "public_id",
     "topic",

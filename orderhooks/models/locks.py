@@ -1,15 +1,17 @@
 """Transactions of a worker: it neither holds locks while it is stopped, nor waits for ever for those of others."""
 
 import contextlib
+import hashlib
 from collections.abc import Iterator
 
-from django.db import DatabaseError, connections, transaction
+from django.db import DatabaseError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-__all__ = ["brief_transaction", "is_lock_timeout"]
+__all__ = ["brief_transaction", "is_lock_timeout", "one_at_a_time"]
 
 STOPPED_AFTER_MS = 10_000
 WAIT_SECONDS = 1
+NAMED_LOCK_SECONDS = 10
 # PostgreSQL's SQLSTATE; MariaDB's and MySQL's numbers for a wait that was too long, and for a deadlock.
 LOCK_NOT_AVAILABLE = ("55P03", 1205, 1213)
 
@@ -46,6 +48,39 @@ def _waiting_briefly(connection: BaseDatabaseWrapper) -> Iterator[None]:
     finally:
         with connection.cursor() as cursor:
             cursor.execute("SET innodb_lock_wait_timeout = DEFAULT")
+
+
+@contextlib.contextmanager
+def one_at_a_time(using: str, what: str) -> Iterator[None]:
+    """A transaction that waits for others of the same name to end.
+
+    SQLite has but one writer: there it is enough that transactions begin with the write lock, as a check asks.
+    """
+    connection = connections[using]
+    number = int.from_bytes(hashlib.sha256(what.encode()).digest()[:8], "big", signed=True)
+    with contextlib.ExitStack() as stack:
+        if connection.vendor == "mysql":
+            stack.enter_context(_locked_by_name(connection, f"orderhooks {number}"))
+        stack.enter_context(transaction.atomic(using=using))
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_xact_lock(%s)", [number])
+        yield
+
+
+@contextlib.contextmanager
+def _locked_by_name(connection: BaseDatabaseWrapper, name: str) -> Iterator[None]:
+    # Held by the connection, not by its transaction: given back once that has ended.
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT GET_LOCK(%s, %s)", [name, NAMED_LOCK_SECONDS])
+        [is_mine] = cursor.fetchone()
+        if not is_mine:
+            raise OperationalError(1205, f"Another process holds the lock {name!r}.")
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT RELEASE_LOCK(%s)", [name])
 
 
 def is_lock_timeout(error: DatabaseError) -> bool:

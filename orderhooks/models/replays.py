@@ -1,6 +1,5 @@
 """Replays: what an operator wants sent again to a subscription, and how far it has got. `replaying` does the work."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -129,13 +128,11 @@ class Replay(models.Model):
     def events(self, stretch: Stretch) -> EventQuerySet:
         """The events of a stretch that the subscription wants and the replay is about, whatever came of them before."""
         events = Event.objects.filter(
-            _topic(self.subscription.topics),
-            _topic(self.topics or ["*"]),
             public_id__gt=stretch.after,
             public_id__lte=stretch.up_to,
             routed_at__isnull=False,  # the others are about to be sent anyway
-        ).exclude(topic__startswith=OF_OPERATORS)
-        return events.filter(store=self.subscription.store) if self.subscription.store else events
+        )
+        return events.about(self.topics or ["*"]).wanted(self.subscription.topics, store=self.subscription.store)
 
     def left(self, stretch: Stretch) -> EventQuerySet:
         """Those of the events that it would send now."""
@@ -148,6 +145,11 @@ class Replay(models.Model):
                 return events.filter(~Exists(mine.exclude(NEVER_BEGUN)))
             case _:
                 return events.filter(~Exists(mine.filter(state__in=UNDER_WAY)))
+
+    def missed(self, stretch: Stretch) -> EventQuerySet:
+        """Those of the events that have not arrived, whatever the reason."""
+        mine = Delivery.objects.filter(event=OuterRef("pk"), subscription=self.subscription_id)
+        return self.events(stretch).filter(~Exists(mine.filter(state=Delivery.State.DELIVERED)))
 
     def rearms(self) -> Q:
         """Which deliveries become due again."""
@@ -168,20 +170,6 @@ class Replay(models.Model):
         return mine.update(**values) == 1
 
 
-# The family of topics that tell of no order: tests, each for one endpoint.
-OF_OPERATORS = "webhook."
 UNDER_WAY = [Delivery.State.PENDING, Delivery.State.SENDING]
 # Skipped before its first attempt.
 NEVER_BEGUN = Q(state=Delivery.State.SKIPPED, attempts_made=0)
-
-
-def _topic(patterns: Iterable[str]) -> Q:
-    """What `topics.matches` says, for a query."""
-    patterns = list(patterns)
-    if "*" in patterns:
-        return Q()
-    wanted = Q(topic__in=[pattern for pattern in patterns if not pattern.endswith(".*")])
-    for pattern in patterns:
-        if pattern.endswith(".*"):
-            wanted |= Q(topic__startswith=pattern[:-1])
-    return wanted

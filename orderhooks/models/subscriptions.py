@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.apps import apps
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import OperationalError, connections, models, transaction
@@ -182,6 +183,15 @@ class Subscription(models.Model):
     name = models.CharField(_("name"), max_length=200)
     store = models.CharField(_("store"), max_length=64, blank=True, help_text=_("Leave blank for all stores."))
     url = models.CharField(_("URL"), max_length=2000, validators=[validate_url])
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("owner"),
+        help_text=_("Sees and changes it in the API, beside those who may manage all subscriptions."),
+    )
     topics = models.JSONField(
         _("topics"),
         default=list,
@@ -270,7 +280,10 @@ class Subscription(models.Model):
         verbose_name = _("subscription")
         verbose_name_plural = _("subscriptions")
         ordering = ["name", "id"]
-        permissions = [("reveal_secret", _("Can see signing secrets"))]
+        permissions = [
+            ("reveal_secret", _("Can see signing secrets")),
+            ("manage_all_subscriptions", _("Can manage subscriptions of others in the API")),
+        ]
         constraints = [
             models.CheckConstraint(
                 condition=Q(state__in=["active", "paused", "disabled"]), name="orderhooks_subscription_state"

@@ -9,8 +9,8 @@ from tests.factories import make_user
 EVERYTHING = [
     f"{verb}_{record}"
     for verb in ("view", "add", "change", "delete")
-    for record in ("order", "subscription", "delivery", "event")
-] + ["redeliver_delivery", "view_payload"]
+    for record in ("order", "subscription", "delivery", "event", "replay")
+] + ["redeliver_delivery", "view_payload", "manage_all_subscriptions"]
 
 
 def client_with(*permissions: str) -> APIClient:
@@ -25,6 +25,16 @@ def post(api: APIClient, path: str, data: Any) -> Any:
 
 def patch(api: APIClient, path: str, data: Any) -> Any:
     return api.patch(f"/api{path}", data, format="json")
+
+
+def errors_of(answer: Any) -> dict[str, str]:
+    """The texts of a problem's errors by the place that they name."""
+    assert answer["Content-Type"] == "application/problem+json"
+    found: dict[str, str] = {}
+    for one in answer.data["errors"]:
+        place = one["pointer"] if "pointer" in one else f"?{one['parameter']}"
+        found[place] = " ".join([*filter(None, [found.get(place)]), one["detail"]])
+    return found
 
 
 def has_key(data: Any, key: str) -> bool:

@@ -1,62 +1,274 @@
-"""Who may call what."""
+"""Who may call what: each endpoint and method, for each kind of caller."""
+
+from typing import Any
 
 import pytest
+from django.urls import URLPattern
 from rest_framework.test import APIClient
 
-from orderhooks.models import Delivery
-from tests.api.calls import EVERYTHING, client_with, post
-from tests.factories import make_delivery, make_order
+from orderhooks.api.urls import urlpatterns
+from orderhooks.models import Delivery, Subscription
+from tests.api.calls import EVERYTHING, patch, post
+from tests.factories import make_delivery, make_failed_event, make_order, make_replay, make_subscription, make_user
 
 pytestmark = pytest.mark.django_db
 
-ACCESS = [
-    # method, path, the permission it takes, the status with it
-    ("get", "/orders/", "view_order", 200),
-    ("post", "/orders/", "add_order", 201),
-    ("get", "/orders/{order}/", "view_order", 200),
-    ("put", "/orders/{order}/", "change_order", 200),
-    ("patch", "/orders/{order}/", "change_order", 200),
-    ("delete", "/orders/{order}/", "delete_order", 204),
-    ("get", "/subscriptions/", "view_subscription", 200),
-    ("post", "/subscriptions/", "add_subscription", 201),
-    ("get", "/subscriptions/{subscription}/", "view_subscription", 200),
-    ("put", "/subscriptions/{subscription}/", "change_subscription", 200),
-    ("patch", "/subscriptions/{subscription}/", "change_subscription", 200),
-    ("delete", "/subscriptions/{subscription}/", "delete_subscription", 204),
-    ("get", "/deliveries/", "view_delivery", 200),
-    ("get", "/deliveries/{delivery}/", "view_delivery", 200),
-    ("post", "/deliveries/{delivery}/redeliver/", "redeliver_delivery", 202),
-    ("get", "/events/", "view_event", 200),
-    ("get", "/events/{event}/", "view_event", 200),
-    ("get", "/topics/", None, 200),
-    ("head", "/orders/", "view_order", 200),
+ENDPOINT = {"name": "CRM", "url": "https://crm.example/hooks", "topics": ["*"], "store": "berlin"}
+SINCE = {"since": "2026-01-01T00:00:00Z"}
+ALL = {"owner": 200, "other": 200, "manager": 200}
+# The owner sees it; the other does not, as if it were not there.
+OWNED = {"owner": 200, "other": 404, "manager": 200}
+
+
+def owned(status: int) -> dict[str, int]:
+    return {"owner": status, "other": 404, "manager": status}
+
+
+def everyone(status: int) -> dict[str, int]:
+    return dict.fromkeys(ALL, status)
+
+
+# Method, path, the permissions that it takes, the body, and the status for each who has them.
+TABLE: list[tuple[str, str, list[str], Any, dict[str, int]]] = [
+    ("get", "orders/", ["view_order"], None, ALL),
+    ("post", "orders/", ["add_order"], {}, everyone(201)),
+    ("get", "orders/{order}/", ["view_order"], None, ALL),
+    ("put", "orders/{order}/", ["change_order"], {}, ALL),
+    ("patch", "orders/{order}/", ["change_order"], {}, ALL),
+    ("delete", "orders/{order}/", ["delete_order"], None, everyone(204)),
+    ("get", "orders/{order}/webhooks/", ["view_order", "view_delivery"], None, ALL),
+    ("get", "events/", ["view_event"], None, ALL),
+    ("get", "events/?after=0", ["view_event"], None, ALL),
+    ("get", "events/{event}/", ["view_event"], None, OWNED),
+    ("post", "events/{failed_event}/republish/", ["redeliver_delivery"], {}, owned(409)),
+    ("get", "topics/", [], None, ALL),
+    ("get", "topics/order.paid/", [], None, ALL),
+    ("get", "topics/order.paid/schema/", [], None, ALL),
+    ("get", "subscriptions/", ["view_subscription"], None, ALL),
+    ("post", "subscriptions/", ["add_subscription"], ENDPOINT, {"owner": 201, "other": 400, "manager": 201}),
+    ("get", "subscriptions/{subscription}/", ["view_subscription"], None, OWNED),
+    ("put", "subscriptions/{subscription}/", ["change_subscription"], ENDPOINT, OWNED),
+    ("patch", "subscriptions/{subscription}/", ["change_subscription"], {}, OWNED),
+    ("delete", "subscriptions/{subscription}/", ["delete_subscription"], None, owned(204)),
+    ("post", "subscriptions/{subscription}/pause/", ["change_subscription"], {}, OWNED),
+    ("post", "subscriptions/{subscription}/resume/", ["change_subscription"], {}, OWNED),
+    ("post", "subscriptions/{subscription}/rotate-secret/", ["change_subscription"], {}, OWNED),
+    ("post", "subscriptions/{subscription}/revoke-former-secrets/", ["change_subscription"], {}, OWNED),
+    ("post", "subscriptions/{subscription}/replay/", ["redeliver_delivery"], SINCE, owned(202)),
+    ("get", "subscriptions/{subscription}/stats/", ["view_subscription", "view_delivery"], None, OWNED),
+    ("get", "subscriptions/{subscription}/missed/", ["view_subscription", "view_event"], None, OWNED),
+    (
+        "get",
+        "subscriptions/{subscription}/preview/?order=7&topic=order.paid",
+        ["view_subscription", "view_payload"],
+        None,
+        OWNED,
+    ),
+    ("get", "subscriptions/by-name/Mine/", ["view_subscription"], None, OWNED),
+    (
+        "put",
+        "subscriptions/by-name/Mine/",
+        ["add_subscription", "change_subscription"],
+        ENDPOINT,
+        {"owner": 200, "other": 400, "manager": 200},
+    ),
+    ("delete", "subscriptions/by-name/Mine/", ["delete_subscription"], None, owned(204)),
+    ("get", "deliveries/", ["view_delivery"], None, ALL),
+    ("get", "deliveries/{delivery}/", ["view_delivery"], None, OWNED),
+    ("get", "deliveries/{delivery}/attempts/", ["view_delivery"], None, OWNED),
+    ("get", "deliveries/{delivery}/curl/", ["view_delivery", "view_payload"], None, OWNED),
+    ("post", "deliveries/{delivery}/redeliver/", ["redeliver_delivery"], {}, owned(202)),
+    ("post", "deliveries/{delivery}/skip/", ["redeliver_delivery"], {}, OWNED),
+    (
+        "post",
+        "deliveries/redeliver/",
+        ["redeliver_delivery"],
+        {"deliveries": ["{delivery}"]},
+        {"owner": 202, "other": 400, "manager": 202},
+    ),
+    (
+        "post",
+        "deliveries/skip/",
+        ["redeliver_delivery"],
+        {"deliveries": ["{delivery}"]},
+        {"owner": 200, "other": 400, "manager": 200},
+    ),
+    ("get", "replays/", ["view_replay"], None, ALL),
+    (
+        "post",
+        "replays/",
+        ["redeliver_delivery"],
+        {"subscription": "{subscription}", **SINCE},
+        {"owner": 202, "other": 400, "manager": 202},
+    ),
+    ("get", "replays/{replay}/", ["view_replay"], None, OWNED),
+    ("post", "replays/{replay}/cancel/", ["redeliver_delivery"], {}, OWNED),
+    ("get", "stats/", ["view_delivery"], None, ALL),
 ]
+# It waits for an endpoint: tests/api/test_actions.py.
+ELSEWHERE = {("post", "subscriptions/{public_id}/test/")}
 
 
-@pytest.mark.parametrize(("method", "path", "permission", "status"), ACCESS)
-def test_an_endpoint_takes_a_login_and_the_permission(method, path, permission, status):
-    delivery = make_delivery(state=Delivery.State.FAILED)
-    path = "/api" + path.format(
-        order=make_order().public_id,
-        subscription=delivery.subscription.public_id,
-        delivery=delivery.public_id,
-        event=delivery.event.public_id,
-    )
-    body = {"name": "CRM", "url": "https://crm.example/hooks", "topics": ["*"]}
-
-    def call(client: APIClient) -> int:
-        data = None if method in ("get", "head") else body
-        return getattr(client, method)(path, data, format=None if data is None else "json").status_code
-
-    others = [one for one in EVERYTHING if one != permission]
-    assert call(APIClient()) in (401, 403)
-    assert call(client_with(*others)) == (403 if permission else status)
-    assert call(client_with(*([permission] if permission else []))) == status
+def store_of_berlin(user: Any) -> list[str]:
+    """The setting STORES_FOR_USER."""
+    return ["berlin"] if user.email == "owner@example.com" else []
 
 
-@pytest.mark.parametrize("path", ["/events/", "/deliveries/", "/topics/"])
+@pytest.fixture(autouse=True)
+def stores(settings):
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "STORES_FOR_USER": f"{__name__}.store_of_berlin"}
+
+
+class World:
+    """A subscription with an owner, and what belongs to it."""
+
+    def __init__(self) -> None:
+        self.owner = make_user(email="owner@example.com")
+        self.subscription = make_subscription(
+            name="Mine", owner=self.owner, store="berlin", url="http://127.0.0.1:8009/"
+        )
+        self.order = make_order(number="7", store="berlin")
+        self.delivery = make_delivery(state=Delivery.State.FAILED, subscription=self.subscription)
+        event = self.delivery.event
+        type(event).objects.filter(pk=event.pk).update(store="berlin")
+        self.failed_event = make_failed_event(store="berlin", source="gone")
+        self.replay = make_replay(subscription=self.subscription)
+
+    def ids(self) -> dict[str, str]:
+        rows = {name: row for name, row in vars(self).items() if name != "owner"}
+        return {name: row.public_id for name, row in rows.items()} | {"event": self.delivery.event.public_id}
+
+    def caller(self, role: str, permissions: list[str]) -> APIClient:
+        granted = [*permissions, *(["manage_all_subscriptions"] if role == "manager" else [])]
+        user = make_user(*granted)
+        if role == "owner":
+            user = self.owner
+            user.user_permissions.set(make_user(*granted).user_permissions.all())
+        client = APIClient()
+        client.force_login(user)
+        return client
+
+
+def call(client: APIClient, method: str, path: str, body: Any, ids: dict[str, str]) -> int:
+    def filled(value: Any) -> Any:
+        if isinstance(value, str):
+            return value.format(**ids)
+        if isinstance(value, list):
+            return [filled(one) for one in value]
+        return {name: filled(one) for name, one in value.items()} if isinstance(value, dict) else value
+
+    data = None if body is None else filled(body)
+    answer = getattr(client, method)(f"/api/{path.format(**ids)}", data, format=None if data is None else "json")
+    return answer.status_code
+
+
+@pytest.mark.parametrize(("method", "path", "permissions", "body", "statuses"), TABLE)
+@pytest.mark.parametrize("role", ["anonymous", "without", "owner", "other", "manager"])
+def test_an_endpoint_answers_each_caller(role, method, path, permissions, body, statuses):
+    world = World()
+    if role == "anonymous":
+        assert call(APIClient(), method, path, body, world.ids()) == 403
+        return
+    if role == "without":
+        for missing in permissions:
+            client = world.caller("owner", [one for one in EVERYTHING if one != missing])
+            assert call(client, method, path, body, world.ids()) == 403, missing
+        return
+    assert call(world.caller(role, permissions), method, path, body, world.ids()) == statuses[role]
+
+
+def test_the_table_has_every_endpoint_and_method():
+    def addressed(path: str) -> str:
+        return path.split("?")[0]
+
+    told = {(method, addressed(path)) for method, path, *_ in TABLE}
+    there = set(ELSEWHERE)
+    found: set[tuple[str, str]] = set()
+    for pattern in urlpatterns:
+        assert isinstance(pattern, URLPattern)
+        found |= {(method, plain(str(pattern.pattern))) for method in pattern.callback.actions if method != "head"}
+    assert {(method, plain(path)) for method, path in told | there} == found
+
+
+def plain(pattern: str) -> str:
+    """An address with `*` for what varies."""
+    steps = pattern.strip("^$").replace("<path:name>", "*").replace("by-name/Mine", "by-name/*").split("/")
+    varying = ("(", "{")
+    plain_steps = []
+    skip = False
+    for step in steps:
+        if skip:
+            skip = not step.endswith(")")
+            continue
+        if step.startswith(varying) or step == "order.paid":
+            plain_steps.append("*")
+            skip = step.startswith("(") and not step.endswith(")")
+        else:
+            plain_steps.append(step)
+    return "/".join(plain_steps)
+
+
+def test_lists_hold_what_belongs_to_the_caller_alone():
+    world = World()
+    make_replay(subscription=make_delivery().subscription)
+    for path, role, count in [
+        ("subscriptions", "owner", 1),
+        ("subscriptions", "other", 0),
+        ("subscriptions", "manager", 2),
+        ("deliveries", "owner", 1),
+        ("deliveries", "other", 0),
+        ("deliveries", "manager", 2),
+        ("replays", "owner", 1),
+        ("replays", "other", 0),
+        ("replays", "manager", 2),
+        ("events", "other", 0),
+    ]:
+        answer = world.caller(role, EVERYTHING[:-1]).get(f"/api/{path}/")
+        assert len(answer.data["results"]) == count, (path, role)
+
+
+def test_events_are_those_of_the_stores_that_the_user_may_subscribe_to():
+    world = World()
+    make_delivery()
+    answer = world.caller("owner", ["view_event"]).get("/api/events/")
+    assert {one["store"] for one in answer.data["results"]} == {"berlin"}
+
+
+def test_whose_a_subscription_is_can_not_be_written():
+    world = World()
+    client = world.caller("owner", EVERYTHING[:-1])
+    created = post(client, "/subscriptions/", {**ENDPOINT, "owner": "somebody"})
+    assert created.data["owner"] == world.owner.get_username()
+    patch(client, f"/subscriptions/{created.data['public_id']}/", {"owner": None})
+    assert Subscription.objects.get(public_id=created.data["public_id"]).owner == world.owner
+
+
+@pytest.mark.parametrize("fields", [{"store": "paris"}, {"store": ""}])
+def test_an_owner_subscribes_to_the_stores_of_the_setting_alone(fields):
+    world = World()
+    client = world.caller("owner", EVERYTHING[:-1])
+    answer = post(client, "/subscriptions/", {**ENDPOINT, **fields})
+    assert (answer.status_code, answer.data["errors"][0]["pointer"]) == (400, "/store")
+    assert "berlin" in answer.data["detail"]
+    path = f"/subscriptions/{world.subscription.public_id}/"
+    assert patch(client, path, fields).status_code == 400
+    assert patch(client, path, {"name": "New", "store": "berlin"}).status_code == 200
+
+
+def test_an_order_shows_the_standing_of_the_callers_subscriptions_alone():
+    world = World()
+    make_delivery(event=world.delivery.event)
+    type(world.delivery.event).objects.update(order_pk=str(world.order.pk), source="orderhooks")
+    for role, names in (("owner", 1), ("other", 0), ("manager", 2)):
+        client = world.caller(role, ["view_order", "view_delivery"])
+        for account in client.get(f"/api/orders/{world.order.public_id}/webhooks/").data:
+            assert len(account["subscriptions"]) == names
+
+
+@pytest.mark.parametrize("path", ["/events/", "/topics/"])
 def test_the_log_and_the_catalogue_can_not_be_written(api, path):
-    assert post(api, path, {}).status_code == 405
+    answer = post(api, path, {})
+    assert (answer.status_code, answer["Allow"]) == (405, "GET, HEAD, OPTIONS")
 
 
 @pytest.mark.parametrize("record", ["events", "deliveries"])

@@ -7,9 +7,8 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from orderhooks.api.pagination import NewestFirst
-from tests.api.calls import ids
-from tests.factories import make_attempt, make_delivery, make_event, make_order
+from tests.api.calls import errors_of, ids
+from tests.factories import make_attempt, make_delivery, make_event, make_order, make_replay
 
 pytestmark = pytest.mark.django_db
 
@@ -33,28 +32,41 @@ def test_a_cursor_does_not_tell_the_primary_key(api):
 
 
 @pytest.mark.parametrize("cursor", ["x", base64.b64encode(b"p=1").decode(), base64.b64encode(b"p=%00").decode()])
-def test_a_forged_cursor_is_a_404(api, cursor):
+def test_a_forged_cursor_is_a_400(api, cursor):
     make_event()
-    assert api.get("/api/events/", {"cursor": cursor}).status_code == 404
+    assert "Begin again" in errors_of(api.get("/api/events/", {"cursor": cursor}))["?cursor"]
 
 
-def test_a_page_has_a_largest_size(api):
+@pytest.mark.parametrize("size", ["0", "201", "1000000", "-1", "+5", "x", "", "5.0"])
+def test_a_page_has_a_largest_size_and_a_least(api, size):
     for _ in range(3):
         make_event()
-    assert len(ids(api.get("/api/events/?page_size=1000000"))) == 3
-    assert NewestFirst.max_page_size == 200
+    answer = api.get("/api/events/", {"page_size": size})
+    assert errors_of(answer) == {"?page_size": "Give a whole number from 1 to 200."}
+    assert len(ids(api.get("/api/events/?page_size=200"))) == 3
 
 
-@pytest.mark.parametrize("path", ["orders", "subscriptions", "deliveries", "events"])
+def test_a_list_is_read_from_its_other_end(api):
+    first, second = make_event().public_id, make_event().public_id
+    assert ids(api.get("/api/events/?ordering=sequence")) == [first, second]
+    assert ids(api.get("/api/events/?ordering=-sequence")) == [second, first]
+    assert errors_of(api.get("/api/events/?ordering=payload")) == {"?ordering": "Give one of: -sequence, sequence."}
+    assert ids(api.get("/api/deliveries/?ordering=created_at")) == []
+
+
+@pytest.mark.parametrize(
+    "path", ["orders", "subscriptions", "deliveries", "events", "events/?after=0", "replays", "topics", "stats"]
+)
 def test_a_list_takes_the_same_queries_however_long(api, path):
     def queries() -> int:
         with CaptureQueriesContext(connection) as captured:
-            assert api.get(f"/api/{path}/").status_code == 200
+            assert api.get(f"/api/{path}" if "?" in path else f"/api/{path}/").status_code == 200
         return len(captured)
 
     def grow() -> None:
         make_order(lines=[{}, {"sku": "B"}])
         make_attempt(make_delivery())
+        make_replay()
 
     grow()
     queries()  # the content types and the like are cached by now

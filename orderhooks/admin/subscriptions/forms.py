@@ -86,6 +86,7 @@ class SubscriptionForm(forms.ModelForm):
         fields = [
             "name",
             "store",
+            "owner",
             "url",
             "topics",
             "headers",

@@ -33,6 +33,7 @@ class SubscriptionAdmin(HealthColumns, ReplaysField, TrafficPages, SecretPages, 
     list_filter = ["state"]
     search_fields = ["name", "url", "public_id__exact"]
     actions = ["pause", "resume", "rotate_secret", "revoke_former_secrets"]
+    raw_id_fields = ["owner"]
     buttons = (*TRAFFIC_BUTTONS, *SECRET_BUTTONS)
     readonly_fields = [
         "standing",
@@ -53,7 +54,7 @@ class SubscriptionAdmin(HealthColumns, ReplaysField, TrafficPages, SecretPages, 
     ]
     fieldsets = [
         (_("How it is doing"), {"fields": ["standing", "what_to_do", "deliveries", "replays", "more"]}),
-        (_("Who and where"), {"fields": ["name", "store", "url"]}),
+        (_("Who and where"), {"fields": ["name", "store", "owner", "url"]}),
         (_("What"), {"fields": ["topics"]}),
         (_("How it is signed"), {"fields": ["signature", "signing_secrets", "headers"]}),
         (_("Limits"), {"fields": ["ordered", "max_in_flight", "max_per_second", "timeout_seconds"]}),

@@ -1,0 +1,92 @@
+"""What a subscription wanted and has not got, for a receiver that was away."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.utils.urls import replace_query_param
+
+from orderhooks import routing
+from orderhooks.api.events import EventSerializer
+from orderhooks.api.fields import Moment
+from orderhooks.api.filters import require_known
+from orderhooks.api.protocol.pagination import page_size_of
+from orderhooks.api.protocol.problems import ParameterError
+from orderhooks.models import DatabaseClock, Delivery, Event, Replay, Subscription
+
+__all__ = ["missed_of"]
+
+DAY = timedelta(days=1)
+# A page looks at no more, however few of them were missed.
+EVENTS_LOOKED_AT = 20_000
+
+
+class MissedSerializer(EventSerializer):
+    """An event, what stands in its way, and the delivery that waits or failed, if one was made."""
+
+    reason = serializers.SerializerMethodField(help_text=f"One of {', '.join(routing.Reason.values)}.")
+    delivery = serializers.SerializerMethodField(help_text="Its id, or null.")
+
+    class Meta(EventSerializer.Meta):
+        fields = [*EventSerializer.Meta.fields, "reason", "delivery"]
+        read_only_fields = fields
+
+    def get_reason(self, event: Event) -> str:
+        return routing.explain(event, self.context["subscription"], self._delivery(event)).value
+
+    def get_delivery(self, event: Event) -> str | None:
+        delivery = self._delivery(event)
+        return delivery.public_id if delivery else None
+
+    def _delivery(self, event: Event) -> Delivery | None:
+        found: Delivery | None = self.context["deliveries"].get(event.pk)
+        return found
+
+
+def missed_of(request: Request, subscription: Subscription) -> Response:
+    """A page of them, oldest first. A page may be empty though `next` leads on: it has looked at its share."""
+    require_known(request, ["since", "cursor", "page_size"])
+    now = DatabaseClock().now()
+    since, size = max(_since(request) or now - DAY, subscription.created_at), page_size_of(request)
+    if since >= now:
+        return Response({"next": None, "results": []})
+    # The events of that time that the subscription wants, as a replay would find them.
+    time = Replay(subscription=subscription, since=since, until=now)
+    stretch = time.stretch(_cursor(request) or time.start(), EVENTS_LOOKED_AT)
+    rows = list(time.missed(stretch).order_by("public_id")[: size + 1])
+    page = rows[:size]
+    reached = "" if stretch.is_last else stretch.up_to
+    cursor = page[-1].public_id if len(rows) > size else reached
+    deliveries = Delivery.objects.filter(subscription=subscription, event__in=[event.pk for event in page])
+    context: dict[str, Any] = {
+        "request": request,
+        "subscription": subscription,
+        "deliveries": {delivery.event_id: delivery for delivery in deliveries},
+    }
+    # The same beginning for all pages.
+    url = replace_query_param(request.build_absolute_uri(), "since", since.isoformat())
+    return Response(
+        {
+            "next": replace_query_param(url, "cursor", cursor) if cursor else None,
+            "results": MissedSerializer(page, many=True, context=context).data,
+        }
+    )
+
+
+def _since(request: Request) -> Any:
+    if "since" not in request.query_params:
+        return None
+    try:
+        return Moment().run_validation(request.query_params["since"])
+    except serializers.ValidationError:
+        raise ParameterError({"since": ["Give a moment such as 2026-11-24T06:00:00Z."]}) from None
+
+
+def _cursor(request: Request) -> str:
+    cursor: str = request.query_params.get("cursor", "")
+    if "cursor" in request.query_params and not re.fullmatch("evt_[0-9A-Z]{26}", cursor):
+        raise ParameterError({"cursor": ["This cursor is not one that we gave. Begin again without it."]})
+    return cursor

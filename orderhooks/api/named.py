@@ -1,0 +1,67 @@
+"""Subscriptions by name, for programs that declare what there shall be: the same PUT twice is the same as once."""
+
+from typing import Any
+
+from django.views.decorators.debug import sensitive_variables
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from orderhooks.api.protocol.problems import ConflictError
+from orderhooks.api.subscriptions import SubscriptionViewSet
+from orderhooks.models import Subscription
+from orderhooks.models.locks import one_at_a_time
+
+__all__ = ["NamedSubscriptionViewSet"]
+
+# What is given in any case, or stays as it is if it is not.
+NOT_RESET = ("name", "url", "topics", "state")
+
+
+class NamedSubscriptionViewSet(SubscriptionViewSet):
+    """One subscription, known by a name that no other one has among those that the user sees."""
+
+    lookup_field = "name"
+    needs = {"upsert": ["orderhooks.add_subscription", "orderhooks.change_subscription"]}
+
+    def get_object(self) -> Subscription:
+        found = self._find()
+        if found is None:
+            raise NotFound("There is no subscription of this name that you may see.")
+        return found
+
+    @sensitive_variables()
+    def upsert(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Makes the subscription (201, with its `secret`) or changes it (200). What is not given is at its default
+        afterwards, but for its `state`.
+        """
+        name = self.kwargs["name"]
+        with one_at_a_time(Subscription.objects.db, f"subscription {name}"):
+            found = self._find()
+            data = request.data
+            if isinstance(data, dict):
+                data = {**self._defaults(), **data, "name": name}
+            if found is not None:
+                return self._update(found, data, partial=False)
+            serializer = self.get_serializer(data=data)
+            serializer.is_valid(raise_exception=True)
+            return self._create(serializer.validated_data)
+
+    def _find(self) -> Subscription | None:
+        name = self.kwargs["name"]
+        if "\x00" in name:
+            return None
+        # Some databases take names for equal that are not.
+        found = [one for one in self.get_queryset().filter(name=name).order_by("pk") if one.name == name]
+        if len(found) > 1:
+            ids = ", ".join(one.public_id for one in found)
+            raise ConflictError(f"{len(found)} subscriptions have this name: {ids}. Rename all but one.")
+        return found[0] if found else None
+
+    def _defaults(self) -> dict[str, Any]:
+        serializer: Any = self.get_serializer()
+        return {
+            name: Subscription._meta.get_field(name).get_default()  # type: ignore[union-attr]
+            for name, field in serializer.fields.items()
+            if not field.read_only and name not in NOT_RESET
+        }

@@ -1,0 +1,139 @@
+"""What a subscription looks like in the API, and what may be written of it. Secrets are no field of it.
+
+What handles secrets hides its variables from error reports, and hands DRF nothing that would show them.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.views.decorators.debug import sensitive_variables
+from rest_framework import serializers
+
+from orderhooks.api.access import ALL_STORES, stores_of
+from orderhooks.api.fields import Choice, Moment
+from orderhooks.models import Subscription
+from orderhooks.models.fields import seal
+from orderhooks.models.health import Condition, condition
+from orderhooks.models.subscriptions import validate_topics
+from orderhooks.secrets import HIDDEN, Sealed
+
+__all__ = ["SubscriptionSerializer"]
+
+State = Subscription.State
+MOST_TOPICS = 200
+
+
+class SealedHeaders(serializers.DictField):
+    """Header names with their values: written as text, read as `(hidden)`. `(hidden)` keeps the value that is there."""
+
+    child = serializers.CharField(trim_whitespace=False)
+
+    @sensitive_variables()
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        headers = super().run_validation(data)
+        instance: Subscription | None = getattr(self.parent, "instance", None)
+        try:
+            return seal(headers, former=instance.headers if instance else None)
+        except ValidationError as error:
+            raise serializers.ValidationError(error.messages) from None
+
+    def to_representation(self, value: dict[str, Sealed]) -> dict[str, str]:
+        return dict.fromkeys(value, HIDDEN)
+
+
+class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
+    serializer_field_mapping = {**serializers.ModelSerializer.serializer_field_mapping, models.DateTimeField: Moment}
+
+    owner = serializers.SerializerMethodField(help_text="The user name of who made it; null if there is none.")
+    topics = serializers.ListField(
+        child=serializers.CharField(max_length=128),
+        allow_empty=False,
+        max_length=MOST_TOPICS,
+        validators=[validate_topics],
+        error_messages={"empty": 'Name at least one topic: ["order.paid"], ["order.*"] or ["*"].'},
+    )
+    headers = SealedHeaders(required=False)
+    signature = Choice(choices=Subscription.Signature.choices, required=False)
+    public_keys = serializers.SerializerMethodField(help_text="What `v1a` signatures are checked with, newest first.")
+    # Only orderhooks disables.
+    state = Choice(choices=[State.ACTIVE.value, State.PAUSED.value], required=False)
+    condition = serializers.SerializerMethodField(help_text=f"One of {', '.join(Condition.values)}.")
+
+    class Meta:
+        model = Subscription
+        fields = [
+            "public_id",
+            "name",
+            "owner",
+            "store",
+            "url",
+            "topics",
+            "headers",
+            "signature",
+            "public_keys",
+            "ordered",
+            "max_in_flight",
+            "max_per_second",
+            "timeout_seconds",
+            "contact_email",
+            "mail_failing",
+            "mail_disabled",
+            "mail_recovered",
+            "state",
+            "state_reason",
+            "condition",
+            "failing_since",
+            "consecutive_failures",
+            "last_success_at",
+            "last_failure",
+            "last_failure_at",
+            "cooling_until",
+            "created_at",
+            "updated_at",
+        ]
+        read_only_fields = [
+            "public_id",
+            "state_reason",
+            "failing_since",
+            "consecutive_failures",
+            "last_success_at",
+            "last_failure",
+            "last_failure_at",
+            "cooling_until",
+            "created_at",
+            "updated_at",
+        ]
+
+    def get_owner(self, subscription: Subscription) -> str | None:
+        return subscription.owner.get_username() if subscription.owner else None
+
+    def get_public_keys(self, subscription: Subscription) -> list[str]:
+        rows = sorted(subscription.secrets.all(), key=lambda row: row.pk, reverse=True)
+        return [row.public_key for row in rows if row.public_key]
+
+    def get_condition(self, subscription: Subscription) -> str:
+        return condition(subscription, now=self.context["now"]).value
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        store = attrs.get("store", self.instance.store if self.instance else ALL_STORES)
+        stores = stores_of(self.context["request"].user)
+        # A store that is as it was, and was allowed once, bars no other change of it.
+        is_kept = self.instance is not None and store == self.instance.store
+        if not is_kept and ALL_STORES not in stores and store not in stores:
+            raise serializers.ValidationError({"store": [_remedy(store, stores)]}, code="store")
+        return attrs
+
+
+def _remedy(store: str, stores: Collection[str]) -> str:
+    which = f"the store {store!r}" if store else "all stores"
+    allowed = (
+        f"You may subscribe to: {', '.join(sorted(stores))}."
+        if stores
+        else (
+            "You may subscribe to none: ask for the permission to manage all subscriptions, or for the setting"
+            " STORES_FOR_USER to name yours."
+        )
+    )
+    return f"You may not subscribe to the orders of {which}. {allowed}"

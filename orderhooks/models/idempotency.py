@@ -1,0 +1,66 @@
+"""Requests to the API that carried an `Idempotency-Key`, with the answers that they got; kept for a day."""
+
+import hashlib
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import IntegrityError, models, transaction
+from django.utils import timezone
+
+__all__ = ["KEPT_FOR", "IdempotentRequest"]
+
+KEPT_FOR = timedelta(hours=24)
+
+
+def digest_of(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()
+
+
+class IdempotentRequestQuerySet(models.QuerySet["IdempotentRequest"]):
+    def claim(self, user_id: int, key: str, *, fingerprint: str, now: datetime) -> "tuple[IdempotentRequest, bool]":
+        """The user's request of that key, and whether it is this one. In a transaction, which another request of the
+        same key waits for.
+        """
+        mine = {"user_id": user_id, "key_digest": digest_of(key.encode())}
+        self.filter(**mine, created_at__lte=now - KEPT_FOR).delete()
+        try:
+            with transaction.atomic(using=self.db):
+                return self.create(**mine, fingerprint=fingerprint, created_at=now), True
+        except IntegrityError:
+            return self.get(**mine), False
+
+    def find(self, user_id: int, key: str, *, now: datetime) -> "IdempotentRequest | None":
+        """The user's request of that key, if it was made and answered within the last day."""
+        return self.filter(user=user_id, key_digest=digest_of(key.encode()), created_at__gt=now - KEPT_FOR).first()
+
+
+class IdempotentRequest(models.Model):
+    """A request that is answered once: who repeats it gets the same answer."""
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.CASCADE,
+        related_name="+",
+        db_index=False,  # orderhooks_idempotent_once begins with it
+    )
+    # Of the key: databases differ in what texts are the same.
+    key_digest = models.CharField(max_length=64)
+    # Of method, address and body: another request may not come under the same key.
+    fingerprint = models.CharField(max_length=64)
+    status_code = models.PositiveSmallIntegerField(default=0)
+    # Encrypted, as a new subscription's answer holds its secret.
+    answer = models.TextField(blank=True)
+    headers = models.JSONField(default=dict)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    objects = IdempotentRequestQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "key_digest"], name="orderhooks_idempotent_once")]
+        indexes = [
+            # Pruning.
+            models.Index(fields=["created_at"], name="orderhooks_idempotent_created")
+        ]
+
+    def __str__(self) -> str:
+        return f"request {self.pk}"

@@ -1,0 +1,85 @@
+"""The feed: everything that was published behind a sequence, once and in sequence."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from tests.api.calls import client_with, errors_of
+from tests.factories import make_event, make_event_at, make_failed_event, make_subscription, make_user
+
+pytestmark = pytest.mark.django_db
+
+
+def sequences(answer):
+    assert answer.status_code == 200, answer.data
+    return [one["sequence"] for one in answer.data["results"]]
+
+
+@pytest.fixture
+def old():
+    return timezone.now() - timedelta(minutes=5)
+
+
+def test_the_feed_goes_on_page_by_page_and_stays_where_it_ends(api, old):
+    made = [make_event_at(old).sequence for _ in range(5)]
+    first = api.get("/api/events/?after=0&page_size=2")
+    assert sequences(first) == made[:2]
+    second = api.get(first.data["next"])
+    third = api.get(second.data["next"])
+    assert [*sequences(second), *sequences(third)] == made[2:]
+    assert (third.data["next"], third.data["after"]) == (None, made[-1])
+    later = api.get(f"/api/events/?after={made[-1]}")
+    assert (sequences(later), later.data["after"], later.data["next"]) == ([], made[-1], None)
+    new = make_event_at(old)
+    assert sequences(api.get(f"/api/events/?after={made[-1]}")) == [new.sequence]
+
+
+def test_the_feed_waits_where_an_earlier_event_may_yet_be_committed(api, old):
+    # Sequences are given out before they are seen: one that is young may come before one that is not there yet.
+    settled = make_event_at(old)
+    make_event()
+    make_event_at(old)
+    answer = api.get("/api/events/?after=0")
+    assert (sequences(answer), answer.data["next"]) == ([settled.sequence], None)
+
+
+def test_the_feed_leaves_out_tests_of_endpoints_and_what_has_no_payload(api, old):
+    make_event_at(old, topic="webhook.test")
+    failed = make_failed_event()
+    told = make_event_at(old)
+    answer = api.get("/api/events/?after=0")
+    assert sequences(answer) == [told.sequence]
+    assert failed.sequence < told.sequence
+
+
+def test_the_feed_of_a_subscription_is_what_it_wants(api, old):
+    subscription = make_subscription(topics=["order.paid"], store="berlin")
+    wanted = make_event_at(old, store="berlin")
+    make_event_at(old, store="paris")
+    make_event_at(old, store="berlin", topic="order.closed")
+    assert sequences(api.get(f"/api/events/?after=0&subscription={subscription.public_id}")) == [wanted.sequence]
+
+
+def test_the_feed_of_somebody_elses_subscription_is_an_error(old):
+    subscription = make_subscription(owner=make_user())
+    client = client_with("view_event", "view_payload")
+    for public_id in (subscription.public_id, "sub_x", "\x00"):
+        answer = client.get("/api/events/", {"after": 0, "subscription": public_id})
+        assert "no subscription" in errors_of(answer)["?subscription"]
+
+
+@pytest.mark.parametrize("after", ["-1", "x", "", "²", "1.5", "9" * 30, "9223372036854775808"])
+def test_a_place_in_the_feed_is_a_sequence(api, after):
+    assert "sequence" in errors_of(api.get("/api/events/", {"after": after}))["?after"]
+
+
+def test_the_feed_takes_no_other_parameters(api):
+    assert "after, page_size, subscription" in errors_of(api.get("/api/events/?after=0&topic=order.paid"))["?topic"]
+
+
+def test_a_feed_without_the_permission_to_see_payloads_has_none(old):
+    make_event_at(old)
+    client = client_with("view_event", "manage_all_subscriptions")
+    [event] = client.get("/api/events/?after=0").data["results"]
+    assert "payload" not in event

@@ -1,0 +1,127 @@
+"""`Idempotency-Key`: a POST that comes again is answered as the first time, and does nothing more."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from orderhooks.models import Delivery, IdempotentRequest, Order, Subscription
+from orderhooks.models.retention import prune
+from tests.api.calls import EVERYTHING, client_with
+from tests.factories import make_delivery, make_subscription
+from tests.receivers import RecordingReceiver
+
+pytestmark = pytest.mark.django_db
+
+ENDPOINT = {"name": "CRM", "url": "https://crm.example/hooks", "topics": ["*"]}
+
+
+def send(api, path, body, key="a"):
+    return api.post(f"/api{path}", body, format="json", headers={"Idempotency-Key": key})
+
+
+def test_a_repeated_request_gets_the_same_answer_and_does_nothing(api):
+    first, second = (send(api, "/orders/", {"note": "x"}) for _ in range(2))
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert second.json() == first.json()
+    assert second["ETag"] == first["ETag"]
+    assert ("Idempotent-Replayed" in first, second["Idempotent-Replayed"]) == (False, "true")
+    assert Order.objects.count() == 1
+
+
+def test_the_secret_comes_again_with_the_repeated_answer_and_is_encrypted_meanwhile(api):
+    first, second = (send(api, "/subscriptions/", ENDPOINT) for _ in range(2))
+    assert first.data["secret"].startswith("whsec_")
+    assert second.data["secret"] == first.data["secret"]
+    assert first.data["secret"] not in IdempotentRequest.objects.get().answer
+    assert Subscription.objects.count() == 1
+
+
+@pytest.mark.parametrize(("path", "body"), [("/orders/", {"note": "y"}), ("/subscriptions/", {"note": "x"})])
+def test_another_request_under_the_same_key_is_a_conflict(api, path, body):
+    send(api, "/orders/", {"note": "x"})
+    answer = send(api, path, body)
+    assert (answer.status_code, answer.data["code"]) == (409, "idempotency_key_reused")
+    assert (Order.objects.count(), Subscription.objects.count()) == (1, 0)
+
+
+def test_a_key_is_the_users_own(api):
+    send(api, "/orders/", {})
+    assert "Idempotent-Replayed" not in send(client_with(*EVERYTHING), "/orders/", {})
+    assert Order.objects.count() == 2
+
+
+def test_a_refused_request_may_be_corrected_under_its_key(api):
+    assert send(api, "/orders/", {"total": "-1"}).status_code == 400
+    assert not IdempotentRequest.objects.exists()
+    assert send(api, "/orders/", {"total": "1"}).status_code == 201
+
+
+def test_a_key_is_forgotten_after_a_day_and_its_row_deleted(api):
+    send(api, "/orders/", {})
+    IdempotentRequest.objects.update(created_at=timezone.now() - timedelta(hours=23))
+    assert send(api, "/orders/", {})["Idempotent-Replayed"] == "true"
+    IdempotentRequest.objects.update(created_at=timezone.now() - timedelta(hours=24, seconds=1))
+    assert "Idempotent-Replayed" not in send(api, "/orders/", {})
+    assert Order.objects.count() == 2
+    IdempotentRequest.objects.update(created_at=timezone.now() - timedelta(hours=25))
+    prune(before=timezone.now() - timedelta(days=90))
+    assert not IdempotentRequest.objects.exists()
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256])
+def test_a_key_that_is_none_is_refused(api, key):
+    answer = send(api, "/orders/", {}, key=key)
+    assert answer.status_code == 400
+    assert "Idempotency-Key" in answer.data["detail"]
+
+
+def test_keys_differ_by_case(api):
+    send(api, "/orders/", {}, key="a")
+    assert "Idempotent-Replayed" not in send(api, "/orders/", {}, key="A")
+
+
+def test_an_action_is_done_once(api):
+    delivery = make_delivery(state=Delivery.State.FAILED)
+    path = f"/deliveries/{delivery.public_id}/redeliver/"
+    first = send(api, path, {})
+    Delivery.objects.update(state="failed", finished_at=timezone.now())
+    assert send(api, path, {}).json() == first.json()
+    delivery.refresh_from_db()
+    assert delivery.state == Delivery.State.FAILED
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_test_is_sent_once(receiver: RecordingReceiver):
+    api = client_with(*EVERYTHING)
+    path = f"/subscriptions/{make_subscription(url=receiver.url).public_id}/test/"
+    first, second = (send(api, path, {}) for _ in range(2))
+    assert first.status_code == 200
+    assert second.json() == first.json()
+    assert len(receiver.received) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_requests_of_one_key_at_the_same_moment_do_it_once():
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite in memory is one connection; run with TEST_DATABASE=postgres")
+    api = client_with(*EVERYTHING)
+    barrier, answers = threading.Barrier(4), []
+
+    def run() -> None:
+        barrier.wait(10)
+        try:
+            answers.append(send(api, "/orders/", {}))
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert [answer.status_code for answer in answers] == [201] * 4
+    assert len({answer.json()["public_id"] for answer in answers}) == 1
+    assert Order.objects.count() == 1
