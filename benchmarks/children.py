@@ -88,14 +88,16 @@ OWE_MILLIONS = """
 WITH event AS (
     INSERT INTO orderhooks_event (public_id, topic, source, order_pk, order_number, store, payload, changes, error,
         occurred_at, published_at, routed_at)
-    SELECT 'evt_' || gen_random_uuid(), 'order.paid', 'orderhooks', number, '', '', %(payload)s, '{}', '',
+    SELECT 'evt_' || left(upper(replace(gen_random_uuid()::text, '-', '')), 26),
+        'order.paid', 'orderhooks', number, '', '', %(payload)s, '{}', '',
         now(), now(), now()
     FROM generate_series(1, %(count)s) number
     RETURNING sequence
 )
 INSERT INTO orderhooks_delivery (public_id, event_id, subscription_id, state, trigger, requested_by, attempts_made,
     next_attempt_at, last_error, last_detail, created_at)
-SELECT 'dlv_' || gen_random_uuid(), sequence, %(subscription)s, 'pending', 'automatic', '', 0, now(), '', '', now()
+SELECT 'dlv_' || left(upper(replace(gen_random_uuid()::text, '-', '')), 26),
+    sequence, %(subscription)s, 'pending', 'automatic', '', 0, now(), '', '', now()
 FROM event
 """
 
