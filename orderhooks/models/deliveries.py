@@ -201,6 +201,9 @@ class Delivery(models.Model):
             ),
         ]
         indexes = [
+            # The log of one subscription, newest first. Before the next one: InnoDB checks the foreign key whenever the
+            # first index that begins with it changes, and then waits for whoever has the subscription locked.
+            models.Index(fields=["subscription", "-id"], name="orderhooks_delivery_subscr"),
             # The claim: what is due for a subscription, longest due first; what people asked for apart.
             PartialIndex(
                 fields=["subscription", "trigger", "next_attempt_at", "id"],
@@ -209,8 +212,6 @@ class Delivery(models.Model):
             ),
             # The pump's look for expired leases; also what is in flight.
             PartialIndex(fields=["lease_expires_at"], condition=Q(state="sending"), name="orderhooks_delivery_lease"),
-            # The log of one subscription, newest first.
-            models.Index(fields=["subscription", "-id"], name="orderhooks_delivery_subscr"),
             # The log filtered by state, newest first.
             models.Index(fields=["state", "-id"], name="orderhooks_delivery_log"),
             # The log filtered by the class of the answer, newest first. What went well is not in it, and costs nothing.
