@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 BEAT_SECONDS = 1.0
 LOOK_SECONDS = 0.05
 # A pump that has plenty to send looks for new events no more often.
-ROUTE_SECONDS = 0.02
+ROUTE_SECONDS = 0.05
 # Where those who publish ring, a pump looks by itself for retries alone.
 LISTENING_LOOK_SECONDS = 0.5
 RECONNECT_SECONDS = 0.5

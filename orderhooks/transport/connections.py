@@ -4,19 +4,21 @@ Each request is sent as one piece, and nothing that is the same for all requests
 """
 
 import functools
+import http.client
 import os
 import threading
 from typing import Any
 
 import certifi
 import urllib3
-from requests import PreparedRequest, Response
+from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util import create_urllib3_context
 
 from orderhooks import conf
+from orderhooks.transport.answers import Answer
 from orderhooks.transport.sockets import Exchange, TimedSocket, TimedSSLSocket, dial, leftover
 from orderhooks.transport.urls import DEFAULT_PORTS
 
@@ -37,6 +39,7 @@ running = Running()
 
 
 class GuardedConnection(HTTPConnection):
+    response_class = Answer
     guarded = True
     fresh = True
     # What urllib3 has sent of the request so far, while it waits to go out in one piece.
@@ -58,19 +61,40 @@ class GuardedConnection(HTTPConnection):
         """Whether the connection can serve another exchange: open, and nothing left of the last one's answer."""
         return super().is_connected and not (self.sock and leftover(self.sock))
 
-    def request(self, *args: Any, **kwargs: Any) -> None:
+    def request(self, method: str, url: str, body: Any = None, headers: Any = None, **_options: Any) -> None:
+        """urllib3's without what needs a look at each header again: bodies are bytes, and headers tell their length."""
         running.exchange.reused = self.sock is not None and not self.fresh
         if self.sock is not None:
             self.sock.exchange = running.exchange  # type: ignore[union-attr]
+            self.sock.settimeout(self.timeout)
         self.held = []
         try:
-            super().request(*args, **kwargs)
+            self.putrequest(method, url, skip_accept_encoding=True)
+            for name, value in headers.items():
+                http.client.HTTPConnection.putheader(self, name, value)
+            self.endheaders(body)
         finally:
             held, self.held = self.held, None
         # Headers and body apart would be two packets, and wake the receiver twice.
         for piece in [b"".join(held)] if sum(map(len, held)) <= ONE_PIECE_BYTES else held:
             self.send(piece)
         self.fresh = False
+
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]  # as urllib3 has it
+        """urllib3's without its second look at headers."""
+        self.sock.settimeout(self.timeout)
+        answer = http.client.HTTPConnection.getresponse(self)
+        return urllib3.HTTPResponse(
+            body=answer,
+            headers=urllib3.HTTPHeaderDict(answer.headers.items()),
+            status=answer.status,
+            version=answer.version,
+            reason=answer.reason,
+            preload_content=False,
+            decode_content=False,
+            original_response=answer,
+            request_method="POST",
+        )
 
     def send(self, data: Any) -> None:
         if self.held is not None:
@@ -142,11 +166,9 @@ class Adapter(HTTPAdapter):
     def request_url(self, request: PreparedRequest, proxies: Any) -> str:
         return super().request_url(request, proxies) if proxies else request.path_url
 
-    def build_response(self, req: PreparedRequest, resp: Any) -> Response:
-        """No more than `posting` reads: cookies, encodings and history are nothing to us."""
-        response = Response()
-        response.status_code, response.raw = resp.status, resp
-        return response
+    def build_response(self, req: PreparedRequest, resp: Any) -> Any:
+        """urllib3's own: what requests adds of cookies, encodings and history is nothing to `posting`."""
+        return resp
 
     def build_connection_pool_key_attributes(self, request: PreparedRequest, verify: Any, cert: Any = None) -> Any:
         host, _tls = super().build_connection_pool_key_attributes(request, verify=True)

@@ -4,11 +4,11 @@ import http.client
 import ssl
 import time
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import requests
 import urllib3
 from django.views.decorators.debug import sensitive_variables
-from requests.structures import CaseInsensitiveDict
 
 from orderhooks import conf
 from orderhooks.transport import connections
@@ -69,7 +69,7 @@ def _prepare(url: str, body: bytes, headers: Mapping[str, str]) -> requests.Prep
     request.method = "POST"
     request.url = url
     request.body = body
-    request.headers = CaseInsensitiveDict(framed(headers, body))
+    request.headers = framed(headers, body)  # type: ignore[assignment]  # which urllib3 copies, and asks nothing
     return request
 
 
@@ -83,15 +83,14 @@ def _exchange(request: requests.PreparedRequest, exchange: Exchange, started: fl
     proxy = conf.current().egress_proxy
     status, answer, body = None, {}, b""
     try:
-        response = connections.adapter().send(
+        raw: Any = connections.adapter().send(
             request,
             stream=True,
             timeout=exchange.seconds_left(),
             proxies={"http": proxy, "https": proxy} if proxy else None,
         )
-        raw = response.raw
         try:
-            status, answer = response.status_code, _headers(raw.headers, clean)
+            status, answer = raw.status, _headers(raw.headers, clean)
             if exchange.ended:
                 # http.client takes the end of the connection for the end of the headers.
                 raise exchange.fail("protocol", "The endpoint hung up in the middle of its answer's headers.")
