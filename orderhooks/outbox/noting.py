@@ -37,42 +37,22 @@ def read_before(instance: models.Model, watched: Sequence[str], *, using: str) -
     Also None if nobody listens; one query answers both.
     """
     connection, model = connections[using], type(instance)
-    key = model, tuple(watched), using, connection.in_atomic_block
-    if key not in _statements:
-        statement = _statement(*key, pk=instance.pk)
-        # A manager of the store's own may mean something else the next time.
-        if type(model._base_manager) is models.Manager:
-            _statements[key] = statement
-    else:
-        statement = _statements[key]
+    lock = connection.in_atomic_block
+
+    def make(rows: "models.QuerySet[Any]") -> "models.QuerySet[Any]":
+        rows = rows.annotate(_heard=Exists(Subscription.objects.all())).only("pk", *watched)
+        if lock:
+            # Two saves of the same order would else both read the same `before` and tell the same change twice. The
+            # lock is the one that the UPDATE takes a moment later anyway.
+            rows = rows.select_for_update(no_key=connection.features.has_select_for_no_key_update)
+        return rows.filter(pk=instance.pk)
+
     pk = model._meta.pk.get_db_prep_value(instance.pk, connection)
-    stored = next(iter(model._base_manager.using(using).raw(statement.text, [*statement.values, pk])), None)
+    found = sources.rows(model, "before", tuple(watched), lock, using=using, make=make, last=pk)
+    stored = next(iter(found), None)
     if stored is None or not vars(stored)["_heard"]:
         return None
     return sources.watched_values(stored, tuple(watched))
-
-
-@dataclass(frozen=True, slots=True)
-class _Statement:
-    """SQL whose last place is for the primary key, and the values of the places before it."""
-
-    text: str
-    values: tuple[Any, ...]
-
-
-# Written once: that takes Django longer than asking it.
-_statements: dict[tuple[type[models.Model], tuple[str, ...], str, bool], _Statement] = {}
-
-
-def _statement(model: type[models.Model], watched: tuple[str, ...], using: str, lock: bool, *, pk: Any) -> _Statement:
-    rows = model._base_manager.using(using).annotate(_heard=Exists(Subscription.objects.all())).only("pk", *watched)
-    if lock:
-        # Two saves of the same order would else both read the same `before` and tell the same change twice. The lock is
-        # the one that the UPDATE takes a moment later anyway.
-        no_key = connections[using].features.has_select_for_no_key_update
-        rows = rows.select_for_update(no_key=no_key)
-    text, values = rows.filter(pk=pk).query.get_compiler(using).as_sql()
-    return _Statement(text, tuple(values[:-1]))
 
 
 def read_after(instance: models.Model, watched: Sequence[str], *, using: str) -> dict[str, Any]:

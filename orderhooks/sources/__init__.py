@@ -6,6 +6,7 @@ Outside this package, the admin and the API, nothing knows the fields of the bui
 
 from orderhooks.sources.built_in import BuiltInOrders
 from orderhooks.sources.describing import Lines, OrderSource
+from orderhooks.sources.reading import rows
 from orderhooks.sources.roles import Role, UnknownSourceError, by_name, configured, role_of, watched_models
 from orderhooks.sources.values import MOMENT, as_json, watched_values
 
@@ -20,6 +21,7 @@ __all__ = [
     "by_name",
     "configured",
     "role_of",
+    "rows",
     "watched_models",
     "watched_values",
 ]

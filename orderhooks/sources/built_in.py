@@ -1,9 +1,11 @@
 """The source of the orders that come with orderhooks. Here, in its admin and its API their fields are known."""
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
 from orderhooks.currencies import decimal_text
+from orderhooks.sources import reading
 from orderhooks.sources.describing import Lines, OrderSource
 from orderhooks.sources.values import MOMENT, as_json
 
@@ -14,6 +16,15 @@ MONEY = {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$", "description": "
 def whole(**properties: dict[str, Any]) -> dict[str, Any]:
     """The JSON Schema of an object that has all of these properties."""
     return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _lines_of(order: Any) -> Iterable[Any]:
+    """Its lines as the database has them now."""
+
+    def make(lines: Any) -> Any:
+        return lines.filter(order=order.pk).order_by("pk")
+
+    return reading.rows(order.lines.model, "lines", using=order._state.db, make=make, last=order.pk)
 
 
 class BuiltInOrders(OrderSource):
@@ -108,7 +119,7 @@ class BuiltInOrders(OrderSource):
                     "fulfilled_quantity": line.fulfilled_quantity,
                     "unit_price": decimal_text(line.unit_price, order.currency),
                 }
-                for line in order.lines.all()
+                for line in _lines_of(order)
             ],
         }
 

@@ -6,7 +6,9 @@ from typing import Any
 
 from django.apps import apps
 from django.core.exceptions import ValidationError
-from django.db import models
+from django.db import connections, models
+
+from orderhooks.sources import reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,10 @@ class OrderSource:
 
     def fetch(self, order_pk: str, *, using: str) -> Any:
         """The order as the database has it now, or None."""
-        return self.get_model()._base_manager.using(using).filter(pk=order_pk).first()
+        model = self.get_model()
+        last = model._meta.pk.get_db_prep_value(order_pk, connections[using])
+        found = reading.rows(model, "order", using=using, make=lambda rows: rows.filter(pk=order_pk), last=last)
+        return next(iter(found), None)
 
     def find(self, number: str, *, store: str, using: str) -> Any:
         """The order that people call so, in that store or, if it is blank, in any; or None.
@@ -47,9 +52,11 @@ class OrderSource:
         Looks among primary keys. Override it together with `number`.
         """
         try:
-            order = self.fetch(number, using=using)
+            if not self.get_model()._base_manager.using(using).filter(pk=number).exists():
+                return None
         except (ValueError, TypeError, ValidationError):
             return None  # no primary key looks like this
+        order = self.fetch(number, using=using)
         fits = order is not None and self.number(order) == number and store in ("", self.store(order))
         return order if fits else None
 
