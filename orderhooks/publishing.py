@@ -13,11 +13,11 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import outbox, replaying, sources, tasks, topics
-from orderhooks.models import Change, Delivery, Event, Replay, Subscription
+from orderhooks.models import Change, DatabaseClock, Delivery, Event, Replay, Subscription
 from orderhooks.models.deliveries import DeliveryQuerySet
 from orderhooks.models.subscriptions import SubscriptionQuerySet
 from orderhooks.outbox import Note
-from orderhooks.rehearsing import preview, send_test
+from orderhooks.rehearsing import owe, preview, send_test
 from orderhooks.replaying import Expected
 from orderhooks.signals import announce, event_published
 from orderhooks.sources import Role
@@ -30,6 +30,7 @@ __all__ = [
     "preview",
     "preview_replay",
     "publish",
+    "publish_to",
     "reconfigure",
     "redeliver",
     "replay",
@@ -67,6 +68,17 @@ def publish(topic: str, order: models.Model) -> None:
     with transaction.atomic(using=using):
         unit = _Unit.current(using)
         unit.fold_on_commit(outbox.note_moment(Note(unit.id, role.source, order.pk, topic), using=using))
+
+
+def publish_to(subscription: Subscription, topic: str, order_number: str = "", *, by: str = "") -> Delivery:
+    """Send one subscription alone an event about an order as it is, whether it wants the topic or not.
+
+    For development and for receivers that lost something. A blank number: the newest order. `by`: who wants it.
+    Raises rehearsing.PreviewError and topics.UnknownTopicError.
+    """
+    delivery = owe(subscription, order_number, topic=topic, by=by, now=DatabaseClock().now())
+    transaction.on_commit(tasks.wake)
+    return delivery
 
 
 def redeliver(deliveries: "models.QuerySet[Delivery]", *, by: str = "") -> int:

@@ -1,7 +1,10 @@
-"""Rehearsing: what an endpoint says to a test, and what an order's request would be. For `publishing` and the admin."""
+"""Rehearsing: what an endpoint says to a test, what an order's request would be, and events made by hand for one alone.
+
+For `publishing`, the admin and the commands.
+"""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -16,7 +19,7 @@ from orderhooks.models.deliveries import REQUESTED_BY_LENGTH
 from orderhooks.secrets import HIDDEN, UndecryptableError
 from orderhooks.sources import OrderSource
 
-__all__ = ["Preview", "PreviewError", "preview", "send_test", "topics_to_preview"]
+__all__ = ["Preview", "PreviewError", "find_order", "owe", "preview", "send_test", "topics_to_preview"]
 
 
 def send_test(subscription: Subscription, *, by: str = "") -> Delivery:
@@ -58,6 +61,8 @@ def send_test(subscription: Subscription, *, by: str = "") -> Delivery:
     return delivery
 
 
+# Among so many a store's newest order is looked for.
+NEWEST_LOOKED_AT = 1000
 # What stands in the way of any request to a subscription.
 UNSENDABLE = (
     signing.InvalidSecretError,
@@ -116,6 +121,27 @@ def preview(subscription: Subscription, order_number: str, *, topic: str, now: d
     )
 
 
+def owe(subscription: Subscription, order_number: str, *, topic: str, by: str = "", now: datetime) -> Delivery:
+    """Owe the subscription, and nobody else, an event of that topic about the order as it is, wanted or not.
+
+    It is due at once, also if the endpoint cools. A blank number: the newest order. Raises PreviewError and
+    topics.UnknownTopicError.
+    """
+    topics.require(topic)
+    event = _event(order_number, topic, store=subscription.store, now=now)
+    # Its one delivery is made here, so it counts as routed; and the database gives out sequences.
+    event.sequence, event.published_at, event.routed_at = None, now, now
+    with transaction.atomic(using=Event.objects.db):
+        event.save(force_insert=True)
+        return Delivery.objects.create(
+            event=event,
+            subscription=subscription,
+            trigger=Delivery.Trigger.MANUAL,
+            requested_by=by[:REQUESTED_BY_LENGTH],
+            next_attempt_at=now,
+        )
+
+
 def topics_to_preview(subscription: Subscription) -> list[str]:
     """The topics that a preview can show, those that the subscription wants first."""
     names = [name for name in topics.catalogue() if name != catalogue.TEST]
@@ -123,7 +149,7 @@ def topics_to_preview(subscription: Subscription) -> list[str]:
 
 
 def _event(order_number: str, topic: str, *, store: str, now: datetime) -> Event:
-    source, order = _find(order_number, store=store)
+    source, order = find_order(order_number, store=store)
     try:
         # A savepoint: the store's own code may spoil a transaction.
         with transaction.atomic(using=Event.objects.db):
@@ -147,8 +173,14 @@ def _event(order_number: str, topic: str, *, store: str, now: datetime) -> Event
     )
 
 
-def _find(order_number: str, *, store: str) -> tuple[OrderSource, Any]:
+def find_order(order_number: str = "", *, store: str = "") -> tuple[OrderSource, Any]:
+    """The order that people call so, in that store or, if it is blank, in any; without a number the newest.
+
+    With the source that describes it. Raises PreviewError.
+    """
     known = sources.configured()
+    if not order_number:
+        return _newest(known.values(), store=store)
     for source in known.values():
         using = router.db_for_read(source.get_model())
         if (order := source.find(order_number, store=store, using=using)) is not None:
@@ -163,3 +195,12 @@ def _find(order_number: str, *, store: str) -> tuple[OrderSource, Any]:
             return source, order
     where = f" in the store {store!r}" if store else ""
     raise PreviewError(f"There is no order {order_number!r}{where}. Look its number up in the list of orders.")
+
+
+def _newest(known: Iterable[OrderSource], *, store: str) -> tuple[OrderSource, Any]:
+    for source in known:
+        orders = source.get_model()._base_manager.order_by("-pk")[:NEWEST_LOOKED_AT]
+        if (order := next((one for one in orders if store in ("", source.store(one))), None)) is not None:
+            return source, order
+    where = f" of the store {store!r}" if store else ""
+    raise PreviewError(f"There is no order{where} to tell of. Name one by its number, or place one first.")

@@ -1,0 +1,119 @@
+"""`manage.py orderhooks_listen`: a receiver for development that subscribes itself, shows what comes, and cleans up."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.views.decorators.debug import sensitive_variables
+
+from orderhooks import transport
+from orderhooks.management.listening import Arrival, ForwardError, Listener, check_forward_url
+from orderhooks.models import Pump, Subscription
+
+NEEDED = (
+    'Requests to this machine are refused by the settings. For development put ORDERHOOKS = {"REQUIRE_HTTPS": False, '
+    '"ALLOWED_NETWORKS": ["127.0.0.0/8"]} there, and start the worker again.'
+)
+PORTS = range(65536)
+
+
+class Command(BaseCommand):
+    help = (
+        "Opens a receiver on this machine, subscribes it, and shows each webhook and whether its signature holds. "
+        "With --forward-to each is passed on and answered as that URL answers. Ctrl-C ends it and deletes its "
+        "subscription, with what was owed to it."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--topics", nargs="+", default=["*"], metavar="TOPIC", help="order.paid, order.* or *")
+        parser.add_argument("--store", default="", help="only orders of this store")
+        parser.add_argument("--port", type=int, default=0, help="to listen at; else any that is free")
+        parser.add_argument("--forward-to", default="", metavar="URL", help="pass each webhook on to this URL")
+        parser.add_argument("--body", action="store_true", help="show bodies too")
+        parser.add_argument("--count", type=int, default=0, metavar="N", help="end after so many webhooks")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["port"] not in PORTS:
+            raise CommandError("--port takes a number up to 65535.")
+        done, arrived = threading.Event(), 0
+
+        def show(arrival: Arrival) -> None:
+            nonlocal arrived
+            arrived += 1
+            self._show(arrival, with_body=options["body"])
+            if arrived == options["count"]:
+                done.set()
+
+        try:
+            if options["forward_to"]:
+                check_forward_url(options["forward_to"])
+            listener = Listener(port=options["port"], on_arrival=show, forward_to=options["forward_to"])
+        except ForwardError as error:
+            raise CommandError(str(error)) from None
+        except OSError as error:
+            raise CommandError(f"Port {options['port']} can't be listened at: {error.strerror}.") from None
+        with listener, _ended_by_signals(done), self._subscribed(listener, options):
+            done.wait()
+        self.stdout.write(f"Ended after {arrived} webhooks; the subscription is deleted.")
+
+    @contextmanager
+    @sensitive_variables("secret")
+    def _subscribed(self, listener: Listener, options: dict[str, Any]) -> Iterator[None]:
+        try:
+            transport.check_url(listener.url)
+        except transport.UrlRefusedError:
+            raise CommandError(NEEDED) from None
+        port = listener.server.server_port
+        subscription = Subscription(
+            name=f"listen-{port}", url=listener.url, topics=options["topics"], store=options["store"]
+        )
+        try:
+            subscription.full_clean()
+        except ValidationError as error:
+            raise CommandError(" ".join(error.messages)) from None
+        subscription.save()
+        listener.secrets = [subscription.add_secret()]
+        try:
+            self.stdout.write(f"Listening at {listener.url} for {', '.join(options['topics'])} as {subscription}.")
+            if options["forward_to"]:
+                self.stdout.write(f"Each webhook goes on to {options['forward_to']}.")
+            if not Pump.objects.fresh().exists():
+                self.stdout.write(
+                    self.style.WARNING("No worker is at work at this moment: `manage.py qcluster` sends webhooks.")
+                )
+            self.stdout.flush()
+            yield
+        finally:
+            subscription.delete()
+
+    def _show(self, arrival: Arrival, *, with_body: bool) -> None:
+        event = arrival.event
+        if event is None:
+            line = self.style.ERROR(f"{arrival.status}  not a webhook of ours: {arrival.problem}")
+        else:
+            number = event.data.get("order", {}).get("number", "-") if isinstance(event.data, dict) else "-"
+            told = f"{arrival.status}  {event.topic}  order {number}  {event.id}  signature holds"
+            good = 200 <= arrival.status < 300
+            line = (self.style.SUCCESS if good else self.style.ERROR)(f"{told}  {arrival.problem}".rstrip())
+        self.stdout.write(line)
+        if with_body:
+            self.stdout.write(arrival.pretty())
+        self.stdout.flush()
+
+
+@contextmanager
+def _ended_by_signals(done: threading.Event) -> Iterator[None]:
+    """SIGINT and SIGTERM set it, in the main thread of a process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = {number: signal.signal(number, lambda *_: done.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)

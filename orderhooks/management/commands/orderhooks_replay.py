@@ -1,0 +1,97 @@
+"""`manage.py orderhooks_replay --since 2h NAME`: send a subscription the events of a time again."""
+
+import time
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from orderhooks import publishing
+from orderhooks.management import choosing, moments
+from orderhooks.models import DatabaseClock, Pump, Replay
+from orderhooks.replaying import Expected
+from orderhooks.topics import UnknownTopicError
+
+LOOK_SECONDS = 0.5
+BAR = 30
+
+
+class Command(BaseCommand):
+    help = (
+        "Makes the deliveries of a time due again; workers send them. Shows how many first, then how far it has got. "
+        "Ctrl-C stops the watching, not the replay."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("subscription", nargs="?", metavar="sub_…", help="its id or name")
+        parser.add_argument("--since", metavar="WHEN", help=f"from when on: {moments.HOW}")
+        parser.add_argument("--until", metavar="WHEN", help="up to when; else now")
+        parser.add_argument("--topic", action="append", default=[], help="only this topic or family; may be repeated")
+        parser.add_argument("--only", choices=Replay.Only.values, default=Replay.Only.ALL.value)
+        parser.add_argument("--dry-run", action="store_true", help="only say how many deliveries it would send")
+        parser.add_argument("--no-wait", action="store_true", help="do not watch how it gets on")
+        parser.add_argument("--cancel", metavar="rpl_…", help="stop that replay where it is")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["cancel"]:
+            return self._cancel(options["cancel"])
+        if not options["subscription"] or not options["since"]:
+            raise CommandError(f"Name a subscription, and with --since from when on: {moments.HOW}.")
+        subscription = choosing.subscription(options["subscription"])
+        now = DatabaseClock().now()
+        wanted: dict[str, Any] = {
+            "since": moments.parse(options["since"], now=now),
+            "until": moments.parse(options["until"], now=now) if options["until"] else None,
+            "topics": options["topic"],
+            "only": options["only"],
+        }
+        try:
+            if options["dry_run"]:
+                expected = publishing.preview_replay(subscription, **wanted)
+                return self.stdout.write(f"It would send {count(expected)} deliveries to {subscription}.")
+            replay = publishing.replay(subscription, **wanted, by="the command line")
+        except (publishing.ReplayError, UnknownTopicError) as error:
+            raise CommandError(str(error)) from None
+        expected = Expected(replay.total, replay.total_is_exact)
+        self.stdout.write(f"{replay.public_id}: sends {count(expected)} deliveries to {subscription} again.")
+        if not options["no_wait"]:
+            self._watch(replay)
+        return None
+
+    def _cancel(self, public_id: str) -> None:
+        replay = Replay.objects.filter(public_id=public_id).first()
+        if replay is None:
+            raise CommandError(f"There is no replay {public_id!r}.")
+        was_running = publishing.cancel_replay(replay)
+        replay.refresh_from_db()
+        how = "Cancelled" if was_running else f"It was {replay.state} already"
+        self.stdout.write(f"{how}; {replay.done} deliveries had been made due.")
+
+    def _watch(self, replay: Replay) -> None:
+        """A bar on a terminal, else a line at the end."""
+        if not Pump.objects.fresh().exists():
+            self.stdout.write(self.style.WARNING("No worker is at work at this moment; it begins when one is there."))
+        drawn = self.stdout.isatty()
+        try:
+            while replay.state == Replay.State.RUNNING:
+                if drawn:
+                    self.stdout.write(f"\r{bar(replay)}", ending="")
+                    self.stdout.flush()
+                time.sleep(LOOK_SECONDS)
+                replay.refresh_from_db()
+        except KeyboardInterrupt:
+            self.stdout.write(f"\nIt goes on. `manage.py orderhooks_replay --cancel {replay.public_id}` stops it.")
+            return
+        if drawn:
+            self.stdout.write(f"\r{bar(replay)}")
+        self.stdout.write(f"{replay.get_state_display()}: {replay.done} deliveries are sent, or wait for their turn.")
+
+
+def count(expected: Expected) -> str:
+    """`12`, or `at least 10000`."""
+    return f"{expected.count}" if expected.is_exact else f"at least {expected.count}"
+
+
+def bar(replay: Replay) -> str:
+    """`[=====     ]  50 %  120 deliveries`."""
+    share = replay.share_done()
+    return f"[{'=' * round(share * BAR):{BAR}}] {share:4.0%}  {replay.done} deliveries"

@@ -1,0 +1,83 @@
+"""`manage.py orderhooks_trigger order.paid`: tell of something by hand, to all who want it or to one subscription."""
+
+import getpass
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
+
+from orderhooks import catalogue, publishing, rehearsing, routing, topics
+from orderhooks.management import choosing
+from orderhooks.models import Delivery, Event, Subscription
+from orderhooks.rehearsing import PreviewError
+
+MOST_SHOWN = 100
+
+
+class Command(BaseCommand):
+    help = (
+        "Publishes a topic about an order as it is, as if it had happened now: to all subscriptions that want it, or "
+        "to one alone. Nothing of the order is changed. `webhook.test --to` sends a test and waits for the answer."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("topic", help="such as order.paid")
+        parser.add_argument("--to", metavar="sub_…", help="the id or name of the one subscription that gets it")
+        parser.add_argument("--order", default="", metavar="NUMBER", help="the order's number; else the newest")
+        parser.add_argument("--store", default="", help="the store whose order it is; else any")
+
+    def handle(self, *args: Any, topic: str, to: str | None, order: str, store: str, **options: Any) -> None:
+        try:
+            topics.require(topic)
+            if to is None:
+                self._tell_all(topic, order, store)
+            elif topic == catalogue.TEST:
+                self._test(choosing.subscription(to))
+            else:
+                self._tell(choosing.subscription(to), topic, order)
+        except (topics.UnknownTopicError, PreviewError) as error:
+            raise CommandError(str(error)) from None
+
+    def _tell_all(self, topic: str, number: str, store: str) -> None:
+        if topic == catalogue.TEST:
+            raise CommandError(f"A {catalogue.TEST} goes to one subscription: name it with --to.")
+        if not Subscription.objects.exists():
+            raise CommandError("There is no subscription, so nobody would get it.")
+        source, order = rehearsing.find_order(number, store=store)
+        with transaction.atomic():
+            publishing.publish(topic, order)
+        events = Event.objects.filter(topic=topic, source=source.name, order_pk=str(order.pk))
+        event = events.order_by("-sequence").first()
+        if event is None:
+            raise CommandError("The event was written down, but not published yet; a worker does it, see its log.")
+        self.stdout.write(f"{topic} of order {source.number(order)}: {event.public_id}")
+        if event.error:
+            raise CommandError(f"It has no payload: {event.error}")
+        [account] = routing.account_for([event], at_most=MOST_SHOWN)
+        for standing in account.standings:
+            self.stdout.write(f"  {standing.subscription}: {standing.reason.label}")
+
+    def _tell(self, subscription: Subscription, topic: str, number: str) -> None:
+        delivery = publishing.publish_to(subscription, topic, number, by=_user())
+        self.stdout.write(
+            f"{topic} of order {delivery.event.order_number} to {subscription}: {delivery.event.public_id}, "
+            f"delivery {delivery.public_id}"
+        )
+        if subscription.state != Subscription.State.ACTIVE:
+            self.stdout.write(self.style.WARNING(f"  It waits: the subscription is {subscription.state}."))
+
+    def _test(self, subscription: Subscription) -> None:
+        delivery = publishing.send_test(subscription, by=_user())
+        attempt = delivery.attempts.get()
+        self.stdout.write(f"{attempt.detail} ({attempt.duration_ms} ms)")
+        if attempt.response_body:
+            self.stdout.write(attempt.response_body)
+        if delivery.state != Delivery.State.DELIVERED:
+            raise CommandError(f"{subscription} did not take the test.")
+
+
+def _user() -> str:
+    try:
+        return f"{getpass.getuser()} at the command line"
+    except (KeyError, OSError):
+        return "the command line"
