@@ -21,6 +21,9 @@ class Command(BaseCommand):
         "Ctrl-C stops the watching, not the replay."
     )
 
+    # Between two looks at it.
+    wait = staticmethod(time.sleep)
+
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("subscription", nargs="?", metavar="sub_…", help="its id or name")
         parser.add_argument("--since", metavar="WHEN", help=f"from when on: {moments.HOW}")
@@ -76,7 +79,7 @@ class Command(BaseCommand):
                 if drawn:
                     self.stdout.write(f"\r{bar(replay)}", ending="")
                     self.stdout.flush()
-                time.sleep(LOOK_SECONDS)
+                self.wait(LOOK_SECONDS)
                 replay.refresh_from_db()
         except KeyboardInterrupt:
             self.stdout.write(f"\nIt goes on. `manage.py orderhooks_replay --cancel {replay.public_id}` stops it.")

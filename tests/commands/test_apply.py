@@ -1,0 +1,178 @@
+"""`orderhooks_apply` makes the subscriptions what a file says: all of it or nothing, and the second time nothing."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management.base import CommandError
+
+from orderhooks.management import declaring
+from orderhooks.models import Subscription
+from tests.commands.calls import called
+from tests.factories import make_subscription
+
+pytestmark = pytest.mark.django_db
+
+CRM = """
+[[subscriptions]]
+name = "CRM"
+url = "https://crm.example.com/hooks"
+topics = ["order.paid", "order.cancelled"]
+max_in_flight = 4
+headers = { X-Api-Key = "Bearer ${CRM_KEY}" }
+"""
+SHELF = """
+[[subscriptions]]
+name = "Shelf"
+url = "https://shelf.example.com/"
+topics = ["*"]
+state = "paused"
+"""
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch) -> None:
+    monkeypatch.setenv("CRM_KEY", "open sesame")
+
+
+@pytest.fixture
+def apply(tmp_path: Path):
+    def run(text: str, *options: str) -> str:
+        file = tmp_path / "subscriptions.toml"
+        file.write_text(text)
+        return called("orderhooks_apply", file, *options)
+
+    return run
+
+
+def test_it_makes_what_there_is_not_and_shows_each_secret_once(apply) -> None:
+    printed = apply(CRM + SHELF)
+    crm, shelf = Subscription.objects.order_by("name")
+    assert (crm.url, crm.topics, crm.max_in_flight) == (
+        "https://crm.example.com/hooks",
+        ["order.paid", "order.cancelled"],
+        4,
+    )
+    assert crm.own_headers() == {"X-Api-Key": "Bearer open sesame"}
+    assert (crm.state, shelf.state) == ("active", "paused")
+    lines = printed.splitlines()
+    assert lines[0] == "+ CRM"
+    assert "    topics: order.paid, order.cancelled" in lines
+    assert "    headers: X-Api-Key: (hidden)" in lines
+    assert "2 made, 0 changed, 0 as they were." in lines
+    secrets = dict(re.findall(r"Secret of (\w+), shown this once: (whsec_\S+)", printed))
+    assert {name: [secrets[name]] for name in secrets} == {
+        one.name: one.live_secrets(now=one.created_at) for one in (crm, shelf)
+    }
+    assert "sesame" not in printed
+
+
+def test_the_second_time_changes_nothing(apply) -> None:
+    apply(CRM + SHELF)
+    before = list(Subscription.objects.order_by("pk").values())
+    assert apply(CRM + SHELF) == "0 made, 0 changed, 2 as they were.\n"
+    assert list(Subscription.objects.order_by("pk").values()) == before
+
+
+def test_what_differs_is_shown_and_changed_and_nothing_else(apply) -> None:
+    apply(CRM)
+    Subscription.objects.update(state="paused")
+    other = make_subscription(name="Other")
+    printed = apply(CRM.replace("max_in_flight = 4\n", "").replace("/hooks", "/webhooks"))
+    assert printed.splitlines() == [
+        "~ CRM",
+        "    url: https://crm.example.com/hooks → https://crm.example.com/webhooks",
+        "    max_in_flight: 4 → none",
+        "0 made, 1 changed, 0 as they were.",
+    ]
+    crm = Subscription.objects.get(name="CRM")
+    assert (crm.url, crm.max_in_flight) == ("https://crm.example.com/webhooks", None)
+    assert crm.state == "paused", "what is not given of it stays"
+    other.refresh_from_db()
+    assert other.name == "Other"
+
+
+def test_a_header_that_has_changed_is_known_and_not_shown(apply, monkeypatch) -> None:
+    apply(CRM)
+    monkeypatch.setenv("CRM_KEY", "close sesame")
+    assert apply(CRM).splitlines()[:2] == ["~ CRM", "    headers: X-Api-Key: (hidden) → X-Api-Key: (hidden)"]
+    assert Subscription.objects.get().own_headers() == {"X-Api-Key": "Bearer close sesame"}
+
+
+def test_another_kind_of_signature_brings_another_secret(apply) -> None:
+    apply(SHELF)
+    printed = apply(SHELF + 'signature = "ed25519"\n')
+    assert "signature: standard → ed25519" in printed
+    assert re.search("Secret of Shelf, shown this once: whsk_", printed)
+
+
+def test_a_dry_run_shows_and_leaves_all(apply) -> None:
+    printed = apply(CRM, "--dry-run")
+    assert printed.startswith("+ CRM\n")
+    assert printed.endswith("1 to make, 0 to change, 0 as they were.\n")
+    assert not Subscription.objects.exists()
+
+
+def table(**values: Any) -> str:
+    given = {"name": '"CRM"', "url": '"https://crm.example.com/"', "topics": '["*"]', **values}
+    return "[[subscriptions]]\n" + "".join(f"{name} = {value}\n" for name, value in given.items() if value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("nonsense", "is no TOML"),
+        ("[subscriptions]", "must hold tables [[subscriptions]]"),
+        ("a = 1", "must hold tables [[subscriptions]]"),
+        (table(url=""), "[[subscriptions]] 1 (CRM): url: is missing."),
+        (table(name=""), "[[subscriptions]] 1: name: is missing."),
+        (table(colour='"red"'), "(CRM): colour: there is no such key. Known are name, url"),
+        (table(name="1"), "name: is a text, not 1."),
+        (table(ordered="1"), "ordered: is true or false, not 1."),
+        (table(max_in_flight='"5"'), "max_in_flight: is a whole number, not '5'."),
+        (table(max_in_flight="0"), "max_in_flight: Ensure this value is greater than or equal to 1."),
+        (table(timeout_seconds="31"), "timeout_seconds: Ensure this value is less than or equal to 30."),
+        (table(state='"disabled"'), "state: is one of active, paused."),
+        (table(topics='["order.pade"]'), "topics: "),
+        (table(topics='"order.paid"'), "topics: "),
+        (table(url='"ftp://a"'), "url: "),
+        (table(signature='"rot13"'), "signature: "),
+        (table(headers='"a"'), "headers: is a table of texts."),
+        (table(headers="{ a = 1 }"), "headers: is a table of texts."),
+        (table(headers='{ Host = "a" }'), "headers: The header Host is set by orderhooks itself."),
+        (table(headers='{ A = "${NO_SUCH_NAME}" }'), "headers: the environment has no variable NO_SUCH_NAME."),
+        (table() + table(), "[[subscriptions]] 2 (CRM): the name stands twice in the file."),
+    ],
+)
+def test_each_fault_is_told_with_its_place_and_nothing_is_changed(apply, text: str, words: str) -> None:
+    with pytest.raises(CommandError) as raised:
+        apply(text)
+    assert str(raised.value).startswith("Nothing was changed.\n")
+    assert words in str(raised.value)
+    assert not Subscription.objects.exists()
+
+
+def test_one_fault_keeps_the_rest_from_being_applied_and_all_are_told(apply) -> None:
+    with pytest.raises(CommandError) as raised:
+        apply(SHELF + table(url='"ftp://a"', colour="1") + table(name='"C"', topics='["x"]'))
+    assert "1 (Shelf)" not in str(raised.value)
+    assert "2 (CRM): colour" in str(raised.value)
+    assert "3 (C): topics" in str(raised.value)
+    assert not Subscription.objects.exists()
+
+
+def test_a_name_that_two_have_is_no_name(apply) -> None:
+    twins = [make_subscription(name="CRM") for _ in range(2)]
+    with pytest.raises(CommandError, match=f"2 subscriptions have it: {twins[0].public_id}, {twins[1].public_id}"):
+        apply(CRM)
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="can't be read: No such file"):
+        called("orderhooks_apply", tmp_path / "none.toml")
+
+
+def test_every_key_is_a_field_that_people_may_write() -> None:
+    for name in declaring.DECLARED:
+        assert name == "state" or Subscription._meta.get_field(name).editable

@@ -1,0 +1,101 @@
+"""`orderhooks_trigger` tells of something by hand: to all who want it, or to one alone."""
+
+import json
+
+import pytest
+from django.core.management.base import CommandError
+from django.utils import timezone
+
+from orderhooks import tasks
+from orderhooks.models import Delivery, Event, Order, Subscription
+from tests.commands.calls import called
+from tests.factories import make_order, make_subscription
+from tests.receivers import Answer, RecordingReceiver
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_a_topic_goes_to_all_who_want_it(receiver: RecordingReceiver) -> None:
+    order = make_order()
+    make_subscription(name="CRM", url=receiver.url, topics=["order.paid"])
+    make_subscription(name="Shelf", url=receiver.url, topics=["order.cancelled"])
+    printed = called("orderhooks_trigger", "order.paid")
+    event = Event.objects.get(topic="order.paid")
+    assert printed.splitlines()[0] == f"order.paid of order {order.number}: {event.public_id}"
+    assert "  CRM: about to be sent" in printed
+    assert "  Shelf: topic not wanted" in printed
+    tasks.pump()
+    assert receiver.topics == ["order.paid"]
+    assert receiver.received[0].event["data"]["order"]["number"] == order.number
+    assert Order.objects.get().payment_status == "pending", "nothing of the order has changed"
+
+
+def test_one_subscription_alone_gets_it_wanted_or_not(receiver: RecordingReceiver) -> None:
+    make_order(number="A-7")
+    make_order(number="A-8")
+    shelf = make_subscription(name="Shelf", url=receiver.url, topics=["order.cancelled"], created_at=timezone.now())
+    make_subscription(name="CRM", url=receiver.url)
+    printed = called("orderhooks_trigger", "order.paid", "--to", "Shelf", "--order", "A-7")
+    delivery = Delivery.objects.get(subscription=shelf)
+    assert printed == (
+        f"order.paid of order A-7 to Shelf: {delivery.event.public_id}, delivery {delivery.public_id}\n"
+    )
+    tasks.pump()
+    mine = [one for one in receiver.received if one.topic == "order.paid"]
+    assert [one.event["data"]["order"]["number"] for one in mine] == ["A-7"]
+    assert [one.event["data"]["changes"] for one in mine] == [{}]
+    delivery.refresh_from_db()
+    assert delivery.state == "delivered"
+    assert "at the command line" in delivery.attempts.get().requested_by
+
+
+def test_without_a_number_it_is_the_newest_order_of_the_store() -> None:
+    make_order(number="A-1", store="berlin")
+    make_order(number="A-2", store="paris")
+    make_subscription(name="CRM")
+    assert "of order A-2 to CRM" in called("orderhooks_trigger", "order.paid", "--to", "CRM")
+    assert "of order A-1: evt_" in called("orderhooks_trigger", "order.paid", "--store", "berlin")
+
+
+def test_what_is_held_is_said_to_wait() -> None:
+    make_order()
+    paused = make_subscription(name="CRM", state=Subscription.State.PAUSED)
+    assert "It waits: the subscription is paused." in called("orderhooks_trigger", "order.paid", "--to", paused.public_id)
+
+
+def test_a_test_is_sent_at_once_and_its_answer_shown(receiver: RecordingReceiver) -> None:
+    receiver.answer = lambda count: Answer(200 if count == 1 else 500, b"thanks")
+    make_subscription(name="CRM", url=receiver.url)
+    printed = called("orderhooks_trigger", "webhook.test", "--to", "CRM")
+    assert printed.startswith("The endpoint answered 200. (")
+    assert printed.endswith("thanks\n")
+    assert json.loads(receiver.received[0].body)["type"] == "webhook.test"
+    with pytest.raises(CommandError, match="CRM did not take the test"):
+        called("orderhooks_trigger", "webhook.test", "--to", "CRM")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["order.pade"], "order.pade"),
+        (["order.paid"], "There is no order to tell of"),
+        (["order.paid", "--store", "rome"], "There is no order of the store 'rome'"),
+        (["order.paid", "--order", "9"], "There is no order '9'"),
+        (["order.paid", "--to", "Nobody"], "No subscription has the id or name 'Nobody'"),
+        (["order.paid", "--to", "Twin"], "2 subscriptions are called 'Twin'. Give the id of one: sub_"),
+        (["webhook.test"], "name it with --to"),
+    ],
+)
+def test_what_can_not_be_told_of_is_refused_with_a_remedy(arguments: list[str], words: str) -> None:
+    make_subscription(name="Twin")
+    make_subscription(name="Twin")
+    with pytest.raises(CommandError, match=words):
+        called("orderhooks_trigger", *arguments)
+    assert not Event.objects.exists()
+
+
+def test_with_nobody_to_tell_it_says_so() -> None:
+    make_order()
+    with pytest.raises(CommandError, match="There is no subscription"):
+        called("orderhooks_trigger", "order.paid")
+
