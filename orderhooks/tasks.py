@@ -113,6 +113,16 @@ def sweep_due_at() -> datetime | None:
     return schedules.values_list("next_run", flat=True).first()
 
 
+def broker_problem() -> str:
+    """Why the broker can't be reached, or "". Takes as long as its client waits."""
+    try:
+        get_broker().queue_size()
+    except Exception as error:
+        # Whatever its client raises.
+        return f"{type(error).__name__}: {error}".replace("\n", " ")
+    return ""
+
+
 def _enqueue() -> None:
     async_task(PUMP, save=False)
 

@@ -10,7 +10,18 @@ from orderhooks.management import moments
 from orderhooks.models import Event, Pump, Subscription
 from orderhooks.models.health import Backlog, Condition, Health, backlog, condition, health_of
 
-__all__ = ["Standing", "Worker", "look", "told"]
+__all__ = [
+    "SWEEP_LATE",
+    "WELL",
+    "WORKER_AWAY",
+    "Row",
+    "Standing",
+    "Worker",
+    "columns",
+    "look",
+    "look_at_worker",
+    "told",
+]
 
 MOST_WAITING = 10_000
 # A worker that has nothing to do may be away between two sweeps.
@@ -83,12 +94,17 @@ def look(*, now: datetime) -> Standing:
     waiting: Backlog = backlog(at_most=MOST_WAITING)
     return Standing(
         at=now,
-        worker=Worker(Pump.objects.fresh().exists(), Pump.objects.last_seen_at(), tasks.sweep_due_at()),
+        worker=look_at_worker(),
         waiting=waiting.waiting,
         oldest_waiting_since=waiting.oldest.created_at if waiting.oldest else None,
         unpublished=Event.objects.unpublished().count(),
         subscriptions=[_row(one, health[one.pk], now=now) for one in subscriptions],
     )
+
+
+def look_at_worker() -> Worker:
+    """Who is there to send, and when the next sweep is due."""
+    return Worker(Pump.objects.fresh().exists(), Pump.objects.last_seen_at(), tasks.sweep_due_at())
 
 
 def _row(subscription: Subscription, health: Health, *, now: datetime) -> Row:

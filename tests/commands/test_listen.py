@@ -92,7 +92,7 @@ def test_a_signal_ends_it() -> None:
 @pytest.mark.parametrize(("name", "value"), [("REQUIRE_HTTPS", True), ("ALLOWED_NETWORKS", [])])
 def test_settings_that_forbid_this_machine_are_told(settings, name: str, value: Any) -> None:
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, name: value}
-    with pytest.raises(CommandError, match='"ALLOWED_NETWORKS": \\["127.0.0.0/8"\\]'):
+    with pytest.raises(CommandError, match=re.escape('"ALLOWED_NETWORKS": ["127.0.0.0/8"]')):
         called("orderhooks_listen")
     assert not Subscription.objects.exists()
 

@@ -48,7 +48,10 @@ def test_it_tells_what_needs_a_person_and_how_to_mend_it() -> None:
     troubles = [line for line in printed.splitlines() if line.startswith("! ")]
     assert troubles[0] == "! No worker has ever been seen. Start `manage.py qcluster`."
     assert any("1 events have no payload" in line for line in troubles)
-    assert any(line.startswith("! A (sub_") and line.endswith("is disabled. The endpoint answered 410 Gone.") for line in troubles)
+    assert any(
+        line.startswith("! A (sub_") and line.endswith("is disabled. The endpoint answered 410 Gone.")
+        for line in troubles
+    )
     assert any(line.startswith("! B (sub_") and "is failing. The endpoint answered 503." in line for line in troubles)
     assert any(line.startswith("! C (sub_") and "is cooling." in line for line in troubles)
 

@@ -37,9 +37,7 @@ def test_one_subscription_alone_gets_it_wanted_or_not(receiver: RecordingReceive
     make_subscription(name="CRM", url=receiver.url)
     printed = called("orderhooks_trigger", "order.paid", "--to", "Shelf", "--order", "A-7")
     delivery = Delivery.objects.get(subscription=shelf)
-    assert printed == (
-        f"order.paid of order A-7 to Shelf: {delivery.event.public_id}, delivery {delivery.public_id}\n"
-    )
+    assert printed == (f"order.paid of order A-7 to Shelf: {delivery.event.public_id}, delivery {delivery.public_id}\n")
     tasks.pump()
     mine = [one for one in receiver.received if one.topic == "order.paid"]
     assert [one.event["data"]["order"]["number"] for one in mine] == ["A-7"]
@@ -60,7 +58,9 @@ def test_without_a_number_it_is_the_newest_order_of_the_store() -> None:
 def test_what_is_held_is_said_to_wait() -> None:
     make_order()
     paused = make_subscription(name="CRM", state=Subscription.State.PAUSED)
-    assert "It waits: the subscription is paused." in called("orderhooks_trigger", "order.paid", "--to", paused.public_id)
+    assert "It waits: the subscription is paused." in called(
+        "orderhooks_trigger", "order.paid", "--to", paused.public_id
+    )
 
 
 def test_a_test_is_sent_at_once_and_its_answer_shown(receiver: RecordingReceiver) -> None:
@@ -98,4 +98,3 @@ def test_with_nobody_to_tell_it_says_so() -> None:
     make_order()
     with pytest.raises(CommandError, match="There is no subscription"):
         called("orderhooks_trigger", "order.paid")
-

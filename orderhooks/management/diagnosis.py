@@ -1,0 +1,160 @@
+"""Diagnosis: what could keep webhooks from going out, looked at one thing after the other. For `orderhooks_doctor`."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from django.core import checks
+from django.db.utils import DatabaseError
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
+
+from orderhooks import tasks
+from orderhooks.management import moments, standing
+from orderhooks.models import DatabaseClock, Delivery, Subscription, claims
+from orderhooks.models.health import Condition, condition
+from orderhooks.secrets import UndecryptableError
+
+__all__ = ["Finding", "examine"]
+
+Level = Literal["ok", "warn", "fail"]
+CLOCKS_APART = timedelta(seconds=5)
+# A pump comes round within a minute and a half, whatever has died.
+OVERDUE = timedelta(minutes=2)
+QCLUSTER = "Start `manage.py qcluster`; if one runs and does nothing, restart it."
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """How one thing is, in a sentence with its remedy."""
+
+    what: str
+    level: Level
+    text: str
+
+
+def examine() -> Iterator[Finding]:
+    """Every finding; one that can't be made because the database fails is a `fail` itself."""
+    for what, look in EXAMINATIONS.items():
+        try:
+            yield from (Finding(what, level, text) for level, text in look(DatabaseClock().now()))
+        except DatabaseError as error:
+            yield Finding(
+                what, "fail", f"The database answered: {error}. Has `manage.py migrate` run?".replace("\n", " ")
+            )
+
+
+Found = Iterator[tuple[Level, str]]
+
+
+def _settings(now: datetime) -> Found:
+    wrong = [
+        message for message in checks.run_checks(databases=["default"]) if (message.id or "").startswith("orderhooks.")
+    ]
+    for message in wrong:
+        level: Level = "fail" if message.is_serious() else "warn"
+        yield level, f"{message.msg} {message.hint or ''} ({message.id})".replace("  ", " ")
+    if not wrong:
+        yield "ok", "The system checks find nothing wrong."
+
+
+def _clock(now: datetime) -> Found:
+    apart = abs(timezone.now() - now)
+    if apart > CLOCKS_APART:
+        yield "fail", f"This host and its database are {moments.span(apart)} apart. Keep their clocks in step (NTP)."
+    else:
+        yield "ok", "This host and its database agree on the time."
+
+
+def _broker(now: datetime) -> Found:
+    if problem := tasks.broker_problem():
+        yield "fail", f"The broker can't be reached: {problem}. Nothing is lost: the sweep sends once it is back."
+    else:
+        yield "ok", "The broker answers."
+
+
+def _worker(now: datetime) -> Found:
+    worker = standing.look_at_worker()
+    if worker.at_work:
+        yield "ok", "A worker is at work."
+    elif worker.seen_at is None:
+        yield "fail", f"No worker has ever been seen. {QCLUSTER}"
+    elif now - worker.seen_at > standing.WORKER_AWAY:
+        yield "fail", f"No worker has been seen for {moments.span(now - worker.seen_at)}. {QCLUSTER}"
+    else:
+        yield "ok", f"A worker was seen {moments.ago(worker.seen_at, now=now)}; it comes again when there is work."
+    if worker.sweep_due_at is None:
+        yield "warn", 'The sweep is off, which finds what a lost wake-up left. Set ORDERHOOKS["SWEEP"], then `migrate`.'
+    elif now - worker.sweep_due_at > standing.SWEEP_LATE:
+        yield "fail", f"The sweep has been due for {moments.span(now - worker.sweep_due_at)}. {QCLUSTER}"
+    else:
+        yield "ok", "The sweep comes in time."
+
+
+def _backlog(now: datetime) -> Found:
+    lost = Delivery.objects.lease_expired(now=now - OVERDUE).count()
+    if lost:
+        yield "fail", f"{lost} deliveries were being sent by workers that are gone, and none took them over. {QCLUSTER}"
+    late = [
+        lane.subscription.name
+        for lane in claims.due_lanes(now=now - OVERDUE)
+        if condition(lane.subscription, now=now) != Condition.COOLING
+    ]
+    if late:
+        yield (
+            "warn",
+            (
+                f"Deliveries have been due for more than {moments.span(OVERDUE)} to: {', '.join(sorted(set(late)))}. "
+                "Either workers are missing, or the endpoint takes less than there is; see its page."
+            ),
+        )
+    if not lost and not late:
+        yield "ok", "Nothing is overdue."
+
+
+@sensitive_variables()
+def _secrets(now: datetime) -> Found:
+    unreadable = []
+    for subscription in Subscription.objects.prefetch_related("secrets").order_by("name", "pk"):
+        try:
+            readable = subscription.live_secrets(now=now)
+            subscription.own_headers()
+        except UndecryptableError:
+            unreadable.append(subscription.name)
+        else:
+            if not readable:
+                yield "fail", f"{subscription.name} has no signing secret. Rotate it."
+    if unreadable:
+        yield (
+            "fail",
+            (
+                f"No key opens the secrets of {', '.join(unreadable)}. Put the former key back into "
+                'ORDERHOOKS["ENCRYPTION_KEYS"] (or the former SECRET_KEY into SECRET_KEY_FALLBACKS), or rotate them.'
+            ),
+        )
+    else:
+        yield "ok", "All secrets can be read."
+
+
+def _endpoints(now: datetime) -> Found:
+    ill = 0
+    for subscription in Subscription.objects.order_by("name", "pk"):
+        found = condition(subscription, now=now)
+        if found.value not in standing.WELL:
+            ill += 1
+            why = subscription.state_reason or subscription.last_failure
+            yield "warn", f"{subscription.name} ({subscription.public_id}) is {found.value}. {why}".rstrip()
+    if not ill:
+        yield "ok", "No endpoint is failing."
+
+
+EXAMINATIONS: dict[str, Callable[[datetime], Found]] = {
+    "settings": _settings,
+    "clock": _clock,
+    "broker": _broker,
+    "worker": _worker,
+    "backlog": _backlog,
+    "secrets": _secrets,
+    "endpoints": _endpoints,
+}

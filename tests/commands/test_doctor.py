@@ -1,0 +1,144 @@
+"""`orderhooks_doctor` finds what keeps webhooks from going out, and says what to do."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.management.base import CommandError
+from django.db import OperationalError
+from django.utils import timezone
+
+from orderhooks import tasks
+from orderhooks.management import diagnosis
+from orderhooks.models import Delivery, Pump, Subscription
+from tests.commands.calls import called
+from tests.factories import make_delivery, make_subscription
+
+pytestmark = pytest.mark.django_db
+LONG_AGO = timedelta(minutes=5)
+
+
+@pytest.fixture(autouse=True)
+def healthy(monkeypatch) -> None:
+    """A shop in which all is well; each test spoils one thing."""
+    now = timezone.now()
+    Pump.start(now=now)
+    monkeypatch.setattr(tasks, "sweep_due_at", lambda: now + timedelta(seconds=30))
+
+
+def found(level: str) -> list[str]:
+    return [f"{one.what}: {one.text}" for one in diagnosis.examine() if one.level == level]
+
+
+def test_where_all_is_well_each_thing_is_ok() -> None:
+    make_subscription()
+    printed = called("orderhooks_doctor")
+    assert [line.split()[0] for line in printed.splitlines()] == ["ok"] * 8
+    assert [line.split()[1] for line in printed.splitlines()] == [
+        *("settings:", "clock:", "broker:", "worker:", "worker:", "backlog:", "secrets:", "endpoints:")
+    ]
+
+
+def test_programs_get_json() -> None:
+    told = json.loads(called("orderhooks_doctor", "--json"))
+    assert told[0] == {"what": "settings", "level": "ok", "text": "The system checks find nothing wrong."}
+
+
+def test_a_failure_is_status_1() -> None:
+    Pump.objects.all().delete()
+    assert found("fail") == [f"worker: No worker has ever been seen. {diagnosis.QCLUSTER}"]
+    with pytest.raises(CommandError, match=r"Failed: 1\."):
+        called("orderhooks_doctor")
+
+
+def test_wrong_settings_are_told_with_their_hint(settings) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "TIMEOUT_SECOND": 3}
+    [one] = found("fail")
+    assert "TIMEOUT_SECOND" in one
+    assert "TIMEOUT_SECONDS" in one, "the hint"
+
+
+def test_clocks_that_differ_are_told(monkeypatch) -> None:
+    wrong = timezone.now() + timedelta(minutes=7, seconds=30)
+    monkeypatch.setattr(diagnosis.timezone, "now", lambda: wrong)
+    assert found("fail") == ["clock: This host and its database are 7 min apart. Keep their clocks in step (NTP)."]
+
+
+def test_a_broker_that_is_away_is_told(monkeypatch) -> None:
+    class Away:
+        def queue_size(self) -> int:
+            raise ConnectionError("refused\nby 127.0.0.1")
+
+    monkeypatch.setattr(tasks, "get_broker", Away)
+    [one] = found("fail")
+    assert one.startswith("broker: The broker can't be reached: ConnectionError: refused by 127.0.0.1. Nothing is lost")
+
+
+@pytest.mark.parametrize(
+    ("age", "fails"), [(timedelta(seconds=1), False), (timedelta(seconds=90), False), (timedelta(hours=2), True)]
+)
+def test_a_worker_that_is_away_for_long_is_missed(age: timedelta, fails: bool) -> None:
+    Pump.objects.update(beat_at=timezone.now() - age)
+    text = "No worker has been seen for 2 h"
+    assert any(text in one for one in found("fail")) == fails
+
+
+@pytest.mark.parametrize(
+    ("due_in", "level", "words"),
+    [
+        (None, "warn", "The sweep is off"),
+        (timedelta(minutes=-5), "fail", "The sweep has been due for 5 min"),
+        (timedelta(seconds=-30), "ok", "The sweep comes in time"),
+    ],
+)
+def test_a_sweep_that_does_not_come_is_told(monkeypatch, due_in: Any, level: str, words: str) -> None:
+    due_at = due_in if due_in is None else timezone.now() + due_in
+    monkeypatch.setattr(tasks, "sweep_due_at", lambda: due_at)
+    assert any(words in one for one in found(level))
+
+
+def test_what_is_long_due_is_told_unless_its_endpoint_cools() -> None:
+    due = timezone.now() - LONG_AGO
+    make_delivery(subscription=make_subscription(name="CRM"), next_attempt_at=due)
+    make_delivery(subscription=make_subscription(name="Fresh"))
+    cooling = make_subscription(name="Cool", cooling_until=timezone.now() + timedelta(minutes=1))
+    make_delivery(subscription=cooling, next_attempt_at=due)
+    [overdue] = [one for one in found("warn") if one.startswith("backlog")]
+    assert "more than 2 min to: CRM." in overdue
+
+
+def test_what_a_dead_worker_held_and_nobody_took_over_is_told() -> None:
+    make_delivery(state=Delivery.State.SENDING, lease_expires_at=timezone.now() - LONG_AGO)
+    [one] = found("fail")
+    assert one.startswith("backlog: 1 deliveries were being sent by workers that are gone")
+
+
+def test_secrets_that_no_key_opens_are_told(settings) -> None:
+    make_subscription(name="CRM")
+    settings.SECRET_KEY = "another key, with which nothing was encrypted"
+    [one] = found("fail")
+    assert one.startswith("secrets: No key opens the secrets of CRM.")
+
+
+def test_a_subscription_without_a_secret_is_told() -> None:
+    make_subscription(name="CRM").secrets.all().delete()
+    assert found("fail") == ["secrets: CRM has no signing secret. Rotate it."]
+
+
+def test_endpoints_that_are_not_well_are_told_and_fail_nothing() -> None:
+    gone = make_subscription(name="CRM", state=Subscription.State.DISABLED, state_reason="410 Gone.")
+    make_subscription(name="Shelf", state=Subscription.State.PAUSED)
+    assert found("warn") == [f"endpoints: CRM ({gone.public_id}) is disabled. 410 Gone."]
+    assert found("fail") == []
+
+
+def test_a_database_that_is_not_migrated_is_told(monkeypatch) -> None:
+
+    def missing(_now: Any) -> Any:
+        raise OperationalError("no such table:\norderhooks_pump")
+        yield
+
+    monkeypatch.setitem(diagnosis.EXAMINATIONS, "worker", missing)
+    [one] = found("fail")
+    assert one == ("worker: The database answered: no such table: orderhooks_pump. Has `manage.py migrate` run?")
