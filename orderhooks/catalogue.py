@@ -7,7 +7,7 @@ from typing import Any
 from orderhooks import payloads, sources, topics
 from orderhooks.sources import OrderSource
 
-__all__ = ["TEST", "Entry", "entries", "test_data"]
+__all__ = ["TEST", "Entry", "entries", "example", "test_data"]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 # What a test sends.
@@ -31,7 +31,7 @@ def entries() -> list[Entry]:
     """
     known = list(sources.configured().values())
     return [
-        Entry(topic.name, topic.description, _schema(topic, known), _example(topic.name, known[0] if known else None))
+        Entry(topic.name, topic.description, _schema(topic, known), example(topic.name, known[0] if known else None))
         for topic in topics.catalogue().values()
     ]
 
@@ -82,7 +82,8 @@ def _schema(topic: topics.Topic, known: list[OrderSource]) -> dict[str, Any]:
     }
 
 
-def _example(topic: str, source: OrderSource | None) -> dict[str, Any]:
+def example(topic: str, source: OrderSource | None) -> dict[str, Any]:
+    """A body that receivers could get of that topic, with the source's example of an order."""
     return {
         "id": "evt_01KAR5BBR0D4Y8H6S1V3PBN2WK",
         "type": topic,

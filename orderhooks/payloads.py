@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-__all__ = ["API_VERSION", "body", "check", "envelope"]
+__all__ = ["API_VERSION", "body", "check", "encode", "envelope"]
 
 # Of the payload's shape; a change that could break a receiver gets a new date.
 API_VERSION = "2026-11-01"
@@ -37,12 +37,12 @@ def envelope(event: EventLike) -> dict[str, Any]:
 
 def body(event: EventLike) -> bytes:
     """The body as bytes: the same for every attempt, since the event does not change."""
-    return _encode(envelope(event))
+    return encode(envelope(event))
 
 
 def check(data: Any) -> None:
     """Raises ValueError or TypeError for what JSON or a database can't hold: NaN, odd types, lone surrogates, NUL."""
-    _encode(data)
+    encode(data)
     if _holds_nul(data):
         raise ValueError("The payload holds a NUL character, which PostgreSQL can't store. Remove it from the order.")
 
@@ -59,5 +59,6 @@ def _holds_nul(data: Any) -> bool:
             return False
 
 
-def _encode(data: Any) -> bytes:
+def encode(data: Any) -> bytes:
+    """Compact JSON in UTF-8. Raises ValueError or TypeError for what JSON can't hold."""
     return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()

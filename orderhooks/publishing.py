@@ -25,6 +25,7 @@ from orderhooks.sources import Role
 __all__ = [
     "ReplayError",
     "cancel_replay",
+    "fold_now",
     "held",
     "pause",
     "preview",
@@ -223,6 +224,19 @@ def republish(event: Event) -> bool:
     return True
 
 
+def fold_now(using: str) -> list[Event]:
+    """Publish what the running transaction has noted so far at once, and wake nobody. Returns the events.
+
+    For tests, whose transactions are rolled back: elsewhere it would tell of what may yet be undone.
+    """
+    unit = _Unit.find(using)
+    if unit is None:
+        return []
+    hooks = connections[using].run_on_commit
+    hooks[:] = [entry for entry in hooks if entry[1] is not unit]
+    return unit.fold()
+
+
 def about_to_save(role: Role, instance: models.Model, *, update_fields: Iterable[str] | None, using: str) -> None:
     """Keep the stored values on the instance until the save is through."""
     watched = _touched(role, instance, update_fields)
@@ -345,6 +359,10 @@ class _Unit:
             transaction.on_commit(self, using=self.using)
 
     def __call__(self) -> None:
+        if events := self.fold():
+            _tell(events)
+
+    def fold(self) -> list[Event]:
         events: list[Event] = []
         for (source, order_pk), changes in self.noted.items():
             try:
@@ -352,8 +370,7 @@ class _Unit:
             except Exception:
                 # The order is saved and its changes are on record: the pump folds them.
                 logger.exception("could not fold the changes of order %s:%s yet", source, order_pk)
-        if events:
-            _tell(events)
+        return events
 
 
 def _tell(events: Iterable[Event]) -> None:

@@ -194,7 +194,7 @@ def test_the_receiver_in_the_readme_works(rf, monkeypatch, capsys):
     answers = [names["orders"](rf.post("/", body, "application/json", headers=headers)) for _ in range(2)]
 
     assert [answer.status_code for answer in answers] == [204, 200]
-    assert capsys.readouterr().out == "order.paid 1001 812\n"
+    assert capsys.readouterr().out == "order.paid 1001 24.80 ada@example.com\n"
 
 
 def test_the_changelog_has_room_for_what_comes_next():

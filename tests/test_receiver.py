@@ -14,9 +14,17 @@ from django.urls import path
 from django.views.debug import ExceptionReporter
 from standardwebhooks import Webhook
 
-from orderhooks import payloads, receiver, signing
+from orderhooks import payloads, signing
 from orderhooks.models import Event, Receipt
-from orderhooks.receiver import CacheReplays, DatabaseReplays, InvalidWebhookError, ReceivedEvent, verify, webhook
+from orderhooks.receiver import (
+    CacheReplays,
+    DatabaseReplays,
+    InvalidWebhookError,
+    ReceivedEvent,
+    repetition,
+    verify,
+    webhook,
+)
 
 SECRET = signing.generate_secret()
 OTHER = signing.generate_secret()
@@ -489,7 +497,7 @@ def test_a_twin_of_one_that_is_being_worked_on_is_told_to_come_again(settings):
 def test_a_process_that_died_at_work_blocks_only_for_a_while(settings, monkeypatch):
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "died"}}
     # A mark that is stale at once stands for one whose time has run out.
-    monkeypatch.setattr(receiver, "WORKING_SECONDS", 0)
+    monkeypatch.setattr(repetition, "WORKING_SECONDS", 0)
     inner = []
 
     @webhook(SECRET, replays=CacheReplays("died"))
@@ -505,7 +513,7 @@ def test_a_process_that_died_at_work_blocks_only_for_a_while(settings, monkeypat
 
 def test_a_view_that_outlived_its_mark_takes_no_others_mark_away(settings, monkeypatch):
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "outlived"}}
-    monkeypatch.setattr(receiver, "WORKING_SECONDS", 0)
+    monkeypatch.setattr(repetition, "WORKING_SECONDS", 0)
     calls = []
 
     @webhook(SECRET, replays=CacheReplays("outlived"))

@@ -7,7 +7,7 @@ from orderhooks.models.events import Change, Event
 from orderhooks.models.idempotency import IdempotentRequest
 from orderhooks.models.orders import Order, OrderLine
 from orderhooks.models.pumps import Pump
-from orderhooks.models.receipts import Receipt
+from orderhooks.models.receipts import LatestSequence, Receipt
 from orderhooks.models.replays import Replay
 from orderhooks.models.signing_secrets import SubscriptionSecret
 from orderhooks.models.subscriptions import Subscription
@@ -23,6 +23,7 @@ __all__ = [
     "Delivery",
     "Event",
     "IdempotentRequest",
+    "LatestSequence",
     "Order",
     "OrderLine",
     "Pump",

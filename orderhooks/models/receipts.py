@@ -1,4 +1,7 @@
-"""Receipts: the webhooks that a receiver in this project has acted on. Written by `receiver.DatabaseReplays`."""
+"""Receipts: the webhooks that receivers in this project have acted on, and how far they are with each order.
+
+Written by `receiver.DatabaseReplays` and `receiver.DatabaseSequences`.
+"""
 
 from django.db import models
 from django.utils import timezone
@@ -18,3 +21,20 @@ class Receipt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.receiver} {self.webhook_id}"
+
+
+class LatestSequence(models.Model):
+    """The newest event of one order that one receiver has acted on."""
+
+    receiver = models.CharField(max_length=100, blank=True)
+    order = models.CharField(max_length=200)
+    sequence = models.PositiveBigIntegerField()
+    updated_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["receiver", "order"], name="orderhooks_latest_sequence_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.receiver} {self.order}: {self.sequence}"

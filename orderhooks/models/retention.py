@@ -10,7 +10,7 @@ from django.utils import timezone
 from orderhooks.models.deliveries import Attempt, Delivery
 from orderhooks.models.events import Event
 from orderhooks.models.idempotency import KEPT_FOR, IdempotentRequest
-from orderhooks.models.receipts import Receipt
+from orderhooks.models.receipts import LatestSequence, Receipt
 from orderhooks.models.replays import Replay
 from orderhooks.models.tallies import Tally
 
@@ -56,6 +56,7 @@ def _prune_events(before: datetime) -> int:
 def _old(before: datetime) -> "list[models.QuerySet[Any]]":
     return [
         Receipt.objects.filter(received_at__lt=before),
+        LatestSequence.objects.filter(updated_at__lt=before),
         Tally.objects.filter(hour__lt=before),
         Replay.objects.filter(finished_at__lt=before),
         IdempotentRequest.objects.filter(created_at__lt=timezone.now() - KEPT_FOR),

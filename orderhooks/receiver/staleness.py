@@ -1,0 +1,128 @@
+"""Staleness: passes an order's event over if one that is newer was acted on already.
+
+For receivers that keep a copy of the order: whoever acts on single topics, by mail for one, wants every event.
+"""
+
+import hashlib
+import logging
+import uuid
+from collections.abc import Callable
+from typing import Protocol
+
+from django.apps import apps
+from django.core.cache import caches
+from django.db import IntegrityError, models, router, transaction
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+from django.utils import timezone
+
+from orderhooks.receiver.answers import WORKING_SECONDS, Act, busy, passed_over, succeeded
+from orderhooks.receiver.events import ReceivedEvent, UnknownOrderShapeError
+
+__all__ = ["CacheSequences", "DatabaseSequences", "Sequences"]
+
+logger = logging.getLogger("orderhooks.receiver")
+
+# What `LatestSequence.order` holds.
+MAX_ORDER_LENGTH = 200
+Key = Callable[[ReceivedEvent], str]
+
+
+class Sequences(Protocol):
+    """Sees to it that no older event of an order is acted on after a newer one."""
+
+    def in_turn(self, event: ReceivedEvent, act: Act) -> HttpResponseBase:
+        """What `act` answers, or an answer in its place. An `act` that raises or answers outside 2xx leaves no mark."""
+
+
+def order_id(event: ReceivedEvent) -> str:
+    """What tells the built-in orders apart. Raises UnknownOrderShapeError."""
+    order = event.data.get("order")
+    found = order.get("id") if isinstance(order, dict) else None
+    if not isinstance(found, str) or not 0 < len(found) <= MAX_ORDER_LENGTH:
+        raise UnknownOrderShapeError(
+            "The order of this event has no text `id`: it comes from an order source of the store's own. Give the "
+            "guard a function `key=` of the event that tells orders apart."
+        )
+    return found
+
+
+class DatabaseSequences:
+    """Remembers each order's newest sequence in the table of `LatestSequence`, in one transaction with what the view
+    writes to that database. An older event waits until the newer one's transaction has ended.
+
+    `name` tells receivers that share the table apart, `key` the orders.
+    """
+
+    def __init__(self, name: str = "", *, key: Key = order_id) -> None:
+        self.name = name
+        self.key = key
+
+    def in_turn(self, event: ReceivedEvent, act: Act) -> HttpResponseBase:
+        # Looked up here because the module list has the models above this module.
+        rows = apps.get_model("orderhooks", "LatestSequence")._base_manager
+        using = router.db_for_write(rows.model)
+        order = self.key(event)
+        with transaction.atomic(using=using):
+            if not _advance(rows.using(using), self.name, order, event.sequence):
+                return _passed_over(event, order)
+            response = act()
+            if not succeeded(response):
+                transaction.set_rollback(True, using=using)
+        return response
+
+
+def _advance(rows: "models.QuerySet[models.Model]", receiver: str, order: str, sequence: int) -> bool:
+    """Make it the order's newest sequence. False if there is one as new; waits for whoever is about to say."""
+    older = rows.filter(receiver=receiver, order=order, sequence__lt=sequence)
+    values = {"sequence": sequence, "updated_at": timezone.now()}
+    if older.update(**values):
+        return True
+    try:
+        with transaction.atomic(using=rows.db):
+            rows.create(receiver=receiver, order=order, **values)
+    except IntegrityError:
+        # There is one, perhaps only since this moment and older.
+        return bool(older.update(**values))
+    return True
+
+
+class CacheSequences:
+    """Remembers each order's newest sequence in a cache that all of the receiver's processes share, for `ttl_seconds`.
+
+    While an event of the order is being worked on, others of it are answered 409, so that the sender comes again.
+    `name` tells receivers that share the cache apart, `key` the orders.
+    """
+
+    def __init__(
+        self, name: str = "", *, cache: str = "default", ttl_seconds: float = 7 * 24 * 3600, key: Key = order_id
+    ) -> None:
+        self.name = name
+        self.cache = cache
+        self.ttl_seconds = ttl_seconds
+        self.key = key
+
+    def in_turn(self, event: ReceivedEvent, act: Act) -> HttpResponseBase:
+        cache = caches[self.cache]
+        order = self.key(event)
+        # A digest, since not every cache takes every character or length as a key.
+        newest = "orderhooks:sequence:" + hashlib.sha256(f"{self.name}\0{order}".encode()).hexdigest()
+        lock, mine = f"{newest}:working", str(uuid.uuid4())
+        if not cache.add(lock, mine, WORKING_SECONDS):
+            return busy("Another event of this order is being worked on.")
+        try:
+            if cache.get(newest, 0) >= event.sequence:
+                return _passed_over(event, order)
+            response = act()
+            if succeeded(response):
+                cache.set(newest, event.sequence, self.ttl_seconds)
+            return response
+        finally:
+            # A view that took too long has lost its mark; another request's is not ours to take away.
+            if cache.get(lock) == mine:
+                cache.delete(lock)
+
+
+def _passed_over(event: ReceivedEvent, order: str) -> HttpResponse:
+    logger.info("webhook passed over event=%s order=%s: a newer one was acted on", event.id, order)
+    return passed_over("A newer event of this order was acted on before.")

@@ -1,0 +1,63 @@
+"""Signed requests for the tests of receivers, as a store would send them."""
+
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orderhooks import catalogue, payloads, signing
+from orderhooks.sources import BuiltInOrders
+
+__all__ = ["SignedRequest", "signed_request"]
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """A request's body and headers; `event` is the body's content."""
+
+    event: Mapping[str, Any]
+    body: bytes
+    headers: Mapping[str, str]
+
+    def for_client(self) -> dict[str, Any]:
+        """Arguments of Django's test client: `client.post("/hooks/", **request.for_client())`."""
+        rest = {name: value for name, value in self.headers.items() if name != "content-type"}
+        return {"data": self.body, "content_type": self.headers["content-type"], "headers": rest}
+
+
+def signed_request(
+    secret: str,
+    topic: str = "order.paid",
+    *,
+    order: Mapping[str, Any] | None = None,
+    changes: Mapping[str, Any] | None = None,
+    sequence: int = 1,
+    store: str = "",
+    event_id: str = "",
+    at: float | None = None,
+    attempt: int = 1,
+) -> SignedRequest:
+    """What a store that shares the `secret` (`whsec_…`, or `whsk_…` of a key pair) would send.
+
+    The order is the catalogue's example with the fields in `order` laid over it; `at` is in Unix seconds, now if not
+    given. Without an `event_id` each request has one of its own. Raises signing.InvalidSecretError.
+    """
+    event = catalogue.example(topic, BuiltInOrders())
+    data = event["data"]
+    event |= {"id": event_id or f"evt_{uuid.uuid4().hex[:26].upper()}", "sequence": sequence, "store": store}
+    event["data"] = {
+        "order": {**data["order"], **(order or {})},
+        "changes": data["changes"] if changes is None else changes,
+    }
+    body = payloads.encode(event)
+    timestamp = int(time.time() if at is None else at)
+    headers = {
+        "content-type": "application/json",
+        "webhook-id": event["id"],
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": signing.signature_header([secret], event["id"], timestamp, body),
+        "webhook-topic": topic,
+        "webhook-attempt": str(attempt),
+    }
+    return SignedRequest(event, body, headers)

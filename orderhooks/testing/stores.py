@@ -1,0 +1,77 @@
+"""For the tests of stores: the events that orders make, and deliveries sent at once."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Max
+from django.test import override_settings
+
+from orderhooks import conf, publishing, pumping
+from orderhooks.models import Attempt, Event, Subscription
+
+__all__ = ["Captured", "capture", "deliver_now"]
+
+DELIVER_SECONDS = 60.0
+# In tests receivers are on this machine, and nobody waits for more to come.
+IN_TESTS = {"REQUIRE_HTTPS": False, "ALLOWED_NETWORKS": ["127.0.0.0/8", "::1/128"], "LINGER_SECONDS": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """What orders have told since `capture` began. Each look publishes what the running transaction has noted so far,
+    so that two saves are one transaction's net change if nobody looks in between.
+    """
+
+    after: int
+    using: str
+
+    @property
+    def events(self) -> list[Event]:
+        """Oldest first; each has `topic`, `order_number`, `payload` and `changes`."""
+        publishing.fold_now(self.using)
+        return list(Event.objects.using(self.using).filter(sequence__gt=self.after).order_by("sequence"))
+
+    @property
+    def topics(self) -> list[str]:
+        return [event.topic for event in self.events]
+
+    def sent_to(self, subscription: Subscription) -> list[Event]:
+        """Those of the events that the subscription gets."""
+        return [
+            event for event in self.events if subscription.wants(event.topic, store=event.store, at=event.occurred_at)
+        ]
+
+
+@contextmanager
+def capture(using: str = "default") -> Iterator[Captured]:
+    """Tell which events orders make meanwhile, inside a test's transaction too, whether anybody subscribed or not."""
+    publishing.fold_now(using)  # what the running transaction has noted before
+    last = Event.objects.using(using).aggregate(last=Max("sequence"))["last"] or 0
+    # Without any subscription nothing is written down; this one gets nothing.
+    listener = Subscription(name="capture", url="https://capture.invalid/", topics=["*"], state="paused")
+    listener.save(using=using)
+    try:
+        yield Captured(last, using)
+    finally:
+        listener.delete()
+
+
+def deliver_now(*, seconds: float = DELIVER_SECONDS) -> list[Attempt]:
+    """Send what is due by the real engine, in this process, and return the attempts that were made, oldest first.
+
+    Receivers on this machine are allowed, by http too. Retries that are not due stay where they are. Inside a test's
+    transaction what its orders have noted is published first.
+    """
+    publishing.fold_now(Event.objects.db)
+    last = Attempt.objects.aggregate(last=Max("pk"))["last"] or 0
+    turn = pumping.Turn(other_work=_no, notices_due=_no)
+    with override_settings(ORDERHOOKS={**conf.raw(), **IN_TESTS}):
+        turn.run(until=time.monotonic() + seconds)
+    return list(Attempt.objects.filter(pk__gt=last).select_related("delivery").order_by("pk"))
+
+
+def _no(*_arguments: Any) -> bool:
+    return False

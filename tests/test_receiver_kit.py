@@ -1,0 +1,251 @@
+"""Typed events, and the guard against events that are older than what was acted on."""
+
+import json
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.core.cache import caches
+from django.db import connection
+from django.http import HttpResponse
+from django.test import RequestFactory
+from django.utils import timezone
+
+from orderhooks import catalogue, signing, topics
+from orderhooks.models import LatestSequence, retention
+from orderhooks.receiver import (
+    CacheReplays,
+    CacheSequences,
+    Change,
+    Customer,
+    DatabaseReplays,
+    DatabaseSequences,
+    Line,
+    ReceivedEvent,
+    ReceivedOrder,
+    UnknownOrderShapeError,
+    verify,
+    webhook,
+)
+from orderhooks.sources import BuiltInOrders
+
+SECRET = signing.generate_secret()
+TOPICS = [name for name in topics.catalogue() if name != catalogue.TEST]
+
+
+def body_of(topic: str = "order.paid", **changes: Any) -> bytes:
+    return json.dumps({**catalogue.example(topic, BuiltInOrders()), **changes}).encode()
+
+
+def headers_of(body: bytes, webhook_id: str = "evt_1") -> dict[str, str]:
+    now = int(datetime.now(UTC).timestamp())
+    signature = signing.signature_header([SECRET], webhook_id, now, body)
+    return {"webhook-id": webhook_id, "webhook-timestamp": str(now), "webhook-signature": signature}
+
+
+def event_of(body: bytes) -> ReceivedEvent:
+    return verify(body, headers_of(body), SECRET)
+
+
+class TestTypedEvents:
+    @pytest.mark.parametrize("topic", TOPICS)
+    def test_every_topic_brings_an_order(self, topic: str) -> None:
+        event = event_of(body_of(topic))
+        assert event.order.number == "1001"
+        assert all(isinstance(change, Change) for change in event.changes.values())
+
+    def test_its_values_have_the_types_that_one_works_with(self) -> None:
+        event = event_of(body_of())
+        order = event.order
+        assert order.total == Decimal("24.80")
+        assert order.total - order.shipping == order.subtotal
+        assert order.customer == Customer("Ada Byron", "ada@example.com", "")
+        assert order.lines == (Line("TEA-1", "Green tea", 2, 0, Decimal("9.95")),)
+        assert order.placed_at == datetime(2026, 11, 23, 9, 58, 30, tzinfo=UTC)
+        assert order.shipping_address == {"city": "London"}
+        assert (order.is_test, order.payment_status) == (True, "paid")
+        assert event.changes == {"payment_status": Change("pending", "paid")}
+        assert event.changes["payment_status"].new == "paid"
+
+    def test_what_a_later_version_adds_is_passed_over(self) -> None:
+        data = catalogue.example("order.paid", BuiltInOrders())["data"]
+        more = {"order": {**data["order"], "colour": "red"}, "changes": {}, "mood": "good"}
+        assert event_of(body_of(data=more)).order == ReceivedOrder.of(data["order"])
+
+    @pytest.mark.parametrize(
+        "spoilt",
+        [
+            {"total": None},
+            {"total": "much"},
+            {"placed_at": "yesterday"},
+            {"customer": "Ada"},
+            {"lines": [{}]},
+            {"lines": 3},
+            {"number": ...},
+        ],
+    )
+    def test_an_order_of_another_shape_is_read_as_data(self, spoilt: dict[str, Any]) -> None:
+        order = {**catalogue.example("order.paid", BuiltInOrders())["data"]["order"], **spoilt}
+        event = event_of(body_of(data={"order": {name: one for name, one in order.items() if one is not ...}}))
+        with pytest.raises(UnknownOrderShapeError, match=r'Read event\.data\["order"\]'):
+            _ = event.order
+        assert event.changes == {}
+        assert event.data["order"]["currency"] == "EUR"
+
+
+class Copy:
+    """A receiver's view that keeps the sequences that it acted on."""
+
+    def __init__(self) -> None:
+        self.acted_on: list[int] = []
+        self.answer: Callable[[], HttpResponse | None] = lambda: None
+
+    def __call__(self, request: Any, event: ReceivedEvent) -> HttpResponse | None:
+        self.acted_on.append(event.sequence)
+        return self.answer()
+
+
+def post(endpoint: Any, sequence: int, *, order: Any = "ord_1", webhook_id: str = "") -> Any:
+    body = body_of(sequence=sequence, data={"order": {"id": order}, "changes": {}})
+    headers = headers_of(body, webhook_id or f"evt_{sequence}")
+    return endpoint(RequestFactory().post("/hooks/", body, content_type="application/json", headers=headers))
+
+
+@pytest.fixture(params=[DatabaseSequences, CacheSequences])
+def guard(request: Any, settings: Any) -> Any:
+    request.getfixturevalue("transactional_db")
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "sequences"}}
+    yield request.param
+    caches["default"].clear()
+
+
+class TestSequences:
+    def test_an_older_event_of_the_order_is_passed_over(self, guard: Any) -> None:
+        copy = Copy()
+        endpoint = webhook(SECRET, sequences=guard("crm"))(copy)
+        assert [post(endpoint, sequence).status_code for sequence in (5, 9, 7)] == [204, 204, 200]
+        assert copy.acted_on == [5, 9]
+        assert json.loads(post(endpoint, 9).content) == {
+            "status": "A newer event of this order was acted on before."
+        }, "the same again is no newer"
+
+    def test_other_orders_and_receivers_are_nothing_to_it(self, guard: Any) -> None:
+        copy = Copy()
+        endpoint, other = (webhook(SECRET, sequences=guard(name))(copy) for name in ("crm", "shelf"))
+        post(endpoint, 9)
+        assert post(endpoint, 7, order="ord_2").status_code == 204
+        assert post(other, 7).status_code == 204
+
+    @pytest.mark.parametrize("status", [400, 503])
+    def test_one_that_was_not_taken_leaves_no_mark(self, guard: Any, status: int) -> None:
+        copy = Copy()
+        endpoint = webhook(SECRET, sequences=guard("crm"))(copy)
+        copy.answer = lambda: HttpResponse(status=status)
+        assert post(endpoint, 9).status_code == status
+        copy.answer = lambda: None
+        assert post(endpoint, 7).status_code == 204
+        assert post(endpoint, 9).status_code == 204
+        assert copy.acted_on == [9, 7, 9]
+
+    def test_one_whose_view_raised_leaves_no_mark(self, guard: Any) -> None:
+        copy = Copy()
+        endpoint = webhook(SECRET, sequences=guard("crm"))(copy)
+
+        def fail() -> None:
+            raise RuntimeError("no")
+
+        copy.answer = fail
+        with pytest.raises(RuntimeError):
+            post(endpoint, 9)
+        copy.answer = lambda: None
+        assert post(endpoint, 7).status_code == 204
+
+    def test_orders_of_another_shape_need_a_key(self, guard: Any) -> None:
+        with pytest.raises(UnknownOrderShapeError, match="key="):
+            post(webhook(SECRET, sequences=guard("crm"))(Copy()), 9, order=17)
+        copy = Copy()
+        endpoint = webhook(SECRET, sequences=guard("crm", key=lambda event: str(event.data["order"]["id"])))(copy)
+        assert [post(endpoint, sequence, order=17).status_code for sequence in (9, 7)] == [204, 200]
+
+    def test_it_goes_with_the_guard_against_repetitions(self, guard: Any) -> None:
+        copy = Copy()
+        replays = {DatabaseSequences: DatabaseReplays, CacheSequences: CacheReplays}[guard]("crm")
+        endpoint = webhook(SECRET, replays=replays, sequences=guard("crm"))(copy)
+        assert [post(endpoint, sequence).status_code for sequence in (9, 9, 7, 7)] == [204, 200, 200, 200]
+        assert copy.acted_on == [9]
+
+
+def test_while_one_is_worked_on_another_of_the_order_is_told_to_come_again(settings: Any) -> None:
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "busy"}}
+    statuses: list[int] = []
+
+    @webhook(SECRET, sequences=CacheSequences("crm"))
+    def view(request: Any, event: ReceivedEvent) -> None:
+        if event.sequence == 9:
+            statuses.append(post(view, 7).status_code)
+            statuses.append(post(view, 7, order="ord_2").status_code)
+
+    assert post(view, 9).status_code == 204
+    assert statuses == [409, 204]
+    assert post(view, 7).status_code == 200
+    caches["default"].clear()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_older_event_waits_for_the_newer_ones_transaction(
+    in_a_thread: Callable[[Callable[[], None]], threading.Thread],
+) -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("this database lets one writer in at a time; the run on PostgreSQL has these tests")
+    copy, answers = Copy(), []
+    began, go_on = threading.Event(), threading.Event()
+    endpoint = webhook(SECRET, sequences=DatabaseSequences("crm"))(copy)
+    post(endpoint, 1)
+
+    def hold() -> None:
+        began.set()
+        assert go_on.wait(20)
+
+    copy.answer = hold
+    newer = in_a_thread(lambda: answers.append(post(endpoint, 9).status_code))
+    assert began.wait(20)
+    copy.answer = lambda: None
+    older = in_a_thread(lambda: answers.append(post(endpoint, 7).status_code))
+    older.join(0.5)
+    assert older.is_alive(), "it waits for the lock"
+    go_on.set()
+    newer.join(20)
+    older.join(20)
+    assert sorted(answers) == [200, 204]
+    assert copy.acted_on == [1, 9]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_at_once_the_newest_stays(in_a_thread: Callable[[Callable[[], None]], threading.Thread]) -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("this database lets one writer in at a time; the run on PostgreSQL has these tests")
+    copy = Copy()
+    together = threading.Barrier(6, timeout=20)
+    endpoint = webhook(SECRET, sequences=DatabaseSequences("crm"))(copy)
+
+    def come(sequence: int) -> None:
+        together.wait()
+        assert post(endpoint, sequence).status_code in (200, 204)
+
+    threads = [in_a_thread(lambda sequence=sequence: come(sequence)) for sequence in (3, 1, 6, 2, 5, 4)]
+    for thread in threads:
+        thread.join(20)
+    assert LatestSequence.objects.get().sequence == 6
+    assert 6 in copy.acted_on
+
+
+@pytest.mark.django_db
+def test_what_is_old_is_pruned() -> None:
+    now = timezone.now()
+    LatestSequence.objects.create(receiver="crm", order="ord_1", sequence=1, updated_at=now - timedelta(days=2))
+    LatestSequence.objects.create(receiver="crm", order="ord_2", sequence=1, updated_at=now)
+    assert retention.prune(before=now - timedelta(days=1)) == 1
+    assert LatestSequence.objects.get().order == "ord_2"
