@@ -2,6 +2,7 @@
 
 from django.contrib import admin
 from django.urls import include, path
+from rest_framework.authtoken.views import obtain_auth_token
 
 from fulfilment.receivers import parcels
 from inventory.receivers import stock
@@ -10,6 +11,7 @@ from troublemakers.receivers import flaky
 
 urlpatterns = [
     path("", include("shop.urls")),
+    path("api/token/", obtain_auth_token),
     path("api/", include("orderhooks.api.urls")),
     path("admin/", admin.site.urls),
     path("webhooks/inventory/", stock),
