@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.db import models
 from django.db.models import QuerySet
 from rest_framework import mixins, serializers, status
 from rest_framework.decorators import action
@@ -13,7 +12,7 @@ from rest_framework.utils.urls import replace_query_param
 
 from orderhooks import catalogue, publishing
 from orderhooks.api import access
-from orderhooks.api.fields import Moment
+from orderhooks.api.fields import OF_MODELS
 from orderhooks.api.filters import EventFilters, require_known
 from orderhooks.api.protocol import history
 from orderhooks.api.protocol.pagination import page_size_of
@@ -25,7 +24,7 @@ LARGEST_SEQUENCE = 2**63 - 1
 
 
 class EventSerializer(serializers.ModelSerializer[Event]):
-    serializer_field_mapping = {**serializers.ModelSerializer.serializer_field_mapping, models.DateTimeField: Moment}
+    serializer_field_mapping = OF_MODELS
 
     class Meta:
         model = Event
@@ -83,7 +82,8 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource[Ev
             mine = access.subscriptions_of(request.user)
             wanted = mine.filter(public_id=request.query_params["subscription"].replace("\x00", "")).first()
             if wanted is None:
-                raise ParameterError({"subscription": ["There is no subscription of this id that you may see."]})
+                text = "There is no subscription of this id that you may see."
+                raise ParameterError({"subscription": [text]}, code="unknown")
             events = events.wanted(wanted.topics, store=wanted.store)
         # One more tells whether there are more.
         rows = events.feed(after=after, at_most=size + 1, now=DatabaseClock().now())
