@@ -24,7 +24,7 @@ help:
 $(STAMP): pyproject.toml setup.py orderhooks/__init__.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade "pip>=24" "setuptools>=77"
-	$(BIN)/pip install --quiet --editable ".[postgres,mysql,redis,demo,test]"
+	$(BIN)/pip install --quiet --editable ".[postgres,mysql,redis,openapi,demo,test]"
 	@touch $(STAMP)
 
 demo: $(STAMP)

@@ -6,6 +6,7 @@ from rest_framework.routers import SimpleRouter
 from orderhooks.api.deliveries import DeliveryViewSet
 from orderhooks.api.events import EventViewSet, TopicViewSet
 from orderhooks.api.named import NamedSubscriptionViewSet
+from orderhooks.api.openapi import routes
 from orderhooks.api.orders import OrderViewSet
 from orderhooks.api.replays import ReplayViewSet
 from orderhooks.api.resources import Nowhere
@@ -32,8 +33,7 @@ nowhere = re_path(
     Nowhere.as_view(),
 )
 
-urlpatterns = [
-    path("subscriptions/by-name/<path:name>/", by_name, name="subscription-by-name"),
-    *router.urls,
-    nowhere,
-]
+# What the OpenAPI document tells of.
+described = [path("subscriptions/by-name/<path:name>/", by_name, name="subscription-by-name"), *router.urls]
+
+urlpatterns = [*described, *routes.found(), nowhere]

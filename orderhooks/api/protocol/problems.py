@@ -26,8 +26,8 @@ MEDIA_TYPE = "application/problem+json"
 TOLD = 3
 # Codes of errors in what is of the form that the document asks for: 422. The others are of form: 400.
 REFUSED = frozenset(
-    "amount currency cursor deep email headers json line number overflow range store taken topic topics unknown url "
-    "whitespace".split()
+    "amount clash currency cursor deep email headers json line number overflow range store taken topic topics "
+    "unknown url whitespace".split()
 )
 
 
