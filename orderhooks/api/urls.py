@@ -29,7 +29,7 @@ by_name = NamedSubscriptionViewSet.as_view({"get": "retrieve", "put": "upsert", 
 # No more than what begins as the API's own: a store may have other addresses under the same prefix. They end in a
 # slash, so that Django's APPEND_SLASH goes on finding the ones that lack it.
 nowhere = re_path(
-    rf"^({'|'.join(prefix for prefix, _view, _name in router.registry)})/(?s:.*)/\Z",
+    rf"^({'|'.join(prefix for prefix, _view, _name in router.registry)})/[\s\S]*/\Z",
     Nowhere.as_view(),
 )
 
