@@ -8,7 +8,7 @@ export PYTHONPATH :=
 unexport DJANGO_SETTINGS_MODULE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo demo-check test lint tests coverage chaos themes pictures bench bench-peers help
+.PHONY: demo demo-check test lint tests coverage chaos schemathesis themes pictures bench bench-peers help
 
 help:
 	@echo "make demo         a shop, its receivers, a worker: click through them; Ctrl-C ends all"
@@ -16,6 +16,7 @@ help:
 	@echo "make test         lint, types, module order, migrations, all tests"
 	@echo "make coverage     the tests again, with what they do not reach (bar: 95 %)"
 	@echo "make chaos        faults: kill -9, restarts, locks, hostile endpoints on real servers; SEED=1 repeats a run"
+	@echo "make schemathesis requests of every kind against the API and its document; SCHEMATHESIS_SECONDS=300"
 	@echo "make themes       the admin's pages with django-unfold, django-jazzmin and django-grappelli"
 	@echo "make pictures     the README's pictures, taken anew with chromium"
 	@echo "make bench        what it costs, as ratios, a JSON object a line (benchmarks/README.md)"
@@ -24,7 +25,7 @@ help:
 $(STAMP): pyproject.toml setup.py orderhooks/__init__.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade "pip>=24" "setuptools>=77"
-	$(BIN)/pip install --quiet --editable ".[postgres,mysql,redis,demo,test]"
+	$(BIN)/pip install --quiet --editable ".[postgres,mysql,redis,openapi,demo,test]"
 	@touch $(STAMP)
 
 demo: $(STAMP)
@@ -57,6 +58,11 @@ chaos: $(STAMP)
 	@PYTHONPATH=. $(BIN)/python -m pytest tests/chaos -n $(CHAOS_JOBS) --dist worksteal --randomly-dont-reorganize \
 		-o tmp_path_retention_policy=failed \
 		$(if $(SEED),--randomly-seed=$(SEED)) $(PYTEST_ARGS)
+
+# With the suite it runs for half a minute, and the same each time.
+SCHEMATHESIS_SECONDS ?= 300
+schemathesis: $(STAMP)
+	SCHEMATHESIS_SECONDS=$(SCHEMATHESIS_SECONDS) PYTHONPATH=. $(BIN)/python -m pytest -s tests/api/test_schemathesis.py
 
 themes: $(STAMP)
 	$(BIN)/pip install --quiet --editable ".[themes]"

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.db import models
 from django.db.models import QuerySet
 from rest_framework import mixins, serializers, status
 from rest_framework.decorators import action
@@ -11,7 +10,7 @@ from rest_framework.response import Response
 
 from orderhooks import publishing, sending, story
 from orderhooks.api import access
-from orderhooks.api.fields import Moment
+from orderhooks.api.fields import OF_MODELS, Text
 from orderhooks.api.filters import DeliveryFilters
 from orderhooks.api.protocol import history
 from orderhooks.api.protocol.problems import ConflictError
@@ -28,7 +27,7 @@ MOST_ATTEMPTS = 100
 
 
 class AttemptSerializer(serializers.ModelSerializer[Attempt]):
-    serializer_field_mapping = {**serializers.ModelSerializer.serializer_field_mapping, models.DateTimeField: Moment}
+    serializer_field_mapping = OF_MODELS
 
     class Meta:
         model = Attempt
@@ -52,7 +51,7 @@ class AttemptSerializer(serializers.ModelSerializer[Attempt]):
 
 
 class DeliverySerializer(serializers.ModelSerializer[Delivery]):
-    serializer_field_mapping = {**serializers.ModelSerializer.serializer_field_mapping, models.DateTimeField: Moment}
+    serializer_field_mapping = OF_MODELS
 
     event = serializers.CharField(source="event.public_id", read_only=True)
     topic = serializers.CharField(source="event.topic", read_only=True)
@@ -105,9 +104,7 @@ def _newest(delivery: Delivery) -> list[Attempt]:
 
 
 class ChosenSerializer(serializers.Serializer[Any]):
-    deliveries = serializers.ListField(
-        child=serializers.CharField(max_length=64), allow_empty=False, max_length=MOST_AT_ONCE
-    )
+    deliveries = serializers.ListField(child=Text(max_length=64), allow_empty=False, max_length=MOST_AT_ONCE)
 
 
 class DeliveryViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource[Delivery]):

@@ -2,19 +2,19 @@
 
 from typing import Any
 
-from django.db import models
 from django.db.models import QuerySet
 from rest_framework import mixins, serializers, status
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.settings import api_settings
 from rest_framework.utils.urls import replace_query_param
 
 from orderhooks import catalogue, publishing
 from orderhooks.api import access
-from orderhooks.api.fields import Moment
-from orderhooks.api.filters import EventFilters, require_known
+from orderhooks.api.fields import OF_MODELS
+from orderhooks.api.filters import PAGING, EventFilters, require_known
 from orderhooks.api.protocol import history
 from orderhooks.api.protocol.pagination import page_size_of
 from orderhooks.api.protocol.problems import ConflictError, ParameterError
@@ -22,10 +22,12 @@ from orderhooks.api.resources import Protocol, Resource
 from orderhooks.models import DatabaseClock, Event, Subscription
 
 LARGEST_SEQUENCE = 2**63 - 1
+# What the feed takes.
+FEED = ("after", "page_size", "subscription")
 
 
 class EventSerializer(serializers.ModelSerializer[Event]):
-    serializer_field_mapping = {**serializers.ModelSerializer.serializer_field_mapping, models.DateTimeField: Moment}
+    serializer_field_mapping = OF_MODELS
 
     class Meta:
         model = Event
@@ -61,7 +63,11 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource[Ev
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """The log, newest first; with `?after=` the feed: what was published behind a sequence, oldest first."""
-        return self._feed(request) if "after" in request.query_params else super().list(request, *args, **kwargs)
+        if "after" in request.query_params:
+            return self._feed(request)
+        if "subscription" in request.query_params:
+            raise ParameterError({"subscription": ["It goes with `after` alone."]}, code="clash")
+        return super().list(request, *args, **kwargs)
 
     @action(detail=True, methods=["post"])
     def republish(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -76,14 +82,18 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource[Ev
         return Response(self.get_serializer(self.get_object()).data, status=status.HTTP_200_OK)
 
     def _feed(self, request: Request) -> Response:
-        require_known(request, ["after", "subscription", "page_size"])
+        require_known(request, {*FEED, *EventFilters.base_filters, *PAGING})
+        if clashing := request.query_params.keys() - {*FEED, api_settings.URL_FORMAT_OVERRIDE}:
+            text = f"The feed is not filtered by it. It takes: {', '.join(FEED)}."
+            raise ParameterError({name: [text] for name in sorted(clashing)}, code="clash")
         after, size = _sequence(request), page_size_of(request)
         events = access.events_of(request.user).of_orders()
         if "subscription" in request.query_params:
             mine = access.subscriptions_of(request.user)
             wanted = mine.filter(public_id=request.query_params["subscription"].replace("\x00", "")).first()
             if wanted is None:
-                raise ParameterError({"subscription": ["There is no subscription of this id that you may see."]})
+                text = "There is no subscription of this id that you may see."
+                raise ParameterError({"subscription": [text]}, code="unknown")
             events = events.wanted(wanted.topics, store=wanted.store)
         # One more tells whether there are more.
         rows = events.feed(after=after, at_most=size + 1, now=DatabaseClock().now())

@@ -1,16 +1,20 @@
 """What lists are filtered by: equality and moments alone. An unknown parameter is an error: else it would show all."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 import django_filters
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
-from django.forms import ChoiceField, DateTimeField
+from django.forms import ChoiceField, Field
 from django_filters.rest_framework import DjangoFilterBackend
+from rest_framework import serializers
+from rest_framework.exceptions import ErrorDetail
 from rest_framework.request import Request
 from rest_framework.settings import api_settings
 
+from orderhooks.api.fields import Moment
 from orderhooks.api.protocol.problems import ParameterError
 from orderhooks.models import Delivery, Event, Order, Replay, Subscription, public_ids
 from orderhooks.models.deliveries import DeliveryQuerySet
@@ -33,11 +37,16 @@ class StrictFilters(DjangoFilterBackend):
         require_known(request, [*filters, *PAGING])
         if filterset is None:
             return queryset
-        blank = [name for name in filters if request.query_params.get(name) == ""]
-        if blank:
-            raise ParameterError({name: ["Give a value, or leave the parameter out."] for name in blank})
+        given = {name: request.query_params[name] for name in filters if name in request.query_params}
+        # Fields of forms strip: what is left of white space would filter nothing.
+        if blank := {name: value for name, value in given.items() if not value.strip()}:
+            text = "Give a value, or leave the parameter out."
+            raise ParameterError(
+                {name: [ErrorDetail(text, "whitespace" if blank[name] else "blank")] for name in blank}
+            )
         if not filterset.is_valid():
-            raise ParameterError({name: [_remedy(filterset, name, texts)] for name, texts in filterset.errors.items()})
+            errors = filterset.form.errors.as_data()
+            raise ParameterError({name: [_remedy(filterset, name, found)] for name, found in errors.items()})
         return filterset.qs
 
     def to_html(self, request: Request, queryset: Any, view: Any) -> str:
@@ -45,22 +54,41 @@ class StrictFilters(DjangoFilterBackend):
 
 
 def require_known(request: Request, names: Iterable[str]) -> None:
-    """Raises ParameterError for query parameters that are not among these."""
+    """Raises ParameterError for query parameters that are not among these, or come twice."""
     names = list(names)
+    if twice := [name for name, values in request.query_params.lists() if len(values) > 1]:
+        raise ParameterError({name: ["Give it once."] for name in twice})
     allowed = {*names, api_settings.URL_FORMAT_OVERRIDE}
     if unknown := [name for name in request.query_params if name not in allowed]:
         known = ", ".join(sorted(names)) or "none"
         raise ParameterError({name: [f"There is no such parameter. There are: {known}."] for name in unknown})
 
 
-def _remedy(filterset: django_filters.FilterSet, name: str, texts: Iterable[Any]) -> str:
+def _remedy(filterset: django_filters.FilterSet, name: str, found: Sequence[ValidationError]) -> ErrorDetail:
     field = filterset.form.fields[name]
+    code = str(found[0].code or "invalid")
     if isinstance(field, ChoiceField):
         choices: Any = field.choices
-        return f"Give one of: {', '.join(str(value) for value, _label in choices if value)}."
-    if isinstance(field, DateTimeField):
-        return "Give a moment such as 2026-11-24T06:00:00Z."
-    return " ".join(str(text) for text in texts)
+        return ErrorDetail(f"Give one of: {', '.join(str(value) for value, _label in choices if value)}.", code)
+    return ErrorDetail(" ".join(text for one in found for text in one.messages), code)
+
+
+class MomentField(Field):
+    def to_python(self, value: Any) -> datetime | None:
+        if not value:
+            return None
+        try:
+            moment: datetime = Moment().run_validation(value)
+        except serializers.ValidationError as error:
+            [detail] = error.detail
+            raise ValidationError(str(detail), code=str(getattr(detail, "code", "invalid"))) from None
+        return moment
+
+
+class MomentFilter(django_filters.Filter):
+    """A moment, as the bodies have it."""
+
+    field_class = MomentField
 
 
 class OrderFilters(django_filters.FilterSet):
@@ -70,8 +98,8 @@ class OrderFilters(django_filters.FilterSet):
 
 
 class EventFilters(django_filters.FilterSet):
-    since = django_filters.IsoDateTimeFilter(method="made_since")
-    until = django_filters.IsoDateTimeFilter(method="made_until")
+    since = MomentFilter(method="made_since")
+    until = MomentFilter(method="made_until")
 
     class Meta:
         model = Event
@@ -103,7 +131,7 @@ class DeliveryFilters(django_filters.FilterSet):
     order_number = django_filters.CharFilter(method="of_order")
     topic = django_filters.CharFilter(method="of_topic")
     answered = django_filters.ChoiceFilter(choices=ANSWERED, method="last_answered")
-    since = django_filters.IsoDateTimeFilter(method="made_since")
+    since = MomentFilter(method="made_since")
 
     class Meta:
         model = Delivery

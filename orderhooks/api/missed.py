@@ -81,12 +81,13 @@ def _since(request: Request) -> Any:
         return None
     try:
         return Moment().run_validation(request.query_params["since"])
-    except serializers.ValidationError:
-        raise ParameterError({"since": ["Give a moment such as 2026-11-24T06:00:00Z."]}) from None
+    except serializers.ValidationError as error:
+        raise ParameterError({"since": error.detail}) from None
 
 
 def _cursor(request: Request) -> str:
     cursor: str = request.query_params.get("cursor", "")
     if "cursor" in request.query_params and not re.fullmatch("evt_[0-9A-Z]{26}", cursor):
-        raise ParameterError({"cursor": ["This cursor is not one that we gave. Begin again without it."]})
+        text = "This cursor is not one that we gave. Begin again without it."
+        raise ParameterError({"cursor": [text]}, code="cursor")
     return cursor

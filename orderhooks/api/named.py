@@ -35,20 +35,24 @@ class NamedSubscriptionViewSet(SubscriptionViewSet):
         """Makes the subscription (201, with its `secret`) or changes it (200). What is not given is at its default
         afterwards, but for its `state`.
         """
-        name = self.kwargs["name"]
+        name = self._name()
         with one_at_a_time(Subscription.objects.db, f"subscription {name}"):
             found = self._find()
             data = request.data
             if isinstance(data, dict):
-                data = {**self._defaults(), **data, "name": name}
+                data = {**self._defaults(), **data, "name": self.kwargs["name"]}
             if found is not None:
                 return self._update(found, data, partial=False)
             serializer = self.get_serializer(data=data)
             serializer.is_valid(raise_exception=True)
             return self._create(serializer.validated_data)
 
+    def _name(self) -> str:
+        # As the serializer strips the name that it saves.
+        return str(self.kwargs["name"]).strip()
+
     def _find(self) -> Subscription | None:
-        name = self.kwargs["name"]
+        name = self._name()
         if "\x00" in name:
             return None
         # Some databases take names for equal that are not.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from django.db import IntegrityError, models, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from rest_framework import mixins, serializers, status
 from rest_framework.decorators import action
@@ -15,7 +15,7 @@ from rest_framework.response import Response
 
 from orderhooks import sources
 from orderhooks.api.accounts import accounts_of
-from orderhooks.api.fields import Choice, JsonObject, Moment, Money
+from orderhooks.api.fields import OF_MODELS, Choice, Money, Whole
 from orderhooks.api.filters import OrderFilters
 from orderhooks.api.protocol import history
 from orderhooks.api.protocol.etags import etag_of, is_known, require_match
@@ -23,8 +23,6 @@ from orderhooks.api.resources import Resource
 from orderhooks.models import Event, Order, OrderLine
 
 MOST_LINES = 1000
-# What PostgreSQL's integer holds; SQLite would take more and then differ.
-LARGEST_QUANTITY = 2**31 - 1
 LARGEST_AMOUNT = Decimal(10) ** 12
 NUMBER_TAKEN = "The store has an order with this number. Use another, or leave it out and one is made."
 
@@ -39,9 +37,9 @@ class LinePlan:
 
 
 class LineSerializer(serializers.ModelSerializer[OrderLine]):
-    serializer_field_mapping = {**serializers.ModelSerializer.serializer_field_mapping, models.DecimalField: Money}
-    quantity = serializers.IntegerField(min_value=1, max_value=LARGEST_QUANTITY, required=False)
-    fulfilled_quantity = serializers.IntegerField(min_value=0, max_value=LARGEST_QUANTITY, required=False)
+    serializer_field_mapping = OF_MODELS
+    quantity = Whole(min_value=1, required=False)
+    fulfilled_quantity = Whole(min_value=0, required=False)
     unit_price = Money(required=False)
 
     class Meta:
@@ -57,11 +55,7 @@ class OrderSerializer(serializers.ModelSerializer[Order]):
     are given and it is not.
     """
 
-    serializer_field_mapping = {
-        **serializers.ModelSerializer.serializer_field_mapping,
-        models.DateTimeField: Moment,
-        models.JSONField: JsonObject,
-    }
+    serializer_field_mapping = OF_MODELS
     serializer_choice_field = Choice
 
     subtotal = Money(required=False)
@@ -130,16 +124,17 @@ class OrderSerializer(serializers.ModelSerializer[Order]):
         except IntegrityError:
             # Another request may have taken the number since it was looked for.
             if self._number_taken(order.number, order.store, order.pk):
-                raise serializers.ValidationError({"number": [NUMBER_TAKEN]}) from None
+                raise serializers.ValidationError({"number": [NUMBER_TAKEN]}, code="taken") from None
             raise
         return Order.objects.prefetch_related("lines").get(pk=order.pk)
 
     def _require_free_number(self, attrs: Mapping[str, Any]) -> None:
         number, store = self._value("number", attrs), self._value("store", attrs)
         if self.instance is not None and not number:
-            raise serializers.ValidationError({"number": ["A number is made only for a new order. Give its number."]})
+            text = "A number is made only for a new order. Give its number."
+            raise serializers.ValidationError({"number": [text]}, code="number")
         if number and self._number_taken(number, store, self.instance.pk if self.instance else None):
-            raise serializers.ValidationError({"number": [NUMBER_TAKEN]})
+            raise serializers.ValidationError({"number": [NUMBER_TAKEN]}, code="taken")
 
     @staticmethod
     def _number_taken(number: str, store: str, pk: int | None) -> bool:
@@ -162,7 +157,7 @@ class OrderSerializer(serializers.ModelSerializer[Order]):
             if line.pk is None or before != dict(fields):
                 changed.append(line)
         if any(errors):
-            raise serializers.ValidationError({"lines": errors})
+            raise serializers.ValidationError({"lines": errors}, code="line")
         return LinePlan(wanted, changed, [line for lines in had.values() for line in lines])
 
     def _amounts(self, attrs: Mapping[str, Any]) -> dict[str, Decimal]:
@@ -175,9 +170,8 @@ class OrderSerializer(serializers.ModelSerializer[Order]):
             made["total"] = max(Decimal(0), now["subtotal"] - now["discount"] + now["shipping"] + now["tax"])
         for name, amount in made.items():
             if amount >= LARGEST_AMOUNT:
-                raise serializers.ValidationError(
-                    {name: [f"It comes to {amount:f}, more than an amount can hold. Lower prices or quantities."]}
-                )
+                text = f"It comes to {amount:f}, more than an amount can hold. Lower prices or quantities."
+                raise serializers.ValidationError({name: [text]}, code="amount")
         return made
 
     def _value(self, name: str, attrs: Mapping[str, Any]) -> Any:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.db import models
 from django.db.models import QuerySet
 from django.utils import timezone
 from rest_framework import mixins, serializers, status
@@ -12,7 +11,7 @@ from rest_framework.response import Response
 
 from orderhooks import publishing
 from orderhooks.api import access
-from orderhooks.api.fields import Choice, Moment
+from orderhooks.api.fields import OF_MODELS, Choice, Flag, Moment, Text
 from orderhooks.api.filters import ReplayFilters
 from orderhooks.api.protocol import history
 from orderhooks.api.protocol.problems import ConflictError
@@ -29,7 +28,7 @@ class PlanSerializer(serializers.Serializer[Any]):
     since = Moment(help_text="Events from then on.")
     until = Moment(required=False, help_text="Events before then; else those up to now.")
     topics = serializers.ListField(
-        child=serializers.CharField(max_length=128),
+        child=Text(max_length=128),
         required=False,
         allow_empty=False,
         max_length=200,
@@ -37,20 +36,20 @@ class PlanSerializer(serializers.Serializer[Any]):
         help_text="Patterns; without them all that the subscription wants.",
     )
     only = Choice(choices=Replay.Only.choices, required=False, help_text="Else all of them.")
-    dry_run = serializers.BooleanField(required=False, default=False, help_text="Count only.")
+    dry_run = Flag(required=False, default=False, help_text="Count only.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if attrs["since"] >= attrs.get("until", timezone.now()):
-            raise serializers.ValidationError({"since": ["Let it be before `until`, and before now."]})
+            raise serializers.ValidationError({"since": ["Let it be before `until`, and before now."]}, code="range")
         return attrs
 
 
 class PlanForSerializer(PlanSerializer):
-    subscription = serializers.CharField(max_length=64, help_text="Its id.")
+    subscription = Text(max_length=64, help_text="Its id.")
 
 
 class ReplaySerializer(serializers.ModelSerializer[Replay]):
-    serializer_field_mapping = {**serializers.ModelSerializer.serializer_field_mapping, models.DateTimeField: Moment}
+    serializer_field_mapping = OF_MODELS
 
     subscription = serializers.CharField(source="subscription.public_id", read_only=True)
     progress = serializers.FloatField(source="share_done", read_only=True, help_text="From 0 to 1.")

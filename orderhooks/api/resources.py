@@ -11,6 +11,7 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
+from rest_framework.views import APIView
 
 from orderhooks.api.access import Permitted
 from orderhooks.api.filters import StrictFilters
@@ -19,12 +20,35 @@ from orderhooks.api.protocol.pagination import Pages
 from orderhooks.api.protocol.parsers import StrictJSONParser
 from orderhooks.api.protocol.rates import Rate
 
-__all__ = ["Protocol", "Resource"]
+__all__ = ["Nowhere", "Problems", "Protocol", "Resource"]
 
 Row = TypeVar("Row", bound=Model)
 
 
-class Protocol(viewsets.ViewSet):
+class Problems(APIView):
+    """Answers errors as problem details, whatever the format."""
+
+    def get_exception_handler(self) -> Any:
+        return problems.answer
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        response = super().finalize_response(request, response, *args, **kwargs)
+        if response.status_code >= 400 and response.accepted_renderer.format == "json":
+            response.content_type = problems.MEDIA_TYPE
+        return response
+
+
+class Nowhere(Problems):
+    """An address among the API's own that leads nowhere: a problem, where Django would answer with a page."""
+
+    permission_classes = []
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        raise NotFound("There is nothing at this address.")
+
+
+class Protocol(Problems, viewsets.ViewSet):
     """Problem details, rates and repeated requests, for every viewset of the API."""
 
     permission_classes = [Permitted]
@@ -54,15 +78,6 @@ class Protocol(viewsets.ViewSet):
     def get_throttles(self) -> list[BaseThrottle]:
         throttles = super().get_throttles()
         return [*throttles, Rate(self.rates[self.action])] if self.action in self.rates else throttles
-
-    def get_exception_handler(self) -> Any:
-        return problems.answer
-
-    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        response = super().finalize_response(request, response, *args, **kwargs)
-        if response.status_code >= 400 and response.accepted_renderer.format == "json":
-            response.content_type = problems.MEDIA_TYPE
-        return response
 
 
 class Resource(Protocol, viewsets.GenericViewSet[Row], Generic[Row]):

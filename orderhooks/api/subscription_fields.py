@@ -7,12 +7,11 @@ from collections.abc import Collection
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import models
 from django.views.decorators.debug import sensitive_variables
 from rest_framework import serializers
 
 from orderhooks.api.access import ALL_STORES, stores_of
-from orderhooks.api.fields import Choice, Moment
+from orderhooks.api.fields import OF_MODELS, Choice, Text
 from orderhooks.models import Subscription
 from orderhooks.models.fields import seal
 from orderhooks.models.health import Condition, condition
@@ -28,7 +27,7 @@ MOST_TOPICS = 200
 class SealedHeaders(serializers.DictField):
     """Header names with their values: written as text, read as `(hidden)`. `(hidden)` keeps the value that is there."""
 
-    child = serializers.CharField(trim_whitespace=False)
+    child = Text(trim_whitespace=False)
 
     @sensitive_variables()
     def run_validation(self, data: Any = serializers.empty) -> Any:
@@ -37,18 +36,18 @@ class SealedHeaders(serializers.DictField):
         try:
             return seal(headers, former=instance.headers if instance else None)
         except ValidationError as error:
-            raise serializers.ValidationError(error.messages) from None
+            raise serializers.ValidationError(error.messages, code="headers") from None
 
     def to_representation(self, value: dict[str, Sealed]) -> dict[str, str]:
         return dict.fromkeys(value, HIDDEN)
 
 
 class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
-    serializer_field_mapping = {**serializers.ModelSerializer.serializer_field_mapping, models.DateTimeField: Moment}
+    serializer_field_mapping = OF_MODELS
 
     owner = serializers.SerializerMethodField(help_text="The user name of who made it; null if there is none.")
     topics = serializers.ListField(
-        child=serializers.CharField(max_length=128),
+        child=Text(max_length=128),
         allow_empty=False,
         max_length=MOST_TOPICS,
         validators=[validate_topics],

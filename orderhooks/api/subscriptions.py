@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from orderhooks import publishing, signing
 from orderhooks.api import access, replays
 from orderhooks.api.deliveries import DeliveryDetailSerializer
-from orderhooks.api.fields import Moment
+from orderhooks.api.fields import Moment, Number
 from orderhooks.api.filters import SubscriptionFilters, require_known
 from orderhooks.api.missed import missed_of
 from orderhooks.api.protocol import history
@@ -33,7 +33,7 @@ VIEW, CHANGE = "orderhooks.view_subscription", "orderhooks.change_subscription"
 
 
 class RotationSerializer(serializers.Serializer[Any]):
-    overlap_hours = serializers.FloatField(
+    overlap_hours = Number(
         required=False,
         default=OVERLAP / HOUR,
         min_value=0,
@@ -168,7 +168,7 @@ class SubscriptionViewSet(
         try:
             shown = publishing.preview(subscription, given["order"], topic=given["topic"], now=DatabaseClock().now())
         except UnknownTopicError as error:
-            raise ParameterError({"topic": [str(error)]}) from None
+            raise ParameterError({"topic": [str(error)]}, code="topic") from None
         except PreviewError as error:
             raise ConflictError(str(error), code="not_sendable") from None
         body = shown.body.decode()

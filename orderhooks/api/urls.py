@@ -1,13 +1,15 @@
 """The API's addresses; names are in the namespace `orderhooks`."""
 
-from django.urls import path
+from django.urls import path, re_path
 from rest_framework.routers import SimpleRouter
 
 from orderhooks.api.deliveries import DeliveryViewSet
 from orderhooks.api.events import EventViewSet, TopicViewSet
 from orderhooks.api.named import NamedSubscriptionViewSet
+from orderhooks.api.openapi import routes
 from orderhooks.api.orders import OrderViewSet
 from orderhooks.api.replays import ReplayViewSet
+from orderhooks.api.resources import Nowhere
 from orderhooks.api.statistics import StatisticsViewSet
 from orderhooks.api.subscriptions import SubscriptionViewSet
 
@@ -24,7 +26,14 @@ router.register("stats", StatisticsViewSet, basename="stats")
 
 by_name = NamedSubscriptionViewSet.as_view({"get": "retrieve", "put": "upsert", "delete": "destroy"})
 
-urlpatterns = [
-    path("subscriptions/by-name/<path:name>/", by_name, name="subscription-by-name"),
-    *router.urls,
-]
+# No more than what begins as the API's own: a store may have other addresses under the same prefix. They end in a
+# slash, so that Django's APPEND_SLASH goes on finding the ones that lack it.
+nowhere = re_path(
+    rf"^({'|'.join(prefix for prefix, _view, _name in router.registry)})/[\s\S]*/\Z",
+    Nowhere.as_view(),
+)
+
+# What the OpenAPI document tells of.
+described = [path("subscriptions/by-name/<path:name>/", by_name, name="subscription-by-name"), *router.urls]
+
+urlpatterns = [*described, *routes.found(), nowhere]

@@ -201,6 +201,19 @@ def test_a_put_by_name_makes_once_then_changes_and_is_the_same_twice(api):
     assert api.get(path).status_code == 404
 
 
+def test_a_name_with_spaces_round_it_is_found_again(api):
+    path = "/api/subscriptions/by-name/%20 CRM %09/"
+    made = api.put(path, ENDPOINT, format="json")
+    assert (made.status_code, made.data["name"]) == (201, "CRM")
+    for again in (path, "/api/subscriptions/by-name/CRM/"):
+        assert api.put(again, ENDPOINT, format="json").status_code == 200
+        assert api.get(again).data["public_id"] == made.data["public_id"]
+    assert Subscription.objects.count() == 1
+    assert api.put("/api/subscriptions/by-name/%20/", ENDPOINT, format="json").status_code == 422
+    assert api.get("/api/subscriptions/by-name/%20/").status_code == 404
+    assert api.delete(path).status_code == 204
+
+
 def test_a_name_that_two_have_is_a_conflict_that_tells_them(api):
     twins = [make_subscription(name="CRM") for _ in range(2)]
     answer = api.put("/api/subscriptions/by-name/CRM/", ENDPOINT, format="json")

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from django.core.cache import cache
 from django.core.signals import got_request_exception
+from django.urls import Resolver404, resolve
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -55,6 +56,22 @@ def test_errors_before_a_view_begins_are_problems_too(api):
     ):
         assert (answer.status_code, json.loads(answer.content)["status"]) == (status, status)
         assert answer["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["orders/a/b/", "orders/a.b/", "events/%0A/x/", "subscriptions/ä/", "deliveries/" + "x" * 5000 + "/", "stats/x/"],
+)
+@pytest.mark.parametrize("method", ["get", "post", "trace"])
+def test_an_address_that_leads_nowhere_is_a_problem(api, method, path):
+    answer = getattr(api, method)(f"/api/{path}")
+    assert (answer.status_code in (404, 405), answer["Content-Type"]) == (True, "application/problem+json")
+
+
+def test_other_addresses_under_the_same_prefix_are_left_to_the_store():
+    for path in ("/api/", "/api/carts/", "/api/orders", "/api/orders/x"):
+        with pytest.raises(Resolver404):
+            resolve(path)
 
 
 def test_a_body_that_is_too_large_is_a_problem(api, settings):
@@ -182,6 +199,28 @@ def test_the_log_is_filtered_by_time(api):
 def test_a_parameter_that_is_unknown_is_an_error(api, path, name):
     # Nothing is filtered by a secret, and no mistyped filter shows everything.
     assert "There is no such parameter" in errors_of(api.get(f"/api/{path}/", {name: "x"}))[f"?{name}"]
+
+
+@pytest.mark.parametrize("path", ["orders/?store=a&store=b", "stats/?hours=1&hours=2", "events/?after=0&after=1"])
+def test_a_parameter_that_comes_twice_is_an_error(api, path):
+    assert "Give it once." in errors_of(api.get(f"/api/{path}")).values()
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("since=2026-01-01", 400),
+        ("since=2026-01-01T00:00:00", 400),
+        ("since=2026-01-01T00:00:00%00Z", 400),
+        ("since=0001-01-01T00:00:00%2B14:00", 422),
+        ("topic=%20", 422),
+        ("cursor=x", 422),
+        ("since=0001-01-01T00:00:00Z", 200),
+        ("until=9999-12-31T23:59:59-00:00", 200),
+    ],
+)
+def test_a_filter_is_of_the_form_that_bodies_have(api, query, status):
+    assert api.get(f"/api/events/?{query}").status_code == status
 
 
 def test_a_wrong_choice_is_told_what_there_is(api):

@@ -71,7 +71,7 @@ def test_a_key_is_forgotten_after_a_day_and_its_row_deleted(api):
     assert not IdempotentRequest.objects.exists()
 
 
-@pytest.mark.parametrize("key", ["", "x" * 256])
+@pytest.mark.parametrize("key", ["", "x" * 256, "two words", "é"])
 def test_a_key_that_is_none_is_refused(api, key):
     answer = send(api, "/orders/", {}, key=key)
     assert answer.status_code == 400

@@ -5,6 +5,7 @@ open what becomes of errors: only what succeeded is kept here, so that a correct
 """
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,7 @@ HEADER = "Idempotency-Key"
 # Of an answer that was given before.
 REPLAYED = "Idempotent-Replayed"
 LONGEST = 255
+FORM = f"^[!-~]{{1,{LONGEST}}}$"
 KEPT_HEADERS = ("ETag", "Location")
 
 Handler = Callable[..., Response]
@@ -39,8 +41,9 @@ def answered_once(handler: Handler, request: Request, *, in_transaction: bool) -
     If it can't run in one, as it waits for somebody else's answer, two that come at the same moment both run.
     """
     key, fingerprint = request.headers[HEADER], _fingerprint(request)
-    if not 0 < len(key) <= LONGEST:
-        raise ValidationError({HEADER: [f"Give 1 to {LONGEST} characters, such as a new UUID for each request."]})
+    if not re.fullmatch(FORM[1:-1], key):
+        text = f"Give 1 to {LONGEST} visible ASCII characters, such as a new UUID for each request."
+        raise ValidationError({HEADER: [text]})
     if not in_transaction:
         return _looked_up(handler, key, fingerprint)
 

@@ -57,7 +57,9 @@ class Pages(CursorPagination):
 
     def decode_cursor(self, request: Request) -> Any:
         # DRF answers 404, and takes nothing for the first page.
-        refusal = ParameterError({"cursor": ["This cursor is not one that we gave. Begin again without it."]})
+        refusal = ParameterError(
+            {"cursor": ["This cursor is not one that we gave. Begin again without it."]}, code="cursor"
+        )
         if request.query_params.get("cursor") == "":
             raise refusal
         try:

@@ -1,5 +1,7 @@
 """Problem details (RFC 9457): the body of every answer from 400 on, as `application/problem+json`.
 
+400 is a request that is not of the form that the document asks for; 422 one that is, and is refused for what it says.
+
 `code` is for programs; `errors` tells where the request is wrong: at a `pointer` into its body (RFC 6901) or in a query
 `parameter`.
 """
@@ -22,6 +24,11 @@ __all__ = ["MEDIA_TYPE", "ConflictError", "ParameterError", "PreconditionFailedE
 MEDIA_TYPE = "application/problem+json"
 # How many errors `detail` tells in words.
 TOLD = 3
+# Codes of errors in what is of the form that the document asks for: 422. The others are of form: 400.
+REFUSED = frozenset(
+    "amount clash currency cursor deep email headers json line number overflow range store taken topic topics "
+    "unknown url whitespace".split()
+)
 
 
 class ConflictError(APIException):
@@ -59,6 +66,8 @@ def answer(error: Exception, context: dict[str, Any]) -> Response | None:
     errors = list(_errors(error)) if isinstance(error, ValidationError) else []
     if errors:
         text, code = _in_words(errors), "invalid"
+        if all(one["code"] in REFUSED for one in errors):
+            response.status_code, code = HTTPStatus.UNPROCESSABLE_ENTITY, "refused"
     else:
         detail = detail if isinstance(detail, ErrorDetail) else ErrorDetail(str(response.data["detail"]), "error")
         text, code = str(detail), str(detail.code)

@@ -1,0 +1,105 @@
+"""The API does what its document says, whatever is sent to it: schemathesis against a live server.
+
+In the suite a bounded run that is the same each time; `make schemathesis` looks longer and elsewhere.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.core.cache import cache
+
+from orderhooks.api.openapi.inspecting import OPERATIONS
+from tests.factories import (
+    make_attempt,
+    make_delivery,
+    make_event,
+    make_failed_event,
+    make_order,
+    make_replay,
+    make_subscription,
+    make_user,
+)
+
+PROJECT = Path(__file__).resolve().parent.parent.parent
+CONFIG = Path(__file__).with_name("schemathesis.toml")
+PASSWORD = "a password for tests alone"
+# `make schemathesis` sets it.
+SECONDS = os.environ.get("SCHEMATHESIS_SECONDS")
+LENGTH = (
+    [f"--max-time={SECONDS}", "--max-examples=200"] if SECONDS else ["--max-examples=4", "--generation-deterministic"]
+)
+
+
+@pytest.fixture
+def no_names(monkeypatch):
+    """No name is looked up, as where there is no network: tests of endpoints end there."""
+    look_up = socket.getaddrinfo
+
+    def getaddrinfo(host, *arguments, **options):
+        if host not in ("127.0.0.1", "::1", "localhost", "", None):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return look_up(host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+
+def make_world(url: str) -> dict[str, list[str]]:
+    """Rows of each kind; what the hooks are told of them."""
+    subscriptions = [make_subscription(url=url) for _ in range(12)]
+    deliveries = [
+        make_delivery(state=state, subscription=subscription)
+        for state, subscription in zip(("failed", "pending", "delivered", "failed"), subscriptions, strict=False)
+    ]
+    for delivery in deliveries:
+        make_attempt(delivery)
+    rows = {
+        "orders": [make_order(number=str(number)) for number in range(1, 7)],
+        "events": [make_failed_event(), make_failed_event(source="gone"), make_event()],
+        "subscriptions": subscriptions,
+        "deliveries": deliveries,
+        "replays": [make_replay(subscription=subscriptions[0]) for _ in range(3)],
+    }
+    return {kind: [row.public_id for row in found] for kind, found in rows.items()} | {
+        "topics": ["order.paid", "order.created"],
+        "numbers": ["1", "2"],
+        "urls": [url, "https://crm.example.com/webhooks"],
+    }
+
+
+@pytest.mark.usefixtures("no_names", "transactional_db")
+def test_the_api_does_what_its_document_says(live_server, settings, tmp_path):
+    # A login by password with each request.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    # The rates are in the document too, but what lies behind them is to be reached.
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "API_RATES": {"test": "600/min", "replay": None, "redeliver": None}}
+    cache.clear()
+    user = make_user(is_superuser=True)
+    user.set_password(PASSWORD)
+    user.save()
+    address = live_server.url.replace("localhost", "127.0.0.1")
+    command = [
+        *(sys.executable, "-m", "schemathesis.cli", "--config-file", CONFIG, "run", f"{address}/api/schema/"),
+        *("--auth", f"{user.get_username()}:{PASSWORD}", "--no-color", "--continue-on-failure", "--checks=all"),
+        *LENGTH,
+    ]
+    known = json.dumps(make_world(f"{address}/nowhere/"))
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(PROJECT), "ORDERHOOKS_KNOWN": known},
+        capture_output=True,
+        text=True,
+        timeout=int(SECONDS or 0) + 300,
+        check=False,
+    )
+    told = done.stdout + done.stderr
+    print(told)
+    assert done.returncode == 0, told
+    # It has been let in, and has tried every operation.
+    assert f"{len(OPERATIONS)} selected / {len(OPERATIONS)} total" in told
+    cache.clear()
