@@ -76,7 +76,8 @@ def test_a_broker_that_is_away_is_told(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("age", "fails"), [(timedelta(seconds=1), False), (timedelta(seconds=90), False), (timedelta(hours=2), True)]
+    ("age", "fails"),
+    [(timedelta(seconds=1), False), (timedelta(seconds=90), False), (timedelta(hours=2, seconds=5), True)],
 )
 def test_a_worker_that_is_away_for_long_is_missed(age: timedelta, fails: bool) -> None:
     Pump.objects.update(beat_at=timezone.now() - age)
@@ -88,7 +89,7 @@ def test_a_worker_that_is_away_for_long_is_missed(age: timedelta, fails: bool) -
     ("due_in", "level", "words"),
     [
         (None, "warn", "The sweep is off"),
-        (timedelta(minutes=-5), "fail", "The sweep has been due for 5 min"),
+        (timedelta(minutes=-5, seconds=-5), "fail", "The sweep has been due for 5 min"),
         (timedelta(seconds=-30), "ok", "The sweep comes in time"),
     ],
 )

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 def test_it_lists_each_subscription_with_its_state_success_and_backlog() -> None:
     now = timezone.now()
     Pump.start(now=now)
-    crm = make_subscription(name="CRM", last_success_at=now - timedelta(minutes=7))
+    crm = make_subscription(name="CRM", last_success_at=now - timedelta(minutes=7, seconds=5))
     make_tally(crm, 3)
     make_tally(crm, 1, outcome=Tally.Outcome.BROKEN)
     make_delivery(subscription=crm)
@@ -38,7 +38,7 @@ def test_it_lists_each_subscription_with_its_state_success_and_backlog() -> None
 def test_it_tells_what_needs_a_person_and_how_to_mend_it() -> None:
     now = timezone.now()
     make_subscription(name="A", state=Subscription.State.DISABLED, state_reason="The endpoint answered 410 Gone.")
-    error = {"last_failure": "The endpoint answered 503.", "last_failure_at": now - timedelta(minutes=2)}
+    error = {"last_failure": "The endpoint answered 503.", "last_failure_at": now - timedelta(minutes=2, seconds=5)}
     make_subscription(name="B", failing_since=now - timedelta(hours=1), **error)
     make_subscription(name="C", failing_since=now, cooling_until=now + timedelta(seconds=100), **error)
     make_failed_event()
@@ -58,7 +58,7 @@ def test_it_tells_what_needs_a_person_and_how_to_mend_it() -> None:
 
 def test_a_worker_that_went_away_long_ago_is_missed() -> None:
     now = timezone.now()
-    Pump.objects.create(started_at=now - timedelta(hours=3), beat_at=now - timedelta(hours=3))
+    Pump.objects.create(started_at=now - timedelta(hours=3, seconds=5), beat_at=now - timedelta(hours=3, seconds=5))
     assert "No worker has been seen for 3 h. Start `manage.py qcluster`." in called("orderhooks_status")
 
 
