@@ -28,6 +28,8 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "rest_framework",
     "rest_framework.authtoken",
+    # The scripts of /api/docs/ and /api/redoc/.
+    "drf_spectacular_sidecar",
     "django_q",
     "orderhooks",
     "shop",

@@ -69,7 +69,7 @@ class Command(BaseCommand):
         self.stdout.write(
             f"Shop   {site.address}\n"
             f"Admin  {site.address}admin/  (user admin, password admin)\n"
-            f"API    {site.address}api/orders/  (the same user)\n"
+            f"API    {site.address}api/orders/  (the same user), described at {site.address}api/docs/\n"
             f"Mails, logs and the database are in {settings.DEMO_DIR}. Ctrl-C ends the demo.\n\n"
             "The subscriptions `flaky` and `dead` fail on purpose.\n"
         )
