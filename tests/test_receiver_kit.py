@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from django.core.cache import caches
-from django.db import connection
+from django.db import DatabaseError, IntegrityError, OperationalError, connection, transaction
 from django.http import HttpResponse
 from django.test import RequestFactory
 from django.utils import timezone
 
 from orderhooks import catalogue, signing, topics
-from orderhooks.models import LatestSequence, retention
+from orderhooks.models import LatestSequence, Receipt, retention
 from orderhooks.receiver import (
     CacheReplays,
     CacheSequences,
@@ -27,10 +27,12 @@ from orderhooks.receiver import (
     ReceivedEvent,
     ReceivedOrder,
     UnknownOrderShapeError,
+    staleness,
     verify,
     webhook,
 )
 from orderhooks.sources import BuiltInOrders
+from tests.test_races import wait_until_somebody_waits_for_a_lock
 
 SECRET = signing.generate_secret()
 TOPICS = [name for name in topics.catalogue() if name != catalogue.TEST]
@@ -115,8 +117,7 @@ def post(endpoint: Any, sequence: int, *, order: Any = "ord_1", webhook_id: str 
 
 
 @pytest.fixture(params=[DatabaseSequences, CacheSequences])
-def guard(request: Any, settings: Any) -> Any:
-    request.getfixturevalue("transactional_db")
+def guard(request: Any, settings: Any, transactional_db: None) -> Any:
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "sequences"}}
     yield request.param
     caches["default"].clear()
@@ -129,7 +130,7 @@ class TestSequences:
         assert [post(endpoint, sequence).status_code for sequence in (5, 9, 7)] == [204, 204, 200]
         assert copy.acted_on == [5, 9]
         assert json.loads(post(endpoint, 9).content) == {
-            "status": "A newer event of this order was acted on before."
+            "status": "This event, or a newer one of its order, was acted on before."
         }, "the same again is no newer"
 
     def test_other_orders_and_receivers_are_nothing_to_it(self, guard: Any) -> None:
@@ -177,6 +178,71 @@ class TestSequences:
         assert [post(endpoint, sequence).status_code for sequence in (9, 9, 7, 7)] == [204, 200, 200, 200]
         assert copy.acted_on == [9]
 
+    @pytest.mark.parametrize("against_repetitions", [DatabaseReplays, CacheReplays])
+    def test_what_was_not_committed_is_acted_on_again(
+        self, guard: Any, against_repetitions: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if (guard, against_repetitions) == (CacheSequences, CacheReplays):
+            pytest.skip("nothing is committed here")
+        copy = Copy()
+        endpoint = webhook(SECRET, replays=against_repetitions("crm"), sequences=guard("crm"))(copy)
+
+        def lose_the_database() -> None:
+            raise OperationalError("the database went away")
+
+        with monkeypatch.context() as patch:
+            copy.answer = lambda: patch.setattr(connection, "_commit", lose_the_database)
+            with pytest.raises(OperationalError):
+                post(endpoint, 9)
+        copy.answer = lambda: None
+        assert [post(endpoint, 9).status_code for _ in range(2)] == [204, 200]
+        assert copy.acted_on == [9, 9]
+
+    def test_a_test_of_the_endpoint_tells_of_no_order(self, guard: Any) -> None:
+        copy = Copy()
+        endpoint = webhook(SECRET, sequences=guard("crm"))(copy)
+        body = body_of(catalogue.TEST, sequence=3, data={"order": {}, "changes": {}})
+        request = RequestFactory().post("/", body, content_type="application/json", headers=headers_of(body))
+        assert endpoint(request).status_code == 204
+        assert copy.acted_on == [3]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("savepoint", [True, False])
+def test_a_view_that_swallows_a_database_error_is_never_acknowledged_with_nothing_saved(savepoint: bool) -> None:
+    @webhook(SECRET, sequences=DatabaseSequences("crm"))
+    def view(request: Any, event: ReceivedEvent) -> None:
+        Receipt.objects.create(receiver="the view", webhook_id=event.id)
+        try:
+            with transaction.atomic(savepoint=savepoint):
+                Receipt.objects.create(receiver="the view", webhook_id=event.id)
+        except IntegrityError:
+            pass
+
+    if savepoint:
+        assert post(view, 9).status_code == 204
+    else:
+        with pytest.raises((transaction.TransactionManagementError, DatabaseError)):
+            post(view, 9)
+    assert Receipt.objects.count() == LatestSequence.objects.count() == savepoint
+
+
+def test_a_view_that_outlived_its_turn_does_not_take_the_order_back(settings: Any, monkeypatch: Any) -> None:
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "slow"}}
+    # A turn that is over at once stands for one that lasted too long.
+    monkeypatch.setattr(staleness, "WORKING_SECONDS", 0)
+    acted_on = []
+
+    @webhook(SECRET, sequences=CacheSequences("crm"))
+    def view(request: Any, event: ReceivedEvent) -> None:
+        acted_on.append(event.sequence)
+        if event.sequence == 7:
+            assert post(view, 9).status_code == 204
+
+    assert [post(view, sequence).status_code for sequence in (7, 8)] == [204, 200]
+    assert acted_on == [7, 9]
+    caches["default"].clear()
+
 
 def test_while_one_is_worked_on_another_of_the_order_is_told_to_come_again(settings: Any) -> None:
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "busy"}}
@@ -195,32 +261,41 @@ def test_while_one_is_worked_on_another_of_the_order_is_told_to_come_again(setti
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("is_known", [True, False])
+@pytest.mark.parametrize("newer_is_taken", [True, False])
 def test_an_older_event_waits_for_the_newer_ones_transaction(
-    in_a_thread: Callable[[Callable[[], None]], threading.Thread],
+    in_a_thread: Callable[[Callable[[], None]], threading.Thread], is_known: bool, newer_is_taken: bool
 ) -> None:
     if connection.vendor == "sqlite":
         pytest.skip("this database lets one writer in at a time; the run on PostgreSQL has these tests")
-    copy, answers = Copy(), []
-    began, go_on = threading.Event(), threading.Event()
+    answers: dict[int, int] = {}
+    copy, began, go_on = Copy(), threading.Event(), threading.Event()
     endpoint = webhook(SECRET, sequences=DatabaseSequences("crm"))(copy)
-    post(endpoint, 1)
+    if is_known:
+        post(endpoint, 1)
+    copy.acted_on.clear()
 
-    def hold() -> None:
+    def hold() -> HttpResponse:
+        copy.answer = lambda: None
         began.set()
         assert go_on.wait(20)
+        return HttpResponse(status=204 if newer_is_taken else 503)
+
+    def come(sequence: int) -> None:
+        answers[sequence] = post(endpoint, sequence).status_code
 
     copy.answer = hold
-    newer = in_a_thread(lambda: answers.append(post(endpoint, 9).status_code))
+    newer = in_a_thread(lambda: come(9))
     assert began.wait(20)
-    copy.answer = lambda: None
-    older = in_a_thread(lambda: answers.append(post(endpoint, 7).status_code))
-    older.join(0.5)
-    assert older.is_alive(), "it waits for the lock"
+    older = in_a_thread(lambda: come(7))
+    wait_until_somebody_waits_for_a_lock()
+    assert copy.acted_on == [9]
     go_on.set()
     newer.join(20)
     older.join(20)
-    assert sorted(answers) == [200, 204]
-    assert copy.acted_on == [1, 9]
+    assert answers == ({9: 204, 7: 200} if newer_is_taken else {9: 503, 7: 204})
+    assert copy.acted_on == ([9] if newer_is_taken else [9, 7])
+    assert LatestSequence.objects.get().sequence == (9 if newer_is_taken else 7)
 
 
 @pytest.mark.django_db(transaction=True)
