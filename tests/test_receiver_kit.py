@@ -3,19 +3,23 @@
 import json
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.core.cache import caches
-from django.db import connection
+from django.db import DatabaseError, IntegrityError, OperationalError, connection, transaction
 from django.http import HttpResponse
 from django.test import RequestFactory
 from django.utils import timezone
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from orderhooks import catalogue, signing, topics
-from orderhooks.models import LatestSequence, retention
+from orderhooks.models import LatestSequence, Receipt, retention
 from orderhooks.receiver import (
     CacheReplays,
     CacheSequences,
@@ -27,10 +31,12 @@ from orderhooks.receiver import (
     ReceivedEvent,
     ReceivedOrder,
     UnknownOrderShapeError,
+    staleness,
     verify,
     webhook,
 )
 from orderhooks.sources import BuiltInOrders
+from tests.test_races import wait_until_somebody_waits_for_a_lock
 
 SECRET = signing.generate_secret()
 TOPICS = [name for name in topics.catalogue() if name != catalogue.TEST]
@@ -48,6 +54,41 @@ def headers_of(body: bytes, webhook_id: str = "evt_1") -> dict[str, str]:
 
 def event_of(body: bytes) -> ReceivedEvent:
     return verify(body, headers_of(body), SECRET)
+
+
+# Any JSON.
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+SCHEMA = BuiltInOrders().schema()
+LINE = BuiltInOrders().example()["lines"][0]
+FEW = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def values_of(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
+    """JSON that fits a schema, as far as the schemas of orders go."""
+    match schema:
+        case {"enum": choices}:
+            return st.sampled_from(choices)
+        case {"type": "string", "format": "date-time"}:
+            return st.datetimes().map(lambda moment: moment.isoformat(timespec="microseconds") + "Z")
+        case {"type": "string", "pattern": pattern}:
+            return st.from_regex(pattern, fullmatch=True)
+        case {"type": "string"}:
+            return st.text()
+        case {"type": "integer", "minimum": least}:
+            return st.integers(least)
+        case {"type": "boolean"}:
+            return st.booleans()
+        case {"type": "array", "items": items}:
+            return st.lists(values_of(items), max_size=3)
+        case {"type": "object", "properties": properties}:
+            return st.fixed_dictionaries({name: values_of(one) for name, one in properties.items()})
+        case {"type": "object"}:
+            return st.dictionaries(st.text(), JSON, max_size=3)
+    raise AssertionError(f"no values of {schema}")
 
 
 class TestTypedEvents:
@@ -70,30 +111,82 @@ class TestTypedEvents:
         assert event.changes == {"payment_status": Change("pending", "paid")}
         assert event.changes["payment_status"].new == "paid"
 
-    def test_what_a_later_version_adds_is_passed_over(self) -> None:
+    def test_what_a_later_version_or_the_store_adds_is_kept_aside(self) -> None:
         data = catalogue.example("order.paid", BuiltInOrders())["data"]
         more = {"order": {**data["order"], "colour": "red"}, "changes": {}, "mood": "good"}
-        assert event_of(body_of(data=more)).order == ReceivedOrder.of(data["order"])
+        event = event_of(body_of(data=more))
+        assert event.order == ReceivedOrder.of(data["order"])
+        assert event.order.raw["colour"] == "red"
 
     @pytest.mark.parametrize(
-        "spoilt",
+        ("spoilt", "why"),
         [
-            {"total": None},
-            {"total": "much"},
-            {"placed_at": "yesterday"},
-            {"customer": "Ada"},
-            {"lines": [{}]},
-            {"lines": 3},
-            {"number": ...},
+            ({"total": None}, "total: NoneType in place of str"),
+            ({"total": "much"}, "total: no decimal number"),
+            ({"total": "NaN"}, "total: no decimal number"),
+            ({"total": 19.9}, "total: float in place of str"),
+            ({"number": 1001}, "number: int in place of str"),
+            ({"number": ...}, "number is missing"),
+            ({"is_test": 0}, "is_test: int in place of bool"),
+            ({"metadata": None}, "metadata: NoneType in place of dict"),
+            ({"placed_at": "yesterday"}, "placed_at: no time"),
+            ({"placed_at": "2026-11-23T10:00:00"}, "placed_at: a time of no zone"),
+            ({"customer": "Ada"}, "customer: str in place of dict"),
+            ({"customer": {"name": "Ada"}}, "customer: email is missing"),
+            ({"lines": [{}]}, "lines: sku is missing"),
+            ({"lines": 3}, "lines: int in place of list"),
+            ({"lines": [{**LINE, "quantity": True}]}, "lines: quantity: bool in place of int"),
         ],
     )
-    def test_an_order_of_another_shape_is_read_as_data(self, spoilt: dict[str, Any]) -> None:
+    def test_an_order_of_another_shape_is_read_as_data(self, spoilt: dict[str, Any], why: str) -> None:
         order = {**catalogue.example("order.paid", BuiltInOrders())["data"]["order"], **spoilt}
-        event = event_of(body_of(data={"order": {name: one for name, one in order.items() if one is not ...}}))
-        with pytest.raises(UnknownOrderShapeError, match=r'Read event\.data\["order"\]'):
+        order = {name: one for name, one in order.items() if one is not ...}
+        event = event_of(body_of(data={"order": order, "changes": {}}))
+        with pytest.raises(UnknownOrderShapeError, match=rf'\({why}\).*Read event\.data\["order"\]'):
             _ = event.order
         assert event.changes == {}
         assert event.data["order"]["currency"] == "EUR"
+
+    @pytest.mark.parametrize("changes", [None, [], 3, {"note": "ab"}, {"note": ["a"]}, {"note": ["a", "b", "c"]}])
+    def test_changes_of_another_shape_are_read_as_data(self, changes: Any) -> None:
+        event = event_of(body_of(data={"order": {}, "changes": changes}))
+        with pytest.raises(UnknownOrderShapeError, match=r'Read event\.data\["changes"\]'):
+            _ = event.changes
+
+    @FEW
+    @given(order=values_of(SCHEMA), more=st.dictionaries(st.text(), JSON, max_size=3))
+    def test_whatever_the_schema_allows_is_told_as_it_is(self, order: dict[str, Any], more: dict[str, Any]) -> None:
+        told = event_of(body_of(data={"order": {**more, **order}, "changes": {}})).order
+        for name, value in order.items():
+            match SCHEMA["properties"][name]:
+                case {"type": "string", "format": "date-time"}:
+                    assert getattr(told, name) == datetime.fromisoformat(value)
+                    assert getattr(told, name).utcoffset() == timedelta(0)
+                case _ if name in BuiltInOrders.money:
+                    assert getattr(told, name) == Decimal(value)
+                case {"type": "array"}:
+                    expected = [{**line, "unit_price": Decimal(line["unit_price"])} for line in value]
+                    assert [asdict(line) for line in told.lines] == expected
+                case {"type": "object", "properties": _}:
+                    assert asdict(told.customer) == value
+                case _:
+                    assert getattr(told, name) == value
+
+    @FEW
+    @given(order=JSON, changes=JSON, spoilt=st.dictionaries(st.sampled_from(sorted(SCHEMA["properties"])), JSON))
+    def test_whatever_else_comes_raises_that_error_or_has_its_types(
+        self, order: Any, changes: Any, spoilt: dict[str, Any]
+    ) -> None:
+        example = catalogue.example("order.paid", BuiltInOrders())["data"]["order"]
+        for content in (order, {**example, **spoilt}):
+            event = event_of(body_of(data={"order": content, "changes": changes}))
+            with suppress(UnknownOrderShapeError):
+                told = event.order
+                assert isinstance(told.total, Decimal) and isinstance(told.number, str)  # noqa: PT018
+                assert told.placed_at.tzinfo is not None
+                assert all(isinstance(line, Line) for line in told.lines)
+            with suppress(UnknownOrderShapeError):
+                assert all(isinstance(change, Change) for change in event.changes.values())
 
 
 class Copy:
@@ -115,8 +208,7 @@ def post(endpoint: Any, sequence: int, *, order: Any = "ord_1", webhook_id: str 
 
 
 @pytest.fixture(params=[DatabaseSequences, CacheSequences])
-def guard(request: Any, settings: Any) -> Any:
-    request.getfixturevalue("transactional_db")
+def guard(request: Any, settings: Any, transactional_db: None) -> Any:
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "sequences"}}
     yield request.param
     caches["default"].clear()
@@ -129,7 +221,7 @@ class TestSequences:
         assert [post(endpoint, sequence).status_code for sequence in (5, 9, 7)] == [204, 204, 200]
         assert copy.acted_on == [5, 9]
         assert json.loads(post(endpoint, 9).content) == {
-            "status": "A newer event of this order was acted on before."
+            "status": "This event, or a newer one of its order, was acted on before."
         }, "the same again is no newer"
 
     def test_other_orders_and_receivers_are_nothing_to_it(self, guard: Any) -> None:
@@ -177,6 +269,71 @@ class TestSequences:
         assert [post(endpoint, sequence).status_code for sequence in (9, 9, 7, 7)] == [204, 200, 200, 200]
         assert copy.acted_on == [9]
 
+    @pytest.mark.parametrize("against_repetitions", [DatabaseReplays, CacheReplays])
+    def test_what_was_not_committed_is_acted_on_again(
+        self, guard: Any, against_repetitions: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if (guard, against_repetitions) == (CacheSequences, CacheReplays):
+            pytest.skip("nothing is committed here")
+        copy = Copy()
+        endpoint = webhook(SECRET, replays=against_repetitions("crm"), sequences=guard("crm"))(copy)
+
+        def lose_the_database() -> None:
+            raise OperationalError("the database went away")
+
+        with monkeypatch.context() as patch:
+            copy.answer = lambda: patch.setattr(connection, "_commit", lose_the_database)
+            with pytest.raises(OperationalError):
+                post(endpoint, 9)
+        copy.answer = lambda: None
+        assert [post(endpoint, 9).status_code for _ in range(2)] == [204, 200]
+        assert copy.acted_on == [9, 9]
+
+    def test_a_test_of_the_endpoint_tells_of_no_order(self, guard: Any) -> None:
+        copy = Copy()
+        endpoint = webhook(SECRET, sequences=guard("crm"))(copy)
+        body = body_of(catalogue.TEST, sequence=3, data={"order": {}, "changes": {}})
+        request = RequestFactory().post("/", body, content_type="application/json", headers=headers_of(body))
+        assert endpoint(request).status_code == 204
+        assert copy.acted_on == [3]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("savepoint", [True, False])
+def test_a_view_that_swallows_a_database_error_is_never_acknowledged_with_nothing_saved(savepoint: bool) -> None:
+    @webhook(SECRET, sequences=DatabaseSequences("crm"))
+    def view(request: Any, event: ReceivedEvent) -> None:
+        Receipt.objects.create(receiver="the view", webhook_id=event.id)
+        try:
+            with transaction.atomic(savepoint=savepoint):
+                Receipt.objects.create(receiver="the view", webhook_id=event.id)
+        except IntegrityError:
+            pass
+
+    if savepoint:
+        assert post(view, 9).status_code == 204
+    else:
+        with pytest.raises((transaction.TransactionManagementError, DatabaseError)):
+            post(view, 9)
+    assert Receipt.objects.count() == LatestSequence.objects.count() == savepoint
+
+
+def test_a_view_that_outlived_its_turn_does_not_take_the_order_back(settings: Any, monkeypatch: Any) -> None:
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "slow"}}
+    # A turn that is over at once stands for one that lasted too long.
+    monkeypatch.setattr(staleness, "WORKING_SECONDS", 0)
+    acted_on = []
+
+    @webhook(SECRET, sequences=CacheSequences("crm"))
+    def view(request: Any, event: ReceivedEvent) -> None:
+        acted_on.append(event.sequence)
+        if event.sequence == 7:
+            assert post(view, 9).status_code == 204
+
+    assert [post(view, sequence).status_code for sequence in (7, 8)] == [204, 200]
+    assert acted_on == [7, 9]
+    caches["default"].clear()
+
 
 def test_while_one_is_worked_on_another_of_the_order_is_told_to_come_again(settings: Any) -> None:
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "busy"}}
@@ -195,32 +352,41 @@ def test_while_one_is_worked_on_another_of_the_order_is_told_to_come_again(setti
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("is_known", [True, False])
+@pytest.mark.parametrize("newer_is_taken", [True, False])
 def test_an_older_event_waits_for_the_newer_ones_transaction(
-    in_a_thread: Callable[[Callable[[], None]], threading.Thread],
+    in_a_thread: Callable[[Callable[[], None]], threading.Thread], is_known: bool, newer_is_taken: bool
 ) -> None:
     if connection.vendor == "sqlite":
         pytest.skip("this database lets one writer in at a time; the run on PostgreSQL has these tests")
-    copy, answers = Copy(), []
-    began, go_on = threading.Event(), threading.Event()
+    answers: dict[int, int] = {}
+    copy, began, go_on = Copy(), threading.Event(), threading.Event()
     endpoint = webhook(SECRET, sequences=DatabaseSequences("crm"))(copy)
-    post(endpoint, 1)
+    if is_known:
+        post(endpoint, 1)
+    copy.acted_on.clear()
 
-    def hold() -> None:
+    def hold() -> HttpResponse:
+        copy.answer = lambda: None
         began.set()
         assert go_on.wait(20)
+        return HttpResponse(status=204 if newer_is_taken else 503)
+
+    def come(sequence: int) -> None:
+        answers[sequence] = post(endpoint, sequence).status_code
 
     copy.answer = hold
-    newer = in_a_thread(lambda: answers.append(post(endpoint, 9).status_code))
+    newer = in_a_thread(lambda: come(9))
     assert began.wait(20)
-    copy.answer = lambda: None
-    older = in_a_thread(lambda: answers.append(post(endpoint, 7).status_code))
-    older.join(0.5)
-    assert older.is_alive(), "it waits for the lock"
+    older = in_a_thread(lambda: come(7))
+    wait_until_somebody_waits_for_a_lock()
+    assert copy.acted_on == [9]
     go_on.set()
     newer.join(20)
     older.join(20)
-    assert sorted(answers) == [200, 204]
-    assert copy.acted_on == [1, 9]
+    assert answers == ({9: 204, 7: 200} if newer_is_taken else {9: 503, 7: 204})
+    assert copy.acted_on == ([9] if newer_is_taken else [9, 7])
+    assert LatestSequence.objects.get().sequence == (9 if newer_is_taken else 7)
 
 
 @pytest.mark.django_db(transaction=True)

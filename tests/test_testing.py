@@ -1,18 +1,24 @@
 """The helpers for other projects' tests do what they say, with and without a project round them."""
 
+import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
+from django.db import IntegrityError, transaction
 from django.test import Client
 from django.urls import path
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from orderhooks import receiver, signing
+from orderhooks import catalogue, conf, receiver, signing
 from orderhooks.models import Event, Order, OrderLine, Subscription
+from orderhooks.sources import BuiltInOrders
 from orderhooks.testing import capture, deliver_now, signed_request
 from tests.factories import make_order, make_subscription
 from tests.receivers import Answer, RecordingReceiver
@@ -40,6 +46,10 @@ class TestSignedRequests:
         assert content["data"]["order"]["status"] == "cancelled"
         assert content["data"]["changes"] == {"status": ["open", "cancelled"]}
         assert request.headers["webhook-topic"] == "order.cancelled"
+
+    def test_they_are_what_the_catalogue_says_of_each_topic(self) -> None:
+        for entry in catalogue.entries():
+            jsonschema.validate(json.loads(signed_request(SECRET, entry.name).body), dict(entry.schema))
 
     def test_another_secret_does_not_fit(self) -> None:
         request = signed_request(SECRET)
@@ -99,6 +109,30 @@ class TestCaptureInsideATransaction:
         assert told.topics == ["order.created", "order.created"]
         assert [event.store for event in told.sent_to(crm)] == ["berlin"]
 
+    def test_a_subscription_of_this_moment_gets_what_comes(self) -> None:
+        crm, _secret = Subscription.create_with_secret(name="CRM", url="https://crm.example.com/", topics=["*"])
+        with capture() as told:
+            make_order(payment_status="paid")
+        assert [event.topic for event in told.sent_to(crm)] == ["order.created", "order.paid"]
+
+    def test_a_payload_that_can_not_be_built_fails_the_test(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(_source: Any, _order: Any) -> dict[str, Any]:
+            raise ValueError("no price")
+
+        with capture() as told:
+            make_order(number="A-7")
+            monkeypatch.setattr(BuiltInOrders, "payload", fail)
+            with pytest.raises(AssertionError, match=r"order\.created A-7 would not be sent.*ValueError: no price"):
+                _ = told.topics
+
+    def test_an_error_in_the_test_is_not_hidden_by_its_end(self) -> None:
+        with pytest.raises(IntegrityError), transaction.atomic():
+            with capture():
+                make_order(number="A-7")
+                transaction.set_rollback(True)
+                raise IntegrityError("the test's own")
+        assert not Subscription.objects.exists()
+
     def test_what_was_before_is_not_told(self) -> None:
         make_subscription()
         make_order()
@@ -129,6 +163,22 @@ def test_deliveries_are_sent_at_once_inside_a_tests_transaction(receiver: Record
     assert settings.ORDERHOOKS == {}
 
 
+@pytest.mark.django_db
+def test_receivers_where_the_settings_allow_them_get_theirs_too(receiver: RecordingReceiver, settings: Any) -> None:
+    settings.ORDERHOOKS = {"ALLOWED_NETWORKS": ["10.0.0.0/8"]}
+    allowed: list[tuple[str, ...]] = []
+
+    def answer(_count: int) -> Answer:
+        allowed.append(conf.current().allowed_networks)
+        return Answer()
+
+    receiver.answer = answer
+    Subscription.create_with_secret(name="CRM", url=receiver.url, topics=["order.created"])
+    make_order()
+    assert [attempt.status_code for attempt in deliver_now()] == [200]
+    assert allowed == [("10.0.0.0/8", "127.0.0.0/8", "::1/128")]
+
+
 def python(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Another project's Python, which knows nothing of this one's settings."""
     kept = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
@@ -153,6 +203,29 @@ def test_a_receiver_without_settings_can_sign_and_verify(tmp_path: Path) -> None
     assert (done.stdout, done.stderr) == ("19.00\n", "")
 
 
+def test_a_project_without_orderhooks_among_its_apps_can_test_its_receiver(tmp_path: Path) -> None:
+    code = (
+        "import django\n"
+        "from django.conf import settings\n"
+        "settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=['testserver'], DEFAULT_CHARSET='utf-8')\n"
+        "django.setup()\n"
+        "from django.test import Client\n"
+        "from django.urls import path\n"
+        "from orderhooks.receiver import CacheReplays, CacheSequences, webhook\n"
+        "from orderhooks.testing import signed_request\n"
+        f"secret = {SECRET!r}\n"
+        "@webhook(secret, replays=CacheReplays(), sequences=CacheSequences())\n"
+        "def hooks(request, event):\n"
+        "    print(event.topic, event.order.number)\n"
+        "urlpatterns = [path('hooks/', hooks)]\n"
+        "for sequence in (9, 7):\n"
+        "    request = signed_request(secret, order={'number': 'A-7'}, sequence=sequence)\n"
+        "    print(Client().post('/hooks/', **request.for_client()).status_code)\n"
+    )
+    done = python("-W", "error", "-c", code, cwd=tmp_path)
+    assert (done.stdout, done.stderr) == ("order.paid A-7\n204\n200\n", "")
+
+
 def test_the_plugin_imports_nothing_before_it_is_used(tmp_path: Path) -> None:
     code = "import sys, orderhooks.testing.plugin; print('django' in sys.modules)"
     assert python("-c", code, cwd=tmp_path).stdout == "False\n"
@@ -171,3 +244,66 @@ def test_the_fixture_tells_a_store_what_its_orders_say(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed" in done.stdout
+
+
+def test_where_it_is_installed_a_project_without_django_settings_is_not_disturbed(tmp_path: Path) -> None:
+    installed = tmp_path / "site" / "orderhooks_plugin-1.dist-info"
+    installed.mkdir(parents=True)
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: orderhooks-plugin\nVersion: 1\n")
+    [entry_point] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["pytest11"].items()
+    (installed / "entry_points.txt").write_text("[pytest11]\n{} = {}\n".format(*entry_point))
+    (tmp_path / "test_receiver.py").write_text(
+        "import sys\n"
+        "import flask\n"
+        "from orderhooks.receiver import verify\n"
+        "from orderhooks.testing import signed_request\n"
+        "app = flask.Flask(__name__)\n"
+        f"secret = {SECRET!r}\n"
+        "@app.post('/hooks')\n"
+        "def hooks():\n"
+        "    event = verify(flask.request.get_data(), flask.request.headers, secret)\n"
+        "    return {'total': str(event.order.total)}\n"
+        "def test_it(request):\n"
+        "    assert request.config.pluginmanager.has_plugin('orderhooks')\n"
+        "    sent = signed_request(secret, order={'total': '9.50'})\n"
+        "    answer = app.test_client().post('/hooks', data=sent.body, headers=dict(sent.headers))\n"
+        "    assert answer.json == {'total': '9.50'}\n"
+        "    assert 'orderhooks.models' not in sys.modules\n"
+    )
+    done = python(
+        *("-m", "pytest", "-q", "-W", "error::pytest.PytestWarning", "-p", "no:cacheprovider"),
+        cwd=tmp_path,
+        PYTHONPATH=os.pathsep.join([str(installed.parent), str(ROOT)]),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout
+
+
+def test_what_the_readme_says_of_tests_is_true(tmp_path: Path) -> None:
+    section = (ROOT / "README.md").read_text().partition("### Test it\n")[2].partition("\n## ")[0]
+    blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    assert len(blocks) == 2
+    (tmp_path / "test_readme.py").write_text(
+        "import pytest\n"
+        "from django.urls import path\n"
+        "from orderhooks.models import Order\n"
+        "from orderhooks.receiver import webhook\n"
+        f"SECRET = {SECRET!r}\n"
+        "shipped = []\n"
+        "@webhook(SECRET)\n"
+        "def ship(request, event):\n"
+        "    shipped.append(event.order.number)\n"
+        "urlpatterns = [path('webhooks/', ship)]\n"
+        "pytestmark = pytest.mark.urls(__name__)\n"
+        "@pytest.fixture\n"
+        "def order(db):\n"
+        "    return Order.objects.create()\n" + "\n".join(blocks) + "\n"
+        "def test_last():\n"
+        "    assert shipped == ['1042']\n"
+    )
+    plugins = ("-p", "pytest_django.plugin", "-p", "orderhooks.testing.plugin", "-p", "no:cacheprovider")
+    done = python(
+        *("-m", "pytest", "-q", *plugins, "--ds", "tests.settings"), cwd=tmp_path, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 passed" in done.stdout

@@ -13,7 +13,7 @@ from django.views.decorators.csrf import csrf_exempt
 from orderhooks import signing
 from orderhooks.receiver.events import InvalidWebhookError
 from orderhooks.receiver.repetition import Replays
-from orderhooks.receiver.staleness import Sequences
+from orderhooks.receiver.staleness import CacheSequences, Sequences
 from orderhooks.receiver.verifying import TOLERANCE_SECONDS, Secrets, verify
 
 __all__ = ["webhook"]
@@ -58,9 +58,15 @@ def webhook(
             def act() -> HttpResponseBase:
                 return _response(view(request, event, *args, **kwargs))
 
+            def act_once() -> HttpResponseBase:
+                return replays.once(event.id, act) if replays else act()
+
             def act_in_turn() -> HttpResponseBase:
                 return sequences.in_turn(event, act) if sequences else act()
 
+            # A cache must remember nothing that the database has not committed yet: its guard is the outer one.
+            if isinstance(sequences, CacheSequences):
+                return sequences.in_turn(event, act_once)
             return replays.once(event.id, act_in_turn) if replays else act_in_turn()
 
         return endpoint

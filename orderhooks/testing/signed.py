@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orderhooks
 from orderhooks import catalogue, payloads, signing
 from orderhooks.sources import BuiltInOrders
 
@@ -54,6 +55,7 @@ def signed_request(
     timestamp = int(time.time() if at is None else at)
     headers = {
         "content-type": "application/json",
+        "user-agent": f"orderhooks/{orderhooks.__version__}",
         "webhook-id": event["id"],
         "webhook-timestamp": str(timestamp),
         "webhook-signature": signing.signature_header([secret], event["id"], timestamp, body),

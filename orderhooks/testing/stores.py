@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from django.db import connections
 from django.db.models import Max
 from django.test import override_settings
 
@@ -15,8 +16,8 @@ from orderhooks.models import Attempt, Event, Subscription
 __all__ = ["Captured", "capture", "deliver_now"]
 
 DELIVER_SECONDS = 60.0
-# In tests receivers are on this machine, and nobody waits for more to come.
-IN_TESTS = {"REQUIRE_HTTPS": False, "ALLOWED_NETWORKS": ["127.0.0.0/8", "::1/128"], "LINGER_SECONDS": 0}
+# In tests receivers are on this machine, beside the networks that the settings allow.
+THIS_MACHINE = ("127.0.0.0/8", "::1/128")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +31,17 @@ class Captured:
 
     @property
     def events(self) -> list[Event]:
-        """Oldest first; each has `topic`, `order_number`, `payload` and `changes`."""
+        """Oldest first; each has `topic`, `order_number`, `payload` and `changes`. Raises AssertionError, which fails
+        the test, if one has no payload and so would not be sent.
+        """
         publishing.fold_now(self.using)
-        return list(Event.objects.using(self.using).filter(sequence__gt=self.after).order_by("sequence"))
+        events = list(Event.objects.using(self.using).filter(sequence__gt=self.after).order_by("sequence"))
+        for event in events:
+            if event.published_at is None:
+                raise AssertionError(
+                    f"{event} would not be sent, for want of a payload: {event.error}. Mend the order source."
+                )
+        return events
 
     @property
     def topics(self) -> list[str]:
@@ -56,7 +65,9 @@ def capture(using: str = "default") -> Iterator[Captured]:
     try:
         yield Captured(last, using)
     finally:
-        listener.delete()
+        # A transaction that an error has spoilt is rolled back anyway, and the error is what the test should show.
+        if not connections[using].needs_rollback:
+            listener.delete()
 
 
 def deliver_now(*, seconds: float = DELIVER_SECONDS) -> list[Attempt]:
@@ -68,7 +79,10 @@ def deliver_now(*, seconds: float = DELIVER_SECONDS) -> list[Attempt]:
     publishing.fold_now(Event.objects.db)
     last = Attempt.objects.aggregate(last=Max("pk"))["last"] or 0
     turn = pumping.Turn(other_work=_no, notices_due=_no)
-    with override_settings(ORDERHOOKS={**conf.raw(), **IN_TESTS}):
+    networks = [*conf.current().allowed_networks, *THIS_MACHINE]
+    # Nobody waits for more to come.
+    here = {"REQUIRE_HTTPS": False, "ALLOWED_NETWORKS": networks, "LINGER_SECONDS": 0}
+    with override_settings(ORDERHOOKS={**conf.raw(), **here}):
         turn.run(until=time.monotonic() + seconds)
     return list(Attempt.objects.filter(pk__gt=last).select_related("delivery").order_by("pk"))
 
