@@ -9,7 +9,9 @@ from django.utils import timezone
 
 from orderhooks import outbox, routing, sending, tasks
 from orderhooks.models import Attempt, Change, Delivery, Event, Order, Subscription, locks
+from orderhooks.models.subscriptions import sole_declaration
 from orderhooks.transport import Outcome
+from tests.commands.calls import called
 from tests.factories import claim, make_delivery, make_event, make_order, make_subscription
 from tests.receivers import Answer
 
@@ -185,3 +187,19 @@ def test_events_are_routed_to_the_others_while_a_subscription_is_deleted(in_a_th
     thread.join(20)
     tasks.pump()
     assert [delivery.subscription for delivery in event.deliveries.all()] == [other]
+
+
+def test_a_file_and_a_program_that_declare_the_same_subscription_make_one(in_a_thread, tmp_path) -> None:
+    file = tmp_path / "subscriptions.toml"
+    declared = '[[subscriptions]]\nname = "{}"\nurl = "http://127.0.0.1:8000/hooks"\ntopics = ["*"]\n'
+    file.write_text(declared.format("A") + declared.format("CRM"))
+    # As `PUT subscriptions/by-name/CRM/` does.
+    with sole_declaration("CRM"):
+        thread = in_a_thread(lambda: called("orderhooks_apply", file))
+        wait_until_somebody_waits_for_a_lock()
+        make_subscription(name="CRM")
+    thread.join(20)
+    assert sorted(Subscription.objects.values_list("name", "url")) == [
+        ("A", "http://127.0.0.1:8000/hooks"),
+        ("CRM", "http://127.0.0.1:8000/hooks"),
+    ]

@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from orderhooks.api.protocol.problems import ConflictError
 from orderhooks.api.subscriptions import SubscriptionViewSet
 from orderhooks.models import Subscription
-from orderhooks.models.locks import one_at_a_time
+from orderhooks.models.subscriptions import AmbiguousNameError, sole_declaration
 
 __all__ = ["NamedSubscriptionViewSet"]
 
@@ -36,7 +36,7 @@ class NamedSubscriptionViewSet(SubscriptionViewSet):
         afterwards, but for its `state`.
         """
         name = self._name()
-        with one_at_a_time(Subscription.objects.db, f"subscription {name}"):
+        with sole_declaration(name):
             found = self._find()
             data = request.data
             if isinstance(data, dict):
@@ -52,15 +52,11 @@ class NamedSubscriptionViewSet(SubscriptionViewSet):
         return str(self.kwargs["name"]).strip()
 
     def _find(self) -> Subscription | None:
-        name = self._name()
-        if "\x00" in name:
-            return None
-        # Some databases take names for equal that are not.
-        found = [one for one in self.get_queryset().filter(name=name).order_by("pk") if one.name == name]
-        if len(found) > 1:
-            ids = ", ".join(one.public_id for one in found)
-            raise ConflictError(f"{len(found)} subscriptions have this name: {ids}. Rename all but one.")
-        return found[0] if found else None
+        visible: Any = self.get_queryset()
+        try:
+            return visible.named(self._name())
+        except AmbiguousNameError as error:
+            raise ConflictError(str(error)) from None
 
     def _defaults(self) -> dict[str, Any]:
         serializer: Any = self.get_serializer()

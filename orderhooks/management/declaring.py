@@ -11,12 +11,13 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import publishing
+from orderhooks import publishing, signing
 from orderhooks.models import Subscription
 from orderhooks.models.fields import seal
+from orderhooks.models.subscriptions import AmbiguousNameError
 from orderhooks.secrets import HIDDEN, Sealed, UndecryptableError
 
-__all__ = ["DeclarationError", "Step", "carry_out", "plan", "read"]
+__all__ = ["DeclarationError", "Key", "Step", "carry_out", "names_in", "plan", "read"]
 
 # What may stand in a table; what does not is at its default afterwards, but for the state.
 DECLARED = (
@@ -64,6 +65,15 @@ class Step:
     values: Mapping[str, Any] = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What the receiver of a subscription needs to check signatures with: a new secret, or a public key."""
+
+    name: str
+    text: str = field(repr=False)
+    is_secret: bool
+
+
 def read(path: Path) -> list[dict[str, Any]]:
     """The file's tables `[[subscriptions]]`, checked for shape alone. Raises DeclarationError."""
     try:
@@ -78,9 +88,14 @@ def read(path: Path) -> list[dict[str, Any]]:
     return tables
 
 
+def names_in(tables: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The names that the tables declare, whatever else is wrong with them."""
+    return [table["name"] for table in tables if isinstance(table.get("name"), str)]
+
+
 @sensitive_variables()
-def plan(tables: Sequence[Mapping[str, Any]], *, environment: Mapping[str, str] = os.environ) -> list[Step]:
-    """What the tables come to against the database. Raises DeclarationError that names all their faults.
+def plan(tables: Sequence[Mapping[str, Any]], *, path: Path, environment: Mapping[str, str] = os.environ) -> list[Step]:
+    """What the tables of the file come to against the database. Raises DeclarationError that names all their faults.
 
     `${NAME}` in a header's value stands for a variable of the environment.
     """
@@ -89,7 +104,7 @@ def plan(tables: Sequence[Mapping[str, Any]], *, environment: Mapping[str, str] 
     names: set[str] = set()
     for number, table in enumerate(tables, 1):
         name = table.get("name")
-        where = f"[[subscriptions]] {number}" + (f" ({name})" if isinstance(name, str) and name else "")
+        where = f"{path}: [[subscriptions]] {number}" + (f" ({name})" if isinstance(name, str) and name else "")
         if isinstance(name, str) and name in names:
             faults.append(f"{where}: the name stands twice in the file.")
             continue
@@ -107,9 +122,10 @@ def plan(tables: Sequence[Mapping[str, Any]], *, environment: Mapping[str, str] 
     return steps
 
 
-def carry_out(steps: Sequence[Step]) -> dict[str, str]:
-    """Make and change the subscriptions, in the caller's transaction. Returns new secrets, shown this once, by name."""
-    secrets = {}
+@sensitive_variables()
+def carry_out(steps: Sequence[Step]) -> list[Key]:
+    """Make and change the subscriptions, in the caller's transaction. Returns the new keys; secrets are shown once."""
+    keys = []
     for step in steps:
         if step.subscription is None:
             values = dict(step.values)
@@ -117,12 +133,19 @@ def carry_out(steps: Sequence[Step]) -> dict[str, str]:
             made, secret = Subscription.create_with_secret(**values)
             if state == Subscription.State.PAUSED:
                 publishing.pause(Subscription.objects.filter(pk=made.pk))
-            secrets[step.name] = secret
+            keys.append(_key(step.name, secret))
         elif step.differences:
             changed = {one.field: step.values[one.field] for one in step.differences}
             if secret := publishing.reconfigure(step.subscription, changed):
-                secrets[step.name] = secret
-    return secrets
+                keys.append(_key(step.name, secret))
+    return keys
+
+
+@sensitive_variables()
+def _key(name: str, secret: str) -> Key:
+    # Of a key pair only the public half is anybody else's business.
+    public = signing.public_key(secret)
+    return Key(name, public or secret, is_secret=not public)
 
 
 def _faults_of_shape(table: Mapping[str, Any]) -> list[str]:
@@ -171,12 +194,10 @@ def _step(table: Mapping[str, Any], *, environment: Mapping[str, str]) -> Step:
 
 
 def _existing(name: str) -> Subscription | None:
-    # Some databases take names for equal that are not.
-    found = [one for one in Subscription.objects.filter(name=name).order_by("pk") if one.name == name]
-    if len(found) > 1:
-        ids = ", ".join(one.public_id for one in found)
-        raise ValidationError({"name": f"{len(found)} subscriptions have it: {ids}. Rename all but one."})
-    return found[0] if found else None
+    try:
+        return Subscription.objects.named(name)
+    except AmbiguousNameError as error:
+        raise ValidationError({"name": str(error)}) from None
 
 
 def _default(name: str) -> Any:

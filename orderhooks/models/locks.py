@@ -51,20 +51,23 @@ def _waiting_briefly(connection: BaseDatabaseWrapper) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def one_at_a_time(using: str, what: str) -> Iterator[None]:
-    """A transaction that waits for others of the same name to end.
+def one_at_a_time(using: str, *names: str) -> Iterator[None]:
+    """A transaction that waits for others of the same name to end; of several names, for those that share one.
 
     SQLite has but one writer: there it is enough that transactions begin with the write lock, as a check asks.
     """
     connection = connections[using]
-    number = int.from_bytes(hashlib.sha256(what.encode()).digest()[:8], "big", signed=True)
+    # In order, so that two don't wait for each other in a circle.
+    numbers = sorted({int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True) for name in names})
     with contextlib.ExitStack() as stack:
         if connection.vendor == "mysql":
-            stack.enter_context(_locked_by_name(connection, f"orderhooks {number}"))
+            for number in numbers:
+                stack.enter_context(_locked_by_name(connection, f"orderhooks {number}"))
         stack.enter_context(transaction.atomic(using=using))
         if connection.vendor == "postgresql":
             with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_xact_lock(%s)", [number])
+                for number in numbers:
+                    cursor.execute("SELECT pg_advisory_xact_lock(%s)", [number])
         yield
 
 

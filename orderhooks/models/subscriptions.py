@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,7 +20,7 @@ from orderhooks import conf, secrets, signing, topics, transport
 from orderhooks.models import public_ids
 from orderhooks.models.clock import DatabaseClock
 from orderhooks.models.fields import SealedHeadersField, seal
-from orderhooks.models.locks import is_lock_timeout
+from orderhooks.models.locks import is_lock_timeout, one_at_a_time
 from orderhooks.models.signing_secrets import Reencrypted, SubscriptionSecret, SubscriptionSecretQuerySet
 from orderhooks.secrets import Sealed
 
@@ -65,7 +66,31 @@ def validate_topics(patterns: object) -> None:
             raise ValidationError(str(error), code="topic") from None
 
 
+class AmbiguousNameError(LookupError):
+    """Several subscriptions have a name that should tell one; `public_ids` are theirs, the text says what to do."""
+
+    def __init__(self, public_ids: list[str]) -> None:
+        self.public_ids = public_ids
+        ids = ", ".join(public_ids)
+        super().__init__(f"{len(public_ids)} subscriptions have this name: {ids}. Rename all but one.")
+
+
+def sole_declaration(*names: str) -> AbstractContextManager[None]:
+    """A transaction in which nobody else declares subscriptions of these names: the same one would be made twice."""
+    return one_at_a_time(Subscription.objects.db, *(f"subscription {name}" for name in names))
+
+
 class SubscriptionQuerySet(models.QuerySet["Subscription"]):
+    def named(self, name: str) -> "Subscription | None":
+        """The one that has exactly this name. Raises AmbiguousNameError."""
+        if "\x00" in name:
+            return None  # PostgreSQL would not even look
+        # Some databases take names for equal that are not.
+        found = [one for one in self.filter(name=name).order_by("pk") if one.name == name]
+        if len(found) > 1:
+            raise AmbiguousNameError([one.public_id for one in found])
+        return found[0] if found else None
+
     def pause(self) -> int:
         """Hold deliveries until somebody resumes. Returns how many were not paused before."""
         chosen = self._chosen().exclude(state=Subscription.State.PAUSED)

@@ -8,8 +8,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from orderhooks.management import declaring
 from orderhooks.management.declaring import DeclarationError, Step
-from orderhooks.models import Subscription
-from orderhooks.models.locks import one_at_a_time
+from orderhooks.models.subscriptions import sole_declaration
 
 
 class Command(BaseCommand):
@@ -23,13 +22,13 @@ class Command(BaseCommand):
         parser.add_argument("file", type=Path, help="with a table [[subscriptions]] for each")
         parser.add_argument("--dry-run", action="store_true", help="only show what would change")
 
-    @sensitive_variables("secrets", "secret")
+    @sensitive_variables("keys", "key")
     def handle(self, *args: Any, file: Path, dry_run: bool, **options: Any) -> None:
         try:
             tables = declaring.read(file)
-            with one_at_a_time(Subscription.objects.db, "declared subscriptions"):
-                steps = declaring.plan(tables)
-                secrets = {} if dry_run else declaring.carry_out(steps)
+            with sole_declaration(*declaring.names_in(tables)):
+                steps = declaring.plan(tables, path=file)
+                keys = [] if dry_run else declaring.carry_out(steps)
         except DeclarationError as error:
             raise CommandError(f"Nothing was changed.\n{error}") from None
         for step in steps:
@@ -37,9 +36,11 @@ class Command(BaseCommand):
         made = sum(step.subscription is None for step in steps)
         changed = sum(bool(step.subscription and step.differences) for step in steps)
         told = f"{made} to make, {changed} to change" if dry_run else f"{made} made, {changed} changed"
-        self.stdout.write(f"{told}, {len(steps) - made - changed} as they were.")
-        for name, secret in secrets.items():
-            self.stdout.write(self.style.WARNING(f"Secret of {name}, shown this once: {secret}"))
+        rest = f"{len(steps) - made - changed} as they were."
+        self.stdout.write(f"{told}, {rest}" if made or changed else f"No changes: {rest}")
+        for key in keys:
+            what = f"Secret of {key.name}, shown this once" if key.is_secret else f"Public key of {key.name}"
+            self.stdout.write(self.style.WARNING(f"{what}: {key.text}"))
 
     def _show(self, step: Step) -> None:
         if step.subscription is None:
@@ -47,7 +48,7 @@ class Command(BaseCommand):
         elif step.differences:
             self.stdout.write(self.style.WARNING(f"~ {step.name}"))
         else:
-            return
+            self.stdout.write(f"= {step.name}")
         for one in step.differences:
             change = one.new if step.subscription is None else f"{one.old} → {one.new}"
             self.stdout.write(f"    {one.field}: {change}")
