@@ -7,7 +7,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from orderhooks.models import Delivery, Subscription, claims
+from orderhooks.models import Delivery, Event, Subscription, claims
 from tests.factories import claim, make_delivery, make_event, make_subscription
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -18,6 +18,19 @@ SECOND = timedelta(seconds=1)
 
 def owe(subscription: Subscription, number: int, **fields) -> list[Delivery]:
     return [make_delivery(subscription=subscription, **fields) for _ in range(number)]
+
+
+def owe_at_once(subscription: Subscription, number: int) -> None:
+    """So many of as many orders, due at NOW."""
+    moments = dict.fromkeys(("occurred_at", "published_at", "routed_at"), NOW)
+    numbers = range(number)
+    made = Event.objects.bulk_create(
+        Event(topic="order.paid", source="orderhooks", order_pk=f"{number} {one}", payload={}, **moments)
+        for one in numbers
+    )
+    Delivery.objects.bulk_create(
+        Delivery(event=event, subscription=subscription, next_attempt_at=NOW) for event in made
+    )
 
 
 def finish(delivery: Delivery, state: str = "delivered") -> None:
@@ -242,3 +255,26 @@ def test_a_limited_subscription_that_another_worker_claims_from_is_left_for_late
         )
         in_a_thread(lambda: theirs.extend(claim(5))).join(20)
     assert {one.subscription_id for one in theirs} == {free.pk}
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_a_claim_is_planned_alike_where_many_wait(ordered: bool) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("asks PostgreSQL for its plans; run with TEST_DATABASE=postgres")
+    subscription = make_subscription(ordered=ordered)
+    costs = []
+    for count in (1_000, 20_000):
+        owe_at_once(subscription, count)
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE orderhooks_event, orderhooks_delivery")
+        lanes = claims.due_lanes(now=NOW)
+        for lane in lanes:
+            lane.room = 100
+        with CaptureQueriesContext(connection) as captured:
+            assert len(claims.claim(lanes, now=NOW, lease_until=NOW)) == 100
+        [claiming] = [query["sql"] for query in captured if "UPDATE orderhooks_delivery" in query["sql"]]
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN (FORMAT JSON) {claiming}")
+            [[plan]] = cursor.fetchone()
+        costs.append(plan["Plan"]["Total Cost"])
+    assert costs[1] < 5 * costs[0], "PostgreSQL takes it for a question about all that waits"
