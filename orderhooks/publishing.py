@@ -25,7 +25,6 @@ from orderhooks.sources import Role
 __all__ = [
     "ReplayError",
     "cancel_replay",
-    "fold_now",
     "held",
     "pause",
     "preview",

@@ -200,7 +200,7 @@ def find_order(order_number: str = "", *, store: str = "") -> tuple[OrderSource,
 def _newest(known: Iterable[OrderSource], *, store: str) -> tuple[OrderSource, Any]:
     for source in known:
         orders = source.get_model()._base_manager.order_by("-pk")[:NEWEST_LOOKED_AT]
-        if (order := next((one for one in orders if store in ("", source.store(one))), None)) is not None:
+        if (order := next((one for one in orders.iterator() if store in ("", source.store(one))), None)) is not None:
             return source, order
     where = f" of the store {store!r}" if store else ""
     raise PreviewError(f"There is no order{where} to tell of. Name one by its number, or place one first.")

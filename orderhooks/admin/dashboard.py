@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,16 +19,14 @@ from orderhooks import tasks
 from orderhooks.admin import charts, moments
 from orderhooks.admin.health import bounded, condition_badge, day_chart, number, rate
 from orderhooks.admin.webhooks import webhooks_of
-from orderhooks.models import Dashboard, DatabaseClock, Delivery, Event, Pump, Subscription, Tally
+from orderhooks.models import Dashboard, DatabaseClock, Delivery, Event, Subscription, Tally
 from orderhooks.models.health import HOURS, Backlog, Health, backlog, health_of, unwell
 from orderhooks.models.tallies import HOUR, first_hour, percentile
+from orderhooks.tasks import Worker
 
 WORST = 10
 MOST_WAITING = 10_000
 MARK_EVERY = 6
-# Between two sweeps a worker that has nothing to do may be away; django-q2 starts them up to half a minute late.
-WORKER_AWAY = timedelta(minutes=2)
-SWEEP_LATE = timedelta(seconds=90)
 FILLS = {
     Tally.Outcome.SUCCESS: "success",
     Tally.Outcome.REDIRECT: "redirect",
@@ -67,27 +65,28 @@ class Patient:
     waiting: str
 
 
-def worker_notice(*, is_fresh: bool, seen_at: datetime | None, now: datetime) -> Notice:
+def worker_notice(worker: Worker, *, now: datetime) -> Notice:
     """Whether somebody is there to send."""
-    if seen_at is None:
+    if worker.seen_at is None:
         return Notice("bad", _("No worker has ever been seen: start manage.py qcluster."))
-    when = moments.ago(seen_at, now=now)
-    if is_fresh:
+    if worker.is_missing(now=now):
+        span = moments.span(now - worker.seen_at)
+        return Notice("bad", _("No worker has been seen for %(span)s: start manage.py qcluster.") % {"span": span})
+    when = moments.ago(worker.seen_at, now=now)
+    if worker.at_work:
         return Notice("good", _("A worker was seen %(when)s.") % {"when": when})
-    if now - seen_at < WORKER_AWAY:
-        return Notice("good", _("A worker was seen %(when)s; it comes again when there is work.") % {"when": when})
-    span = moments.span(now - seen_at)
-    return Notice("bad", _("No worker has been seen for %(span)s: start manage.py qcluster.") % {"span": span})
+    return Notice("good", _("A worker was seen %(when)s; it comes again when there is work.") % {"when": when})
 
 
-def sweep_notice(due_at: datetime | None, *, now: datetime) -> Notice:
+def sweep_notice(worker: Worker, *, now: datetime) -> Notice:
     """Whether the queue starts the sweep, which finds what a lost wake-up left behind."""
+    due_at = worker.sweep_due_at
     if due_at is None:
         return Notice("held", _('The sweep is off. Switch it on by ORDERHOOKS["SWEEP"] and manage.py migrate.'))
     if due_at > now:
         return Notice("good", _("The next sweep starts %(when)s.") % {"when": moments.until(due_at, now=now)})
     span = moments.span(now - due_at)
-    if now - due_at < SWEEP_LATE:
+    if not worker.sweep_is_late(now=now):
         return Notice("good", _("The next sweep has been due for %(span)s.") % {"span": span})
     return Notice(
         "bad",
@@ -119,6 +118,7 @@ class DashboardAdmin(admin.ModelAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         now = DatabaseClock().now()
+        worker = tasks.look_at_worker()
         tallies = Tally.objects.filter(hour__gte=first_hour(now=now, hours=HOURS))
         rows = table(tallies.by_hour(), now=now)
         totals = [sum(row.counts[number] for row in rows) for number in range(len(FILLS))]
@@ -126,8 +126,8 @@ class DashboardAdmin(admin.ModelAdmin):
         context = {
             "title": _("Dashboard"),
             "notices": [
-                worker_notice(is_fresh=Pump.objects.fresh().exists(), seen_at=Pump.objects.last_seen_at(), now=now),
-                sweep_notice(tasks.sweep_due_at(), now=now),
+                worker_notice(worker, now=now),
+                sweep_notice(worker, now=now),
             ],
             "waiting": self._waiting(backlog(at_most=MOST_WAITING), now=now),
             "chart": chart(rows),

@@ -22,7 +22,6 @@ Level = Literal["ok", "warn", "fail"]
 CLOCKS_APART = timedelta(seconds=5)
 # A pump comes round within a minute and a half, whatever has died.
 OVERDUE = timedelta(minutes=2)
-QCLUSTER = "Start `manage.py qcluster`; if one runs and does nothing, restart it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,27 +74,23 @@ def _broker(now: datetime) -> Found:
 
 
 def _worker(now: datetime) -> Found:
-    worker = standing.look_at_worker()
-    if worker.at_work:
-        yield "ok", "A worker is at work."
-    elif worker.seen_at is None:
-        yield "fail", f"No worker has ever been seen. {QCLUSTER}"
-    elif now - worker.seen_at > standing.WORKER_AWAY:
-        yield "fail", f"No worker has been seen for {moments.span(now - worker.seen_at)}. {QCLUSTER}"
-    else:
-        yield "ok", f"A worker was seen {moments.ago(worker.seen_at, now=now)}; it comes again when there is work."
+    worker = tasks.look_at_worker()
+    troubles = standing.worker_troubles(worker, now=now)
+    for trouble in troubles:
+        yield "fail", trouble
     if worker.sweep_due_at is None:
         yield "warn", 'The sweep is off, which finds what a lost wake-up left. Set ORDERHOOKS["SWEEP"], then `migrate`.'
-    elif now - worker.sweep_due_at > standing.SWEEP_LATE:
-        yield "fail", f"The sweep has been due for {moments.span(now - worker.sweep_due_at)}. {QCLUSTER}"
-    else:
-        yield "ok", "The sweep comes in time."
+    elif not troubles:
+        yield "ok", f"A worker was seen {moments.ago(worker.seen_at, now=now)}, and the sweep comes in time."
 
 
 def _backlog(now: datetime) -> Found:
     lost = Delivery.objects.lease_expired(now=now - OVERDUE).count()
     if lost:
-        yield "fail", f"{lost} deliveries were being sent by workers that are gone, and none took them over. {QCLUSTER}"
+        yield (
+            "fail",
+            f"{lost} deliveries were being sent by workers that are gone, and none took them over. {standing.QCLUSTER}",
+        )
     late = [
         lane.subscription.name
         for lane in claims.due_lanes(now=now - OVERDUE)
@@ -138,14 +133,10 @@ def _secrets(now: datetime) -> Found:
 
 
 def _endpoints(now: datetime) -> Found:
-    ill = 0
-    for subscription in Subscription.objects.order_by("name", "pk"):
-        found = condition(subscription, now=now)
-        if found.value not in standing.WELL:
-            ill += 1
-            why = subscription.state_reason or subscription.last_failure
-            yield "warn", f"{subscription.name} ({subscription.public_id}) is {found.value}. {why}".rstrip()
-    if not ill:
+    troubles = [trouble for row in standing.look(now=now).subscriptions if (trouble := row.trouble())]
+    for trouble in troubles:
+        yield "warn", trouble
+    if not troubles:
         yield "ok", "No endpoint is failing."
 
 

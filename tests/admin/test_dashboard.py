@@ -12,6 +12,7 @@ from orderhooks import tasks
 from orderhooks.admin.dashboard import milliseconds, sweep_notice, worker_notice
 from orderhooks.models import Pump
 from orderhooks.models.tallies import bucket_of
+from orderhooks.tasks import Worker
 from tests.admin.visits import page, staff
 from tests.factories import make_delivery, make_event, make_subscription, make_tally
 
@@ -32,7 +33,7 @@ SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hou
     ],
 )
 def test_whether_a_worker_is_there(is_fresh, seen_at, level, text) -> None:
-    notice = worker_notice(is_fresh=is_fresh, seen_at=seen_at, now=NOW)
+    notice = worker_notice(Worker(is_fresh, seen_at, sweep_due_at=None), now=NOW)
     assert (notice.level, notice.text.replace("\xa0", " ")) == (level, text)
 
 
@@ -46,7 +47,7 @@ def test_whether_a_worker_is_there(is_fresh, seen_at, level, text) -> None:
     ],
 )
 def test_whether_the_sweep_is_started(due_at, level, text) -> None:
-    notice = sweep_notice(due_at, now=NOW)
+    notice = sweep_notice(Worker(True, NOW, sweep_due_at=due_at), now=NOW)
     assert notice.level == level
     assert notice.text.replace("\xa0", " ").startswith(text)
 

@@ -19,7 +19,7 @@ from orderhooks import tasks
 from orderhooks.management.listening import Arrival, ForwardError, Listener, check_forward_url, forward
 from orderhooks.models import Delivery, Subscription
 from tests.commands.calls import called
-from tests.factories import make_order
+from tests.factories import make_delivery, make_event, make_order
 from tests.receivers import Answer, RecordingReceiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -59,6 +59,14 @@ def test_it_shows_each_webhook_and_deletes_its_subscription() -> None:
     assert lines[3:] == ["Ended after 1 webhooks; the subscription is deleted."]
     assert not Subscription.objects.exists()
     assert not Delivery.objects.exists()
+
+
+def test_an_order_that_is_no_object_is_shown_all_the_same() -> None:
+    def then() -> None:
+        make_delivery(subscription=Subscription.objects.get(), event=make_event(payload={"order": ["A-7"]}))
+        tasks.pump()
+
+    assert "204  order.paid  order -  evt_" in listened("--count", "1", then=then)
 
 
 def test_it_shows_bodies_if_asked_to() -> None:

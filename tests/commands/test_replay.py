@@ -54,7 +54,7 @@ def test_it_is_done_by_workers_while_the_command_watches(receiver: RecordingRece
         "done: 2 deliveries are sent, or wait for their turn.",
     ]
     assert len(receiver.received) == 2
-    assert replay.requested_by == "the command line"
+    assert replay.requested_by.endswith(" at the command line")
 
 
 class Terminal(io.StringIO):

@@ -46,7 +46,7 @@ def test_it_tells_what_needs_a_person_and_how_to_mend_it() -> None:
     assert "cooling, 1 min more" in printed
     assert "The endpoint answered 503. (2 min ago)" in printed
     troubles = [line for line in printed.splitlines() if line.startswith("! ")]
-    assert troubles[0] == "! No worker has ever been seen. Start `manage.py qcluster`."
+    assert troubles[0] == f"! No worker has ever been seen. {standing.QCLUSTER}"
     assert any("1 events have no payload" in line for line in troubles)
     assert any(
         line.startswith("! A (sub_") and line.endswith("is disabled. The endpoint answered 410 Gone.")
@@ -59,7 +59,7 @@ def test_it_tells_what_needs_a_person_and_how_to_mend_it() -> None:
 def test_a_worker_that_went_away_long_ago_is_missed() -> None:
     now = timezone.now()
     Pump.objects.create(started_at=now - timedelta(hours=3, seconds=5), beat_at=now - timedelta(hours=3, seconds=5))
-    assert "No worker has been seen for 3 h. Start `manage.py qcluster`." in called("orderhooks_status")
+    assert f"No worker has been seen for 3 h. {standing.QCLUSTER}" in called("orderhooks_status")
 
 
 def test_programs_get_json_and_a_status() -> None:

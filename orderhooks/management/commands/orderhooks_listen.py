@@ -67,16 +67,14 @@ class Command(BaseCommand):
             transport.check_url(listener.url)
         except transport.UrlRefusedError:
             raise CommandError(NEEDED) from None
-        port = listener.server.server_port
-        subscription = Subscription(
-            name=f"listen-{port}", url=listener.url, topics=options["topics"], store=options["store"]
-        )
+        name = f"listen-{listener.server.server_port}"
+        fields = {"name": name, "url": listener.url, "topics": options["topics"], "store": options["store"]}
         try:
-            subscription.full_clean()
+            Subscription(**fields).full_clean()
         except ValidationError as error:
             raise CommandError(" ".join(error.messages)) from None
-        subscription.save()
-        listener.secrets = [subscription.add_secret()]
+        subscription, secret = Subscription.create_with_secret(**fields)
+        listener.secrets = [secret]
         try:
             self.stdout.write(f"Listening at {listener.url} for {', '.join(options['topics'])} as {subscription}.")
             if options["forward_to"]:
@@ -95,7 +93,8 @@ class Command(BaseCommand):
         if event is None:
             line = self.style.ERROR(f"{arrival.status}  not a webhook of ours: {arrival.problem}")
         else:
-            number = event.data.get("order", {}).get("number", "-") if isinstance(event.data, dict) else "-"
+            order = event.data.get("order")
+            number = order.get("number", "-") if isinstance(order, dict) else "-"
             told = f"{arrival.status}  {event.topic}  order {number}  {event.id}  signature holds"
             good = 200 <= arrival.status < 300
             line = (self.style.SUCCESS if good else self.style.ERROR)(f"{told}  {arrival.problem}".rstrip())

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from orderhooks import publishing
-from orderhooks.management import choosing, moments
+from orderhooks.management import choosing, moments, operators
 from orderhooks.models import DatabaseClock, Pump, Replay
 from orderhooks.replaying import Expected
 from orderhooks.topics import UnknownTopicError
@@ -51,7 +51,7 @@ class Command(BaseCommand):
             if options["dry_run"]:
                 expected = publishing.preview_replay(subscription, **wanted)
                 return self.stdout.write(f"It would send {count(expected)} deliveries to {subscription}.")
-            replay = publishing.replay(subscription, **wanted, by="the command line")
+            replay = publishing.replay(subscription, **wanted, by=operators.current())
         except (publishing.ReplayError, UnknownTopicError) as error:
             raise CommandError(str(error)) from None
         expected = Expected(replay.total, replay.total_is_exact)

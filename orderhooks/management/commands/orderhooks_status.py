@@ -5,11 +5,13 @@ from datetime import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.serializers.json import DjangoJSONEncoder
 
 from orderhooks.management import moments, standing
-from orderhooks.management.standing import MOST_WAITING, Row, Standing, Worker
+from orderhooks.management.standing import MOST_WAITING, Row, Standing
 from orderhooks.models import DatabaseClock
 from orderhooks.models.health import MOST_COUNTED, Condition
+from orderhooks.tasks import Worker
 
 HEAD = ("subscription", "state", "success 24 h", "waiting", "last success", "last error")
 WORDS = 60
@@ -25,7 +27,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         found = standing.look(now=DatabaseClock().now())
         if options["json"]:
-            self.stdout.write(json.dumps(standing.told(found), indent=2))
+            self.stdout.write(json.dumps(standing.told(found), indent=2, cls=DjangoJSONEncoder))
         else:
             self._draw(found)
         if options["fail"] and (troubles := found.troubles()):

@@ -1,13 +1,12 @@
 """`manage.py orderhooks_trigger order.paid`: tell of something by hand, to all who want it or to one subscription."""
 
-import getpass
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
 from orderhooks import catalogue, publishing, rehearsing, routing, topics
-from orderhooks.management import choosing
+from orderhooks.management import choosing, operators
 from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.rehearsing import PreviewError
 
@@ -58,7 +57,7 @@ class Command(BaseCommand):
             self.stdout.write(f"  {standing.subscription}: {standing.reason.label}")
 
     def _tell(self, subscription: Subscription, topic: str, number: str) -> None:
-        delivery = publishing.publish_to(subscription, topic, number, by=_user())
+        delivery = publishing.publish_to(subscription, topic, number, by=operators.current())
         self.stdout.write(
             f"{topic} of order {delivery.event.order_number} to {subscription}: {delivery.event.public_id}, "
             f"delivery {delivery.public_id}"
@@ -67,17 +66,10 @@ class Command(BaseCommand):
             self.stdout.write(self.style.WARNING(f"  It waits: the subscription is {subscription.state}."))
 
     def _test(self, subscription: Subscription) -> None:
-        delivery = publishing.send_test(subscription, by=_user())
+        delivery = publishing.send_test(subscription, by=operators.current())
         attempt = delivery.attempts.get()
         self.stdout.write(f"{attempt.detail} ({attempt.duration_ms} ms)")
         if attempt.response_body:
             self.stdout.write(attempt.response_body)
         if delivery.state != Delivery.State.DELIVERED:
             raise CommandError(f"{subscription} did not take the test.")
-
-
-def _user() -> str:
-    try:
-        return f"{getpass.getuser()} at the command line"
-    except (KeyError, OSError):
-        return "the command line"
