@@ -13,7 +13,8 @@ from django.views.decorators.debug import sensitive_variables
 from orderhooks import tasks
 from orderhooks.management import moments, standing
 from orderhooks.models import DatabaseClock, Delivery, Subscription, claims
-from orderhooks.models.health import Condition, condition
+from orderhooks.models.health import Condition, backlog, condition
+from orderhooks.reporting import MOST_WAITING, worker_problems
 from orderhooks.secrets import UndecryptableError
 
 __all__ = ["Finding", "examine"]
@@ -75,7 +76,7 @@ def _broker(now: datetime) -> Found:
 
 def _worker(now: datetime) -> Found:
     worker = tasks.look_at_worker()
-    troubles = standing.worker_troubles(worker, now=now)
+    troubles = worker_problems(worker, now=now, waiting=backlog(at_most=MOST_WAITING))
     for trouble in troubles:
         yield "fail", trouble
     if worker.sweep_due_at is None:

@@ -167,6 +167,8 @@ class Migration(migrations.Migration):
                 ('last_success_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='last success')),
                 ('last_failure', models.CharField(blank=True, editable=False, max_length=500, verbose_name='last error')),
                 ('last_failure_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='time of the last error')),
+                ('last_failure_kind', models.CharField(blank=True, editable=False, max_length=32)),
+                ('last_failure_status', models.PositiveSmallIntegerField(editable=False, null=True)),
                 ('recovered_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='recovered at')),
                 ('cooling_until', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='cooling until')),
                 ('coolings', models.PositiveSmallIntegerField(default=0, editable=False)),

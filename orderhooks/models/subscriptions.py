@@ -269,6 +269,9 @@ class Subscription(models.Model):
     # In plain words. Both stay when it has recovered.
     last_failure = models.CharField(_("last error"), max_length=500, blank=True, editable=False)
     last_failure_at = models.DateTimeField(_("time of the last error"), null=True, blank=True, editable=False)
+    # The same for programs: the outcome's kind (see `transport.NEXT_STEPS`) and the status that was answered, if any.
+    last_failure_kind = models.CharField(max_length=32, blank=True, editable=False)
+    last_failure_status = models.PositiveSmallIntegerField(null=True, editable=False)
     # The last success that came after failures.
     recovered_at = models.DateTimeField(_("recovered at"), null=True, blank=True, editable=False)
     # Nothing automatic is sent before: the endpoint is overloaded or away. See Note [Cooling].
@@ -295,6 +298,8 @@ class Subscription(models.Model):
         "last_success_at",
         "last_failure",
         "last_failure_at",
+        "last_failure_kind",
+        "last_failure_status",
         "recovered_at",
         "cooling_until",
         "coolings",
@@ -479,11 +484,14 @@ class Subscription(models.Model):
             self.ramp = self.ramp + count if self.ramp + count <= RAMP_TOP else None
         return failing
 
-    def note_failure(self, *, now: datetime, count: int = 1, detail: str = "") -> None:
-        """The endpoint failed attempts, the last one as `detail` says. To be saved."""
+    def note_failure(
+        self, *, now: datetime, count: int = 1, detail: str = "", kind: str = "", status: int | None = None
+    ) -> None:
+        """The endpoint failed attempts; `detail`, `kind` and `status` tell of the last one. To be saved."""
         self.consecutive_failures += count
         self.failing_since = self.failing_since or now
         self.last_failure, self.last_failure_at = detail[:500], now
+        self.last_failure_kind, self.last_failure_status = kind[:32], status
 
     def cool(self, *, now: datetime, dice: float, at_least_seconds: float = 0.0) -> None:
         """Let the endpoint rest, longer each time; then one probe goes first. To be saved. See Note [Cooling].

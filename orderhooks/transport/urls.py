@@ -55,17 +55,22 @@ def _check(url: str, require_https: bool, allowed_networks: Sequence[str]) -> st
     if len(url) > LONGEST:
         raise UrlRefusedError(f"The URL is longer than {LONGEST} characters.")
     if UNWANTED.search(url):
-        raise UrlRefusedError("Leave spaces, backslashes and control characters out of the URL.")
+        raise UrlRefusedError(
+            "Leave spaces, backslashes and control characters out of the URL; write a space in a path as %20."
+        )
     if "#" in url:
         raise UrlRefusedError("Leave the #fragment out of the URL: it is never sent.")
     shape = SHAPE.fullmatch(url)
     if shape is None:
-        raise UrlRefusedError(f"This is no http or https URL. {EXAMPLE}")
+        raise UrlRefusedError(f"This is not an http or https URL. {EXAMPLE}")
     scheme, authority, rest = shape[1].lower(), shape[2], shape[3] or ""
     if require_https and scheme == "http":
         raise UrlRefusedError('Use https://, or set ORDERHOOKS["REQUIRE_HTTPS"] to False to allow http:// endpoints.')
     if "@" in authority:
-        raise UrlRefusedError("Leave user name and password out of the URL: the signature tells who is calling.")
+        raise UrlRefusedError(
+            "Leave user name and password out of the URL, where logs would show them. If the receiver asks for them, "
+            'give them in the subscription\'s headers: "Authorization": "Basic …" (base64 of user:password).'
+        )
     if "%" in authority:
         raise UrlRefusedError("Write the host without % signs.")
     host, port = _host_and_port(authority, scheme, allowed_networks)

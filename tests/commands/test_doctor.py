@@ -89,7 +89,7 @@ def test_a_worker_that_is_away_for_long_is_missed(age: timedelta, fails: bool) -
     ("due_in", "level", "words"),
     [
         (None, "warn", "The sweep is off"),
-        (timedelta(minutes=-5, seconds=-5), "fail", "The sweep has been due for 5 min"),
+        (timedelta(minutes=-5, seconds=-5), "fail", "starts a worker each minute, has been due for 5 min"),
         (timedelta(seconds=-30), "ok", "and the sweep comes in time"),
     ],
 )
@@ -130,7 +130,10 @@ def test_a_subscription_without_a_secret_is_told() -> None:
 def test_endpoints_that_are_not_well_are_told_and_fail_nothing() -> None:
     gone = make_subscription(name="CRM", state=Subscription.State.DISABLED, state_reason="410 Gone.")
     make_subscription(name="Shelf", state=Subscription.State.PAUSED)
-    assert found("warn") == [f"endpoints: CRM ({gone.public_id}) is disabled. 410 Gone."]
+    assert found("warn") == [
+        f"endpoints: CRM ({gone.public_id}): Disabled: nothing is sent to it, and its deliveries are kept. 410 Gone. "
+        "Have the receiver fixed, send a test, then resume the subscription."
+    ]
     assert found("fail") == []
 
 
