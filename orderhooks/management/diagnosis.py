@@ -6,13 +6,14 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from django.core import checks
+from django.db import router
 from django.db.utils import DatabaseError
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import tasks
+from orderhooks import source_trials, tasks
 from orderhooks.management import moments, standing
-from orderhooks.models import DatabaseClock, Delivery, Subscription, claims
+from orderhooks.models import DatabaseClock, Delivery, Event, Subscription, claims
 from orderhooks.models.health import Condition, backlog, condition
 from orderhooks.reporting import MOST_WAITING, worker_problems
 from orderhooks.secrets import UndecryptableError
@@ -45,18 +46,31 @@ def examine() -> Iterator[Finding]:
             )
 
 
+# The trials of the order sources are told by themselves.
+OF_SOURCES = frozenset(f"orderhooks.{check_id}" for check_id in source_trials.CHECK_IDS)
 Found = Iterator[tuple[Level, str]]
 
 
 def _settings(now: datetime) -> Found:
-    wrong = [
-        message for message in checks.run_checks(databases=["default"]) if (message.id or "").startswith("orderhooks.")
-    ]
+    messages = checks.run_checks(databases=[router.db_for_write(Event)])
+    wrong = [one for one in messages if (one.id or "").startswith("orderhooks.") and one.id not in OF_SOURCES]
     for message in wrong:
         level: Level = "fail" if message.is_serious() else "warn"
         yield level, f"{message.msg} {message.hint or ''} ({message.id})".replace("  ", " ")
     if not wrong:
         yield "ok", "The system checks find nothing wrong."
+
+
+def _sources(now: datetime) -> Found:
+    faults = source_trials.static_faults()
+    unmigrated = source_trials.is_unmigrated()
+    for fault in [*faults, *([] if unmigrated else source_trials.live_faults())]:
+        yield ("fail" if fault.check_id.startswith("E") else "warn"), f"{fault.source}: {fault.text} {fault.remedy}"
+        faults = [*faults, fault]
+    if unmigrated:
+        yield "fail", "Migrations are not applied. Run `manage.py migrate`; the order sources are tried after that."
+    elif not faults:
+        yield "ok", "The order sources can read and describe their newest orders."
 
 
 def _clock(now: datetime) -> Found:
@@ -143,6 +157,7 @@ def _endpoints(now: datetime) -> Found:
 
 EXAMINATIONS: dict[str, Callable[[datetime], Found]] = {
     "settings": _settings,
+    "sources": _sources,
     "clock": _clock,
     "broker": _broker,
     "worker": _worker,

@@ -34,9 +34,9 @@ def found(level: str) -> list[str]:
 def test_where_all_is_well_each_thing_is_ok() -> None:
     make_subscription()
     printed = called("orderhooks_doctor")
-    assert [line.split()[0] for line in printed.splitlines()] == ["ok"] * 7
+    assert [line.split()[0] for line in printed.splitlines()] == ["ok"] * 8
     assert [line.split()[1] for line in printed.splitlines()] == [
-        *("settings:", "clock:", "broker:", "worker:", "backlog:", "secrets:", "endpoints:")
+        *("settings:", "sources:", "clock:", "broker:", "worker:", "backlog:", "secrets:", "endpoints:")
     ]
 
 
