@@ -207,7 +207,7 @@ def test_a_module_that_raises_is_told_too(settings, tmp_path, monkeypatch) -> No
 
 @isolate_apps("orderhooks")
 def test_keys_that_cannot_be_kept_are_refused(monkeypatch) -> None:
-    class Composite(models.Model):
+    class Composite(models.Model):  # noqa: DJ008
         pk = models.CompositePrimaryKey("shop", "number")
         shop = models.IntegerField()
         number = models.IntegerField()
@@ -215,7 +215,7 @@ def test_keys_that_cannot_be_kept_are_refused(monkeypatch) -> None:
         class Meta:
             app_label = "orderhooks"
 
-    class Long(models.Model):
+    class Long(models.Model):  # noqa: DJ008
         code = models.CharField(primary_key=True, max_length=1000)
 
         class Meta:
