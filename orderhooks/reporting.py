@@ -4,22 +4,35 @@ What is told of one endpoint is in `endpoint_health`, of one delivery in `story`
 """
 
 import logging
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_lazy, ngettext
 
 from orderhooks import sources
-from orderhooks.durations import span_text
+from orderhooks.durations import moment_text, span_text
+from orderhooks.models import CaptureFailure
 from orderhooks.models.counting import count_text
 from orderhooks.models.health import Backlog
 from orderhooks.tasks import Worker
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["MOST_WAITING", "backlog_text", "order_without_events_text", "worker_problems"]
+MOST_ERROR = 300
+LOST_ONE = gettext_lazy(
+    "A change of an order was saved, and nobody was told of it (source %(source)s, order %(order)s, at %(time)s): "
+    "%(error)s Correct the cause, then tell the receivers with orderhooks.publishing.publish."
+)
+LOST_MANY = gettext_lazy(
+    "%(count)d changes of orders were saved, and nobody was told of them (source %(source)s, last order %(order)s at "
+    "%(time)s): %(error)s Correct the cause, then tell the receivers with orderhooks.publishing.publish."
+)
+
+__all__ = ["LOSSES_SHOWN_FOR", "MOST_WAITING", "backlog_text", "losses", "order_without_events_text", "worker_problems"]
 
 MOST_WAITING = 10_000
+# How long a change that could not be captured is told of.
+LOSSES_SHOWN_FOR = timedelta(days=7)
 START_WORKER = "Start `manage.py qcluster`; if one runs and does nothing, restart it."
 
 
@@ -64,6 +77,26 @@ def backlog_text(waiting: Backlog, *, now: datetime) -> str:
     )
     span = span_text(now - waiting.since) if waiting.since else _("0 s")
     return sentence % {"what": _join(parts), "span": span}
+
+
+def losses(*, now: datetime) -> list[str]:
+    """What was saved in the last week and could not be captured: nobody was told of it. One sentence for each kind of
+    failure, with what to do. One query.
+    """
+    found = []
+    for one in CaptureFailure.objects.recent(since=now - LOSSES_SHOWN_FOR):
+        words = LOST_ONE if one.count == 1 else LOST_MANY
+        found.append(
+            str(words)
+            % {
+                "count": one.count,
+                "source": one.source or "?",
+                "time": moment_text(one.last_at, now=now),
+                "order": one.order_pk or "?",
+                "error": " ".join(one.error.split())[:MOST_ERROR],
+            }
+        )
+    return found
 
 
 def order_without_events_text(number: str) -> str:

@@ -19,7 +19,7 @@ from django.utils.module_loading import import_string
 
 from orderhooks import conf, json_schema, topics
 from orderhooks.models import Event
-from orderhooks.sources import Lines, OrderSource
+from orderhooks.sources import Lines, OrderSource, Role
 
 __all__ = ["CHECK_IDS", "Fault", "is_unmigrated", "live_faults", "log_faults", "static_faults"]
 
@@ -161,14 +161,7 @@ def _models(path: str, source: OrderSource) -> Faults:
 
 def _key(path: str, model: type[models.Model]) -> Faults:
     key, most = model._meta.pk, _length("order_pk")
-    if key is None or getattr(key, "columns", None) is not None or key.get_internal_type() == "CompositePrimaryKey":
-        yield Fault(
-            path,
-            "E041",
-            f"{model._meta.label} has a composite primary key, which is not supported.",
-            "Give the model a primary key of one column, and a unique constraint on the others.",
-        )
-    elif key.max_length and key.max_length > most:
+    if key and key.max_length and key.max_length > most:
         yield Fault(
             path,
             "E041",
@@ -182,7 +175,7 @@ def _fields(path: str, source: OrderSource) -> Faults:
         (source.get_model(), source.watched, tuple(source.transitions))
     ]
     if source.lines:
-        owners.append((source.lines.get_model(), source.lines.watched, (source.lines.order_field,)))
+        owners.append((source.lines.get_model(), source.lines.watched, ()))
     for model, watched, others in owners:
         if isinstance(watched, str):
             yield Fault(path, "E042", f"`watched` is the text {watched!r}.", 'Write a tuple: watched = ("status",).')
@@ -210,21 +203,21 @@ def _columns(path: str, model: type[models.Model], names: Sequence[str]) -> Faul
 def _foreign_key(path: str, source: OrderSource) -> Faults:
     if source.lines is None:
         return
-    order, line = source.get_model(), source.lines.get_model()
-    field = line._meta.get_field(source.lines.order_field)
-    if not _leads_to(field, order):
-        target = field.related_model
-        leads = target._meta.label if isinstance(target, type) and issubclass(target, models.Model) else "nothing"
-        remedy = f"Name the foreign key of {line._meta.label} to {order._meta.label}."
-        if near := [one.name for one in line._meta.concrete_fields if _leads_to(one, order)]:
-            remedy = f"Did you mean {near[0]!r}?"
-        text = f"`lines.order_field` is {field.name!r}, which leads to {leads}, not to {order._meta.label}."
-        yield Fault(path, "E041", text, remedy)
+    order, line, name = source.get_model(), source.lines.get_model(), source.lines.order_field
+    fields = {field.name: field for field in line._meta.get_fields()}
+    if name in fields and _leads_to(fields[name], order):
+        return
+    target = getattr(fields.get(name), "related_model", None)
+    leads = target._meta.label if isinstance(target, type) and issubclass(target, models.Model) else "nothing"
+    near = [field.name for field in fields.values() if _leads_to(field, order)]
+    remedy = f"Did you mean {near[0]!r}?" if near else f"Name {line._meta.label}'s foreign key to {order._meta.label}."
+    text = f"`lines.order_field` is {name!r}, which leads to {leads}, not to {order._meta.label}."
+    yield Fault(path, "E041", text, remedy)
 
 
 def _leads_to(field: Any, order: type[models.Model]) -> bool:
-    target = field.related_model
-    return isinstance(field, models.ForeignKey) and isinstance(target, type) and _same_row(target, order)
+    target = getattr(field, "related_model", None)
+    return isinstance(field, models.ForeignObject) and isinstance(target, type) and _same_row(target, order)
 
 
 def _same_row(one: type[models.Model], other: type[models.Model]) -> bool:
@@ -300,15 +293,19 @@ STATIC: Sequence[tuple[str, str, Trial]] = (
 
 def _newest(source: OrderSource) -> Any:
     model = source.get_model()
-    manager = model._base_manager.using(router.db_for_write(model))
-    return manager.order_by("-pk").first()
+    # Not by the model's managers: they may hide rows, or join.
+    return models.QuerySet(model, using=router.db_for_write(model)).order_by("-pk").first()
+
+
+def _fetched(source: OrderSource, newest: Any) -> Any:
+    return source.fetch(str(Role(source).order_pk(newest)), using=newest._state.db)
 
 
 def _statements(path: str, source: OrderSource) -> Faults:
     """The tables are there, and every column that is read."""
     for owner in (source, *([source.lines] if source.lines else ())):
         model = owner.get_model()
-        list(model._base_manager.using(router.db_for_write(model)).order_by()[:1])
+        list(models.QuerySet(model, using=router.db_for_write(model)).order_by()[:1])
     return
     yield
 
@@ -318,8 +315,7 @@ def _newest_order(path: str, source: OrderSource) -> Faults:
     newest = _newest(source)
     if newest is None:
         return
-    using = newest._state.db
-    order = source.fetch(str(newest.pk), using=using)
+    order = _fetched(source, newest)
     if order is None or order.pk != newest.pk:
         remedy = "Let fetch() return the order of that primary key."
         yield Fault(path, "E046", f"fetch() does not find its newest order, {newest.pk}.", remedy)
@@ -338,7 +334,7 @@ def _findable(path: str, source: OrderSource) -> Faults:
     newest = _newest(source)
     if newest is None:
         return
-    order = source.fetch(str(newest.pk), using=newest._state.db)
+    order = _fetched(source, newest)
     if source.find(source.number(order), store=source.store(order), using=newest._state.db) is None:
         text = f"find() does not find its newest order, {newest.pk}, by its number."
         yield Fault(path, "W047", text, "Override find() together with number(): people look for orders by it.")
@@ -348,7 +344,7 @@ def _newest_payload(path: str, source: OrderSource) -> Faults:
     newest = _newest(source)
     if newest is None:
         return
-    order = source.fetch(str(newest.pk), using=newest._state.db)
+    order = _fetched(source, newest)
     what = f"The payload() of its newest order, {newest.pk}, does not fit its schema()"
     yield from _fit(path, "E046", what, source.payload(order), source.schema())
 

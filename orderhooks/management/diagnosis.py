@@ -15,7 +15,7 @@ from orderhooks import source_trials, tasks
 from orderhooks.management import moments, standing
 from orderhooks.models import DatabaseClock, Delivery, Event, Subscription, claims
 from orderhooks.models.health import Condition, backlog, condition
-from orderhooks.reporting import MOST_WAITING, worker_problems
+from orderhooks.reporting import LOSSES_SHOWN_FOR, MOST_WAITING, backlog_text, losses, worker_problems
 from orderhooks.secrets import UndecryptableError
 
 __all__ = ["Finding", "examine"]
@@ -44,6 +44,10 @@ def examine() -> Iterator[Finding]:
             yield Finding(
                 what, "fail", f"The database answered: {error}. Has `manage.py migrate` run?".replace("\n", " ")
             )
+        except Exception as error:
+            # Also the project's own code: what can't be looked at must not hide the rest.
+            text = f"It could not be looked at: {type(error).__name__}: {error}. Fix that first."
+            yield Finding(what, "fail", text.replace("\n", " "))
 
 
 # The trials of the order sources are told by themselves.
@@ -119,8 +123,20 @@ def _backlog(now: datetime) -> Found:
                 "Either workers are missing, or the endpoint takes less than there is; see its page."
             ),
         )
+    waiting = backlog(at_most=MOST_WAITING)
+    if waiting.unrouted + waiting.unfolded and waiting.since is not None and now - waiting.since > OVERDUE:
+        late.append("")
+        yield "fail", f"No worker takes up what is new: {backlog_text(waiting, now=now)} {standing.QCLUSTER}"
     if not lost and not late:
-        yield "ok", "Nothing is overdue."
+        yield "ok", f"Nothing is overdue. {backlog_text(waiting, now=now)}"
+
+
+def _losses(now: datetime) -> Found:
+    lost = losses(now=now)
+    for one in lost:
+        yield "fail", one
+    if not lost:
+        yield "ok", f"No change of an order failed to be captured in the last {LOSSES_SHOWN_FOR.days} days."
 
 
 @sensitive_variables()
@@ -162,6 +178,7 @@ EXAMINATIONS: dict[str, Callable[[datetime], Found]] = {
     "broker": _broker,
     "worker": _worker,
     "backlog": _backlog,
+    "losses": _losses,
     "secrets": _secrets,
     "endpoints": _endpoints,
 }

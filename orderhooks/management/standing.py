@@ -8,7 +8,7 @@ from typing import Any
 from orderhooks import endpoint_health, tasks
 from orderhooks.models import Event, Subscription
 from orderhooks.models.health import Backlog, Condition, Health, backlog, condition, health_of
-from orderhooks.reporting import MOST_WAITING, START_WORKER, worker_problems
+from orderhooks.reporting import MOST_WAITING, START_WORKER, losses, worker_problems
 from orderhooks.tasks import Worker
 
 __all__ = ["MOST_WAITING", "QCLUSTER", "Row", "Standing", "columns", "look", "told"]
@@ -50,11 +50,14 @@ class Standing:
     worker: Worker
     backlog: Backlog
     unpublished: int
+    # What was saved and could not be captured lately, in sentences.
+    lost: Sequence[str]
     subscriptions: Sequence[Row]
 
     def troubles(self) -> list[str]:
         """What needs a person, each with its remedy; a missing worker first."""
         found = worker_problems(self.worker, now=self.at, waiting=self.backlog)
+        found += self.lost
         if self.unpublished:
             found.append(
                 f"{self.unpublished} events have no payload. See their errors in the admin, fix the order source, "
@@ -71,6 +74,7 @@ def look(*, now: datetime) -> Standing:
         at=now,
         worker=tasks.look_at_worker(),
         backlog=backlog(at_most=MOST_WAITING),
+        lost=losses(now=now),
         unpublished=Event.objects.unpublished().count(),
         subscriptions=[_row(one, health[one.pk], now=now) for one in subscriptions],
     )
@@ -108,6 +112,7 @@ def told(standing: Standing) -> dict[str, Any]:
         "unrouted": waiting.unrouted + waiting.unfolded,
         "oldest_waiting_since": waiting.since,
         "unpublished": standing.unpublished,
+        "lost": list(standing.lost),
         "subscriptions": [asdict(row) for row in standing.subscriptions],
         "troubles": standing.troubles(),
     }

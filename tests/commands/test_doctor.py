@@ -11,9 +11,9 @@ from django.utils import timezone
 
 from orderhooks import tasks
 from orderhooks.management import diagnosis, standing
-from orderhooks.models import Delivery, Pump, Subscription
+from orderhooks.models import CaptureFailure, Delivery, Pump, Subscription
 from tests.commands.calls import called
-from tests.factories import make_delivery, make_subscription
+from tests.factories import make_delivery, make_event, make_subscription, make_tally
 
 pytestmark = pytest.mark.django_db
 LONG_AGO = timedelta(minutes=5)
@@ -34,9 +34,9 @@ def found(level: str) -> list[str]:
 def test_where_all_is_well_each_thing_is_ok() -> None:
     make_subscription()
     printed = called("orderhooks_doctor")
-    assert [line.split()[0] for line in printed.splitlines()] == ["ok"] * 8
+    assert [line.split()[0] for line in printed.splitlines()] == ["ok"] * 9
     assert [line.split()[1] for line in printed.splitlines()] == [
-        *("settings:", "sources:", "clock:", "broker:", "worker:", "backlog:", "secrets:", "endpoints:")
+        *("settings:", "sources:", "clock:", "broker:", "worker:", "backlog:", "losses:", "secrets:", "endpoints:")
     ]
 
 
@@ -146,3 +146,32 @@ def test_a_database_that_is_not_migrated_is_told(monkeypatch) -> None:
     monkeypatch.setitem(diagnosis.EXAMINATIONS, "worker", missing)
     [one] = found("fail")
     assert one == ("worker: The database answered: no such table: orderhooks_pump. Has `manage.py migrate` run?")
+
+
+def test_events_that_no_worker_takes_up_are_overdue() -> None:
+    make_event(routed_at=None, published_at=timezone.now() - LONG_AGO)
+    [one] = found("fail")
+    assert one.startswith(
+        "backlog: No worker takes up what is new: 1 new event waits to be sent, the oldest for 5 min."
+    )
+
+
+def test_changes_that_could_not_be_captured_fail_and_spoil_the_rate() -> None:
+    crm = make_subscription(name="CRM")
+    make_tally(crm, 3)
+    assert " 100 % " in called("orderhooks_status")
+    row = CaptureFailure.objects.create(
+        source="shop", fingerprint="a", order_pk="17", error="KeyError: 'total_currency'.", count=12
+    )
+    [one] = found("fail")
+    assert one.startswith(
+        "losses: 12 changes of orders were saved, and nobody was told of them (source shop, last order"
+    )
+    assert "KeyError: 'total_currency'. Correct the cause" in one
+    printed = called("orderhooks_status")
+    assert printed.startswith("! 12 changes of orders were saved")
+    assert "100 %" not in printed
+    assert json.loads(called("orderhooks_status", "--json"))["lost"] == [one.removeprefix("losses: ")]
+    row.last_at -= timedelta(days=8)
+    row.save()
+    assert found("fail") == [], "they were told of for a week"

@@ -61,16 +61,16 @@ def _cells(row: Row, found: Standing) -> tuple[str, ...]:
     return (
         row.name,
         row.state,
-        "-" if row.success_rate is None else _percent(row.success_rate),
+        "-" if row.success_rate is None else _percent(row.success_rate, lost=bool(found.lost)),
         f"{MOST_COUNTED}+" if row.waiting > MOST_COUNTED else str(row.waiting),
         moments.ago(row.last_success_at, now=now),
         error,
     )
 
 
-def _percent(rate: float) -> str:
-    # Never 100 % when something failed.
-    return "100 %" if rate == 1 else f"{min(rate * 100, 99.9):.1f} %"
+def _percent(rate: float, *, lost: bool) -> str:
+    # Never 100 % when something failed, or was never told of.
+    return "100 %" if rate == 1 and not lost else f"{min(rate * 100, 99.9):.1f} %"
 
 
 def _sweep(worker: Worker, now: datetime) -> str:
