@@ -164,7 +164,8 @@ def _answer(subscription: Subscription, *, now: datetime) -> str:
         return ""
     when = moment_text(subscription.last_failure_at, now=now)
     if outcome := _outcome(subscription):
-        return _("It %(outcome)s at %(time)s.") % {"outcome": outcome, "time": when}
+        # "3:11 a.m." ends the sentence by itself.
+        return (_("It %(outcome)s at %(time)s.") % {"outcome": outcome, "time": when}).replace("..", ".")
     return _("At %(time)s: %(detail)s") % {"time": when, "detail": subscription.last_failure}
 
 

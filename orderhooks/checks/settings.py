@@ -51,7 +51,7 @@ def _topics(value: Any) -> str:
         return "Give a dict: {'order.gift_wrapped': 'What it means, in a sentence.'}."
     for name, description in value.items():
         if not isinstance(name, str) or not topics.NAME.match(name):
-            return f"{name!r} is no topic. Use lower-case words joined by dots, such as 'order.gift_wrapped'."
+            return f"{name!r} is not a valid topic. Use lower-case words joined by dots, such as 'order.gift_wrapped'."
         if not isinstance(description, str) or not description:
             return f"Describe {name!r} in a sentence; people choose topics by it."
     return ""
@@ -71,7 +71,7 @@ def _networks(value: Any) -> str:
         try:
             ip_network(text if isinstance(text, str) else "")
         except ValueError:
-            return f"{text!r} is no network. Write it in CIDR notation with no bits behind the mask: '10.20.0.0/16'."
+            return f"{text!r} is not a network. Write it in CIDR notation with no bits behind the mask: '10.20.0.0/16'."
     return ""
 
 
@@ -100,7 +100,9 @@ def _stores_for_user(value: Any) -> str:
         function = import_string(value)
     except (ImportError, TypeError, AttributeError) as error:
         return f"It can't be imported ({error}). Give the dotted path of a function of a user: 'shop.access.stores_of'."
-    return "" if callable(function) else "It is no function. Give the path of one that takes a user and returns stores."
+    return (
+        "" if callable(function) else "It is not a function. Give the path of one that takes a user and returns stores."
+    )
 
 
 def _rates(value: Any) -> str:
@@ -143,7 +145,9 @@ def check_settings(**_kwargs: Any) -> list[CheckMessage]:
     """Every key of ORDERHOOKS is known and its value makes sense."""
     given = conf.raw()
     if not isinstance(given, Mapping):
-        return [Error("ORDERHOOKS is no dict.", hint="Write ORDERHOOKS = {…} in the settings.", id="orderhooks.E001")]
+        return [
+            Error("ORDERHOOKS is not a dict.", hint="Write ORDERHOOKS = {…} in the settings.", id="orderhooks.E001")
+        ]
     return [*_unknown_keys(given), *_bad_values(given)]
 
 

@@ -87,7 +87,12 @@ def _clock(now: datetime) -> Found:
 
 def _broker(now: datetime) -> Found:
     if problem := tasks.broker_problem():
-        yield "fail", f"The broker can't be reached: {problem}. Nothing is lost: the sweep sends once it is back."
+        missing = "ModuleNotFoundError" in problem or "ImportError" in problem
+        remedy = "Install that package beside django-q2." if missing else "Start it, or correct Q_CLUSTER."
+        yield (
+            "fail",
+            f"The broker can't be reached: {problem}. {remedy} Nothing is lost: what waits is sent once it answers.",
+        )
     else:
         yield "ok", "The broker answers."
 
@@ -98,9 +103,18 @@ def _worker(now: datetime) -> Found:
     for trouble in troubles:
         yield "fail", trouble
     if worker.sweep_due_at is None:
-        yield "warn", 'The sweep is off, which finds what a lost wake-up left. Set ORDERHOOKS["SWEEP"], then `migrate`.'
+        yield (
+            "warn",
+            (
+                "The sweep is off: no worker is started each minute, so deliveries may wait for the next order. "
+                'Set ORDERHOOKS["SWEEP"] to True, then run `manage.py migrate`.'
+            ),
+        )
     elif not troubles:
-        yield "ok", f"A worker was seen {moments.ago(worker.seen_at, now=now)}, and the sweep comes in time."
+        yield (
+            "ok",
+            f"A worker was seen {moments.ago(worker.seen_at, now=now)}, and one is started each minute (the sweep).",
+        )
 
 
 def _backlog(now: datetime) -> Found:

@@ -99,7 +99,7 @@ def _ipv6(text: str, allowed_networks: Sequence[str]) -> str:
     try:
         address = IPv6Address(text)
     except ValueError:
-        raise UrlRefusedError(f"[{text}] is no IPv6 address.") from None
+        raise UrlRefusedError(f"[{text}] is not a valid IPv6 address. Write it like [2001:db8::1].") from None
     require_open(address, text, allowed_networks)
     return address.compressed
 
@@ -108,7 +108,7 @@ def _name(text: str, allowed_networks: Sequence[str]) -> str:
     name = _ascii(text)
     labels = name.removesuffix(".").split(".")
     if len(name) > 253 or not all(LABEL.fullmatch(label) for label in labels):
-        raise UrlRefusedError(f"The host is no name that can be looked up. {EXAMPLE}")
+        raise UrlRefusedError(f"The host is not a valid name. {EXAMPLE}")
     if not NUMBER.fullmatch(labels[-1]):
         return name
     # A name that ends in a number is an address in one of many spellings, which programs read differently.
@@ -124,7 +124,9 @@ def _ascii(text: str) -> str:
     try:
         name = idna.encode(text, uts46=True).decode("ascii").lower()
     except (idna.IDNAError, UnicodeError):
-        raise UrlRefusedError("The host is no valid international name (UTS 46).") from None
+        raise UrlRefusedError(
+            "The host is not a valid international name (UTS 46). Check it for typing errors."
+        ) from None
     if NUMBER.fullmatch(name.removesuffix(".").rpartition(".")[2]):
         raise UrlRefusedError("Write an IPv4 address in ASCII digits.")
     return name

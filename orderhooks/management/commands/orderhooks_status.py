@@ -44,7 +44,7 @@ class Command(BaseCommand):
         for row, line in zip(found.subscriptions, lines, strict=True):
             self.stdout.write(self._styled(row)(line))
         if not lines:
-            self.stdout.write("There is no subscription yet, so nothing is written down or sent.")
+            self.stdout.write("There is no subscription yet, so nothing is recorded or sent. Add one in the admin.")
         now, worker = found.at, found.worker
         seen = "at work" if worker.at_work else f"last seen {moments.ago(worker.seen_at, now=now)}"
         self.stdout.write(f"\nworker: {seen}   sweep: {_sweep(worker, now)}")
