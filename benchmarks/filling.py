@@ -25,7 +25,9 @@ def fill(deliveries: int) -> None:
     now = timezone.now()
     an_age_ago = now - timedelta(days=DAYS + 1)
     subscriptions = Subscription.objects.bulk_create(
-        Subscription(name=f"Endpoint {number}", url=f"http://localhost:9/{number}", topics=["*"], created_at=an_age_ago)
+        Subscription(
+            name=f"Endpoint {number}", url=f"http://localhost:9009/{number}", topics=["*"], created_at=an_age_ago
+        )
         for number in range(SUBSCRIPTIONS)
     )
     keys = [subscription.pk for subscription in subscriptions]

@@ -13,7 +13,7 @@ def saving() -> Iterable[Measure]:
     queries = {}
     with database("postgres") as made:
         for count, before in ((0, 0), (1, 0), (10, 1), (100, 10), (1000, 100)):
-            made.run("subscribe", ["http://localhost:9/"] * (count - before), ["*"], {})
+            made.run("subscribe", ["http://localhost:9009/"] * (count - before), ["*"], {})
             took = made.run("save", SAVES, ROUNDS, True)
             queries[count] = took["queries"] - took["plain_queries"]
             if count:

@@ -11,8 +11,9 @@ class OrderhooksConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from orderhooks import checks, signal_handlers, tasks
+        from orderhooks import checks, signal_handlers, source_trials, tasks
 
         checks.register()
+        source_trials.log_faults()
         signal_handlers.connect()
         post_migrate.connect(tasks.register_sweep, sender=self)

@@ -7,37 +7,23 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.text import get_text_list
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from orderhooks import conf, retries
+from orderhooks.durations import moment_text, relative_text, span_text
+from orderhooks.endpoint_health import OUTCOMES, held_text, outcome_text
 from orderhooks.models import Attempt, Delivery, Subscription
 from orderhooks.models.counting import count_text
 
-__all__ = ["attempt_text", "moment_text", "most_attempts", "of", "outcome_text", "relative_text", "tell"]
+__all__ = ["OUTCOMES", "attempt_text", "moment_text", "most_attempts", "of", "outcome_text", "relative_text", "tell"]
 
 State = Delivery.State
 # A pump comes round within a minute and a half, whatever has died.
 OVERDUE = timedelta(minutes=2)
 MOST_BEHIND = 100
 
-# What an endpoint did, or what was done to it, for each kind of error.
-OUTCOMES = {
-    "dns": gettext_lazy("could not be found by its host name"),
-    "blocked": gettext_lazy("was at an address that may not be contacted"),
-    "refused": gettext_lazy("refused the connection"),
-    "connect_timeout": gettext_lazy("could not be reached in time"),
-    "tls": gettext_lazy("failed to make a safe connection (TLS)"),
-    "timeout": gettext_lazy("did not answer in time"),
-    "reset": gettext_lazy("broke the connection off"),
-    "protocol": gettext_lazy("gave no proper HTTP answer"),
-    "too_large": gettext_lazy("answered with too much"),
-    "payload": gettext_lazy("got nothing, for want of a payload"),
-    "internal": gettext_lazy("got nothing that we know of, by an error on our side"),
-}
 TIMES = {
     1: gettext_lazy("once"),
     2: gettext_lazy("twice"),
@@ -122,29 +108,21 @@ def _what_comes(delivery: Delivery, *, now: datetime, most: int, blocker: Delive
             return _("It is being sent at this moment (%(attempt)s).") % {"attempt": attempt}
         ago = relative_text(delivery.lease_expires_at, now=now)
         return _("The worker that had it should have been done %(ago)s; another one takes it over.") % {"ago": ago}
-    if subscription.state == Subscription.State.PAUSED:
-        return _("Held: the subscription is paused by an operator. Resume it, and this is sent.")
-    if subscription.state == Subscription.State.DISABLED:
-        reason = subscription.state_reason
-        return (_("Held: the subscription is disabled. %(reason)s") % {"reason": reason}).strip()
+    if subscription.state != Subscription.State.ACTIVE:
+        return held_text(subscription, now=now)
     if blocker is not None:
         return _blocked(delivery, blocker)
     due_at = delivery.next_attempt_at or now
     cooling_until = subscription.cooling_until
     by_hand = delivery.trigger == Delivery.Trigger.MANUAL
     if cooling_until is not None and cooling_until > max(now, due_at) and not by_hand:
-        return _("%(name)s was overloaded or away and is cooling until %(when)s, %(relative)s (%(attempt)s).") % {
-            "name": subscription.name,
-            "when": moment_text(cooling_until, now=now),
-            "relative": relative_text(cooling_until, now=now),
-            "attempt": attempt,
-        }
+        return f"{held_text(subscription, now=now)} " + _("Then it is sent (%(attempt)s).") % {"attempt": attempt}
     if due_at > now:
         relative = relative_text(due_at, now=now)
         return _("The next try is %(relative)s (%(attempt)s).") % {"relative": relative, "attempt": attempt}
     if due_at > now - OVERDUE:
         return _("It is due: a worker sends it next (%(attempt)s).") % {"attempt": attempt}
-    span = _span(now - due_at)
+    span = span_text(now - due_at)
     return _(
         "It has been due for %(span)s (%(attempt)s), and no worker has taken it: either none is running, or the"
         " endpoint has much waiting or limits of its own."
@@ -203,47 +181,11 @@ def _skipped(delivery: Delivery, now: datetime) -> str:
 _ENDED = {State.DELIVERED: _delivered, State.FAILED: _failed, State.SKIPPED: _skipped}
 
 
-def outcome_text(status_code: int | None, error: str) -> str:
-    """What an endpoint did: `answered 503`, `did not answer in time`."""
-    if status_code is not None and error in ("", "status"):
-        return _("answered %(status)d") % {"status": status_code}
-    return str(OUTCOMES.get(error, error))
-
-
 def attempt_text(number: int, most: int) -> str:
     """`attempt 4 of 10`. One by hand may come after the last of the retry table."""
     if number > most:
         return _("attempt %(number)d") % {"number": number}
     return _("attempt %(number)d of %(most)d") % {"number": number, "most": most}
-
-
-def moment_text(moment: datetime, *, now: datetime) -> str:
-    """The moment in the user's zone; the time alone if it is today."""
-    local, today = (timezone.localtime(one) if timezone.is_aware(one) else one for one in (moment, now))
-    return date_format(local, "TIME_FORMAT" if local.date() == today.date() else "DATETIME_FORMAT")
-
-
-def relative_text(moment: datetime, *, now: datetime) -> str:
-    """`in 4 min`, `2 h 10 min ago`, `now`."""
-    wait = moment - now
-    if abs(wait) < timedelta(seconds=1):
-        return _("now")
-    text = _("in %(span)s") if wait > timedelta(0) else _("%(span)s ago")
-    return text % {"span": _span(abs(wait))}
-
-
-def _span(span: timedelta) -> str:
-    seconds = round(span.total_seconds())
-    if seconds < 60:
-        return _("%(seconds)d s") % {"seconds": seconds}
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return _("%(minutes)d min") % {"minutes": minutes}
-    hours, minutes = divmod(minutes, 60)
-    if hours < 24:
-        return _("%(hours)d h %(minutes)d min") % {"hours": hours, "minutes": minutes}
-    days, hours = divmod(hours, 24)
-    return _("%(days)d d %(hours)d h") % {"days": days, "hours": hours}
 
 
 def _times(count: int) -> str:

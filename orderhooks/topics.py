@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from orderhooks import conf
 
@@ -54,7 +55,8 @@ def require(name: str) -> Topic:
     known = catalogue()
     if name not in known:
         raise UnknownTopicError(
-            f'There is no topic {name!r}. Use one of: {", ".join(known)}; or add your own to ORDERHOOKS["TOPICS"].'
+            f"There is no topic {name!r}. {_near(name, known)}Use one of: {', '.join(known)}; "
+            'or add your own to ORDERHOOKS["TOPICS"].'
         )
     return known[name]
 
@@ -68,8 +70,16 @@ def require_pattern(pattern: object) -> str:
     if pattern.endswith(".*"):
         if any(matches([pattern], name) for name in catalogue()):
             return pattern
-        raise UnknownTopicError(f"No topic begins with {pattern[:-1]!r}. Use 'order.*', '*' or a topic's name.")
+        families = {f"{name.rpartition('.')[0]}.*" for name in catalogue()}
+        raise UnknownTopicError(
+            f"No topic begins with {pattern[:-1]!r}. {_near(pattern, families)}Use 'order.*', '*' or a topic's name."
+        )
     return require(pattern).name
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    near = get_close_matches(name, known, n=1)
+    return f"Did you mean {near[0]!r}? " if near else ""
 
 
 def matches(patterns: Iterable[str], topic: str) -> bool:

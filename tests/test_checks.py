@@ -34,20 +34,20 @@ class NoLines(BuiltInOrders):
 BAD = [
     ({"TIMEOUT_SECOND": 3}, "E001", "Did you mean 'TIMEOUT_SECONDS'?"),
     ({"whatever": 3}, "E001", "The settings are:"),
-    ([], "E001", "is no dict"),
+    ([], "E001", "is not a dict"),
     ({"SOURCES": "orderhooks.sources.BuiltInOrders"}, "E002", "Give a list"),
-    ({"SOURCES": ["nowhere.Orders"]}, "E002", "can't be imported"),
-    ({"SOURCES": ["orderhooks.conf.Settings"]}, "E002", "no OrderSource class"),
-    ({"SOURCES": ["tests.test_checks.NoModel"]}, "E002", "can't be found"),
-    ({"SOURCES": ["tests.test_checks.NoColumn"]}, "E002", "no column 'lines'"),
-    ({"SOURCES": ["tests.test_checks.NoTopic"]}, "E002", "order.exploded"),
-    ({"SOURCES": ["tests.test_checks.NoLines"]}, "E002", "no column 'colour'"),
+    ({"SOURCES": ["nowhere.Orders"]}, "E048", "can't be imported"),
+    ({"SOURCES": ["orderhooks.conf.Settings"]}, "E048", "not an OrderSource class"),
+    ({"SOURCES": ["tests.test_checks.NoModel"]}, "E041", "can't be found"),
+    ({"SOURCES": ["tests.test_checks.NoColumn"]}, "E042", "no column 'lines'"),
+    ({"SOURCES": ["tests.test_checks.NoTopic"]}, "E045", "order.exploded"),
+    ({"SOURCES": ["tests.test_checks.NoLines"]}, "E042", "no column 'colour'"),
     ({"TOPICS": ["order.wrapped"]}, "E003", "Give a dict"),
     ({"TOPICS": {"Wrapped": "x"}}, "E003", "lower-case"),
     ({"TOPICS": {"order.wrapped": ""}}, "E003", "sentence"),
     ({"REQUIRE_HTTPS": "no"}, "E004", "True or False"),
     ({"ALLOWED_NETWORKS": "10.0.0.0/8"}, "E012", "Give a list of networks"),
-    ({"ALLOWED_NETWORKS": ["10.0.0.1/8"]}, "E012", "'10.0.0.1/8' is no network"),
+    ({"ALLOWED_NETWORKS": ["10.0.0.1/8"]}, "E012", "'10.0.0.1/8' is not a network"),
     ({"ALLOWED_NETWORKS": [10]}, "E012", "CIDR notation"),
     ({"EGRESS_PROXY": "proxy:3128"}, "E013", "Give the proxy's URL"),
     ({"CA_BUNDLE": "/nowhere.pem"}, "E014", "PEM file"),
@@ -64,7 +64,7 @@ BAD = [
     ({"SWEEP": None}, "E010", "True or False"),
     ({"STORES_FOR_USER": "nowhere.stores_of"}, "E018", "can't be imported"),
     ({"STORES_FOR_USER": 3}, "E018", "can't be imported"),
-    ({"STORES_FOR_USER": "orderhooks.conf.HOUR"}, "E018", "is no function"),
+    ({"STORES_FOR_USER": "orderhooks.conf.HOUR"}, "E018", "is not a function"),
     ({"API_RATES": {"test": "often"}}, "E019", "30/min"),
     ({"API_RATES": {"orders": "1/s"}}, "E019", "some of: test, replay, redeliver"),
     ({"API_RATES": ["1/s"]}, "E019", "Give a dict"),
@@ -120,3 +120,33 @@ def test_sqlite_without_the_write_lock_is_told(settings) -> None:
         options["transaction_mode"] = mode
     assert message.id == "orderhooks.W030"
     assert checks.check_database(databases=["default"]) == []
+
+
+SECRET = [
+    ("ENCRYPTION_KEYS", ["s3cr3t"]),
+    ("ENCRYPTION_KEYS", "s3cr3t"),
+    ("EGRESS_PROXY", "http://user:s3cr3t@proxy.example.com:3128/path"),
+    ("ENCRYPTION_KEY", "s3cr3t"),
+]
+
+
+@pytest.mark.parametrize(("key", "given"), SECRET)
+def test_no_check_shows_a_secret(settings, key: str, given: object) -> None:
+    settings.ORDERHOOKS = {key: given}
+    messages = "\n".join(str(one) for one in run_checks())
+    assert "s3cr3t" not in messages
+    assert key in messages, "told all the same"
+
+
+@pytest.mark.parametrize(
+    ("cluster", "words"),
+    [
+        ({"orm": "default"}, "is not set: a worker that hangs would never be stopped. Good values"),
+        ({"orm": "default", "timeout": 10, "retry": 20}, "which may take 15 s (TIMEOUT_SECONDS). Set it to 25"),
+    ],
+)
+def test_the_time_that_a_task_has_is_told_with_its_reason(settings, cluster, words: str) -> None:
+    settings.Q_CLUSTER = cluster
+    settings.ORDERHOOKS = {}
+    assert words in found()["orderhooks.W021"]
+    assert "'retry'" in found()["orderhooks.W021"], "both have to fit"

@@ -113,7 +113,7 @@ class Life(RuleBasedStateMachine):
             {"ordered": False, "max_per_second": 1},
         ):
             subscription, secret = Subscription.create_with_secret(
-                name="endpoint", url="http://127.0.0.1:9/0", topics=["order.updated"], **fields
+                name="endpoint", url="http://127.0.0.1:9009/0", topics=["order.updated"], **fields
             )
             self.model.endpoints[subscription.pk] = Endpoint(
                 url=subscription.url,

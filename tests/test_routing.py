@@ -71,7 +71,7 @@ def test_a_machine_whose_clock_is_wrong_loses_no_event(monkeypatch, wrong: timed
     with monkeypatch.context() as patch:
         if whose == "subscription":
             patch.setattr(timezone, "datetime", WrongDatetime)
-        Subscription.create_with_secret(name="Inventory", url="http://127.0.0.1:9/", topics=["order.created"])
+        Subscription.create_with_secret(name="Inventory", url="http://127.0.0.1:9009/", topics=["order.created"])
     with monkeypatch.context() as patch:
         if whose == "order":
             patch.setattr(timezone, "datetime", WrongDatetime)

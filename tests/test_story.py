@@ -34,7 +34,13 @@ def event(number: int, state: str) -> Delivery:
 
 
 PAUSED, DISABLED = {"state": "paused"}, {"state": "disabled", "state_reason": "It answered 410 Gone."}
-COOLING = {"cooling_until": NOW + 2 * MINUTE}
+COOLING = {
+    "cooling_until": NOW + 2 * MINUTE,
+    "failing_since": NOW - 30 * MINUTE,
+    "last_failure_at": NOW - MINUTE,
+    "last_failure_kind": "status",
+    "last_failure_status": 503,
+}
 STORIES = [
     (told(next=0), "Nothing has been sent yet. It is due: a worker sends it next (attempt 1 of 10)."),
     (
@@ -108,8 +114,8 @@ STORIES = [
     (told(subscription={"state": "disabled"}), "Nothing has been sent yet. Held: the subscription is disabled."),
     (
         told([BUSY], subscription=COOLING, next=1),
-        "Warehouse answered 503 once. Warehouse was overloaded or away and is cooling until 3:02 a.m., in 2 min"
-        " (attempt 2 of 10).",
+        "Warehouse answered 503 once. Held until 3:02 a.m. because Warehouse answered 503 at 2:59 a.m.; failing since"
+        " 2:30 a.m. Then it is sent (attempt 2 of 10).",
     ),
     (
         told([BUSY], subscription=COOLING, next=4),

@@ -173,7 +173,7 @@ def test_receivers_where_the_settings_allow_them_get_theirs_too(receiver: Record
         return Answer()
 
     receiver.answer = answer
-    Subscription.create_with_secret(name="CRM", url=receiver.url, topics=["order.created"])
+    make_subscription(name="CRM", url=receiver.url, topics=["order.created"])
     make_order()
     assert [attempt.status_code for attempt in deliver_now()] == [200]
     assert allowed == [("10.0.0.0/8", "127.0.0.0/8", "::1/128")]

@@ -81,7 +81,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     except OSError as error:
         raise DeclarationError(f"{path} can't be read: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DeclarationError(f"{path} is no TOML: {error}.") from None
+        raise DeclarationError(f"{path} is not valid TOML: {error}.") from None
     tables = content.pop("subscriptions", [])
     if content or not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise DeclarationError(f"{path} must hold tables [[subscriptions]] and nothing else.")

@@ -6,14 +6,16 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from django.core import checks
+from django.db import router
 from django.db.utils import DatabaseError
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import tasks
+from orderhooks import source_trials, tasks
 from orderhooks.management import moments, standing
-from orderhooks.models import DatabaseClock, Delivery, Subscription, claims
-from orderhooks.models.health import Condition, condition
+from orderhooks.models import DatabaseClock, Delivery, Event, Subscription, claims
+from orderhooks.models.health import Condition, backlog, condition
+from orderhooks.reporting import LOSSES_SHOWN_FOR, MOST_WAITING, backlog_text, losses, worker_problems
 from orderhooks.secrets import UndecryptableError
 
 __all__ = ["Finding", "examine"]
@@ -42,20 +44,37 @@ def examine() -> Iterator[Finding]:
             yield Finding(
                 what, "fail", f"The database answered: {error}. Has `manage.py migrate` run?".replace("\n", " ")
             )
+        except Exception as error:
+            # Also the project's own code: what can't be looked at must not hide the rest.
+            text = f"It could not be looked at: {type(error).__name__}: {error}. Fix that first."
+            yield Finding(what, "fail", text.replace("\n", " "))
 
 
+# The trials of the order sources are told by themselves.
+OF_SOURCES = frozenset(f"orderhooks.{check_id}" for check_id in source_trials.CHECK_IDS)
 Found = Iterator[tuple[Level, str]]
 
 
 def _settings(now: datetime) -> Found:
-    wrong = [
-        message for message in checks.run_checks(databases=["default"]) if (message.id or "").startswith("orderhooks.")
-    ]
+    messages = checks.run_checks(databases=[router.db_for_write(Event)])
+    wrong = [one for one in messages if (one.id or "").startswith("orderhooks.") and one.id not in OF_SOURCES]
     for message in wrong:
         level: Level = "fail" if message.is_serious() else "warn"
         yield level, f"{message.msg} {message.hint or ''} ({message.id})".replace("  ", " ")
     if not wrong:
         yield "ok", "The system checks find nothing wrong."
+
+
+def _sources(now: datetime) -> Found:
+    faults = source_trials.static_faults()
+    unmigrated = source_trials.is_unmigrated()
+    for fault in [*faults, *([] if unmigrated else source_trials.live_faults())]:
+        yield ("fail" if fault.check_id.startswith("E") else "warn"), f"{fault.source}: {fault.text} {fault.remedy}"
+        faults = [*faults, fault]
+    if unmigrated:
+        yield "fail", "Migrations are not applied. Run `manage.py migrate`; the order sources are tried after that."
+    elif not faults:
+        yield "ok", "The order sources can read and describe their newest orders."
 
 
 def _clock(now: datetime) -> Found:
@@ -68,20 +87,34 @@ def _clock(now: datetime) -> Found:
 
 def _broker(now: datetime) -> Found:
     if problem := tasks.broker_problem():
-        yield "fail", f"The broker can't be reached: {problem}. Nothing is lost: the sweep sends once it is back."
+        missing = "ModuleNotFoundError" in problem or "ImportError" in problem
+        remedy = "Install that package beside django-q2." if missing else "Start it, or correct Q_CLUSTER."
+        yield (
+            "fail",
+            f"The broker can't be reached: {problem}. {remedy} Nothing is lost: what waits is sent once it answers.",
+        )
     else:
         yield "ok", "The broker answers."
 
 
 def _worker(now: datetime) -> Found:
     worker = tasks.look_at_worker()
-    troubles = standing.worker_troubles(worker, now=now)
+    troubles = worker_problems(worker, now=now, waiting=backlog(at_most=MOST_WAITING))
     for trouble in troubles:
         yield "fail", trouble
     if worker.sweep_due_at is None:
-        yield "warn", 'The sweep is off, which finds what a lost wake-up left. Set ORDERHOOKS["SWEEP"], then `migrate`.'
+        yield (
+            "warn",
+            (
+                "The sweep is off: no worker is started each minute, so deliveries may wait for the next order. "
+                'Set ORDERHOOKS["SWEEP"] to True, then run `manage.py migrate`.'
+            ),
+        )
     elif not troubles:
-        yield "ok", f"A worker was seen {moments.ago(worker.seen_at, now=now)}, and the sweep comes in time."
+        yield (
+            "ok",
+            f"A worker was seen {moments.ago(worker.seen_at, now=now)}, and one is started each minute (the sweep).",
+        )
 
 
 def _backlog(now: datetime) -> Found:
@@ -104,8 +137,20 @@ def _backlog(now: datetime) -> Found:
                 "Either workers are missing, or the endpoint takes less than there is; see its page."
             ),
         )
+    waiting = backlog(at_most=MOST_WAITING)
+    if waiting.unrouted + waiting.unfolded and waiting.since is not None and now - waiting.since > OVERDUE:
+        late.append("")
+        yield "fail", f"No worker takes up what is new: {backlog_text(waiting, now=now)} {standing.QCLUSTER}"
     if not lost and not late:
-        yield "ok", "Nothing is overdue."
+        yield "ok", f"Nothing is overdue. {backlog_text(waiting, now=now)}"
+
+
+def _losses(now: datetime) -> Found:
+    lost = losses(now=now)
+    for one in lost:
+        yield "fail", one
+    if not lost:
+        yield "ok", f"No change of an order failed to be captured in the last {LOSSES_SHOWN_FOR.days} days."
 
 
 @sensitive_variables()
@@ -142,10 +187,12 @@ def _endpoints(now: datetime) -> Found:
 
 EXAMINATIONS: dict[str, Callable[[datetime], Found]] = {
     "settings": _settings,
+    "sources": _sources,
     "clock": _clock,
     "broker": _broker,
     "worker": _worker,
     "backlog": _backlog,
+    "losses": _losses,
     "secrets": _secrets,
     "endpoints": _endpoints,
 }

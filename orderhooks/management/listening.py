@@ -56,7 +56,9 @@ def check_forward_url(url: str) -> str:
     except ValueError:
         fine = False
     if not fine:
-        raise ForwardError(f"{url!r} is no http or https URL to forward to.")
+        raise ForwardError(
+            f"{url!r} is not an http or https URL. Give one to forward to, such as http://127.0.0.1:8000/webhooks/."
+        )
     return url
 
 

@@ -30,7 +30,7 @@ def parse(text: str, *, now: datetime) -> datetime:
     except ValueError:
         moment = None
     if moment is None:
-        raise CommandError(f"{text!r} is no moment. Write {HOW}.")
+        raise CommandError(f"{text!r} is not a valid time. Write {HOW}.")
     if settings.USE_TZ and timezone.is_naive(moment):
         return timezone.make_aware(moment)
     if not settings.USE_TZ and timezone.is_aware(moment):

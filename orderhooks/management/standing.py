@@ -5,107 +5,117 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from orderhooks import tasks
-from orderhooks.management import moments
+from orderhooks import endpoint_health, tasks
 from orderhooks.models import Event, Subscription
-from orderhooks.models.health import Condition, Health, backlog, condition, health_of
+from orderhooks.models.health import Backlog, Condition, Health, backlog, condition, health_of
+from orderhooks.reporting import MOST_WAITING, START_WORKER, losses, worker_problems
 from orderhooks.tasks import Worker
 
-__all__ = ["Row", "Standing", "columns", "look", "told", "worker_troubles"]
+__all__ = ["MOST_WAITING", "QCLUSTER", "Row", "Standing", "columns", "look", "told"]
 
-MOST_WAITING = 10_000
 WELL = (Condition.ACTIVE.value, Condition.PAUSED.value)
-QCLUSTER = "Start `manage.py qcluster`; if one runs and does nothing, restart it."
+QCLUSTER = START_WORKER
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One subscription. `success_rate` is from 0 to 1, None where nothing was sent."""
+    """One subscription. `success_rate` is from 0 to 1, None where nothing was sent; `state` says it in a few words,
+    `health` in sentences, with what to do.
+    """
 
     public_id: str
     name: str
     condition: str
+    state: str
+    health: str
     reason: str
     success_rate: float | None
     waiting: int
     last_success_at: datetime | None
     last_error: str
     last_error_at: datetime | None
+    failing_since: datetime | None
     cooling_until: datetime | None
 
     def trouble(self) -> str:
         """Why somebody should look at it, or blank."""
-        if self.condition in WELL:
-            return ""
-        return f"{self.name} ({self.public_id}) is {self.condition}. {self.reason or self.last_error}".rstrip()
+        return "" if self.condition in WELL else f"{self.name} ({self.public_id}): {self.health}"
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """All of it at one moment. `waiting` is MOST_WAITING + 1 if there is more."""
+    """All of it at one time."""
 
     at: datetime
     worker: Worker
-    waiting: int
-    oldest_waiting_since: datetime | None
+    backlog: Backlog
     unpublished: int
+    # What was saved and could not be captured lately, in sentences.
+    lost: Sequence[str]
     subscriptions: Sequence[Row]
 
     def troubles(self) -> list[str]:
-        """What needs a person, each with its remedy."""
-        found = worker_troubles(self.worker, now=self.at)
+        """What needs a person, each with its remedy; a missing worker first."""
+        found = worker_problems(self.worker, now=self.at, waiting=self.backlog)
+        found += self.lost
         if self.unpublished:
             found.append(
-                f"{self.unpublished} events have no payload. See their errors in the admin, mend the order source."
+                f"{self.unpublished} events have no payload. See their errors in the admin, fix the order source, "
+                "then publish them again there."
             )
         return found + [trouble for row in self.subscriptions if (trouble := row.trouble())]
-
-
-def worker_troubles(worker: Worker, *, now: datetime) -> list[str]:
-    """What is wrong with who should send, each with its remedy."""
-    found = []
-    if worker.seen_at is None:
-        found.append(f"No worker has ever been seen. {QCLUSTER}")
-    elif worker.is_missing(now=now):
-        found.append(f"No worker has been seen for {moments.span(now - worker.seen_at)}. {QCLUSTER}")
-    if worker.sweep_due_at and worker.sweep_is_late(now=now):
-        found.append(f"The sweep has been due for {moments.span(now - worker.sweep_due_at)}. {QCLUSTER}")
-    return found
 
 
 def look(*, now: datetime) -> Standing:
     """Ask the database. The number of queries does not grow with the subscriptions."""
     subscriptions = list(Subscription.objects.order_by("name", "pk"))
     health = health_of(subscriptions, now=now)
-    waiting = backlog(at_most=MOST_WAITING)
     return Standing(
         at=now,
         worker=tasks.look_at_worker(),
-        waiting=waiting.waiting,
-        oldest_waiting_since=waiting.oldest.created_at if waiting.oldest else None,
+        backlog=backlog(at_most=MOST_WAITING),
+        lost=losses(now=now),
         unpublished=Event.objects.unpublished().count(),
         subscriptions=[_row(one, health[one.pk], now=now) for one in subscriptions],
     )
 
 
 def _row(subscription: Subscription, health: Health, *, now: datetime) -> Row:
+    report = endpoint_health.report(subscription, now=now)
     return Row(
         public_id=subscription.public_id,
         name=subscription.name,
         condition=condition(subscription, now=now).value,
+        state=endpoint_health.short_text(subscription, now=now),
+        health=report.text() if report else "",
         reason=subscription.state_reason,
         success_rate=health.success_rate,
         waiting=health.waiting,
         last_success_at=subscription.last_success_at,
         last_error=subscription.last_failure,
         last_error_at=subscription.last_failure_at,
+        failing_since=subscription.failing_since,
         cooling_until=subscription.cooling_until,
     )
 
 
 def told(standing: Standing) -> dict[str, Any]:
-    """It as a dict for programs, with `troubles`."""
-    return {**asdict(standing), "troubles": standing.troubles()}
+    """It as a dict for programs, with `troubles`. Counts above MOST_WAITING are not exact.
+
+    `waiting` is all that waits; `unrouted` events among it wait for a worker to make deliveries of them.
+    """
+    waiting = standing.backlog
+    return {
+        "at": standing.at,
+        "worker": asdict(standing.worker),
+        "waiting": waiting.total,
+        "unrouted": waiting.unrouted + waiting.unfolded,
+        "oldest_waiting_since": waiting.since,
+        "unpublished": standing.unpublished,
+        "lost": list(standing.lost),
+        "subscriptions": [asdict(row) for row in standing.subscriptions],
+        "troubles": standing.troubles(),
+    }
 
 
 def columns(rows: Iterable[Sequence[str]]) -> list[str]:

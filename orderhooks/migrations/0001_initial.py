@@ -33,6 +33,23 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name='CaptureFailure',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('source', models.CharField(blank=True, max_length=64, verbose_name='source')),
+                ('fingerprint', models.CharField(max_length=64, unique=True)),
+                ('order_pk', models.CharField(blank=True, max_length=255)),
+                ('error', models.TextField(verbose_name='error')),
+                ('count', models.PositiveBigIntegerField(default=1, verbose_name='count')),
+                ('first_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='first at')),
+                ('last_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='last at')),
+            ],
+            options={
+                'verbose_name': 'capture failure',
+                'verbose_name_plural': 'capture failures',
+            },
+        ),
+        migrations.CreateModel(
             name='Change',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
@@ -167,6 +184,8 @@ class Migration(migrations.Migration):
                 ('last_success_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='last success')),
                 ('last_failure', models.CharField(blank=True, editable=False, max_length=500, verbose_name='last error')),
                 ('last_failure_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='time of the last error')),
+                ('last_failure_kind', models.CharField(blank=True, editable=False, max_length=32)),
+                ('last_failure_status', models.PositiveSmallIntegerField(editable=False, null=True)),
                 ('recovered_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='recovered at')),
                 ('cooling_until', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='cooling until')),
                 ('coolings', models.PositiveSmallIntegerField(default=0, editable=False)),

@@ -1,6 +1,7 @@
 """The records: orders, events, subscriptions, deliveries, and the pumps that move them."""
 
 from orderhooks.models.bell import Bell
+from orderhooks.models.capture_failures import CaptureFailure
 from orderhooks.models.clock import DatabaseClock, DatabaseNow
 from orderhooks.models.deliveries import Attempt, Delivery
 from orderhooks.models.events import Change, Event
@@ -16,6 +17,7 @@ from orderhooks.models.tallies import Dashboard, Tally
 __all__ = [
     "Attempt",
     "Bell",
+    "CaptureFailure",
     "Change",
     "Dashboard",
     "DatabaseClock",

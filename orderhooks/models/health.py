@@ -10,6 +10,7 @@ from django.db.models.functions import Coalesce
 from django.utils.translation import gettext_lazy as _
 
 from orderhooks.models.deliveries import Delivery
+from orderhooks.models.events import Change, Event
 from orderhooks.models.subscriptions import Subscription
 from orderhooks.models.tallies import HOUR, Tally, first_hour
 
@@ -110,17 +111,42 @@ SEVERITY = (Subscription.State.DISABLED, Subscription.State.ACTIVE, Subscription
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What waits to be sent, over all subscriptions. `waiting` is `at_most` + 1 if there is more."""
+    """What waits, over all subscriptions. Each count is `at_most` + 1 if there is more.
+
+    `waiting`: deliveries to be sent; `oldest`: the oldest of them. `unrouted`: events that no worker has turned into
+    deliveries yet; `unfolded`: changes of orders that no worker has turned into events yet, whose process died.
+    `since`: how long the oldest of all has waited.
+    """
 
     waiting: int
     oldest: Delivery | None
+    unrouted: int = 0
+    unfolded: int = 0
+    since: datetime | None = None
+
+    @property
+    def total(self) -> int:
+        """All that waits, of whatever kind."""
+        return self.waiting + self.unrouted + self.unfolded
 
 
 def backlog(*, at_most: int) -> Backlog:
-    """Two queries; the oldest comes with its subscription."""
+    """Six queries; the oldest delivery comes with its subscription."""
     pending = Delivery.objects.filter(state=Delivery.State.PENDING)
     oldest = pending.select_related("subscription").order_by("id").first()
-    return Backlog(pending.order_by()[: at_most + 1].count(), oldest)
+    unrouted, changes = Event.objects.unrouted(), Change.objects.order_by("created_at")
+    times = [
+        oldest.created_at if oldest else None,
+        unrouted.values_list("published_at", flat=True).first(),
+        changes.values_list("created_at", flat=True).first(),
+    ]
+    return Backlog(
+        waiting=pending.order_by()[: at_most + 1].count(),
+        oldest=oldest,
+        unrouted=unrouted.order_by()[: at_most + 1].count(),
+        unfolded=changes.order_by()[: at_most + 1].count(),
+        since=min((time for time in times if time is not None), default=None),
+    )
 
 
 def _waiting(keys: Iterable[int]) -> dict[int, int]:

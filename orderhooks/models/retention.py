@@ -7,6 +7,7 @@ from django.db import connections, models, transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
+from orderhooks.models.capture_failures import CaptureFailure
 from orderhooks.models.deliveries import Attempt, Delivery
 from orderhooks.models.events import Event
 from orderhooks.models.idempotency import KEPT_FOR, IdempotentRequest
@@ -21,8 +22,8 @@ FINISHED = (Delivery.State.DELIVERED, Delivery.State.FAILED, Delivery.State.SKIP
 
 
 def prune(*, before: datetime) -> int:
-    """Delete one batch of finished deliveries and replays, of events that nobody is owed, of receipts and tallies, all
-    older than `before`; and of the API's idempotent requests, which nobody may repeat after a day.
+    """Delete one batch of finished deliveries and replays, of events that nobody is owed, of receipts, tallies and
+    capture failures, all older than `before`; and of the API's idempotent requests, which nobody may repeat after a day.
 
     Returns how many rows went, attempts not counted: 0 when there is nothing left to delete.
     """
@@ -55,6 +56,7 @@ def _prune_events(before: datetime) -> int:
 
 def _old(before: datetime) -> "list[models.QuerySet[Any]]":
     return [
+        CaptureFailure.objects.filter(last_at__lt=before),
         Receipt.objects.filter(received_at__lt=before),
         LatestSequence.objects.filter(updated_at__lt=before),
         Tally.objects.filter(hour__lt=before),

@@ -1,7 +1,7 @@
 """Subscriptions: who wants to hear what, where, and how it has been going."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,7 +10,7 @@ from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import OperationalError, connections, models, transaction
+from django.db import OperationalError, connections, models, router, transaction
 from django.db.models import Max, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -43,6 +43,25 @@ RAMP_TOP = 128
 # How long a former signing secret goes on signing beside the new one.
 OVERLAP = timedelta(hours=24)
 LONGEST_OVERLAP = timedelta(days=7)
+# At most so many secrets of one subscription sign at once: each is a signature in every request.
+MOST_SECRETS = 10
+
+
+# What people choose, and admin and API refuse if it is not valid.
+CHOSEN = (
+    "name",
+    "store",
+    "url",
+    "topics",
+    "signature",
+    "max_in_flight",
+    "max_per_second",
+    "timeout_seconds",
+    "contact_email",
+)
+
+
+NO_TOPICS = _('Name at least one topic, as a list: ["order.paid"], ["order.*"] or ["*"].')
 
 
 def validate_url(url: str) -> None:
@@ -56,9 +75,7 @@ def validate_url(url: str) -> None:
 def validate_topics(patterns: object) -> None:
     """Raises ValidationError unless it is a list of topics, families (`order.*`) or `*`, with at least one."""
     if not isinstance(patterns, list) or not patterns:
-        raise ValidationError(
-            _('Name at least one topic, as a list: ["order.paid"], ["order.*"] or ["*"].'), code="topics"
-        )
+        raise ValidationError(NO_TOPICS, code="topics")
     for pattern in patterns:
         try:
             topics.require_pattern(pattern)
@@ -90,6 +107,22 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
         if len(found) > 1:
             raise AmbiguousNameError([one.public_id for one in found])
         return found[0] if found else None
+
+    @sensitive_variables()
+    def bulk_create(self, objs: Iterable[Any], *args: Any, **options: Any) -> Any:
+        """Like saving each of them: they are validated, and each gets a secret, to be read from `new_secret`."""
+        wanted = list(objs)
+        for one in wanted:
+            one.require_valid()
+        with transaction.atomic(using=self.db):
+            made = super().bulk_create(wanted, *args, **options)
+            rows = []
+            for one in made:
+                if one.pk is not None:
+                    row, one.new_secret = one._make_secret()
+                    rows.append(row)
+            SubscriptionSecret.objects.using(self.db).bulk_create(rows)
+        return made
 
     def pause(self) -> int:
         """Hold deliveries until somebody resumes. Returns how many were not paused before."""
@@ -269,6 +302,9 @@ class Subscription(models.Model):
     # In plain words. Both stay when it has recovered.
     last_failure = models.CharField(_("last error"), max_length=500, blank=True, editable=False)
     last_failure_at = models.DateTimeField(_("time of the last error"), null=True, blank=True, editable=False)
+    # The same for programs: the outcome's kind (see `transport.NEXT_STEPS`) and the status that was answered, if any.
+    last_failure_kind = models.CharField(max_length=32, blank=True, editable=False)
+    last_failure_status = models.PositiveSmallIntegerField(null=True, editable=False)
     # The last success that came after failures.
     recovered_at = models.DateTimeField(_("recovered at"), null=True, blank=True, editable=False)
     # Nothing automatic is sent before: the endpoint is overloaded or away. See Note [Cooling].
@@ -286,6 +322,9 @@ class Subscription(models.Model):
 
     objects = SubscriptionQuerySet.as_manager()
 
+    # The signing secret that was made with the row. On the instance that saved it, and nowhere else: "".
+    new_secret: str = ""
+
     # What attempts change, and people do not.
     HEALTH = (
         "state",
@@ -295,6 +334,8 @@ class Subscription(models.Model):
         "last_success_at",
         "last_failure",
         "last_failure_at",
+        "last_failure_kind",
+        "last_failure_status",
         "recovered_at",
         "cooling_until",
         "coolings",
@@ -338,6 +379,47 @@ class Subscription(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @sensitive_variables()
+    def save(self, *arguments: Any, **options: Any) -> None:
+        """Save it. A new one gets its first signing secret, which can be read from `new_secret` of this instance alone.
+
+        Raises ValidationError for what the admin and the API would refuse too (URL, topics, lengths), if it is new or
+        changed: what was allowed once does not bar other changes.
+        """
+        self.require_valid(options.get("update_fields"))
+        if not self._state.adding:
+            super().save(*arguments, **options)
+            return
+        using = options.get("using") or router.db_for_write(Subscription, instance=self)
+        with transaction.atomic(using=using):
+            super().save(*arguments, **options)
+            self.new_secret = self.add_secret()
+
+    def require_valid(self, written: Iterable[str] | None = None) -> None:
+        """Raises ValidationError if a value that a person chose is new and not valid.
+
+        `written`: the names of the fields that are about to be saved; None: all. Workers save others alone, and those
+        are not looked at.
+        """
+        deferred = self.get_deferred_fields()
+        names = [name for name in CHOSEN if (written is None or name in written) and name not in deferred]
+        if names and not self._state.adding:
+            rows = Subscription._base_manager.using(self._state.db)
+            stored = rows.filter(pk=self.pk).values(*names).first() or {}
+            names = [name for name in names if name not in stored or stored[name] != getattr(self, name)]
+        if not names:
+            return
+        errors: dict[str, list[ValidationError]] = {}
+        try:
+            self.clean_fields(exclude={field.name for field in self._meta.fields} - set(names))
+        except ValidationError as error:
+            errors = error.update_error_dict(errors)
+        if "topics" in names and not self.topics:
+            # An empty list is a blank value, which has no validators to Django.
+            errors["topics"] = [ValidationError(NO_TOPICS, code="topics")]
+        if errors:
+            raise ValidationError(errors)
+
     def delete(self, *_arguments: Any, **_options: Any) -> tuple[int, dict[str, int]]:
         """See SubscriptionQuerySet.delete."""
         return Subscription.objects.filter(pk=self.pk).delete()
@@ -355,10 +437,10 @@ class Subscription(models.Model):
 
     @sensitive_variables()
     def live_secrets(self, *, now: datetime) -> list[str]:
-        """The signing secrets in force, newest first. Raises secrets.UndecryptableError."""
+        """The signing secrets in force, newest first, MOST_SECRETS at most. Raises secrets.UndecryptableError."""
         rows = self.secrets.all()  # prefetched by the sender
         live = [row for row in rows if row.expires_at is None or row.expires_at > now]
-        return [row.reveal() for row in sorted(live, key=lambda row: row.pk, reverse=True)]
+        return [row.reveal() for row in sorted(live, key=lambda row: row.pk, reverse=True)[:MOST_SECRETS]]
 
     @sensitive_variables("shown")
     def reveal_secrets(self, *, by: str, now: datetime) -> list[str]:
@@ -378,22 +460,34 @@ class Subscription(models.Model):
     @sensitive_variables()
     def add_secret(self) -> str:
         """Make a new signing secret beside those in force and return it: the only time that it is shown."""
+        row, secret = self._make_secret()
+        row.save(using=self._state.db)
+        return secret
+
+    @sensitive_variables()
+    def _make_secret(self) -> tuple[SubscriptionSecret, str]:
+        """A new secret's row, not saved yet, and the secret itself."""
         secret = signing.generate_secret(self.signature)
-        SubscriptionSecret.objects.create(
+        row = SubscriptionSecret(
             subscription=self, encrypted=secrets.encrypt(secret), public_key=signing.public_key(secret)
         )
-        return secret
+        return row, secret
 
     @sensitive_variables()
     def rotate_secret(self, *, now: datetime, overlap: timedelta = OVERLAP) -> str:
         """Make a new secret and return it, shown this once. Those in force sign beside it for `overlap` at most.
 
-        No overlap revokes them now.
+        No overlap revokes them now. Of more than MOST_SECRETS the oldest are revoked: a rotation is never refused, as a
+        secret that leaked has to go.
         """
         with transaction.atomic():
             # One rotation after the other: each leaves but one secret without an end.
             self._lock()
             self._end_secrets(self.secrets.all(), now=now, at=now + overlap)
+            oldest = self.secrets.order_by("-pk").values_list("pk", flat=True)[MOST_SECRETS - 1 :]
+            if keys := list(oldest):
+                logger.warning("secrets revoked subscription=%s: more than %d", self.public_id, MOST_SECRETS)
+                self._end_secrets(self.secrets.filter(pk__in=keys), now=now, at=now)
             return self.add_secret()
 
     def revoke_former_secrets(self, *, now: datetime) -> int:
@@ -425,13 +519,15 @@ class Subscription(models.Model):
     def create_with_secret(
         cls, *, headers: Mapping[str, str | Sealed] | None = None, **fields: object
     ) -> tuple["Subscription", str]:
-        """A new subscription and its first secret, in one transaction. Raises ValidationError for bad headers."""
+        """A new subscription and its first secret, in one transaction.
+
+        Raises ValidationError for what the admin and the API would refuse too: see `save`.
+        """
         sealed = seal(headers or {})
         # By the clock that tells when events occurred.
         fields.setdefault("created_at", DatabaseClock().now())
-        with transaction.atomic():
-            subscription = cls.objects.create(headers=sealed, **fields)
-            return subscription, subscription.add_secret()
+        subscription = cls.objects.create(headers=sealed, **fields)
+        return subscription, subscription.new_secret
 
     @property
     def attempt_seconds(self) -> float:
@@ -479,11 +575,14 @@ class Subscription(models.Model):
             self.ramp = self.ramp + count if self.ramp + count <= RAMP_TOP else None
         return failing
 
-    def note_failure(self, *, now: datetime, count: int = 1, detail: str = "") -> None:
-        """The endpoint failed attempts, the last one as `detail` says. To be saved."""
+    def note_failure(
+        self, *, now: datetime, count: int = 1, detail: str = "", kind: str = "", status: int | None = None
+    ) -> None:
+        """The endpoint failed attempts; `detail`, `kind` and `status` tell of the last one. To be saved."""
         self.consecutive_failures += count
         self.failing_since = self.failing_since or now
         self.last_failure, self.last_failure_at = detail[:500], now
+        self.last_failure_kind, self.last_failure_status = kind[:32], status
 
     def cool(self, *, now: datetime, dice: float, at_least_seconds: float = 0.0) -> None:
         """Let the endpoint rest, longer each time; then one probe goes first. To be saved. See Note [Cooling].

@@ -195,7 +195,7 @@ def _judge(subscription: Subscription, outcomes: Sequence[Outcome], *, now: date
             continue
         if not outcome.endpoint_is_to_blame:
             continue
-        subscription.note_failure(now=now, detail=outcome.detail)
+        subscription.note_failure(now=now, detail=outcome.detail, kind=outcome.error, status=outcome.status_code)
         if outcome.endpoint_is_overloaded:
             asked = retries.retry_after_seconds(outcome.retry_after, now=now)
             subscription.cool(now=now, dice=_dice(), at_least_seconds=asked)

@@ -5,7 +5,7 @@
 """
 
 from orderhooks.transport.headers import InvalidHeaderError, check_own_headers
-from orderhooks.transport.outcomes import Outcome
+from orderhooks.transport.outcomes import Outcome, next_step
 from orderhooks.transport.posting import framed, post
 from orderhooks.transport.redaction import REDACTED, is_credential
 from orderhooks.transport.text import safe_text
@@ -20,6 +20,7 @@ __all__ = [
     "check_url",
     "framed",
     "is_credential",
+    "next_step",
     "post",
     "safe_text",
 ]

@@ -29,7 +29,7 @@ def check_header(name: str, value: str) -> None:
     """Raises InvalidHeaderError for what would break a request's framing or can't be told in Latin-1."""
     if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
         raise InvalidHeaderError(
-            f"{name!r} is no header name. Use letters, digits and hyphens, {LONGEST_NAME} characters at most."
+            f"{name!r} is not a valid header name. Use letters, digits and hyphens, {LONGEST_NAME} characters at most."
         )
     if CONTROL.search(value):
         raise InvalidHeaderError(f"The value of {name} holds a line break or another control character. Remove it.")
@@ -53,6 +53,8 @@ def check_own_headers(headers: Mapping[str, str]) -> None:
             raise InvalidHeaderError(f"The header {name} is given twice. Keep one.")
         seen.add(lower)
         if not value or value != value.strip():
-            raise InvalidHeaderError(f"The value of {name} is empty or has spaces around it. Mend it or leave it out.")
+            raise InvalidHeaderError(
+                f"The value of {name} is empty or has spaces around it. Correct it or leave it out."
+            )
         if len(value) > LONGEST_VALUE:
             raise InvalidHeaderError(f"The value of {name} is longer than {LONGEST_VALUE} characters.")

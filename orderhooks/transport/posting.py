@@ -13,7 +13,7 @@ from django.views.decorators.debug import sensitive_variables
 from orderhooks import conf
 from orderhooks.transport import connections
 from orderhooks.transport.headers import InvalidHeaderError, check_header
-from orderhooks.transport.outcomes import NEXT_STEPS, Outcome
+from orderhooks.transport.outcomes import NEXT_STEPS, Outcome, next_step
 from orderhooks.transport.redaction import REDACTED, Redactor, is_credential
 from orderhooks.transport.sockets import Exchange
 from orderhooks.transport.text import header_text, safe_text
@@ -109,7 +109,7 @@ def _exchange(request: requests.PreparedRequest, exchange: Exchange, started: fl
     return Outcome(
         status_code=status,
         error="" if 200 <= status < 300 else "status",
-        detail=_status_detail(status),
+        detail=_status_detail(status, _location(answer)),
         duration_ms=_since(started),
         response_headers=answer,
         response_body=clean(safe_text(body), cut=len(body) == BODY_BYTES)[:KEPT_CHARACTERS],
@@ -123,6 +123,10 @@ def _headers(headers: Mapping[str, str], clean: Redactor) -> dict[str, str]:
         else clean(header_text(value))[:KEPT_HEADER_CHARACTERS]
         for name, value in list(headers.items())[:KEPT_HEADERS]
     }
+
+
+def _location(headers: Mapping[str, str]) -> str:
+    return next((value for name, value in headers.items() if name.lower() == "location"), "")
 
 
 def _read(raw: urllib3.BaseHTTPResponse) -> bytes:
@@ -178,12 +182,10 @@ def _causes(error: BaseException) -> list[BaseException]:
     return found[::-1]
 
 
-def _status_detail(status: int) -> str:
+def _status_detail(status: int, location: str) -> str:
     if 200 <= status < 300:
         return f"The endpoint answered {status}."
-    if 300 <= status < 400:
-        return f"The endpoint answered {status}: redirects are not followed. Put the address it leads to into the URL."
-    return f"The endpoint answered {status}; only 2xx is success. {NEXT_STEPS['status']}"
+    return f"The endpoint answered {status}; only 2xx is success. {next_step('status', status, location=location)}"
 
 
 def _failure(

@@ -55,17 +55,22 @@ def _check(url: str, require_https: bool, allowed_networks: Sequence[str]) -> st
     if len(url) > LONGEST:
         raise UrlRefusedError(f"The URL is longer than {LONGEST} characters.")
     if UNWANTED.search(url):
-        raise UrlRefusedError("Leave spaces, backslashes and control characters out of the URL.")
+        raise UrlRefusedError(
+            "Leave spaces, backslashes and control characters out of the URL; write a space in a path as %20."
+        )
     if "#" in url:
         raise UrlRefusedError("Leave the #fragment out of the URL: it is never sent.")
     shape = SHAPE.fullmatch(url)
     if shape is None:
-        raise UrlRefusedError(f"This is no http or https URL. {EXAMPLE}")
+        raise UrlRefusedError(f"This is not an http or https URL. {EXAMPLE}")
     scheme, authority, rest = shape[1].lower(), shape[2], shape[3] or ""
     if require_https and scheme == "http":
         raise UrlRefusedError('Use https://, or set ORDERHOOKS["REQUIRE_HTTPS"] to False to allow http:// endpoints.')
     if "@" in authority:
-        raise UrlRefusedError("Leave user name and password out of the URL: the signature tells who is calling.")
+        raise UrlRefusedError(
+            "Leave user name and password out of the URL, where logs would show them. If the receiver asks for them, "
+            'give them in the subscription\'s headers: "Authorization": "Basic …" (base64 of user:password).'
+        )
     if "%" in authority:
         raise UrlRefusedError("Write the host without % signs.")
     host, port = _host_and_port(authority, scheme, allowed_networks)
@@ -94,7 +99,7 @@ def _ipv6(text: str, allowed_networks: Sequence[str]) -> str:
     try:
         address = IPv6Address(text)
     except ValueError:
-        raise UrlRefusedError(f"[{text}] is no IPv6 address.") from None
+        raise UrlRefusedError(f"[{text}] is not a valid IPv6 address. Write it like [2001:db8::1].") from None
     require_open(address, text, allowed_networks)
     return address.compressed
 
@@ -103,7 +108,7 @@ def _name(text: str, allowed_networks: Sequence[str]) -> str:
     name = _ascii(text)
     labels = name.removesuffix(".").split(".")
     if len(name) > 253 or not all(LABEL.fullmatch(label) for label in labels):
-        raise UrlRefusedError(f"The host is no name that can be looked up. {EXAMPLE}")
+        raise UrlRefusedError(f"The host is not a valid name. {EXAMPLE}")
     if not NUMBER.fullmatch(labels[-1]):
         return name
     # A name that ends in a number is an address in one of many spellings, which programs read differently.
@@ -119,7 +124,9 @@ def _ascii(text: str) -> str:
     try:
         name = idna.encode(text, uts46=True).decode("ascii").lower()
     except (idna.IDNAError, UnicodeError):
-        raise UrlRefusedError("The host is no valid international name (UTS 46).") from None
+        raise UrlRefusedError(
+            "The host is not a valid international name (UTS 46). Check it for typing errors."
+        ) from None
     if NUMBER.fullmatch(name.removesuffix(".").rpartition(".")[2]):
         raise UrlRefusedError("Write an IPv4 address in ASCII digits.")
     return name

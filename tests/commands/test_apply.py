@@ -128,7 +128,7 @@ def table(**values: Any) -> str:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("nonsense", "is no TOML"),
+        ("nonsense", "is not valid TOML"),
         ("[subscriptions]", "must hold tables [[subscriptions]]"),
         ("a = 1", "must hold tables [[subscriptions]]"),
         (table(url=""), "[[subscriptions]] 1 (CRM): url: is missing."),

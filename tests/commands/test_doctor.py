@@ -11,9 +11,9 @@ from django.utils import timezone
 
 from orderhooks import tasks
 from orderhooks.management import diagnosis, standing
-from orderhooks.models import Delivery, Pump, Subscription
+from orderhooks.models import CaptureFailure, Delivery, Pump, Subscription
 from tests.commands.calls import called
-from tests.factories import make_delivery, make_subscription
+from tests.factories import make_delivery, make_event, make_subscription, make_tally
 
 pytestmark = pytest.mark.django_db
 LONG_AGO = timedelta(minutes=5)
@@ -34,9 +34,9 @@ def found(level: str) -> list[str]:
 def test_where_all_is_well_each_thing_is_ok() -> None:
     make_subscription()
     printed = called("orderhooks_doctor")
-    assert [line.split()[0] for line in printed.splitlines()] == ["ok"] * 7
+    assert [line.split()[0] for line in printed.splitlines()] == ["ok"] * 9
     assert [line.split()[1] for line in printed.splitlines()] == [
-        *("settings:", "clock:", "broker:", "worker:", "backlog:", "secrets:", "endpoints:")
+        *("settings:", "sources:", "clock:", "broker:", "worker:", "backlog:", "losses:", "secrets:", "endpoints:")
     ]
 
 
@@ -48,7 +48,7 @@ def test_programs_get_json() -> None:
 def test_a_failure_is_status_1() -> None:
     Pump.objects.all().delete()
     assert found("fail") == [f"worker: No worker has ever been seen. {standing.QCLUSTER}"]
-    with pytest.raises(CommandError, match=r"Failed: 1\."):
+    with pytest.raises(CommandError, match=r"1 of these checks failed\."):
         called("orderhooks_doctor")
 
 
@@ -72,7 +72,7 @@ def test_a_broker_that_is_away_is_told(monkeypatch) -> None:
 
     monkeypatch.setattr(tasks, "get_broker", Away)
     [one] = found("fail")
-    assert one.startswith("broker: The broker can't be reached: ConnectionError: refused by 127.0.0.1. Nothing is lost")
+    assert one.startswith("broker: The broker can't be reached: ConnectionError: refused by 127.0.0.1. Start it")
 
 
 @pytest.mark.parametrize(
@@ -89,8 +89,8 @@ def test_a_worker_that_is_away_for_long_is_missed(age: timedelta, fails: bool) -
     ("due_in", "level", "words"),
     [
         (None, "warn", "The sweep is off"),
-        (timedelta(minutes=-5, seconds=-5), "fail", "The sweep has been due for 5 min"),
-        (timedelta(seconds=-30), "ok", "and the sweep comes in time"),
+        (timedelta(minutes=-5, seconds=-5), "fail", "starts a worker each minute, has been due for 5 min"),
+        (timedelta(seconds=-30), "ok", "one is started each minute"),
     ],
 )
 def test_a_sweep_that_does_not_come_is_told(monkeypatch, due_in: Any, level: str, words: str) -> None:
@@ -130,7 +130,10 @@ def test_a_subscription_without_a_secret_is_told() -> None:
 def test_endpoints_that_are_not_well_are_told_and_fail_nothing() -> None:
     gone = make_subscription(name="CRM", state=Subscription.State.DISABLED, state_reason="410 Gone.")
     make_subscription(name="Shelf", state=Subscription.State.PAUSED)
-    assert found("warn") == [f"endpoints: CRM ({gone.public_id}) is disabled. 410 Gone."]
+    assert found("warn") == [
+        f"endpoints: CRM ({gone.public_id}): Disabled: nothing is sent to it, and its deliveries are kept. 410 Gone. "
+        "Have the receiver fixed, send a test, then resume the subscription."
+    ]
     assert found("fail") == []
 
 
@@ -143,3 +146,32 @@ def test_a_database_that_is_not_migrated_is_told(monkeypatch) -> None:
     monkeypatch.setitem(diagnosis.EXAMINATIONS, "worker", missing)
     [one] = found("fail")
     assert one == ("worker: The database answered: no such table: orderhooks_pump. Has `manage.py migrate` run?")
+
+
+def test_events_that_no_worker_takes_up_are_overdue() -> None:
+    make_event(routed_at=None, published_at=timezone.now() - LONG_AGO)
+    [one] = found("fail")
+    assert one.startswith(
+        "backlog: No worker takes up what is new: 1 new event waits to be sent, the oldest for 5 min."
+    )
+
+
+def test_changes_that_could_not_be_captured_fail_and_spoil_the_rate() -> None:
+    crm = make_subscription(name="CRM")
+    make_tally(crm, 3)
+    assert " 100 % " in called("orderhooks_status")
+    row = CaptureFailure.objects.create(
+        source="shop", fingerprint="a", order_pk="17", error="KeyError: 'total_currency'.", count=12
+    )
+    [one] = found("fail")
+    assert one.startswith(
+        "losses: 12 changes of orders were saved, and nobody was told of them (source shop, last order"
+    )
+    assert "KeyError: 'total_currency'. Correct the cause" in one
+    printed = called("orderhooks_status")
+    assert printed.startswith("! 12 changes of orders were saved")
+    assert "100 %" not in printed
+    assert json.loads(called("orderhooks_status", "--json"))["lost"] == [one.removeprefix("losses: ")]
+    row.last_at -= timedelta(days=8)
+    row.save()
+    assert found("fail") == [], "they were told of for a week"

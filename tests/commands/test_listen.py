@@ -54,7 +54,7 @@ def test_it_shows_each_webhook_and_deletes_its_subscription() -> None:
     printed = listened("--topics", "order.created", "--count", "1", then=order_and_pump)
     lines = printed.splitlines()
     assert re.fullmatch(r"Listening at http://127\.0\.0\.1:\d+/ for order\.created as listen-\d+\.", lines[0])
-    assert lines[1] == "No worker is at work at this moment: `manage.py qcluster` sends webhooks."
+    assert lines[1] == "No worker is running: start `manage.py qcluster`, which sends webhooks."
     assert re.fullmatch(r"204  order\.created  order A-7  evt_\w{26}  signature holds", lines[2])
     assert lines[3:] == ["Ended after 1 webhooks; the subscription is deleted."]
     assert not Subscription.objects.exists()
@@ -109,8 +109,8 @@ def test_settings_that_forbid_this_machine_are_told(settings, name: str, value: 
     ("arguments", "words"),
     [
         (["--topics", "order.pade"], "order.pade"),
-        (["--port", "70000"], "--port takes a number up to 65535"),
-        (["--forward-to", "ftp://127.0.0.1/"], "no http or https URL"),
+        (["--port", "70000"], "--port takes a number from 0"),
+        (["--forward-to", "ftp://127.0.0.1/"], "not an http or https URL"),
     ],
 )
 def test_what_makes_no_sense_is_refused(arguments: list[str], words: str) -> None:
@@ -122,7 +122,7 @@ def test_what_makes_no_sense_is_refused(arguments: list[str], words: str) -> Non
 def test_a_port_that_is_taken_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(CommandError, match=f"Port {port} can't be listened at: Address already in use"):
+        with pytest.raises(CommandError, match=f"Port {port} can't be used: Address already in use"):
             called("orderhooks_listen", "--port", port)
 
 
@@ -165,7 +165,7 @@ class TestListener:
 
     @pytest.mark.parametrize("url", ["", "example.com", "file:///etc/passwd", "http://", "http://[::1", "http://a:x/"])
     def test_a_url_to_forward_to_is_checked(self, url: str) -> None:
-        with pytest.raises(ForwardError, match="is no http or https URL"):
+        with pytest.raises(ForwardError, match="is not an http or https URL"):
             check_forward_url(url)
 
     def test_the_request_goes_on_as_it_came(self, receiver: RecordingReceiver) -> None:

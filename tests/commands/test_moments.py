@@ -31,7 +31,7 @@ def test_a_moment_is_a_span_ago_a_date_or_a_time(text: str, moment: datetime) ->
     "text", ["", "h", "-2h", "2 hours", "yesterday", "2026-13-01", "2026-11-22T25:00", "99999999d"]
 )
 def test_what_is_no_moment_is_told_how_to_write_one(text: str) -> None:
-    with pytest.raises(CommandError, match=r"is no moment\. Write 2h, 3d"):
+    with pytest.raises(CommandError, match=r"is not a valid time\. Write 2h, 3d"):
         moments.parse(text, now=NOW)
 
 

@@ -50,7 +50,7 @@ def test_it_is_done_by_workers_while_the_command_watches(receiver: RecordingRece
     replay = Replay.objects.get()
     assert lines == [
         f"{replay.public_id}: sends 2 deliveries to CRM again.",
-        "No worker is at work at this moment; it begins when one is there.",
+        "No worker is running. The replay begins when one is started (`manage.py qcluster`).",
         "done: 2 deliveries are sent, or wait for their turn.",
     ]
     assert len(receiver.received) == 2
@@ -103,7 +103,7 @@ def test_a_replay_can_be_cancelled() -> None:
     [
         ([], "Name a subscription, and with --since from when on: 2h, 3d"),
         (["CRM"], "Name a subscription"),
-        (["CRM", "--since", "soon"], "'soon' is no moment"),
+        (["CRM", "--since", "soon"], "'soon' is not a valid time"),
         (["CRM", "--since", "2h", "--until", "3h"], "let `since` be before `until`"),
         (["CRM", "--since", "2h", "--topic", "order.pade"], "order.pade"),
         (["Nobody", "--since", "2h"], "No subscription has the id or name"),

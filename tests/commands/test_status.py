@@ -8,10 +8,10 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 
 from orderhooks.management import standing
-from orderhooks.models import Pump, Subscription
+from orderhooks.models import Change, Pump, Subscription
 from orderhooks.models.tallies import Tally
 from tests.commands.calls import called
-from tests.factories import make_delivery, make_failed_event, make_subscription, make_tally
+from tests.factories import make_delivery, make_event, make_failed_event, make_subscription, make_tally
 
 pytestmark = pytest.mark.django_db
 
@@ -31,35 +31,43 @@ def test_it_lists_each_subscription_with_its_state_success_and_backlog() -> None
     ]
     assert [cell.strip() for cell in lines[2].split("  ") if cell] == ["Shelf", "paused", "-", "0", "never", "-"]
     assert lines[4].startswith("worker: at work   sweep: ")
-    assert "waiting: 1, the oldest for 0 s" in lines[4]
-    assert len(lines) == 5, "nothing needs a person"
+    assert lines[5] == "1 delivery waits to be sent, the oldest for 0 s."
+    assert len(lines) == 6, "nothing needs a person"
 
 
 def test_it_tells_what_needs_a_person_and_how_to_mend_it() -> None:
     now = timezone.now()
     make_subscription(name="A", state=Subscription.State.DISABLED, state_reason="The endpoint answered 410 Gone.")
     error = {"last_failure": "The endpoint answered 503.", "last_failure_at": now - timedelta(minutes=2, seconds=5)}
+    error |= {"last_failure_kind": "status", "last_failure_status": 503}
     make_subscription(name="B", failing_since=now - timedelta(hours=1), **error)
     make_subscription(name="C", failing_since=now, cooling_until=now + timedelta(seconds=100), **error)
     make_failed_event()
     printed = called("orderhooks_status")
-    assert "cooling, 1 min more" in printed
+    assert "failing for 0 s, cooling down for 2 min more" in printed
     assert "The endpoint answered 503. (2 min ago)" in printed
     troubles = [line for line in printed.splitlines() if line.startswith("! ")]
+    assert printed.startswith("! No worker"), "the first line"
     assert troubles[0] == f"! No worker has ever been seen. {standing.QCLUSTER}"
     assert any("1 events have no payload" in line for line in troubles)
     assert any(
-        line.startswith("! A (sub_") and line.endswith("is disabled. The endpoint answered 410 Gone.")
+        line.startswith("! A (sub_") and "): Disabled: nothing is sent to it" in line and "410 Gone." in line
         for line in troubles
     )
-    assert any(line.startswith("! B (sub_") and "is failing. The endpoint answered 503." in line for line in troubles)
-    assert any(line.startswith("! C (sub_") and "is cooling." in line for line in troubles)
+    [failing] = [line for line in troubles if line.startswith("! B (sub_")]
+    assert "): Failing since " in failing
+    assert "It answered 503 at" in failing
+    assert "it will be disabled at" in failing
+    assert failing.endswith("it is tried again by itself.")
+    [cooling] = [line for line in troubles if line.startswith("! C (sub_")]
+    assert "it is cooling down" in cooling
+    assert cooling.index("Failing since") < cooling.index("it is cooling down")
 
 
 def test_a_worker_that_went_away_long_ago_is_missed() -> None:
     now = timezone.now()
     Pump.objects.create(started_at=now - timedelta(hours=3, seconds=5), beat_at=now - timedelta(hours=3, seconds=5))
-    assert f"No worker has been seen for 3 h. {standing.QCLUSTER}" in called("orderhooks_status")
+    assert f"No worker has been seen for 3 h 0 min. {standing.QCLUSTER}" in called("orderhooks_status")
 
 
 def test_programs_get_json_and_a_status() -> None:
@@ -69,7 +77,7 @@ def test_programs_get_json_and_a_status() -> None:
     assert told["subscriptions"][0]["success_rate"] is None
     assert told["worker"] == {"at_work": False, "seen_at": None, "sweep_due_at": told["worker"]["sweep_due_at"]}
     assert len(told["troubles"]) == 2
-    with pytest.raises(CommandError, match="Needs a person: 2"):
+    with pytest.raises(CommandError, match="2 of these need a person"):
         called("orderhooks_status", "--json", "--fail")
 
 
@@ -89,7 +97,34 @@ def test_the_queries_do_not_grow_with_the_subscriptions(django_assert_num_querie
     for number in range(12):
         make_subscription(name=f"Endpoint {number}")
         if number == 0:
-            with django_assert_num_queries(9, exact=False) as first:
+            with django_assert_num_queries(14, exact=False) as first:
                 standing.look(now=timezone.now())
     with django_assert_num_queries(len(first)):
         standing.look(now=timezone.now())
+
+
+def test_events_that_no_worker_took_up_wait_and_say_for_how_long() -> None:
+    now = timezone.now()
+    make_subscription(name="CRM")
+    Pump.objects.create(started_at=now - timedelta(hours=1), beat_at=now - timedelta(minutes=5, seconds=5), ended=True)
+    make_event(routed_at=None, published_at=now - timedelta(minutes=4, seconds=5))
+    make_event(routed_at=None)
+    printed = called("orderhooks_status")
+    waiting = "2 new events wait to be sent, the oldest for 4 min."
+    assert printed.splitlines()[0] == f"! No worker has been seen for 5 min. {waiting} {standing.QCLUSTER}"
+    assert waiting in printed.splitlines()
+    told = json.loads(called("orderhooks_status", "--json"))
+    assert (told["waiting"], told["unrouted"]) == (2, 2)
+    assert told["oldest_waiting_since"] is not None
+
+
+def test_changes_of_a_process_that_died_wait_too() -> None:
+    now = timezone.now()
+    Change.objects.create(
+        unit="00000000-0000-4000-8000-000000000000",
+        source="orderhooks",
+        order_pk="1",
+        kind=Change.Kind.UPDATED,
+        created_at=now - timedelta(minutes=3, seconds=5),
+    )
+    assert "1 new change waits to be sent, the oldest for 3 min." in called("orderhooks_status")

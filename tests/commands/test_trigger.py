@@ -70,7 +70,7 @@ def test_a_test_is_sent_at_once_and_its_answer_shown(receiver: RecordingReceiver
     assert printed.startswith("The endpoint answered 200. (")
     assert printed.endswith("thanks\n")
     assert json.loads(receiver.received[0].body)["type"] == "webhook.test"
-    with pytest.raises(CommandError, match="CRM did not take the test"):
+    with pytest.raises(CommandError, match="CRM did not accept the test"):
         called("orderhooks_trigger", "webhook.test", "--to", "CRM")
 
 

@@ -119,7 +119,7 @@ class SubscriptionAdmin(HealthColumns, ReplaysField, TrafficPages, SecretPages, 
             if not change:
                 obj.created_at = DatabaseClock().now()  # the clock that tells when events occurred
                 super().save_model(request, obj, form, change)
-                obj._shown = Shown(obj, obj.add_secret())  # type: ignore[attr-defined]
+                obj._shown = Shown(obj, obj.new_secret)  # type: ignore[attr-defined]
                 return
             # No more than what was edited: workers write the health of the same row meanwhile.
             obj.save(update_fields={*form.changed_data, "updated_at"})

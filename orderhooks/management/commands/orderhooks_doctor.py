@@ -29,4 +29,4 @@ class Command(BaseCommand):
             for one in findings:
                 self.stdout.write(f"{styles[one.level](one.level.ljust(4))}  {one.what}: {one.text}")
         if failed := sum(one.level == "fail" for one in findings):
-            raise CommandError(f"Failed: {failed}.")
+            raise CommandError(f"{failed} of these checks failed. Do what the lines marked `fail` say.")

@@ -38,7 +38,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["port"] not in PORTS:
-            raise CommandError("--port takes a number up to 65535.")
+            raise CommandError("--port takes a number from 0 (any that is free) to 65535.")
         done, arrived = threading.Event(), 0
 
         def show(arrival: Arrival) -> None:
@@ -55,7 +55,9 @@ class Command(BaseCommand):
         except ForwardError as error:
             raise CommandError(str(error)) from None
         except OSError as error:
-            raise CommandError(f"Port {options['port']} can't be listened at: {error.strerror}.") from None
+            raise CommandError(
+                f"Port {options['port']} can't be used: {error.strerror}. Choose another with --port."
+            ) from None
         with listener, _ended_by_signals(done), self._subscribed(listener, options):
             done.wait()
         self.stdout.write(f"Ended after {arrived} webhooks; the subscription is deleted.")
@@ -81,7 +83,7 @@ class Command(BaseCommand):
                 self.stdout.write(f"Each webhook goes on to {options['forward_to']}.")
             if not Pump.objects.fresh().exists():
                 self.stdout.write(
-                    self.style.WARNING("No worker is at work at this moment: `manage.py qcluster` sends webhooks.")
+                    self.style.WARNING("No worker is running: start `manage.py qcluster`, which sends webhooks.")
                 )
             self.stdout.flush()
             yield

@@ -13,7 +13,7 @@ from orderhooks.models import retention
 class Command(BaseCommand):
     help = (
         "Deletes finished deliveries with their attempts, events that nobody is owed, and receipts, if they are older "
-        "than ORDERHOOKS['RETENTION_DAYS']. Works in small batches beside everything else; the sweep does it each day."
+        "than ORDERHOOKS['RETENTION_DAYS']. Works in small batches beside everything else; a worker does it each day."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

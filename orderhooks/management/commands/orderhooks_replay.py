@@ -63,7 +63,7 @@ class Command(BaseCommand):
     def _cancel(self, public_id: str) -> None:
         replay = Replay.objects.filter(public_id=public_id).first()
         if replay is None:
-            raise CommandError(f"There is no replay {public_id!r}.")
+            raise CommandError(f"There is no replay {public_id!r}. The admin lists them.")
         was_running = publishing.cancel_replay(replay)
         replay.refresh_from_db()
         how = "Cancelled" if was_running else f"It was {replay.state} already"
@@ -72,7 +72,11 @@ class Command(BaseCommand):
     def _watch(self, replay: Replay) -> None:
         """A bar on a terminal, else a line at the end."""
         if not Pump.objects.fresh().exists():
-            self.stdout.write(self.style.WARNING("No worker is at work at this moment; it begins when one is there."))
+            self.stdout.write(
+                self.style.WARNING(
+                    "No worker is running. The replay begins when one is started (`manage.py qcluster`)."
+                )
+            )
         drawn = self.stdout.isatty()
         try:
             while replay.state == Replay.State.RUNNING:

@@ -8,9 +8,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
 
 from orderhooks.management import moments, standing
-from orderhooks.management.standing import MOST_WAITING, Row, Standing
+from orderhooks.management.standing import Row, Standing
 from orderhooks.models import DatabaseClock
 from orderhooks.models.health import MOST_COUNTED, Condition
+from orderhooks.reporting import backlog_text
 from orderhooks.tasks import Worker
 
 HEAD = ("subscription", "state", "success 24 h", "waiting", "last success", "last error")
@@ -31,21 +32,23 @@ class Command(BaseCommand):
         else:
             self._draw(found)
         if options["fail"] and (troubles := found.troubles()):
-            raise CommandError(f"Needs a person: {len(troubles)}.")
+            raise CommandError(f"{len(troubles)} of these need a person: see the lines that begin with !")
 
     def _draw(self, found: Standing) -> None:
+        # First: whoever looks at three in the morning should not have to read a table to its end.
+        for trouble in found.troubles():
+            self.stdout.write(self.style.ERROR(f"! {trouble}"))
         head, *lines = standing.columns([HEAD, *(_cells(row, found) for row in found.subscriptions)])
         if lines:
             self.stdout.write(self.style.MIGRATE_HEADING(head))
         for row, line in zip(found.subscriptions, lines, strict=True):
             self.stdout.write(self._styled(row)(line))
         if not lines:
-            self.stdout.write("There is no subscription yet, so nothing is written down or sent.")
+            self.stdout.write("There is no subscription yet, so nothing is recorded or sent. Add one in the admin.")
         now, worker = found.at, found.worker
         seen = "at work" if worker.at_work else f"last seen {moments.ago(worker.seen_at, now=now)}"
-        self.stdout.write(f"\nworker: {seen}   sweep: {_sweep(worker, now)}   waiting: {_waiting(found)}")
-        for trouble in found.troubles():
-            self.stdout.write(self.style.ERROR(f"! {trouble}"))
+        self.stdout.write(f"\nworker: {seen}   sweep: {_sweep(worker, now)}")
+        self.stdout.write(backlog_text(found.backlog, now=now))
 
     def _styled(self, row: Row) -> Any:
         styles = {Condition.ACTIVE.value: self.style.SUCCESS, Condition.PAUSED.value: self.style.WARNING}
@@ -54,30 +57,20 @@ class Command(BaseCommand):
 
 def _cells(row: Row, found: Standing) -> tuple[str, ...]:
     now = found.at
-    state = row.condition
-    if row.condition == Condition.COOLING and row.cooling_until:
-        state = f"cooling, {moments.span(row.cooling_until - now)} more"
     error = f"{row.last_error[:WORDS]} ({moments.ago(row.last_error_at, now=now)})" if row.last_error_at else "-"
     return (
         row.name,
-        state,
-        "-" if row.success_rate is None else _percent(row.success_rate),
+        row.state,
+        "-" if row.success_rate is None else _percent(row.success_rate, lost=bool(found.lost)),
         f"{MOST_COUNTED}+" if row.waiting > MOST_COUNTED else str(row.waiting),
         moments.ago(row.last_success_at, now=now),
         error,
     )
 
 
-def _percent(rate: float) -> str:
-    # Never 100 % when something failed.
-    return "100 %" if rate == 1 else f"{min(rate * 100, 99.9):.1f} %"
-
-
-def _waiting(found: Standing) -> str:
-    if found.oldest_waiting_since is None:
-        return "0"
-    count = f"{MOST_WAITING}+" if found.waiting > MOST_WAITING else str(found.waiting)
-    return f"{count}, the oldest for {moments.span(found.at - found.oldest_waiting_since)}"
+def _percent(rate: float, *, lost: bool) -> str:
+    # Never 100 % when something failed, or was never told of.
+    return "100 %" if rate == 1 and not lost else f"{min(rate * 100, 99.9):.1f} %"
 
 
 def _sweep(worker: Worker, now: datetime) -> str:

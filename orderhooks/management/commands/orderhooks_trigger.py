@@ -41,17 +41,23 @@ class Command(BaseCommand):
         if topic == catalogue.TEST:
             raise CommandError(f"A {catalogue.TEST} goes to one subscription: name it with --to.")
         if not Subscription.objects.exists():
-            raise CommandError("There is no subscription, so nobody would get it.")
+            raise CommandError(
+                "There is no subscription, so nobody would get it. Add one in the admin or with orderhooks_listen."
+            )
         source, order = rehearsing.find_order(number, store=store)
         with transaction.atomic():
             publishing.publish(topic, order)
         events = Event.objects.filter(topic=topic, source=source.name, order_pk=str(order.pk))
         event = events.order_by("-sequence").first()
         if event is None:
-            raise CommandError("The event was written down, but not published yet; a worker does it, see its log.")
+            raise CommandError(
+                "The event was recorded, but not published yet. A worker does that: see its log, or `manage.py orderhooks_status`."
+            )
         self.stdout.write(f"{topic} of order {source.number(order)}: {event.public_id}")
         if event.error:
-            raise CommandError(f"It has no payload: {event.error}")
+            raise CommandError(
+                f"Its payload could not be built: {event.error}. Correct the order source, then try again."
+            )
         [account] = routing.account_for([event], at_most=MOST_SHOWN)
         for standing in account.standings:
             self.stdout.write(f"  {standing.subscription}: {standing.reason.label}")
@@ -72,4 +78,4 @@ class Command(BaseCommand):
         if attempt.response_body:
             self.stdout.write(attempt.response_body)
         if delivery.state != Delivery.State.DELIVERED:
-            raise CommandError(f"{subscription} did not take the test.")
+            raise CommandError(f"{subscription} did not accept the test: see the lines above.")

@@ -1,0 +1,176 @@
+"""An endpoint's health in plain words: since when it fails, what it answers, what happens next, what to do.
+
+Admin, API, commands and deliveries' stories all take their sentences from here, so that one fact reads the same
+everywhere. Everything here is pure: the caller brings the rows and the clock.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from orderhooks import conf, transport
+from orderhooks.durations import moment_text, relative_text, span_text
+from orderhooks.models import Subscription
+from orderhooks.models.health import Condition, condition
+
+__all__ = ["OUTCOMES", "EndpointReport", "held_text", "outcome_text", "report", "short_text"]
+
+State = Subscription.State
+
+# What an endpoint did, or what was done to it, for each kind of error.
+OUTCOMES = {
+    "dns": gettext_lazy("could not be found by its host name"),
+    "blocked": gettext_lazy("was at an address that may not be contacted"),
+    "refused": gettext_lazy("refused the connection"),
+    "connect_timeout": gettext_lazy("could not be reached in time"),
+    "tls": gettext_lazy("failed to make a safe connection (TLS)"),
+    "timeout": gettext_lazy("did not answer in time"),
+    "reset": gettext_lazy("broke the connection off"),
+    "protocol": gettext_lazy("gave no proper HTTP answer"),
+    "too_large": gettext_lazy("answered with too much"),
+    "payload": gettext_lazy("was not called: the payload could not be built"),
+    "internal": gettext_lazy("may not have been called: there was an error on our side"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointReport:
+    """How an endpoint is, the longest truth first. A blank part does not apply.
+
+    `since`: since when it fails, or that nothing is sent to it; `answer`: what it answered last, and when;
+    `pause`: until when nothing is sent to it; `deadline`: when it will be disabled; `remedy`: what to do.
+    """
+
+    since: str
+    answer: str = ""
+    pause: str = ""
+    deadline: str = ""
+    remedy: str = ""
+
+    def sentences(self) -> list[str]:
+        """The parts that apply, in the order in which they should be read."""
+        return [part for part in (self.since, self.answer, self.pause, self.deadline, self.remedy) if part]
+
+    def text(self) -> str:
+        """The sentences in one line."""
+        return " ".join(self.sentences())
+
+
+def report(subscription: Subscription, *, now: datetime) -> EndpointReport | None:
+    """What people should know of an endpoint that is not well or not sent to; None if it is well."""
+    if subscription.state == State.DISABLED:
+        return EndpointReport(
+            _("Disabled: nothing is sent to it, and its deliveries are kept."),
+            answer=subscription.state_reason or _answer(subscription, now=now),
+            remedy=_("Have the receiver fixed, send a test, then resume the subscription."),
+        )
+    if subscription.state == State.PAUSED:
+        return EndpointReport(
+            _("Paused by an operator: nothing is sent to it, and its deliveries are kept."),
+            remedy=_("Resume the subscription once the receiver is ready."),
+        )
+    cooling = _is_cooling(subscription, now=now)
+    if subscription.failing_since is None and not cooling:
+        return None
+    since = deadline = ""
+    if subscription.failing_since is not None:
+        since = ngettext(
+            "Failing since %(time)s (%(span)s, %(count)d attempt).",
+            "Failing since %(time)s (%(span)s, %(count)d attempts in a row).",
+            subscription.consecutive_failures,
+        ) % {
+            "time": moment_text(subscription.failing_since, now=now),
+            "span": span_text(now - subscription.failing_since),
+            "count": subscription.consecutive_failures,
+        }
+        disabled_at = subscription.failing_since + timedelta(days=conf.current().disable_after_days)
+        deadline = _("Unless an attempt succeeds, it will be disabled at %(time)s, %(relative)s.") % {
+            "time": moment_text(disabled_at, now=now),
+            "relative": relative_text(disabled_at, now=now),
+        }
+        if disabled_at <= now:
+            deadline = _("The next attempt that fails disables it.")
+    pause = ""
+    if cooling and subscription.cooling_until is not None:
+        pause = _(
+            "Nothing is sent to it until %(time)s, %(relative)s: it is cooling down. Then one request tries it."
+        ) % {
+            "time": moment_text(subscription.cooling_until, now=now),
+            "relative": relative_text(subscription.cooling_until, now=now),
+        }
+    return EndpointReport(since, _answer(subscription, now=now), pause, deadline, _remedy(subscription))
+
+
+def short_text(subscription: Subscription, *, now: datetime) -> str:
+    """The same in a few words, for a column: `failing for 23 min, cooling down for 34 s more`."""
+    found = condition(subscription, now=now)
+    if found not in (Condition.COOLING, Condition.FAILING):
+        return str(found.label)
+    parts = []
+    if subscription.failing_since is not None:
+        parts.append(_("failing for %(span)s") % {"span": span_text(now - subscription.failing_since)})
+    if found == Condition.COOLING and subscription.cooling_until is not None:
+        parts.append(_("cooling down for %(span)s more") % {"span": span_text(subscription.cooling_until - now)})
+    return ", ".join(parts)
+
+
+def held_text(subscription: Subscription, *, now: datetime) -> str:
+    """Why nothing is sent to an endpoint at this moment, or "".
+
+    `Held until 03:12 because Warehouse answered 503 at 03:11; failing since 02:40.`
+    """
+    if subscription.state == State.PAUSED:
+        return _("Held: the subscription is paused by an operator. Resume it, and this is sent.")
+    if subscription.state == State.DISABLED:
+        reason = subscription.state_reason
+        return (_("Held: the subscription is disabled. %(reason)s") % {"reason": reason}).strip()
+    if not _is_cooling(subscription, now=now) or subscription.cooling_until is None:
+        return ""
+    values = {
+        "until": moment_text(subscription.cooling_until, now=now),
+        "name": subscription.name,
+        "outcome": _outcome(subscription) or _("was overloaded or away"),
+        "at": moment_text(subscription.last_failure_at, now=now) if subscription.last_failure_at else "",
+        "since": moment_text(subscription.failing_since, now=now) if subscription.failing_since else "",
+    }
+    if not values["at"]:
+        text = _("Held until %(until)s because %(name)s %(outcome)s") % values
+    else:
+        text = _("Held until %(until)s because %(name)s %(outcome)s at %(at)s") % values
+    text += _("; failing since %(since)s") % values if values["since"] else ""
+    # Not "2:30 a.m..".
+    return text if text.endswith(".") else f"{text}."
+
+
+def outcome_text(status_code: int | None, error: str) -> str:
+    """What an endpoint did: `answered 503`, `did not answer in time`."""
+    if status_code is not None and error in ("", "status"):
+        return _("answered %(status)d") % {"status": status_code}
+    return str(OUTCOMES.get(error, error))
+
+
+def _is_cooling(subscription: Subscription, *, now: datetime) -> bool:
+    return subscription.cooling_until is not None and subscription.cooling_until > now
+
+
+def _outcome(subscription: Subscription) -> str:
+    return outcome_text(subscription.last_failure_status, subscription.last_failure_kind)
+
+
+def _answer(subscription: Subscription, *, now: datetime) -> str:
+    if subscription.last_failure_at is None:
+        return ""
+    when = moment_text(subscription.last_failure_at, now=now)
+    if outcome := _outcome(subscription):
+        # "3:11 a.m." ends the sentence by itself.
+        return (_("It %(outcome)s at %(time)s.") % {"outcome": outcome, "time": when}).replace("..", ".")
+    return _("At %(time)s: %(detail)s") % {"time": when, "detail": subscription.last_failure}
+
+
+def _remedy(subscription: Subscription) -> str:
+    kind, status = subscription.last_failure_kind, subscription.last_failure_status
+    if kind or status:
+        return transport.next_step(kind or "status", status)
+    return _("Send a test to see what it answers now, and tell the people who run the receiver.")

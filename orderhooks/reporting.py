@@ -1,0 +1,123 @@
+"""Reporting: what people are told about the machinery. The admin's pages and the commands draw on it.
+
+What is told of one endpoint is in `endpoint_health`, of one delivery in `story`.
+"""
+
+import logging
+from datetime import datetime, timedelta
+
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from orderhooks import sources
+from orderhooks.durations import moment_text, span_text
+from orderhooks.models import CaptureFailure
+from orderhooks.models.counting import count_text
+from orderhooks.models.health import Backlog
+from orderhooks.tasks import Worker
+
+logger = logging.getLogger(__name__)
+
+MOST_ERROR = 300
+LOST_ONE = gettext_lazy(
+    "A change of an order was saved, and nobody was told of it (source %(source)s, order %(order)s, at %(time)s): "
+    "%(error)s Correct the cause, then tell the receivers with orderhooks.publishing.publish."
+)
+LOST_MANY = gettext_lazy(
+    "%(count)d changes of orders were saved, and nobody was told of them (source %(source)s, last order %(order)s at "
+    "%(time)s): %(error)s Correct the cause, then tell the receivers with orderhooks.publishing.publish."
+)
+
+__all__ = ["LOSSES_SHOWN_FOR", "MOST_WAITING", "backlog_text", "losses", "order_without_events_text", "worker_problems"]
+
+MOST_WAITING = 10_000
+# How long a change that could not be captured is told of.
+LOSSES_SHOWN_FOR = timedelta(days=7)
+START_WORKER = "Start `manage.py qcluster`; if one runs and does nothing, restart it."
+
+
+def worker_problems(worker: Worker, *, now: datetime, waiting: Backlog | None = None) -> list[str]:
+    """What is wrong with the process that should send, each with its remedy: the first thing that people should read.
+
+    With `waiting` it also says what waits for the worker. Empty if a worker is there and is started in time.
+    """
+    found = []
+    if worker.is_missing(now=now):
+        missing = _("No worker has ever been seen.")
+        if worker.seen_at is not None:
+            missing = _("No worker has been seen for %(span)s.") % {"span": span_text(now - worker.seen_at)}
+        held = f"{backlog_text(waiting, now=now)} " if waiting is not None and waiting.total else ""
+        found.append(f"{missing} {held}{_(START_WORKER)}")
+    if worker.sweep_due_at is not None and worker.sweep_is_late(now=now):
+        late = _("The sweep, which starts a worker each minute, has been due for %(span)s.")
+        found.append(f"{late % {'span': span_text(now - worker.sweep_due_at)}} {_(START_WORKER)}")
+    return found
+
+
+def backlog_text(waiting: Backlog, *, now: datetime) -> str:
+    """What waits, and for how long: `2 deliveries and 3 new events wait to be sent, the oldest for 4 min.`
+
+    New events are those that no worker has given to the subscriptions yet.
+    """
+    if not waiting.total:
+        return _("Nothing waits to be sent.")
+    parts = [
+        words % {"count": count_text(count, bound=MOST_WAITING)}
+        for count, words in (
+            (waiting.waiting, ngettext("%(count)s delivery", "%(count)s deliveries", waiting.waiting)),
+            (waiting.unrouted, ngettext("%(count)s new event", "%(count)s new events", waiting.unrouted)),
+            (waiting.unfolded, ngettext("%(count)s new change", "%(count)s new changes", waiting.unfolded)),
+        )
+        if count
+    ]
+    sentence = ngettext(
+        "%(what)s waits to be sent, the oldest for %(span)s.",
+        "%(what)s wait to be sent, the oldest for %(span)s.",
+        waiting.total,
+    )
+    span = span_text(now - waiting.since) if waiting.since else _("0 s")
+    return sentence % {"what": _join(parts), "span": span}
+
+
+def losses(*, now: datetime) -> list[str]:
+    """What was saved in the last week and could not be captured: nobody was told of it. One sentence for each kind of
+    failure, with what to do. One query.
+    """
+    found = []
+    for one in CaptureFailure.objects.recent(since=now - LOSSES_SHOWN_FOR):
+        words = LOST_ONE if one.count == 1 else LOST_MANY
+        found.append(
+            str(words)
+            % {
+                "count": one.count,
+                "source": one.source or "?",
+                "time": moment_text(one.last_at, now=now),
+                "order": one.order_pk or "?",
+                "error": " ".join(one.error.split())[:MOST_ERROR],
+            }
+        )
+    return found
+
+
+def order_without_events_text(number: str) -> str:
+    """What to say of an order number for which there are no events: `No order 99999 is known.` One query a source."""
+    for source in sources.configured().values():
+        if _is_known(source, number):
+            return _(
+                "Order %(number)s is known, and no event about it is kept: nothing that is watched has changed since "
+                "the first subscription was made, or its events were pruned."
+            ) % {"number": number}
+    return _("No order %(number)s is known.") % {"number": number}
+
+
+def _is_known(source: sources.OrderSource, number: str) -> bool:
+    try:
+        return source.find(number, store="", using=source.get_model()._default_manager.db) is not None
+    except Exception:
+        # The store's own code; the doctor says what is wrong with it.
+        logger.exception("the order source %r could not look for an order", source.name)
+        return False
+
+
+def _join(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} {_('and')} {parts[-1]}"

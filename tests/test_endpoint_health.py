@@ -1,0 +1,193 @@
+"""How an endpoint is, in sentences that admin, API and commands share: the longest truth first, then what to do."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from orderhooks import endpoint_health, reporting, story, transport
+from orderhooks.models import Delivery, Event, Subscription
+from orderhooks.models.health import Backlog
+from orderhooks.tasks import Worker
+from orderhooks.transport.outcomes import NEXT_STEPS, STATUS_STEPS
+from tests.factories import make_order, make_subscription
+
+NOW = datetime(2026, 11, 24, 3, 11, 26, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+FAILING = {
+    "failing_since": datetime(2026, 11, 24, 2, 40, tzinfo=UTC),
+    "consecutive_failures": 12,
+    "last_failure": "The endpoint answered 503; only 2xx is success.",
+    "last_failure_at": datetime(2026, 11, 24, 3, 11, tzinfo=UTC),
+    "last_failure_kind": "status",
+    "last_failure_status": 503,
+}
+COOLING = {**FAILING, "cooling_until": NOW + timedelta(seconds=34)}
+DEADLINE = "Unless an attempt succeeds, it will be disabled at Nov. 29, 2026, 2:40 a.m., in 4 d 23 h."
+REMEDY = STATUS_STEPS[503]
+
+
+def endpoint(**fields: Any) -> Subscription:
+    return Subscription(**{"name": "dead", "state": "active", **fields})
+
+
+REPORTS = [
+    ({}, None, "active"),
+    (
+        FAILING,
+        ["Failing since 2:40 a.m. (31 min, 12 attempts in a row).", "It answered 503 at 3:11 a.m..", DEADLINE, REMEDY],
+        "failing for 31 min",
+    ),
+    (
+        COOLING,
+        [
+            "Failing since 2:40 a.m. (31 min, 12 attempts in a row).",
+            "It answered 503 at 3:11 a.m..",
+            "Nothing is sent to it until 3:12 a.m., in 34 s: it is cooling down. Then one request tries it.",
+            DEADLINE,
+            REMEDY,
+        ],
+        "failing for 31 min, cooling down for 34 s more",
+    ),
+    (
+        {**FAILING, "failing_since": NOW - timedelta(days=6)},
+        [
+            "Failing since Nov. 18, 2026, 3:11 a.m. (6 d 0 h, 12 attempts in a row).",
+            "It answered 503 at 3:11 a.m..",
+            "The next attempt that fails disables it.",
+            REMEDY,
+        ],
+        "failing for 6 d 0 h",
+    ),
+    (
+        {"state": "disabled", "state_reason": "It answered 410 Gone.", **FAILING},
+        [
+            "Disabled: nothing is sent to it, and its deliveries are kept.",
+            "It answered 410 Gone.",
+            "Have the receiver fixed, send a test, then resume the subscription.",
+        ],
+        "disabled",
+    ),
+    (
+        {"state": "paused", **COOLING},
+        [
+            "Paused by an operator: nothing is sent to it, and its deliveries are kept.",
+            "Resume the subscription once the receiver is ready.",
+        ],
+        "paused",
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "sentences", "short"), REPORTS)
+def test_the_longest_truth_comes_first(fields: dict[str, Any], sentences: list[str] | None, short: str) -> None:
+    found = endpoint_health.report(endpoint(**fields), now=NOW)
+    expected = sentences and [sentence.replace("a.m..", "a.m.") for sentence in sentences]
+    assert (found.sentences() if found else None) == expected
+    assert endpoint_health.short_text(endpoint(**fields), now=NOW) == short
+
+
+HELD = [
+    (COOLING, "Held until 3:12 a.m. because dead answered 503 at 3:11 a.m.; failing since 2:40 a.m."),
+    (
+        {**COOLING, "last_failure_kind": "timeout", "last_failure_status": None},
+        "Held until 3:12 a.m. because dead did not answer in time at 3:11 a.m.; failing since 2:40 a.m.",
+    ),
+    ({"cooling_until": NOW + MINUTE}, "Held until 3:12 a.m. because dead was overloaded or away."),
+    (FAILING, ""),
+    ({}, ""),
+]
+
+
+@pytest.mark.parametrize(("fields", "expected"), HELD)
+def test_one_sentence_says_why_a_delivery_is_held(fields: dict[str, Any], expected: str) -> None:
+    assert endpoint_health.held_text(endpoint(**fields), now=NOW) == expected
+
+
+def test_a_deliverys_story_holds_that_sentence() -> None:
+    subscription, event = endpoint(**COOLING), Event(sequence=1, order_number="1042", public_id="evt_1")
+    delivery = Delivery(event=event, subscription=subscription, next_attempt_at=NOW - 19 * MINUTE)
+    told = " ".join(story.tell(delivery, [], now=NOW, most=10))
+    assert endpoint_health.held_text(subscription, now=NOW) in told
+
+
+STEPS = [
+    (("status", 304, ""), "must not be answered 304"),
+    (("status", 302, "https://crm.example.com/accounts/login/?next=/hook"), "leads to a login page"),
+    (("status", 302, "/login?next=%2Fhook"), "leads to a login page"),
+    (("status", 303, "https://crm.example.com/users/sign_in"), "leads to a login page"),
+    (("status", 301, "https://crm.example.com/webhooks/"), "Put the address it leads to into the URL"),
+    (("status", 301, "https://crm.example.com/catalogue/login-page-designs"), "Put the address it leads to"),
+    (("status", 307, ""), "Put the address it leads to into the URL"),
+    (("status", 401, ""), '"Authorization"'),
+    (("status", 403, ""), "signing secret"),
+    (("status", 404, ""), "path of the URL"),
+    (("status", 405, ""), "does not take POST"),
+    (("status", 429, ""), "requests a second"),
+    (("status", 418, ""), "what its log says"),
+    (("dns", None, ""), "host name"),
+    (("unheard-of", None, ""), "worker's log"),
+]
+
+
+@pytest.mark.parametrize(("answer", "words"), STEPS)
+def test_the_next_step_fits_the_answer(answer: tuple[str, int | None, str], words: str) -> None:
+    kind, status, location = answer
+    assert words in transport.next_step(kind, status, location=location)
+
+
+def test_every_kind_of_failure_has_a_next_step_and_words() -> None:
+    assert {*endpoint_health.OUTCOMES, "status"} == set(NEXT_STEPS)
+
+
+WAITING = [
+    ((0, 0, 0), "Nothing waits to be sent."),
+    ((1, 0, 0), "1 delivery waits to be sent, the oldest for 4 min."),
+    ((2, 1, 0), "2 deliveries and 1 new event wait to be sent, the oldest for 4 min."),
+    ((10_001, 2, 3), "10,000+ deliveries, 2 new events and 3 new changes wait to be sent, the oldest for 4 min."),
+]
+
+
+@pytest.mark.parametrize(("counts", "expected"), WAITING)
+def test_what_waits_is_told_with_its_age(counts: tuple[int, int, int], expected: str) -> None:
+    waiting, unrouted, unfolded = counts
+    backlog = Backlog(waiting, None, unrouted, unfolded, NOW - 4 * MINUTE)
+    assert reporting.backlog_text(backlog, now=NOW) == expected
+
+
+START = "Start `manage.py qcluster`; if one runs and does nothing, restart it."
+BUSY = Backlog(3, None, 0, 0, NOW - 4 * MINUTE)
+WORKERS = [
+    (Worker(True, NOW, NOW), BUSY, []),
+    (Worker(False, NOW - MINUTE, None), BUSY, []),
+    (Worker(False, None, None), None, [f"No worker has ever been seen. {START}"]),
+    (
+        Worker(False, NOW - 5 * MINUTE, NOW - 5 * MINUTE),
+        BUSY,
+        [
+            "No worker has been seen for 5 min. 3 deliveries wait to be sent, the oldest for 4 min. " + START,
+            "The sweep, which starts a worker each minute, has been due for 5 min. " + START,
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("worker", "waiting", "expected"), WORKERS)
+def test_a_missing_worker_is_the_first_thing_to_say(worker: Worker, waiting: Any, expected: list[str]) -> None:
+    assert reporting.worker_problems(worker, now=NOW, waiting=waiting) == expected
+
+
+@pytest.mark.django_db
+def test_an_order_without_events_is_known_or_not() -> None:
+    make_order(number="1001")
+    assert reporting.order_without_events_text("99999") == "No order 99999 is known."
+    assert reporting.order_without_events_text("1001").startswith("Order 1001 is known, and no event")
+
+
+@pytest.mark.django_db
+def test_a_request_that_failed_leaves_its_kind_and_status() -> None:
+    subscription = make_subscription()
+    subscription.note_failure(now=NOW, detail="The endpoint answered 503.", kind="status", status=503)
+    subscription.save()
+    subscription.refresh_from_db()
+    assert (subscription.last_failure_kind, subscription.last_failure_status) == ("status", 503)

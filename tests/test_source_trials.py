@@ -1,0 +1,331 @@
+"""An order source is tried before it is trusted: each fault has a sentence and a remedy, and nothing raises."""
+
+import importlib.util
+import logging
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.checks import run_checks
+from django.db import models
+from django.test.utils import isolate_apps
+
+from orderhooks import checks, json_schema, source_trials
+from orderhooks.management import diagnosis
+from orderhooks.sources import BuiltInOrders, Lines, OrderSource
+from tests.factories import make_order
+
+# Django 6.1 asks the database for its part of the checks.
+pytestmark = pytest.mark.django_db
+
+
+class Users(OrderSource):
+    name = "users"
+    model = "auth.User"
+    watched = ("username", "is_active")
+
+    def payload(self, order: Any) -> dict[str, Any]:
+        return {"name": order.username}
+
+
+class Nameless(Users):
+    name = None  # type: ignore[assignment]
+
+
+class LongNamed(Users):
+    name = "u" * 1000
+
+
+class Namesake(Users):
+    model = "auth.Group"
+    watched = ("name",)
+
+
+class Twin(Users):
+    name = "twin"
+
+
+class Ghost(Users):
+    model = "auth.Ghost"
+
+
+class Mistyped(Users):
+    watched = ("usernam",)
+
+
+class TextForTuple(Users):
+    watched = "username"  # type: ignore[assignment]
+
+
+class Reverse(Users):
+    watched = ("logentry",)
+
+
+class ManyToMany(Users):
+    watched = ("groups",)
+
+
+class BadTransitionField(Users):
+    transitions = {"stat": {"x": "order.paid"}}
+
+
+class BadTopic(Users):
+    transitions = {"is_active": {False: "order.payed"}}  # type: ignore[dict-item]
+
+
+class ListTransitions(BuiltInOrders):
+    transitions = {"metadata": {"x": "order.paid"}}
+
+
+class WrongKey(Users):
+    lines = Lines("admin.LogEntry", "content_type", ("action_flag",))
+
+
+class NoKey(Users):
+    lines = Lines("admin.LogEntry", "action_flag", ("action_flag",))
+
+
+class GhostLines(Users):
+    lines = Lines("admin.LogEntry", "user", ("colour",))
+
+
+class OwnLines(Users):
+    lines = Lines("auth.User", "id", ())
+
+
+class Wordless(OrderSource):
+    name = "wordless"
+    model = "auth.User"
+
+
+class Misfit(Users):
+    def schema(self) -> dict[str, Any]:
+        return {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+
+    def example(self) -> dict[str, Any]:
+        return {"name": 7}
+
+
+class NotJson(Users):
+    def example(self) -> dict[str, Any]:
+        return {"name": object()}
+
+
+class NotSchema(Misfit):
+    def schema(self) -> dict[str, Any]:
+        return {"type": "text"}
+
+
+class Raising(Users):
+    def __init__(self) -> None:
+        raise RuntimeError("no shop\nopen")
+
+
+class RaisingExample(Users):
+    def example(self) -> dict[str, Any]:
+        raise KeyError("total")
+
+
+HERE = "tests.test_source_trials."
+STATIC = [
+    (["nowhere.Orders"], "E048", "can't be imported", "path of an OrderSource"),
+    (["tests.test_source_trials.Nobody"], "E048", "can't be imported", "path of an OrderSource"),
+    (["Raising"], "E048", "it raises RuntimeError: no shop open.", "without arguments"),
+    (["tests.test_source_trials.HERE"], "E048", "not an OrderSource class", "Derive it"),
+    (["Nameless"], "E040", "has no `name`", "Set one"),
+    (["LongNamed"], "E040", "has 1000 characters", "at most"),
+    (["Users", "Namesake"], "E040", "Two sources have the name 'users'", "of its own"),
+    (["Users", "Twin"], "E041", "auth.User is watched by 'tests.test_source_trials.Users' already", "one source"),
+    (["Ghost"], "E041", "can't be found", "app_label.Model"),
+    (["Mistyped"], "E042", "no column 'usernam'", "Did you mean 'username'?"),
+    (["TextForTuple"], "E042", "is the text 'username'", "Write a tuple"),
+    (["Reverse"], "E042", "no column 'logentry'", "concrete fields"),
+    (["ManyToMany"], "E042", "no column 'groups'", "concrete fields"),
+    (["BadTransitionField"], "E042", "no column 'stat'", "concrete fields"),
+    (["ListTransitions"], "E042", "values are lists or objects", "publish the topic yourself"),
+    (["BadTopic"], "E045", "'order.payed' is not in the catalogue", "Did you mean 'order.paid'?"),
+    (["WrongKey"], "E041", "leads to contenttypes.ContentType, not to auth.User", "Did you mean 'user'?"),
+    (["NoKey"], "E041", "leads to nothing", "Did you mean 'user'?"),
+    (["GhostLines"], "E042", "no column 'colour'", "concrete fields"),
+    (["OwnLines"], "E041", "leads to nothing", "foreign key"),
+    (["Wordless"], "E043", "no method `payload`", "payload(self, order)"),
+    (["Misfit"], "E044", "does not fit its schema(): name: is int, not string", "the one or the other"),
+    (["NotJson"], "E044", "raises TypeError", "Fix its schema() or example()"),
+    (["NotSchema"], "E044", "the schema has the type 'text'", "Fix its schema()"),
+    (["RaisingExample"], "E044", "raises KeyError: 'total'", "Fix its schema()"),
+]
+
+
+def use(settings: Any, names: list[str]) -> None:
+    paths = [name if "." in name else HERE + name for name in names]
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SOURCES": paths}
+
+
+def found() -> list[tuple[str | None, str, str | None]]:
+    return [(one.id, one.msg, one.hint) for one in run_checks() if (one.id or "").startswith("orderhooks")]
+
+
+@pytest.mark.parametrize(("names", "check_id", "words", "remedy"), STATIC, ids=lambda one: str(one)[:40])
+def test_a_fault_of_a_source_is_an_error_with_its_remedy(
+    settings, caplog, names: list[str], check_id: str, words: str, remedy: str
+) -> None:
+    use(settings, names)
+    assert any(
+        one == f"orderhooks.{check_id}" and words in msg and remedy in (hint or "") for one, msg, hint in found()
+    ), found()
+    # A web server runs no checks: it says so when it starts, and starts.
+    with caplog.at_level(logging.ERROR, logger="orderhooks"):
+        source_trials.log_faults()
+    assert words in caplog.text
+    assert remedy in caplog.text
+
+
+def test_sources_that_are_right_have_no_faults(settings, caplog) -> None:
+    for names in (["Users"], ["Users", "orderhooks.sources.BuiltInOrders"]):
+        use(settings, names)
+        assert found() == []
+    source_trials.log_faults()
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("given", [[], None, 3, {"SOURCES": 3}, {"SOURCES": [3]}, {"SOURCES": None}, {"TOPICS": 3}])
+def test_a_setting_of_another_shape_raises_nothing_at_start(settings, given: Any) -> None:
+    settings.ORDERHOOKS = given
+    source_trials.log_faults()
+
+
+def test_a_module_that_raises_is_told_too(settings, tmp_path, monkeypatch) -> None:
+    (tmp_path / "broken_shop.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert importlib.util.find_spec("broken_shop")
+    use(settings, ["broken_shop.Orders"])
+    [(check_id, msg, hint)] = found()
+    assert check_id == "orderhooks.E048"
+    assert "Its module raises ZeroDivisionError: division by zero." in msg
+    assert hint == "Fix the module."
+
+
+@isolate_apps("orderhooks")
+def test_keys_that_cannot_be_kept_are_refused(monkeypatch) -> None:
+    class Long(models.Model):  # noqa: DJ008
+        code = models.CharField(primary_key=True, max_length=1000)
+
+        class Meta:
+            app_label = "orderhooks"
+
+    monkeypatch.setattr(Users, "get_model", lambda _self: Long)
+    [fault] = source_trials._tried("shop.Orders", Users(), source_trials.STATIC[:2])
+    assert "may have 1000 characters" in fault.text
+
+
+class BadNumber(BuiltInOrders):
+    def number(self, order: Any) -> Any:
+        return order.pk
+
+
+class LongNumber(BuiltInOrders):
+    def number(self, order: Any) -> str:
+        return "9" * 1000
+
+
+class Lost(BuiltInOrders):
+    def fetch(self, order_pk: str, *, using: str) -> Any:
+        return None
+
+
+class Unfindable(BuiltInOrders):
+    def number(self, order: Any) -> str:
+        return f"N-{order.number}"
+
+
+class BadPayload(BuiltInOrders):
+    def payload(self, order: Any) -> dict[str, Any]:
+        return {**super().payload(order), "total": 12}
+
+
+class RaisingPayload(BuiltInOrders):
+    def payload(self, order: Any) -> dict[str, Any]:
+        raise AttributeError("no customer")
+
+
+class BadQuery(BuiltInOrders):
+    def payload(self, order: Any) -> dict[str, Any]:
+        User.objects.raw("SELECT * FROM there_is_no_such_table")[0]
+        return {}
+
+
+LIVE = [
+    ("BadNumber", "E046", "number() of its newest order returns", "Return str"),
+    ("LongNumber", "E046", "returns 1000 characters", "Return at most"),
+    ("Lost", "E046", "fetch() does not find its newest order", "Let fetch()"),
+    ("Unfindable", "W047", "by its number", "Override find() together"),
+    ("BadPayload", "E046", "total: is int, not string", "the one or the other"),
+    ("RaisingPayload", "E046", "raises AttributeError: no customer", "Fix its payload()"),
+    ("BadQuery", "E046", "there_is_no_such_table", "Fix its payload()"),
+]
+
+
+@pytest.mark.parametrize(("name", "check_id", "words", "remedy"), LIVE)
+def test_what_goes_wrong_with_the_newest_order_is_told_by_check_and_doctor(
+    settings, name: str, check_id: str, words: str, remedy: str
+) -> None:
+    use(settings, [name])
+    assert checks.check_sources_at_work(databases=["default"]) == [], "there is no order yet"
+    make_order()
+    [message] = checks.check_sources_at_work(databases=["default"])
+    assert message.id == f"orderhooks.{check_id}"
+    assert words in message.msg
+    assert remedy in (message.hint or "")
+    assert checks.check_sources_at_work() == [], "only where the database is asked"
+    [finding] = [one for one in diagnosis.examine() if one.what == "sources"]
+    assert (finding.level, words in finding.text) == ("fail" if check_id[0] == "E" else "warn", True)
+
+
+def test_an_order_that_can_be_read_and_told_is_fine(settings) -> None:
+    make_order()
+    assert checks.check_sources_at_work(databases=["default"]) == []
+
+
+def test_migrate_is_not_refused_for_what_it_is_about_to_bring(settings, monkeypatch) -> None:
+    make_order()
+    use(settings, ["RaisingPayload"])
+    monkeypatch.setattr(source_trials.MigrationExecutor, "migration_plan", lambda _self, _targets: ["one"])
+    assert checks.check_sources_at_work(databases=["default"]) == []
+    [finding] = [one for one in diagnosis.examine() if one.what == "sources"]
+    assert "manage.py migrate" in finding.text
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "a": {"type": ["string", "null"], "pattern": "^x", "maxLength": 3},
+        "b": {"type": "integer", "minimum": 1},
+        "c": {"type": "array", "items": {"$ref": "#/$defs/d"}},
+        "e": {"enum": ["y"]},
+        "f": {"anyOf": [{"type": "integer"}, {"const": "z"}]},
+    },
+    "required": ["b"],
+    "additionalProperties": False,
+    "$defs": {"d": {"type": "boolean"}},
+}
+FITS = [
+    ({"b": 1}, []),
+    ({"a": None, "b": 2, "c": [True], "e": "y", "f": "z"}, []),
+    ({}, ["it lacks 'b'"]),
+    ([], ["it is list, not object"]),
+    ({"b": True}, ["b: is bool, not integer"]),
+    ({"b": 0}, ["b: is out of its range"]),
+    ({"b": 1, "a": "y"}, ["a: does not match '^x'"]),
+    ({"b": 1, "a": "xxxx"}, ["a: has 4 characters"]),
+    ({"b": 1, "c": [True, 1]}, ["c[1]: is int, not boolean"]),
+    ({"b": 1, "e": "n"}, ["e: is not one of ['y']"]),
+    ({"b": 1, "f": "n"}, ["f: fits none of anyOf"]),
+    ({"b": 1, "g": 1}, ["g: should not be there"]),
+]
+
+
+@pytest.mark.parametrize(("value", "expected"), FITS, ids=str)
+def test_a_value_fits_its_schema_or_says_where_it_does_not(value: Any, expected: list[str]) -> None:
+    assert list(json_schema.misfits(value, SCHEMA)) == expected
+    jsonschema = pytest.importorskip("jsonschema")
+    assert jsonschema.Draft202012Validator(SCHEMA).is_valid(value) == (not expected), "as the real thing says"
