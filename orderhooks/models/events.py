@@ -13,6 +13,9 @@ from django.utils.translation import gettext_lazy as _
 from orderhooks.models import public_ids
 from orderhooks.models.indexes import PartialIndex
 
+# The longest primary key, number and store of an order that is kept: what an index of any database takes.
+IDENTIFIER_LENGTH = 255
+
 
 class ChangeQuerySet(models.QuerySet["Change"]):
     def of_order(self, source: str, order_pk: str) -> "ChangeQuerySet":
@@ -62,16 +65,16 @@ class Change(models.Model):
 
     unit = models.UUIDField()
     source = models.CharField(max_length=64)
-    order_pk = models.CharField(max_length=64)
+    order_pk = models.CharField(max_length=IDENTIFIER_LENGTH)
     kind = models.CharField(max_length=16, choices=Kind)
     # Blank: the order itself; else the primary key of a line, or the topic of a moment.
-    subject = models.CharField(max_length=128, blank=True)
+    subject = models.CharField(max_length=IDENTIFIER_LENGTH, blank=True)
     before = models.JSONField(default=dict)
     after = models.JSONField(default=dict)
     # The order as it was just before its deletion: there is nothing left to read afterwards.
     snapshot = models.JSONField(null=True)
-    order_number = models.CharField(max_length=64, blank=True)
-    store = models.CharField(max_length=64, blank=True)
+    order_number = models.CharField(max_length=IDENTIFIER_LENGTH, blank=True)
+    store = models.CharField(max_length=IDENTIFIER_LENGTH, blank=True)
     # What the order source raised while the change was noted; it becomes the event's error.
     error = models.TextField(blank=True)
     # How often a worker began to fold it, written down before it does: the store's code may kill the process.
@@ -228,9 +231,9 @@ class Event(models.Model):
     )
     topic = models.CharField(_("topic"), max_length=128)
     source = models.CharField(_("source"), max_length=64)
-    order_pk = models.CharField(max_length=64)
-    order_number = models.CharField(_("order number"), max_length=64, blank=True)
-    store = models.CharField(_("store"), max_length=64, blank=True)
+    order_pk = models.CharField(max_length=IDENTIFIER_LENGTH)
+    order_number = models.CharField(_("order number"), max_length=IDENTIFIER_LENGTH, blank=True)
+    store = models.CharField(_("store"), max_length=IDENTIFIER_LENGTH, blank=True)
     payload = models.JSONField(_("payload"), null=True)
     changes = models.JSONField(_("changes"), default=dict)
     # Why there is no payload: what the order source raised.

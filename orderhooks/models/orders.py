@@ -50,9 +50,9 @@ class Order(models.Model):
         max_length=public_ids.MAX_LENGTH, unique=True, editable=False, default=public_ids.order_id
     )
     number = models.CharField(
-        _("number"), max_length=64, blank=True, help_text=_("Unique within the store; made when left blank.")
+        _("number"), max_length=255, blank=True, help_text=_("Unique within the store; made when left blank.")
     )
-    store = models.CharField(_("store"), max_length=64, blank=True)
+    store = models.CharField(_("store"), max_length=255, blank=True)
     status = models.CharField(_("status"), max_length=32, choices=Status, default=Status.OPEN)
     payment_status = models.CharField(
         _("payment status"), max_length=32, choices=PaymentStatus, default=PaymentStatus.PENDING
