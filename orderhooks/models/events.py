@@ -36,6 +36,19 @@ class ChangeQuerySet(models.QuerySet["Change"]):
         self.filter(pk__in=[change.pk for change in changes]).delete()
         return changes
 
+    def take_many(self, source: str, order_pks: Sequence[str]) -> "dict[str, list[Change]]":
+        """What `take` does, for many orders of a source at once: the changes of each order that has any."""
+        if connections[self.db].vendor == "postgresql":
+            taken = sorted(self.raw(TAKE_MANY, [source, list(order_pks)], using=self.db), key=lambda change: change.pk)
+        else:
+            rows = self.filter(source=source, order_pk__in=order_pks).order_by("id")
+            taken = list(rows.select_for_update())
+            self.filter(pk__in=[change.pk for change in taken]).delete()
+        by_order: dict[str, list[Change]] = {}
+        for change in taken:
+            by_order.setdefault(change.order_pk, []).append(change)
+        return by_order
+
     def left_behind(self, *, before: datetime) -> "ChangeQuerySet":
         """Changes whose process did not live to fold them."""
         return self.filter(created_at__lt=before)
@@ -47,6 +60,7 @@ WHERE id IN (SELECT id FROM orderhooks_change WHERE source = %s AND order_pk = %
     AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
 RETURNING *
 """
+TAKE_MANY = TAKE.replace("order_pk = %s", "order_pk = ANY(%s)")
 
 
 class Change(models.Model):
@@ -71,7 +85,7 @@ class Change(models.Model):
     subject = models.CharField(max_length=IDENTIFIER_LENGTH, blank=True)
     before = models.JSONField(default=dict)
     after = models.JSONField(default=dict)
-    # The order as it was just before its deletion: there is nothing left to read afterwards.
+    # An order's payload, or a line's values, just before the deletion: there is nothing left to read afterwards.
     snapshot = models.JSONField(null=True)
     order_number = models.CharField(max_length=IDENTIFIER_LENGTH, blank=True)
     store = models.CharField(max_length=IDENTIFIER_LENGTH, blank=True)
