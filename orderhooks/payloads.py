@@ -5,12 +5,14 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-__all__ = ["API_VERSION", "MAX_DEPTH", "body", "check", "encode", "envelope"]
+__all__ = ["API_VERSION", "MAX_DEPTH", "MAX_PASSED_THROUGH_DEPTH", "body", "check", "encode", "envelope"]
 
 # Of the payload's shape; a change that could break a receiver gets a new date.
 API_VERSION = "2026-11-01"
 # Parsers of receivers refuse more, some at 128 levels; and Python's own stack ends.
 MAX_DEPTH = 100
+# Of what a store passes through in an order, such as `metadata`.
+MAX_PASSED_THROUGH_DEPTH = 50
 # Half of what MariaDB takes in one statement unless told otherwise.
 MAX_BYTES = 8 * 1024 * 1024
 
@@ -67,7 +69,7 @@ def check(data: Any, *, depth: int = MAX_DEPTH) -> None:
 def _check_depth(data: Any, most: int) -> None:
     # Level by level: what is nested deeply, or holds itself, must not exhaust the stack.
     level = [data]
-    for _ in range(most + 1):
+    for _ in range(most):
         level = [one for value in level for one in _inside(value) if isinstance(one, dict | list | tuple)]
         if not level:
             return

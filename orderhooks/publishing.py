@@ -55,9 +55,9 @@ class ReplayError(ValueError):
 def publish(topic: str, order: models.Model, *, changes: Mapping[str, Sequence[Any]] | None = None) -> None:
     """Tell a moment of the store's own about an order, with the order as the running transaction will commit it.
 
-    `changes` are the `[old, new]` values of watched fields that were written past `save()`, as `update()` does. They are
-    told like a save's: in the event's `changes`, to subscribers of `order.updated`, and with the topics that the new
-    values stand for.
+    `changes` are the `[old, new]` values of watched fields that were written past `save()`, as `update()` does. They
+    are told like a save's: in the event's `changes`, to subscribers of `order.updated`, and with the topics that the
+    new values stand for.
 
         Order.objects.filter(pk=order.pk).update(payment_status="paid")
         publish("order.paid", order, changes={"payment_status": ["pending", "paid"]})
@@ -412,10 +412,12 @@ class _Unit:
         noted, self.noted = self.noted, {}
         if len(noted) > 1:
             try:
-                return outbox.fold_many(noted, now=timezone.now(), using=self.using)
+                events = outbox.fold_many(noted, now=timezone.now(), using=self.using)
+                self.is_left_behind = not events
+                return events
             except Exception:
                 logger.exception("could not fold the changes of %d orders together", len(noted))
-        events: list[Event] = []
+        events = []
         for (source, order_pk), changes in noted.items():
             try:
                 events += outbox.fold(source, order_pk, now=timezone.now(), using=self.using, noted=changes)

@@ -6,6 +6,7 @@ import django.utils.timezone
 import orderhooks.currencies
 import orderhooks.models.fields
 import orderhooks.models.indexes
+import orderhooks.models.orders
 import orderhooks.models.public_ids
 import orderhooks.models.subscriptions
 import uuid
@@ -112,10 +113,10 @@ class Migration(migrations.Migration):
                 ('customer_name', models.CharField(blank=True, max_length=200, verbose_name='customer name')),
                 ('customer_email', models.EmailField(blank=True, max_length=254, verbose_name='customer email')),
                 ('customer_phone', models.CharField(blank=True, max_length=64, verbose_name='customer phone')),
-                ('billing_address', models.JSONField(blank=True, default=dict, verbose_name='billing address')),
-                ('shipping_address', models.JSONField(blank=True, default=dict, verbose_name='shipping address')),
+                ('billing_address', models.JSONField(blank=True, default=dict, validators=[orderhooks.models.orders.validate_passed_through], verbose_name='billing address')),
+                ('shipping_address', models.JSONField(blank=True, default=dict, validators=[orderhooks.models.orders.validate_passed_through], verbose_name='shipping address')),
                 ('note', models.TextField(blank=True, verbose_name='note')),
-                ('metadata', models.JSONField(blank=True, default=dict, help_text='Anything of yours; receivers get it unchanged.', verbose_name='metadata')),
+                ('metadata', models.JSONField(blank=True, default=dict, help_text='Anything of yours; receivers get it unchanged.', validators=[orderhooks.models.orders.validate_passed_through], verbose_name='metadata')),
                 ('is_test', models.BooleanField(default=False, verbose_name='test order')),
                 ('placed_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='placed at')),
                 ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created at')),

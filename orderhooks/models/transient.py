@@ -1,4 +1,4 @@
-"""Which database errors pass by themselves: a lock, a time limit, a lost connection; and which are somebody's mistake."""
+"""Which database errors pass by themselves, such as a lock, a time limit or a lost connection."""
 
 from collections.abc import Iterator
 

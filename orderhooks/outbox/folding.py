@@ -183,7 +183,9 @@ def _fold_left_behind(source: str, order_pk: str, *, now: datetime) -> list[Even
         )
         return _give_up(source, order_pk, error, now=now, using=using)
     try:
-        return fold(source, order_pk, now=now, using=using)
+        # Whoever keeps a table locked, as a migration does, must not keep the worker from all else.
+        with brief_transaction(using, may_be_silent=True):
+            return fold(source, order_pk, now=now, using=using)
     except Exception as error:
         # It did not die of it.
         connections[using].close_if_unusable_or_obsolete()

@@ -127,9 +127,9 @@ def _set(instance: models.Model, name: str, value: Any) -> None:
         if sources.watched_values(instance, (name,))[name] == value:
             return
     raise UnrestorableError(
-        f"Another transaction changed the order before it was read, and the field {name!r} can't be set back to {value!r}: "
-        "its to_python() does not understand the JSON of its own values. Publish the event again to send the order as "
-        "it is now."
+        f"Another transaction changed the order before it was read, and the field {name!r} can't be set back: its "
+        "to_python() does not understand the JSON of its own values. Publish the event again to send the order as it "
+        "is now."
     )
 
 
