@@ -36,13 +36,13 @@ class ChangeQuerySet(models.QuerySet["Change"]):
         self.filter(pk__in=[change.pk for change in changes]).delete()
         return changes
 
-    def take_many(self, source: str, order_pks: Sequence[str]) -> "dict[str, list[Change]]":
+    def take_many(self, source: str, order_pks: Iterable[str]) -> "dict[str, list[Change]]":
         """What `take` does, for many orders of a source at once: the changes of each order that has any."""
+        taken: list[Change]
         if connections[self.db].vendor == "postgresql":
             taken = sorted(self.raw(TAKE_MANY, [source, list(order_pks)], using=self.db), key=lambda change: change.pk)
         else:
-            rows = self.filter(source=source, order_pk__in=order_pks).order_by("id")
-            taken = list(rows.select_for_update())
+            taken = list(self.filter(source=source, order_pk__in=order_pks).order_by("id").select_for_update())
             self.filter(pk__in=[change.pk for change in taken]).delete()
         by_order: dict[str, list[Change]] = {}
         for change in taken:

@@ -187,11 +187,12 @@ def _fold_left_behind(source: str, order_pk: str, *, now: datetime) -> list[Even
         with brief_transaction(using, may_be_silent=True):
             return fold(source, order_pk, now=now, using=using)
     except Exception as error:
-        # It did not die of it.
         connections[using].close_if_unusable_or_obsolete()
-        _count_begun(source, order_pk, -1, using=using)
         waiting_since = min((change.created_at for change in changes), default=now)
         if is_transient(error) and now - waiting_since < TRANSIENT_FOR:
+            _count_begun(source, order_pk, -1, using=using)  # it did not die of it
+            raise
+        if not is_transient(error) and begun + 1 < FOLD_TRIES:
             raise
         logger.exception("could not fold the changes of order %s:%s; its events wait", source, order_pk)
         return _give_up(source, order_pk, describe(error), now=now, using=using)

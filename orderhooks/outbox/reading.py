@@ -5,7 +5,7 @@
 
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,7 +84,7 @@ def read_order_before(source_name: str, order_pk: str, later: Sequence[Change], 
     return read_order(source_name, order_pk, using=using, prepare=prepare)
 
 
-def in_units(changes: Sequence[Change]) -> list[list[Change]]:
+def in_units(changes: Iterable[Change]) -> list[list[Change]]:
     """The changes of each transaction, in the order of the commits.
 
     That is the order of their last changes: of two transactions that touch the same row, the later one writes down what

@@ -80,7 +80,7 @@ def _undo_line(source: OrderSource, lines: dict[str, Any], change: Change, *, us
     if not change.before:
         lines.pop(change.subject, None)  # it was added
         return
-    line = lines.get(change.subject)
+    line: Any = lines.get(change.subject)
     if line is None and source.lines is not None:
         model = source.lines.get_model()
         # It may be in another order now, or hidden by the manager; else it was deleted.
