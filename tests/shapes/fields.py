@@ -60,9 +60,9 @@ class CurrencyField(models.CharField):
 class AmountField(models.DecimalField):
     """An amount in two columns, of which the model names one."""
 
-    def contribute_to_class(self, cls: Any, name: str, **options: Any) -> None:
+    def contribute_to_class(self, cls: Any, name: str, private_only: bool = False) -> None:
         CurrencyField(price_field=self).contribute_to_class(cls, f"{name}_currency")
-        super().contribute_to_class(cls, name, **options)
+        super().contribute_to_class(cls, name, private_only)
         setattr(cls, name, _AmountDescriptor(self))
 
     def to_python(self, value: Any) -> Any:

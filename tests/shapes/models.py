@@ -11,7 +11,7 @@ from django.db.models.functions import Coalesce
 
 from tests.shapes.fields import AmountField, SealedField, next_number
 
-IS_POSTGRES = settings.DATABASES["default"]["ENGINE"].endswith("postgresql")
+IS_POSTGRES = str(settings.DATABASES["default"]["ENGINE"]).endswith("postgresql")
 
 
 class Customer(models.Model):
