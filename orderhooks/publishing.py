@@ -277,8 +277,7 @@ def about_to_save(role: Role, instance: models.Model, *, update_fields: Iterable
     watched = _touched(role, instance, update_fields)
     if not watched or not _has_row(role, instance):
         return
-    if not outbox.can_capture(using):
-        _mark_elsewhere(role, instance, using=using)
+    if is_elsewhere(role, instance, using=using):
         return
     before = outbox.read_before(role, instance, watched, using=using)
     outer = next((entry for entry in reversed(entries) if entry is not None), None)
@@ -297,10 +296,7 @@ def saved(role: Role, instance: models.Model, *, created: bool, using: str) -> N
         instance.__dict__.pop(BEFORE, None)
     # A new row of a parent model alone is no order yet.
     if created and not role.is_part(instance):
-        if not outbox.can_capture(using):
-            _mark_elsewhere(role, instance, using=using)
-            return
-        if not _listened_to(using):
+        if is_elsewhere(role, instance, using=using) or not _listened_to(using):
             return
         before = Stored({} if role.lines else role.defaults(), None)
         watched = role.watched if role.lines else tuple(before.values)
@@ -342,8 +338,8 @@ def save_atomically(
 ) -> None:
     """Run a save of the store's so that the change and its capture are committed together or not at all.
 
-    Outside of a transaction Django commits the row before `post_save` is sent: what another handler raises, or the death
-    of the process, would lose the change. See `OrderSource.atomic_saves`.
+    Outside of a transaction Django commits the row before it sends `post_save`: what another handler raises, or the
+    death of the process, would lose the change. See `OrderSource.atomic_saves`.
     """
     depth = len(instance.__dict__.get(BEFORE, ()))
     try:
@@ -369,14 +365,21 @@ def _own_transaction(
     return transaction.atomic(using=using) if is_wanted else nullcontext()
 
 
-def _mark_elsewhere(role: Role, instance: models.Model, *, using: str) -> None:
+def is_elsewhere(role: Role, instance: models.Model, *, using: str) -> bool:
+    """Whether the order is changed in another database than that of orderhooks, where nothing can be captured.
+
+    Marks the change if anybody would want to hear of it.
+    """
+    if outbox.can_capture(using):
+        return False
     home = router.db_for_write(Change)
     if outbox.anyone_listens(home):
         text = (
-            f"The order was saved in the database {using!r}, and orderhooks keeps its tables in {home!r}: no transaction "
-            "holds both. Route the orders, orderhooks and users to one database."
+            f"The order was changed in the database {using!r}, and orderhooks keeps its tables in {home!r}: no "
+            "transaction holds both. Route the orders, orderhooks and users to one database."
         )
         outbox.mark_missed(role, instance, text, using=using)
+    return True
 
 
 def about_to_delete(role: Role, instance: models.Model, *, using: str) -> None:
@@ -439,7 +442,7 @@ def _touched(role: Role, instance: models.Model, update_fields: Iterable[str] | 
 def _has_row(role: Role, instance: models.Model) -> bool:
     """Whether there may be a row already. What has a key of its own making is new until it is saved."""
     of = role.model if isinstance(instance, role.model) else type(instance)
-    key: list[Any] = list(of._meta.pk_fields)  # type: ignore[attr-defined]
+    key: list[Any] = list(of._meta.pk_fields)
     if any(value is None or hasattr(value, "resolve_expression") for value in role.where(instance).values()):
         return False
     return not (instance._state.adding and all(field.has_default() or field.has_db_default() for field in key))

@@ -1,4 +1,4 @@
-"""Django's model signals, handed on to `publishing`, inside the guard of `outbox`. Connected to the watched models alone.
+"""Django's model signals, handed on to `publishing` inside the guard of `outbox`. Connected to watched models alone.
 
 A handler of pre_delete without a sender would make Django read before it deletes, whatever the model.
 """
@@ -35,7 +35,8 @@ def on_post_save(*, instance: Model, raw: bool, created: bool, using: str, **_kw
 
 def on_pre_delete(*, instance: Model, using: str, **_kwargs: Any) -> None:
     def capture(role: Role) -> None:
-        publishing.about_to_delete(role, instance, using=using)
+        if not publishing.is_elsewhere(role, instance, using=using):
+            publishing.about_to_delete(role, instance, using=using)
 
     outbox.guarded(instance, using=using, capture=capture)
 
@@ -72,7 +73,7 @@ def _make_saves_atomic(model: type[Model]) -> None:
         return None
 
     atomic_save_base.is_atomic_for_orderhooks = True  # type: ignore[attr-defined]
-    model.save_base = atomic_save_base  # type: ignore[method-assign, assignment]
+    model.save_base = atomic_save_base  # type: ignore[method-assign]
 
 
 def _role_of(instance: Model) -> Role | None:

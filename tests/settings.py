@@ -19,6 +19,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "django_q",
     "orderhooks",
+    "tests.shapes",
 ]
 # An admin theme to test with: unfold, jazzmin or grappelli. See `make themes`.
 if theme := os.environ.get("TEST_ADMIN_THEME"):

@@ -59,7 +59,7 @@ def mark_missed(
 
 
 def _key_of(role: Role | None, instance: models.Model) -> str:
-    """The order's key as far as the instance itself tells it: nothing more is asked of a database that has just failed."""
+    """The order's key as far as the instance tells it: nothing more is asked of a database that has just failed."""
     try:
         if role is None or role.lines is None:
             return str(instance.pk)
@@ -96,10 +96,12 @@ def survivable(using: str, kind: str) -> Iterator[None]:
     try:
         yield
     except BaseException:
+        # Django marks the transaction as one to be rolled back if a save of a model of ours fails in it; and while it
+        # is marked, no statement goes through.
         if savepoint is not None:
+            transaction.set_rollback(False, using=using)
             transaction.savepoint_rollback(savepoint, using=using)
-        if savepoint is not None or connection.vendor != "postgresql":
-            # Django marks the transaction as one to be rolled back when a save of a model of ours fails in it.
+        elif connection.vendor != "postgresql":
             transaction.set_rollback(False, using=using)
         raise
     if savepoint is not None:

@@ -36,7 +36,7 @@ def anyone_listens(using: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Watched values as the database has them, by field name, and the key, as text, of the order that they belong to."""
+    """Watched values as the database has them, by field name, and the key, as text, of the order that has them."""
 
     values: dict[str, Any]
     order_pk: str | None
@@ -104,7 +104,7 @@ def _columns(role: Role, watched: Sequence[str]) -> tuple[str, ...]:
 @functools.cache
 def _columns_of(role: Role, watched: tuple[str, ...]) -> tuple[str, ...]:
     fields: list[Any] = [role.model._meta.get_field(name) for name in watched]
-    key: list[Any] = [] if role.lines else list(role.model._meta.pk_fields)  # type: ignore[attr-defined]
+    key: list[Any] = [] if role.lines else list(role.model._meta.pk_fields)
     names = [field.attname for field in (*fields, *key) if field.column is not None]
     return tuple(dict.fromkeys((*names, *role.link_columns)))
 

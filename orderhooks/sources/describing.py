@@ -50,9 +50,9 @@ class OrderSource:
     def fetch(self, order_pk: str, *, using: str) -> Any:
         """The order as the database has it now, or None. Its primary key is text, as `sources.keys` writes it.
 
-        Called after the commit, and before a deletion in its transaction, on the connection `using`. It asks no manager of
-        the model, so that none can hide an order, and gives an instance of `get_model()`. Override it where `payload`
-        needs another class, as with django-polymorphic:
+        Called after the commit, and before a deletion in its transaction, on the connection `using`. It asks no manager
+        of the model, so that none can hide an order, and gives an instance of `get_model()`. Override it where
+        `payload` needs another class, as with django-polymorphic:
 
             def fetch(self, order_pk, *, using):
                 order = super().fetch(order_pk, using=using)

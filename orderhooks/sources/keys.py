@@ -9,7 +9,7 @@ from django.db import models
 
 def key_fields(model: type[models.Model]) -> "list[models.Field[Any, Any]]":
     """The fields of the primary key: one, but for a composite key."""
-    return list(model._meta.pk_fields)  # type: ignore[attr-defined]
+    return list(model._meta.pk_fields)
 
 
 def as_text(model: type[models.Model], values: Sequence[Any]) -> str:

@@ -39,8 +39,8 @@ class Place(Expression):
         super().__init__(output_field=field)
         self.number = number
 
-    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
-        return "%s", [self]
+    def as_sql(self, compiler: Any, connection: Any) -> Any:
+        return "%s", (self,)
 
 
 _statements: dict[tuple[Hashable, ...], Statement] = {}
@@ -69,8 +69,8 @@ def rows(
         text, values = make(plain(model, using)).query.get_compiler(using).as_sql()
         if not values or type(values[-1]) is not type(last) or values[-1] != last:
             raise StatementError(
-                f"A query of {model._meta.label} does not end with the value that is looked for. Its key field has SQL of "
-                "its own; have the source override fetch(), or give the model a plain key."
+                f"A query of {model._meta.label} does not end with the value that is looked for. Its key field has SQL "
+                "of its own; have the source override fetch(), or give the model a plain key."
             )
         statement = _statements[known] = Statement(text, tuple(values[:-1]))
     return models.QuerySet(model, using=using).raw(statement.text, [*statement.parameters, last])
@@ -84,7 +84,7 @@ def read_columns(
     using: str,
     make: Callable[["models.QuerySet[Any]"], "models.QuerySet[Any]"] = lambda rows: rows,
 ) -> dict[str, Any] | None:
-    """The named columns (attnames, or annotations that `make` adds) of the row with these values; None if there is none.
+    """The named columns (attnames, or annotations of `make`) of the row with these values; None if there is none.
 
     The SQL is compiled once per `key`, for which `make` must always come to the same SQL. Raises StatementError.
     """

@@ -51,8 +51,8 @@ class Role:
 
     @property
     def watched(self) -> tuple[str, ...]:
-        """The names of the watched fields: with the field that leads from a line to its order, or the order's fields that
-        `transitions` names; and with the columns that belong to a watched one, such as the currency of an amount.
+        """The names of the watched fields: with the field that leads from a line to its order, or the order's fields
+        that `transitions` names; and with the columns that belong to a watched one, such as an amount's currency.
         """
         return _watched(self)
 

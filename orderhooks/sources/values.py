@@ -30,7 +30,7 @@ def watched_values(instance: models.Model, names: tuple[str, ...]) -> dict[str, 
 def stored_values(
     model: type[models.Model], names: Iterable[str], values: Mapping[str, Any], *, using: str | None = None
 ) -> dict[str, Any]:
-    """Columns' values, by attname, as the JSON values of the named fields, by name; `using` is where they are stored."""
+    """Columns' values, by attname, as the JSON values of the named fields, by name. They are stored in `using`."""
     rounding = ROUND_HALF_UP if connections[using or DEFAULT_DB_ALIAS].vendor == "postgresql" else None
     fields: list[Any] = [model._meta.get_field(name) for name in names]
     return {field.name: as_json(_as_stored(field, values[field.attname], rounding)) for field in fields}

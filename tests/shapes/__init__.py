@@ -1,0 +1,1 @@
+"""An app of order models as other stores have them: see `models`, and `sources` for what describes them."""

@@ -1,0 +1,154 @@
+"""Order models of shapes that orderhooks' own does not have."""
+
+import uuid
+from decimal import Decimal
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Value
+from django.db.models.functions import Coalesce
+
+from tests.shapes.fields import AmountField, SealedField, next_number
+
+IS_POSTGRES = str(settings.DATABASES["default"]["ENGINE"]).endswith("postgresql")
+
+
+class Customer(models.Model):
+    name = models.CharField(max_length=20)
+
+
+class Stateful(models.Model):
+    state = models.CharField(max_length=20, default="open")
+
+    class Meta:
+        abstract = True
+
+
+class UuidOrder(Stateful):
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+
+
+class TextOrder(Stateful):
+    code = models.CharField(max_length=40, primary_key=True)
+
+
+class CompositeOrder(Stateful):
+    pk = models.CompositePrimaryKey("tenant", "number")
+    tenant = models.CharField(max_length=20)
+    number = models.IntegerField()
+
+
+class NumberedOrder(Stateful):
+    """Its lines point at its number."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    number = models.CharField(max_length=20, unique=True)
+
+
+class NumberedLine(models.Model):
+    order = models.ForeignKey(NumberedOrder, models.CASCADE, to_field="number", related_name="lines")
+    sku = models.CharField(max_length=20)
+
+
+class Document(Stateful):
+    """A parent model."""
+
+
+class InvoiceOrder(Document):
+    """A child model: an order in two tables."""
+
+    reference = models.CharField(max_length=20, default="")
+
+
+class DocumentLine(models.Model):
+    """Points at the parent."""
+
+    document = models.ForeignKey(Document, models.CASCADE, related_name="lines")
+    sku = models.CharField(max_length=20)
+
+
+class PlainOrder(Stateful):
+    pass
+
+
+class ProxyOrder(PlainOrder):
+    class Meta:
+        proxy = True
+
+
+class _Hiding(models.Manager):
+    def get_queryset(self) -> Any:
+        return super().get_queryset().none()
+
+
+class _Joining(models.Manager):
+    def get_queryset(self) -> Any:
+        return super().get_queryset().select_related("customer")
+
+
+class ManagedOrder(Stateful):
+    """Its default manager hides it, its base manager joins."""
+
+    customer = models.ForeignKey(Customer, models.SET_NULL, null=True)
+
+    objects = _Hiding()
+    joined = _Joining()
+
+    class Meta:
+        base_manager_name = "joined"
+
+
+class SortedOrder(Stateful):
+    """Sorted by an expression with a parameter."""
+
+    priority = models.IntegerField(null=True)
+
+    class Meta:
+        ordering = [Coalesce("priority", Value(99)), "id"]
+
+
+class DutifulOrder(Stateful):
+    """Its constructor insists on a value."""
+
+    def __init__(self, *args: Any, **values: Any) -> None:
+        if not args and "state" not in values:
+            raise TypeError("An order needs a state.")
+        super().__init__(*args, **values)
+
+
+class SerialOrder(Stateful):
+    """Its default takes a number from a series."""
+
+    number = models.CharField(max_length=20, default=next_number)
+
+
+class PricedOrder(Stateful):
+    total = AmountField(max_digits=10, decimal_places=2, default=Decimal(0))
+
+
+class OddOrder(Stateful):
+    """Fields of many kinds."""
+
+    secret = SealedField(default="")
+    details = models.JSONField(default=dict)
+    photo = models.BinaryField(default=b"")
+    weight = models.DecimalField(max_digits=8, decimal_places=2, default=Decimal(0))
+    due_on = models.DateTimeField(null=True)
+    origin = models.CharField(max_length=20, db_default="shop")
+    heavy = models.GeneratedField(expression=F("weight") * 2, output_field=models.FloatField(), db_persist=True)
+
+
+if IS_POSTGRES:
+    from django.contrib.postgres.fields import ArrayField
+
+    class ListOrder(Stateful):
+        tags = ArrayField(models.CharField(max_length=20), default=list)
+        prices = ArrayField(models.DecimalField(max_digits=8, decimal_places=2), default=list)
+
+
+class CartLine(models.Model):
+    """A line of a cart, which has no order, or of an order."""
+
+    order = models.ForeignKey(PlainOrder, models.SET_NULL, null=True, related_name="lines")
+    sku = models.CharField(max_length=20)
