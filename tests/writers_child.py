@@ -18,7 +18,7 @@ STATUSES = ["pending", "authorized", "paid", "refunded"]
 
 def prepare() -> None:
     call_command("migrate", verbosity=0)
-    Subscription.create_with_secret(name="Warehouse", url="http://127.0.0.1:9/", topics=["*"])
+    Subscription.create_with_secret(name="Warehouse", url="http://127.0.0.1:59999/", topics=["*"])
     with transaction.atomic():
         order = Order.objects.create()
         for sku in ("A", "B", "C", "D"):
