@@ -39,8 +39,8 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
             Q(event__lt=OuterRef("event_id"), state__in=UNENDED)
             | Q(event__gt=OuterRef("event_id"), state=Delivery.State.SENDING),
             subscription=OuterRef("subscription_id"),
-            event__source=Subquery(same_order.values("source")),
-            event__order_pk=Subquery(same_order.values("order_pk")),
+            event__source=Subquery(same_order.values("source")[:1]),
+            event__order_pk=Subquery(same_order.values("order_pk")[:1]),
         )
 
     def unblocked(self) -> "DeliveryQuerySet":
@@ -48,8 +48,8 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         mine = Event.objects.filter(pk=OuterRef(OuterRef("event_id")))
         unrouted = Event.objects.unrouted().filter(
             sequence__lt=OuterRef("event_id"),
-            source=Subquery(mine.values("source")),
-            order_pk=Subquery(mine.values("order_pk")),
+            source=Subquery(mine.values("source")[:1]),
+            order_pk=Subquery(mine.values("order_pk")[:1]),
         )
         return self.filter(~Exists(Delivery.objects.blocking()), ~Exists(unrouted))
 
