@@ -11,8 +11,9 @@ class OrderhooksConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from orderhooks import checks, signal_handlers, tasks
+        from orderhooks import checks, project_checks, signal_handlers, tasks
 
         checks.register()
+        project_checks.register()
         signal_handlers.connect()
         post_migrate.connect(tasks.register_sweep, sender=self)

@@ -2,6 +2,8 @@
 
 import os
 
+import django
+
 SECRET_KEY = "a key for tests alone"
 ALLOWED_HOSTS = ["*"]
 USE_TZ = True
@@ -63,6 +65,10 @@ else:
             "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20},
         }
     }
+
+# Since Django 6.1; before it, EMAIL_BACKEND. Tests of mail use both: tests/test_mail_settings.py.
+if django.VERSION >= (6, 1):
+    MAILERS = {"default": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}}
 
 Q_CLUSTER: dict[str, object] = {
     "name": "orderhooks-tests",
