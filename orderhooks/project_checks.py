@@ -1,4 +1,4 @@
-"""System checks of the project's own settings: databases, time zone, mail, queue. `apps` registers them; see `checks`."""
+"""System checks of the project's own settings: databases, time zone, mail, queue. Registered by `apps`."""
 
 from typing import Any
 

@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from django.db import DEFAULT_DB_ALIAS, IntegrityError, InterfaceError, InternalError, OperationalError, connections
+from django.db import IntegrityError, InterfaceError, InternalError, OperationalError, connections
 
 from orderhooks import conf, notices, outbox, replaying, routing, sending
 from orderhooks.models import Bell, DatabaseClock, Event, Pump, Replay, SubscriptionSecret, claims
 from orderhooks.models.locks import is_lock_timeout
+from orderhooks.models.primary import own_database
 from orderhooks.signals import announce, event_published
 
 logger = logging.getLogger(__name__)
@@ -92,7 +93,7 @@ class Turn:
                     logger.exception("the database does not answer as it should; no request goes out until it does")
                 answers = False
                 sender.stop()
-                connections[DEFAULT_DB_ALIAS].close()
+                connections[own_database()].close()
                 time.sleep(RECONNECT_SECONDS)
 
     def _route(self, *, at_once: bool) -> int:

@@ -113,7 +113,7 @@ def sweep_due_at() -> datetime | None:
 
     Its last start is a minute before; django-q2 keeps no better record of tasks whose results are not saved.
     """
-    schedules = Schedule.objects.using(router.db_for_read(Schedule)).filter(name=SWEEP)
+    schedules = Schedule.objects.using(router.db_for_write(Schedule)).filter(name=SWEEP)
     return schedules.values_list("next_run", flat=True).first()
 
 

@@ -31,6 +31,9 @@ class Migration(migrations.Migration):
                 ('beat_at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('ended', models.BooleanField(default=False)),
             ],
+            options={
+                'base_manager_name': 'objects',
+            },
         ),
         migrations.CreateModel(
             name='Change',
@@ -52,6 +55,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'indexes': [models.Index(fields=['source', 'order_pk', 'id'], name='orderhooks_change_order'), models.Index(fields=['created_at'], name='orderhooks_change_created')],
+                'base_manager_name': 'objects',
             },
         ),
         migrations.CreateModel(
@@ -78,6 +82,7 @@ class Migration(migrations.Migration):
                 'permissions': [('view_payload', 'Can see payloads, and headers and bodies of requests and answers')],
                 'indexes': [orderhooks.models.indexes.PartialIndex(condition=models.Q(('routed_at__isnull', True)), fields=['sequence'], name='orderhooks_event_unrouted'), models.Index(fields=['source', 'order_pk', 'sequence'], name='orderhooks_event_of_order'), models.Index(fields=['order_number', 'sequence'], name='orderhooks_event_order'), models.Index(fields=['topic', 'sequence'], name='orderhooks_event_topic')],
                 'constraints': [models.CheckConstraint(condition=models.Q(('published_at__isnull', True), ('payload__isnull', False), _connector='OR'), name='orderhooks_event_published_has_payload'), models.CheckConstraint(condition=models.Q(('published_at__isnull', False), models.Q(('error', ''), _negated=True), _connector='OR'), name='orderhooks_event_unpublished_has_error')],
+                'base_manager_name': 'objects',
             },
         ),
         migrations.CreateModel(
@@ -183,6 +188,7 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'subscriptions',
                 'ordering': ['name', 'id'],
                 'permissions': [('reveal_secret', 'Can see signing secrets'), ('manage_all_subscriptions', 'Can manage subscriptions of others in the API')],
+                'base_manager_name': 'objects',
             },
         ),
         migrations.CreateModel(
@@ -208,6 +214,7 @@ class Migration(migrations.Migration):
                 'verbose_name': 'replay',
                 'verbose_name_plural': 'replays',
                 'ordering': ['-id'],
+                'base_manager_name': 'objects',
             },
         ),
         migrations.CreateModel(
@@ -236,6 +243,7 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'deliveries',
                 'ordering': ['-id'],
                 'permissions': [('redeliver_delivery', 'Can send deliveries again')],
+                'base_manager_name': 'objects',
             },
         ),
         migrations.CreateModel(
@@ -251,6 +259,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'signing secret',
                 'verbose_name_plural': 'signing secrets',
+                'base_manager_name': 'objects',
             },
         ),
         migrations.CreateModel(
@@ -263,6 +272,9 @@ class Migration(migrations.Migration):
                 ('count', models.PositiveBigIntegerField()),
                 ('subscription', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='tallies', to='orderhooks.subscription')),
             ],
+            options={
+                'base_manager_name': 'objects',
+            },
         ),
         migrations.CreateModel(
             name='Dashboard',
@@ -300,6 +312,7 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'attempts',
                 'ordering': ['number'],
                 'constraints': [models.UniqueConstraint(fields=('delivery', 'number'), name='orderhooks_attempt_number')],
+                'base_manager_name': 'objects',
             },
         ),
         migrations.CreateModel(
@@ -317,6 +330,7 @@ class Migration(migrations.Migration):
             options={
                 'indexes': [models.Index(fields=['created_at'], name='orderhooks_idempotent_created')],
                 'constraints': [models.UniqueConstraint(fields=('user', 'key_digest'), name='orderhooks_idempotent_once')],
+                'base_manager_name': 'objects',
             },
         ),
         migrations.CreateModel(

@@ -175,6 +175,7 @@ class Delivery(models.Model):
     objects = DeliveryQuerySet.as_manager()
 
     class Meta:
+        base_manager_name = "objects"
         verbose_name = _("delivery")
         verbose_name_plural = _("deliveries")
         ordering = ["-id"]
@@ -254,6 +255,10 @@ class Delivery(models.Model):
 UNENDED = (Delivery.State.PENDING, Delivery.State.SENDING, Delivery.State.FAILED)
 
 
+class AttemptQuerySet(models.QuerySet["Attempt"]):
+    """See `primary`."""
+
+
 class Attempt(models.Model):
     """One HTTP request that was made for a delivery, and what came of it."""
 
@@ -274,7 +279,10 @@ class Attempt(models.Model):
     response_headers = models.JSONField(_("response headers"), default=dict)
     response_body = models.TextField(_("response body"), blank=True)
 
+    objects = AttemptQuerySet.as_manager()
+
     class Meta:
+        base_manager_name = "objects"
         verbose_name = _("attempt")
         verbose_name_plural = _("attempts")
         ordering = ["number"]

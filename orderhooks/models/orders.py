@@ -23,6 +23,10 @@ def _amount(**options: Any) -> "models.DecimalField[Any, Any]":
     )
 
 
+class OrderQuerySet(models.QuerySet["Order"]):
+    """See `primary`."""
+
+
 class Order(models.Model):
     """A store's order. Money is in `currency`."""
 
@@ -82,6 +86,8 @@ class Order(models.Model):
     placed_at = models.DateTimeField(_("placed at"), default=timezone.now)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
     updated_at = models.DateTimeField(_("updated at"), auto_now=True)
+
+    objects = OrderQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("order")
@@ -159,6 +165,10 @@ class Order(models.Model):
         self.total = max(Decimal(0), self.subtotal - discount + shipping + tax)
 
 
+class OrderLineQuerySet(models.QuerySet["OrderLine"]):
+    """See `primary`."""
+
+
 class OrderLine(models.Model):
     """One article of an order."""
 
@@ -168,6 +178,8 @@ class OrderLine(models.Model):
     quantity = models.PositiveIntegerField(_("quantity"), default=1, validators=[MinValueValidator(1)])
     fulfilled_quantity = models.PositiveIntegerField(_("fulfilled quantity"), default=0)
     unit_price = _amount(verbose_name=_("unit price"))
+
+    objects = OrderLineQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("order line")
