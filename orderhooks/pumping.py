@@ -38,6 +38,8 @@ class Turn:
     other_work: Callable[[], bool]
     notices_due: Callable[[], object]
     longest_seconds: float | None = None
+    # Whether it waits a while for more to do before it ends.
+    lingers: bool = True
     clock: DatabaseClock = field(default_factory=DatabaseClock)
     # When it looked for new events, and found none left; and not to look before, as a subscription is locked.
     routed_at: float = 0.0
@@ -48,6 +50,7 @@ class Turn:
     def run(self, *, until: float) -> bool:
         """Fold, route, claim, send and record until `until` (monotonic seconds). Whether something is still due."""
         settings = conf.current()
+        linger_seconds = settings.linger_seconds if self.lingers else 0.0
         me = Pump.start(now=self.clock.now())
         try:
             SubscriptionSecret.objects.expired(now=self.clock.now()).delete()
@@ -60,7 +63,7 @@ class Turn:
                     longest_seconds=self.longest_seconds,
                 ) as sender,
             ):
-                self._pump(me, sender, bell, until=until, linger_seconds=settings.linger_seconds)
+                self._pump(me, sender, bell, until=until, linger_seconds=linger_seconds)
             sender.counts.write()
         finally:
             me.end(now=self.clock.now())
