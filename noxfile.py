@@ -111,7 +111,8 @@ def _install(session: nox.Session, corner: Corner) -> None:
             external=True,
         )
         constraints = constraints.with_name("lowest.txt")
-    session.install("--editable", f".[{','.join((*EXTRAS, 'test'))}]", "--constraint", str(constraints))
+    # pip, as a test of the package builds an environment with it.
+    session.install("pip", "--editable", f".[{','.join((*EXTRAS, 'test'))}]", "--constraint", str(constraints))
 
 
 def _environment(corner: Corner) -> dict[str, str | None]:

@@ -95,7 +95,7 @@ class Order(models.Model):
         ordering = ["-id"]
         constraints = [
             # Also serves the look-up of an order by its number.
-            models.UniqueConstraint("store", "number", name="orderhooks_order_number"),
+            models.UniqueConstraint(fields=["store", "number"], name="orderhooks_order_number"),
             models.CheckConstraint(condition=~Q(number=""), name="orderhooks_order_has_number"),
             models.CheckConstraint(
                 condition=Q(status__in=["open", "cancelled", "closed"]), name="orderhooks_order_status"
