@@ -90,6 +90,17 @@ def test_a_day_under_settings_that_act_at_start(name: str) -> None:
             ["orderhooks.E060 auth.User is written to the database 'shop', and orderhooks to 'default'"],
         ),
         (
+            {
+                "DATABASES": SHOP,
+                "DATABASE_ROUTERS": ["tests.routers.ShopOfItsOwn"],
+                "ORDERHOOKS": {"SOURCES": ["tests.project_sources.GroupsAsOrders"]},
+            },
+            [
+                "orderhooks.E060 auth.Group is written to the database 'shop', and orderhooks to 'default': no change",
+                "orderhooks.E060 auth.User is written to the database 'shop', and orderhooks to 'default'",
+            ],
+        ),
+        (
             {"DATABASES": SHOP, "DATABASE_ROUTERS": ["tests.routers.NotMigrated"]},
             ["orderhooks.E060 Your DATABASE_ROUTERS write orderhooks to 'shop' and forbid to migrate it there."],
         ),
@@ -99,13 +110,17 @@ def test_a_day_under_settings_that_act_at_start(name: str) -> None:
             ["orderhooks.W062 Q_CLUSTER['sync'] is True", "orderhooks.W063 Q_CLUSTER['catch_up'] is not False"],
         ),
     ],
-    ids=["one database", "users elsewhere", "not migrated", "no time zones", "queue"],
+    ids=["one database", "users elsewhere", "orders elsewhere", "not migrated", "no time zones", "queue"],
 )
 def test_what_can_not_work_is_told_with_its_remedy(overrides: Mapping[str, Any], said: list[str]) -> None:
-    lines = [line for line in in_a_project(overrides, "check").splitlines() if line.startswith("orderhooks.")]
+    lines = [line for line in in_a_project(overrides, "check").splitlines() if line.startswith(OURS)]
     assert len(lines) == len(said)
     for line, text in zip(lines, said, strict=True):
         assert line.startswith(text)
+
+
+# What `project_checks` says.
+OURS = ("orderhooks.E06", "orderhooks.W06")
 
 
 def in_a_project(overrides: Mapping[str, Any], *arguments: str) -> str:

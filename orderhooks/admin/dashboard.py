@@ -87,7 +87,7 @@ def sweep_notice(worker: Worker, *, now: datetime) -> Notice:
         return Notice("good", _("The next sweep starts %(when)s.") % {"when": moments.until(due_at, now=now)})
     span = moments.span(now - due_at)
     if not worker.sweep_is_late(now=now):
-        if now - due_at >= SWEEP_LATE:
+        if worker.seen_at and now - due_at >= SWEEP_LATE:
             when = moments.ago(worker.seen_at, now=now)
             return Notice("good", _("The queue is behind with the sweep; a worker was seen %(when)s.") % {"when": when})
         return Notice("good", _("The next sweep has been due for %(span)s.") % {"span": span})
