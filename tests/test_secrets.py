@@ -10,7 +10,8 @@ from tests.factories import make_subscription
 
 FIRST_KEY = "the first key of the store"
 SECOND_KEY = "the second key of the store"
-SECRET = signing.generate_secret()
+# The same each time: names of tests hold it.
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The bell wakes a pump that waits: its own threads ring it, and on PostgreSQL whoever publishes (LISTEN/NOTIFY)."""
 
 import contextlib
-import select
+import selectors
 import socket
 from types import TracebackType
 from typing import Any, Self
@@ -74,8 +74,12 @@ class Bell:
         listening = self._listening_now()
         if listening is not None and _notifications(listening):
             return True  # one that came with the answer to another statement
-        sources: list[Any] = [self._heard] if listening is None else [self._heard, listening]
-        ready, _, _ = select.select(sources, [], [], max(0.0, seconds))
+        # Not select(): it knows no descriptor above 1023, and a worker may have more open.
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._heard, selectors.EVENT_READ)
+            if listening is not None:
+                selector.register(listening, selectors.EVENT_READ)
+            ready = [key.fileobj for key, _events in selector.select(max(0.0, seconds))]
         if self._heard in ready:
             self._heard.recv(64)
             self._rung = False
