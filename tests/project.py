@@ -18,6 +18,8 @@ def main(overrides: str, *, day: bool) -> None:
         for alias, database in settings.DATABASES.items():
             if database["ENGINE"].endswith("sqlite3"):
                 database["NAME"] = str(Path(folder) / f"{alias}.sqlite3")
+            else:
+                database["TEST"] = {**database["TEST"], "NAME": f"test_orderhooks_{alias}_{os.getpid()}"}
         os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
 
         import django
@@ -50,7 +52,7 @@ def _live() -> None:
         connection.creation.create_test_db(verbosity=0, autoclobber=True)
     try:
         for alias in connections:
-            call_command("migrate", database=alias, verbosity=0, run_syncdb=True)
+            call_command("migrate", database=alias, verbosity=0)
         with RecordingReceiver() as receiver:
             live_through(receiver)
     finally:

@@ -1,7 +1,8 @@
 """The project's settings are anyone's: a day under each that changes Django, through API, admin and worker."""
 
+import copy
+import importlib.util
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -36,9 +37,10 @@ AT_RUN_TIME: dict[str, dict[str, Any]] = {
 }
 # Settings that act when Django starts, several to a process.
 ENGINE = django_settings.DATABASES["default"]["ENGINE"]
-DATABASE = django_settings.DATABASES["default"]
+# As it is before the suite has made its own.
+DATABASE = copy.deepcopy(django_settings.DATABASES["default"])
 ON_POSTGRESQL = ENGINE.endswith("postgresql")
-SHOP = {"default": DATABASE, "shop": {**DATABASE, "TEST": {"NAME": f"test_orderhooks_shop_{os.getpid()}"}}}
+SHOP = {"default": DATABASE, "shop": DATABASE}
 AT_START: dict[str, dict[str, Any]] = {
     "requests in transactions, everybody signs in, Berlin, German": {
         "DATABASES": {"default": {**DATABASE, "ATOMIC_REQUESTS": True}},
@@ -56,12 +58,12 @@ AT_START: dict[str, dict[str, Any]] = {
             "a pool of connections": {
                 "DATABASES": {"default": {**DATABASE, "CONN_MAX_AGE": 0, "OPTIONS": {"pool": {"min_size": 1}}}}
             },
-            "serializable": {
+            "repeatable reads": {
                 # psycopg.IsolationLevel.REPEATABLE_READ
                 "DATABASES": {"default": {**DATABASE, "OPTIONS": {"isolation_level": 3}}}
             },
         }
-        if ON_POSTGRESQL
+        if ON_POSTGRESQL and importlib.util.find_spec("psycopg_pool")
         else {}
     ),
 }

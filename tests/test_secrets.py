@@ -3,7 +3,7 @@
 import pytest
 from django.utils import timezone
 
-from orderhooks import secrets, signing
+from orderhooks import secrets
 from orderhooks.models import SubscriptionSecret
 from orderhooks.secrets import UndecryptableError
 from tests.factories import make_subscription
