@@ -207,7 +207,7 @@ def test_a_module_that_raises_is_told_too(settings, tmp_path, monkeypatch) -> No
 
 @isolate_apps("orderhooks")
 def test_keys_that_cannot_be_kept_are_refused(monkeypatch) -> None:
-    class Long(models.Model):  # noqa: DJ008
+    class Long(models.Model):
         code = models.CharField(primary_key=True, max_length=1000)
 
         class Meta:

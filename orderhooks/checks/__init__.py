@@ -4,6 +4,7 @@ from django.core.checks import Tags
 from django.core.checks import register as register_check
 
 from orderhooks.checks.database import check_database
+from orderhooks.checks.project import check_mail, check_one_database, check_queue_options, check_time_zone
 from orderhooks.checks.queue import check_queue
 from orderhooks.checks.settings import JUDGES, check_settings
 from orderhooks.checks.sources import check_sources, check_sources_at_work
@@ -11,18 +12,30 @@ from orderhooks.checks.sources import check_sources, check_sources_at_work
 __all__ = [
     "JUDGES",
     "check_database",
+    "check_mail",
+    "check_one_database",
     "check_queue",
+    "check_queue_options",
     "check_settings",
     "check_sources",
     "check_sources_at_work",
+    "check_time_zone",
     "register",
 ]
 
 
 def register() -> None:
     """Called once, by `apps`."""
-    register_check(check_settings, Tags.compatibility)
-    register_check(check_sources, Tags.compatibility)
-    register_check(check_queue, Tags.compatibility)
-    register_check(check_database, Tags.database)
-    register_check(check_sources_at_work, Tags.database)
+    of_settings = (
+        check_settings,
+        check_sources,
+        check_queue,
+        check_queue_options,
+        check_one_database,
+        check_time_zone,
+        check_mail,
+    )
+    for check in of_settings:
+        register_check(check, Tags.compatibility)
+    for check in (check_database, check_sources_at_work):
+        register_check(check, Tags.database)

@@ -343,6 +343,7 @@ class Subscription(models.Model):
     )
 
     class Meta:
+        base_manager_name = "objects"
         verbose_name = _("subscription")
         verbose_name_plural = _("subscriptions")
         ordering = ["name", "id"]
@@ -480,7 +481,7 @@ class Subscription(models.Model):
         No overlap revokes them now. Of more than MOST_SECRETS the oldest are revoked: a rotation is never refused, as a
         secret that leaked has to go.
         """
-        with transaction.atomic():
+        with transaction.atomic(using=Subscription.objects.db):
             # One rotation after the other: each leaves but one secret without an end.
             self._lock()
             self._end_secrets(self.secrets.all(), now=now, at=now + overlap)
@@ -492,7 +493,7 @@ class Subscription(models.Model):
 
     def revoke_former_secrets(self, *, now: datetime) -> int:
         """End the overlap: from now on the newest secret alone signs. Returns how many were revoked."""
-        with transaction.atomic():
+        with transaction.atomic(using=Subscription.objects.db):
             self._lock()
             newest = self.secrets.order_by("-pk").values_list("pk", flat=True).first()
             return self._end_secrets(self.secrets.exclude(pk__in=[newest]), now=now, at=now)

@@ -61,10 +61,9 @@ def _note_lines(unit: UUID, lines: Sequence[tuple[Role, models.Model]], *, using
     for (name, model), role in roles.items():
         keys = [one.pk for of, one in lines if of.source.name == name and type(one) is model]
         for chunk in _chunks(keys):
-            for line in _locked(model, chunk, using=using):
-                # A line that belongs to no order, as in a cart, is nobody's news.
-                if (order_pk := role.order_pk(line, using=using)) is not None:
-                    changes.append(_line_gone(unit, role, line, order_pk))
+            found = [(line, role.order_pk(line, using=using)) for line in _locked(model, chunk, using=using)]
+            # A line that belongs to no order, as in a cart, is nobody's news.
+            changes += [_line_gone(unit, role, line, key) for line, key in found if key is not None]
     return Change.objects.using(using).bulk_create(changes)
 
 
