@@ -1,7 +1,8 @@
 """Publishing: the one call for the edges. Puts what happened into the outbox and, once committed, wakes a worker."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -16,7 +17,7 @@ from orderhooks import outbox, replaying, sources, tasks, topics
 from orderhooks.models import Change, DatabaseClock, Delivery, Event, Replay, Subscription
 from orderhooks.models.deliveries import DeliveryQuerySet
 from orderhooks.models.subscriptions import SubscriptionQuerySet
-from orderhooks.outbox import Note
+from orderhooks.outbox import Note, Stored
 from orderhooks.rehearsing import owe, preview, send_test
 from orderhooks.replaying import Expected
 from orderhooks.signals import announce, event_published
@@ -67,7 +68,8 @@ def publish(topic: str, order: models.Model) -> None:
         return
     with transaction.atomic(using=using):
         unit = _Unit.current(using)
-        unit.fold_on_commit(outbox.note_moment(Note(unit.id, role.source, order.pk, topic), using=using))
+        order_pk = role.order_pk(order, using=using)
+        unit.fold_on_commit(outbox.note_moment(Note(unit.id, role.source, order_pk, topic), using=using))
 
 
 def publish_to(subscription: Subscription, topic: str, order_number: str = "", *, by: str = "") -> Delivery:
@@ -237,43 +239,112 @@ def fold_now(using: str) -> list[Event]:
 
 
 def about_to_save(role: Role, instance: models.Model, *, update_fields: Iterable[str] | None, using: str) -> None:
-    """Keep the stored values on the instance until the save is through."""
+    """Keep the stored values on the instance until the save is through. Each save leaves one entry."""
+    entries = instance.__dict__.setdefault(BEFORE, [])
+    entries.append(None)
     watched = _touched(role, instance, update_fields)
-    before = None
-    if watched and instance.pk is not None and not (instance._state.adding and _has_new_pk(instance)):
-        before = outbox.read_before(instance, watched, using=using)
-    instance.__dict__[BEFORE] = before
+    if not watched or not _has_row(role, instance):
+        return
+    if not outbox.can_capture(using):
+        _mark_elsewhere(role, instance, using=using)
+        return
+    before = outbox.read_before(role, instance, watched, using=using)
+    outer = next((entry for entry in reversed(entries) if entry is not None), None)
+    if before is not None and outer is not None:
+        # A handler saves it again inside a save: both tell the change from where it began.
+        values = {**before.values, **{name: outer.values[name] for name in before.values if name in outer.values}}
+        before = Stored(values, outer.order_pk)
+    entries[-1] = before
 
 
 def saved(role: Role, instance: models.Model, *, created: bool, using: str) -> None:
     """Note what the save changed."""
-    before = instance.__dict__.pop(BEFORE, None)
-    if created:
+    entries = instance.__dict__.get(BEFORE) or [None]
+    before: Stored | None = entries.pop()
+    if not entries:
+        instance.__dict__.pop(BEFORE, None)
+    # A new row of a parent model alone is no order yet.
+    if created and not role.is_part(instance):
+        if not outbox.can_capture(using):
+            _mark_elsewhere(role, instance, using=using)
+            return
         if not _listened_to(using):
             return
-        before = {} if role.lines else role.defaults()
-        watched = role.watched if role.lines else tuple(before)
+        before = Stored({} if role.lines else role.defaults(), None)
+        watched = role.watched if role.lines else tuple(before.values)
     elif before is None:
         return
     else:
-        watched = tuple(before)
-    after: dict[str, Any] = {}
+        watched = tuple(before.values)
+        if role.lines:
+            watched = (*watched, role.lines.order_field)
+    after = Stored({}, before.order_pk)
     error = ""
     try:
-        after = outbox.read_after(instance, watched, using=using)
+        after = outbox.read_after(role, instance, watched, using=using)
     except Exception as problem:
-        logger.exception("could not read what was saved of %r", instance)
+        logger.exception("could not read what was saved of %s %s", instance._meta.label, instance.pk)
         error = outbox.describe(problem)
-    kind = Change.Kind.CREATED if created and not role.lines else Change.Kind.UPDATED
+        after = Stored({}, before.order_pk or role.order_pk(instance, using=using))
     if role.lines is None:
-        _note(role, instance.pk, "", kind, before, after, error, using)
+        kind = Change.Kind.CREATED if created else Change.Kind.UPDATED
+        _note(role, after.order_pk, "", kind, before.values, after.values, error, using)
         return
-    old_order, new_order = before.pop(role.lines.order_field, None), after.pop(role.lines.order_field, None)
+    # A line that belongs to no order, as in a cart, is nobody's news.
     subject = role.subject(instance)
-    if old_order is not None and new_order is not None and old_order != new_order:
-        _note(role, old_order, subject, kind, before, {}, error, using)
-        before = {}
-    _note(role, role.order_pk(instance), subject, kind, before, after, error, using)
+    was_elsewhere = before.order_pk != after.order_pk
+    if was_elsewhere and before.order_pk is not None:
+        _note(role, before.order_pk, subject, Change.Kind.UPDATED, before.values, {}, error, using)
+    if after.order_pk is not None:
+        values = {} if was_elsewhere else before.values
+        _note(role, after.order_pk, subject, Change.Kind.UPDATED, values, after.values, error, using)
+
+
+def save_atomically(
+    role: Role,
+    instance: models.Model,
+    save: Callable[[], None],
+    *,
+    update_fields: Iterable[str] | None = None,
+    using: str,
+) -> None:
+    """Run a save of the store's so that the change and its capture are committed together or not at all.
+
+    Outside of a transaction Django commits the row before `post_save` is sent: what another handler raises, or the death
+    of the process, would lose the change. See `OrderSource.atomic_saves`.
+    """
+    depth = len(instance.__dict__.get(BEFORE, ()))
+    try:
+        with _own_transaction(role, instance, update_fields, using):
+            save()
+    finally:
+        # A save that failed never came to `saved`.
+        if entries := instance.__dict__.get(BEFORE):
+            del entries[depth:]
+        if not entries:
+            instance.__dict__.pop(BEFORE, None)
+
+
+def _own_transaction(
+    role: Role, instance: models.Model, update_fields: Iterable[str] | None, using: str
+) -> AbstractContextManager[Any]:
+    if connections[using].in_atomic_block or not role.source.atomic_saves or not outbox.can_capture(using):
+        return nullcontext()
+    try:
+        is_wanted = bool(_touched(role, instance, update_fields))
+    except Exception:
+        is_wanted = False  # a source that is wrong; the guard of the signals tells of it
+    return transaction.atomic(using=using) if is_wanted else nullcontext()
+
+
+def _mark_elsewhere(role: Role, instance: models.Model, *, using: str) -> None:
+    home = router.db_for_write(Change)
+    if outbox.anyone_listens(home):
+        text = (
+            f"The order was saved in the database {using!r}, and orderhooks keeps its tables in {home!r}: no transaction "
+            "holds both. Route the orders, orderhooks and users to one database."
+        )
+        outbox.mark_missed(role, instance, text, using=using)
 
 
 def about_to_delete(role: Role, instance: models.Model, *, using: str) -> None:
@@ -281,14 +352,15 @@ def about_to_delete(role: Role, instance: models.Model, *, using: str) -> None:
     if not _listened_to(using):
         return
     if role.lines:
-        before = outbox.read_before(instance, role.lines.watched, using=using)
-        if before is not None:
-            order_pk = role.order_pk(instance)
-            _note(role, order_pk, role.subject(instance), Change.Kind.UPDATED, before, {}, "", using)
+        before = outbox.read_before(role, instance, (*role.lines.watched, role.lines.order_field), using=using)
+        if before is not None and before.order_pk is not None:
+            subject = role.subject(instance)
+            _note(role, before.order_pk, subject, Change.Kind.UPDATED, before.values, {}, "", using)
         return
     with transaction.atomic(using=using):
         unit = _Unit.current(using)
-        unit.fold_on_commit(outbox.note_deletion(Note(unit.id, role.source, instance.pk), using=using))
+        order_pk = role.order_pk(instance, using=using)
+        unit.fold_on_commit(outbox.note_deletion(Note(unit.id, role.source, order_pk), using=using))
 
 
 def _note(
@@ -301,8 +373,9 @@ def _note(
     error: str,
     using: str,
 ) -> None:
-    # Atomic, so that in autocommit mode the fold comes after the change is written, not before.
-    with transaction.atomic(using=using, savepoint=False):
+    # Atomic, so that in autocommit mode the fold comes after the change is written, not before. Not inside the store's
+    # transaction: an error of ours would have Django roll it back.
+    with nullcontext() if connections[using].in_atomic_block else transaction.atomic(using=using):
         unit = _Unit.current(using)
         note = Note(unit.id, role.source, order_pk, subject)
         if change := outbox.note_change(note, kind, before=before, after=after, error=error, using=using):
@@ -310,18 +383,34 @@ def _note(
 
 
 def _touched(role: Role, instance: models.Model, update_fields: Iterable[str] | None) -> tuple[str, ...]:
+    """The watched fields that a save of these fields may alter."""
+    watched = role.watched
+    if role.is_part(instance):
+        own = {field.name for field in instance._meta.concrete_fields}
+        watched = tuple(name for name in watched if name in own)
     if update_fields is None:
-        return role.watched
+        return watched
     fields = frozenset(update_fields)
-    return tuple(
-        name
-        for name in role.watched
-        if name in fields or instance._meta.get_field(name).attname in fields  # type: ignore[union-attr]
-    )
+    if not fields:
+        return ()
+
+    def is_touched(name: str) -> bool:
+        field: Any = role.model._meta.get_field(name)
+        return name in fields or field.attname in fields
+
+    # A generated column may change with any other.
+    generated = tuple(name for name in watched if isinstance(role.model._meta.get_field(name), models.GeneratedField))
+    touched = tuple(name for name in watched if is_touched(name))
+    return (*touched, *(name for name in generated if name not in touched))
 
 
-def _has_new_pk(instance: models.Model) -> bool:
-    return instance._meta.pk.has_default()
+def _has_row(role: Role, instance: models.Model) -> bool:
+    """Whether there may be a row already. What has a key of its own making is new until it is saved."""
+    of = role.model if isinstance(instance, role.model) else type(instance)
+    key: list[Any] = list(of._meta.pk_fields)  # type: ignore[attr-defined]
+    if any(value is None or hasattr(value, "resolve_expression") for value in role.where(instance).values()):
+        return False
+    return not (instance._state.adding and all(field.has_default() or field.has_db_default() for field in key))
 
 
 def _listened_to(using: str) -> bool:

@@ -1,32 +1,43 @@
-"""Django's model signals, handed on to `publishing`. Connected to the watched models alone.
+"""Django's model signals, handed on to `publishing`, inside the guard of `outbox`. Connected to the watched models alone.
 
 A handler of pre_delete without a sender would make Django read before it deletes, whatever the model.
 """
 
+import functools
 from typing import Any
 
+from django.db import router
 from django.db.models import Model
 from django.db.models.signals import post_save, pre_delete, pre_save
 
-from orderhooks import publishing, sources
+from orderhooks import outbox, publishing, sources
+from orderhooks.sources import Role
 
 
 def on_pre_save(
     *, instance: Model, raw: bool, using: str, update_fields: frozenset[str] | None, **_kwargs: Any
 ) -> None:
-    # `raw` is loaddata: fixtures restore a state, they are nothing that happened.
-    if not raw and (role := sources.role_of(instance)):
+    def capture(role: Role) -> None:
         publishing.about_to_save(role, instance, update_fields=update_fields, using=using)
+
+    # `raw` is loaddata: fixtures restore a state, they are nothing that happened.
+    if not raw:
+        outbox.guarded(instance, using=using, capture=capture)
 
 
 def on_post_save(*, instance: Model, raw: bool, created: bool, using: str, **_kwargs: Any) -> None:
-    if not raw and (role := sources.role_of(instance)):
+    def capture(role: Role) -> None:
         publishing.saved(role, instance, created=created, using=using)
+
+    if not raw:
+        outbox.guarded(instance, using=using, capture=capture)
 
 
 def on_pre_delete(*, instance: Model, using: str, **_kwargs: Any) -> None:
-    if role := sources.role_of(instance):
+    def capture(role: Role) -> None:
         publishing.about_to_delete(role, instance, using=using)
+
+    outbox.guarded(instance, using=using, capture=capture)
 
 
 def connect() -> None:
@@ -34,4 +45,38 @@ def connect() -> None:
     for model in sources.watched_models():
         pre_save.connect(on_pre_save, sender=model, dispatch_uid="orderhooks.pre_save")
         post_save.connect(on_post_save, sender=model, dispatch_uid="orderhooks.post_save")
+        _make_saves_atomic(model)
+    for model in sources.deleted_models():
         pre_delete.connect(on_pre_delete, sender=model, dispatch_uid="orderhooks.pre_delete")
+
+
+def _make_saves_atomic(model: type[Model]) -> None:
+    """Let `save_base`, which sends both signals of a save, run by `publishing.save_atomically`."""
+    save_base = model.save_base
+    if getattr(save_base, "is_atomic_for_orderhooks", False):
+        return
+
+    @functools.wraps(save_base)
+    def atomic_save_base(self: Model, *args: Any, **options: Any) -> None:
+        role = None if args or options.get("raw") else _role_of(self)
+        if role is None:
+            return save_base(self, *args, **options)
+        options["using"] = options.get("using") or router.db_for_write(type(self), instance=self)
+        publishing.save_atomically(
+            role,
+            self,
+            lambda: save_base(self, **options),
+            update_fields=options.get("update_fields"),
+            using=options["using"],
+        )
+        return None
+
+    atomic_save_base.is_atomic_for_orderhooks = True  # type: ignore[attr-defined]
+    model.save_base = atomic_save_base  # type: ignore[method-assign, assignment]
+
+
+def _role_of(instance: Model) -> Role | None:
+    try:
+        return sources.role_of(instance)
+    except Exception:
+        return None  # the guard of the signals tells of it

@@ -23,7 +23,7 @@ FINISHED = (Delivery.State.DELIVERED, Delivery.State.FAILED, Delivery.State.SKIP
 
 def prune(*, before: datetime) -> int:
     """Delete one batch of finished deliveries and replays, of events that nobody is owed, of receipts, tallies and
-    capture failures, all older than `before`; and of the API's idempotent requests, which nobody may repeat after a day.
+    capture failures, all older than `before`; and of idempotent requests, which nobody may repeat after a day.
 
     Returns how many rows went, attempts not counted: 0 when there is nothing left to delete.
     """

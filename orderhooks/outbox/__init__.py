@@ -4,9 +4,11 @@
 """
 
 from orderhooks.outbox.folding import FOLD_TRIES, LEFT_BEHIND_AFTER, fold, fold_left_behind, republish
+from orderhooks.outbox.guarding import can_capture, guarded, mark_missed
 from orderhooks.outbox.netting import NetChange, net_change
 from orderhooks.outbox.noting import (
     Note,
+    Stored,
     anyone_listens,
     describe,
     note_change,
@@ -21,10 +23,14 @@ __all__ = [
     "LEFT_BEHIND_AFTER",
     "NetChange",
     "Note",
+    "Stored",
     "anyone_listens",
+    "can_capture",
     "describe",
     "fold",
     "fold_left_behind",
+    "guarded",
+    "mark_missed",
     "net_change",
     "note_change",
     "note_deletion",

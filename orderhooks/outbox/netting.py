@@ -1,6 +1,6 @@
 """Netting: what the changes of one transaction come to, all told. Pure; `folding` makes events of it."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +38,8 @@ def net_change(unit: Sequence[Change], source: OrderSource | None) -> NetChange:
     if (changes and not created) or lines or any(change.error for change in own if not created):
         topics.append("order.updated")
     for field, by_value in (source.transitions if source else {}).items():
-        if field in changes and changes[field][1] in by_value:
+        # What can't be a key (a list, an object) stands for no topic.
+        if field in changes and isinstance(changes[field][1], Hashable) and changes[field][1] in by_value:
             topics.append(by_value[changes[field][1]])
     if lines:
         changes[LINES] = lines

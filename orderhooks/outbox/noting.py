@@ -1,5 +1,6 @@
 """Noting: what a save did, written down in its transaction. `publishing` calls it for each save."""
 
+import functools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from django.db.models import Exists
 
 from orderhooks import payloads, sources
 from orderhooks.models import Change, DatabaseNow, Subscription
-from orderhooks.sources import OrderSource
+from orderhooks.outbox.guarding import survivable
+from orderhooks.sources import OrderSource, Role
 
 logger = logging.getLogger(__name__)
 
@@ -28,40 +30,93 @@ class Note:
 
 def anyone_listens(using: str) -> bool:
     """Whether there is any subscription, in any state: without one nothing is written down."""
-    return Subscription.objects.using(using).exists()
+    with survivable(using, "listen"):
+        return Subscription.objects.using(using).exists()
 
 
-def read_before(instance: models.Model, watched: Sequence[str], *, using: str) -> dict[str, Any] | None:
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Watched values as the database has them, by field name, and the key, as text, of the order that they belong to."""
+
+    values: dict[str, Any]
+    order_pk: str | None
+
+
+HEARD = "_orderhooks_heard"
+
+
+def read_before(role: Role, instance: models.Model, watched: Sequence[str], *, using: str) -> Stored | None:
     """The stored values of the watched fields, locked where the database can, or None if there is no row.
 
     Also None if nobody listens; one query answers both.
     """
-    connection, model = connections[using], type(instance)
+    connection = connections[using]
     lock = connection.in_atomic_block
 
     def make(rows: "models.QuerySet[Any]") -> "models.QuerySet[Any]":
-        rows = rows.annotate(_heard=Exists(Subscription.objects.all())).only("pk", *watched)
+        rows = rows.annotate(**{HEARD: Exists(Subscription.objects.all())})
         if lock:
             # Two saves of the same order would else both read the same `before` and tell the same change twice. The
             # lock is the one that the UPDATE takes a moment later anyway.
             rows = rows.select_for_update(no_key=connection.features.has_select_for_no_key_update)
-        return rows.filter(pk=instance.pk)
+        return rows
 
-    pk = model._meta.pk.get_db_prep_value(instance.pk, connection)
-    found = sources.rows(model, "before", tuple(watched), lock, using=using, make=make, last=pk)
-    stored = next(iter(found), None)
-    if stored is None or not vars(stored)["_heard"]:
-        return None
-    return sources.watched_values(stored, tuple(watched))
+    with survivable(using, f"read {role.model._meta.label}"):
+        row = sources.read_columns(
+            role.model,
+            (*_columns(role, watched), HEARD),
+            role.where(instance),
+            "before",
+            lock,
+            using=using,
+            make=make,
+        )
+        return _stored(role, watched, row, using=using) if row is not None and row[HEARD] else None
 
 
-def read_after(instance: models.Model, watched: Sequence[str], *, using: str) -> dict[str, Any]:
-    """The watched fields as the save left them; asks the database only for what an expression (`F(…) + 1`) set."""
-    row = instance
-    values = [instance.__dict__.get(type(instance)._meta.get_field(name).attname) for name in watched]  # type: ignore[union-attr]
-    if any(hasattr(value, "resolve_expression") for value in values):
-        row = type(instance)._base_manager.using(using).get(pk=instance.pk)
-    return sources.watched_values(row, tuple(watched))
+def read_after(role: Role, instance: models.Model, watched: Sequence[str], *, using: str) -> Stored:
+    """The watched fields as the save left them; asks the database only for what the instance does not hold.
+
+    That is what an expression (`F(…) + 1`), a default or a generated column of the database set.
+    """
+    columns = _columns(role, watched)
+    held = instance.__dict__
+    if role.is_part(instance) or any(
+        name not in held or hasattr(held[name], "resolve_expression") or _is_generated(role, name) for name in columns
+    ):
+        with survivable(using, f"read {role.model._meta.label}"):
+            row = sources.read_columns(role.model, columns, role.where(instance), "after", using=using)
+            if row is None:
+                raise LookupError("The row is gone already.")
+            return _stored(role, watched, row, using=using)
+    row = {name: getattr(instance, name) for name in columns}
+    if not role.lines:
+        return _stored(role, watched, row, using=using)
+    with survivable(using, f"read {role.source.model}"):
+        return _stored(role, watched, row, using=using)
+
+
+def _columns(role: Role, watched: Sequence[str]) -> tuple[str, ...]:
+    """The attnames of what is read: the watched columns, and those that tell which order it is."""
+    return _columns_of(role, tuple(watched))
+
+
+@functools.cache
+def _columns_of(role: Role, watched: tuple[str, ...]) -> tuple[str, ...]:
+    fields: list[Any] = [role.model._meta.get_field(name) for name in watched]
+    key: list[Any] = [] if role.lines else list(role.model._meta.pk_fields)  # type: ignore[attr-defined]
+    names = [field.attname for field in (*fields, *key) if field.column is not None]
+    return tuple(dict.fromkeys((*names, *role.link_columns)))
+
+
+def _is_generated(role: Role, column: str) -> bool:
+    return isinstance(role.model._meta.get_field(column), models.GeneratedField)
+
+
+def _stored(role: Role, watched: Sequence[str], row: dict[str, Any], *, using: str) -> Stored:
+    link = role.lines.order_field if role.lines else ""
+    values = sources.stored_values(role.model, [name for name in watched if name != link], row, using=using)
+    return Stored(values, role.order_pk_in(row, using=using))
 
 
 def note_change(
@@ -101,6 +156,11 @@ def note_deletion(note: Note, *, using: str) -> Change:
 
 
 def _insert(note: Note, kind: Change.Kind, using: str, **fields: Any) -> Change:
+    with survivable(using, "write"):
+        return _write(note, kind, using, **fields)
+
+
+def _write(note: Note, kind: Change.Kind, using: str, **fields: Any) -> Change:
     return Change.objects.using(using).create(
         unit=note.unit,
         source=note.source.name,

@@ -6,9 +6,17 @@ Outside this package, the admin and the API, nothing knows the fields of the bui
 
 from orderhooks.sources.built_in import BuiltInOrders
 from orderhooks.sources.describing import Lines, OrderSource
-from orderhooks.sources.reading import rows
-from orderhooks.sources.roles import Role, UnknownSourceError, by_name, configured, role_of, watched_models
-from orderhooks.sources.values import MOMENT, as_json, watched_values
+from orderhooks.sources.reading import StatementError, plain, read_columns, rows
+from orderhooks.sources.roles import (
+    Role,
+    UnknownSourceError,
+    by_name,
+    configured,
+    deleted_models,
+    role_of,
+    watched_models,
+)
+from orderhooks.sources.values import MOMENT, as_json, stored_values, watched_values
 
 __all__ = [
     "MOMENT",
@@ -16,12 +24,17 @@ __all__ = [
     "Lines",
     "OrderSource",
     "Role",
+    "StatementError",
     "UnknownSourceError",
     "as_json",
     "by_name",
     "configured",
+    "deleted_models",
+    "plain",
+    "read_columns",
     "role_of",
     "rows",
+    "stored_values",
     "watched_models",
     "watched_values",
 ]

@@ -8,7 +8,7 @@ from django.apps import apps
 from django.core.exceptions import ValidationError
 from django.db import connections, models
 
-from orderhooks.sources import reading
+from orderhooks.sources import keys, reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,12 @@ class OrderSource:
     """Describes one kind of order; subclass it and name the subclass in ORDERHOOKS["SOURCES"].
 
     `name` marks the source's events and must not change. `watched` are the model fields whose change is an event.
-    `transitions` says which topic a field's new value stands for, beside `order.updated`.
+    `transitions` says which topic a field's new value stands for, beside `order.updated`; its fields are watched too.
+    With multi-table inheritance saves through parent models are told as well, of `model` and of the lines' model.
+
+    `atomic_saves`: a save of the orders and lines is made a transaction, so that a change is never saved without being
+    captured, whatever another handler of `post_save` raises and wherever the process dies. Set it to False if such
+    handlers rely on autocommit; then changes can be lost outside `transaction.atomic()`.
     """
 
     name: str
@@ -35,13 +40,25 @@ class OrderSource:
     watched: tuple[str, ...] = ()
     transitions: Mapping[str, Mapping[str, str]] = {}
     lines: Lines | None = None
+    atomic_saves: bool = True
 
     def get_model(self) -> type[models.Model]:
         return apps.get_model(self.model)
 
     def fetch(self, order_pk: str, *, using: str) -> Any:
-        """The order as the database has it now, or None."""
+        """The order as the database has it now, or None. Its primary key is text, as `sources.keys` writes it.
+
+        Called after the commit, and before a deletion in its transaction, on the connection `using`. It asks no manager of
+        the model, so that none can hide an order, and gives an instance of `get_model()`. Override it where `payload`
+        needs another class, as with django-polymorphic:
+
+            def fetch(self, order_pk, *, using):
+                order = super().fetch(order_pk, using=using)
+                return order and order.get_real_instance()
+        """
         model = self.get_model()
+        if len(keys.key_fields(model)) > 1:
+            return next(iter(reading.plain(model, using).filter(**keys.from_text(model, order_pk))), None)
         last = model._meta.pk.get_db_prep_value(order_pk, connections[using])
         found = reading.rows(model, "order", using=using, make=lambda rows: rows.filter(pk=order_pk), last=last)
         return next(iter(found), None)
@@ -52,7 +69,8 @@ class OrderSource:
         Looks among primary keys. Override it together with `number`.
         """
         try:
-            if not self.get_model()._base_manager.using(using).filter(pk=number).exists():
+            model = self.get_model()
+            if not reading.plain(model, using).filter(**keys.from_text(model, number)).exists():
                 return None
         except (ValueError, TypeError, ValidationError):
             return None  # no primary key looks like this

@@ -1,12 +1,15 @@
 """Fields' values as JSON, so that two compare equal when the database would store the same."""
 
+import base64
 import json
 import math
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
-from django.db import models
+from django.db import DEFAULT_DB_ALIAS, connections, models
+from django.utils import timezone
 
 # The JSON Schema of a moment, as `moment_text` writes it.
 MOMENT = {
@@ -19,29 +22,60 @@ MOMENT = {
 
 def watched_values(instance: models.Model, names: tuple[str, ...]) -> dict[str, Any]:
     """The named fields of a model instance as JSON values that compare equal when the database would store the same."""
-    values = {}
-    for name in names:
-        field = instance._meta.get_field(name)
-        values[name] = as_json(_as_stored(field, getattr(instance, field.attname)))  # type: ignore[union-attr,arg-type]
-    return values
+    fields: list[Any] = [instance._meta.get_field(name) for name in names]
+    values = {field.attname: getattr(instance, field.attname) for field in fields}
+    return stored_values(type(instance), names, values, using=instance._state.db)
 
 
-def _as_stored(field: "models.Field[Any, Any]", value: Any) -> Any:
+def stored_values(
+    model: type[models.Model], names: Iterable[str], values: Mapping[str, Any], *, using: str | None = None
+) -> dict[str, Any]:
+    """Columns' values, by attname, as the JSON values of the named fields, by name; `using` is where they are stored."""
+    rounding = ROUND_HALF_UP if connections[using or DEFAULT_DB_ALIAS].vendor == "postgresql" else None
+    fields: list[Any] = [model._meta.get_field(name) for name in names]
+    return {field.name: as_json(_as_stored(field, values[field.attname], rounding)) for field in fields}
+
+
+def _as_stored(field: Any, value: Any, rounding: str | None) -> Any:
+    if isinstance(field, models.GeneratedField):
+        field = field.output_field
+    if isinstance(field, models.DateTimeField):
+        return _moment(field, value)
+    if isinstance(value, list | tuple) and (of_one := getattr(field, "base_field", None)) is not None:
+        return [_as_stored(of_one, one, rounding) for one in value]
     value = field.to_python(value)
     if isinstance(field, models.DecimalField) and isinstance(value, Decimal):
-        return value.quantize(Decimal(1).scaleb(-field.decimal_places))
+        return value.quantize(Decimal(1).scaleb(-field.decimal_places), rounding=rounding)
     if isinstance(field, models.JSONField) and value is not None:
         return json.loads(json.dumps(value, cls=field.encoder), cls=field.decoder)  # tuples become lists
     return value
 
 
+def _moment(field: Any, value: Any) -> Any:
+    """As Django stores it: what has no zone is in the project's TIME_ZONE."""
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)  # to_python() would warn
+    value = field.to_python(value)
+    if isinstance(value, datetime) and timezone.is_naive(value):
+        return timezone.make_aware(value, timezone.get_default_timezone())
+    return value
+
+
 def as_json(value: Any) -> Any:
-    """Moments in UTC with `Z`, decimals and whatever else JSON lacks as text; the rest as it is."""
+    """Moments in UTC with `Z`, bytes in base64, decimals and whatever else JSON lacks as text; the rest as it is."""
     match value:
         case float() if not math.isfinite(value):
             return str(value)
-        case None | bool() | int() | float() | str() | dict() | list():
+        case None | bool() | int() | float() | str():
             return value
+        case dict():
+            return {str(key): as_json(one) for key, one in value.items()}
+        case list() | tuple():
+            return [as_json(one) for one in value]
+        case set() | frozenset():
+            return sorted((as_json(one) for one in value), key=str)
+        case bytes() | bytearray() | memoryview():
+            return base64.b64encode(bytes(value)).decode()
         case datetime():
             return moment_text(value)
         case date() | time():

@@ -1,0 +1,121 @@
+"""Guarding: whatever goes wrong while a change is captured, the store's `save()` or `delete()` goes on.
+
+`signal_handlers` runs each capture inside `guarded`. What could not be captured is logged in one line and marked, once
+its transaction has committed, by `CaptureFailure`, which status and doctor show.
+
+# Note [The store's transaction survives]
+PostgreSQL refuses every further statement in a transaction in which one has failed, so a statement of ours that may
+fail stands in a savepoint. The first of its kind in a transaction alone: once it went well, the transaction holds a
+lock on the tables that it used, and nobody can drop or alter them before it ends. So bulk saves cost no savepoints.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from django.db import DatabaseError, connections, models, router, transaction
+
+from orderhooks import sources
+from orderhooks.models import CaptureFailure, Change
+from orderhooks.sources import Role
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["can_capture", "guarded", "mark_missed", "survivable"]
+
+PROVED = "_orderhooks_proved"
+MIGRATE = "If a table or column is missing, run `manage.py migrate`."
+
+
+def guarded(instance: models.Model, *, using: str, capture: Callable[[Role], None]) -> None:
+    """Call `capture(role)` for an instance that a source watches. Never raises; what it raises is logged and marked."""
+    if connections[using].needs_rollback:
+        return  # the store's own statement failed before: nothing of this transaction will be committed
+    role: Role | None = None
+    try:
+        role = sources.role_of(instance)
+        if role is not None:
+            capture(role)
+    except Exception as error:
+        mark_missed(role, instance, describe(error), using=using, error=error)
+
+
+def describe(error: Exception) -> str:
+    """What went wrong in a line, with the remedy where it is known."""
+    text = f"{type(error).__name__}: {error}".replace("\x00", "").replace("\n", " ")
+    return f"{text[:1900]} {MIGRATE}" if isinstance(error, DatabaseError) else text[:2000]
+
+
+def mark_missed(
+    role: Role | None, instance: models.Model, text: str, *, using: str, error: Exception | None = None
+) -> None:
+    """Log in one line, and mark, that a change of this instance could not be captured. Never raises."""
+    source = role.source.name if role else ""
+    key = _key_of(role, instance)
+    # The traceback tells whose code it was; for what the database refuses the sentence says it all.
+    trace = error if error is not None and not isinstance(error, DatabaseError) else None
+    logger.error("a change of %s %s was not captured: %s", instance._meta.label, key, text, exc_info=trace)
+    CaptureFailure.objects.record(source=source, order_pk=key, error=text, using=using)
+
+
+def _key_of(role: Role | None, instance: models.Model) -> str:
+    """The order's key as far as the instance itself tells it: nothing more is asked of a database that has just failed."""
+    try:
+        if role is None or role.lines is None:
+            return str(instance.pk)
+        return ", ".join(str(getattr(instance, name)) for name in role.link_columns)
+    except Exception:
+        return ""
+
+
+def can_capture(using: str) -> bool:
+    """Whether a transaction of this database can hold what is captured: it is the one in which orderhooks lives."""
+    home = router.db_for_write(Change)
+    return using == home or _place(using) == _place(home)
+
+
+def _place(alias: str) -> tuple[str, ...]:
+    settings = connections[alias].settings_dict
+    name = str(settings.get("NAME"))
+    # Each connection to a database in memory has one of its own.
+    return (alias,) if name == ":memory:" else (*(str(settings.get(key)) for key in ("ENGINE", "HOST", "PORT")), name)
+
+
+@contextmanager
+def survivable(using: str, kind: str) -> Iterator[None]:
+    """Run statements of one kind so that their failure leaves the store's transaction usable.
+
+    See Note [The store's transaction survives].
+    """
+    connection = connections[using]
+    if not connection.in_atomic_block:
+        yield
+        return
+    needs_savepoint = connection.vendor == "postgresql" and kind not in _proved(using)
+    savepoint = transaction.savepoint(using=using) if needs_savepoint else None
+    try:
+        yield
+    except BaseException:
+        if savepoint is not None:
+            transaction.savepoint_rollback(savepoint, using=using)
+        if savepoint is not None or connection.vendor != "postgresql":
+            # Django marks the transaction as one to be rolled back when a save of a model of ours fails in it.
+            transaction.set_rollback(False, using=using)
+        raise
+    if savepoint is not None:
+        transaction.savepoint_commit(savepoint, using=using)
+        _proved(using).add(kind)
+
+
+def _proved(using: str) -> set[str]:
+    """The kinds of statements that went well in the running transaction.
+
+    Django starts a new list of on-commit hooks after each commit and after each rollback, also to a savepoint: what was
+    proved is held together with the list of its time.
+    """
+    connection = connections[using]
+    hooks, kinds = connection.__dict__.get(PROVED, (None, set()))
+    if hooks is not connection.run_on_commit:
+        kinds = set()
+        connection.__dict__[PROVED] = connection.run_on_commit, kinds
+    return kinds

@@ -1,0 +1,31 @@
+"""Keys: an order's primary key as text, as records keep it, and back. A composite key is a JSON list of texts."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.db import models
+
+
+def key_fields(model: type[models.Model]) -> "list[models.Field[Any, Any]]":
+    """The fields of the primary key: one, but for a composite key."""
+    return list(model._meta.pk_fields)  # type: ignore[attr-defined]
+
+
+def as_text(model: type[models.Model], values: Sequence[Any]) -> str:
+    """The values of the key's fields as text."""
+    texts = [_text(field, value) for field, value in zip(key_fields(model), values, strict=True)]
+    return texts[0] if len(texts) == 1 else json.dumps(texts, ensure_ascii=False)
+
+
+def from_text(model: type[models.Model], text: str) -> Mapping[str, Any]:
+    """What to filter by, by attname. Raises ValueError, TypeError or ValidationError for text that can't be a key."""
+    fields = key_fields(model)
+    texts = [text] if len(fields) == 1 else json.loads(text)
+    if not isinstance(texts, list) or len(texts) != len(fields):
+        raise ValueError(f"{text!r} is not a key of {model._meta.label}: it has {len(fields)} fields.")
+    return {field.attname: field.to_python(one) for field, one in zip(fields, texts, strict=True)}
+
+
+def _text(field: "models.Field[Any, Any]", value: Any) -> str:
+    return str(field.to_python(value))
