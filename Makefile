@@ -8,12 +8,14 @@ export PYTHONPATH :=
 unexport DJANGO_SETTINGS_MODULE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo demo-check test lint tests coverage chaos schemathesis themes pictures bench bench-peers help
+.PHONY: demo demo-check test lint tests matrix corners coverage chaos schemathesis themes pictures bench bench-peers help
 
 help:
 	@echo "make demo         a shop, its receivers, a worker: click through them; Ctrl-C ends all"
 	@echo "make demo-check   the same without a person, ending in ok: or failed:"
 	@echo "make test         lint, types, module order, migrations, all tests"
+	@echo "make matrix       the suite on each CPython, Django and database that the metadata claims (noxfile.py); hours"
+	@echo "make corners      those corners of it that CI runs, side by side; JOBS=2"
 	@echo "make coverage     the tests again, with what they do not reach (bar: 95 %)"
 	@echo "make chaos        faults: kill -9, restarts, locks, hostile endpoints on real servers; SEED=1 repeats a run"
 	@echo "make schemathesis requests of every kind against the API and its document; SCHEMATHESIS_SECONDS=300"
@@ -46,6 +48,20 @@ tests: $(STAMP)
 	PYTHONPATH=. $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test: lint tests
+
+# nox has an environment of its own, as its sessions have; interpreters are found on PATH and under pyenv.
+NOX := $(VENV)-nox/bin/nox
+$(NOX):
+	$(PYTHON) -m venv $(VENV)-nox
+	$(VENV)-nox/bin/pip install --quiet "nox>=2025.5.1" "uv>=0.5"
+
+# Names of sessions: make matrix NOX_ARGS='-s "suite(3.13-6.1-newest-mariadb)"'
+matrix: $(NOX)
+	$(NOX) $(NOX_ARGS)
+
+# Installed one after the other, as all write one folder of metadata; then side by side, each with its own log.
+corners: $(NOX)
+	PATH="$(CURDIR)/$(VENV)-nox/bin:$$PATH" .ci/corners
 
 # Apart from `make test`: CPython 3.11 lets no two threads install a trace function at once, and one run in ten
 # lost a sender's thread to that.

@@ -79,7 +79,7 @@ def publish_to(subscription: Subscription, topic: str, order_number: str = "", *
     Raises rehearsing.PreviewError and topics.UnknownTopicError.
     """
     delivery = owe(subscription, order_number, topic=topic, by=by, now=DatabaseClock().now())
-    transaction.on_commit(tasks.wake)
+    transaction.on_commit(tasks.wake, using=Delivery.objects.db)
     return delivery
 
 
@@ -94,7 +94,7 @@ def redeliver(deliveries: "models.QuerySet[Delivery]", *, by: str = "") -> int:
     while batch := list(islice(keys, REDELIVER_AT_ONCE)):
         count += Delivery.objects.filter(pk__in=batch).redeliver(by=by)
     if count:
-        transaction.on_commit(tasks.wake)
+        transaction.on_commit(tasks.wake, using=Delivery.objects.db)
     return count
 
 
@@ -102,7 +102,7 @@ def skip(deliveries: DeliveryQuerySet) -> int:
     """Decide not to send them, waiting or given up: what waits for them in an ordered subscription goes on."""
     count = deliveries.skip(failed=True)
     if count:
-        transaction.on_commit(tasks.wake)
+        transaction.on_commit(tasks.wake, using=Delivery.objects.db)
     return count
 
 
@@ -117,7 +117,7 @@ def reconfigure(subscription: Subscription, values: Mapping[str, Any]) -> str:
     state = values.pop("state", subscription.state)
     for name, value in values.items():
         setattr(subscription, name, value)
-    with transaction.atomic():
+    with transaction.atomic(using=Subscription.objects.db):
         subscription.save(update_fields=[*values, "updated_at"])
         secret = subscription.fit_secret(now=timezone.now())
         if state != subscription.state:
@@ -159,7 +159,7 @@ def resume(subscriptions: SubscriptionQuerySet, *, skip_before: datetime | None 
         skipped = Delivery.objects.filter(subscription__in=list(stopped), created_at__lt=skip_before).skip()
     count = stopped.resume()
     if count:
-        transaction.on_commit(tasks.wake)
+        transaction.on_commit(tasks.wake, using=Delivery.objects.db)
     return Resumed(count, skipped)
 
 
@@ -182,7 +182,7 @@ def replay(
     planned.total, planned.total_is_exact = expected.count, expected.is_exact
     planned.requested_by = by[:150]
     planned.save()
-    transaction.on_commit(tasks.wake)
+    transaction.on_commit(tasks.wake, using=Delivery.objects.db)
     return planned
 
 
@@ -221,7 +221,7 @@ def republish(event: Event) -> bool:
     """Publish an event whose payload could not be built, with the order as it is now. False if it failed again."""
     if not outbox.republish(event, now=timezone.now()):
         return False
-    transaction.on_commit(lambda: _tell([event]))
+    transaction.on_commit(lambda: _tell([event]), using=Event.objects.db)
     return True
 
 

@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from django.db import DEFAULT_DB_ALIAS, IntegrityError, InterfaceError, InternalError, OperationalError, connections
+from django.db import IntegrityError, InterfaceError, InternalError, OperationalError, connections
 
 from orderhooks import conf, notices, outbox, replaying, routing, sending
 from orderhooks.models import Bell, DatabaseClock, Event, Pump, Replay, SubscriptionSecret, claims
 from orderhooks.models.locks import is_lock_timeout
+from orderhooks.models.primary import own_database
 from orderhooks.signals import announce, event_published
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,8 @@ class Turn:
     other_work: Callable[[], bool]
     notices_due: Callable[[], object]
     longest_seconds: float | None = None
+    # Whether it waits a while for more to do before it ends.
+    lingers: bool = True
     clock: DatabaseClock = field(default_factory=DatabaseClock)
     # When it looked for new events, and found none left; and not to look before, as a subscription is locked.
     routed_at: float = 0.0
@@ -47,6 +50,7 @@ class Turn:
     def run(self, *, until: float) -> bool:
         """Fold, route, claim, send and record until `until` (monotonic seconds). Whether something is still due."""
         settings = conf.current()
+        linger_seconds = settings.linger_seconds if self.lingers else 0.0
         me = Pump.start(now=self.clock.now())
         try:
             SubscriptionSecret.objects.expired(now=self.clock.now()).delete()
@@ -59,7 +63,7 @@ class Turn:
                     longest_seconds=self.longest_seconds,
                 ) as sender,
             ):
-                self._pump(me, sender, bell, until=until, linger_seconds=settings.linger_seconds)
+                self._pump(me, sender, bell, until=until, linger_seconds=linger_seconds)
             sender.counts.write()
         finally:
             me.end(now=self.clock.now())
@@ -92,7 +96,7 @@ class Turn:
                     logger.exception("the database does not answer as it should; no request goes out until it does")
                 answers = False
                 sender.stop()
-                connections[DEFAULT_DB_ALIAS].close()
+                connections[own_database()].close()
                 time.sleep(RECONNECT_SECONDS)
 
     def _route(self, *, at_once: bool) -> int:

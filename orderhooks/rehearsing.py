@@ -182,7 +182,7 @@ def find_order(order_number: str = "", *, store: str = "") -> tuple[OrderSource,
     if not order_number:
         return _newest(known.values(), store=store)
     for source in known.values():
-        using = router.db_for_read(source.get_model())
+        using = router.db_for_write(source.get_model())
         if (order := source.find(order_number, store=store, using=using)) is not None:
             return source, order
     # A source that can't find orders by number may have told of this one before.
@@ -190,7 +190,7 @@ def find_order(order_number: str = "", *, store: str = "") -> tuple[OrderSource,
     event = (told.filter(store=store) if store else told).order_by("-sequence").first()
     if event is not None:
         source = known[event.source]
-        order = source.fetch(event.order_pk, using=router.db_for_read(source.get_model()))
+        order = source.fetch(event.order_pk, using=router.db_for_write(source.get_model()))
         if order is not None:
             return source, order
     where = f" in the store {store!r}" if store else ""
@@ -199,7 +199,9 @@ def find_order(order_number: str = "", *, store: str = "") -> tuple[OrderSource,
 
 def _newest(known: Iterable[OrderSource], *, store: str) -> tuple[OrderSource, Any]:
     for source in known:
-        orders = source.get_model()._base_manager.order_by("-pk")[:NEWEST_LOOKED_AT]
+        # Where it was written: on a replica the newest order may not be there yet.
+        using = router.db_for_write(source.get_model())
+        orders = source.get_model()._base_manager.using(using).order_by("-pk")[:NEWEST_LOOKED_AT]
         if (order := next((one for one in orders.iterator() if store in ("", source.store(one))), None)) is not None:
             return source, order
     where = f" of the store {store!r}" if store else ""

@@ -67,8 +67,11 @@ def pump(**_unknown: object) -> None:
         other_work=lambda: broker.queue_size() > 0,
         notices_due=lambda: async_task(NOTIFY, save=False),
         longest_seconds=longest,
+        # The save that runs it waits for it.
+        lingers=not Conf.SYNC,
     )
-    if turn.run(until=time.monotonic() + mine):
+    # Run in a save it is called by the next one; here it would call itself, over and over.
+    if turn.run(until=time.monotonic() + mine) and not Conf.SYNC:
         wake()
 
 
@@ -113,7 +116,7 @@ def sweep_due_at() -> datetime | None:
 
     Its last start is a minute before; django-q2 keeps no better record of tasks whose results are not saved.
     """
-    schedules = Schedule.objects.using(router.db_for_read(Schedule)).filter(name=SWEEP)
+    schedules = Schedule.objects.using(router.db_for_write(Schedule)).filter(name=SWEEP)
     return schedules.values_list("next_run", flat=True).first()
 
 
@@ -130,8 +133,13 @@ class Worker:
         return not self.at_work and (self.seen_at is None or now - self.seen_at >= WORKER_AWAY)
 
     def sweep_is_late(self, *, now: datetime) -> bool:
-        """Whether no cluster starts the sweep."""
-        return self.sweep_due_at is not None and now - self.sweep_due_at >= SWEEP_LATE
+        """Whether no cluster starts the sweep: it is due, and no pump has run since, whoever called it.
+
+        By the time that it is due alone one could not tell: after an outage django-q2 may start each sweep of it.
+        """
+        if self.sweep_due_at is None or self.at_work:
+            return False
+        return now - max(self.sweep_due_at, self.seen_at or self.sweep_due_at) >= SWEEP_LATE
 
 
 def look_at_worker() -> Worker:

@@ -2,6 +2,8 @@
 
 import os
 
+import django
+
 SECRET_KEY = "a key for tests alone"
 ALLOWED_HOSTS = ["*"]
 USE_TZ = True
@@ -44,25 +46,43 @@ TEMPLATES = [
     }
 ]
 
-if os.environ.get("TEST_DATABASE") == "postgres":
-    DATABASES = {
-        "default": {
+DATABASE = os.environ.get("TEST_DATABASE", "sqlite")
+if DATABASE == "mariadb":
+    import pymysql
+
+    pymysql.install_as_MySQLdb()
+
+# Tests' databases are named by the process, so that several may run side by side.
+_test_database = {"NAME": f"test_orderhooks_{os.getpid()}"}
+DATABASES = {
+    "default": {
+        "postgres": {
             "ENGINE": "django.db.backends.postgresql",
             "HOST": os.environ.get("TEST_POSTGRES_HOST", "127.0.0.1"),
             "USER": os.environ.get("TEST_POSTGRES_USER", "postgres"),
             "NAME": os.environ.get("TEST_DATABASE_NAME", "postgres"),
             "CONN_MAX_AGE": 60,
-            "TEST": {"NAME": f"test_orderhooks_{os.getpid()}"},
-        }
-    }
-else:
-    DATABASES = {
-        "default": {
+            "TEST": _test_database,
+        },
+        "mariadb": {
+            "ENGINE": "django.db.backends.mysql",
+            "HOST": os.environ.get("TEST_MARIADB_HOST", "127.0.0.1"),
+            "USER": os.environ.get("TEST_MARIADB_USER", "root"),
+            "NAME": os.environ.get("TEST_DATABASE_NAME", "mysql"),
+            "CONN_MAX_AGE": 60,
+            "TEST": {**_test_database, "CHARSET": "utf8mb4", "COLLATION": "utf8mb4_unicode_ci"},
+        },
+        "sqlite": {
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": os.environ.get("TEST_DATABASE_NAME", ":memory:"),
             "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20},
-        }
-    }
+        },
+    }[DATABASE]
+}
+
+# Since Django 6.1; before it, EMAIL_BACKEND. Tests of mail use both: tests/test_mail_settings.py.
+if django.VERSION >= (6, 1):
+    MAILERS = {"default": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}}
 
 Q_CLUSTER: dict[str, object] = {
     "name": "orderhooks-tests",

@@ -1,5 +1,6 @@
 """`kill -9` at the worst moments, on real processes: everything committed arrives."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -43,18 +44,29 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         yield Machine(str(tmp_path / "crash.sqlite3"))
         return
-    import psycopg
-
-    options = settings.DATABASES["default"]
     name = f"orderhooks_crash_{os.getpid()}"
-    address = {"host": options["HOST"], "user": options["USER"], "dbname": "postgres", "autocommit": True}
-    with psycopg.connect(**address) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
+    is_postgresql = settings.DATABASES["default"]["ENGINE"].endswith("postgresql")
+    _on_the_server(f"CREATE DATABASE {name}")
     try:
         yield Machine(name)
     finally:
-        with psycopg.connect(**address) as connection:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        _on_the_server(f"DROP DATABASE {name}{' WITH (FORCE)' if is_postgresql else ''}")
+
+
+def _on_the_server(statement: str) -> None:
+    """In no transaction, and without the test's own database."""
+    options = settings.DATABASES["default"]
+    with contextlib.ExitStack() as stack:
+        if options["ENGINE"].endswith("postgresql"):
+            import psycopg
+
+            address = {"host": options["HOST"], "user": options["USER"], "dbname": "postgres", "autocommit": True}
+            connection = stack.enter_context(psycopg.connect(**address))
+        else:
+            import pymysql
+
+            connection = stack.enter_context(pymysql.connect(host=options["HOST"], user=options["USER"]))
+        stack.enter_context(connection.cursor()).execute(statement)
 
 
 @pytest.mark.parametrize("moment", ["save_and_die_before_the_fold", "save_and_die_before_the_wake"])

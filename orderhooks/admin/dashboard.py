@@ -22,7 +22,7 @@ from orderhooks.admin.webhooks import webhooks_of
 from orderhooks.models import Dashboard, DatabaseClock, Delivery, Event, Subscription, Tally
 from orderhooks.models.health import HOURS, Backlog, Health, backlog, health_of, unwell
 from orderhooks.models.tallies import HOUR, first_hour, percentile
-from orderhooks.tasks import Worker
+from orderhooks.tasks import SWEEP_LATE, Worker
 
 WORST = 10
 MOST_WAITING = 10_000
@@ -87,6 +87,9 @@ def sweep_notice(worker: Worker, *, now: datetime) -> Notice:
         return Notice("good", _("The next sweep starts %(when)s.") % {"when": moments.until(due_at, now=now)})
     span = moments.span(now - due_at)
     if not worker.sweep_is_late(now=now):
+        if worker.seen_at and now - due_at >= SWEEP_LATE:
+            when = moments.ago(worker.seen_at, now=now)
+            return Notice("good", _("The queue is behind with the sweep; a worker was seen %(when)s.") % {"when": when})
         return Notice("good", _("The next sweep has been due for %(span)s.") % {"span": span})
     return Notice(
         "bad",

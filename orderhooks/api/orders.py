@@ -1,7 +1,8 @@
 """Orders in the API: one request writes the order, its lines and its amounts, in one transaction."""
 
+import functools
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -25,6 +26,18 @@ from orderhooks.models import Event, Order, OrderLine
 MOST_LINES = 1000
 LARGEST_AMOUNT = Decimal(10) ** 12
 NUMBER_TAKEN = "The store has an order with this number. Use another, or leave it out and one is made."
+
+Handler = Callable[..., Response]
+
+
+def _in_a_transaction(handler: Handler) -> Handler:
+    @functools.wraps(handler)
+    def run(*args: Any, **kwargs: Any) -> Response:
+        # Which database that is may be asked only once the project's routers are there.
+        with transaction.atomic(using=Order.objects.db):
+            return handler(*args, **kwargs)
+
+    return run
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +127,7 @@ class OrderSerializer(serializers.ModelSerializer[Order]):
         for name, value in fields.items():
             setattr(order, name, value)
         try:
-            with transaction.atomic():
+            with transaction.atomic(using=Order.objects.db):
                 order.save()
                 for line in plan.gone if plan else ():
                     line.delete()
@@ -208,7 +221,7 @@ class OrderViewSet(
         # What is not given stays as it is, and what was matched is what is changed, also beside another request.
         return rows.select_for_update() if self.action in ("update", "partial_update", "destroy") else rows
 
-    @transaction.atomic
+    @_in_a_transaction
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return self._tagged(super().create(request, *args, **kwargs))
 
@@ -221,7 +234,7 @@ class OrderViewSet(
             return Response(status=status.HTTP_304_NOT_MODIFIED, headers={"ETag": response["ETag"]})
         return response
 
-    @transaction.atomic
+    @_in_a_transaction
     def update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """The order, changed; 412 if `If-Match` names an ETag that it has no more."""
         order = self._matched(request)
@@ -234,7 +247,7 @@ class OrderViewSet(
         """What is not given stays as it is."""
         return self.update(request, *args, partial=True, **kwargs)
 
-    @transaction.atomic
+    @_in_a_transaction
     def destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         order = self._matched(request)
         history.note_deletion(request, order)

@@ -176,7 +176,7 @@ class SubscriptionViewSet(
 
     @sensitive_variables()
     def _create(self, values: dict[str, Any]) -> Response:
-        with transaction.atomic():
+        with transaction.atomic(using=Subscription.objects.db):
             subscription, secret = Subscription.create_with_secret(**values, owner=self.request.user)
             history.note_addition(self.request, subscription)
         return self._answer(subscription, secret, status=status.HTTP_201_CREATED)
@@ -187,7 +187,7 @@ class SubscriptionViewSet(
         serializer.is_valid(raise_exception=True)
         values = serializer.validated_data
         changed = [name for name, value in values.items() if getattr(subscription, name) != value]
-        with transaction.atomic():
+        with transaction.atomic(using=Subscription.objects.db):
             secret = publishing.reconfigure(subscription, values)
             if changed:
                 history.note_change(self.request, subscription, f"Changed {', '.join(changed)}.")

@@ -42,7 +42,8 @@ def check_queue(**_kwargs: Any) -> list[CheckMessage]:
         return [
             Error(
                 "Q_CLUSTER is not set: no worker would deliver anything.",
-                hint="Q_CLUSTER = {'name': 'shop', 'orm': 'default', 'timeout': 60, 'retry': 90, 'save_limit': -1}"
+                hint="Q_CLUSTER = {'name': 'shop', 'orm': 'default', 'timeout': 60, 'retry': 90, 'save_limit': -1, "
+                "'catch_up': False}"
                 + ("" if apps.is_installed("django_q") else "; and add 'django_q' to INSTALLED_APPS."),
                 id="orderhooks.E020",
             )

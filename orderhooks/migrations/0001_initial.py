@@ -31,6 +31,9 @@ class Migration(migrations.Migration):
                 ('beat_at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('ended', models.BooleanField(default=False)),
             ],
+            options={
+                'base_manager_name': 'objects',
+            },
         ),
         migrations.CreateModel(
             name='CaptureFailure',
@@ -69,6 +72,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'indexes': [models.Index(fields=['source', 'order_pk', 'id'], name='orderhooks_change_order'), models.Index(fields=['created_at'], name='orderhooks_change_created')],
+                'base_manager_name': 'objects',
             },
         ),
         migrations.CreateModel(
@@ -95,6 +99,7 @@ class Migration(migrations.Migration):
                 'permissions': [('view_payload', 'Can see payloads, and headers and bodies of requests and answers')],
                 'indexes': [orderhooks.models.indexes.PartialIndex(condition=models.Q(('routed_at__isnull', True)), fields=['sequence'], name='orderhooks_event_unrouted'), models.Index(fields=['source', 'order_pk', 'sequence'], name='orderhooks_event_of_order'), models.Index(fields=['order_number', 'sequence'], name='orderhooks_event_order'), models.Index(fields=['topic', 'sequence'], name='orderhooks_event_topic')],
                 'constraints': [models.CheckConstraint(condition=models.Q(('published_at__isnull', True), ('payload__isnull', False), _connector='OR'), name='orderhooks_event_published_has_payload'), models.CheckConstraint(condition=models.Q(('published_at__isnull', False), models.Q(('error', ''), _negated=True), _connector='OR'), name='orderhooks_event_unpublished_has_error')],
+                'base_manager_name': 'objects',
             },
         ),
         migrations.CreateModel(
@@ -143,7 +148,7 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'orders',
                 'ordering': ['-id'],
                 'indexes': [models.Index(fields=['-placed_at'], name='orderhooks_order_placed')],
-                'constraints': [models.UniqueConstraint(models.F('store'), models.F('number'), name='orderhooks_order_number'), models.CheckConstraint(condition=models.Q(('number', ''), _negated=True), name='orderhooks_order_has_number'), models.CheckConstraint(condition=models.Q(('status__in', ['open', 'cancelled', 'closed'])), name='orderhooks_order_status'), models.CheckConstraint(condition=models.Q(('payment_status__in', ['pending', 'authorized', 'partially_paid', 'paid', 'partially_refunded', 'refunded', 'voided'])), name='orderhooks_order_payment_status'), models.CheckConstraint(condition=models.Q(('fulfillment_status__in', ['unfulfilled', 'partially_fulfilled', 'fulfilled', 'returned'])), name='orderhooks_order_fulfillment_status'), models.CheckConstraint(condition=models.Q(('discount__gte', 0), ('shipping__gte', 0), ('subtotal__gte', 0), ('tax__gte', 0), ('total__gte', 0)), name='orderhooks_order_amounts')],
+                'constraints': [models.UniqueConstraint(fields=('store', 'number'), name='orderhooks_order_number'), models.CheckConstraint(condition=models.Q(('number', ''), _negated=True), name='orderhooks_order_has_number'), models.CheckConstraint(condition=models.Q(('status__in', ['open', 'cancelled', 'closed'])), name='orderhooks_order_status'), models.CheckConstraint(condition=models.Q(('payment_status__in', ['pending', 'authorized', 'partially_paid', 'paid', 'partially_refunded', 'refunded', 'voided'])), name='orderhooks_order_payment_status'), models.CheckConstraint(condition=models.Q(('fulfillment_status__in', ['unfulfilled', 'partially_fulfilled', 'fulfilled', 'returned'])), name='orderhooks_order_fulfillment_status'), models.CheckConstraint(condition=models.Q(('discount__gte', 0), ('shipping__gte', 0), ('subtotal__gte', 0), ('tax__gte', 0), ('total__gte', 0)), name='orderhooks_order_amounts')],
             },
         ),
         migrations.CreateModel(
@@ -202,6 +207,7 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'subscriptions',
                 'ordering': ['name', 'id'],
                 'permissions': [('reveal_secret', 'Can see signing secrets'), ('manage_all_subscriptions', 'Can manage subscriptions of others in the API')],
+                'base_manager_name': 'objects',
             },
         ),
         migrations.CreateModel(
@@ -227,6 +233,7 @@ class Migration(migrations.Migration):
                 'verbose_name': 'replay',
                 'verbose_name_plural': 'replays',
                 'ordering': ['-id'],
+                'base_manager_name': 'objects',
             },
         ),
         migrations.CreateModel(
@@ -255,6 +262,7 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'deliveries',
                 'ordering': ['-id'],
                 'permissions': [('redeliver_delivery', 'Can send deliveries again')],
+                'base_manager_name': 'objects',
             },
         ),
         migrations.CreateModel(
@@ -270,6 +278,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'signing secret',
                 'verbose_name_plural': 'signing secrets',
+                'base_manager_name': 'objects',
             },
         ),
         migrations.CreateModel(
@@ -282,6 +291,9 @@ class Migration(migrations.Migration):
                 ('count', models.PositiveBigIntegerField()),
                 ('subscription', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='tallies', to='orderhooks.subscription')),
             ],
+            options={
+                'base_manager_name': 'objects',
+            },
         ),
         migrations.CreateModel(
             name='Dashboard',
@@ -319,6 +331,7 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'attempts',
                 'ordering': ['number'],
                 'constraints': [models.UniqueConstraint(fields=('delivery', 'number'), name='orderhooks_attempt_number')],
+                'base_manager_name': 'objects',
             },
         ),
         migrations.CreateModel(
@@ -336,6 +349,7 @@ class Migration(migrations.Migration):
             options={
                 'indexes': [models.Index(fields=['created_at'], name='orderhooks_idempotent_created')],
                 'constraints': [models.UniqueConstraint(fields=('user', 'key_digest'), name='orderhooks_idempotent_once')],
+                'base_manager_name': 'objects',
             },
         ),
         migrations.CreateModel(

@@ -7,6 +7,7 @@ from orderhooks.models.deliveries import Attempt, Delivery
 from orderhooks.models.events import Change, Event
 from orderhooks.models.idempotency import IdempotentRequest
 from orderhooks.models.orders import Order, OrderLine
+from orderhooks.models.primary import read_where_written
 from orderhooks.models.pumps import Pump
 from orderhooks.models.receipts import LatestSequence, Receipt
 from orderhooks.models.replays import Replay
@@ -35,3 +36,19 @@ __all__ = [
     "SubscriptionSecret",
     "Tally",
 ]
+
+for model in (
+    Attempt,
+    Change,
+    Delivery,
+    Event,
+    IdempotentRequest,
+    Order,
+    OrderLine,
+    Pump,
+    Replay,
+    Subscription,
+    SubscriptionSecret,
+    Tally,
+):
+    read_where_written(model)

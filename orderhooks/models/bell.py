@@ -1,12 +1,14 @@
 """The bell wakes a pump that waits: its own threads ring it, and on PostgreSQL whoever publishes (LISTEN/NOTIFY)."""
 
 import contextlib
-import select
+import selectors
 import socket
 from types import TracebackType
 from typing import Any, Self
 
-from django.db import connection
+from django.db import connections
+
+from orderhooks.models.primary import own_database
 
 __all__ = ["CHANNEL", "Bell"]
 
@@ -25,15 +27,21 @@ class Bell:
         self._listening: Any = None
 
     def __enter__(self) -> Self:
-        self._wants_to_listen = connection.vendor == "postgresql" and getattr(connection, "is_psycopg3", True)
+        self._wants_to_listen = self._connection.vendor == "postgresql" and getattr(
+            self._connection, "is_psycopg3", True
+        )
         return self
+
+    @property
+    def _connection(self) -> Any:
+        return connections[own_database()]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         listening = self._listening_now()
         if kind is None and listening is not None:
-            with connection.cursor() as cursor:
+            with self._connection.cursor() as cursor:
                 cursor.execute(f"UNLISTEN {CHANNEL}")
         self.close()
 
@@ -48,10 +56,10 @@ class Bell:
 
     def listen(self) -> None:
         """Hear the database's notifications, again if the connection is a new one."""
-        if self._wants_to_listen and (self._listening is None or self._listening is not connection.connection):
-            with connection.cursor() as cursor:
+        if self._wants_to_listen and (self._listening is None or self._listening is not self._connection.connection):
+            with self._connection.cursor() as cursor:
                 cursor.execute(f"LISTEN {CHANNEL}")
-            self._listening = connection.connection
+            self._listening = self._connection.connection
 
     def ring(self) -> None:
         """Wake the pump, now or at its next `wait`. Any thread may."""
@@ -66,8 +74,12 @@ class Bell:
         listening = self._listening_now()
         if listening is not None and _notifications(listening):
             return True  # one that came with the answer to another statement
-        sources: list[Any] = [self._heard] if listening is None else [self._heard, listening]
-        ready, _, _ = select.select(sources, [], [], max(0.0, seconds))
+        # Not select(): it knows no descriptor above 1023, and a worker may have more open.
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._heard, selectors.EVENT_READ)
+            if listening is not None:
+                selector.register(listening, selectors.EVENT_READ)
+            ready = [key.fileobj for key, _events in selector.select(max(0.0, seconds))]
         if self._heard in ready:
             self._heard.recv(64)
             self._rung = False
@@ -76,7 +88,7 @@ class Bell:
         return bool(ready)
 
     def _listening_now(self) -> Any:
-        return self._listening if self._listening is connection.connection else None
+        return self._listening if self._listening is self._connection.connection else None
 
 
 def _notifications(listening: Any) -> int:

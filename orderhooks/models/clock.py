@@ -4,10 +4,12 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db import connection
+from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.functions import Now
 from django.db.models.sql.compiler import SQLCompiler
+
+from orderhooks.models.primary import own_database
 
 __all__ = ["DatabaseClock", "DatabaseNow"]
 
@@ -21,13 +23,17 @@ class DatabaseNow(Now):
 
 
 class DatabaseClock:
-    """Tells the database's time from one look at it and this process's monotonic clock, which nobody sets."""
+    """Tells the time of the database that we write to.
+
+    From one look at it and this process's monotonic clock, which nobody sets.
+    """
 
     def __init__(self) -> None:
         self.look()
 
     def look(self) -> None:
         """Ask the database again, as monotonic clocks drift."""
+        connection = connections[own_database()]
         asked = time.monotonic()
         with connection.cursor() as cursor:
             cursor.execute(SELECT_NOW.get(connection.vendor, SELECT_NOW["sqlite"]))

@@ -39,8 +39,8 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
             Q(event__lt=OuterRef("event_id"), state__in=UNENDED)
             | Q(event__gt=OuterRef("event_id"), state=Delivery.State.SENDING),
             subscription=OuterRef("subscription_id"),
-            event__source=Subquery(same_order.values("source")),
-            event__order_pk=Subquery(same_order.values("order_pk")),
+            event__source=Subquery(same_order.values("source")[:1]),
+            event__order_pk=Subquery(same_order.values("order_pk")[:1]),
         )
 
     def unblocked(self) -> "DeliveryQuerySet":
@@ -48,8 +48,8 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         mine = Event.objects.filter(pk=OuterRef(OuterRef("event_id")))
         unrouted = Event.objects.unrouted().filter(
             sequence__lt=OuterRef("event_id"),
-            source=Subquery(mine.values("source")),
-            order_pk=Subquery(mine.values("order_pk")),
+            source=Subquery(mine.values("source")[:1]),
+            order_pk=Subquery(mine.values("order_pk")[:1]),
         )
         return self.filter(~Exists(Delivery.objects.blocking()), ~Exists(unrouted))
 
@@ -175,6 +175,7 @@ class Delivery(models.Model):
     objects = DeliveryQuerySet.as_manager()
 
     class Meta:
+        base_manager_name = "objects"
         verbose_name = _("delivery")
         verbose_name_plural = _("deliveries")
         ordering = ["-id"]
@@ -254,6 +255,10 @@ class Delivery(models.Model):
 UNENDED = (Delivery.State.PENDING, Delivery.State.SENDING, Delivery.State.FAILED)
 
 
+class AttemptQuerySet(models.QuerySet["Attempt"]):
+    """See `primary`."""
+
+
 class Attempt(models.Model):
     """One HTTP request that was made for a delivery, and what came of it."""
 
@@ -274,7 +279,10 @@ class Attempt(models.Model):
     response_headers = models.JSONField(_("response headers"), default=dict)
     response_body = models.TextField(_("response body"), blank=True)
 
+    objects = AttemptQuerySet.as_manager()
+
     class Meta:
+        base_manager_name = "objects"
         verbose_name = _("attempt")
         verbose_name_plural = _("attempts")
         ordering = ["number"]

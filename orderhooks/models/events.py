@@ -81,6 +81,7 @@ class Change(models.Model):
     objects = ChangeQuerySet.as_manager()
 
     class Meta:
+        base_manager_name = "objects"
         indexes = [
             # Folding: all changes of an order, in their order.
             models.Index(fields=["source", "order_pk", "id"], name="orderhooks_change_order"),
@@ -243,6 +244,7 @@ class Event(models.Model):
     objects = EventQuerySet.as_manager()
 
     class Meta:
+        base_manager_name = "objects"
         verbose_name = _("event")
         verbose_name_plural = _("events")
         ordering = ["-sequence"]

@@ -56,6 +56,7 @@ class IdempotentRequest(models.Model):
     objects = IdempotentRequestQuerySet.as_manager()
 
     class Meta:
+        base_manager_name = "objects"
         constraints = [models.UniqueConstraint(fields=["user", "key_digest"], name="orderhooks_idempotent_once")]
         indexes = [
             # Pruning.

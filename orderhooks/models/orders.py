@@ -23,6 +23,10 @@ def _amount(**options: Any) -> "models.DecimalField[Any, Any]":
     )
 
 
+class OrderQuerySet(models.QuerySet["Order"]):
+    """See `primary`."""
+
+
 class Order(models.Model):
     """A store's order. Money is in `currency`."""
 
@@ -83,13 +87,15 @@ class Order(models.Model):
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
     updated_at = models.DateTimeField(_("updated at"), auto_now=True)
 
+    objects = OrderQuerySet.as_manager()
+
     class Meta:
         verbose_name = _("order")
         verbose_name_plural = _("orders")
         ordering = ["-id"]
         constraints = [
             # Also serves the look-up of an order by its number.
-            models.UniqueConstraint("store", "number", name="orderhooks_order_number"),
+            models.UniqueConstraint(fields=["store", "number"], name="orderhooks_order_number"),
             models.CheckConstraint(condition=~Q(number=""), name="orderhooks_order_has_number"),
             models.CheckConstraint(
                 condition=Q(status__in=["open", "cancelled", "closed"]), name="orderhooks_order_status"
@@ -159,6 +165,10 @@ class Order(models.Model):
         self.total = max(Decimal(0), self.subtotal - discount + shipping + tax)
 
 
+class OrderLineQuerySet(models.QuerySet["OrderLine"]):
+    """See `primary`."""
+
+
 class OrderLine(models.Model):
     """One article of an order."""
 
@@ -168,6 +178,8 @@ class OrderLine(models.Model):
     quantity = models.PositiveIntegerField(_("quantity"), default=1, validators=[MinValueValidator(1)])
     fulfilled_quantity = models.PositiveIntegerField(_("fulfilled quantity"), default=0)
     unit_price = _amount(verbose_name=_("unit price"))
+
+    objects = OrderLineQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("order line")

@@ -38,6 +38,9 @@ class Pump(models.Model):
 
     objects = PumpQuerySet.as_manager()
 
+    class Meta:
+        base_manager_name = "objects"
+
     def __str__(self) -> str:
         return f"pump {self.token}"
 

@@ -79,6 +79,7 @@ class Replay(models.Model):
     objects = ReplayQuerySet.as_manager()
 
     class Meta:
+        base_manager_name = "objects"
         verbose_name = _("replay")
         verbose_name_plural = _("replays")
         ordering = ["-id"]

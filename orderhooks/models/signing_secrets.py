@@ -55,6 +55,7 @@ class SubscriptionSecret(models.Model):
     objects = SubscriptionSecretQuerySet.as_manager()
 
     class Meta:
+        base_manager_name = "objects"
         verbose_name = _("signing secret")
         verbose_name_plural = _("signing secrets")
 

@@ -114,14 +114,15 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
         wanted = list(objs)
         for one in wanted:
             one.require_valid()
-        with transaction.atomic(using=self.db):
+        using = self.db
+        with transaction.atomic(using=using):
             made = super().bulk_create(wanted, *args, **options)
             rows = []
             for one in made:
                 if one.pk is not None:
                     row, one.new_secret = one._make_secret()
                     rows.append(row)
-            SubscriptionSecret.objects.using(self.db).bulk_create(rows)
+            SubscriptionSecret.objects.using(using).bulk_create(rows)
         return made
 
     def pause(self) -> int:
@@ -343,6 +344,7 @@ class Subscription(models.Model):
     )
 
     class Meta:
+        base_manager_name = "objects"
         verbose_name = _("subscription")
         verbose_name_plural = _("subscriptions")
         ordering = ["name", "id"]
@@ -404,7 +406,7 @@ class Subscription(models.Model):
         deferred = self.get_deferred_fields()
         names = [name for name in CHOSEN if (written is None or name in written) and name not in deferred]
         if names and not self._state.adding:
-            rows = Subscription._base_manager.using(self._state.db)
+            rows = Subscription._base_manager.using(router.db_for_write(Subscription, instance=self))
             stored = rows.filter(pk=self.pk).values(*names).first() or {}
             names = [name for name in names if name not in stored or stored[name] != getattr(self, name)]
         if not names:
@@ -461,7 +463,7 @@ class Subscription(models.Model):
     def add_secret(self) -> str:
         """Make a new signing secret beside those in force and return it: the only time that it is shown."""
         row, secret = self._make_secret()
-        row.save(using=self._state.db)
+        row.save(using=router.db_for_write(SubscriptionSecret, instance=self))
         return secret
 
     @sensitive_variables()
@@ -480,7 +482,7 @@ class Subscription(models.Model):
         No overlap revokes them now. Of more than MOST_SECRETS the oldest are revoked: a rotation is never refused, as a
         secret that leaked has to go.
         """
-        with transaction.atomic():
+        with transaction.atomic(using=Subscription.objects.db):
             # One rotation after the other: each leaves but one secret without an end.
             self._lock()
             self._end_secrets(self.secrets.all(), now=now, at=now + overlap)
@@ -492,7 +494,7 @@ class Subscription(models.Model):
 
     def revoke_former_secrets(self, *, now: datetime) -> int:
         """End the overlap: from now on the newest secret alone signs. Returns how many were revoked."""
-        with transaction.atomic():
+        with transaction.atomic(using=Subscription.objects.db):
             self._lock()
             newest = self.secrets.order_by("-pk").values_list("pk", flat=True).first()
             return self._end_secrets(self.secrets.exclude(pk__in=[newest]), now=now, at=now)

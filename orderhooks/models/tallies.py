@@ -94,6 +94,7 @@ class Tally(models.Model):
     objects = TallyQuerySet.as_manager()
 
     class Meta:
+        base_manager_name = "objects"
         constraints = [
             # Where a count is added; also one subscription's hours.
             models.UniqueConstraint(fields=["subscription", "hour", "outcome", "bucket"], name="orderhooks_tally_once"),

@@ -6,7 +6,9 @@ Each request is sent as one piece, and nothing that is the same for all requests
 import functools
 import http.client
 import os
+import ssl
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import certifi
@@ -38,7 +40,32 @@ class Running(threading.local):
 running = Running()
 
 
+def require_dialled(sock: Any) -> None:
+    """Raises FailedError unless `dial` made the socket, or TLS was put around one of its making.
+
+    See Note [Fail closed].
+    """
+    if not isinstance(sock, TimedSocket | TimedSSLSocket):
+        raise running.exchange.fail("internal", f"urllib3 {urllib3.__version__} opened a connection past the guard.")
+
+
+def require_guarded(pool: Any) -> Any:
+    """The pool, if its connections are ours. Raises FailedError otherwise. See Note [Fail closed]."""
+    if not issubclass(pool.ConnectionCls, GuardedConnection):
+        raise running.exchange.fail("internal", f"urllib3 {urllib3.__version__} chose its own kind of connection.")
+    return pool
+
+
 class GuardedConnection(HTTPConnection):
+    """One connection, judged and dialled by `sockets.dial`.
+
+    # Note [Fail closed]
+    The guard hangs on names that urllib3 and requests don't promise: `_new_conn` and `pool_classes_by_scheme`. Where a
+    new version no longer asks them, it would connect anywhere. So before a byte is sent, TLS included, the socket is
+    checked to be one of `dial`'s, and the pool to be one of ours; else the outcome is `internal`. Checked with urllib3
+    2.7 and requests 2.32.
+    """
+
     response_class = Answer
     guarded = True
     fresh = True
@@ -99,8 +126,11 @@ class GuardedConnection(HTTPConnection):
     def send(self, data: Any) -> None:
         if self.held is not None:
             self.held.append(data)
-        else:
-            super().send(data)
+            return
+        if self.sock is None:
+            self.connect()
+        require_dialled(self.sock)
+        super().send(data)
 
 
 class GuardedTLSConnection(HTTPSConnection, GuardedConnection):
@@ -128,6 +158,14 @@ GUARDED_POOLS = _pools(GuardedConnection, GuardedTLSConnection)
 PROXIED_POOLS = _pools(ProxiedConnection, ProxiedTLSConnection)
 
 
+def _wrap_dialled(wrap: Callable[..., ssl.SSLSocket]) -> Callable[..., ssl.SSLSocket]:
+    def wrap_socket(sock: Any, *arguments: Any, **options: Any) -> ssl.SSLSocket:
+        require_dialled(sock)
+        return wrap(sock, *arguments, **options)
+
+    return wrap_socket
+
+
 class Adapter(HTTPAdapter):
     """requests' adapter with the connections above and one TLS context for all: loading the certificates is dear."""
 
@@ -135,6 +173,7 @@ class Adapter(HTTPAdapter):
         self.context = create_urllib3_context()
         self.context.load_verify_locations(ca_bundle or certifi.where())
         self.context.sslsocket_class = TimedSSLSocket
+        self.context.wrap_socket = _wrap_dialled(self.context.wrap_socket)  # type: ignore[method-assign]
         super().__init__(pool_connections=HOSTS, pool_maxsize=CONNECTIONS_PER_HOST)
         self.pool_of = functools.lru_cache(maxsize=URLS)(self._pool_of)
 
@@ -151,9 +190,9 @@ class Adapter(HTTPAdapter):
         self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
     ) -> Any:
         if proxies:
-            return super().get_connection_with_tls_context(request, verify, proxies, cert)
+            return require_guarded(super().get_connection_with_tls_context(request, verify, proxies, cert))
         key, context = self.pool_of(request.url)
-        return self.poolmanager.connection_from_pool_key(key, dict(context))
+        return require_guarded(self.poolmanager.connection_from_pool_key(key, dict(context)))
 
     def _pool_of(self, url: str) -> tuple[urllib3.poolmanager.PoolKey, dict[str, Any]]:
         request = PreparedRequest()

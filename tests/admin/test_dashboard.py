@@ -38,16 +38,20 @@ def test_whether_a_worker_is_there(is_fresh, seen_at, level, text) -> None:
 
 
 @pytest.mark.parametrize(
-    ("due_at", "level", "text"),
+    ("due_at", "at_work", "seen_at", "level", "text"),
     [
-        (NOW + 34 * SECOND, "good", "The next sweep starts in 34 s."),
-        (NOW - 30 * SECOND, "good", "The next sweep has been due for 30 s."),
-        (NOW - 7 * MINUTE, "bad", "The sweep has been due for 7 minutes, and no cluster starts it"),
-        (None, "held", "The sweep is off."),
+        (NOW + 34 * SECOND, True, NOW, "good", "The next sweep starts in 34 s."),
+        (NOW - 30 * SECOND, True, NOW, "good", "The next sweep has been due for 30 s."),
+        (NOW - 7 * MINUTE, False, NOW - 6 * MINUTE, "bad", "The sweep has been due for 7 minutes, and no cluster"),
+        (NOW - 7 * MINUTE, False, None, "bad", "The sweep has been due for 7 minutes, and no cluster starts it"),
+        # After an outage django-q2 starts each sweep of it, unless it is told not to: nothing is wrong by then.
+        (NOW - 20 * MINUTE, True, NOW, "good", "The queue is behind with the sweep; a worker was seen 0 s ago."),
+        (NOW - 20 * MINUTE, False, NOW - 40 * SECOND, "good", "The queue is behind with the sweep; a worker was seen"),
+        (None, False, None, "held", "The sweep is off."),
     ],
 )
-def test_whether_the_sweep_is_started(due_at, level, text) -> None:
-    notice = sweep_notice(Worker(True, NOW, sweep_due_at=due_at), now=NOW)
+def test_whether_the_sweep_is_started(due_at, at_work, seen_at, level, text) -> None:
+    notice = sweep_notice(Worker(at_work, seen_at, sweep_due_at=due_at), now=NOW)
     assert notice.level == level
     assert notice.text.replace("\xa0", " ").startswith(text)
 

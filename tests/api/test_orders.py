@@ -297,7 +297,8 @@ def test_a_patch_locks_the_order_that_it_reads(api):
     order = make_order()
     with CaptureQueriesContext(connection) as captured:
         patch(api, f"/orders/{order.public_id}/", {"note": "x"})
-    first = next(query["sql"] for query in captured if 'FROM "orderhooks_order"' in query["sql"])
+    table = connection.ops.quote_name("orderhooks_order")
+    first = next(query["sql"] for query in captured if f"FROM {table}" in query["sql"])
     assert "FOR UPDATE" in first
 
 

@@ -94,6 +94,10 @@ def test_a_worker_that_is_away_for_long_is_missed(age: timedelta, fails: bool) -
     ],
 )
 def test_a_sweep_that_does_not_come_is_told(monkeypatch, due_in: Any, level: str, words: str) -> None:
+    Pump.objects.all().delete()
+    Pump.start(now=timezone.now() - timedelta(minutes=1)).end(
+        now=timezone.now() - (LONG_AGO if level == "fail" else timedelta(minutes=1))
+    )
     due_at = due_in if due_in is None else timezone.now() + due_in
     monkeypatch.setattr(tasks, "sweep_due_at", lambda: due_at)
     assert any(words in one for one in found(level))

@@ -115,7 +115,7 @@ class SubscriptionAdmin(HealthColumns, ReplaysField, TrafficPages, SecretPages, 
 
     def save_model(self, request: HttpRequest, obj: Subscription, form: Any, change: bool) -> None:
         # The secret waits on the object for the page that shows it; the row holds it encrypted.
-        with transaction.atomic():
+        with transaction.atomic(using=Subscription.objects.db):
             if not change:
                 obj.created_at = DatabaseClock().now()  # the clock that tells when events occurred
                 super().save_model(request, obj, form, change)

@@ -90,7 +90,7 @@ class SecretPages(ButtonsAdmin):
             )
             return ask(self, request, question, subscriptions)
         now, hours = timezone.now(), form.cleaned_data["hours"]
-        with transaction.atomic():
+        with transaction.atomic(using=Subscription.objects.db):
             shown = [
                 Shown(subscription, subscription.rotate_secret(now=now, overlap=form.overlap), hours)
                 for subscription in subscriptions

@@ -49,7 +49,7 @@ def answered_once(handler: Handler, request: Request, *, in_transaction: bool) -
 
     @sensitive_variables()
     def run(request: Request, *args: Any, **kwargs: Any) -> Response:
-        with transaction.atomic():
+        with transaction.atomic(using=IdempotentRequest.objects.db):
             made, is_new = _claim(request, key, fingerprint)
             if not is_new:
                 return _again(made, fingerprint)
@@ -67,7 +67,7 @@ def _looked_up(handler: Handler, key: str, fingerprint: str) -> Handler:
         if made := IdempotentRequest.objects.find(user.pk, key, now=timezone.now()):
             return _again(made, fingerprint)
         response = handler(request, *args, **kwargs)
-        with transaction.atomic():
+        with transaction.atomic(using=IdempotentRequest.objects.db):
             made, is_new = _claim(request, key, fingerprint)
             if is_new:
                 _keep(made, response)

@@ -45,7 +45,7 @@ class Command(BaseCommand):
                 "There is no subscription, so nobody would get it. Add one in the admin or with orderhooks_listen."
             )
         source, order = rehearsing.find_order(number, store=store)
-        with transaction.atomic():
+        with transaction.atomic(using=Event.objects.db):
             publishing.publish(topic, order)
         events = Event.objects.filter(topic=topic, source=source.name, order_pk=str(order.pk))
         event = events.order_by("-sequence").first()
