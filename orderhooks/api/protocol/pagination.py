@@ -9,11 +9,13 @@ from rest_framework.request import Request
 
 from orderhooks import secrets
 from orderhooks.api.protocol.problems import ParameterError
+from orderhooks.secrets import Purpose
 
 __all__ = ["Pages", "page_size_of"]
 
 PAGE_SIZE = 50
 MOST = 200
+PRIMARY_KEY = re.compile("[0-9]{1,18}")
 
 
 def page_size_of(request: Request) -> int:
@@ -51,7 +53,7 @@ class Pages(CursorPagination):
 
     def encode_cursor(self, cursor: Any) -> str:
         if cursor.position is not None:
-            sealed = secrets.encrypt(cursor.position)
+            sealed = secrets.encrypt(cursor.position, Purpose.CURSOR)
             cursor = cursor._replace(position=sealed)
         return super().encode_cursor(cursor)
 
@@ -66,6 +68,10 @@ class Pages(CursorPagination):
             cursor: Any = super().decode_cursor(request)
             if cursor is None or cursor.position is None:
                 return cursor
-            return cursor._replace(position=secrets.decrypt(cursor.position))
+            # Never under the keys of what is stored: a stored secret would be opened, and told in the database's error.
+            position = secrets.decrypt(cursor.position, Purpose.CURSOR)
+            if not PRIMARY_KEY.fullmatch(position):
+                raise refusal
+            return cursor._replace(position=position)
         except (NotFound, secrets.UndecryptableError, ValueError):
             raise refusal from None
