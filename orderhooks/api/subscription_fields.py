@@ -116,6 +116,7 @@ class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
         return condition(subscription, now=self.context["now"]).value
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        self._require_given_again(attrs)
         store = attrs.get("store", self.instance.store if self.instance else ALL_STORES)
         stores = stores_of(self.context["request"].user)
         # A store that is as it was, and was allowed once, bars no other change of it.
@@ -123,6 +124,19 @@ class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
         if not is_kept and ALL_STORES not in stores and store not in stores:
             raise serializers.ValidationError({"store": [_remedy(store, stores)]}, code="store")
         return attrs
+
+
+    @sensitive_variables()
+    def _require_given_again(self, attrs: dict[str, Any]) -> None:
+        # Asked for by name, so that it is refused rather than left out.
+        if self.instance is None or not {"url", "headers"} <= attrs.keys():
+            return
+        if left := self.instance.headers_left_behind(url=attrs["url"], headers=attrs["headers"]):
+            text = (
+                "The URL moves to another host, which may not get the values that were given for the former one."
+                f" Give the values of these headers again, or leave the headers out: {', '.join(left)}."
+            )
+            raise serializers.ValidationError({"headers": [text]}, code="headers")
 
 
 def _remedy(store: str, stores: Collection[str]) -> str:

@@ -188,9 +188,14 @@ class SubscriptionViewSet(
         values = serializer.validated_data
         changed = [name for name, value in values.items() if getattr(subscription, name) != value]
         with transaction.atomic():
+            url, headers = values.get("url", subscription.url), values.get("headers", subscription.headers)
+            left = subscription.headers_left_behind(url=url, headers=headers)
             secret = publishing.reconfigure(subscription, values)
             if changed:
-                history.note_change(self.request, subscription, f"Changed {', '.join(changed)}.")
+                told = f"Changed {', '.join(changed)}."
+                if left:
+                    told += f" The values of {len(left)} headers were dropped: the URL has another host."
+                history.note_change(self.request, subscription, told)
         return self._answer(subscription, secret)
 
     @sensitive_variables()

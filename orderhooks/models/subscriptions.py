@@ -20,6 +20,7 @@ from orderhooks import conf, secrets, signing, topics, transport
 from orderhooks.models import public_ids
 from orderhooks.models.clock import DatabaseClock
 from orderhooks.models.fields import SealedHeadersField, seal
+from orderhooks.models.header_hosts import HasHeaders
 from orderhooks.models.locks import is_lock_timeout, one_at_a_time
 from orderhooks.models.signing_secrets import Reencrypted, SubscriptionSecret, SubscriptionSecretQuerySet
 from orderhooks.secrets import Purpose, Sealed
@@ -167,7 +168,7 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
         return Subscription.objects.filter(pk__in=list(self.values_list("pk", flat=True)))
 
 
-class Subscription(models.Model):
+class Subscription(HasHeaders):
     """An endpoint URL and the topics it wants.
 
     # Note [Cooling]
