@@ -82,7 +82,9 @@ def test_a_token_that_was_tampered_with_is_refused():
     middle = len(token) // 2
 
     with pytest.raises(UndecryptableError):
-        secrets.decrypt(token[:middle] + ("A" if token[middle] != "A" else "B") + token[middle + 1 :], Purpose.SIGNING_SECRET)
+        secrets.decrypt(
+            token[:middle] + ("A" if token[middle] != "A" else "B") + token[middle + 1 :], Purpose.SIGNING_SECRET
+        )
 
 
 @pytest.mark.django_db

@@ -12,6 +12,7 @@ from rest_framework import serializers
 
 from orderhooks.api.access import ALL_STORES, stores_of
 from orderhooks.api.fields import OF_MODELS, Choice, Text
+from orderhooks.api.members import RowSerializer
 from orderhooks.models import Subscription
 from orderhooks.models.fields import seal
 from orderhooks.models.health import Condition, condition
@@ -42,7 +43,7 @@ class SealedHeaders(serializers.DictField):
         return dict.fromkeys(value, HIDDEN)
 
 
-class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
+class SubscriptionSerializer(RowSerializer):
     serializer_field_mapping = OF_MODELS
 
     owner = serializers.SerializerMethodField(help_text="The user name of who made it; null if there is none.")
@@ -124,7 +125,6 @@ class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
         if not is_kept and ALL_STORES not in stores and store not in stores:
             raise serializers.ValidationError({"store": [_remedy(store, stores)]}, code="store")
         return attrs
-
 
     @sensitive_variables()
     def _require_given_again(self, attrs: dict[str, Any]) -> None:

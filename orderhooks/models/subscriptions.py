@@ -121,7 +121,10 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
             with transaction.atomic(using=self.db):
                 row = self.model.objects.select_for_update().get(pk=pk)
                 try:
-                    headers = {name: Sealed(secrets.reencrypt(value.token, Purpose.HEADER)) for name, value in row.headers.items()}
+                    headers = {
+                        name: Sealed(secrets.reencrypt(value.token, Purpose.HEADER))
+                        for name, value in row.headers.items()
+                    }
                 except secrets.UndecryptableError:
                     unreadable.append(row.public_id)
                     continue
@@ -381,7 +384,9 @@ class Subscription(HasHeaders):
         """Make a new signing secret beside those in force and return it: the only time that it is shown."""
         secret = signing.generate_secret(self.signature)
         SubscriptionSecret.objects.create(
-            subscription=self, encrypted=secrets.encrypt(secret, Purpose.SIGNING_SECRET), public_key=signing.public_key(secret)
+            subscription=self,
+            encrypted=secrets.encrypt(secret, Purpose.SIGNING_SECRET),
+            public_key=signing.public_key(secret),
         )
         return secret
 

@@ -8,6 +8,7 @@ from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
 
 from orderhooks import secrets
+from orderhooks.api.protocol.numbers import whole_number
 from orderhooks.api.protocol.problems import ParameterError
 from orderhooks.secrets import Purpose
 
@@ -20,11 +21,7 @@ PRIMARY_KEY = re.compile("[0-9]{1,18}")
 
 def page_size_of(request: Request) -> int:
     """`?page_size=`, 1 to 200. Raises ParameterError."""
-    text = request.query_params.get("page_size", str(PAGE_SIZE))
-    # int() also takes "+5", " 5" and "५".
-    if not re.fullmatch("[0-9]{1,3}", text) or not 1 <= int(text) <= MOST:
-        raise ParameterError({"page_size": [f"Give a whole number from 1 to {MOST}."]})
-    return int(text)
+    return whole_number(request, "page_size", default=PAGE_SIZE, lowest=1, highest=MOST)
 
 
 class Pages(CursorPagination):
