@@ -10,10 +10,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from orderhooks import sources
-from orderhooks.durations import moment_text, span_text
+from orderhooks.durations import moment_text, relative_text, span_text
+from orderhooks.endpoint_health import held_text
 from orderhooks.models import CaptureFailure
 from orderhooks.models.counting import count_text
 from orderhooks.models.health import Backlog
+from orderhooks.routing import Reason, Standing
 from orderhooks.tasks import Worker
 
 logger = logging.getLogger(__name__)
@@ -28,7 +30,15 @@ LOST_MANY = gettext_lazy(
     "%(time)s): %(error)s Correct the cause, then tell the receivers with orderhooks.publishing.publish."
 )
 
-__all__ = ["LOSSES_SHOWN_FOR", "MOST_WAITING", "backlog_text", "losses", "order_without_events_text", "worker_problems"]
+__all__ = [
+    "LOSSES_SHOWN_FOR",
+    "MOST_WAITING",
+    "backlog_text",
+    "losses",
+    "order_without_events_text",
+    "standing_text",
+    "worker_problems",
+]
 
 MOST_WAITING = 10_000
 # How long a change that could not be captured is told of.
@@ -108,6 +118,26 @@ def order_without_events_text(number: str) -> str:
                 "the first subscription was made, or its events were pruned."
             ) % {"number": number}
     return _("No order %(number)s is known.") % {"number": number}
+
+
+def standing_text(one: Standing, *, now: datetime) -> str:
+    """What became of an event for one subscription, and why it was not sent yet: the same words wherever it is told."""
+    delivery, label = one.delivery, str(one.reason.label)
+    if one.reason == Reason.NOT_ROUTED:
+        return _("waiting for a worker to take it up")
+    if one.reason != Reason.WAITING or delivery is None:
+        return label
+    due_at = delivery.next_attempt_at or now
+    cooling_until = one.subscription.cooling_until
+    by_hand = delivery.trigger == delivery.Trigger.MANUAL
+    if cooling_until is not None and cooling_until > max(due_at, now) and not by_hand:
+        return held_text(one.subscription, now=now)
+    if due_at > now:
+        return _("next try %(when)s, at %(time)s") % {
+            "when": relative_text(due_at, now=now),
+            "time": moment_text(due_at, now=now),
+        }
+    return _("due since %(time)s: a worker sends it next") % {"time": moment_text(due_at, now=now)}
 
 
 def _is_known(source: sources.OrderSource, number: str) -> bool:

@@ -19,7 +19,7 @@ from django.utils.module_loading import import_string
 
 from orderhooks import conf, json_schema, topics
 from orderhooks.models import Event
-from orderhooks.sources import Lines, OrderSource, Role
+from orderhooks.sources import Lines, OrderSource, Role, plain, read_columns, stored_values
 
 __all__ = ["CHECK_IDS", "Fault", "is_unmigrated", "live_faults", "log_faults", "static_faults"]
 
@@ -291,10 +291,9 @@ STATIC: Sequence[tuple[str, str, Trial]] = (
 )
 
 
-def _newest(source: OrderSource) -> Any:
-    model = source.get_model()
+def _newest(model: type[models.Model]) -> Any:
     # Not by the model's managers: they may hide rows, or join.
-    return models.QuerySet(model, using=router.db_for_write(model)).order_by("-pk").first()
+    return plain(model, router.db_for_write(model)).order_by("-pk").first()
 
 
 def _fetched(source: OrderSource, newest: Any) -> Any:
@@ -305,14 +304,35 @@ def _statements(path: str, source: OrderSource) -> Faults:
     """The tables are there, and every column that is read."""
     for owner in (source, *([source.lines] if source.lines else ())):
         model = owner.get_model()
-        list(models.QuerySet(model, using=router.db_for_write(model)).order_by()[:1])
+        list(plain(model, router.db_for_write(model))[:1])
     return
     yield
 
 
+def _captured(path: str, source: OrderSource) -> Faults:
+    """The watched columns of the newest order and line can be read, and told, as capture does it before a save."""
+    for role in (Role(source), *([Role(source, source.lines)] if source.lines else ())):
+        newest = _newest(role.model)
+        if newest is None:
+            continue
+        using, where = newest._state.db, role.where(newest)
+        fields = [role.model._meta.get_field(name) for name in role.watched]
+        names = tuple(dict.fromkeys((*(field.attname for field in fields), *role.link_columns)))
+        row = read_columns(role.model, names, where, "trial", using=using)
+        if row is None:
+            text = f"The newest row of {role.model._meta.label} is not found by its key."
+            yield Fault(path, "E046", text, "Give the model a key that can be looked for.")
+            continue
+        values = stored_values(role.model, role.watched, row, using=using)
+        order_pk = role.order_pk_of(row, using=using) if role.lines else role.order_pk(newest, using=using)
+        order = source.fetch(order_pk, using=using) if order_pk else None
+        told = {name: source.present(order, name, value) for name, value in values.items()} if order else {}
+        json.dumps([values, told], allow_nan=False)
+
+
 def _newest_order(path: str, source: OrderSource) -> Faults:
     """The newest order can be read as capture reads it, by its key and by its number; what it gives can be stored."""
-    newest = _newest(source)
+    newest = _newest(source.get_model())
     if newest is None:
         return
     order = _fetched(source, newest)
@@ -331,7 +351,7 @@ def _newest_order(path: str, source: OrderSource) -> Faults:
 
 
 def _findable(path: str, source: OrderSource) -> Faults:
-    newest = _newest(source)
+    newest = _newest(source.get_model())
     if newest is None:
         return
     order = _fetched(source, newest)
@@ -341,7 +361,7 @@ def _findable(path: str, source: OrderSource) -> Faults:
 
 
 def _newest_payload(path: str, source: OrderSource) -> Faults:
-    newest = _newest(source)
+    newest = _newest(source.get_model())
     if newest is None:
         return
     order = _fetched(source, newest)
@@ -351,6 +371,7 @@ def _newest_payload(path: str, source: OrderSource) -> Faults:
 
 LIVE: Sequence[tuple[str, str, Trial]] = (
     ("E046", "table", _statements),
+    ("E046", "reading of watched fields, or present(),", _captured),
     ("E046", "fetch(), number() or store()", _newest_order),
     ("E046", "payload() of its newest order", _newest_payload),
     ("W047", "find()", _findable),

@@ -150,3 +150,32 @@ def test_the_time_that_a_task_has_is_told_with_its_reason(settings, cluster, wor
     settings.ORDERHOOKS = {}
     assert words in found()["orderhooks.W021"]
     assert "'retry'" in found()["orderhooks.W021"], "both have to fit"
+
+
+def test_a_queue_that_is_not_installed_is_told_with_the_remedy(settings, monkeypatch) -> None:
+    settings.Q_CLUSTER = {"redis": {"host": "127.0.0.1"}, "timeout": 60, "retry": 90}
+    monkeypatch.setattr("orderhooks.checks.queue.find_spec", lambda _package: None)
+    assert "pip install redis" in found()["orderhooks.E024"]
+    settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if app != "django_q"]
+    assert "Add 'django_q' to INSTALLED_APPS" in found()["orderhooks.E023"]
+    settings.Q_CLUSTER = None
+    assert "add 'django_q' to INSTALLED_APPS" in found()["orderhooks.E020"]
+
+
+@pytest.mark.parametrize(
+    ("given", "ids"),
+    [
+        ({}, []),
+        ({"ALLOWED_NETWORKS": ["10.20.0.0/16"]}, []),
+        ({"REQUIRE_HTTPS": False, "ALLOWED_NETWORKS": ["127.0.0.1/32"]}, ["W051", "W052"]),
+        ({"ALLOWED_NETWORKS": ["0.0.0.0/0"]}, ["W052"]),
+        ({"ALLOWED_NETWORKS": ["::/0"]}, ["W052"]),
+        ({"ALLOWED_NETWORKS": ["169.254.169.254/32"]}, ["W052"]),
+        ({"ALLOWED_NETWORKS": "wrong"}, []),
+    ],
+)
+def test_what_is_unsafe_in_production_is_told_by_check_deploy(settings, given, ids: list[str]) -> None:
+    settings.ORDERHOOKS = given
+    told = [one.id for one in run_checks(include_deployment_checks=True) if (one.id or "").startswith("orderhooks.W05")]
+    assert told == [f"orderhooks.{one}" for one in ids]
+    assert not [one for one in run_checks() if (one.id or "").startswith("orderhooks.W05")], "for --deploy alone"

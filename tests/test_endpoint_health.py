@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from orderhooks import endpoint_health, reporting, story, transport
+from orderhooks import endpoint_health, reporting, routing, story, transport
 from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.models.health import Backlog
 from orderhooks.tasks import Worker
@@ -191,3 +191,24 @@ def test_a_request_that_failed_leaves_its_kind_and_status() -> None:
     subscription.save()
     subscription.refresh_from_db()
     assert (subscription.last_failure_kind, subscription.last_failure_status) == ("status", 503)
+
+
+STANDINGS = [
+    ({}, {"next_attempt_at": NOW - 19 * MINUTE}, "waiting", "due since 2:52 a.m.: a worker sends it next"),
+    ({}, {"next_attempt_at": NOW + 4 * MINUTE}, "waiting", "next try in 4 min, at 3:15 a.m."),
+    (COOLING, {"next_attempt_at": NOW - 19 * MINUTE}, "waiting", HELD[0][1]),
+    (COOLING, {"next_attempt_at": NOW + 4 * MINUTE}, "waiting", "next try in 4 min, at 3:15 a.m."),
+    (COOLING, {"next_attempt_at": NOW, "trigger": "manual"}, "waiting", "due since 3:11 a.m.: a worker sends it next"),
+    ({"state": "paused"}, {}, "paused", "held: the subscription is paused"),
+    ({}, None, "not_routed", "waiting for a worker to take it up"),
+    ({}, None, "topic", "topic not wanted"),
+]
+
+
+@pytest.mark.parametrize(("fields", "delivery", "reason", "expected"), STANDINGS)
+def test_why_an_event_did_not_arrive_reads_the_same_everywhere(
+    fields: dict[str, Any], delivery: dict[str, Any] | None, reason: str, expected: str
+) -> None:
+    owed = None if delivery is None else Delivery(**delivery)
+    one = routing.Standing(endpoint(**fields), routing.Reason(reason), owed)
+    assert reporting.standing_text(one, now=NOW) == expected

@@ -254,7 +254,19 @@ class BadQuery(BuiltInOrders):
         return {}
 
 
+class BadPresent(BuiltInOrders):
+    def present(self, order: Any, field: str, value: Any) -> Any:
+        return object() if field == "total" else super().present(order, field, value)
+
+
+class BadLines(BuiltInOrders):
+    def present(self, order: Any, field: str, value: Any) -> Any:
+        return {}["nothing"] if field == "sku" else value
+
+
 LIVE = [
+    ("BadPresent", "E046", "raises TypeError: Object of type object is not JSON", "or present()"),
+    ("BadLines", "E046", "raises KeyError: 'nothing'", "or present()"),
     ("BadNumber", "E046", "number() of its newest order returns", "Return str"),
     ("LongNumber", "E046", "returns 1000 characters", "Return at most"),
     ("Lost", "E046", "fetch() does not find its newest order", "Let fetch()"),
@@ -281,7 +293,7 @@ def test_what_goes_wrong_with_the_newest_order_is_told_by_check_and_doctor(
     assert (finding.level, words in finding.text) == ("fail" if check_id[0] == "E" else "warn", True)
 
 
-def test_an_order_that_can_be_read_and_told_is_fine(settings) -> None:
+def test_an_order_that_can_be_read_and_told_is_fine() -> None:
     make_order()
     assert checks.check_sources_at_work(databases=["default"]) == []
 

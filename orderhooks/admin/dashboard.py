@@ -1,7 +1,7 @@
 """The dashboard: what came of the last day's attempts, what waits, who is unwell, and whether a worker is there."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -15,7 +15,7 @@ from django.utils.formats import number_format
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from orderhooks import tasks
+from orderhooks import reporting, tasks
 from orderhooks.admin import charts, moments
 from orderhooks.admin.health import bounded, condition_badge, day_chart, number, rate
 from orderhooks.admin.webhooks import webhooks_of
@@ -97,6 +97,13 @@ def sweep_notice(worker: Worker, *, now: datetime) -> Notice:
     )
 
 
+def new_notices(worker: Worker, waiting: Backlog, *, now: datetime) -> list[Notice]:
+    """What no worker has taken up yet: it is not among the deliveries that wait."""
+    new = replace(waiting, waiting=0, oldest=None)
+    level = "bad" if worker.is_missing(now=now) else "held"
+    return [Notice(level, reporting.backlog_text(new, now=now))] if new.total else []
+
+
 @admin.register(Dashboard)
 class DashboardAdmin(admin.ModelAdmin):
     def get_urls(self) -> list[URLPattern]:
@@ -121,7 +128,7 @@ class DashboardAdmin(admin.ModelAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         now = DatabaseClock().now()
-        worker = tasks.look_at_worker()
+        worker, waiting = tasks.look_at_worker(), backlog(at_most=MOST_WAITING)
         tallies = Tally.objects.filter(hour__gte=first_hour(now=now, hours=HOURS))
         rows = table(tallies.by_hour(), now=now)
         totals = [sum(row.counts[number] for row in rows) for number in range(len(FILLS))]
@@ -131,8 +138,12 @@ class DashboardAdmin(admin.ModelAdmin):
             "notices": [
                 worker_notice(worker, now=now),
                 sweep_notice(worker, now=now),
+                *new_notices(worker, waiting, now=now),
+                *(Notice("bad", one) for one in reporting.losses(now=now)),
             ],
-            "waiting": self._waiting(backlog(at_most=MOST_WAITING), now=now),
+            "waiting": self._waiting(waiting, now=now),
+            "nothing_waits": not waiting.total,
+            "nobody_sends": worker.is_missing(now=now),
             "chart": chart(rows),
             "most": number(max(sum(row.counts) for row in rows)),
             "marks": [*(row.hour for row in rows[::MARK_EVERY]), moments.clock(now)],
@@ -157,7 +168,9 @@ class DashboardAdmin(admin.ModelAdmin):
         context = {
             "title": _("Webhooks of order %(number)s") % {"number": number} if number else _("Webhooks of an order"),
             "number": number,
-            "webhooks": found.draw() if number else "",
+            "webhooks": found.draw() if found.accounts else "",
+            "unknown": reporting.order_without_events_text(number) if number and not found.accounts else "",
+            "problems": reporting.worker_problems(tasks.look_at_worker(), now=DatabaseClock().now()),
         }
         return self._answer(request, "admin/orderhooks/order_webhooks.html", context)
 

@@ -14,6 +14,7 @@ from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from orderhooks import endpoint_health
 from orderhooks.admin import charts, moments
 from orderhooks.models import Subscription
 from orderhooks.models.health import MOST_COUNTED, Condition, Health, condition, health_of
@@ -87,12 +88,7 @@ def badge(level: str, words: object) -> SafeString:
 def condition_badge(subscription: Subscription, *, now: Any) -> SafeString:
     """How a subscription is, in words."""
     found = condition(subscription, now=now)
-    words: object = found.label
-    if found == Condition.COOLING and subscription.cooling_until:
-        left = moments.span(subscription.cooling_until - now)
-        words = _("cooling for %(span)s more") % {"span": left}
-    elif found == Condition.FAILING and subscription.failing_since:
-        words = _("failing for %(span)s") % {"span": moments.span(now - subscription.failing_since)}
+    words = endpoint_health.short_text(subscription, now=now)
     return badge(LEVELS[found], words)
 
 

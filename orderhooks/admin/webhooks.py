@@ -12,8 +12,7 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from orderhooks import routing
-from orderhooks.admin import moments
+from orderhooks import reporting, routing
 from orderhooks.admin.health import badge
 from orderhooks.models import Event
 from orderhooks.models.events import EventQuerySet
@@ -137,10 +136,8 @@ def _words(one: Standing) -> tuple[str, datetime | None]:
             )
             return tries, delivery.finished_at
         case Reason.WAITING if delivery.next_attempt_at:
-            due = _("due now")
-            if delivery.next_attempt_at > now:
-                due = _("next try %(when)s") % {"when": moments.until(delivery.next_attempt_at, now=now)}
-            return _joined([due, delivery.last_detail]), delivery.next_attempt_at
+            why = reporting.standing_text(one, now=now)
+            return _joined([why.removesuffix("."), delivery.last_detail]), delivery.next_attempt_at
         case Reason.SKIPPED:
             return "", delivery.finished_at
         case Reason.FAILED:

@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from django.utils import timezone
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orderhooks import routing
+from orderhooks import reporting, routing
 from orderhooks.api import access
 from orderhooks.api.events import EventSerializer
 from orderhooks.api.fields import Moment
@@ -30,7 +31,7 @@ class StandingSerializer(serializers.Serializer[Any]):
     next_attempt_at = serializers.SerializerMethodField()
 
     def get_text(self, standing: Standing) -> str:
-        return str(standing.reason.label)
+        return reporting.standing_text(standing, now=timezone.now())
 
     def get_delivery(self, standing: Standing) -> str | None:
         return standing.delivery.public_id if standing.delivery else None

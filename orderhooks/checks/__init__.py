@@ -4,6 +4,7 @@ from django.core.checks import Tags
 from django.core.checks import register as register_check
 
 from orderhooks.checks.database import check_database
+from orderhooks.checks.deployment import check_deployment
 from orderhooks.checks.project import check_mail, check_one_database, check_queue_options, check_time_zone
 from orderhooks.checks.queue import check_queue
 from orderhooks.checks.settings import JUDGES, check_settings
@@ -12,6 +13,7 @@ from orderhooks.checks.sources import check_sources, check_sources_at_work
 __all__ = [
     "JUDGES",
     "check_database",
+    "check_deployment",
     "check_mail",
     "check_one_database",
     "check_queue",
@@ -39,3 +41,4 @@ def register() -> None:
         register_check(check, Tags.compatibility)
     for check in (check_database, check_sources_at_work):
         register_check(check, Tags.database)
+    register_check(check_deployment, Tags.security, deploy=True)

@@ -1,8 +1,10 @@
 """The queue: django-q2's settings fit tasks that last as long as ours."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 
@@ -13,6 +15,26 @@ from orderhooks.checks.settings import check_settings
 GOOD_TIMES = "Good values are 'timeout': 60 and 'retry': 90 ('retry' must be above 'timeout')."
 
 
+# The packages that django-q2's brokers need, by the key of Q_CLUSTER that chooses the broker.
+BROKER_PACKAGES = {"redis": "redis", "sqs": "boto3", "mongo": "pymongo", "iron_mq": "iron_mq", "disque_nodes": "redis"}
+
+
+def _not_installed(cluster: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    if not apps.is_installed("django_q"):
+        yield Error(
+            "'django_q' is not in INSTALLED_APPS: there would be no `manage.py qcluster`, and no table of its tasks.",
+            hint="Add 'django_q' to INSTALLED_APPS, then run `manage.py migrate`.",
+            id="orderhooks.E023",
+        )
+    for key, package in BROKER_PACKAGES.items():
+        if cluster.get(key) and find_spec(package) is None:
+            yield Error(
+                f"Q_CLUSTER[{key!r}] needs the package {package!r}, which is not installed: no worker could be woken.",
+                hint=f"pip install {package}; or use the database as the broker: 'orm': 'default'.",
+                id="orderhooks.E024",
+            )
+
+
 def check_queue(**_kwargs: Any) -> list[CheckMessage]:
     """django-q2's settings fit tasks that last as long as ours."""
     cluster = getattr(settings, "Q_CLUSTER", None)
@@ -20,11 +42,13 @@ def check_queue(**_kwargs: Any) -> list[CheckMessage]:
         return [
             Error(
                 "Q_CLUSTER is not set: no worker would deliver anything.",
-                hint="Q_CLUSTER = {'name': 'shop', 'orm': 'default', 'timeout': 60, 'retry': 90, 'save_limit': -1}",
+                hint="Q_CLUSTER = {'name': 'shop', 'orm': 'default', 'timeout': 60, 'retry': 90, 'save_limit': -1, "
+                "'catch_up': False}"
+                + ("" if apps.is_installed("django_q") else "; and add 'django_q' to INSTALLED_APPS."),
                 id="orderhooks.E020",
             )
         ]
-    messages: list[CheckMessage] = []
+    messages: list[CheckMessage] = [*_not_installed(cluster)]
     if check_settings():
         return messages  # told already; what follows reckons with them
     timeout, retry = cluster.get("timeout"), cluster.get("retry", 60)

@@ -20,9 +20,10 @@ from orderhooks import conf, secrets, signing, topics, transport
 from orderhooks.models import public_ids
 from orderhooks.models.clock import DatabaseClock
 from orderhooks.models.fields import SealedHeadersField, seal
+from orderhooks.models.header_hosts import HasHeaders
 from orderhooks.models.locks import is_lock_timeout, one_at_a_time
 from orderhooks.models.signing_secrets import Reencrypted, SubscriptionSecret, SubscriptionSecretQuerySet
-from orderhooks.secrets import Sealed
+from orderhooks.secrets import Purpose, Sealed
 
 # The app's own, where stores look for who did what.
 logger = logging.getLogger("orderhooks")
@@ -114,14 +115,15 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
         wanted = list(objs)
         for one in wanted:
             one.require_valid()
-        with transaction.atomic(using=self.db):
+        using = router.db_for_write(Subscription)
+        with transaction.atomic(using=using):
             made = super().bulk_create(wanted, *args, **options)
             rows = []
             for one in made:
                 if one.pk is not None:
                     row, one.new_secret = one._make_secret()
                     rows.append(row)
-            SubscriptionSecret.objects.using(self.db).bulk_create(rows)
+            SubscriptionSecret.objects.using(using).bulk_create(rows)
         return made
 
     def pause(self) -> int:
@@ -153,7 +155,10 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
             with transaction.atomic(using=self.db):
                 row = self.model.objects.select_for_update().get(pk=pk)
                 try:
-                    headers = {name: Sealed(secrets.reencrypt(value.token)) for name, value in row.headers.items()}
+                    headers = {
+                        name: Sealed(secrets.reencrypt(value.token, Purpose.HEADER))
+                        for name, value in row.headers.items()
+                    }
                 except secrets.UndecryptableError:
                     unreadable.append(row.public_id)
                     continue
@@ -200,7 +205,7 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
         return Subscription.objects.filter(pk__in=list(self.values_list("pk", flat=True)))
 
 
-class Subscription(models.Model):
+class Subscription(HasHeaders):
     """An endpoint URL and the topics it wants.
 
     # Note [Cooling]
@@ -405,7 +410,7 @@ class Subscription(models.Model):
         deferred = self.get_deferred_fields()
         names = [name for name in CHOSEN if (written is None or name in written) and name not in deferred]
         if names and not self._state.adding:
-            rows = Subscription._base_manager.using(self._state.db)
+            rows = Subscription._base_manager.using(router.db_for_write(Subscription, instance=self))
             stored = rows.filter(pk=self.pk).values(*names).first() or {}
             names = [name for name in names if name not in stored or stored[name] != getattr(self, name)]
         if not names:
@@ -462,7 +467,7 @@ class Subscription(models.Model):
     def add_secret(self) -> str:
         """Make a new signing secret beside those in force and return it: the only time that it is shown."""
         row, secret = self._make_secret()
-        row.save(using=self._state.db)
+        row.save(using=router.db_for_write(SubscriptionSecret, instance=self))
         return secret
 
     @sensitive_variables()
@@ -470,7 +475,9 @@ class Subscription(models.Model):
         """A new secret's row, not saved yet, and the secret itself."""
         secret = signing.generate_secret(self.signature)
         row = SubscriptionSecret(
-            subscription=self, encrypted=secrets.encrypt(secret), public_key=signing.public_key(secret)
+            subscription=self,
+            encrypted=secrets.encrypt(secret, Purpose.SIGNING_SECRET),
+            public_key=signing.public_key(secret),
         )
         return row, secret
 

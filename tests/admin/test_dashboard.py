@@ -77,6 +77,17 @@ class TestThePage:
         assert "No worker has ever been seen: start manage.py qcluster." in text
         assert "no cluster starts it" in text
 
+    def test_counts_what_no_worker_has_taken_up(self, operator) -> None:
+        now = timezone.now()
+        Pump.objects.create(started_at=now - HOUR, beat_at=now - 5 * MINUTE, ended=True)
+        make_event(routed_at=None, published_at=now - 4 * MINUTE)
+        text = page(operator, "dashboard/")
+        assert "1 new event waits to be sent, the oldest for 4 min." in text
+        assert "Nothing waits to be sent." not in text
+        assert "All are well." not in text
+        assert text.index("No worker has been seen") < text.index("1 new event waits")
+        assert "No worker has been seen for 5 min." in page(operator, "dashboard/order/?number=1001")
+
     def test_tells_the_attempts_in_a_chart_and_in_a_table(self, operator) -> None:
         now = timezone.now()
         subscription, other = make_subscription(), make_subscription()
@@ -152,8 +163,8 @@ class TestAnOrderByItsNumber:
 
     def test_that_nobody_knows(self, operator) -> None:
         make_event(order_number="A-7")
-        assert "Nothing has happened yet" in page(operator, "dashboard/order/?number=B-8")
-        assert "Nothing has happened yet" not in page(operator, "dashboard/order/")
+        assert "No order B-8 is known." in page(operator, "dashboard/order/?number=B-8")
+        assert "is known" not in page(operator, "dashboard/order/")
 
     def test_is_shown_and_not_run(self, operator) -> None:
         text = page(operator, "dashboard/order/?number=<script>alert(1)</script>")

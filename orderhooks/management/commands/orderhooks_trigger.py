@@ -51,7 +51,8 @@ class Command(BaseCommand):
         event = events.order_by("-sequence").first()
         if event is None:
             raise CommandError(
-                "The event was recorded, but not published yet. A worker does that: see its log, or `manage.py orderhooks_status`."
+                "The event was recorded, but not published yet. A worker does that: see its log, or "
+                "`manage.py orderhooks_status`."
             )
         self.stdout.write(f"{topic} of order {source.number(order)}: {event.public_id}")
         if event.error:
