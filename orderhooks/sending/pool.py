@@ -202,7 +202,9 @@ def lease_for(attempt_seconds: float) -> timedelta:
 def attempt(delivery: Delivery, timeout_seconds: float, *, now: datetime) -> Sent:
     """Make one attempt; whatever happens is its outcome."""
     headers: Mapping[str, str] = {}
+    url = delivery.subscription.url
     try:
+        url = transport.called_url(url)
         request = prepare(delivery, now=now)
         headers = request.kept_headers
         outcome = transport.post(
@@ -212,7 +214,7 @@ def attempt(delivery: Delivery, timeout_seconds: float, *, now: datetime) -> Sen
         # Whatever it is, it is an outcome: a thread's exception would stop the pump and hide itself in a log.
         logger.exception("attempt delivery=%s n=%d could not be made", delivery.public_id, delivery.attempts_made)
         outcome = Outcome(error="internal", detail=transport.safe_text(f"{type(error).__name__}: {error}")[:500])
-    return Sent(delivery, headers, now, outcome)
+    return Sent(delivery, headers, now, outcome, transport.safe_text(url))
 
 
 def split(room: int, wants: Sequence[int]) -> list[int]:

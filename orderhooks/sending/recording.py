@@ -39,6 +39,8 @@ class Sent:
     headers: Mapping[str, str]
     started_at: datetime
     outcome: Outcome
+    # As it was called; "" if nobody knows.
+    url: str = ""
 
 
 def recover(*, now: datetime, counts: Counts | None = None) -> int:
@@ -91,10 +93,12 @@ def _as_result(sent: Sent, *, now: datetime) -> Result:
     return Result(
         delivery=delivery,
         state=state,
-        # A manual attempt that failed goes on by the retry table.
+        # After a manual attempt that failed it goes on by the retry table.
         trigger=delivery.trigger if finished else Delivery.Trigger.AUTOMATIC,
         requested_by=delivery.requested_by if finished else "",
         next_attempt_at=next_at,
+        # What a person asked for beside the plan is none of the retry table's; without a plan it is the table's first.
+        uncounted_attempts=delivery.uncounted_attempts + (delivery.planned_at is not None),
         finished_at=now if finished else None,
         last_status_code=outcome.status_code,
         last_error=outcome.error,
@@ -104,6 +108,8 @@ def _as_result(sent: Sent, *, now: datetime) -> Result:
             "requested_by": delivery.requested_by,
             "started_at": sent.started_at,
             "duration_ms": outcome.duration_ms,
+            "method": "POST",
+            "url": sent.url,
             "status_code": outcome.status_code,
             "error": outcome.error,
             "detail": outcome.detail,
@@ -119,8 +125,9 @@ def _decide(delivery: Delivery, outcome: Outcome, *, now: datetime) -> tuple[Del
         return Delivery.State.DELIVERED, None
     if delivery.trigger == Delivery.Trigger.TEST:
         return Delivery.State.FAILED, None
-    next_at = retries.next_attempt_at(
-        delivery.attempts_made,
+    # A person's attempt postpones nothing of what was planned without it.
+    next_at = delivery.planned_at or retries.next_attempt_at(
+        delivery.table_attempts,
         schedule=conf.current().retry_schedule,
         now=now,
         dice=_dice(),
