@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import conf, transport
-from orderhooks.models import Bell, Delivery, claims
+from orderhooks.models import Bell, Delivery, Subscription, claims
 from orderhooks.models.tallies import Counts
 from orderhooks.sending.lanes import Job, Lanes
 from orderhooks.sending.preparing import prepare
@@ -34,6 +34,8 @@ LOCKED_SECONDS = 0.5
 EXIT_SECONDS = 3.0
 # With fewer than so many waiting it is time to claim.
 LOW_WATER = 50
+# An endpoint that has answered since is known to answer.
+WELL_OF_LATE = timedelta(hours=1)
 
 
 class Sender:
@@ -106,13 +108,31 @@ class Sender:
             return 0
         lanes = claims.due_lanes(now=now)
         wants = [max(0, self.lanes.wanted(lane.subscription.pk)) for lane in lanes]
-        for lane, share in zip(lanes, split(room, wants), strict=True):
+        proven = [
+            self.lanes.is_proven(lane.subscription.pk, is_well=_is_well(lane.subscription, now=now)) for lane in lanes
+        ]
+        few = split(
+            min(room, self.lanes.room_of_unproven()),
+            [0 if known else want for known, want in zip(proven, wants, strict=True)],
+        )
+        many = split(room - sum(few), [want if known else 0 for known, want in zip(proven, wants, strict=True)])
+        for lane, share in zip(lanes, map(max, few, many), strict=True):
             lane.room = share
         begin_by = time.monotonic() + BEGIN_SECONDS
         slowest = max((lane.subscription.attempt_seconds for lane in lanes if lane.room), default=0.0)
         lease = lease_for(min(slowest, self.longest_seconds))
         claimed = claims.claim(lanes, now=now, lease_until=now + lease)
-        self.lanes.put([Job(delivery, _host(delivery.subscription.url), begin_by) for delivery in claimed])
+        self.lanes.put(
+            [
+                Job(
+                    delivery,
+                    _host(delivery.subscription.url),
+                    begin_by,
+                    is_well=_is_well(delivery.subscription, now=now),
+                )
+                for delivery in claimed
+            ]
+        )
         return len(claimed)
 
     def collect(self, *, wait_seconds: float) -> int:
@@ -229,6 +249,13 @@ def split(room: int, wants: Sequence[int]) -> list[int]:
             room -= more
         open_ = [number for number in open_ if shares[number] < wants[number]]
     return shares
+
+
+def _is_well(subscription: Subscription, *, now: datetime) -> bool:
+    """Whether its last attempt succeeded, and not long ago."""
+    failing = subscription.consecutive_failures or subscription.ramp is not None
+    at = subscription.last_success_at
+    return not failing and at is not None and at > now - WELL_OF_LATE
 
 
 def _host(url: str) -> str:
