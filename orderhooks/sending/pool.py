@@ -1,5 +1,6 @@
 """The pool: threads that post what the main thread has claimed and hand it what came of it."""
 
+import contextlib
 import logging
 import threading
 import time
@@ -82,8 +83,12 @@ class Sender:
     def __exit__(self, kind: type[BaseException] | None, *_error: BaseException | TracebackType | None) -> None:
         until = time.monotonic() + self.longest_seconds + EXIT_SECONDS
         try:
-            while self.under_way and kind is None and time.monotonic() < until:
-                self.collect(wait_seconds=LOCKED_SECONDS)
+            # After an error that has nothing to do with them results are written down as ever.
+            if kind is not None and issubclass(kind, Exception):
+                with contextlib.suppress(Exception):
+                    self._drain(until)
+            elif kind is None:
+                self._drain(until)
             if self.under_way and kind is None:
                 logger.warning("%d results can't be written down in time; they count as lost", self.under_way)
         finally:
@@ -94,6 +99,10 @@ class Sender:
         if kind is None:
             for thread in self.threads:
                 thread.join()
+
+    def _drain(self, until: float) -> None:
+        while self.under_way and time.monotonic() < until:
+            self.collect(wait_seconds=LOCKED_SECONDS)
 
     @property
     def under_way(self) -> int:
