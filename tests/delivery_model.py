@@ -190,9 +190,7 @@ class Owed:
         else:
             self.state, self.trigger, self.finished_at = "pending", "automatic", None
             asked = min(answer.asked, LONGEST_ASKED)
-            self.due = self.planned or Span.after(
-                now, RETRY_SCHEDULE[self.begun - self.uncounted - 1], at_least=asked
-            )
+            self.due = self.planned or Span.after(now, RETRY_SCHEDULE[self.begun - self.uncounted - 1], at_least=asked)
         self.uncounted += self.planned is not None
         self.planned = None
 

@@ -285,9 +285,7 @@ class Lanes:
         with self.changed:
             worked, waited = max(cpu - self._cpu, 1e-6), self._least_seconds
             self._looked_at, self._cpu, self._least_seconds = now, cpu, 0.0
-            stuck = sum(
-                lane.begun[job] < now - STUCK_SECONDS for job, lane in self._lanes_at_work.items()
-            )
+            stuck = sum(lane.begun[job] < now - STUCK_SECONDS for job, lane in self._lanes_at_work.items())
             before = self.limit
             if waited:
                 self.limit = stuck + math.ceil(HEADROOM * waited / worked)
