@@ -56,8 +56,9 @@ def _move_on(replay: Replay, *, now: datetime) -> bool:
 def _make_due(replay: Replay, events: list[int], *, now: datetime) -> int:
     there = Delivery.objects.filter(subscription=replay.subscription, event__in=events)
     known = set(there.values_list("event", flat=True))
-    # They had ended, so they get the retry table anew. Automatic: so many at once keep to the endpoint's limits, and wait while it cools.
+    # Automatic: so many at once keep to the endpoint's limits, and wait while it cools.
     due = {"next_attempt_at": now, "trigger": Delivery.Trigger.AUTOMATIC, "requested_by": replay.label}
+    # They had ended.
     anew = {"planned_at": None, "uncounted_attempts": F("attempts_made")}
     again = there.filter(replay.rearms()).update(state=Delivery.State.PENDING, finished_at=None, **anew, **due)
     if replay.only == Replay.Only.FAILED:

@@ -388,8 +388,8 @@ WITH result AS MATERIALIZED (
         attempt.method, attempt.url, attempt.status_code, attempt.error, attempt.detail, attempt.request_headers, attempt.response_headers,
         attempt.response_body
     FROM result JOIN held USING (id, token) CROSS JOIN LATERAL jsonb_to_record(result.attempt) AS attempt (
-        trigger text, requested_by text, started_at timestamptz, duration_ms int, method text, url text, status_code int,
-        error text, detail text, request_headers jsonb, response_headers jsonb, response_body text
+        trigger text, requested_by text, started_at timestamptz, duration_ms int, method text, url text,
+        status_code int, error text, detail text, request_headers jsonb, response_headers jsonb, response_body text
     )
 )
 SELECT id, token FROM held

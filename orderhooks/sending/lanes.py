@@ -7,9 +7,9 @@ success, so that a good endpoint soon has all threads, and closes when requests 
 # Note [Bulkhead]
 Endpoints that are not known to answer quickly share a part of the threads, all together: those that nothing is known
 of, or whose request has been under way for much longer than is usual for them. It may be the endpoint that hangs, or
-the server of its name: the thread waits in either case. With its first quick answer an endpoint is out of the share, and
-one that has been well of late is not in it when a worker starts. The rest of the threads is kept for those that answer
-(the bulkhead pattern: M. Nygard, Release It!, 2007). Those that answer slowly have a share of their own.
+the server of its name: the thread waits in either case. With its first quick answer an endpoint is out of the share,
+and one that has been well of late is not in it when a worker starts. The rest of the threads is kept for those that
+answer (the bulkhead pattern: M. Nygard, Release It!, 2007). Those that answer slowly have a share of their own.
 
 # Note [Threads at work]
 Threads of one process fight for the interpreter: an endpoint without latency gets most from one of them, one that takes

@@ -112,7 +112,7 @@ def _finish(results: Sequence[Result]) -> tuple[list[Result], list[Result]]:
 def _without_content(result: Result) -> Result:
     """The same decision, and nothing that came from the receiver."""
     detail = "The database refused to store what the receiver answered. See the worker's log."
-    plain = {
+    plain: dict[str, object] = {
         "duration_ms": 0,
         "status_code": None,
         "error": "internal",
