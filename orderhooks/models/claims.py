@@ -385,7 +385,8 @@ WITH result AS MATERIALIZED (
         request_headers, response_headers, response_body
     )
     SELECT result.id, result.number, attempt.trigger, attempt.requested_by, attempt.started_at, attempt.duration_ms,
-        attempt.method, attempt.url, attempt.status_code, attempt.error, attempt.detail, attempt.request_headers, attempt.response_headers,
+        attempt.method, attempt.url, attempt.status_code, attempt.error, attempt.detail, attempt.request_headers,
+        attempt.response_headers,
         attempt.response_body
     FROM result JOIN held USING (id, token) CROSS JOIN LATERAL jsonb_to_record(result.attempt) AS attempt (
         trigger text, requested_by text, started_at timestamptz, duration_ms int, method text, url text,
