@@ -25,7 +25,7 @@ from django.test import Client  # noqa: E402
 from django.test.utils import CaptureQueriesContext  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
-from benchmarks import filling  # noqa: E402
+from benchmarks import filling, names  # noqa: E402
 from benchmarks.databases import READY  # noqa: E402
 from benchmarks.log import fill_log  # noqa: E402, F401
 from benchmarks.visits import visit_pages  # noqa: E402, F401
@@ -152,6 +152,7 @@ def pump_until_all_is_delivered(seconds: float) -> dict[str, int]:
 
 def pump(seconds: float) -> None:
     """Pump and linger for so long."""
+    names.install()
     wait_for_go()
     _turn().run(until=time.monotonic() + seconds)
 
@@ -200,6 +201,11 @@ def reset(subscription: int, state: str) -> None:
     Subscription.objects.filter(pk=subscription).update(
         state=state, cooling_until=None, coolings=0, ramp=None, failing_since=None, consecutive_failures=0
     )
+
+
+def reset_all(subscriptions: list[int], state: str) -> None:
+    for subscription in subscriptions:
+        reset(subscription, state)
 
 
 def unlimit(subscription: int) -> None:

@@ -58,9 +58,9 @@ FROM (
 ) owed ORDER BY sequence, turn
 """
 ATTEMPTS = """
-INSERT INTO orderhooks_attempt (delivery_id, number, trigger, requested_by, started_at, duration_ms, status_code, error,
-    detail, request_headers, response_headers, response_body)
-SELECT id, number, 'automatic', '', created_at, 12, last_status_code, last_error, '',
+INSERT INTO orderhooks_attempt (delivery_id, number, trigger, requested_by, started_at, duration_ms, method, url,
+    status_code, error, detail, request_headers, response_headers, response_body)
+SELECT id, number, 'automatic', '', created_at, 12, 'POST', 'https://example.com/', last_status_code, last_error, '',
     '{"webhook-id": "evt_"}', '{"server": "nginx"}', 'thanks'
 FROM orderhooks_delivery CROSS JOIN LATERAL generate_series(1, attempts_made) number
 WHERE state <> 'delivered' OR id % 3 = 0

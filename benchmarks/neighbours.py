@@ -4,7 +4,7 @@ import json
 import statistics
 from collections.abc import Callable, Iterable
 
-from benchmarks import receipts
+from benchmarks import names, receipts
 from benchmarks.databases import Database, database, go, result
 from benchmarks.receipts import Receipts
 from benchmarks.reporting import Measure
@@ -56,6 +56,27 @@ def hanging_neighbour() -> Iterable[Measure]:
     yield Measure("hanging_neighbour_p99", ratio, "ratio", 1.2, details={**details, "rounds": 3})
 
 
+def unanswering_neighbours() -> Iterable[Measure]:
+    """Beside 20 endpoints that accept and never answer, each at a name of its own; beside 20 whose names hang."""
+    for kind, end in (("tarpits", names.TARPIT), ("silent_names", names.SILENT)):
+        with database("postgres") as made, receipts.running() as receiver:
+            made.run("subscribe", [f"{receiver.url}/healthy/{number}" for number in range(20)], ["order.created"], {})
+            urls = [f"http://{number}{end}:{receiver.port}/hang" for number in range(20)]
+            bad = made.run("subscribe", urls, ["order.created"], {})
+            without, beside = [], []
+            for _ in range(3):
+                for state, figures in (("paused", without), ("active", beside)):
+                    made.run("reset_all", bad, state)
+                    took = _milliseconds(made, receiver, orders=60, each_seconds=0.125, path="/healthy/")
+                    figures.append(_p99(took))
+        ratio = statistics.median(one / other for one, other in zip(beside, without, strict=True))
+        details = {
+            "p99_beside_ms": round(statistics.median(beside)),
+            "p99_without_ms": round(statistics.median(without)),
+        }
+        yield Measure(f"{kind}_p99", ratio, "ratio", 1.5, details={**details, "rounds": 3})
+
+
 def backlog() -> Iterable[Measure]:
     few, many = 1_000, 1_000_000
     claims, p99s = {}, {}
@@ -83,5 +104,6 @@ def _p99(figures: list[float]) -> float:
 BENCHMARKS: dict[str, Callable[[], Iterable[Measure]]] = {
     "latency": latency,
     "hanging_neighbour": hanging_neighbour,
+    "unanswering_neighbours": unanswering_neighbours,
     "backlog": backlog,
 }

@@ -58,7 +58,9 @@ def _make_due(replay: Replay, events: list[int], *, now: datetime) -> int:
     known = set(there.values_list("event", flat=True))
     # Automatic: so many at once keep to the endpoint's limits, and wait while it cools.
     due = {"next_attempt_at": now, "trigger": Delivery.Trigger.AUTOMATIC, "requested_by": replay.label}
-    again = there.filter(replay.rearms()).update(state=Delivery.State.PENDING, finished_at=None, **due)
+    # They had ended.
+    anew = {"planned_at": None, "uncounted_attempts": F("attempts_made")}
+    again = there.filter(replay.rearms()).update(state=Delivery.State.PENDING, finished_at=None, **anew, **due)
     if replay.only == Replay.Only.FAILED:
         return again
     missing = [event for event in events if event not in known]

@@ -11,21 +11,23 @@ LONGEST_WAIT = timedelta(hours=24)
 
 
 def next_attempt_at(
-    attempts_made: int,
+    used: int,
     *,
     schedule: Sequence[float],
     now: datetime,
     dice: float,
     retry_after: str = "",
 ) -> datetime | None:
-    """When attempt `attempts_made + 1` is due, or None when the table (seconds before attempt 2, 3, …) is used up.
+    """When the next attempt is due after `used` of the table, or None when they were all that it has.
+
+    `schedule` is the table: seconds before attempt 2, 3, ….
 
     `dice` is a number from 0 to 1 that spreads the wait by 20 % either way. `retry_after` is the response header:
     it may lengthen the wait up to 24 hours and never shortens it.
     """
-    if attempts_made > len(schedule):
+    if used > len(schedule):
         return None
-    own = timedelta(seconds=schedule[attempts_made - 1] * (1 - JITTER + 2 * JITTER * dice))
+    own = timedelta(seconds=schedule[used - 1] * (1 - JITTER + 2 * JITTER * dice))
     return now + max(own, timedelta(seconds=retry_after_seconds(retry_after, now=now)))
 
 

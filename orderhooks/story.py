@@ -101,8 +101,7 @@ def _who_asked(delivery: Delivery) -> str:
 
 def _what_comes(delivery: Delivery, *, now: datetime, most: int, blocker: Delivery | None) -> str:
     subscription = delivery.subscription
-    number = delivery.attempts_made + (delivery.state == State.PENDING)
-    attempt = attempt_text(number, most)
+    attempt = _which_attempt(delivery, most)
     if delivery.state == State.SENDING:
         if delivery.lease_expires_at is None or delivery.lease_expires_at > now:
             return _("It is being sent at this moment (%(attempt)s).") % {"attempt": attempt}
@@ -127,6 +126,13 @@ def _what_comes(delivery: Delivery, *, now: datetime, most: int, blocker: Delive
         "It has been due for %(span)s (%(attempt)s), and no worker has taken it: either none is running, or the"
         " endpoint has much waiting or limits of its own."
     ) % {"span": span, "attempt": attempt}
+
+
+def _which_attempt(delivery: Delivery, most: int) -> str:
+    """By the retry table, or by hand: what people ask for is not taken from it."""
+    if delivery.planned_at is not None:
+        return _("by hand; if it fails, the retry table goes on as planned")
+    return attempt_text(delivery.table_attempts + (delivery.state == State.PENDING), most)
 
 
 def _blocked(delivery: Delivery, blocker: Delivery) -> str:

@@ -148,6 +148,9 @@ class Owed:
     state: str = "pending"
     trigger: str = "automatic"
     begun: int = 0
+    # Attempts that the retry table does not count, and what it has planned while one by hand goes first.
+    uncounted: int = 0
+    planned: Span | None = None
     token: object = None
     lease_until: datetime | None = None
     finished_at: datetime | None = None
@@ -166,6 +169,10 @@ class Owed:
         self.state, self.token, self.lease_until = "pending", None, None
 
     def redeliver(self, now: datetime) -> None:
+        if self.state != "pending":
+            self.planned, self.uncounted = None, self.begun
+        elif self.trigger == "automatic":
+            self.planned = self.due
         self.state, self.trigger, self.due, self.finished_at = "pending", "manual", Span.at(now), None
 
     def skip(self, now: datetime) -> None:
@@ -178,12 +185,14 @@ class Owed:
         self.due, self.finished_at = None, now
         if answer.succeeded:
             self.state = "delivered"
-        elif self.begun > len(RETRY_SCHEDULE):
+        elif self.planned is None and self.begun - self.uncounted > len(RETRY_SCHEDULE):
             self.state = "failed"
         else:
             self.state, self.trigger, self.finished_at = "pending", "automatic", None
             asked = min(answer.asked, LONGEST_ASKED)
-            self.due = Span.after(now, RETRY_SCHEDULE[self.begun - 1], at_least=asked)
+            self.due = self.planned or Span.after(now, RETRY_SCHEDULE[self.begun - self.uncounted - 1], at_least=asked)
+        self.uncounted += self.planned is not None
+        self.planned = None
 
 
 @dataclass(slots=True)

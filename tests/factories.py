@@ -131,6 +131,7 @@ def make_attempt(delivery: Delivery, **fields: Any) -> Attempt:
         "trigger": Delivery.Trigger.AUTOMATIC,
         "started_at": started_at,
         "duration_ms": 12,
+        "url": delivery.subscription.url,
         "status_code": 200,
         "request_headers": {"webhook-id": delivery.event.public_id},
         "response_headers": {"content-type": "text/plain"},

@@ -25,10 +25,13 @@ def answer(deliveries: list[Delivery], outcome: Outcome, *, now=NOW) -> None:
 @pytest.mark.parametrize(
     ("outcome", "cools"),
     [
-        *[(Outcome(status_code=status, error="status"), True) for status in (429, 502, 503, 504)],
-        *[(Outcome(error=error), True) for error in ("timeout", "connect_timeout", "refused")],
+        *[
+            (Outcome(status_code=status, error="status"), True)
+            for status in (408, 429, 502, 503, 504, 520, 521, 522, 523, 524)
+        ],
+        *[(Outcome(error=error), True) for error in ("timeout", "connect_timeout", "refused", "dns", "tls", "reset")],
         *[(Outcome(status_code=status, error="status"), False) for status in (400, 404, 500)],
-        *[(Outcome(error=error), False) for error in ("dns", "tls", "reset", "protocol", "blocked", "internal")],
+        *[(Outcome(error=error), False) for error in ("protocol", "blocked", "too_large", "internal")],
         (FINE, False),
     ],
 )

@@ -40,6 +40,11 @@ def answer(lanes: Lanes, job: Job, *, seconds: float = 0.01, succeeded: bool = T
     lanes.done(job, seconds=seconds, succeeded=succeeded, timed_out=timed_out)
 
 
+def known(lanes: Lanes, subscription: int) -> None:
+    """It has answered quickly before."""
+    lanes.lanes[subscription] = module.Lane(window=16, seconds=0.01)
+
+
 def subscriptions(taken: list[Job]) -> list[int]:
     return [job.delivery.subscription_id for job in taken]
 
@@ -90,6 +95,66 @@ def test_slow_endpoints_have_a_share_of_the_threads_alone_and_together() -> None
     assert max(subscriptions(slow).count(one) for one in (1, 2, 3, 4)) <= 16 // module.SLOW_SHARE
     lanes.put(jobs(5, 3))
     assert subscriptions(take_all(lanes)) == [5, 5, 5]
+
+
+def test_endpoints_that_nothing_is_known_of_leave_half_of_the_threads_to_those_that_answer() -> None:
+    lanes = make_lanes(threads=64, subscription=64)
+    for subscription in range(16):
+        lanes.put(jobs(subscription, 10))
+    hanging = take_all(lanes)
+    assert len(hanging) == 32
+    assert set(subscriptions(hanging)) == set(range(16))
+    known(lanes, 200)
+    lanes.put(jobs(200, 20))
+    assert len(take_all(lanes)) == 16
+
+
+def test_one_answer_takes_an_endpoint_out_of_the_share_so_that_all_threads_serve_new_ones() -> None:
+    lanes = make_lanes(threads=64, subscription=64, host=64)
+    for subscription in range(32):
+        lanes.put(jobs(subscription, 100))
+    under_way = take_all(lanes)
+    assert len(under_way) == 32
+    for job in under_way:
+        answer(lanes, job)
+        lanes.wrote(1)
+    assert len(take_all(lanes)) == 64
+
+
+@pytest.mark.parametrize(("slow", "unknown"), [(32, 16), (0, 32)])
+def test_slow_and_unknown_ones_together_leave_a_quarter(slow: int, unknown: int) -> None:
+    lanes = make_lanes(threads=64, subscription=64)
+    for subscription in range(slow // 4):
+        lanes.lanes[subscription] = module.Lane(window=4, seconds=3.0, slow=True)
+        lanes.put(jobs(subscription, 4))
+    assert len(take_all(lanes)) == slow
+    for subscription in range(100, 120):
+        lanes.put(jobs(subscription, 10))
+    assert len(take_all(lanes)) == unknown
+
+
+def test_one_that_was_well_and_hangs_gets_no_more_than_the_share(machine) -> None:
+    lanes = make_lanes(threads=8)
+    known(lanes, 1)
+    lanes.put(jobs(1, 6))
+    assert len(take_all(lanes)) == 6
+    machine.passes(seconds=module.HANGS_SECONDS + 0.01, cpu=0)
+    lanes.put(jobs(1, 100))
+    assert take_all(lanes) == []
+    assert lanes.room() > 0, "what waits for it keeps nobody else from being claimed"
+    known(lanes, 2)
+    lanes.put(jobs(2, 6))
+    assert subscriptions(take_all(lanes)) == [2, 2]
+
+
+def test_what_is_too_late_to_be_sent_needs_no_place(machine) -> None:
+    lanes = make_lanes(threads=8)
+    lanes.put(jobs(1, 8))
+    assert len(take_all(lanes)) == FIRST_WINDOW
+    late = Job(Delivery(pk=next(_numbers), subscription_id=9), "host9", machine.now + 5)
+    lanes.put([late])
+    machine.passes(seconds=6, cpu=0)
+    assert late in take_all(lanes)
 
 
 def test_many_subscriptions_to_one_host_are_no_more_than_one() -> None:

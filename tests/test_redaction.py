@@ -102,3 +102,51 @@ def test_what_is_told_of_a_failure_holds_no_secret() -> None:
 @pytest.mark.parametrize(("secret", "text"), [("abc", "abc"), ("", "abc"), ("secret-value", "nothing of it")])
 def test_texts_too_short_to_be_secrets_and_others_are_left_alone(secret: str, text: str) -> None:
     assert Redactor([secret])(text) == text
+
+
+CORE = "commoncore"
+MANY = [" ".join(f"{CORE}{value:02d}{word:03d}" for word in range(270)) for value in range(20)]
+ODD = ['"&<é/+% ' * 512] * 20
+
+
+@pytest.mark.parametrize(
+    ("texts", "answer"),
+    [
+        (MANY, CORE * 6553),
+        (MANY, f"{CORE}00 " * 5000),
+        (ODD, '"&<é/+% ' * 8000),
+        (ODD, quote('"&<é/+% ') * 3000),
+        (["a" * 4096] * 20, "a" * 65536),
+        (["a" * 4096] * 20, "%61" * 21845),
+        ([f"{'ab' * 4}{number}" for number in range(20)], "ab" * 32768),
+    ],
+)
+def test_redaction_looks_at_each_character_a_bounded_number_of_times(texts, answer, monkeypatch) -> None:
+    """Steps are counted, not seconds: what the interpreter traces in this module."""
+    looked = [0]
+
+    class Counted(str):
+        __slots__ = ()
+
+        def __getitem__(self, key):
+            looked[0] += 1
+            return Counted(str.__getitem__(self, key))
+
+        __hash__ = str.__hash__
+
+    redactor = Redactor(texts)
+    redactor(Counted(answer), cut=True)
+    longest = sum(map(len, texts)) + len(answer)
+    assert looked[0] <= 16 * longest
+
+
+@pytest.mark.parametrize("word", [MANY[0].split()[3], MANY[19].split()[-1]])
+def test_each_word_of_a_long_value_is_taken_out(word: str) -> None:
+    assert Redactor(MANY)(f"got {word}!") == f"got {REDACTED}!"
+    assert Redactor(MANY)(f"got {word[:-1]}!") == f"got {word[:-1]}!"
+
+
+@pytest.mark.parametrize("spelling", ["&#x{:x};", "&#{};", "%{:02x}", "\\u{:04X}"])
+def test_characters_that_need_no_escape_are_read_too(spelling: str) -> None:
+    echoed = "".join(spelling.format(ord(character)) for character in "tok_s3cr3t")
+    assert Redactor(["tok_s3cr3t"])(f"<{echoed}>") == f"<{REDACTED}>"

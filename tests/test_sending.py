@@ -463,3 +463,26 @@ def test_an_endpoint_that_answers_again_is_known_to_have_recovered(receiver: Rec
             assert (subscription.recovered_at, "answered 500" in subscription.last_failure) == (None, True)
     assert subscription.recovered_at == subscription.last_success_at
     assert "answered 500" in subscription.last_failure
+
+
+@pytest.mark.parametrize(
+    ("path", "called"), [("/a b?ü", "/a%20b?%C3%BC"), ("/hook", "/hook")], ids=["to be encoded", "plain"]
+)
+def test_where_a_request_went_is_kept_also_if_the_subscription_has_moved_since(receiver, path, called) -> None:
+    subscription = make_subscription(url=receiver.url.rstrip("/") + path.replace(" ", "%20"))
+    delivery = make_delivery(subscription=subscription)
+    send_due()
+    subscription.url = "https://example.com/elsewhere"
+    subscription.save()
+    attempt = delivery.attempts.get()
+    assert (attempt.method, attempt.url) == ("POST", receiver.url.rstrip("/") + called)
+    delivery.refresh_from_db()
+    assert f"--url {attempt.url}" in sending.curl_script(delivery, attempt).replace("'", "")
+    assert "--url https://example.com/elsewhere" in sending.curl_script(delivery)
+
+
+def test_a_url_that_is_refused_is_kept_as_it_is_written() -> None:
+    delivery = make_delivery(subscription=make_subscription(url="http://user:pw@example.com/"))
+    send_due()
+    attempt = delivery.attempts.get()
+    assert (attempt.error, attempt.url) == ("blocked", "http://user:pw@example.com/")

@@ -48,6 +48,7 @@ class Result:
     trigger: str
     requested_by: str
     next_attempt_at: datetime | None
+    uncounted_attempts: int
     finished_at: datetime | None
     last_status_code: int | None
     last_error: str
@@ -72,6 +73,7 @@ VERDICT = (
     "trigger",
     "requested_by",
     "next_attempt_at",
+    "uncounted_attempts",
     "finished_at",
     "last_status_code",
     "last_error",
@@ -260,7 +262,8 @@ UPDATE orderhooks_delivery delivery
 SET state = 'sending', attempts_made = attempts_made + 1, lease_token = %(token)s, lease_expires_at = %(lease_until)s
 FROM due WHERE delivery.id = due.id
 RETURNING delivery.id, delivery.public_id, delivery.event_id, delivery.subscription_id, delivery.state,
-    delivery.trigger, delivery.requested_by, delivery.attempts_made, delivery.lease_token
+    delivery.trigger, delivery.requested_by, delivery.attempts_made, delivery.uncounted_attempts,
+    delivery.planned_at, delivery.lease_token
 """  # noqa: S608 - made of constants
 
 
@@ -326,7 +329,7 @@ def _finish_one_by_one(results: Sequence[Result]) -> set[Lease]:
                 alike.setdefault(tuple(result.verdict().values()), []).append(result.delivery.pk)
         for verdict, keys in alike.items():
             Delivery.objects.filter(pk__in=keys).update(
-                lease_token=None, lease_expires_at=None, **dict(zip(VERDICT, verdict, strict=True))
+                lease_token=None, lease_expires_at=None, planned_at=None, **dict(zip(VERDICT, verdict, strict=True))
             )
         Attempt.objects.bulk_create(
             Attempt(delivery=result.delivery, number=result.delivery.attempts_made, **result.attempt)
@@ -358,7 +361,8 @@ FINISH = """
 WITH result AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset(%s::jsonb) AS result (
         id bigint, token uuid,
-        state text, trigger text, requested_by text, next_attempt_at timestamptz, finished_at timestamptz,
+        state text, trigger text, requested_by text, next_attempt_at timestamptz, uncounted_attempts int,
+        finished_at timestamptz,
         last_status_code int, last_error text, last_detail text,
         number int, attempt jsonb
     )
@@ -370,21 +374,23 @@ WITH result AS MATERIALIZED (
 ), finished AS (
     UPDATE orderhooks_delivery delivery
     SET state = result.state, trigger = result.trigger, requested_by = result.requested_by,
-        next_attempt_at = result.next_attempt_at, finished_at = result.finished_at,
+        next_attempt_at = result.next_attempt_at, uncounted_attempts = result.uncounted_attempts, planned_at = NULL,
+        finished_at = result.finished_at,
         last_status_code = result.last_status_code, last_error = result.last_error, last_detail = result.last_detail,
         lease_token = NULL, lease_expires_at = NULL
     FROM result JOIN held USING (id, token) WHERE delivery.id = result.id
 ), attempted AS (
     INSERT INTO orderhooks_attempt (
-        delivery_id, number, trigger, requested_by, started_at, duration_ms, status_code, error, detail,
+        delivery_id, number, trigger, requested_by, started_at, duration_ms, method, url, status_code, error, detail,
         request_headers, response_headers, response_body
     )
     SELECT result.id, result.number, attempt.trigger, attempt.requested_by, attempt.started_at, attempt.duration_ms,
-        attempt.status_code, attempt.error, attempt.detail, attempt.request_headers, attempt.response_headers,
+        attempt.method, attempt.url, attempt.status_code, attempt.error, attempt.detail, attempt.request_headers,
+        attempt.response_headers,
         attempt.response_body
     FROM result JOIN held USING (id, token) CROSS JOIN LATERAL jsonb_to_record(result.attempt) AS attempt (
-        trigger text, requested_by text, started_at timestamptz, duration_ms int, status_code int, error text,
-        detail text, request_headers jsonb, response_headers jsonb, response_body text
+        trigger text, requested_by text, started_at timestamptz, duration_ms int, method text, url text,
+        status_code int, error text, detail text, request_headers jsonb, response_headers jsonb, response_body text
     )
 )
 SELECT id, token FROM held

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from django.db import models
-from django.db.models import Case, Count, Exists, Min, OuterRef, Q, Subquery, When
+from django.db.models import Case, Count, Exists, F, Min, OuterRef, Q, Subquery, When
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -80,8 +80,19 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return states
 
     def redeliver(self, *, by: str = "") -> int:
-        """Send again, now, what is no test and not being sent at this moment. `by`: who wants it. Returns how many."""
+        """Send again, now, what is no test and not being sent at this moment. `by`: who wants it. Returns how many.
+
+        What the retry table has planned stays planned; what had ended gets the table anew.
+        """
+        waiting = Q(state=Delivery.State.PENDING)
         return self.exclude(Q(state=Delivery.State.SENDING) | Q(trigger=Delivery.Trigger.TEST)).update(
+            # First, since MariaDB sets one column after the other, and these two look at the others.
+            planned_at=Case(
+                When(waiting & Q(trigger=Delivery.Trigger.AUTOMATIC), then=F("next_attempt_at")),
+                When(waiting, then=F("planned_at")),
+                default=None,
+            ),
+            uncounted_attempts=Case(When(waiting, then=F("uncounted_attempts")), default=F("attempts_made")),
             state=Delivery.State.PENDING,
             next_attempt_at=DatabaseNow(),
             finished_at=None,
@@ -149,7 +160,12 @@ class Delivery(models.Model):
     # Who wants the next attempt (or wanted the last one): a user's name, or a replay. Blank: nobody had to.
     requested_by = models.CharField(_("requested by"), max_length=REQUESTED_BY_LENGTH, blank=True)
     attempts_made = models.PositiveIntegerField(_("attempts made"), default=0)
+    # Of these, what the retry table does not count: what people asked for, and all before the table began anew.
+    uncounted_attempts = models.PositiveIntegerField(default=0, db_default=0)
     next_attempt_at = models.DateTimeField(_("next attempt"), null=True)
+    # When the retry table's next attempt is due, while one that a person asked for goes first. Null: the table begins
+    # anew if that one fails.
+    planned_at = models.DateTimeField(null=True)
     lease_token = models.UUIDField(null=True)
     lease_expires_at = models.DateTimeField(null=True)
     last_status_code = models.PositiveSmallIntegerField(_("last status"), null=True)
@@ -227,6 +243,11 @@ class Delivery(models.Model):
         return self.public_id
 
     @property
+    def table_attempts(self) -> int:
+        """How many attempts of the retry table are used up, with the one under way."""
+        return self.attempts_made - self.uncounted_attempts
+
+    @property
     def is_held(self) -> bool:
         """Whether it waits for its subscription to be active."""
         return self.state == self.State.PENDING and self.subscription.state != Subscription.State.ACTIVE
@@ -272,6 +293,9 @@ class Attempt(models.Model):
     requested_by = models.CharField(_("requested by"), max_length=REQUESTED_BY_LENGTH, blank=True)
     started_at = models.DateTimeField(_("started at"))
     duration_ms = models.PositiveIntegerField(_("duration in ms"))
+    method = models.CharField(_("method"), max_length=8, default="POST")
+    # As it was called: percent-encoded, international names in ASCII. Blank: the worker died before it could tell.
+    url = models.TextField(_("URL"), blank=True)
     status_code = models.PositiveSmallIntegerField(_("status"), null=True)
     error = models.CharField(_("error"), max_length=32, blank=True)
     detail = models.TextField(_("detail"), blank=True)

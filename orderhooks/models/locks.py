@@ -4,16 +4,19 @@ import contextlib
 import hashlib
 from collections.abc import Iterator
 
-from django.db import DatabaseError, OperationalError, connections, transaction
+from django.db import DatabaseError, DataError, IntegrityError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-__all__ = ["brief_transaction", "is_lock_timeout", "one_at_a_time"]
+__all__ = ["brief_transaction", "is_about_content", "is_lock_timeout", "one_at_a_time"]
 
 STOPPED_AFTER_MS = 10_000
 WAIT_SECONDS = 1
 NAMED_LOCK_SECONDS = 10
 # PostgreSQL's SQLSTATE; MariaDB's and MySQL's numbers for a wait that was too long, and for a deadlock.
 LOCK_NOT_AVAILABLE = ("55P03", 1205, 1213)
+# MariaDB's and MySQL's numbers for values that are out of range, too long or not of the column's characters, which the
+# driver takes for errors of operation.
+CONTENT_REFUSED = (1264, 1265, 1292, 1366, 1406)
 
 
 @contextlib.contextmanager
@@ -85,6 +88,13 @@ def _locked_by_name(connection: BaseDatabaseWrapper, name: str) -> Iterator[None
     finally:
         with connection.cursor() as cursor:
             cursor.execute("SELECT RELEASE_LOCK(%s)", [name])
+
+
+def is_about_content(error: DatabaseError) -> bool:
+    """Whether the database refused values: it would again, and would take others."""
+    if isinstance(error, DataError | IntegrityError):
+        return True
+    return any(code in CONTENT_REFUSED for code in error.args[:1])
 
 
 def is_lock_timeout(error: DatabaseError) -> bool:

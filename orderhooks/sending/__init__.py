@@ -8,5 +8,18 @@ from orderhooks.sending.curl import curl_script
 from orderhooks.sending.pool import Sender, attempt, lease_for
 from orderhooks.sending.preparing import Request, prepare
 from orderhooks.sending.recording import Sent, record, recover
+from orderhooks.sending.redelivering import Redelivery, redelivery_of
 
-__all__ = ["Request", "Sender", "Sent", "attempt", "curl_script", "lease_for", "prepare", "record", "recover"]
+__all__ = [
+    "Redelivery",
+    "Request",
+    "Sender",
+    "Sent",
+    "attempt",
+    "curl_script",
+    "lease_for",
+    "prepare",
+    "record",
+    "recover",
+    "redelivery_of",
+]

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator, Mapping
 from shlex import quote
 
-from orderhooks import payloads
-from orderhooks.models import Delivery
+from orderhooks import payloads, transport
+from orderhooks.models import Attempt, Delivery
 from orderhooks.sending.preparing import plain_headers
 from orderhooks.signing import PRIVATE, SYMMETRIC, kind
 
@@ -62,7 +62,7 @@ body() {{
 content() {{ printf %s.%s. "$id" "$timestamp"; body; }}
 hex() {{ od -An -v -tx1 | tr -d ' \n'; }}
 {signing}
-body | curl --silent --show-error --include --globoff --max-time 15 --data-binary @- \
+body | curl --request {method} --silent --show-error --include --globoff --max-time 15 --data-binary @- \
     {headers} \
     --url {url}
 """
@@ -81,12 +81,18 @@ ed25519() {
 SIGNING = {SYMMETRIC: HMAC, PRIVATE: KEY}
 
 
-def curl_script(delivery: Delivery) -> str:
-    """The script. Its body is the one that was sent, byte for byte."""
+def curl_script(delivery: Delivery, attempt: Attempt | None = None) -> str:
+    """The script. Its body is the one that was sent, byte for byte.
+
+    With `attempt`: to where that one went, under its number. Without, or if nobody knows where: to where the next goes.
+    """
     event, subscription = delivery.event, delivery.subscription
     prefix = kind(subscription.signature)
     variables = dict(_variables(subscription.headers))
-    plain = {**plain_headers(delivery), "webhook-attempt": str(max(1, delivery.attempts_made))}
+    plain = {
+        **plain_headers(delivery),
+        "webhook-attempt": str(attempt.number if attempt else max(1, delivery.attempts_made)),
+    }
     headers = [
         *(quote(f"{name}: {value}") for name, value in plain.items()),
         '"webhook-timestamp: $timestamp"',
@@ -111,7 +117,8 @@ def curl_script(delivery: Delivery) -> str:
         body=quote(payloads.body(event).decode()),
         signing=SIGNING[prefix],
         headers=" \\\n    ".join(f"--header {header}" for header in headers),
-        url=quote(subscription.url),
+        method=attempt.method if attempt else "POST",
+        url=quote((attempt and attempt.url) or transport.called_url(subscription.url)),
     )
 
 

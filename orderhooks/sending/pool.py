@@ -1,5 +1,6 @@
 """The pool: threads that post what the main thread has claimed and hand it what came of it."""
 
+import contextlib
 import logging
 import threading
 import time
@@ -14,7 +15,7 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import conf, transport
-from orderhooks.models import Bell, Delivery, claims
+from orderhooks.models import Bell, Delivery, Subscription, claims
 from orderhooks.models.tallies import Counts
 from orderhooks.sending.lanes import Job, Lanes
 from orderhooks.sending.preparing import prepare
@@ -34,6 +35,8 @@ LOCKED_SECONDS = 0.5
 EXIT_SECONDS = 3.0
 # With fewer than so many waiting it is time to claim.
 LOW_WATER = 50
+# An endpoint that has answered since is known to answer.
+WELL_OF_LATE = timedelta(hours=1)
 
 
 class Sender:
@@ -80,8 +83,12 @@ class Sender:
     def __exit__(self, kind: type[BaseException] | None, *_error: BaseException | TracebackType | None) -> None:
         until = time.monotonic() + self.longest_seconds + EXIT_SECONDS
         try:
-            while self.under_way and kind is None and time.monotonic() < until:
-                self.collect(wait_seconds=LOCKED_SECONDS)
+            # After an error that has nothing to do with them results are written down as ever.
+            if kind is not None and issubclass(kind, Exception):
+                with contextlib.suppress(Exception):
+                    self._drain(until)
+            elif kind is None:
+                self._drain(until)
             if self.under_way and kind is None:
                 logger.warning("%d results can't be written down in time; they count as lost", self.under_way)
         finally:
@@ -92,6 +99,10 @@ class Sender:
         if kind is None:
             for thread in self.threads:
                 thread.join()
+
+    def _drain(self, until: float) -> None:
+        while self.under_way and time.monotonic() < until:
+            self.collect(wait_seconds=LOCKED_SECONDS)
 
     @property
     def under_way(self) -> int:
@@ -106,13 +117,31 @@ class Sender:
             return 0
         lanes = claims.due_lanes(now=now)
         wants = [max(0, self.lanes.wanted(lane.subscription.pk)) for lane in lanes]
-        for lane, share in zip(lanes, split(room, wants), strict=True):
+        proven = [
+            self.lanes.is_proven(lane.subscription.pk, is_well=_is_well(lane.subscription, now=now)) for lane in lanes
+        ]
+        few = split(
+            min(room, self.lanes.room_of_unproven()),
+            [0 if known else want for known, want in zip(proven, wants, strict=True)],
+        )
+        many = split(room - sum(few), [want if known else 0 for known, want in zip(proven, wants, strict=True)])
+        for lane, share in zip(lanes, map(max, few, many), strict=True):
             lane.room = share
         begin_by = time.monotonic() + BEGIN_SECONDS
         slowest = max((lane.subscription.attempt_seconds for lane in lanes if lane.room), default=0.0)
         lease = lease_for(min(slowest, self.longest_seconds))
         claimed = claims.claim(lanes, now=now, lease_until=now + lease)
-        self.lanes.put([Job(delivery, _host(delivery.subscription.url), begin_by) for delivery in claimed])
+        self.lanes.put(
+            [
+                Job(
+                    delivery,
+                    _host(delivery.subscription.url),
+                    begin_by,
+                    is_well=_is_well(delivery.subscription, now=now),
+                )
+                for delivery in claimed
+            ]
+        )
         return len(claimed)
 
     def collect(self, *, wait_seconds: float) -> int:
@@ -202,7 +231,9 @@ def lease_for(attempt_seconds: float) -> timedelta:
 def attempt(delivery: Delivery, timeout_seconds: float, *, now: datetime) -> Sent:
     """Make one attempt; whatever happens is its outcome."""
     headers: Mapping[str, str] = {}
+    url = delivery.subscription.url
     try:
+        url = transport.called_url(url)
         request = prepare(delivery, now=now)
         headers = request.kept_headers
         outcome = transport.post(
@@ -212,7 +243,7 @@ def attempt(delivery: Delivery, timeout_seconds: float, *, now: datetime) -> Sen
         # Whatever it is, it is an outcome: a thread's exception would stop the pump and hide itself in a log.
         logger.exception("attempt delivery=%s n=%d could not be made", delivery.public_id, delivery.attempts_made)
         outcome = Outcome(error="internal", detail=transport.safe_text(f"{type(error).__name__}: {error}")[:500])
-    return Sent(delivery, headers, now, outcome)
+    return Sent(delivery, headers, now, outcome, transport.safe_text(url))
 
 
 def split(room: int, wants: Sequence[int]) -> list[int]:
@@ -227,6 +258,13 @@ def split(room: int, wants: Sequence[int]) -> list[int]:
             room -= more
         open_ = [number for number in open_ if shares[number] < wants[number]]
     return shares
+
+
+def _is_well(subscription: Subscription, *, now: datetime) -> bool:
+    """Whether its last attempt succeeded, and not long ago."""
+    failing = subscription.consecutive_failures or subscription.ramp is not None
+    at = subscription.last_success_at
+    return not failing and at is not None and at > now - WELL_OF_LATE
 
 
 def _host(url: str) -> str:

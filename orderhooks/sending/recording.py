@@ -3,16 +3,16 @@
 import logging
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from django.db import connections
+from django.db import DatabaseError, connections
 from django.dispatch import Signal
 
 from orderhooks import conf, retries
 from orderhooks.models import Delivery, Subscription, claims
 from orderhooks.models.claims import Result
-from orderhooks.models.locks import brief_transaction
+from orderhooks.models.locks import brief_transaction, is_about_content
 from orderhooks.models.tallies import Counts
 from orderhooks.signals import (
     announce,
@@ -39,6 +39,8 @@ class Sent:
     headers: Mapping[str, str]
     started_at: datetime
     outcome: Outcome
+    # As it was called; "" if nobody knows.
+    url: str = ""
 
 
 def recover(*, now: datetime, counts: Counts | None = None) -> int:
@@ -59,9 +61,7 @@ def record(sent: Sequence[Sent], *, now: datetime, counts: Counts | None = None)
     the caller writes.
     """
     results = [(one, _as_result(one, now=now)) for one in sent]
-    written, locked = (
-        {result.lease for result in some} for some in claims.finish([result for _one, result in results])
-    )
+    written, locked = ({result.lease for result in some} for some in _finish([result for _one, result in results]))
     done = [(one, result) for one, result in results if result.lease in written]
     for one, result in results:
         if result.lease in written:
@@ -84,6 +84,55 @@ def record(sent: Sequence[Sent], *, now: datetime, counts: Counts | None = None)
     return [one for one, result in results if result.lease in locked]
 
 
+def _finish(results: Sequence[Result]) -> tuple[list[Result], list[Result]]:
+    """`claims.finish`; what the database refuses for its content is written without it, and keeps back no other."""
+    try:
+        return claims.finish(results)
+    except DatabaseError as error:
+        if not is_about_content(error):
+            raise
+        logger.exception("the database refused one of %d results; each is written by itself", len(results))
+    written, locked = [], []
+    for result in results:
+        for attempt in (result, _without_content(result)):
+            try:
+                done, later = claims.finish([attempt])
+            except DatabaseError as error:
+                if not is_about_content(error):
+                    raise
+                logger.exception("attempt delivery=%s: the database refused its result", result.delivery.public_id)
+            else:
+                # As it was handed in: the caller knows it by that.
+                written += [result] * len(done)
+                locked += [result] * len(later)
+                break
+    return written, locked
+
+
+def _without_content(result: Result) -> Result:
+    """The same decision, and nothing that came from the receiver."""
+    detail = "The database refused to store what the receiver answered. See the worker's log."
+    plain: dict[str, object] = {
+        "duration_ms": 0,
+        "status_code": None,
+        "error": "internal",
+        "detail": detail,
+        "url": "",
+        "request_headers": {},
+        "response_headers": {},
+        "response_body": "",
+    }
+    attempt = {**result.attempt, **plain}
+    failed = result.state != Delivery.State.DELIVERED
+    return replace(
+        result,
+        last_status_code=None,
+        last_error="internal" if failed else "",
+        last_detail=detail,
+        attempt=attempt if failed else {**attempt, "error": ""},
+    )
+
+
 def _as_result(sent: Sent, *, now: datetime) -> Result:
     delivery, outcome = sent.delivery, sent.outcome
     state, next_at = _decide(delivery, outcome, now=now)
@@ -91,10 +140,12 @@ def _as_result(sent: Sent, *, now: datetime) -> Result:
     return Result(
         delivery=delivery,
         state=state,
-        # A manual attempt that failed goes on by the retry table.
+        # After a manual attempt that failed it goes on by the retry table.
         trigger=delivery.trigger if finished else Delivery.Trigger.AUTOMATIC,
         requested_by=delivery.requested_by if finished else "",
         next_attempt_at=next_at,
+        # What a person asked for beside the plan is none of the retry table's; without a plan it is the table's first.
+        uncounted_attempts=delivery.uncounted_attempts + (delivery.planned_at is not None),
         finished_at=now if finished else None,
         last_status_code=outcome.status_code,
         last_error=outcome.error,
@@ -104,6 +155,8 @@ def _as_result(sent: Sent, *, now: datetime) -> Result:
             "requested_by": delivery.requested_by,
             "started_at": sent.started_at,
             "duration_ms": outcome.duration_ms,
+            "method": "POST",
+            "url": sent.url,
             "status_code": outcome.status_code,
             "error": outcome.error,
             "detail": outcome.detail,
@@ -119,8 +172,9 @@ def _decide(delivery: Delivery, outcome: Outcome, *, now: datetime) -> tuple[Del
         return Delivery.State.DELIVERED, None
     if delivery.trigger == Delivery.Trigger.TEST:
         return Delivery.State.FAILED, None
-    next_at = retries.next_attempt_at(
-        delivery.attempts_made,
+    # A person's attempt postpones nothing of what was planned without it.
+    next_at = delivery.planned_at or retries.next_attempt_at(
+        delivery.table_attempts,
         schedule=conf.current().retry_schedule,
         now=now,
         dice=_dice(),

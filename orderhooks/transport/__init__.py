@@ -9,13 +9,14 @@ from orderhooks.transport.outcomes import Outcome, next_step
 from orderhooks.transport.posting import framed, post
 from orderhooks.transport.redaction import REDACTED, is_credential
 from orderhooks.transport.text import safe_text
-from orderhooks.transport.urls import UrlRefusedError, check_url
+from orderhooks.transport.urls import UrlRefusedError, called_url, check_url
 
 __all__ = [
     "REDACTED",
     "InvalidHeaderError",
     "Outcome",
     "UrlRefusedError",
+    "called_url",
     "check_own_headers",
     "check_url",
     "framed",

@@ -50,8 +50,12 @@ CLOSED: tuple[tuple[Network, str], ...] = tuple(
     )
 )
 PUBLIC_IPV6 = IPv6Network("2000::/3")
-# Well-known and local-use NAT64 (RFC 6052, RFC 8215), and SIIT (RFC 2765): the IPv4 address is in the last 32 bits.
-TRANSLATED = tuple(map(ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96", "::/96")))
+# Well-known NAT64 (RFC 6052), SIIT (RFC 2765) and IPv4-compatible (RFC 4291): the IPv4 address is in the last 32 bits.
+TRANSLATED = tuple(map(ip_network, ("64:ff9b::/96", "::ffff:0:0:0/96", "::/96")))
+# Local-use NAT64 (RFC 8215): somewhere in it, by the length of the translator's prefix (RFC 6052, 2.2).
+LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")
+# ISATAP (RFC 5214, 6.1): any prefix, then one of these and the IPv4 address.
+ISATAP = frozenset({0x0000_5EFE, 0x0200_5EFE})
 TEREDO = IPv6Network("2001::/32")
 SIX_TO_FOUR = IPv6Network("2002::/16")
 
@@ -73,8 +77,13 @@ def judge(address: Address, *, allowed: Sequence[Network]) -> str:
     """Why no connection may be opened to the address, or "" if one may. `allowed` are the networks that are opened."""
     if isinstance(address, IPv6Address) and address.ipv4_mapped:
         address = address.ipv4_mapped
-    if any(_holds(METADATA, one) for one in (address, *_embedded(address))):
+    inner = list(_embedded(address))
+    if any(_holds(METADATA, one) for one in (address, *inner)):
         return NEVER_OPEN
+    for one in inner:
+        # Whoever opens a translator's network does not open what lies behind it on this side.
+        if why := judge(one, allowed=allowed):
+            return f"a way to {one}, which is {why}"
     if _holds(allowed, address):
         return ""
     for network, why in CLOSED:
@@ -95,13 +104,30 @@ def _holds(networks: Sequence[Network], address: Address) -> bool:
 
 
 def _embedded(address: Address) -> Iterator[IPv4Address]:
-    """IPv4 addresses that a translator would take out of an IPv6 address."""
+    """IPv4 addresses that a translator or a tunnel would take out of an IPv6 address."""
     if isinstance(address, IPv4Address):
         return
     number = int(address)
-    if _holds(TRANSLATED, address):
-        yield IPv4Address(number & 0xFFFFFFFF)
+    last = number & 0xFFFFFFFF
+    # Of ::/96, :: and ::1 are addresses of their own.
+    if _holds(TRANSLATED, address) and number > 1:
+        yield IPv4Address(last)
+    if address in LOCAL_NAT64:
+        yield from _of_local_nat64(number)
     if address in TEREDO:
-        yield IPv4Address(~number & 0xFFFFFFFF)
+        yield IPv4Address(number >> 64 & 0xFFFFFFFF)
+        yield IPv4Address(~last & 0xFFFFFFFF)
     if address in SIX_TO_FOUR:
         yield IPv4Address(number >> 80 & 0xFFFFFFFF)
+    if number >> 32 & 0xFFFFFFFF in ISATAP:
+        yield IPv4Address(last)
+
+
+def _of_local_nat64(number: int) -> Iterator[IPv4Address]:
+    """Each IPv4 address that a translator with a prefix of 96, 64, 56 or 48 bits may read; nobody says which it is."""
+    behind_prefix = number & (1 << 80) - 1
+    # Bits 64 to 71 are left out.
+    together = (behind_prefix >> 64) << 56 | behind_prefix & (1 << 56) - 1
+    readings = (number & 0xFFFFFFFF, *(together >> shift & 0xFFFFFFFF for shift in (24, 32, 40)))
+    # What begins with 0 is a reading that is not meant, and leads nowhere.
+    yield from (IPv4Address(one) for one in readings if one >> 24)

@@ -62,9 +62,12 @@ def next_step(kind: str, status: int | None = None, *, location: str = "") -> st
 
 
 OURS = frozenset({"internal", "payload"})
-# Signs that an endpoint has too much to do, or is away.
-OVERLOADED_ERRORS = frozenset({"timeout", "connect_timeout", "refused"})
-OVERLOADED_STATUSES = frozenset({429, 502, 503, 504})
+# Signs that an endpoint has too much to do, or is away: whatever is sent to it next would fail in the same way. Among
+# them a name that can't be looked up, a certificate that is not right, and a connection that a proxy breaks off as
+# nobody is behind it.
+OVERLOADED_ERRORS = frozenset({"timeout", "connect_timeout", "refused", "dns", "reset", "tls"})
+# 408 and 520 to 524 are a proxy's words for no proper answer (the latter Cloudflare's).
+OVERLOADED_STATUSES = frozenset({408, 429, 502, 503, 504, 520, 521, 522, 523, 524})
 
 
 @dataclass(frozen=True, slots=True)

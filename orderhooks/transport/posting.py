@@ -1,10 +1,13 @@
 """Posting: one request within its deadline, and an Outcome for whatever happens."""
 
+import base64
+import functools
 import http.client
 import ssl
 import time
 from collections.abc import Collection, Mapping
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import requests
 import urllib3
@@ -45,7 +48,7 @@ def post(
     authorization or signatures, whatever the receiver echoes.
     """
     started = time.monotonic()
-    clean = Redactor(redact)
+    clean = Redactor([*redact, *_proxy_credentials(conf.current().egress_proxy)])
     try:
         request = _prepare(check_url(url), body, headers)
     except UrlRefusedError as error:
@@ -59,6 +62,20 @@ def post(
         # The receiver closed a connection that it had kept open just as we used it again: it has seen nothing.
         outcome = _exchange(request, Exchange(deadline), started, clean)
     return outcome
+
+
+@functools.lru_cache(maxsize=8)
+@sensitive_variables()
+def _proxy_credentials(proxy: str) -> tuple[str, ...]:
+    """What the egress proxy is told of us, which it may echo: `Basic …`, from which the password follows."""
+    parts = urlsplit(proxy)
+    if parts.username is None and parts.password is None:
+        return ()
+    login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+    # As urllib3 encodes it, and as it would be in UTF-8.
+    forms = [login.encode(encoding, "replace") for encoding in ("latin-1", "utf-8")]
+    written = (parts.netloc.rpartition("@")[0], parts.password or "", unquote(parts.password or ""))
+    return (*(f"Basic {base64.b64encode(form).decode()}" for form in forms), login, *written)
 
 
 def _prepare(url: str, body: bytes, headers: Mapping[str, str]) -> requests.PreparedRequest:

@@ -6,83 +6,31 @@ A timeout of urllib3 or of a plain socket begins anew with each read, so a byte 
 import errno
 import io
 import os
-import queue
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
 from orderhooks.transport import addresses, urls
+from orderhooks.transport.lookups import Lookups, NotBegunError, TooLateError
 
 # Status line and headers, and the body's 64 KiB on top; what is beyond is not read.
 READ_BYTES = 128 * 1024
 # What a deadline may be overrun by, once in an exchange.
 SLACK_SECONDS = 0.1
-LOOKUPS_AT_ONCE = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    host: str
-    port: int
-    answer: queue.SimpleQueue[list[str] | Exception]
-
-
-class Lookups:
-    """Threads that ask the system's resolver, which knows no deadline.
-
-    They stay: a new thread for each look-up, with a resolver's state of its own, cost 15 times what the question does.
-    """
-
-    def __init__(self, at_once: int = LOOKUPS_AT_ONCE) -> None:
-        self.places = threading.BoundedSemaphore(at_once)
-        self.idle: list[queue.SimpleQueue[Question]] = []
-
-    def ask(self, question: Question, *, wait_seconds: float) -> bool:
-        """Have it answered. False if no thread was free for so long."""
-        if not self.places.acquire(timeout=wait_seconds):
-            return False
-        try:
-            questions = self.idle.pop()
-        except IndexError:
-            questions = queue.SimpleQueue()
-            thread = threading.Thread(target=self._answer, args=(questions,), name="orderhooks-lookup", daemon=True)
-            try:
-                thread.start()
-            except BaseException:
-                self.places.release()
-                raise
-        questions.put(question)
-        return True
-
-    def _answer(self, questions: queue.SimpleQueue[Question]) -> None:
-        while True:
-            question = questions.get()
-            answer: list[str] | Exception
-            try:
-                rows = socket.getaddrinfo(question.host, question.port, type=socket.SOCK_STREAM)
-                answer = list(dict.fromkeys(str(row[4][0]) for row in rows))
-            except Exception as error:
-                answer = error
-            # Idle before its place is free, so that there are never more threads than places.
-            self.idle.append(questions)
-            self.places.release()
-            question.answer.put(answer)
 
 
 _lookups = Lookups()
 
 
 def _forget_lookups() -> None:
+    # A fork has none of its parent's threads.
     global _lookups
     _lookups = Lookups()
 
 
-# The threads stay behind in a fork.
 os.register_at_fork(after_in_child=_forget_lookups)
 
 
@@ -274,13 +222,11 @@ def look_up(host: str, port: int, exchange: Exchange) -> list[str]:
         return [str(ip_address(host.strip("[]")))]
     except ValueError:
         pass
-    answers: queue.SimpleQueue[list[str] | Exception] = queue.SimpleQueue()
-    if not _lookups.ask(Question(host, port, answers), wait_seconds=exchange.seconds_left()):
+    answer = _lookups.ask(host, port, wait_seconds=exchange.seconds_left())
+    if isinstance(answer, NotBegunError):
         raise exchange.fail("dns", "This machine's name resolver has stopped answering.")
-    try:
-        answer = answers.get(timeout=exchange.seconds_left())
-    except (queue.Empty, TimeoutError):
-        raise exchange.fail("dns", f"Looking up {host} took too long.") from None
+    if isinstance(answer, TooLateError):
+        raise exchange.fail("dns", f"Looking up {host} took too long.")
     if isinstance(answer, Exception) or not answer:
         raise exchange.fail("dns", f"The name {host} can't be found.")
     return answer

@@ -50,6 +50,14 @@ def check_url(url: str) -> str:
     return _check(url, settings.require_https, settings.allowed_networks)
 
 
+def called_url(url: str) -> str:
+    """The URL as it will be called, or as it is written if it is refused. Never raises."""
+    try:
+        return check_url(url)
+    except UrlRefusedError:
+        return url
+
+
 @functools.lru_cache(maxsize=1024)
 def _check(url: str, require_https: bool, allowed_networks: Sequence[str]) -> str:
     if len(url) > LONGEST:

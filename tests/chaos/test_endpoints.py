@@ -51,6 +51,29 @@ def test_dead_and_dripping_endpoints_cost_the_healthy_nothing(chaos: Chaos) -> N
     chaos.reckon(site, ends={subscription: {"pending", "failed"} for subscription in bad})
 
 
+def test_sixteen_that_accept_and_never_answer_cost_the_healthy_nothing(chaos: Chaos) -> None:
+    """All of them new and due at once: the healthy have everything while those still hang."""
+    site = chaos.site()
+    bad = [site.subscribe(f"/tarpit/{number}") for number in range(16)]
+    healthy = [f"/healthy/{number}" for number in range(chaos.random.randint(3, 8))]
+    for path in healthy:
+        site.subscribe(path)
+    chaos.ledger.answers |= {f"/tarpit/{number}": Answer(hangs=True) for number in range(16)}
+    site.start_cluster()
+    with site.trade(80, 0.02):
+        pass
+    wait_until(
+        lambda: site.shop.call("states", subscription__url__contains="/healthy/").keys() <= {"delivered"},
+        10,
+        "everything at the healthy ones",
+    )
+    assert site.shop.call("states", subscription__in=bad).keys() & {"pending", "sending"}
+    for subscription in bad:
+        site.shop.call("pause", subscription=subscription)
+    site.settle(30)
+    chaos.reckon(site, ends={subscription: {"pending", "failed"} for subscription in bad})
+
+
 def test_an_endpoint_that_changes_its_mind_gets_everything(chaos: Chaos) -> None:
     """500, 503, 429, silence, 2xx after the deadline and 2xx in any order: each event is taken in the end."""
     site = chaos.site(orderhooks={"TIMEOUT_SECONDS": 1})
