@@ -62,7 +62,7 @@ class HasHeaders(models.Model):
         `headers` are as they will be saved (None: as they are on the instance). A value that is the stored one, or
         still `(hidden)`, was not given again.
         """
-        using = self._state.db or router.db_for_write(type(self), instance=self)
+        using = router.db_for_write(type(self), instance=self)
         rows: Any = type(self)._base_manager.using(using).filter(pk=self.pk)
         stored = None if self._state.adding else rows.values("url", "headers").first()
         if stored is None or origin_of(stored["url"]) == origin_of(url):
