@@ -26,7 +26,7 @@ HIDDEN = "(hidden)"
 class Purpose(Enum):
     """What a text is encrypted for. The value goes into the derivation of its keys: change none."""
 
-    SIGNING_SECRET = "signing secret"
+    SIGNING_SECRET = "signing secret"  # noqa: S105
     HEADER = "header of a subscription"
     ANSWER = "answer to a repeated request"
     CURSOR = "cursor of a list"

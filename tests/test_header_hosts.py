@@ -17,7 +17,7 @@ KEY = {"X-Api-Key": "the receiver's own"}
 
 
 @pytest.mark.parametrize(
-    "url, same",
+    ("url", "same"),
     [
         ("http://127.0.0.1:8000/other?x=1", True),
         ("HTTP://127.0.0.1:8000/crm", True),

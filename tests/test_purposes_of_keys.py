@@ -18,7 +18,7 @@ TEXT = "a secret text"
 LISTS = ["orders", "events", "subscriptions", "deliveries", "replays"]
 
 
-@pytest.mark.parametrize("made_for, opened_for", list(itertools.product(Purpose, Purpose)))
+@pytest.mark.parametrize(("made_for", "opened_for"), list(itertools.product(Purpose, Purpose)))
 def test_a_text_opens_for_its_own_purpose_alone(made_for, opened_for):
     token = secrets.encrypt(TEXT, made_for)
 

@@ -8,7 +8,6 @@ from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.settings import api_settings
 from rest_framework.utils.urls import replace_query_param
 
 from orderhooks import catalogue, publishing
@@ -16,6 +15,7 @@ from orderhooks.api import access
 from orderhooks.api.fields import OF_MODELS
 from orderhooks.api.filters import PAGING, EventFilters, require_known
 from orderhooks.api.protocol import history
+from orderhooks.api.protocol.drf import FORMAT
 from orderhooks.api.protocol.numbers import whole_number
 from orderhooks.api.protocol.pagination import page_size_of
 from orderhooks.api.protocol.problems import ConflictError, ParameterError
@@ -85,7 +85,7 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource[Ev
 
     def _feed(self, request: Request) -> Response:
         require_known(request, {*FEED, *EventFilters.base_filters, *PAGING})
-        if clashing := request.query_params.keys() - {*FEED, api_settings.URL_FORMAT_OVERRIDE}:
+        if clashing := request.query_params.keys() - {*FEED, FORMAT}:
             text = f"The feed is not filtered by it. It takes: {', '.join(FEED)}."
             raise ParameterError({name: [text] for name in sorted(clashing)}, code="clash")
         after, size = _sequence(request), page_size_of(request)

@@ -12,9 +12,9 @@ from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail
 from rest_framework.request import Request
-from rest_framework.settings import api_settings
 
 from orderhooks.api.fields import Moment
+from orderhooks.api.protocol.drf import FORMAT
 from orderhooks.api.protocol.problems import ParameterError
 from orderhooks.models import Delivery, Event, Order, Replay, Subscription, public_ids
 from orderhooks.models.deliveries import DeliveryQuerySet
@@ -58,7 +58,7 @@ def require_known(request: Request, names: Iterable[str]) -> None:
     names = list(names)
     if twice := [name for name, values in request.query_params.lists() if len(values) > 1]:
         raise ParameterError({name: ["Give it once."] for name in twice})
-    allowed = {*names, api_settings.URL_FORMAT_OVERRIDE}
+    allowed = {*names, FORMAT}
     if unknown := [name for name in request.query_params if name not in allowed]:
         known = ", ".join(sorted(names)) or "none"
         raise ParameterError({name: [f"There is no such parameter. There are: {known}."] for name in unknown})

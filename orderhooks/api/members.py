@@ -1,4 +1,4 @@
-"""Bodies with members that no serializer knows are refused: a mistyped name would else be taken for a wish fulfilled."""
+"""Bodies with members that no serializer knows are refused: a mistyped name would otherwise be ignored with a 200."""
 
 from collections.abc import Mapping
 from difflib import get_close_matches

@@ -252,7 +252,8 @@ class OrderViewSet(
         serializer = self.get_serializer(order, data=request.data, partial=kwargs.get("partial", False))
         serializer.is_valid(raise_exception=True)
         # Names of fields alone: what a client sends is not for the history.
-        changed = [name for name, field in serializer.fields.items() if name in request.data and not field.read_only]
+        fields = self.get_serializer().get_fields()  # type: ignore[attr-defined]
+        changed = [name for name, field in fields.items() if name in request.data and not field.read_only]
         history.note_change(request, serializer.save(), f"Changed {', '.join(changed) or 'nothing'}.")
         return self._tagged(Response(serializer.data))
 

@@ -8,6 +8,8 @@ from django.db import transaction
 from django.db.models import Model
 from rest_framework import viewsets
 from rest_framework.exceptions import NotFound
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.renderers import BrowsableAPIRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
@@ -16,7 +18,7 @@ from rest_framework.views import APIView
 from orderhooks.api.access import Permitted
 from orderhooks.api.filters import StrictFilters
 from orderhooks.api.members import require_no_members
-from orderhooks.api.protocol import idempotency, problems
+from orderhooks.api.protocol import drf, idempotency, problems
 from orderhooks.api.protocol.pagination import Pages
 from orderhooks.api.protocol.parsers import StrictJSONParser
 from orderhooks.api.protocol.rates import Rate
@@ -28,7 +30,19 @@ Row = TypeVar("Row", bound=Model)
 
 
 class Problems(APIView):
-    """Answers errors as problem details, whatever the format."""
+    """Errors are problem details, whatever the format; the rest looks the same whatever the project's DRF settings."""
+
+    settings = drf.SETTINGS
+    renderer_classes = [drf.Json, BrowsableAPIRenderer]
+    parser_classes = [StrictJSONParser]
+    content_negotiation_class = drf.Negotiation
+    metadata_class = drf.Metadata
+    versioning_class = None
+    permission_classes = [IsAuthenticated]
+
+    def get_renderers(self) -> list[Any]:
+        browsable = drf.pages_for_browsers()
+        return [one() for one in self.renderer_classes if browsable or not issubclass(one, BrowsableAPIRenderer)]
 
     def get_exception_handler(self) -> Any:
         return problems.answer
@@ -54,7 +68,6 @@ class Protocol(Problems, viewsets.ViewSet):
     """Problem details, rates and repeated requests, for every viewset of the API."""
 
     permission_classes = [Permitted]
-    parser_classes = [StrictJSONParser]
     # The permissions that an action needs; those of its method on the view's model, if it is not among them.
     needs: Mapping[str, Collection[str]] = {}
     # The rate of API_RATES that an action falls under.

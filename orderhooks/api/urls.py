@@ -10,6 +10,7 @@ from orderhooks.api.openapi import routes
 from orderhooks.api.orders import OrderViewSet
 from orderhooks.api.replays import ReplayViewSet
 from orderhooks.api.resources import Nowhere
+from orderhooks.api.root import Root
 from orderhooks.api.statistics import StatisticsViewSet
 from orderhooks.api.subscriptions import SubscriptionViewSet
 
@@ -36,4 +37,7 @@ nowhere = re_path(
 # What the OpenAPI document tells of.
 described = [path("subscriptions/by-name/<path:name>/", by_name, name="subscription-by-name"), *router.urls]
 
-urlpatterns = [*described, *routes.found(), nowhere]
+lists = {prefix: f"{basename}-list" for prefix, _view, basename in router.registry}
+root = path("", Root.as_view(lists=lists), name="root")
+
+urlpatterns = [root, *described, *routes.found(), nowhere]

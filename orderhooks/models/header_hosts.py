@@ -35,27 +35,6 @@ class HasHeaders(models.Model):
         abstract = True
 
     @sensitive_variables()
-    def headers_left_behind(self, *, url: str, headers: Mapping[str, str | Sealed] | None = None) -> list[str]:
-        """The names of those of these headers whose values may not go along to `url`, because its origin is another
-        than that of the stored URL and the values were not given again. For forms, before they save.
-
-        `headers` are as they will be saved (None: as they are on the instance). A value that is the stored one, or
-        still `(hidden)`, was not given again.
-        """
-        using = self._state.db or router.db_for_write(type(self), instance=self)
-        rows = type(self)._base_manager.using(using).filter(pk=self.pk)
-        stored = None if self._state.adding else rows.values("url", "headers").first()
-        if stored is None or origin_of(stored["url"]) == origin_of(url):
-            return []
-        former = {value.token for value in stored["headers"].values()}
-        chosen = self.headers if headers is None else headers  # type: ignore[attr-defined]
-        return [
-            name
-            for name, value in chosen.items()
-            if value == HIDDEN or (isinstance(value, Sealed) and value.token in former)
-        ]
-
-    @sensitive_variables()
     def save(self, *args: Any, **options: Any) -> None:
         """Stored values of headers are dropped if the URL moves to another origin. See `headers_left_behind`."""
         written: Iterable[str] | None = options.get("update_fields")
@@ -69,8 +48,29 @@ class HasHeaders(models.Model):
             locked = type(self)._base_manager.using(using).select_for_update(no_key=no_key)
             list(locked.filter(pk=self.pk).values_list("pk"))
             if left := self.headers_left_behind(url=self.url):  # type: ignore[attr-defined]
-                kept = {name: value for name, value in self.headers.items() if name not in left}  # type: ignore[has-type]
-                self.headers = kept
+                chosen: Mapping[str, Any] = getattr(self, "headers")  # noqa: B009
+                setattr(self, "headers", {name: one for name, one in chosen.items() if name not in left})  # noqa: B010
                 if written is not None:
                     options["update_fields"] = {*written, "headers"}
             super().save(*args, **options)
+
+    @sensitive_variables()
+    def headers_left_behind(self, *, url: str, headers: Mapping[str, str | Sealed] | None = None) -> list[str]:
+        """The names of those of these headers whose values may not go along to `url`, because its origin is another
+        than that of the stored URL and the values were not given again. For forms, before they save.
+
+        `headers` are as they will be saved (None: as they are on the instance). A value that is the stored one, or
+        still `(hidden)`, was not given again.
+        """
+        using = router.db_for_write(type(self), instance=self)
+        rows: Any = type(self)._base_manager.using(using).filter(pk=self.pk)
+        stored = None if self._state.adding else rows.values("url", "headers").first()
+        if stored is None or origin_of(stored["url"]) == origin_of(url):
+            return []
+        former = {value.token for value in stored["headers"].values()}
+        chosen: Mapping[str, Any] = getattr(self, "headers") if headers is None else headers  # noqa: B009
+        return [
+            name
+            for name, value in chosen.items()
+            if value == HIDDEN or (isinstance(value, Sealed) and value.token in former)
+        ]

@@ -64,7 +64,7 @@ def test_every_address_and_method_is_in_it_and_no_other(made):
     assert len(OPERATIONS) == len(found)
     # What is not told of is no part of the API: the document's own addresses, and what leads nowhere.
     others = [pattern for pattern in urlpatterns if pattern not in described]
-    assert {pattern.name for pattern in others} == {"schema", "docs", "redoc", None}
+    assert {pattern.name for pattern in others} == {"root", "schema", "docs", "redoc", None}
 
 
 def _plain(pattern: str) -> str:

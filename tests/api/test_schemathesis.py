@@ -76,7 +76,8 @@ def test_the_api_does_what_its_document_says(live_server, settings, tmp_path):
     # A login by password with each request.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     # The rates are in the document too, but what lies behind them is to be reached.
-    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "API_RATES": {"test": "600/min", "replay": None, "redeliver": None}}
+    rates = {"test": "600/min", "replay": None, "redeliver": None, "rotate": None}
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "API_RATES": rates}
     cache.clear()
     user = make_user(is_superuser=True)
     user.set_password(PASSWORD)

@@ -30,7 +30,7 @@ def test_lists_hold_the_orders_of_the_store_alone_also_filtered(api):
 
 
 @pytest.mark.parametrize(
-    "method, tail", [("get", ""), ("put", ""), ("patch", ""), ("delete", ""), ("get", "webhooks/")]
+    ("method", "tail"), [("get", ""), ("put", ""), ("patch", ""), ("delete", ""), ("get", "webhooks/")]
 )
 def test_an_order_of_another_store_is_a_404(api, method, tail):
     order = make_order(store="paris")

@@ -100,7 +100,7 @@ class Described(AutoSchema):
             if inner:
                 lines = self.registry[inner, ResolvedComponent.SCHEMA].schema
                 properties[key] = {**value, "items": self._patched(inner, lines)}
-        return self._add(f"Patched{name}", {"type": "object", "properties": properties})
+        return self._add(f"Patched{name}", {"type": "object", "properties": properties, "additionalProperties": False})
 
     def _answer(self, answer: Answer) -> Schema:
         names = [*answer.headers, *([idempotency.REPLAYED] if self.method == "POST" else [])]
@@ -167,7 +167,10 @@ class Described(AutoSchema):
             if field.required if is_request else key not in schemas.HIDDEN:
                 required.append(key)
         text = {"description": _in_lines(type(serializer).__doc__)} if type(serializer).__doc__ else {}
-        return {"type": "object", **text, "properties": properties, **({"required": required} if required else {})}
+        # See `api.members`. (What can only be read may be sent back too, which is nothing to ask for.)
+        closed = {"additionalProperties": False} if is_request else {}
+        needed = {"required": required} if required else {}
+        return {"type": "object", **text, "properties": properties, **needed, **closed}
 
     def _field(self, owner: str, field: Any, direction: Any) -> Schema:
         if (owner, field.field_name) in schemas.TOLD:

@@ -17,6 +17,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from orderhooks.api.openapi.document import document
+from orderhooks.api.protocol import drf
 from orderhooks.api.resources import Problems
 
 __all__ = ["DocumentView", "RedocView", "SwaggerView"]
@@ -39,6 +40,8 @@ class DocumentView(Problems):
 class _Page(APIView):
     permission_classes = [IsAuthenticated]
     renderer_classes = [TemplateHTMLRenderer]
+    content_negotiation_class = drf.Negotiation
+    versioning_class = None
     schema = None
     # Beside `default-src 'self'`: what the page's own script can't do without.
     allows: str

@@ -4,9 +4,9 @@ import hashlib
 from typing import Any
 
 from django.utils.http import parse_etags
-from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 
+from orderhooks.api.protocol.drf import Json
 from orderhooks.api.protocol.problems import PreconditionFailedError
 
 __all__ = ["etag_of", "is_known", "require_match"]
@@ -14,7 +14,7 @@ __all__ = ["etag_of", "is_known", "require_match"]
 
 def etag_of(data: Any) -> str:
     """The strong ETag of what an answer shows, whatever format shows it."""
-    return f'"{hashlib.sha256(JSONRenderer().render(data)).hexdigest()[:32]}"'
+    return f'"{hashlib.sha256(Json().render(data)).hexdigest()[:32]}"'
 
 
 def is_known(request: Request, etag: str) -> bool:

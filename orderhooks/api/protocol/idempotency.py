@@ -13,11 +13,11 @@ from django.db import transaction
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 from rest_framework.exceptions import ValidationError
-from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from orderhooks import secrets
+from orderhooks.api.protocol.drf import Json
 from orderhooks.api.protocol.problems import ConflictError
 from orderhooks.models import IdempotentRequest
 from orderhooks.models.idempotency import digest_of
@@ -91,7 +91,7 @@ def _fingerprint(request: Request) -> str:
 @sensitive_variables()
 def _keep(made: IdempotentRequest, response: Response) -> None:
     made.status_code = response.status_code
-    made.answer = secrets.encrypt(JSONRenderer().render(response.data).decode(), Purpose.ANSWER)
+    made.answer = secrets.encrypt(Json().render(response.data).decode(), Purpose.ANSWER)
     made.headers = {name: response[name] for name in KEPT_HEADERS if name in response}
     made.save(update_fields=["status_code", "answer", "headers"])
 

@@ -1,4 +1,4 @@
-"""Numbers in query parameters: parsed first, bounded then, so that no spelling of a large one passes for a small one."""
+"""Numbers in query parameters: parsed, then bounded, so that no spelling of a large one passes for a small one."""
 
 import re
 

@@ -100,13 +100,18 @@ def _leaves(detail: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...
     if isinstance(detail, dict):
         for name, inner in detail.items():
             # What is wrong with the whole stands at the whole.
-            is_whole = name == api_settings.NON_FIELD_ERRORS_KEY
+            is_whole = name == api_settings.NON_FIELD_ERRORS_KEY and _is_flat(inner)
             yield from _leaves(inner, path if is_whole else (*path, str(name)))
     elif isinstance(detail, list):
         for number, inner in enumerate(detail):
             yield from _leaves(inner, path if isinstance(inner, ErrorDetail) else (*path, str(number)))
     else:
         yield path, detail
+
+
+def _is_flat(detail: Any) -> bool:
+    # A project may give the key a name that a field has.
+    return isinstance(detail, list) and all(isinstance(one, ErrorDetail) for one in detail)
 
 
 def _escaped(step: str) -> str:
