@@ -296,14 +296,6 @@ def test_a_view_that_returns_something_else_is_told_so():
         webhook(SECRET)(Handler({"ok": True}))(request_of())
 
 
-def test_an_async_view_is_refused_at_once():
-    async def view(request, event):
-        return None
-
-    with pytest.raises(TypeError, match="made with def"):
-        webhook(SECRET)(view)
-
-
 def test_the_error_report_of_a_failing_view_holds_no_secret():
     request = request_of()
     try:
