@@ -27,6 +27,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_post_parameters
 
+from orderhooks.admin.lookups import ListedLookups
+
 __all__ = ["Button", "ButtonsAdmin"]
 
 
@@ -45,7 +47,7 @@ class Button:
     network: bool = False
 
 
-class ButtonsAdmin(admin.ModelAdmin):
+class ButtonsAdmin(ListedLookups):
     """A ModelAdmin whose record's page has `buttons`, in the read-only field `what_to_do`.
 
     `press_<name>` returns a response, or None to come back to the page.

@@ -67,6 +67,7 @@ FACTS = [
 class EventAdmin(LogAdmin):
     list_display = ["public_id", "topic", "order_number", "store", "occurred_at", "published", "error"]
     list_filter = [TopicFilter, PublishedFilter]
+    linked_lookups = frozenset({"order_number__exact"})
     # Draws the box; what is looked up is in get_search_results.
     search_fields = ["public_id"]
     search_help_text = _("An order number or a whole public id (evt_…).")

@@ -17,6 +17,7 @@ from django.utils.translation import ngettext
 from orderhooks import payloads, publishing, sources
 from orderhooks.admin.buttons import Button, ButtonsAdmin
 from orderhooks.admin.health import badge
+from orderhooks.admin.log import BoundedPaginator
 from orderhooks.admin.webhooks import Webhooks, webhooks_of
 from orderhooks.currencies import decimal_text
 from orderhooks.models import Delivery, Event, Order, OrderLine
@@ -129,6 +130,8 @@ class OrderAdmin(ButtonsAdmin):
         "placed_at",
     ]
     list_filter = ["status", "payment_status", "fulfillment_status", "is_test"]
+    paginator = BoundedPaginator
+    show_full_result_count = False
     search_fields = ["number", "public_id__exact", "customer_name", "customer_email"]
     ordering = ["-placed_at"]
     readonly_fields = ["webhooks", "public_id", "events", "created_at", "updated_at"]
