@@ -47,6 +47,9 @@ class TrafficPages(ButtonsAdmin):
             "subscription": subscription,
             "delivery": delivery,
             "attempt": attempt,
+            # Not left to the template, which would look up a header that is called "items".
+            "request_headers": list(attempt.request_headers.items()) if attempt else [],
+            "response_headers": list(attempt.response_headers.items()) if attempt else [],
             "seconds": attempt.duration_ms / 1000 if attempt else None,
             "sees_log": sees_log,
             "sees_payload": request.user.has_perm("orderhooks.view_payload"),
