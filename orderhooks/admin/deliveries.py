@@ -236,4 +236,4 @@ class DeliveryAdmin(LogAdmin):
 
     @admin.action(description=_("Export as CSV (none selected: all found)"))
     def export(self, request: HttpRequest, queryset: Any) -> HttpResponseBase:
-        return exports.export(queryset)
+        return exports.export(queryset, with_url=request.user.has_perm("orderhooks.view_subscription"))

@@ -30,7 +30,10 @@ class TopicFilter(admin.SimpleListFilter):
         return [(name, name) for name in topics.catalogue()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(topic=self.value()) if self.value() else queryset
+        value = self.value()
+        if not value:
+            return queryset
+        return queryset.none() if "\0" in value else queryset.filter(topic=value)
 
 
 class PublishedFilter(admin.SimpleListFilter):

@@ -190,7 +190,7 @@ class SinceFilter(CountedFilter):
         self.moment = _moment(value) if value and value not in self.spans else None
         if value and value not in self.spans and self.moment is None and not hasattr(request, "_orderhooks_told"):
             request._orderhooks_told = True  # type: ignore[attr-defined]
-            text = _("“%(value)s” is no date and time. Write it such as 2026-11-24T03:00.") % {"value": value}
+            text = _("“%(value)s” is not a valid date and time. Write it such as 2026-11-24T03:00.") % {"value": value}
             messages.error(request, text)
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:

@@ -158,7 +158,7 @@ class ReplayAdmin(ButtonsAdmin):
 
     def press_cancel(self, request: HttpRequest, replay: Replay) -> None:
         if not publishing.cancel_replay(replay):
-            self.message_user(request, _("It was through already."), messages.WARNING)
+            self.message_user(request, _("It had already finished."), messages.WARNING)
             return
         self.log_change(request, replay, _("Cancelled."))
         self.message_user(request, _("Cancelled. What it had made due already is sent."))

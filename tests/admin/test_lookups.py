@@ -76,7 +76,6 @@ def test_no_list_of_ours_is_searched_or_ordered_by_what_is_hidden(model: type[mo
         ("view_subscription", "subscription/?secrets__key__startswith=a"),
         ("view_subscription", "subscription/?owner__password__startswith=a"),
         ("view_order", "order/?metadata__gift__startswith=a"),
-        ("view_event", "event/?topic=a%00"),
         ("view_event", "event/?order_number__exact=a%00"),
     ],
 )

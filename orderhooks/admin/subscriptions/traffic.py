@@ -120,7 +120,7 @@ def _question(subscriptions: Sequence[Subscription], form: ResumptionForm) -> Qu
         for since in (None, now - timedelta(hours=1), now - timedelta(days=1), now - timedelta(days=7))
     ]
     return Question(
-        title=_("Resume: what becomes of what was held?"),
+        title=_("Resume: what should happen to the held deliveries?"),
         submit=_("Resume"),
         details=[
             _("Deliveries held: %s.") % counts[0],
