@@ -67,7 +67,7 @@ class Settings:
 
 
 # The rates that hold for what API_RATES does not name.
-API_RATES: Mapping[str, str] = {"test": "30/min", "replay": "60/hour", "redeliver": "120/min"}
+API_RATES: Mapping[str, str] = {"test": "30/min", "replay": "60/hour", "redeliver": "120/min", "rotate": "30/hour"}
 
 KEYS = {setting.name.upper(): setting.name for setting in fields(Settings)}
 

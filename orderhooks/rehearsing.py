@@ -4,7 +4,7 @@ For `publishing`, the admin and the commands.
 """
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -96,13 +96,23 @@ class Preview:
 
 
 @sensitive_variables("request")
-def preview(subscription: Subscription, order_number: str, *, topic: str, now: datetime) -> Preview:
+def preview(
+    subscription: Subscription,
+    order_number: str,
+    *,
+    topic: str,
+    now: datetime,
+    stores: Collection[str] | None = None,
+) -> Preview:
     """The request if that topic happened now to the order of that number, as it is. Nothing is sent or written.
 
-    Its event has an id of its own and the sequence that comes next. Raises PreviewError and topics.UnknownTopicError.
+    `stores`: those whose orders may be shown; None: any. Its event has an id of its own and the sequence that comes
+    next. Raises PreviewError and topics.UnknownTopicError.
     """
     topics.require(topic)
     event = _event(order_number, topic, store=subscription.store, now=now)
+    if stores is not None and event.store not in stores:
+        raise PreviewError(_no_order(order_number, subscription.store))
     delivery = Delivery(event=event, subscription=subscription, attempts_made=1)
     try:
         request = sending.prepare(delivery, now=now)
@@ -191,10 +201,15 @@ def find_order(order_number: str = "", *, store: str = "") -> tuple[OrderSource,
     if event is not None:
         source = known[event.source]
         order = source.fetch(event.order_pk, using=router.db_for_read(source.get_model()))
-        if order is not None:
+        # As it is now it may have left the store.
+        if order is not None and store in ("", source.store(order)):
             return source, order
+    raise PreviewError(_no_order(order_number, store))
+
+
+def _no_order(order_number: str, store: str) -> str:
     where = f" in the store {store!r}" if store else ""
-    raise PreviewError(f"There is no order {order_number!r}{where}. Look its number up in the list of orders.")
+    return f"There is no order {order_number!r}{where}. Look its number up in the list of orders."
 
 
 def _newest(known: Iterable[OrderSource], *, store: str) -> tuple[OrderSource, Any]:

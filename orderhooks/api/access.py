@@ -14,7 +14,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from orderhooks import conf
-from orderhooks.models import Delivery, Event, Replay, Subscription
+from orderhooks.models import Delivery, Event, Order, Replay, Subscription
 from orderhooks.models.deliveries import DeliveryQuerySet
 from orderhooks.models.events import EventQuerySet
 from orderhooks.models.subscriptions import SubscriptionQuerySet
@@ -25,6 +25,8 @@ __all__ = [
     "deliveries_of",
     "events_of",
     "manages",
+    "order_stores_of",
+    "orders_of",
     "replays_of",
     "stores_of",
     "subscriptions_of",
@@ -46,7 +48,8 @@ class Permitted(BasePermission):
     """
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        if not request.user.is_authenticated:
+        # None where the project's UNAUTHENTICATED_USER is None.
+        if not getattr(request.user, "is_authenticated", False):
             return False
         if request.method == "OPTIONS":
             return True
@@ -73,6 +76,20 @@ def stores_of(user: Any) -> frozenset[str]:
         return frozenset([ALL_STORES])
     path = conf.current().stores_for_user
     return frozenset(import_string(path)(user)) if path else frozenset()
+
+
+def order_stores_of(user: Any) -> frozenset[str] | None:
+    """The stores whose orders the user may read and write; None: any. Without the setting STORES_FOR_USER, which says
+    which stores are whose, the permissions on orders hold for those of all.
+    """
+    stores = stores_of(user)
+    return None if ALL_STORES in stores or not conf.current().stores_for_user else stores
+
+
+def orders_of(user: Any) -> "QuerySet[Order]":
+    """Those that the user sees."""
+    stores = order_stores_of(user)
+    return Order.objects.all() if stores is None else Order.objects.filter(store__in=stores)
 
 
 def subscriptions_of(user: Any) -> SubscriptionQuerySet:

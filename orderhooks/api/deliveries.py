@@ -12,6 +12,7 @@ from orderhooks import publishing, sending, story
 from orderhooks.api import access
 from orderhooks.api.fields import OF_MODELS, Text
 from orderhooks.api.filters import DeliveryFilters
+from orderhooks.api.members import PlainSerializer
 from orderhooks.api.protocol import history
 from orderhooks.api.protocol.problems import ConflictError
 from orderhooks.api.resources import Resource
@@ -57,6 +58,7 @@ class DeliverySerializer(serializers.ModelSerializer[Delivery]):
     topic = serializers.CharField(source="event.topic", read_only=True)
     order_number = serializers.CharField(source="event.order_number", read_only=True)
     subscription = serializers.CharField(source="subscription.public_id", read_only=True)
+    subscription_name = serializers.CharField(source="subscription.name", read_only=True)
     held = serializers.BooleanField(
         source="is_held", read_only=True, help_text="It waits for its subscription to be active."
     )
@@ -69,6 +71,7 @@ class DeliverySerializer(serializers.ModelSerializer[Delivery]):
             "topic",
             "order_number",
             "subscription",
+            "subscription_name",
             "state",
             "held",
             "trigger",
@@ -103,7 +106,7 @@ def _newest(delivery: Delivery) -> list[Attempt]:
     return sorted(delivery.attempts.order_by("-number")[:MOST_ATTEMPTS], key=lambda attempt: attempt.number)
 
 
-class ChosenSerializer(serializers.Serializer[Any]):
+class ChosenSerializer(PlainSerializer):
     deliveries = serializers.ListField(child=Text(max_length=64), allow_empty=False, max_length=MOST_AT_ONCE)
 
 
@@ -116,6 +119,7 @@ class DeliveryViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource
         **dict.fromkeys(("redeliver", "redeliver_many", "skip", "skip_many"), (access.REDELIVER,)),
         "curl": ["orderhooks.view_delivery", access.VIEW_PAYLOAD],
     }
+    without_body = ["redeliver", "skip"]
     rates = {"redeliver": "redeliver", "redeliver_many": "redeliver"}
 
     def get_queryset(self) -> QuerySet[Delivery]:

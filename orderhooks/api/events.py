@@ -16,6 +16,7 @@ from orderhooks.api import access
 from orderhooks.api.fields import OF_MODELS
 from orderhooks.api.filters import PAGING, EventFilters, require_known
 from orderhooks.api.protocol import history
+from orderhooks.api.protocol.numbers import whole_number
 from orderhooks.api.protocol.pagination import page_size_of
 from orderhooks.api.protocol.problems import ConflictError, ParameterError
 from orderhooks.api.resources import Protocol, Resource
@@ -57,6 +58,7 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource[Ev
     ordered_by = "sequence"
     filterset_class = EventFilters
     needs = {"republish": [access.REDELIVER]}
+    without_body = ["republish"]
 
     def get_queryset(self) -> QuerySet[Event]:
         return access.events_of(self.request.user)
@@ -90,7 +92,7 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource[Ev
         events = access.events_of(request.user).of_orders()
         if "subscription" in request.query_params:
             mine = access.subscriptions_of(request.user)
-            wanted = mine.filter(public_id=request.query_params["subscription"].replace("\x00", "")).first()
+            wanted = mine.filter(public_id=request.query_params["subscription"]).first()
             if wanted is None:
                 text = "There is no subscription of this id that you may see."
                 raise ParameterError({"subscription": [text]}, code="unknown")
@@ -110,11 +112,8 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource[Ev
 
 
 def _sequence(request: Request) -> int:
-    text = request.query_params["after"]
-    if not text.isascii() or not text.isdigit() or int(text[:20]) > LARGEST_SEQUENCE:
-        text = "Give the sequence of the last event that you have, or 0 to begin with the oldest that is kept."
-        raise ParameterError({"after": [text]})
-    return int(text)
+    text = "Give the sequence of the last event that you have, or 0 to begin with the oldest that is kept."
+    return whole_number(request, "after", default=0, lowest=0, highest=LARGEST_SEQUENCE, remedy=text)
 
 
 class TopicViewSet(Protocol):

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.db.models import Q
 from django.views.decorators.debug import sensitive_variables
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
@@ -37,7 +38,7 @@ class NamedSubscriptionViewSet(SubscriptionViewSet):
         """
         name = self._name()
         with sole_declaration(name):
-            found = self._find()
+            found = self._declared()
             data = request.data
             if isinstance(data, dict):
                 data = {**self._defaults(), **data, "name": self.kwargs["name"]}
@@ -57,6 +58,20 @@ class NamedSubscriptionViewSet(SubscriptionViewSet):
             return visible.named(self._name())
         except AmbiguousNameError as error:
             raise ConflictError(str(error)) from None
+
+    def _declared(self) -> Subscription | None:
+        """The one to change: the user's own, or nobody's. Raises ConflictError where the name is somebody else's."""
+        visible: Any = self.get_queryset()
+        try:
+            own = visible.filter(Q(owner=None) | Q(owner=self.request.user)).named(self._name())
+        except AmbiguousNameError as error:
+            raise ConflictError(str(error)) from None
+        if own is None and (other := self._find()) is not None:
+            raise ConflictError(
+                f"{other.public_id} has this name and belongs to somebody else. Declare another name, or change it"
+                " by its id."
+            )
+        return own
 
     def _defaults(self) -> dict[str, Any]:
         serializer: Any = self.get_serializer()

@@ -14,9 +14,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from orderhooks import sources
+from orderhooks.api import access
 from orderhooks.api.accounts import accounts_of
 from orderhooks.api.fields import OF_MODELS, Choice, Money, Whole
 from orderhooks.api.filters import OrderFilters
+from orderhooks.api.members import RowSerializer
 from orderhooks.api.protocol import history
 from orderhooks.api.protocol.etags import etag_of, is_known, require_match
 from orderhooks.api.resources import Resource
@@ -36,7 +38,7 @@ class LinePlan:
     gone: Sequence[OrderLine]
 
 
-class LineSerializer(serializers.ModelSerializer[OrderLine]):
+class LineSerializer(RowSerializer):
     serializer_field_mapping = OF_MODELS
     quantity = Whole(min_value=1, required=False)
     fulfilled_quantity = Whole(min_value=0, required=False)
@@ -47,7 +49,7 @@ class LineSerializer(serializers.ModelSerializer[OrderLine]):
         fields = ["sku", "name", "quantity", "fulfilled_quantity", "unit_price"]
 
 
-class OrderSerializer(serializers.ModelSerializer[Order]):
+class OrderSerializer(RowSerializer):
     """`lines`, when given, are all the lines there shall be. A line whose SKU the order has already is that line, and
     keeps what is not given.
 
@@ -98,6 +100,7 @@ class OrderSerializer(serializers.ModelSerializer[Order]):
         validators: list[Any] = []
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        self._require_store(attrs)
         self._require_free_number(attrs)
         if "lines" in attrs:
             attrs["lines"] = self._plan(attrs["lines"])
@@ -127,6 +130,14 @@ class OrderSerializer(serializers.ModelSerializer[Order]):
                 raise serializers.ValidationError({"number": [NUMBER_TAKEN]}, code="taken") from None
             raise
         return Order.objects.prefetch_related("lines").get(pk=order.pk)
+
+    def _require_store(self, attrs: Mapping[str, Any]) -> None:
+        # First, so that nothing is told of the numbers of other stores.
+        store, stores = self._value("store", attrs), access.order_stores_of(self.context["request"].user)
+        if stores is not None and store not in stores:
+            allowed = ", ".join(sorted(stores)) or "none"
+            text = f"You may not write orders of the store {store!r}. You may write those of: {allowed}."
+            raise serializers.ValidationError({"store": [text]}, code="store")
 
     def _require_free_number(self, attrs: Mapping[str, Any]) -> None:
         number, store = self._value("number", attrs), self._value("store", attrs)
@@ -204,7 +215,7 @@ class OrderViewSet(
     needs = {"webhooks": ["orderhooks.view_order", "orderhooks.view_delivery"]}
 
     def get_queryset(self) -> QuerySet[Order]:
-        rows = super().get_queryset()
+        rows = access.orders_of(self.request.user).prefetch_related("lines")
         # What is not given stays as it is, and what was matched is what is changed, also beside another request.
         return rows.select_for_update() if self.action in ("update", "partial_update", "destroy") else rows
 
@@ -227,7 +238,9 @@ class OrderViewSet(
         order = self._matched(request)
         serializer = self.get_serializer(order, data=request.data, partial=kwargs.get("partial", False))
         serializer.is_valid(raise_exception=True)
-        history.note_change(request, serializer.save(), f"Changed {', '.join(serializer.initial_data)}.")
+        # Names of fields alone: what a client sends is not for the history.
+        changed = [name for name, field in serializer.fields.items() if name in request.data and not field.read_only]
+        history.note_change(request, serializer.save(), f"Changed {', '.join(changed) or 'nothing'}.")
         return self._tagged(Response(serializer.data))
 
     def partial_update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -246,6 +259,8 @@ class OrderViewSet(
         """What came of its newest events for each subscription that the user sees, or why nothing did."""
         order = self.get_object()
         events = Event.objects.filter(source=sources.BuiltInOrders.name, order_pk=str(order.pk))
+        if (stores := access.order_stores_of(request.user)) is not None:
+            events = events.filter(store__in=stores)  # it may have been another store's before
         return accounts_of(request, events)
 
     def _matched(self, request: Request) -> Order:

@@ -13,6 +13,7 @@ from orderhooks import publishing
 from orderhooks.api import access
 from orderhooks.api.fields import OF_MODELS, Choice, Flag, Moment, Text
 from orderhooks.api.filters import ReplayFilters
+from orderhooks.api.members import PlainSerializer
 from orderhooks.api.protocol import history
 from orderhooks.api.protocol.problems import ConflictError
 from orderhooks.api.resources import Resource
@@ -22,7 +23,7 @@ from orderhooks.models.subscriptions import validate_topics
 __all__ = ["PlanSerializer", "ReplayViewSet", "begin"]
 
 
-class PlanSerializer(serializers.Serializer[Any]):
+class PlanSerializer(PlainSerializer):
     """What to replay."""
 
     since = Moment(help_text="Events from then on.")
@@ -52,6 +53,7 @@ class ReplaySerializer(serializers.ModelSerializer[Replay]):
     serializer_field_mapping = OF_MODELS
 
     subscription = serializers.CharField(source="subscription.public_id", read_only=True)
+    subscription_name = serializers.CharField(source="subscription.name", read_only=True)
     progress = serializers.FloatField(source="share_done", read_only=True, help_text="From 0 to 1.")
 
     class Meta:
@@ -59,6 +61,7 @@ class ReplaySerializer(serializers.ModelSerializer[Replay]):
         fields = [
             "public_id",
             "subscription",
+            "subscription_name",
             "since",
             "until",
             "topics",
@@ -95,6 +98,7 @@ class ReplayViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource[R
     ids = "rpl_"
     filterset_class = ReplayFilters
     needs = dict.fromkeys(("create", "cancel"), (access.REDELIVER,))
+    without_body = ["cancel"]
     rates = {"create": "replay"}
 
     def get_queryset(self) -> QuerySet[Replay]:

@@ -15,10 +15,12 @@ from rest_framework.views import APIView
 
 from orderhooks.api.access import Permitted
 from orderhooks.api.filters import StrictFilters
+from orderhooks.api.members import require_no_members
 from orderhooks.api.protocol import idempotency, problems
 from orderhooks.api.protocol.pagination import Pages
 from orderhooks.api.protocol.parsers import StrictJSONParser
 from orderhooks.api.protocol.rates import Rate
+from orderhooks.api.protocol.texts import require_storable_address
 
 __all__ = ["Nowhere", "Problems", "Protocol", "Resource"]
 
@@ -57,6 +59,8 @@ class Protocol(Problems, viewsets.ViewSet):
     needs: Mapping[str, Collection[str]] = {}
     # The rate of API_RATES that an action falls under.
     rates: Mapping[str, str] = {}
+    # Actions that take no body.
+    without_body: Collection[str] = ()
     # Actions that wait for somebody else's answer, which no transaction may.
     outside_transactions: Collection[str] = ()
 
@@ -69,11 +73,14 @@ class Protocol(Problems, viewsets.ViewSet):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
+        require_storable_address(request, kwargs)
         if request.method == "POST" and idempotency.HEADER in request.headers:
             # What `dispatch` is about to call, now that the user is known and allowed to.
             in_transaction = self.action not in self.outside_transactions
             handler = getattr(self, self.action)
             setattr(self, "post", idempotency.answered_once(handler, request, in_transaction=in_transaction))  # noqa: B010
+        if self.action in self.without_body:
+            require_no_members(request.data)
 
     def get_throttles(self) -> list[BaseThrottle]:
         throttles = super().get_throttles()

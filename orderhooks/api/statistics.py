@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from orderhooks.api import access
 from orderhooks.api.fields import Moment
 from orderhooks.api.filters import require_known
-from orderhooks.api.protocol.problems import ParameterError
+from orderhooks.api.protocol.numbers import whole_number
 from orderhooks.api.resources import Protocol
 from orderhooks.models import DatabaseClock, Delivery, Subscription, Tally
 from orderhooks.models.tallies import HOUR, first_hour, percentile
@@ -87,10 +87,7 @@ def _by_hour(counted: dict[tuple[datetime, str], int], *, hours: int, now: datet
 
 
 def _hours(request: Request) -> int:
-    text = request.query_params.get("hours", str(HOURS))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:5]) <= MOST_HOURS):
-        raise ParameterError({"hours": [f"Give a whole number from 1 to {MOST_HOURS}."]})
-    return int(text)
+    return whole_number(request, "hours", default=HOURS, lowest=1, highest=MOST_HOURS)
 
 
 class StatisticsViewSet(Protocol):

@@ -12,6 +12,7 @@ from rest_framework import serializers
 
 from orderhooks.api.access import ALL_STORES, stores_of
 from orderhooks.api.fields import OF_MODELS, Choice, Text
+from orderhooks.api.members import RowSerializer
 from orderhooks.models import Subscription
 from orderhooks.models.fields import seal
 from orderhooks.models.health import Condition, condition
@@ -42,7 +43,7 @@ class SealedHeaders(serializers.DictField):
         return dict.fromkeys(value, HIDDEN)
 
 
-class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
+class SubscriptionSerializer(RowSerializer):
     serializer_field_mapping = OF_MODELS
 
     owner = serializers.SerializerMethodField(help_text="The user name of who made it; null if there is none.")
@@ -116,6 +117,7 @@ class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
         return condition(subscription, now=self.context["now"]).value
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        self._require_given_again(attrs)
         store = attrs.get("store", self.instance.store if self.instance else ALL_STORES)
         stores = stores_of(self.context["request"].user)
         # A store that is as it was, and was allowed once, bars no other change of it.
@@ -123,6 +125,18 @@ class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
         if not is_kept and ALL_STORES not in stores and store not in stores:
             raise serializers.ValidationError({"store": [_remedy(store, stores)]}, code="store")
         return attrs
+
+    @sensitive_variables()
+    def _require_given_again(self, attrs: dict[str, Any]) -> None:
+        # Asked for by name, so that it is refused rather than left out.
+        if self.instance is None or not {"url", "headers"} <= attrs.keys():
+            return
+        if left := self.instance.headers_left_behind(url=attrs["url"], headers=attrs["headers"]):
+            text = (
+                "The URL moves to another host, which may not get the values that were given for the former one."
+                f" Give the values of these headers again, or leave the headers out: {', '.join(left)}."
+            )
+            raise serializers.ValidationError({"headers": [text]}, code="headers")
 
 
 def _remedy(store: str, stores: Collection[str]) -> str:

@@ -7,7 +7,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
-from rest_framework import mixins, serializers, status
+from rest_framework import mixins, status
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -17,6 +17,7 @@ from orderhooks.api import access, replays
 from orderhooks.api.deliveries import DeliveryDetailSerializer
 from orderhooks.api.fields import Moment, Number
 from orderhooks.api.filters import SubscriptionFilters, require_known
+from orderhooks.api.members import PlainSerializer
 from orderhooks.api.missed import missed_of
 from orderhooks.api.protocol import history
 from orderhooks.api.protocol.problems import ConflictError, ParameterError
@@ -32,7 +33,7 @@ HOUR = timedelta(hours=1)
 VIEW, CHANGE = "orderhooks.view_subscription", "orderhooks.change_subscription"
 
 
-class RotationSerializer(serializers.Serializer[Any]):
+class RotationSerializer(PlainSerializer):
     overlap_hours = Number(
         required=False,
         default=OVERLAP / HOUR,
@@ -42,7 +43,7 @@ class RotationSerializer(serializers.Serializer[Any]):
     )
 
 
-class ResumptionSerializer(serializers.Serializer[Any]):
+class ResumptionSerializer(PlainSerializer):
     skip_before = Moment(
         required=False, default=None, help_text="Skip what is held from before; else all of it goes out."
     )
@@ -62,7 +63,8 @@ class SubscriptionViewSet(
         "missed": [VIEW, "orderhooks.view_event"],
         "preview": [VIEW, access.VIEW_PAYLOAD],
     }
-    rates = {"test": "test", "replay": "replay"}
+    rates = {"test": "test", "replay": "replay", "rotate_secret": "rotate"}
+    without_body = ["test", "pause", "revoke_former_secrets"]
     outside_transactions = ["test"]
 
     def get_queryset(self) -> QuerySet[Subscription]:
@@ -162,11 +164,12 @@ class SubscriptionViewSet(
         """The signed request that the order numbered `?order=` would send if `?topic=` happened; it is not sent."""
         require_known(request, ["order", "topic"])
         given = {name: request.query_params.get(name, "") for name in ("order", "topic")}
-        if wrong := [name for name, value in given.items() if not value or "\x00" in value]:
+        if wrong := [name for name, value in given.items() if not value]:
             raise ParameterError({name: ["Give an order's number and a topic."] for name in wrong})
-        subscription = self.get_object()
+        subscription, stores = self.get_object(), access.order_stores_of(request.user)
         try:
-            shown = publishing.preview(subscription, given["order"], topic=given["topic"], now=DatabaseClock().now())
+            now = DatabaseClock().now()
+            shown = publishing.preview(subscription, given["order"], topic=given["topic"], now=now, stores=stores)
         except UnknownTopicError as error:
             raise ParameterError({"topic": [str(error)]}, code="topic") from None
         except PreviewError as error:
@@ -188,9 +191,14 @@ class SubscriptionViewSet(
         values = serializer.validated_data
         changed = [name for name, value in values.items() if getattr(subscription, name) != value]
         with transaction.atomic():
+            url, headers = values.get("url", subscription.url), values.get("headers", subscription.headers)
+            left = subscription.headers_left_behind(url=url, headers=headers)
             secret = publishing.reconfigure(subscription, values)
             if changed:
-                history.note_change(self.request, subscription, f"Changed {', '.join(changed)}.")
+                told = f"Changed {', '.join(changed)}."
+                if left:
+                    told += f" The values of {len(left)} headers were dropped: the URL has another host."
+                history.note_change(self.request, subscription, told)
         return self._answer(subscription, secret)
 
     @sensitive_variables()

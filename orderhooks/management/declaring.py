@@ -136,6 +136,9 @@ def carry_out(steps: Sequence[Step]) -> list[Key]:
             keys.append(_key(step.name, secret))
         elif step.differences:
             changed = {one.field: step.values[one.field] for one in step.differences}
+            if "url" in changed:
+                # Given again, also where they are as they were: else another host would not get them.
+                changed["headers"] = step.values["headers"]
             if secret := publishing.reconfigure(step.subscription, changed):
                 keys.append(_key(step.name, secret))
     return keys
@@ -195,9 +198,20 @@ def _step(table: Mapping[str, Any], *, environment: Mapping[str, str]) -> Step:
 
 def _existing(name: str) -> Subscription | None:
     try:
-        return Subscription.objects.named(name)
+        # What nobody owns is the file's; what somebody made by the API is theirs.
+        if found := Subscription.objects.filter(owner=None).named(name):
+            return found
+        owned = Subscription.objects.named(name)
     except AmbiguousNameError as error:
         raise ValidationError({"name": str(error)}) from None
+    if owned is not None:
+        raise ValidationError(
+            {
+                "name": f"{owned.public_id} has this name and belongs to {owned.owner}. Use another name, or clear its"
+                " owner in the admin first."
+            }
+        )
+    return None
 
 
 def _default(name: str) -> Any:

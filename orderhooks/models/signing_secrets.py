@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import secrets
+from orderhooks.secrets import Purpose
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class SubscriptionSecretQuerySet(models.QuerySet["SubscriptionSecret"]):
         done, unreadable = 0, []
         for pk, token, owner in self.values_list("pk", "encrypted", "subscription__public_id").iterator():
             try:
-                new = secrets.reencrypt(token)
+                new = secrets.reencrypt(token, Purpose.SIGNING_SECRET)
             except secrets.UndecryptableError:
                 unreadable.append(owner)
             else:
@@ -64,4 +65,4 @@ class SubscriptionSecret(models.Model):
     @sensitive_variables()
     def reveal(self) -> str:
         """The secret itself. Raises secrets.UndecryptableError."""
-        return secrets.decrypt(self.encrypted)
+        return secrets.decrypt(self.encrypted, Purpose.SIGNING_SECRET)

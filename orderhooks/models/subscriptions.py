@@ -20,9 +20,10 @@ from orderhooks import conf, secrets, signing, topics, transport
 from orderhooks.models import public_ids
 from orderhooks.models.clock import DatabaseClock
 from orderhooks.models.fields import SealedHeadersField, seal
+from orderhooks.models.header_hosts import HasHeaders
 from orderhooks.models.locks import is_lock_timeout, one_at_a_time
 from orderhooks.models.signing_secrets import Reencrypted, SubscriptionSecret, SubscriptionSecretQuerySet
-from orderhooks.secrets import Sealed
+from orderhooks.secrets import Purpose, Sealed
 
 # The app's own, where stores look for who did what.
 logger = logging.getLogger("orderhooks")
@@ -120,7 +121,10 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
             with transaction.atomic(using=self.db):
                 row = self.model.objects.select_for_update().get(pk=pk)
                 try:
-                    headers = {name: Sealed(secrets.reencrypt(value.token)) for name, value in row.headers.items()}
+                    headers = {
+                        name: Sealed(secrets.reencrypt(value.token, Purpose.HEADER))
+                        for name, value in row.headers.items()
+                    }
                 except secrets.UndecryptableError:
                     unreadable.append(row.public_id)
                     continue
@@ -167,7 +171,7 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
         return Subscription.objects.filter(pk__in=list(self.values_list("pk", flat=True)))
 
 
-class Subscription(models.Model):
+class Subscription(HasHeaders):
     """An endpoint URL and the topics it wants.
 
     # Note [Cooling]
@@ -380,7 +384,9 @@ class Subscription(models.Model):
         """Make a new signing secret beside those in force and return it: the only time that it is shown."""
         secret = signing.generate_secret(self.signature)
         SubscriptionSecret.objects.create(
-            subscription=self, encrypted=secrets.encrypt(secret), public_key=signing.public_key(secret)
+            subscription=self,
+            encrypted=secrets.encrypt(secret, Purpose.SIGNING_SECRET),
+            public_key=signing.public_key(secret),
         )
         return secret
 

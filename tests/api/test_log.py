@@ -83,7 +83,7 @@ def test_a_nul_in_the_query_is_a_400(api, path):
     assert api.get(f"/api{path}").status_code == 400
 
 
-@pytest.mark.parametrize("public_id", ["1", "ord_%00", "ord_" + "0" * 26, "evt_" + "0" * 26])
+@pytest.mark.parametrize("public_id", ["1", "ord_" + "0" * 26, "evt_" + "0" * 26])
 def test_an_id_that_is_none_is_a_404(api, public_id):
     make_order()
     assert api.get(f"/api/orders/{public_id}/").status_code == 404

@@ -118,7 +118,7 @@ def test_a_request_publishes_once():
 
 
 def test_what_the_server_keeps_is_not_taken_from_a_client(api):
-    kept = {"public_id": "ord_" + "0" * 26, "created_at": "2001-01-01T00:00:00Z", "id": 1, "pk": 1}
+    kept = {"public_id": "ord_" + "0" * 26, "created_at": "2001-01-01T00:00:00Z"}
     answer = post(api, "/orders/", {**kept, "note": "x"})
     assert answer.status_code == 201
     assert answer.data["public_id"] != kept["public_id"]
@@ -146,11 +146,14 @@ UNFIT_ORDERS = [
     ({"fulfillment_status": 3}, ["fulfillment_status"], "unfulfilled"),
     ({"currency": "EURO"}, ["currency"], "3 characters"),
     ({"number": "7" * 65}, ["number"], "64"),
-    ({"number": "7\x008"}, ["number"], "Null characters"),
+    ({"number": "7\x008"}, ["number"], "NUL"),
+    ({"metadata": {"a": "\x00"}}, ["metadata", "a"], "NUL"),
+    ({"metadata": {"a\x00": 1}}, ["metadata"], "NUL"),
+    ({"metadata": {"a": "\ud800"}}, ["metadata", "a"], "surrogate"),
     ({"number": None}, ["number"], "null"),
     ({"customer_name": "x" * 201}, ["customer_name"], "200"),
-    ({"note": "a\x00b"}, ["note"], "Null characters"),
-    ({"note": "\ud800"}, ["note"], "Surrogate"),
+    ({"note": "a\x00b"}, ["note"], "NUL"),
+    ({"note": "\ud800"}, ["note"], "surrogate"),
     ({"note": {"a": 1}}, ["note"], "valid string"),
     ({"total": "-1"}, ["total"], "greater than or equal to 0"),
     ({"total": "1e300"}, ["total"], "digits"),
@@ -201,9 +204,6 @@ REFUSED_ORDERS = [
     ({"number": "7"}, ["number"], "Use another"),
     ({"customer_email": "nobody"}, ["customer_email"], "valid email"),
     ({"placed_at": "0001-01-01T00:00:00+14:00"}, ["placed_at"], "out of range"),
-    ({"metadata": {"a": "\x00"}}, ["metadata"], "NUL"),
-    ({"metadata": {"a\x00": 1}}, ["metadata"], "NUL"),
-    ({"metadata": {"a": "\ud800"}}, ["metadata"], "surrogate"),
     ({"metadata": DEEP}, ["metadata"], "deeper"),
     ({"lines": [{**LINE, "fulfilled_quantity": 3}]}, ["lines", 0, "fulfilled_quantity"], "which is 2"),
     ({"lines": [{**LINE, "quantity": 2**31 - 1, "unit_price": "999999999999"}]}, ["subtotal"], "Lower"),

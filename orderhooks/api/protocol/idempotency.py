@@ -21,6 +21,7 @@ from orderhooks import secrets
 from orderhooks.api.protocol.problems import ConflictError
 from orderhooks.models import IdempotentRequest
 from orderhooks.models.idempotency import digest_of
+from orderhooks.secrets import Purpose
 
 __all__ = ["HEADER", "REPLAYED", "answered_once"]
 
@@ -90,7 +91,7 @@ def _fingerprint(request: Request) -> str:
 @sensitive_variables()
 def _keep(made: IdempotentRequest, response: Response) -> None:
     made.status_code = response.status_code
-    made.answer = secrets.encrypt(JSONRenderer().render(response.data).decode())
+    made.answer = secrets.encrypt(JSONRenderer().render(response.data).decode(), Purpose.ANSWER)
     made.headers = {name: response[name] for name in KEPT_HEADERS if name in response}
     made.save(update_fields=["status_code", "answer", "headers"])
 
@@ -103,7 +104,7 @@ def _again(made: IdempotentRequest, fingerprint: str) -> Response:
             code="idempotency_key_reused",
         )
     try:
-        data = json.loads(secrets.decrypt(made.answer) or "null")
+        data = json.loads(secrets.decrypt(made.answer, Purpose.ANSWER) or "null")
     except secrets.UndecryptableError as error:
         raise ConflictError(str(error), code="answer_unreadable") from None
     return Response(data, status=made.status_code, headers={**made.headers, REPLAYED: "true"})

@@ -8,21 +8,20 @@ from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
 
 from orderhooks import secrets
+from orderhooks.api.protocol.numbers import whole_number
 from orderhooks.api.protocol.problems import ParameterError
+from orderhooks.secrets import Purpose
 
 __all__ = ["Pages", "page_size_of"]
 
 PAGE_SIZE = 50
 MOST = 200
+PRIMARY_KEY = re.compile("[0-9]{1,18}")
 
 
 def page_size_of(request: Request) -> int:
     """`?page_size=`, 1 to 200. Raises ParameterError."""
-    text = request.query_params.get("page_size", str(PAGE_SIZE))
-    # int() also takes "+5", " 5" and "५".
-    if not re.fullmatch("[0-9]{1,3}", text) or not 1 <= int(text) <= MOST:
-        raise ParameterError({"page_size": [f"Give a whole number from 1 to {MOST}."]})
-    return int(text)
+    return whole_number(request, "page_size", default=PAGE_SIZE, lowest=1, highest=MOST)
 
 
 class Pages(CursorPagination):
@@ -51,7 +50,7 @@ class Pages(CursorPagination):
 
     def encode_cursor(self, cursor: Any) -> str:
         if cursor.position is not None:
-            sealed = secrets.encrypt(cursor.position)
+            sealed = secrets.encrypt(cursor.position, Purpose.CURSOR)
             cursor = cursor._replace(position=sealed)
         return super().encode_cursor(cursor)
 
@@ -66,6 +65,10 @@ class Pages(CursorPagination):
             cursor: Any = super().decode_cursor(request)
             if cursor is None or cursor.position is None:
                 return cursor
-            return cursor._replace(position=secrets.decrypt(cursor.position))
+            # Never under the keys of what is stored: a stored secret would be opened, and told in the database's error.
+            position = secrets.decrypt(cursor.position, Purpose.CURSOR)
+            if not PRIMARY_KEY.fullmatch(position):
+                raise refusal
+            return cursor._replace(position=position)
         except (NotFound, secrets.UndecryptableError, ValueError):
             raise refusal from None

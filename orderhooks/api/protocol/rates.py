@@ -20,5 +20,5 @@ class Rate(SimpleRateThrottle):
         return {**conf.API_RATES, **conf.current().api_rates}[self.scope or ""]
 
     def get_cache_key(self, request, view):  # type: ignore[no-untyped-def]
-        ident = request.user.pk if request.user.is_authenticated else self.get_ident(request)
+        ident = request.user.pk if getattr(request.user, "is_authenticated", False) else self.get_ident(request)
         return self.cache_format % {"scope": self.scope, "ident": ident}

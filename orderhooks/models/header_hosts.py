@@ -1,0 +1,76 @@
+"""Values of headers stay with the host that they were given for: another URL does not get them.
+
+A subscription's headers may hold a credential of its receiver, which nobody can read back. Whoever may change the URL
+could have it sent to an address of their own; so a change of the URL's origin leaves stored values behind, whoever
+makes it and wherever: in the admin, the API, a command or a program.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.db import models, router, transaction
+from django.views.decorators.debug import sensitive_variables
+
+from orderhooks import transport
+from orderhooks.secrets import HIDDEN, Sealed
+
+__all__ = ["HasHeaders", "origin_of"]
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port of a URL, however it is spelled (RFC 6454)."""
+    try:
+        parts = urlsplit(transport.check_url(url))
+    except transport.UrlRefusedError:
+        # No request goes there now; another setting may allow it later.
+        return url
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+class HasHeaders(models.Model):
+    """A row with a `url` and sealed `headers`."""
+
+    class Meta:
+        abstract = True
+
+    @sensitive_variables()
+    def headers_left_behind(self, *, url: str, headers: Mapping[str, str | Sealed] | None = None) -> list[str]:
+        """The names of those of these headers whose values may not go along to `url`, because its origin is another
+        than that of the stored URL and the values were not given again. For forms, before they save.
+
+        `headers` are as they will be saved (None: as they are on the instance). A value that is the stored one, or
+        still `(hidden)`, was not given again.
+        """
+        using = self._state.db or router.db_for_write(type(self), instance=self)
+        rows = type(self)._base_manager.using(using).filter(pk=self.pk)
+        stored = None if self._state.adding else rows.values("url", "headers").first()
+        if stored is None or origin_of(stored["url"]) == origin_of(url):
+            return []
+        former = {value.token for value in stored["headers"].values()}
+        chosen = self.headers if headers is None else headers  # type: ignore[attr-defined]
+        return [
+            name
+            for name, value in chosen.items()
+            if value == HIDDEN or (isinstance(value, Sealed) and value.token in former)
+        ]
+
+    @sensitive_variables()
+    def save(self, *args: Any, **options: Any) -> None:
+        """Stored values of headers are dropped if the URL moves to another origin. See `headers_left_behind`."""
+        written: Iterable[str] | None = options.get("update_fields")
+        if self._state.adding or args or (written is not None and "url" not in written):
+            super().save(*args, **options)
+            return
+        using = options.get("using") or router.db_for_write(type(self), instance=self)
+        with transaction.atomic(using=using):
+            # Locked: a value that somebody else gives for the former URL in this moment stays behind too.
+            no_key = transaction.get_connection(using).features.has_select_for_no_key_update
+            locked = type(self)._base_manager.using(using).select_for_update(no_key=no_key)
+            list(locked.filter(pk=self.pk).values_list("pk"))
+            if left := self.headers_left_behind(url=self.url):  # type: ignore[attr-defined]
+                kept = {name: value for name, value in self.headers.items() if name not in left}  # type: ignore[has-type]
+                self.headers = kept
+                if written is not None:
+                    options["update_fields"] = {*written, "headers"}
+            super().save(*args, **options)

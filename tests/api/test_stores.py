@@ -1,0 +1,85 @@
+"""A user of one store sees and writes the orders of that store alone."""
+
+import pytest
+
+from orderhooks.models import Order
+from tests.api.calls import client_with, errors_of, ids, patch, post
+from tests.factories import make_event, make_order, make_subscription
+
+pytestmark = pytest.mark.django_db
+PERMISSIONS = [f"{verb}_{name}" for verb in ("view", "add", "change", "delete") for name in ("order", "subscription")]
+
+
+def of_berlin(_user):
+    return ["berlin"]
+
+
+@pytest.fixture
+def api(settings):
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "STORES_FOR_USER": f"{__name__}.of_berlin"}
+    return client_with(*PERMISSIONS, "view_delivery", "view_event", "view_payload")
+
+
+def test_lists_hold_the_orders_of_the_store_alone_also_filtered(api):
+    make_order(number="7", store="paris")
+    mine = make_order(number="7", store="berlin")
+
+    for query in ("", "?number=7", "?store=berlin"):
+        assert ids(api.get(f"/api/orders/{query}")) == [mine.public_id]
+    assert ids(api.get("/api/orders/?store=paris")) == []
+
+
+@pytest.mark.parametrize(
+    "method, tail", [("get", ""), ("put", ""), ("patch", ""), ("delete", ""), ("get", "webhooks/")]
+)
+def test_an_order_of_another_store_is_a_404(api, method, tail):
+    order = make_order(store="paris")
+
+    answer = getattr(api, method)(f"/api/orders/{order.public_id}/{tail}", {}, format="json")
+
+    assert answer.status_code == 404
+    assert Order.objects.filter(pk=order.pk).exists()
+
+
+def test_no_order_is_written_into_another_store_and_nothing_is_told_of_its_numbers(api):
+    make_order(number="7", store="paris")
+    mine = make_order(number="8", store="berlin")
+
+    for number in ("7", "9"):
+        answers = [
+            post(api, "/orders/", {"number": number, "store": "paris"}),
+            patch(api, f"/orders/{mine.public_id}/", {"number": number, "store": "paris"}),
+        ]
+        for answer in answers:
+            assert answer.status_code == 422
+            assert list(errors_of(answer)) == ["/store"]
+
+
+def test_the_events_of_the_time_in_another_store_are_not_told(api):
+    order = make_order(store="berlin")
+    make_event(order_pk=str(order.pk), store="paris")
+    mine = make_event(order_pk=str(order.pk), store="berlin")
+
+    found = {one["public_id"] for one in api.get(f"/api/orders/{order.public_id}/webhooks/").data}
+
+    assert mine.public_id in found
+    assert all(one["store"] == "berlin" for one in api.get(f"/api/orders/{order.public_id}/webhooks/").data)
+
+
+@pytest.mark.parametrize("store", ["berlin", ""])
+def test_a_preview_shows_no_order_that_has_left_the_store(api, store):
+    owner = int(api.session["_auth_user_id"])
+    subscription = make_subscription(store=store, owner_id=owner)
+    order = make_order(number="7", store="paris")
+    make_event(order_number="7", order_pk=str(order.pk), store="berlin", source="orderhooks")
+
+    answer = api.get(f"/api/subscriptions/{subscription.public_id}/preview/?order=7&topic=order.paid")
+
+    assert answer.status_code == 409
+    assert "There is no order" in answer.data["detail"]
+
+
+def test_without_the_setting_the_permissions_hold_for_all_stores():
+    order = make_order(store="paris")
+
+    assert ids(client_with("view_order").get("/api/orders/")) == [order.public_id]

@@ -1,0 +1,159 @@
+"""What a request holds that nobody asked for: unknown members, numbers out of bounds, texts that can't be stored."""
+
+import json
+
+import pytest
+from django.contrib.admin.models import LogEntry
+
+from orderhooks.models import Delivery
+from tests.api.calls import errors_of, patch, post
+from tests.factories import make_delivery, make_failed_event, make_order, make_replay, make_subscription
+
+pytestmark = pytest.mark.django_db
+PLAN = {"since": "2026-01-01T00:00:00Z", "dry_run": True}
+ENDPOINT = {"name": "CRM", "url": "https://crm.example/hooks", "topics": ["*"]}
+SURROGATE, NUL = chr(0xD800), chr(0)
+
+# Method, path, a body that is taken, the name to mistype, and what is meant.
+BODIES = [
+    ("post", "/subscriptions/", ENDPOINT, "max_per_secnd", "max_per_second"),
+    ("put", "/subscriptions/{subscription}/", ENDPOINT, "max_per_secnd", "max_per_second"),
+    ("patch", "/subscriptions/{subscription}/", {}, "ulr", "url"),
+    ("put", "/subscriptions/by-name/CRM/", {**ENDPOINT}, "orderd", "ordered"),
+    ("post", "/subscriptions/{subscription}/rotate-secret/", {}, "overlap_hour", "overlap_hours"),
+    ("post", "/subscriptions/{subscription}/resume/", {}, "skip_befor", "skip_before"),
+    ("post", "/subscriptions/{subscription}/replay/", PLAN, "topic", "topics"),
+    ("post", "/subscriptions/{subscription}/test/", {}, "order", ""),
+    ("post", "/subscriptions/{subscription}/pause/", {}, "until", ""),
+    ("post", "/subscriptions/{subscription}/revoke-former-secrets/", {}, "all", ""),
+    ("post", "/orders/", {}, "note_", "note"),
+    ("put", "/orders/{order}/", {}, "stats", "status"),
+    ("patch", "/orders/{order}/", {}, "custmer_email", "customer_email"),
+    ("post", "/replays/", {**PLAN, "subscription": "{subscription}"}, "dryrun", "dry_run"),
+    ("post", "/replays/{replay}/cancel/", {}, "now", ""),
+    ("post", "/deliveries/{delivery}/redeliver/", {}, "now", ""),
+    ("post", "/deliveries/{delivery}/skip/", {}, "now", ""),
+    ("post", "/deliveries/redeliver/", {"deliveries": ["{delivery}"]}, "delivery", "deliveries"),
+    ("post", "/deliveries/skip/", {"deliveries": ["{delivery}"]}, "delivery", "deliveries"),
+    ("post", "/events/{event}/republish/", {}, "now", ""),
+]
+
+
+@pytest.mark.parametrize("method, path, body, name, meant", BODIES)
+def test_an_unknown_member_is_named_and_nothing_is_done(api, method, path, body, name, meant):
+    delivery = make_delivery(state=Delivery.State.FAILED)
+    ids = {
+        "subscription": make_subscription(name="CRM").public_id,
+        "order": make_order().public_id,
+        "replay": make_replay().public_id,
+        "delivery": delivery.public_id,
+        "event": make_failed_event().public_id,
+    }
+    sent = json.loads(json.dumps({**body, name: "x"}).replace("{subscription}", ids["subscription"]))
+
+    answer = getattr(api, method)(f"/api{path.format(**ids)}", sent, format="json")
+
+    assert answer.status_code == 400
+    assert (f"Did you mean {meant}?" if meant else "There are none.") in errors_of(answer)[f"/{name}"]
+    assert not LogEntry.objects.exists()
+
+
+def test_an_unknown_member_of_a_line_is_named_with_its_place(api):
+    line = {"sku": "TEA-1", "name": "Tea", "quantity": 1}
+
+    answer = post(api, "/orders/", {"lines": [line, {**line, "unitprice": "1.00"}]})
+
+    assert answer.status_code == 400
+    assert "Did you mean unit_price?" in errors_of(answer)["/lines/1/unitprice"]
+
+
+@pytest.mark.parametrize("path", ["/orders/{order}/", "/subscriptions/{subscription}/"])
+def test_what_was_read_can_be_sent_back(api, path):
+    subscription = make_subscription(url="https://crm.example/hooks")
+    url = f"/api{path}".format(order=make_order().public_id, subscription=subscription.public_id)
+
+    assert api.put(url, api.get(url).json(), format="json").status_code == 200
+
+
+# A query parameter with its bounds.
+NUMBERS = [
+    ("/stats/", "hours", 1, 744),
+    ("/subscriptions/{subscription}/stats/", "hours", 1, 744),
+    ("/events/", "after", 0, 2**63 - 1),
+    ("/subscriptions/{subscription}/missed/", "page_size", 1, 200),
+    ("/deliveries/{delivery}/attempts/", "page_size", 1, 200),
+    *((f"/{name}/", "page_size", 1, 200) for name in ("orders", "events", "subscriptions", "deliveries", "replays")),
+]
+
+
+@pytest.mark.parametrize("path, name, lowest, highest", NUMBERS)
+def test_a_number_is_bounded_however_it_is_spelled(api, path, name, lowest, highest):
+    url = f"/api{path}".format(subscription=make_subscription().public_id, delivery=make_delivery().public_id)
+
+    for text in (str(lowest), f"000{lowest}", str(highest), f"{'0' * 5000}{highest}"):
+        assert api.get(url, {name: text}).status_code == 200, text[:20]
+    for text in (
+        str(highest + 1),
+        "0000500000" + "0" * 15,
+        "00001" + "0" * 30,
+        "9" * 5000,
+        "-1",
+        "+1",
+        "",
+        " 1",
+        "1.0",
+    ):
+        answer = api.get(url, {name: text})
+        assert answer.status_code == 400, text[:20]
+        assert errors_of(answer)[f"?{name}"]
+
+
+@pytest.mark.parametrize("bad", [NUL, SURROGATE])
+@pytest.mark.parametrize("shape", ["name", "value", "inner name", "inner value"])
+@pytest.mark.parametrize("path", ["/orders/", "/subscriptions/", "/replays/", "/deliveries/skip/"])
+def test_texts_that_can_not_be_stored_are_a_400_in_names_and_values(api, bad, shape, path):
+    body = {
+        "name": {bad: 1},
+        "value": {"note": bad},
+        "inner name": {"metadata": {"a": [{bad: 1}]}},
+        "inner value": {"metadata": {"a": [[bad]]}},
+    }[shape]
+
+    # As ASCII: the client of the tests can't write a lone surrogate otherwise.
+    answer = api.post(f"/api{path}", json.dumps(body), content_type="application/json")
+
+    assert answer.status_code == 400
+    assert bad not in answer.content.decode()
+
+
+@pytest.mark.parametrize("name", [NUL, SURROGATE, "a note for whoever reads the history"])
+def test_no_name_of_a_clients_choosing_comes_into_the_history(api, name):
+    order = make_order()
+
+    unknown = json.dumps({name: 1, "note": "x"})
+    url = f"/api/orders/{order.public_id}/"
+
+    assert api.patch(url, unknown, content_type="application/json").status_code == 400
+    assert patch(api, f"/orders/{order.public_id}/", {"note": "x", "public_id": "y"}).status_code == 200
+
+    [entry] = LogEntry.objects.all()
+    assert entry.change_message == "By the API: Changed note."
+
+
+ADDRESSES = [
+    "/orders/?number=%00",
+    "/orders/?%00=1",
+    "/orders/a%00/",
+    "/events/?after=0&subscription=%00",
+    "/topics/a%00/",
+    "/stats/?hours=%00",
+    "/subscriptions/by-name/a%00/",
+    "/subscriptions/{subscription}/preview/?order=%00&topic=order.paid",
+]
+
+
+@pytest.mark.parametrize("path", ADDRESSES)
+def test_a_nul_in_an_address_is_a_400(api, path):
+    url = f"/api{path}".format(subscription=make_subscription().public_id)
+
+    assert api.get(url).status_code == 400
