@@ -44,7 +44,10 @@ class _Echo:
 
 
 def export(deliveries: DeliveryQuerySet, *, with_url: bool = False) -> StreamingHttpResponse:
-    """The answer that streams them, newest first; with the URLs for those who may see subscriptions. Times are in the user's zone."""
+    """The answer that streams them, newest first. Times are in the user's zone.
+
+    `with_url`: for those who may see subscriptions, whose URLs may hold a key.
+    """
     # Asked now: what a middleware set for the user is gone when the rows are written.
     zone = timezone.get_current_timezone()
     columns = {name: path for name, path in COLUMNS.items() if with_url or name != "url"}

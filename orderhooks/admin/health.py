@@ -88,7 +88,10 @@ def condition_badge(subscription: Subscription, *, now: Any) -> SafeString:
     """How a subscription is, in words."""
     found = condition(subscription, now=now)
     words: object = found.label
-    if found == Condition.COOLING and subscription.cooling_until:
+    if found == Condition.COOLING and subscription.failing_since:
+        # The longest truth first: that it cools for some seconds hides that it has failed for days.
+        words = _("failing for %(span)s") % {"span": moments.span(now - subscription.failing_since)}
+    elif found == Condition.COOLING and subscription.cooling_until:
         left = moments.span(subscription.cooling_until - now)
         words = _("cooling for %(span)s more") % {"span": left}
     elif found == Condition.FAILING and subscription.failing_since:

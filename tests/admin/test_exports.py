@@ -100,7 +100,7 @@ def test_it_goes_page_by_page_and_misses_none(operator, monkeypatch, django_asse
     subscription = make_subscription()
     rows = [make_delivery(subscription=subscription).public_id for _ in range(6)]
     with django_assert_num_queries(4):
-        lines = list(exports._lines(Delivery.objects.all(), zone=UTC))
+        lines = list(exports._lines(Delivery.objects.all(), zone=UTC, columns=exports.COLUMNS))
     assert [line.split(",")[0] for line in lines[1:]] == rows[::-1]
     assert [row["delivery"] for row in export(operator)] == rows[::-1]
 
