@@ -158,7 +158,7 @@ def test_a_date_that_is_none_is_said_to_be_none(operator, value):
 
 def test_the_form_of_a_date_keeps_the_search_and_the_other_filters(operator):
     text = page(operator, "delivery/?q=A-1&state__exact=failed&since=24h&p=3")
-    form = re.search(r'<form method="get" class="orderhooks-since">.*?</form>', text, re.DOTALL).group()
+    form = re.search(r'<form method="get" class="orderhooks-since orderhooks-date">.*?</form>', text, re.DOTALL).group()
     assert re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form) == [
         ("q", "A-1"),
         ("state__exact", "failed"),
