@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Model
@@ -27,6 +27,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_post_parameters
 
+from orderhooks.admin.lookups import ListedLookups
+
 __all__ = ["Button", "ButtonsAdmin"]
 
 
@@ -45,7 +47,7 @@ class Button:
     network: bool = False
 
 
-class ButtonsAdmin(admin.ModelAdmin):
+class ButtonsAdmin(ListedLookups):
     """A ModelAdmin whose record's page has `buttons`, in the read-only field `what_to_do`.
 
     `press_<name>` returns a response, or None to come back to the page.
@@ -101,8 +103,15 @@ class ButtonsAdmin(admin.ModelAdmin):
     # The fields of the page's form come along, and no button reads them.
     @method_decorator(sensitive_post_parameters())
     def _press(self, request: HttpRequest, object_id: str, button: Button) -> HttpResponseBase:
+        if request.method in ("GET", "HEAD"):
+            if not self.has_view_permission(request):
+                raise PermissionDenied
+            # From the page for logging in: the session had ended when the button was pressed.
+            text = _("Nothing was done: “%(button)s” was pressed after you had been logged out. Press it again.")
+            messages.warning(request, text % {"button": button.label})
+            return HttpResponseRedirect(reverse(f"{self.admin_site.name}:{self._view_name}_change", args=[object_id]))
         if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
+            return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
         record = self.get_object(request, object_id)
         if record is None:
             raise Http404

@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 from orderhooks import reporting, tasks
 from orderhooks.admin import charts, moments
 from orderhooks.admin.health import bounded, condition_badge, day_chart, number, rate
+from orderhooks.admin.lookups import ListedLookups
 from orderhooks.admin.webhooks import webhooks_of
 from orderhooks.models import Dashboard, DatabaseClock, Delivery, Event, Subscription, Tally
 from orderhooks.models.health import HOURS, Backlog, Health, backlog, health_of, unwell
@@ -105,7 +106,7 @@ def new_notices(worker: Worker, waiting: Backlog, *, now: datetime) -> list[Noti
 
 
 @admin.register(Dashboard)
-class DashboardAdmin(admin.ModelAdmin):
+class DashboardAdmin(ListedLookups):
     def get_urls(self) -> list[URLPattern]:
         page = self.admin_site.admin_view(self.changelist_view)
         order = self.admin_site.admin_view(self.order_view)

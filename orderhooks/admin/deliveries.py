@@ -55,6 +55,7 @@ class DeliveryAdmin(LogAdmin):
     ]
     list_display_links = ["state_badge", "order_number"]
     list_filter = FILTERS
+    linked_lookups = frozenset({"event__exact"})
     # Draws the box; what is looked up is in get_search_results.
     search_fields = ["public_id"]
     search_help_text = _("An order number, or a whole public id: of a delivery (dlv_…) or an event (evt_…).")
@@ -235,4 +236,4 @@ class DeliveryAdmin(LogAdmin):
 
     @admin.action(description=_("Export as CSV (none selected: all found)"))
     def export(self, request: HttpRequest, queryset: Any) -> HttpResponseBase:
-        return exports.export(queryset)
+        return exports.export(queryset, with_url=request.user.has_perm("orderhooks.view_subscription"))

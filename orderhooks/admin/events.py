@@ -30,7 +30,10 @@ class TopicFilter(admin.SimpleListFilter):
         return [(name, name) for name in topics.catalogue()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(topic=self.value()) if self.value() else queryset
+        value = self.value()
+        if not value:
+            return queryset
+        return queryset.none() if "\0" in value else queryset.filter(topic=value)
 
 
 class PublishedFilter(admin.SimpleListFilter):
@@ -67,6 +70,7 @@ FACTS = [
 class EventAdmin(LogAdmin):
     list_display = ["public_id", "topic", "order_number", "store", "occurred_at", "published", "error"]
     list_filter = [TopicFilter, PublishedFilter]
+    linked_lookups = frozenset({"order_number__exact"})
     # Draws the box; what is looked up is in get_search_results.
     search_fields = ["public_id"]
     search_help_text = _("An order number or a whole public id (evt_…).")

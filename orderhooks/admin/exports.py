@@ -1,7 +1,7 @@
 """The delivery log as CSV, row by row: as long as the log is, never more of it in memory than a page."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, tzinfo
 from typing import Any
 
@@ -21,6 +21,7 @@ COLUMNS = {
     "event": "event__public_id",
     "subscription": "subscription__public_id",
     "subscription_name": "subscription__name",
+    "url": "subscription__url",
     "attempts_made": "attempts_made",
     "trigger": "trigger",
     "requested_by": "requested_by",
@@ -42,19 +43,26 @@ class _Echo:
         return line
 
 
-def export(deliveries: DeliveryQuerySet) -> StreamingHttpResponse:
-    """The answer that streams them, newest first. Times are in the user's zone."""
+def export(deliveries: DeliveryQuerySet, *, with_url: bool = False) -> StreamingHttpResponse:
+    """The answer that streams them, newest first. Times are in the user's zone.
+
+    `with_url`: for those who may see subscriptions, whose URLs may hold a key.
+    """
     # Asked now: what a middleware set for the user is gone when the rows are written.
     zone = timezone.get_current_timezone()
-    response = StreamingHttpResponse(_lines(deliveries, zone=zone), content_type="text/csv; charset=utf-8")
+    columns = {name: path for name, path in COLUMNS.items() if with_url or name != "url"}
+    response = StreamingHttpResponse(
+        _lines(deliveries, zone=zone, columns=columns), content_type="text/csv; charset=utf-8"
+    )
     response["Content-Disposition"] = 'attachment; filename="deliveries.csv"'
     return response
 
 
-def _lines(deliveries: DeliveryQuerySet, *, zone: tzinfo) -> Iterator[str]:
+def _lines(deliveries: DeliveryQuerySet, *, zone: tzinfo, columns: Mapping[str, str]) -> Iterator[str]:
     writer = csv.writer(_Echo())
-    yield writer.writerow(COLUMNS)
-    for row in _rows(deliveries.order_by("-pk").values_list("pk", *COLUMNS.values())):
+    # Without it a spreadsheet takes the file for an old code page, and breaks every letter beyond ASCII.
+    yield "\ufeff" + str(writer.writerow(columns))
+    for row in _rows(deliveries.order_by("-pk").values_list("pk", *columns.values())):
         yield writer.writerow([_cell(value, zone=zone) for value in row[1:]])
 
 

@@ -7,6 +7,7 @@ filter is on as well, which no index serves together with them; all else is told
 same reason, when filters are combined, those that are on count nothing, and the list counts to 1,000, not 10,000.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from orderhooks.models import Delivery, Event, Subscription, public_ids
 from orderhooks.models.counting import count_text, counts_up_to
 
 BOUND = 1000
+# A status code as it is typed.
+STATUS = re.compile("[2-5][0-9]{2}", re.ASCII)
 MOST_LISTED = 500
 
 Rows = QuerySet[Any]
@@ -152,12 +155,29 @@ class AnswerFilter(CountedFilter):
         "5xx": (5, "5xx"),
         "none": (0, gettext_lazy("no answer")),
     }
+    template = "admin/orderhooks/delivery/answer_filter.html"
+
+    def __init__(self, request: HttpRequest, params: dict[str, Any], model: Any, model_admin: Any) -> None:
+        super().__init__(request, params, model, model_admin)
+        self.others = _others_of(request, self.parameter_name)
+
+    def is_known(self, value: str) -> bool:
+        return value in self.known or bool(STATUS.fullmatch(value))
+
+    @property
+    def written(self) -> str:
+        """The status code that was typed."""
+        value = self.value() or ""
+        return value if STATUS.fullmatch(value) else ""
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
         return [(value, str(title)) for value, (_class, title) in self.known.items()]
 
     def rows(self, queryset: Any, value: str) -> Rows:
-        return queryset.answered(self.known[value][0])
+        if value in self.known:
+            return queryset.answered(self.known[value][0])
+        # By the index of its class first: `404` among all that answered 4xx.
+        return queryset.answered(int(value[0])).filter(last_status_code=int(value))
 
     def choices_of(self, row: Newest) -> Iterable[str]:
         if row.state == Delivery.State.DELIVERED:
@@ -180,8 +200,7 @@ class SinceFilter(CountedFilter):
     def __init__(self, request: HttpRequest, params: dict[str, Any], model: Any, model_admin: Any) -> None:
         super().__init__(request, params, model, model_admin)
         # What the form of the filter has to hand on: the search and the other filters.
-        own = (self.parameter_name, PAGE_VAR)
-        self.others = [(name, one) for name, many in request.GET.lists() if name not in own for one in many]
+        self.others = _others_of(request, self.parameter_name)
         self.now = timezone.now()
         self.earliest = {
             value: public_ids.earliest_at("dlv_", self.now - span) for value, (span, _title) in self.spans.items()
@@ -190,7 +209,7 @@ class SinceFilter(CountedFilter):
         self.moment = _moment(value) if value and value not in self.spans else None
         if value and value not in self.spans and self.moment is None and not hasattr(request, "_orderhooks_told"):
             request._orderhooks_told = True  # type: ignore[attr-defined]
-            text = _("“%(value)s” is no date and time. Write it such as 2026-11-24T03:00.") % {"value": value}
+            text = _("“%(value)s” is not a valid date and time. Write it such as 2026-11-24T03:00.") % {"value": value}
             messages.error(request, text)
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
@@ -264,6 +283,11 @@ def are_combined(request: HttpRequest) -> bool:
     """Whether more than one is on, of those that each have an index of their own; a date goes with every index."""
     names = {one.parameter_name for one in FILTERS} - {SinceFilter.parameter_name}
     return sum(bool(request.GET.get(name)) for name in names) > 1
+
+
+def _others_of(request: HttpRequest, parameter_name: str) -> list[tuple[str, str]]:
+    own = (parameter_name, PAGE_VAR)
+    return [(name, one) for name, many in request.GET.lists() if name not in own for one in many]
 
 
 def _moment(text: str) -> datetime | None:

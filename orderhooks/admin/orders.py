@@ -7,6 +7,7 @@ from django import forms
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import ValidationError
+from django.core.paginator import Page, Paginator
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
@@ -17,6 +18,8 @@ from django.utils.translation import ngettext
 from orderhooks import payloads, publishing, sources
 from orderhooks.admin.buttons import Button, ButtonsAdmin
 from orderhooks.admin.health import badge
+from orderhooks.admin.log import BoundedPaginator
+from orderhooks.admin.unaltered import KeepsUnaltered
 from orderhooks.admin.webhooks import Webhooks, webhooks_of
 from orderhooks.currencies import decimal_text
 from orderhooks.models import Delivery, Event, Order, OrderLine
@@ -42,7 +45,7 @@ class JsonObjectField(forms.JSONField):
         return data
 
 
-class OrderForm(forms.ModelForm):
+class OrderForm(KeepsUnaltered):
     class Meta:
         model = Order
         exclude: tuple[str, ...] = ()
@@ -72,7 +75,7 @@ class OrderForm(forms.ModelForm):
         return excluded if self.cleaned_data.get("number") else {*excluded, "number"}
 
 
-class OrderLineForm(forms.ModelForm):
+class OrderLineForm(KeepsUnaltered):
     class Meta:
         model = OrderLine
         exclude: tuple[str, ...] = ()
@@ -85,10 +88,43 @@ class OrderLineForm(forms.ModelForm):
         return cleaned
 
 
+# Django takes at most 1,000 fields of a form (DATA_UPLOAD_MAX_NUMBER_FIELDS), and a line has seven.
+LINES_AT_ONCE = 50
+LINES_VAR = "lines"
+
+
+class _LinesFormSet(forms.BaseInlineFormSet):
+    """The lines of one page of an order; those that come back, whatever page they would be on by now."""
+
+    page: Page[Any]
+
+    def get_queryset(self) -> Any:
+        if not hasattr(self, "_queryset"):
+            rows = super().get_queryset().order_by("pk")
+            if self.is_bound:
+                keys = [self.data.get(f"{self.prefix}-{number}-id") for number in range(self.initial_form_count())]
+                rows = rows.filter(pk__in=[key for key in keys if str(key).isdecimal() and len(str(key)) < 19])
+            else:
+                rows = rows.filter(pk__in=[row.pk for row in self.page.object_list])
+            self._queryset = rows
+        return self._queryset
+
+
 class OrderLineInline(admin.TabularInline):
+    """The lines in pages: `?lines=2`."""
+
     model = OrderLine
     form = OrderLineForm
+    formset = _LinesFormSet
+    template = "admin/orderhooks/order/lines.html"
     extra = 0
+
+    def get_formset(self, request: HttpRequest, obj: Order | None = None, **options: Any) -> Any:
+        formset = super().get_formset(request, obj, **options)
+        lines = OrderLine.objects.filter(order=obj) if obj else OrderLine.objects.none()
+        paginator = Paginator(lines.order_by("pk"), LINES_AT_ONCE)
+        page = paginator.get_page(request.GET.get(LINES_VAR))
+        return type(formset.__name__, (formset,), {"page": page})
 
 
 # How the states of deliveries are told in the list, the most pressing first.
@@ -129,6 +165,8 @@ class OrderAdmin(ButtonsAdmin):
         "placed_at",
     ]
     list_filter = ["status", "payment_status", "fulfillment_status", "is_test"]
+    paginator = BoundedPaginator
+    show_full_result_count = False
     search_fields = ["number", "public_id__exact", "customer_name", "customer_email"]
     ordering = ["-placed_at"]
     readonly_fields = ["webhooks", "public_id", "events", "created_at", "updated_at"]

@@ -20,14 +20,18 @@ from orderhooks import publishing, topics
 from orderhooks.admin import charts
 from orderhooks.admin.buttons import Button, ButtonsAdmin
 from orderhooks.admin.health import badge, number
+from orderhooks.admin.log import BoundedPaginator
 from orderhooks.models import Replay, Subscription
 
 REFRESH_SECONDS = 3
 LEVELS = {Replay.State.RUNNING: "held", Replay.State.CANCELLED: "quiet", Replay.State.DONE: "good"}
 
 
-def may_redeliver(request: HttpRequest) -> bool:
-    return request.user.has_perm("orderhooks.redeliver_delivery")
+def may_replay(request: HttpRequest) -> bool:
+    """Whoever starts a replay chooses among all subscriptions, so has to be allowed to see them."""
+    user = request.user
+    sees = user.has_perm("orderhooks.view_subscription") or user.has_perm("orderhooks.change_subscription")
+    return sees and user.has_perm("orderhooks.redeliver_delivery")
 
 
 class _Moment(forms.DateTimeField):
@@ -70,6 +74,8 @@ class ReplayForm(forms.Form):
 class ReplayAdmin(ButtonsAdmin):
     list_display = ["public_id", "subscription", "only", "since", "until", "state_badge", "deliveries", "requested_by"]
     list_filter = ["state"]
+    linked_lookups = frozenset({"subscription__id__exact"})
+    paginator = BoundedPaginator
     list_select_related = ["subscription"]
     show_full_result_count = False
     fields = (
@@ -93,7 +99,7 @@ class ReplayAdmin(ButtonsAdmin):
         return request.user.has_perm("orderhooks.view_delivery")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return may_redeliver(request)
+        return may_replay(request)
 
     def has_change_permission(self, request: HttpRequest, obj: Replay | None = None) -> bool:
         return False
@@ -102,7 +108,7 @@ class ReplayAdmin(ButtonsAdmin):
         return False
 
     def has_redeliver_permission(self, request: HttpRequest) -> bool:
-        return may_redeliver(request)
+        return may_replay(request)
 
     def offers(self, request: HttpRequest, record: Replay, button: Button) -> bool:
         return record.state == Replay.State.RUNNING and super().offers(request, record, button)
@@ -152,7 +158,7 @@ class ReplayAdmin(ButtonsAdmin):
 
     def press_cancel(self, request: HttpRequest, replay: Replay) -> None:
         if not publishing.cancel_replay(replay):
-            self.message_user(request, _("It was through already."), messages.WARNING)
+            self.message_user(request, _("It had already finished."), messages.WARNING)
             return
         self.log_change(request, replay, _("Cancelled."))
         self.message_user(request, _("Cancelled. What it had made due already is sent."))
@@ -203,7 +209,7 @@ class ReplaysField(admin.ModelAdmin):
         record = super().get_object(request, object_id, from_field)
         if record is not None:
             # A read-only field is not told who looks at it.
-            record._may_replay = may_redeliver(request)
+            record._may_replay = may_replay(request)
         return record
 
     @admin.display(description=gettext_lazy("replays"))

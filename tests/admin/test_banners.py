@@ -26,7 +26,7 @@ def told(held: int = 0, **fields: Any) -> tuple[str, str]:
             "stopped",
             ["Disabled", "It answered 410.", "send a test, then resume", "3 deliveries wait."],
         ),
-        ({"state": "paused", "held": 1}, "stopped", ["Paused", "Somebody paused it", "Resume", "1 delivery waits."]),
+        ({"state": "paused", "held": 1}, "stopped", ["Paused", "An operator paused it", "Resume", "1 delivery waits."]),
         # Stopped by a person goes before how it was doing.
         ({"state": "paused", "failing_since": NOW - HOUR, "cooling_until": NOW + HOUR}, "stopped", ["Paused"]),
         (

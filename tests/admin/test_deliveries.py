@@ -150,7 +150,7 @@ def test_a_date_that_is_none_is_said_to_be_none(operator, value):
     make_delivery()
     answer = operator.get(f"/admin/orderhooks/delivery/?since={value}")
     assert [str(one.message) for one in answer.context["messages"]] == [
-        f"“{value.replace('%2B', '+')}” is no date and time. Write it such as 2026-11-24T03:00."
+        f"“{value.replace('%2B', '+')}” is not a valid date and time. Write it such as 2026-11-24T03:00."
     ]
     assert "<b>”" not in answer.content.decode()
     assert list(answer.context["cl"].result_list) == []
@@ -158,7 +158,7 @@ def test_a_date_that_is_none_is_said_to_be_none(operator, value):
 
 def test_the_form_of_a_date_keeps_the_search_and_the_other_filters(operator):
     text = page(operator, "delivery/?q=A-1&state__exact=failed&since=24h&p=3")
-    form = re.search(r'<form method="get" class="orderhooks-since">.*?</form>', text, re.DOTALL).group()
+    form = re.search(r'<form method="get" class="orderhooks-since orderhooks-date">.*?</form>', text, re.DOTALL).group()
     assert re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form) == [
         ("q", "A-1"),
         ("state__exact", "failed"),

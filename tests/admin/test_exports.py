@@ -23,7 +23,7 @@ def export(client, query: str = "", *ticked: Delivery) -> list[dict[str, str]]:
     assert answer.streaming
     assert answer.headers["content-type"] == "text/csv; charset=utf-8"
     assert answer.headers["content-disposition"] == 'attachment; filename="deliveries.csv"'
-    text = b"".join(answer.streaming_content).decode()
+    text = b"".join(answer.streaming_content).decode("utf-8-sig")
     return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
@@ -52,6 +52,7 @@ def test_a_row_tells_a_delivery(operator):
             "event": delivery.event.public_id,
             "subscription": delivery.subscription.public_id,
             "subscription_name": 'Warehouse, "north"\nKöln',
+            "url": delivery.subscription.url,
             "attempts_made": "10",
             "trigger": "manual",
             "requested_by": "alice",
@@ -99,7 +100,7 @@ def test_it_goes_page_by_page_and_misses_none(operator, monkeypatch, django_asse
     subscription = make_subscription()
     rows = [make_delivery(subscription=subscription).public_id for _ in range(6)]
     with django_assert_num_queries(4):
-        lines = list(exports._lines(Delivery.objects.all(), zone=UTC))
+        lines = list(exports._lines(Delivery.objects.all(), zone=UTC, columns=exports.COLUMNS))
     assert [line.split(",")[0] for line in lines[1:]] == rows[::-1]
     assert [row["delivery"] for row in export(operator)] == rows[::-1]
 
@@ -108,7 +109,7 @@ def test_it_begins_before_the_log_is_read(django_assert_num_queries):
     make_delivery()
     with django_assert_num_queries(0):
         answer = exports.export(Delivery.objects.all())
-        assert next(iter(answer)).startswith(b"delivery,state,")
+        assert next(iter(answer)).startswith("\ufeffdelivery,state,".encode())
 
 
 def test_times_are_in_the_zone_of_the_user_who_asked():

@@ -185,14 +185,22 @@ class TestWhoMay:
         assert viewer.post(f"/admin/orderhooks/replay/{replay.pk}/cancel/").status_code == 403
         assert [one.state for one in Replay.objects.all()] == ["running"]
 
-    def test_who_may_redeliver_may_replay(self, events) -> None:
-        redeliverer = staff("view_delivery", "redeliver_delivery")
+    @pytest.mark.parametrize("sees", ["view_subscription", "change_subscription"])
+    def test_who_may_redeliver_and_sees_subscriptions_may_replay(self, events, sees) -> None:
+        redeliverer = staff("view_delivery", "redeliver_delivery", sees)
         subscription = make_subscription()
         assert redeliverer.post(ADD, form(subscription, confirm="yes")).status_code == 302
         replay = Replay.objects.get()
         assert redeliverer.post(f"/admin/orderhooks/replay/{replay.pk}/cancel/").status_code == 302
         replay.refresh_from_db()
         assert replay.state == "cancelled"
+
+    @pytest.mark.parametrize("permissions", [["redeliver_delivery"], ["redeliver_delivery", "view_delivery"]])
+    def test_who_does_not_see_subscriptions_starts_no_replay(self, events, permissions) -> None:
+        redeliverer, subscription = staff(*permissions), make_subscription(name="Kept to few")
+        assert "Kept to few" not in page(redeliverer, "replay/add/", status=403)
+        assert redeliverer.post(ADD, form(subscription, confirm="yes")).status_code == 403
+        assert not Replay.objects.exists()
 
     def test_others_see_nothing(self) -> None:
         replay = make_replay()

@@ -154,7 +154,7 @@ def test_headers_are_typed_as_lines_and_shown_without_their_values(operator):
 
 
 def test_a_page_saved_as_it_is_leaves_the_headers_alone(operator):
-    subscription = make_subscription(headers={"X-Key": "tok_s3cr3t"})
+    subscription = make_subscription(url=subscription_form()["url"], headers={"X-Key": "tok_s3cr3t"})
     before = Subscription.objects.get().headers
     operator.post(
         f"/admin/orderhooks/subscription/{subscription.pk}/change/",

@@ -78,7 +78,7 @@ def test_a_subscription_is_tested_paused_resumed_and_given_a_new_secret(client: 
     assert "attempts succeeded" in read(client, "subscription/")
     assert "It arrived." in press(client, path, "test")
     assert "Paused: nothing is sent to it." in press(client, path, "pause")
-    assert "what becomes of what was held?" in press(client, path, "resume")
+    assert "what should happen to the held deliveries?" in press(client, path, "resume")
     press(client, path, "resume", answered="1", choice="all")
     assert Subscription.objects.get().state == "active"
     assert "Signing secret" in press(client, path, "rotate", answered="1", hours="24")

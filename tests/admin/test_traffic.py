@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from orderhooks.models import Delivery, Subscription
 from tests.admin.visits import page, run, staff
-from tests.factories import make_delivery, make_subscription
+from tests.factories import make_delivery, make_subscription, make_user
 from tests.receivers import Answer
 
 pytestmark = pytest.mark.django_db
@@ -189,7 +189,7 @@ def test_who_may_only_look_is_offered_nothing_and_gets_nothing(receiver, button)
     path = f"/admin/orderhooks/subscription/{subscription.pk}/{button}/"
     data = {"answered": "1", "choice": "all", "hours": "0"}
     assert client.post(path, data).status_code == 403
-    assert client.get(path).status_code in (403, 405)
+    assert client.get(path).status_code in (302, 403)
     before = Subscription.objects.values().get()
     for action in ("pause", "resume", "rotate_secret", "revoke_former_secrets"):
         client.post(
@@ -202,5 +202,24 @@ def test_who_may_only_look_is_offered_nothing_and_gets_nothing(receiver, button)
 def test_a_link_presses_no_button(operator, receiver):
     subscription = make_subscription(url=receiver.url)
     for button in ("test", "pause", "rotate", "reveal"):
-        assert operator.get(f"/admin/orderhooks/subscription/{subscription.pk}/{button}/").status_code == 405
-    assert receiver.received == []
+        before = Subscription.objects.values().get()
+        answer = operator.get(f"/admin/orderhooks/subscription/{subscription.pk}/{button}/", follow=True)
+        assert answer.redirect_chain == [(f"/admin/orderhooks/subscription/{subscription.pk}/change/", 302)]
+        assert "Nothing was done: “" in answer.content.decode()
+        assert Subscription.objects.values().get() == before
+    assert (receiver.received, subscription.secrets.count()) == ([], 1)
+
+
+def test_a_button_pressed_after_the_session_ended_leads_back_to_the_page(receiver):
+    """As a browser goes: the log-in page, the button's address by GET, the page."""
+    subscription, user = make_subscription(url=receiver.url), make_user(is_staff=True, is_superuser=True)
+    user.set_password("a password for tests alone")
+    user.save()
+    browser = Client()
+    login = browser.post(f"/admin/orderhooks/subscription/{subscription.pk}/pause/")
+    assert login.status_code == 302
+    form = {"username": user.get_username(), "password": "a password for tests alone"}
+    answer = browser.post(login["location"], form, follow=True)
+    assert answer.status_code == 200
+    assert "Nothing was done: “Pause” was pressed after you had been logged out." in answer.content.decode()
+    assert Subscription.objects.get().state == "active"

@@ -21,7 +21,7 @@ def test_the_dashboard_leads_to_who_is_unwell_and_to_what_waits(
     operator.page.get_by_text("The same as a table").click()
     expect(operator.page.get_by_role("columnheader", name="Hour")).to_be_visible()
     operator.page.get_by_label("Order number:").fill("1042")
-    operator.press("What came of its webhooks?")
+    operator.press("Show its webhooks")
     expect(operator.page.get_by_role("row", name="Warehouse")).to_contain_text("500")
     operator.page.go_back()
     patients.get_by_role("link", name="Warehouse").click()

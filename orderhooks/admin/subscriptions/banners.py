@@ -50,14 +50,14 @@ def banner(subscription: Subscription, *, now: datetime, disable_after: timedelt
             "stopped",
             _("Disabled: nothing is sent to it."),
             subscription.state_reason,
-            _("Have the receiver mended, send a test, then resume: you choose what happens to what waits. %s")
+            _("Have the receiver fixed, send a test, then resume: you choose what happens to what waits. %s")
             % _waiting(held()),
         )
     if subscription.state == State.PAUSED:
         return Banner(
             "stopped",
             _("Paused: nothing is sent to it."),
-            _("Somebody paused it. What happens to orders meanwhile is held for it."),
+            _("An operator paused it. Its deliveries are held until you resume it."),
             _("Resume it once the receiver is ready: you choose what happens to what waits. %s") % _waiting(held()),
         )
     if subscription.cooling_until is not None and subscription.cooling_until > now:

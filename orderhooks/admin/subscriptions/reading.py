@@ -76,7 +76,15 @@ class ReadingPages(admin.ModelAdmin):
             except PreviewError as error:
                 problem = str(error)
         raw = shown.body.decode() if shown else ""
-        context = {"form": form, "shown": shown, "body": body, "raw": raw, "problem": problem}
+        context = {
+            "form": form,
+            "shown": shown,
+            # Not left to the template, which would look up a header that is called "items".
+            "headers": list(shown.headers.items()) if shown else [],
+            "body": body,
+            "raw": raw,
+            "problem": problem,
+        }
         title = _("Preview for %s") % subscription
         return self._answer(request, "preview", title, context, subscription=subscription)
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
@@ -13,6 +13,7 @@ from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 from django.views.decorators.debug import sensitive_post_parameters
 
 from orderhooks import conf, publishing
@@ -121,10 +122,26 @@ class SubscriptionAdmin(HealthColumns, ReplaysField, TrafficPages, SecretPages, 
                 super().save_model(request, obj, form, change)
                 obj._shown = Shown(obj, obj.new_secret)  # type: ignore[attr-defined]
                 return
+            left = obj.headers_left_behind(url=obj.url)
             # No more than what was edited: workers write the health of the same row meanwhile.
             obj.save(update_fields={*form.changed_data, "updated_at"})
+            self._tell_left_behind(request, obj, left)
             if "signature" in form.changed_data and (secret := obj.fit_secret(now=timezone.now())):
                 obj._shown = Shown(obj, secret, OVERLAP_HOURS)  # type: ignore[attr-defined]
+
+    def _tell_left_behind(self, request: HttpRequest, obj: Subscription, left: list[str]) -> None:
+        if not left:
+            return
+        text = ngettext(
+            "The URL has another host, so the hidden value of %(names)s was dropped: it was given for the former host."
+            " Type it again if the new host may have it.",
+            "The URL has another host, so the hidden values of %(names)s were dropped: they were given for the former"
+            " host. Type them again if the new host may have them.",
+            len(left),
+        )
+        text %= {"names": ", ".join(left)}
+        self.message_user(request, text, messages.WARNING)
+        self.log_change(request, obj, text)
 
     def response_add(
         self, request: HttpRequest, obj: Subscription, post_url_continue: str | None = None

@@ -157,9 +157,16 @@ class SecretPages(ButtonsAdmin):
             "opts": self.opts,
             "shown": shown,
             "onward": onward or ".",
+            "to_test": self._test_of(request, shown),
         }
         # No cache keeps it: the admin says no-store of all its pages.
         return TemplateResponse(request, "admin/orderhooks/subscription/secret.html", context)
+
+    def _test_of(self, request: HttpRequest, shown: Sequence[Shown]) -> str:
+        """Where the button goes that tests the one with a new secret, for those who may press it; or blank."""
+        if len(shown) != 1 or not shown[0].is_new or not self.has_change_permission(request):
+            return ""
+        return reverse(f"{self.admin_site.name}:orderhooks_subscription_test", args=[shown[0].subscription.pk])
 
     def _page_of(self, subscription: Subscription) -> str:
         return reverse(f"{self.admin_site.name}:orderhooks_subscription_change", args=[subscription.pk])

@@ -47,6 +47,9 @@ class TrafficPages(ButtonsAdmin):
             "subscription": subscription,
             "delivery": delivery,
             "attempt": attempt,
+            # Not left to the template, which would look up a header that is called "items".
+            "request_headers": list(attempt.request_headers.items()) if attempt else [],
+            "response_headers": list(attempt.response_headers.items()) if attempt else [],
             "seconds": attempt.duration_ms / 1000 if attempt else None,
             "sees_log": sees_log,
             "sees_payload": request.user.has_perm("orderhooks.view_payload"),
@@ -117,7 +120,7 @@ def _question(subscriptions: Sequence[Subscription], form: ResumptionForm) -> Qu
         for since in (None, now - timedelta(hours=1), now - timedelta(days=1), now - timedelta(days=7))
     ]
     return Question(
-        title=_("Resume: what becomes of what was held?"),
+        title=_("Resume: what should happen to the held deliveries?"),
         submit=_("Resume"),
         details=[
             _("Deliveries held: %s.") % counts[0],

@@ -1,0 +1,139 @@
+"""Lists answer only what their own filters and links ask: no count tells of what its user may not see."""
+
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.contrib.admin.views.main import ORDER_VAR
+from django.core.exceptions import FieldDoesNotExist
+from django.db import models
+from django.test import RequestFactory
+
+from tests.admin.visits import page, staff
+from tests.factories import make_delivery, make_event, make_order, make_replay, make_subscription, make_user
+
+pytestmark = pytest.mark.django_db
+
+OURS = {model: one for model, one in admin.site._registry.items() if model._meta.app_label == "orderhooks"}
+# What no list may be filtered, searched or ordered by: it is shown to some alone, or to nobody.
+HIDDEN = {"payload", "changes", "headers", "secrets", "key", "lease_token", "response_body", "request_headers"}
+
+
+def _paths(model: type[models.Model], depth: int = 2) -> list[str]:
+    found = []
+    for field in model._meta.get_fields():
+        name = field.name if not field.auto_created or field.concrete else field.get_accessor_name() or field.name
+        found.append(name)
+        if depth and field.is_relation and field.related_model:
+            found += [f"{name}__{path}" for path in _paths(field.related_model, depth - 1)]
+    return found
+
+
+def _request() -> Any:
+    request = RequestFactory().get("/")
+    request.user = make_user(is_superuser=True)
+    return request
+
+
+@pytest.mark.parametrize("model", OURS, ids=lambda model: model._meta.model_name)
+def test_no_list_of_ours_takes_a_lookup_that_is_not_listed(model: type[models.Model]) -> None:
+    model_admin, request = OURS[model], _request()
+    allowed = {
+        f"{path}{ending}"
+        for path in _paths(model)
+        for ending in ("", "__exact", "__startswith", "__a__startswith", "__isnull", "__in", "__gt", "__regex")
+        if model_admin.lookup_allowed(f"{path}{ending}", "a", request)
+    }
+    assert not {name for name in allowed if HIDDEN & set(name.split("__"))}
+    assert len(allowed) <= 10, f"an allow-list is short: {allowed}"
+
+
+@pytest.mark.parametrize("model", OURS, ids=lambda model: model._meta.model_name)
+def test_no_list_of_ours_is_searched_or_ordered_by_what_is_hidden(model: type[models.Model]) -> None:
+    model_admin, request = OURS[model], _request()
+    columns = [
+        getattr(getattr(model_admin, str(name), None), "admin_order_field", name) for name in model_admin.list_display
+    ]
+    for name in [*columns, *model_admin.get_search_fields(request), *model_admin.get_ordering(request)]:
+        path = str(name).lstrip("-^=@").split("__")
+        assert not HIDDEN & set(path), f"{model.__name__}: {name}"
+
+
+@pytest.mark.parametrize(
+    ("permission", "address"),
+    [
+        ("view_event", "event/?payload__order__customer__email__startswith=a"),
+        ("view_event", "event/?changes__isnull=0"),
+        ("view_event", "event/?error__startswith=a"),
+        ("view_event", "event/?deliveries__subscription__headers__isnull=0"),
+        ("view_delivery", "delivery/?event__payload__order__customer__email__startswith=a"),
+        ("view_delivery", "delivery/?subscription__headers__isnull=0"),
+        ("view_delivery", "delivery/?lease_token__startswith=0"),
+        ("view_delivery", "delivery/?attempts__response_body__startswith=a"),
+        ("view_delivery", "replay/?subscription__headers__isnull=0"),
+        ("view_subscription", "subscription/?headers__Authorization__startswith=a"),
+        ("view_subscription", "subscription/?headers__startswith=a"),
+        ("view_subscription", "subscription/?secrets__key__startswith=a"),
+        ("view_subscription", "subscription/?owner__password__startswith=a"),
+        ("view_order", "order/?metadata__gift__startswith=a"),
+        ("view_event", "event/?order_number__exact=a%00"),
+    ],
+)
+def test_a_lookup_that_is_not_listed_is_refused(permission: str, address: str) -> None:
+    page(staff(permission), address, status=400)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("event/?order_number__exact={event.order_number}", "{event.public_id}"),
+        ("event/?topic={event.topic}&published=yes", "{event.public_id}"),
+        ("delivery/?event__exact={event.pk}", "delivery/{delivery.pk}/"),
+        ("delivery/?subscription__id__exact={subscription.pk}&state__exact=pending", "delivery/{delivery.pk}/"),
+        ("replay/?subscription__id__exact={subscription.pk}&state__exact=running", "{replay.public_id}"),
+        ("subscription/?state__exact=active", "{subscription.name}"),
+        ("order/?status__exact=open&is_test__exact=0", "{order.number}"),
+    ],
+)
+def test_what_our_pages_link_to_is_found(operator: Any, address: str, shown: str) -> None:
+    event, subscription = make_event(), make_subscription()
+    rows = {
+        "event": event,
+        "subscription": subscription,
+        "delivery": make_delivery(event=event, subscription=subscription),
+        "replay": make_replay(subscription=subscription),
+        "order": make_order(),
+    }
+    assert shown.format(**rows) in page(operator, address.format(**rows))
+
+
+@pytest.mark.parametrize("record", ["order", "subscription"])
+@pytest.mark.parametrize("term", ["a+" * 3000, "a" * 5000])
+def test_a_search_that_no_person_types_is_answered_with_a_sentence(operator: Any, record: str, term: str) -> None:
+    make_order()
+    make_subscription()
+    text = page(operator, f"{record}/?q={term}")
+    assert "Search for at most 10 words with 200 characters together." in text
+    assert "0 results" in text
+
+
+@pytest.mark.parametrize("record", ["order", "event", "subscription", "delivery", "replay"])
+@pytest.mark.parametrize(
+    "query", [f"{ORDER_VAR}=1.2.3.-4.5", f"{ORDER_VAR}=999", f"{ORDER_VAR}=payload", "p=99999999999"]
+)
+def test_an_order_or_page_that_is_not_there_is_no_error(operator: Any, record: str, query: str) -> None:
+    make_replay(subscription=make_delivery().subscription)
+    make_order()
+    status = operator.get(f"/admin/orderhooks/{record}/?{query}").status_code
+    assert status in (200, 302)
+
+
+def test_the_names_of_what_is_hidden_are_names_of_columns() -> None:
+    known = set()
+    for model in (*OURS, *(related.related_model for one in OURS for related in one._meta.related_objects)):
+        for name in HIDDEN:
+            try:
+                known.add(model._meta.get_field(name).name)
+            except FieldDoesNotExist:
+                continue
+    assert known >= {"payload", "changes", "headers", "secrets", "lease_token", "response_body"}
