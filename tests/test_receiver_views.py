@@ -1,4 +1,4 @@
-"""Every kind of view as an endpoint of webhooks: functions, async functions, classes of views, classes of async views."""
+"""Every kind of view as an endpoint of webhooks: functions and classes of views, async ones too."""
 
 import asyncio
 from collections.abc import Callable, Mapping
