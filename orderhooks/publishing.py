@@ -1,7 +1,7 @@
 """Publishing: the one call for the edges. Puts what happened into the outbox and, once committed, wakes a worker."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +17,7 @@ from orderhooks import outbox, replaying, sources, tasks, topics
 from orderhooks.models import Change, DatabaseClock, Delivery, Event, Replay, Subscription
 from orderhooks.models.deliveries import DeliveryQuerySet
 from orderhooks.models.subscriptions import SubscriptionQuerySet
+from orderhooks.models.transient import is_transient
 from orderhooks.outbox import Note, Stored
 from orderhooks.rehearsing import owe, preview, send_test
 from orderhooks.replaying import Expected
@@ -45,17 +46,27 @@ logger = logging.getLogger(__name__)
 
 BEFORE = "_orderhooks_before"
 REDELIVER_AT_ONCE = 1000
+# Of rows that were deleted together and could not be captured; one says what is wrong with all of them.
+MARKED_AT_ONCE = 1
 
 
 class ReplayError(ValueError):
     """A replay that makes no sense; the text says what to do."""
 
 
-def publish(topic: str, order: models.Model) -> None:
+def publish(topic: str, order: models.Model, *, changes: Mapping[str, Sequence[Any]] | None = None) -> None:
     """Tell a moment of the store's own about an order, with the order as the running transaction will commit it.
 
+    `changes` are the `[old, new]` values of watched fields that were written past `save()`, as `update()` does. They
+    are told like a save's: in the event's `changes`, to subscribers of `order.updated`, and with the topics that the
+    new values stand for.
+
+        Order.objects.filter(pk=order.pk).update(payment_status="paid")
+        publish("order.paid", order, changes={"payment_status": ["pending", "paid"]})
+
     Like a save, it takes part in the transaction: rolled back, it never happened. Nothing is written while there is no
-    subscription. Raises topics.UnknownTopicError, and TypeError for what is no order.
+    subscription. Raises topics.UnknownTopicError, TypeError for what is not an order, and ValueError for changes of
+    fields that are not watched or that are not pairs.
     """
     topics.require(topic)
     role = sources.role_of(order)
@@ -63,13 +74,32 @@ def publish(topic: str, order: models.Model) -> None:
         raise TypeError(
             f"publish() takes a saved order that a source of ORDERHOOKS['SOURCES'] describes, not {order!r}."
         )
+    pairs = _told_changes(role, order, changes or {})
     using = order._state.db or router.db_for_write(type(order), instance=order)
     if not _listened_to(using):
         return
     with transaction.atomic(using=using):
         unit = _Unit.current(using)
-        order_pk = role.order_pk(order, using=using)
-        unit.fold_on_commit(outbox.note_moment(Note(unit.id, role.source, order_pk, topic), using=using))
+        note = Note(unit.id, role.source, role.order_pk(order, using=using), topic)
+        unit.fold_on_commit(outbox.note_moment(note, pairs, using=using))
+
+
+def _told_changes(role: Role, order: models.Model, changes: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+    """The changes as the database would store them, without those that change nothing. Raises ValueError."""
+    pairs: dict[str, list[Any]] = {}
+    for name, pair in changes.items():
+        if name not in role.watched:
+            known = ", ".join(role.watched)
+            raise ValueError(f"publish() takes changes of watched fields, not of {name!r}. Watched are: {known}.")
+        if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
+            raise ValueError(f"publish() takes [old, new] for each changed field, not {pair!r} for {name!r}.")
+        attname = order._meta.get_field(name).attname  # type: ignore[union-attr]
+        stored = [
+            sources.stored_values(type(order), (name,), {attname: value}, using=order._state.db)[name] for value in pair
+        ]
+        if stored[0] != stored[1]:
+            pairs[name] = stored
+    return pairs
 
 
 def publish_to(subscription: Subscription, topic: str, order_number: str = "", *, by: str = "") -> Delivery:
@@ -351,19 +381,16 @@ def is_elsewhere(role: Role, instance: models.Model, *, using: str) -> bool:
 
 
 def about_to_delete(role: Role, instance: models.Model, *, using: str) -> None:
-    """Note a deletion while there is still something to read."""
-    if not _listened_to(using):
+    """Note a deletion while there is still something to read. See Note [Deletions]."""
+    if instance.pk is None:
         return
-    if role.lines:
-        before = outbox.read_before(role, instance, (*role.lines.watched, role.lines.order_field), using=using)
-        if before is not None and before.order_pk is not None:
-            subject = role.subject(instance)
-            _note(role, before.order_pk, subject, Change.Kind.UPDATED, before.values, {}, "", using)
-        return
-    with transaction.atomic(using=using):
-        unit = _Unit.current(using)
-        order_pk = role.order_pk(instance, using=using)
-        unit.fold_on_commit(outbox.note_deletion(Note(unit.id, role.source, order_pk), using=using))
+    # Django deletes in a transaction; who sends the signal by hand may not.
+    is_alone = not connections[using].in_atomic_block
+    with transaction.atomic(using=using, savepoint=False):
+        deletions = _Deletions.pending(using)
+        deletions.gone.append((role, instance))
+        if is_alone:
+            deletions.write_down()
 
 
 def _note(
@@ -417,7 +444,8 @@ def _has_row(role: Role, instance: models.Model) -> bool:
 
 
 def _listened_to(using: str) -> bool:
-    return _Unit.find(using) is not None or outbox.anyone_listens(using)
+    unit = _Unit.find(using)
+    return (unit is not None and bool(unit.noted)) or outbox.anyone_listens(using)
 
 
 class _Unit:
@@ -433,6 +461,8 @@ class _Unit:
         # What was noted of each order; a savepoint may have taken some of it back.
         self.noted: dict[tuple[str, str], list[Change]] = {}
         self.registered = False
+        # Whether the pump has to fold what this process could not.
+        self.is_left_behind = False
 
     @classmethod
     def find(cls, using: str) -> "_Unit | None":
@@ -444,24 +474,102 @@ class _Unit:
         return cls.find(using) or cls(using)
 
     def fold_on_commit(self, change: Change) -> None:
-        self.noted.setdefault((change.source, change.order_pk), []).append(change)
-        if not self.registered:
-            self.registered = True
-            transaction.on_commit(self, using=self.using)
+        noted = self.noted.setdefault((change.source, change.order_pk), [])
+        # SQLite gives a key out again if the savepoint that took it was rolled back.
+        noted[:] = [*(one for one in noted if one.pk != change.pk), change]
+        self.register()
+
+    def register(self) -> None:
+        """Have it called once the transaction has committed, before the store's own hooks: if one of those raises,
+        Django calls none of the rest.
+        """
+        if self.registered:
+            return
+        self.registered = True
+        transaction.on_commit(self, using=self.using, robust=True)
+        hooks = connections[self.using].run_on_commit
+        # A test case never commits, and `captureOnCommitCallbacks` counts the hooks from the front.
+        if not any(getattr(block, "_from_testcase", False) for block in connections[self.using].atomic_blocks):
+            hooks.insert(0, hooks.pop())
 
     def __call__(self) -> None:
-        if events := self.fold():
+        events = self.fold()
+        if events or self.is_left_behind:
             _tell(events)
 
     def fold(self) -> list[Event]:
-        events: list[Event] = []
-        for (source, order_pk), changes in self.noted.items():
+        noted, self.noted = self.noted, {}
+        if len(noted) > 1:
+            try:
+                events = outbox.fold_many(noted, now=timezone.now(), using=self.using)
+                self.is_left_behind = not events
+                return events
+            except Exception:
+                logger.exception("could not fold the changes of %d orders together", len(noted))
+        events = []
+        for (source, order_pk), changes in noted.items():
             try:
                 events += outbox.fold(source, order_pk, now=timezone.now(), using=self.using, noted=changes)
-            except Exception:
+            except Exception as error:
                 # The order is saved and its changes are on record: the pump folds them.
-                logger.exception("could not fold the changes of order %s:%s yet", source, order_pk)
+                self.is_left_behind = True
+                logger.log(
+                    logging.WARNING if is_transient(error) else logging.ERROR,
+                    "could not fold the changes of order %s:%s yet",
+                    source,
+                    order_pk,
+                    exc_info=True,
+                )
         return events
+
+
+class _Deletions:
+    """What is about to be deleted on a connection; written down right before the statement that deletes.
+
+    # Note [Deletions]
+    Django tells of each row that it is about to delete, then deletes all of them. To read them one by one takes some
+    ten statements a row. So they are kept in memory until the connection's next statement, whatever it is, and then
+    written down together. A rollback takes away the unit that they belong to, and so they are forgotten.
+    """
+
+    def __init__(self, using: str, unit: "_Unit") -> None:
+        self.using = using
+        self.unit = unit
+        self.gone: list[tuple[Role, models.Model]] = []
+
+    @classmethod
+    def pending(cls, using: str) -> "_Deletions":
+        wrappers = connections[using].execute_wrappers
+        unit = _Unit.current(using)
+        unit.register()
+        for pending in [one for one in wrappers if isinstance(one, cls)]:
+            if pending.unit is unit:
+                return pending
+            wrappers.remove(pending)
+        deletions = cls(using, unit)
+        wrappers.append(deletions)
+        return deletions
+
+    def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
+        self.write_down()
+        return execute(sql, params, many, context)
+
+    def write_down(self) -> None:
+        connection = connections[self.using]
+        if self in connection.execute_wrappers:
+            connection.execute_wrappers.remove(self)
+        gone, self.gone = self.gone, []
+        if not gone or connection.needs_rollback or _Unit.find(self.using) is not self.unit:
+            return
+        try:
+            with transaction.atomic(using=self.using):
+                changes = outbox.note_deletions(self.unit.id, gone, using=self.using)
+        except Exception as error:
+            for role, instance in gone[:MARKED_AT_ONCE]:
+                outbox.mark_missed(role, instance, outbox.describe(error), using=self.using, error=error)
+            return
+        for change in changes:
+            self.unit.fold_on_commit(change)
 
 
 def _tell(events: Iterable[Event]) -> None:

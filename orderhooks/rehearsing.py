@@ -199,7 +199,7 @@ def find_order(order_number: str = "", *, store: str = "") -> tuple[OrderSource,
 
 def _newest(known: Iterable[OrderSource], *, store: str) -> tuple[OrderSource, Any]:
     for source in known:
-        orders = source.get_model()._base_manager.order_by("-pk")[:NEWEST_LOOKED_AT]
+        orders = source.newest(using=router.db_for_read(source.get_model()))[:NEWEST_LOOKED_AT]
         if (order := next((one for one in orders.iterator() if store in ("", source.store(one))), None)) is not None:
             return source, order
     where = f" of the store {store!r}" if store else ""

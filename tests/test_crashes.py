@@ -16,6 +16,8 @@ from tests.receivers import Answer, RecordingReceiver
 class Machine:
     """A database of its own, and processes that work on it and may be killed."""
 
+    module = "tests.crash_child"
+
     def __init__(self, database: str) -> None:
         self.environment = {**os.environ, "TEST_DATABASE_NAME": database, "DJANGO_SETTINGS_MODULE": "tests.settings"}
         # Started from the repository's root, where `tests` is.
@@ -23,7 +25,7 @@ class Machine:
 
     def start(self, *command: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "tests.crash_child", *command],
+            [sys.executable, "-m", self.module, *command],
             cwd=self.folder,
             env=self.environment,
             stdout=subprocess.PIPE,

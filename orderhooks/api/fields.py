@@ -17,7 +17,7 @@ from rest_framework import serializers
 from orderhooks import payloads
 from orderhooks.currencies import decimal_text
 
-DEEPEST = 50
+DEEPEST = payloads.MAX_PASSED_THROUGH_DEPTH
 # What every database's integer holds; SQLite would take more and then differ.
 LARGEST_WHOLE = 2**31 - 1
 AMOUNT = r"^[0-9]{1,12}(\.[0-9]{1,4})?$"

@@ -6,6 +6,7 @@ import django.utils.timezone
 import orderhooks.currencies
 import orderhooks.models.fields
 import orderhooks.models.indexes
+import orderhooks.models.orders
 import orderhooks.models.public_ids
 import orderhooks.models.subscriptions
 import uuid
@@ -55,14 +56,14 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('unit', models.UUIDField()),
                 ('source', models.CharField(max_length=64)),
-                ('order_pk', models.CharField(max_length=64)),
+                ('order_pk', models.CharField(max_length=255)),
                 ('kind', models.CharField(choices=[('created', 'Created'), ('updated', 'Updated'), ('deleted', 'Deleted'), ('moment', 'Moment')], max_length=16)),
-                ('subject', models.CharField(blank=True, max_length=128)),
+                ('subject', models.CharField(blank=True, max_length=255)),
                 ('before', models.JSONField(default=dict)),
                 ('after', models.JSONField(default=dict)),
                 ('snapshot', models.JSONField(null=True)),
-                ('order_number', models.CharField(blank=True, max_length=64)),
-                ('store', models.CharField(blank=True, max_length=64)),
+                ('order_number', models.CharField(blank=True, max_length=255)),
+                ('store', models.CharField(blank=True, max_length=255)),
                 ('error', models.TextField(blank=True)),
                 ('folds_begun', models.PositiveSmallIntegerField(default=0)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
@@ -78,9 +79,9 @@ class Migration(migrations.Migration):
                 ('public_id', models.CharField(default=orderhooks.models.public_ids.event_id, editable=False, max_length=30, unique=True)),
                 ('topic', models.CharField(max_length=128, verbose_name='topic')),
                 ('source', models.CharField(max_length=64, verbose_name='source')),
-                ('order_pk', models.CharField(max_length=64)),
-                ('order_number', models.CharField(blank=True, max_length=64, verbose_name='order number')),
-                ('store', models.CharField(blank=True, max_length=64, verbose_name='store')),
+                ('order_pk', models.CharField(max_length=255)),
+                ('order_number', models.CharField(blank=True, max_length=255, verbose_name='order number')),
+                ('store', models.CharField(blank=True, max_length=255, verbose_name='store')),
                 ('payload', models.JSONField(null=True, verbose_name='payload')),
                 ('changes', models.JSONField(default=dict, verbose_name='changes')),
                 ('error', models.TextField(blank=True, verbose_name='error')),
@@ -115,8 +116,8 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('public_id', models.CharField(default=orderhooks.models.public_ids.order_id, editable=False, max_length=30, unique=True)),
-                ('number', models.CharField(blank=True, help_text='Unique within the store; made when left blank.', max_length=64, verbose_name='number')),
-                ('store', models.CharField(blank=True, max_length=64, verbose_name='store')),
+                ('number', models.CharField(blank=True, help_text='Unique within the store; made when left blank.', max_length=255, verbose_name='number')),
+                ('store', models.CharField(blank=True, max_length=255, verbose_name='store')),
                 ('status', models.CharField(choices=[('open', 'open'), ('cancelled', 'cancelled'), ('closed', 'closed')], default='open', max_length=32, verbose_name='status')),
                 ('payment_status', models.CharField(choices=[('pending', 'pending'), ('authorized', 'authorized'), ('partially_paid', 'partially paid'), ('paid', 'paid'), ('partially_refunded', 'partially refunded'), ('refunded', 'refunded'), ('voided', 'voided')], default='pending', max_length=32, verbose_name='payment status')),
                 ('fulfillment_status', models.CharField(choices=[('unfulfilled', 'unfulfilled'), ('partially_fulfilled', 'partially fulfilled'), ('fulfilled', 'fulfilled'), ('returned', 'returned')], default='unfulfilled', max_length=32, verbose_name='fulfillment status')),
@@ -129,10 +130,10 @@ class Migration(migrations.Migration):
                 ('customer_name', models.CharField(blank=True, max_length=200, verbose_name='customer name')),
                 ('customer_email', models.EmailField(blank=True, max_length=254, verbose_name='customer email')),
                 ('customer_phone', models.CharField(blank=True, max_length=64, verbose_name='customer phone')),
-                ('billing_address', models.JSONField(blank=True, default=dict, verbose_name='billing address')),
-                ('shipping_address', models.JSONField(blank=True, default=dict, verbose_name='shipping address')),
+                ('billing_address', models.JSONField(blank=True, default=dict, validators=[orderhooks.models.orders.validate_passed_through], verbose_name='billing address')),
+                ('shipping_address', models.JSONField(blank=True, default=dict, validators=[orderhooks.models.orders.validate_passed_through], verbose_name='shipping address')),
                 ('note', models.TextField(blank=True, verbose_name='note')),
-                ('metadata', models.JSONField(blank=True, default=dict, help_text='Anything of yours; receivers get it unchanged.', verbose_name='metadata')),
+                ('metadata', models.JSONField(blank=True, default=dict, help_text='Anything of yours; receivers get it unchanged.', validators=[orderhooks.models.orders.validate_passed_through], verbose_name='metadata')),
                 ('is_test', models.BooleanField(default=False, verbose_name='test order')),
                 ('placed_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='placed at')),
                 ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created at')),
@@ -164,7 +165,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('public_id', models.CharField(default=orderhooks.models.public_ids.subscription_id, editable=False, max_length=30, unique=True)),
                 ('name', models.CharField(max_length=200, verbose_name='name')),
-                ('store', models.CharField(blank=True, help_text='Leave blank for all stores.', max_length=64, verbose_name='store')),
+                ('store', models.CharField(blank=True, help_text='Leave blank for all stores.', max_length=255, verbose_name='store')),
                 ('url', models.CharField(max_length=2000, validators=[orderhooks.models.subscriptions.validate_url], verbose_name='URL')),
                 ('topics', models.JSONField(default=list, help_text='A list such as ["order.paid", "order.cancelled"], ["order.*"] or ["*"].', validators=[orderhooks.models.subscriptions.validate_topics], verbose_name='topics')),
                 ('headers', orderhooks.models.fields.SealedHeadersField(blank=True, default=dict, verbose_name='headers')),

@@ -13,6 +13,9 @@ from django.utils.translation import gettext_lazy as _
 from orderhooks.models import public_ids
 from orderhooks.models.indexes import PartialIndex
 
+# The longest primary key, number and store of an order that is kept: what an index of any database takes.
+IDENTIFIER_LENGTH = 255
+
 
 class ChangeQuerySet(models.QuerySet["Change"]):
     def of_order(self, source: str, order_pk: str) -> "ChangeQuerySet":
@@ -33,6 +36,19 @@ class ChangeQuerySet(models.QuerySet["Change"]):
         self.filter(pk__in=[change.pk for change in changes]).delete()
         return changes
 
+    def take_many(self, source: str, order_pks: Iterable[str]) -> "dict[str, list[Change]]":
+        """What `take` does, for many orders of a source at once: the changes of each order that has any."""
+        taken: list[Change]
+        if connections[self.db].vendor == "postgresql":
+            taken = sorted(self.raw(TAKE_MANY, [source, list(order_pks)], using=self.db), key=lambda change: change.pk)
+        else:
+            taken = list(self.filter(source=source, order_pk__in=order_pks).order_by("id").select_for_update())
+            self.filter(pk__in=[change.pk for change in taken]).delete()
+        by_order: dict[str, list[Change]] = {}
+        for change in taken:
+            by_order.setdefault(change.order_pk, []).append(change)
+        return by_order
+
     def left_behind(self, *, before: datetime) -> "ChangeQuerySet":
         """Changes whose process did not live to fold them."""
         return self.filter(created_at__lt=before)
@@ -44,6 +60,7 @@ WHERE id IN (SELECT id FROM orderhooks_change WHERE source = %s AND order_pk = %
     AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
 RETURNING *
 """
+TAKE_MANY = TAKE.replace("order_pk = %s", "order_pk = ANY(%s)")
 
 
 class Change(models.Model):
@@ -62,16 +79,16 @@ class Change(models.Model):
 
     unit = models.UUIDField()
     source = models.CharField(max_length=64)
-    order_pk = models.CharField(max_length=64)
+    order_pk = models.CharField(max_length=IDENTIFIER_LENGTH)
     kind = models.CharField(max_length=16, choices=Kind)
     # Blank: the order itself; else the primary key of a line, or the topic of a moment.
-    subject = models.CharField(max_length=128, blank=True)
+    subject = models.CharField(max_length=IDENTIFIER_LENGTH, blank=True)
     before = models.JSONField(default=dict)
     after = models.JSONField(default=dict)
-    # The order as it was just before its deletion: there is nothing left to read afterwards.
+    # An order's payload, or a line's values, just before the deletion: there is nothing left to read afterwards.
     snapshot = models.JSONField(null=True)
-    order_number = models.CharField(max_length=64, blank=True)
-    store = models.CharField(max_length=64, blank=True)
+    order_number = models.CharField(max_length=IDENTIFIER_LENGTH, blank=True)
+    store = models.CharField(max_length=IDENTIFIER_LENGTH, blank=True)
     # What the order source raised while the change was noted; it becomes the event's error.
     error = models.TextField(blank=True)
     # How often a worker began to fold it, written down before it does: the store's code may kill the process.
@@ -228,9 +245,9 @@ class Event(models.Model):
     )
     topic = models.CharField(_("topic"), max_length=128)
     source = models.CharField(_("source"), max_length=64)
-    order_pk = models.CharField(max_length=64)
-    order_number = models.CharField(_("order number"), max_length=64, blank=True)
-    store = models.CharField(_("store"), max_length=64, blank=True)
+    order_pk = models.CharField(max_length=IDENTIFIER_LENGTH)
+    order_number = models.CharField(_("order number"), max_length=IDENTIFIER_LENGTH, blank=True)
+    store = models.CharField(_("store"), max_length=IDENTIFIER_LENGTH, blank=True)
     payload = models.JSONField(_("payload"), null=True)
     changes = models.JSONField(_("changes"), default=dict)
     # Why there is no payload: what the order source raised.

@@ -17,11 +17,12 @@ LOCK_NOT_AVAILABLE = ("55P03", 1205, 1213)
 
 
 @contextlib.contextmanager
-def brief_transaction(using: str, *, durable: bool = True) -> Iterator[None]:
+def brief_transaction(using: str, *, durable: bool = True, may_be_silent: bool = False) -> Iterator[None]:
     """A transaction that PostgreSQL ends if this process says nothing for ten seconds: it was stopped, or hangs.
 
     A statement in it waits for a lock for a second; then it raises an error that `is_lock_timeout` knows. If it is not
     `durable`, its commit does not wait for the disk: a machine that stops may forget it, and what came after it.
+    If it `may_be_silent`, it is not ended: the store's own code runs in it.
     """
     connection = connections[using]
     with contextlib.ExitStack() as stack:
@@ -29,10 +30,10 @@ def brief_transaction(using: str, *, durable: bool = True) -> Iterator[None]:
             stack.enter_context(_waiting_briefly(connection))
         stack.enter_context(transaction.atomic(using=using))
         if connection.vendor == "postgresql":
+            stopped = f"SET LOCAL idle_in_transaction_session_timeout = {STOPPED_AFTER_MS}; "
             with connection.cursor() as cursor:
                 cursor.execute(
-                    f"SET LOCAL idle_in_transaction_session_timeout = {STOPPED_AFTER_MS}; "
-                    f"SET LOCAL lock_timeout = '{WAIT_SECONDS}s'"
+                    f"{'' if may_be_silent else stopped}SET LOCAL lock_timeout = '{WAIT_SECONDS}s'"
                     f"{'' if durable else '; SET LOCAL synchronous_commit = off'}"
                 )
         yield

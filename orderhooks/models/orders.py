@@ -3,12 +3,14 @@
 from decimal import Decimal
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import IntegrityError, models, router, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from orderhooks import payloads
 from orderhooks.currencies import validate_currency
 from orderhooks.models import public_ids
 
@@ -21,6 +23,16 @@ def _amount(**options: Any) -> "models.DecimalField[Any, Any]":
     return models.DecimalField(
         max_digits=16, decimal_places=4, default=Decimal(0), validators=[MinValueValidator(0)], **options
     )
+
+
+def validate_passed_through(value: Any) -> None:
+    """Refuse, in forms and `full_clean()`, what receivers or databases can't take. Raises ValidationError."""
+    try:
+        payloads.check(value, depth=payloads.MAX_PASSED_THROUGH_DEPTH)
+    except (TypeError, ValueError) as error:
+        raise ValidationError(
+            _("This can't be sent to receivers: %(error)s"), code="json", params={"error": error}
+        ) from None
 
 
 class Order(models.Model):
@@ -50,9 +62,9 @@ class Order(models.Model):
         max_length=public_ids.MAX_LENGTH, unique=True, editable=False, default=public_ids.order_id
     )
     number = models.CharField(
-        _("number"), max_length=64, blank=True, help_text=_("Unique within the store; made when left blank.")
+        _("number"), max_length=255, blank=True, help_text=_("Unique within the store; made when left blank.")
     )
-    store = models.CharField(_("store"), max_length=64, blank=True)
+    store = models.CharField(_("store"), max_length=255, blank=True)
     status = models.CharField(_("status"), max_length=32, choices=Status, default=Status.OPEN)
     payment_status = models.CharField(
         _("payment status"), max_length=32, choices=PaymentStatus, default=PaymentStatus.PENDING
@@ -72,11 +84,19 @@ class Order(models.Model):
     customer_name = models.CharField(_("customer name"), max_length=200, blank=True)
     customer_email = models.EmailField(_("customer email"), blank=True)
     customer_phone = models.CharField(_("customer phone"), max_length=64, blank=True)
-    billing_address = models.JSONField(_("billing address"), default=dict, blank=True)
-    shipping_address = models.JSONField(_("shipping address"), default=dict, blank=True)
+    billing_address = models.JSONField(
+        _("billing address"), default=dict, blank=True, validators=[validate_passed_through]
+    )
+    shipping_address = models.JSONField(
+        _("shipping address"), default=dict, blank=True, validators=[validate_passed_through]
+    )
     note = models.TextField(_("note"), blank=True)
     metadata = models.JSONField(
-        _("metadata"), default=dict, blank=True, help_text=_("Anything of yours; receivers get it unchanged.")
+        _("metadata"),
+        default=dict,
+        blank=True,
+        validators=[validate_passed_through],
+        help_text=_("Anything of yours; receivers get it unchanged."),
     )
     is_test = models.BooleanField(_("test order"), default=False)
     placed_at = models.DateTimeField(_("placed at"), default=timezone.now)

@@ -206,7 +206,7 @@ class Subscription(models.Model):
         max_length=public_ids.MAX_LENGTH, unique=True, editable=False, default=public_ids.subscription_id
     )
     name = models.CharField(_("name"), max_length=200)
-    store = models.CharField(_("store"), max_length=64, blank=True, help_text=_("Leave blank for all stores."))
+    store = models.CharField(_("store"), max_length=255, blank=True, help_text=_("Leave blank for all stores."))
     url = models.CharField(_("URL"), max_length=2000, validators=[validate_url])
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL,

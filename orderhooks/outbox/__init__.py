@@ -3,7 +3,8 @@
 `publishing` calls it in the store's process, the pump for what a dead process left. See Note [Changes and units].
 """
 
-from orderhooks.outbox.folding import FOLD_TRIES, LEFT_BEHIND_AFTER, fold, fold_left_behind, republish
+from orderhooks.outbox.deleting import note_deletions
+from orderhooks.outbox.folding import FOLD_TRIES, LEFT_BEHIND_AFTER, fold, fold_left_behind, fold_many, republish
 from orderhooks.outbox.guarding import can_capture, guarded, mark_missed
 from orderhooks.outbox.netting import NetChange, net_change
 from orderhooks.outbox.noting import (
@@ -12,7 +13,6 @@ from orderhooks.outbox.noting import (
     anyone_listens,
     describe,
     note_change,
-    note_deletion,
     note_moment,
     read_after,
     read_before,
@@ -29,11 +29,12 @@ __all__ = [
     "describe",
     "fold",
     "fold_left_behind",
+    "fold_many",
     "guarded",
     "mark_missed",
     "net_change",
     "note_change",
-    "note_deletion",
+    "note_deletions",
     "note_moment",
     "read_after",
     "read_before",

@@ -21,7 +21,8 @@ class NetChange:
 
 def net_change(unit: Sequence[Change], source: OrderSource | None) -> NetChange:
     """Fold one transaction's changes: the first `before` against the last `after`, of the order and of each line."""
-    own = [change for change in unit if change.subject == "" and change.kind != Change.Kind.MOMENT]
+    # What the store tells with a moment, of an `update()` that nobody saw, counts like what was seen.
+    own = [change for change in unit if change.subject == "" or change.kind == Change.Kind.MOMENT]
     moments = [change.subject for change in unit if change.kind == Change.Kind.MOMENT]
     created = any(change.kind == Change.Kind.CREATED for change in own)
     deleted = any(change.kind == Change.Kind.DELETED for change in own)

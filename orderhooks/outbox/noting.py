@@ -2,15 +2,15 @@
 
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db import connections, models, transaction
+from django.db import connections, models
 from django.db.models import Exists
 
-from orderhooks import payloads, sources
+from orderhooks import sources
 from orderhooks.models import Change, DatabaseNow, Subscription
 from orderhooks.outbox.guarding import survivable
 from orderhooks.sources import OrderSource, Role
@@ -134,25 +134,11 @@ def note_change(
     return _insert(note, kind, using, before=before, after=after, error=error)
 
 
-def note_moment(note: Note, *, using: str) -> Change:
-    """Write down that the store published the topic in `note.subject`."""
-    return _insert(note, Change.Kind.MOMENT, using)
-
-
-def note_deletion(note: Note, *, using: str) -> Change:
-    """Write down the deletion that is about to happen, with the order as it still stands."""
-    seen: dict[str, Any] = {}
-    try:
-        with transaction.atomic(using=using):
-            order = note.source.fetch(note.order_pk, using=using)
-            seen = {"order_number": note.source.number(order), "store": note.source.store(order)}
-            snapshot = note.source.payload(order)
-            payloads.check(snapshot)
-            seen["snapshot"] = snapshot
-    except Exception as error:
-        logger.exception("could not take the last snapshot of order %s:%s", note.source.name, note.order_pk)
-        seen["error"] = describe(error)
-    return _insert(note, Change.Kind.DELETED, using, **seen)
+def note_moment(note: Note, changes: Mapping[str, Sequence[Any]], *, using: str) -> Change:
+    """Write down that the store published the topic in `note.subject`, and the [old, new] that it tells of fields."""
+    before = {field: old for field, (old, _new) in changes.items()}
+    after = {field: new for field, (_old, new) in changes.items()}
+    return _insert(note, Change.Kind.MOMENT, using, before=before, after=after)
 
 
 def _insert(note: Note, kind: Change.Kind, using: str, **fields: Any) -> Change:

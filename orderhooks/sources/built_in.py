@@ -19,7 +19,10 @@ def whole(**properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def _lines_of(order: Any) -> Iterable[Any]:
-    """Its lines as the database has them now."""
+    """Its lines as the database has them now, or as they were when it was committed if it holds them."""
+    held = getattr(order, "_prefetched_objects_cache", {}).get("lines")
+    if held is not None:
+        return sorted(held, key=lambda line: line.pk)
 
     def make(lines: Any) -> Any:
         return lines.filter(order=order.pk).order_by("pk")

@@ -41,6 +41,8 @@ class OrderSource:
     transitions: Mapping[str, Mapping[str, str]] = {}
     lines: Lines | None = None
     atomic_saves: bool = True
+    # How the orders are put in order, the newest first, as in `order_by()`. Empty: see `newest`.
+    newest_first: tuple[str, ...] = ()
 
     def get_model(self) -> type[models.Model]:
         return apps.get_model(self.model)
@@ -77,6 +79,25 @@ class OrderSource:
         order = self.fetch(number, using=using)
         fits = order is not None and self.number(order) == number and store in ("", self.store(order))
         return order if fits else None
+
+    def newest(self, *, using: str) -> "models.QuerySet[Any]":
+        """The orders, the newest first, for previews and tests of the source.
+
+        By `newest_first`; else by `Meta.get_latest_by`; else by a primary key that counts up; else by the field that
+        notes when an order was made (`auto_now_add`); else by the primary key, whatever it is.
+        """
+        return reading.plain(self.get_model(), using).order_by(*(self.newest_first or self._newest_first()))
+
+    def _newest_first(self) -> tuple[str, ...]:
+        options = self.get_model()._meta
+        if latest := options.get_latest_by:
+            names = (latest,) if isinstance(latest, str) else tuple(latest)
+            return tuple(name[1:] if name.startswith("-") else f"-{name}" for name in names)
+        if not isinstance(options.pk, models.AutoField | models.SmallAutoField | models.BigAutoField):
+            made = (field.name for field in options.concrete_fields if getattr(field, "auto_now_add", False))
+            if name := next(made, None):
+                return (f"-{name}", "-pk")
+        return ("-pk",)
 
     def number(self, order: Any) -> str:
         """What people call the order."""

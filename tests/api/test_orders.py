@@ -145,7 +145,7 @@ UNFIT_ORDERS = [
     ({"payment_status": "open"}, ["payment_status"], "pending"),
     ({"fulfillment_status": 3}, ["fulfillment_status"], "unfulfilled"),
     ({"currency": "EURO"}, ["currency"], "3 characters"),
-    ({"number": "7" * 65}, ["number"], "64"),
+    ({"number": "7" * 256}, ["number"], "255"),
     ({"number": "7\x008"}, ["number"], "Null characters"),
     ({"number": None}, ["number"], "null"),
     ({"customer_name": "x" * 201}, ["customer_name"], "200"),

@@ -54,7 +54,7 @@ UNFIT_SUBSCRIPTIONS = [
     ({"state": "asleep"}, "state", "active, paused"),
     ({"name": ""}, "name", "blank"),
     ({"name": "x" * 201}, "name", "200"),
-    ({"store": "x" * 65}, "store", "64"),
+    ({"store": "x" * 256}, "store", "255"),
     ({"name": 5}, "name", "valid string"),
     ({"ordered": "yes"}, "ordered", "boolean"),
     ({"max_in_flight": "5"}, "max_in_flight", "integer"),

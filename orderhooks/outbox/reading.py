@@ -1,0 +1,124 @@
+"""Reading: an order as its transaction committed it, by the store's own code, or the reason why it can't be told.
+
+`folding` calls it. Errors of the database that pass by themselves rise; those of the store's code are the event's.
+"""
+
+import contextlib
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connections, transaction
+
+from orderhooks import payloads, sources
+from orderhooks.models import Change
+from orderhooks.models.events import IDENTIFIER_LENGTH
+from orderhooks.models.transient import is_transient
+from orderhooks.outbox.noting import describe
+from orderhooks.outbox.rewinding import hold_lines, rewind
+from orderhooks.sources import OrderSource
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["OrderRead", "check_identifiers", "deleted_order", "in_units", "read_order", "read_order_before"]
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRead:
+    """The order as committed, ready to be told, or why it can't be."""
+
+    source: OrderSource | None
+    instance: Any = None
+    number: str = ""
+    store: str = ""
+    snapshot: dict[str, Any] | None = None
+    error: str = ""
+
+
+def read_order(source_name: str, order_pk: str, *, using: str, prepare: Any = None) -> OrderRead:
+    """The order as the database has it now; `prepare(source, order)` may give another instance to tell.
+
+    What the store's code raises is in `error`. Raises what `is_transient` knows: the same may go well a little later.
+    """
+    source, order = None, None
+    number: Any = ""
+    store: Any = ""
+    # Inside a transaction a query that fails would spoil what is written there.
+    inside = connections[using].in_atomic_block
+    try:
+        with transaction.atomic(using=using) if inside else contextlib.nullcontext():
+            source = sources.by_name(source_name)
+            order = source.fetch(order_pk, using=using)
+            if prepare is not None:
+                order = prepare(source, order)
+            if order is None:
+                raise LookupError("The order is gone from the database, and nobody saw it being deleted.")
+            number, store = source.number(order), source.store(order)
+            check_identifiers(number=number, store=store)
+            snapshot = source.payload(order)
+            payloads.check(snapshot)
+            return OrderRead(source, order, str(number), str(store), snapshot)
+    except Exception as error:
+        if is_transient(error):
+            raise
+        logger.exception("could not read order %s:%s; publish its events again once fixed", source_name, order_pk)
+        return OrderRead(source, order, _kept(number), _kept(store), None, describe(error))
+
+
+def read_order_before(source_name: str, order_pk: str, later: Sequence[Change], *, using: str) -> OrderRead:
+    """The order as it was before the `later` changes, oldest first, and those that are still in the outbox.
+
+    Those were committed after the others were taken, and maybe before the order was read: so they are looked for after
+    that. Undoing what the order does not show yet alters nothing.
+    """
+
+    def prepare(source: OrderSource, order: Any) -> Any:
+        if order is not None:
+            hold_lines(source, order, using=using)
+        newer = [
+            change for unit in in_units(Change.objects.using(using).of_order(source_name, order_pk)) for change in unit
+        ]
+        return rewind(source, order, [*later, *newer], using=using)
+
+    return read_order(source_name, order_pk, using=using, prepare=prepare)
+
+
+def in_units(changes: Iterable[Change]) -> list[list[Change]]:
+    """The changes of each transaction, in the order of the commits.
+
+    That is the order of their last changes: of two transactions that touch the same row, the later one writes down what
+    it did to it when the other one has ended.
+    """
+    units: dict[Any, list[Change]] = {}
+    for change in sorted(changes, key=lambda change: change.pk):
+        units.setdefault(change.unit, []).append(change)
+    return sorted(units.values(), key=lambda unit: unit[-1].pk)
+
+
+def deleted_order(source_name: str, deletion: Change) -> OrderRead:
+    """The order as it was just before its deletion."""
+    error = deletion.error
+    source = None
+    try:
+        source = sources.by_name(source_name)
+    except Exception as problem:
+        error = error or describe(problem)
+    return OrderRead(source, None, deletion.order_number, deletion.store, deletion.snapshot, error)
+
+
+def check_identifiers(**told: Any) -> None:
+    """Raises ValueError, with a sentence, if an order's `number` or `store` can't be kept."""
+    for name, text in told.items():
+        payloads.check(str(text))
+        if len(str(text)) > IDENTIFIER_LENGTH:
+            raise ValueError(
+                f"The order's {name} has {len(str(text))} characters; at most {IDENTIFIER_LENGTH} can be kept. "
+                f"Have the method {name}() of its source return a shorter one."
+            )
+
+
+def _kept(identifier: Any) -> str:
+    """As much of it as can be kept, so that people find the event of an order that can't be told."""
+    text = str(identifier).encode(errors="replace").decode().replace("\x00", "")
+    return text[:IDENTIFIER_LENGTH]

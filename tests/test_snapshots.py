@@ -1,0 +1,191 @@
+"""P3: each event shows the order as its own transaction committed it, however close others follow."""
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from orderhooks import outbox
+from orderhooks.models import Change, Event, Order, OrderLine
+from orderhooks.sources import BuiltInOrders
+from tests.factories import make_order, make_subscription
+from tests.test_crashes import machine  # noqa: F401
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def order() -> Order:
+    make_subscription()
+    order = make_order(lines=[{"sku": "A", "quantity": 1}, {"sku": "B", "quantity": 2}])
+    Event.objects.all().delete()
+    return order
+
+
+@pytest.fixture
+def dead(monkeypatch) -> Iterator[Callable[[], list[Event]]]:
+    """Processes die between commit and folding; the call folds what they left behind."""
+    with monkeypatch.context() as patch:
+        patch.setattr(outbox, "fold", lambda *_args, **_options: [])
+        patch.setattr(outbox, "fold_many", lambda *_args, **_options: [])
+
+        def fold() -> list[Event]:
+            patch.undo()
+            [(source, order_pk)] = Change.objects.order_by().values_list("source", "order_pk").distinct()
+            return outbox.fold(source, order_pk, now=timezone.now())
+
+        yield fold
+
+
+def told(event: Event) -> dict[str, Any]:
+    order = event.payload["order"]
+    return {
+        "note": order["note"],
+        "total": order["total"],
+        "placed_at": order["placed_at"],
+        "metadata": order["metadata"],
+        "lines": [(line["sku"], line["quantity"], line["unit_price"]) for line in order["lines"]],
+    }
+
+
+def save(order: Order, **values: Any) -> None:
+    for name, value in values.items():
+        setattr(order, name, value)
+    order.save()
+
+
+def move(line: OrderLine) -> None:
+    line.order = make_order(lines=[])
+    line.save()
+
+
+def change_line(order: Order) -> None:
+    line = order.lines.get(sku="A")
+    save(line, quantity=7, unit_price="5.5")
+
+
+LATER = {
+    "fields": lambda order: save(
+        order, note="later", total=9, placed_at=timezone.now(), metadata={"a": [1, None]}, store="Kiel", is_test=True
+    ),
+    "a changed line": change_line,
+    "an added line": lambda order: OrderLine.objects.create(order=order, sku="C", name="c", unit_price=3),
+    "a deleted line": lambda order: order.lines.get(sku="A").delete(),
+    "a line changed, then deleted": lambda order: (change_line(order), order.lines.get(sku="A").delete()),
+    "a line added, then deleted": lambda order: OrderLine.objects.create(
+        order=order, sku="C", name="c", unit_price=3
+    ).delete(),
+    "a line moved away": lambda order: move(order.lines.get(sku="A")),
+}
+
+
+@pytest.mark.parametrize("later", LATER.values(), ids=LATER)
+def test_what_a_later_transaction_did_is_not_in_an_earlier_event(order: Order, dead, later) -> None:
+    with transaction.atomic():
+        save(order, note="first", metadata={"b": 1})
+        expected = BuiltInOrders().payload(Order.objects.get())
+    later(order)
+    expected_later = BuiltInOrders().payload(Order.objects.get(pk=order.pk))
+    Change.objects.exclude(order_pk=str(order.pk)).delete()
+    events = dead()
+    first, last = events[0].payload["order"], events[-1].payload["order"]
+    unwatched = ("updated_at",)
+    assert {name: value for name, value in first.items() if name not in unwatched} == {
+        name: value for name, value in expected.items() if name not in unwatched
+    }
+    assert last == expected_later
+    assert [event.error for event in events] == [""] * len(events)
+
+
+def test_an_order_that_is_deleted_later_is_told_as_it_was_before(order: Order, dead) -> None:
+    save(order, note="first")
+    expected = BuiltInOrders().payload(Order.objects.get())
+    save(order, note="second")
+    order.delete()
+    events = dead()
+    assert [(event.topic, event.error) for event in events] == [
+        ("order.updated", ""),
+        ("order.updated", ""),
+        ("order.deleted", ""),
+    ]
+    assert [event.payload["order"]["note"] for event in events] == ["first", "second", "second"]
+    shown = [[line["sku"] for line in event.payload["order"]["lines"]] for event in events]
+    assert shown == [["A", "B"]] * 3
+    assert events[0].payload["order"]["lines"] == expected["lines"]
+
+
+def test_a_transaction_that_commits_while_the_order_is_read_is_undone(order: Order, monkeypatch) -> None:
+    fetch, followed = BuiltInOrders.fetch, []
+
+    @functools.wraps(fetch)
+    def fetch_late(self, order_pk: str, *, using: str) -> Any:
+        if not followed:
+            followed.append(1)
+            follow()
+        return fetch(self, order_pk, using=using)
+
+    def follow() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(outbox, "fold", lambda *_args, **_options: [])
+            other = Order.objects.get(pk=order.pk)
+            with transaction.atomic():
+                save(other, note="second")
+                change_line(other)
+
+    monkeypatch.setattr(BuiltInOrders, "fetch", fetch_late)
+    save(order, note="first")
+    shown = [told(event) for event in Event.objects.order_by("sequence")]
+    assert [one["note"] for one in shown] == ["first", "second"]
+    assert [one["lines"][0] for one in shown] == [("A", 1, "9.95"), ("A", 7, "5.50")]
+
+
+def test_the_stores_own_hook_that_saves_again_is_an_event_of_its_own(order: Order) -> None:
+    with transaction.atomic():
+        transaction.on_commit(lambda: save(order, note="by the hook", total=5))
+        save(order, note="first")
+    events = Event.objects.order_by("sequence")
+    assert [(told(event)["note"], told(event)["total"]) for event in events] == [
+        ("first", "0.00"),
+        ("by the hook", "5.00"),
+    ]
+
+
+def test_a_savepoint_that_takes_a_deletion_back_leaves_the_order_as_it_is(order: Order) -> None:
+    with transaction.atomic():
+        save(order, note="first")
+        with pytest.raises(ZeroDivisionError), transaction.atomic():
+            Order.objects.get(pk=order.pk).delete()
+            raise ZeroDivisionError
+        order.note = "last"
+        order.save()
+    [event] = Event.objects.all()
+    assert (event.topic, event.payload["order"]["note"]) == ("order.updated", "last")
+
+
+def test_four_writers_of_one_order_make_no_event_with_anothers_state(machine) -> None:  # noqa: F811
+    machine.module = "tests.writers_child"
+    machine.run("prepare")
+    writers = [machine.start("write", sku) for sku in ("A", "B", "C", "D")]
+    for writer in writers:
+        _output, errors = writer.communicate(timeout=100)
+        assert writer.returncode == 0, errors
+    count, wrong = map(int, machine.run("report").split())
+    assert count > 600
+    assert wrong == 0
+
+
+def test_a_save_costs_no_query_more_where_nobody_comes_between(order: Order) -> None:
+    order.note = "x"
+    with CaptureQueriesContext(connection) as queries:
+        order.save()
+    statements = [
+        query["sql"] for query in queries if not query["sql"].startswith(("BEGIN", "COMMIT", "SAVE", "RELEASE"))
+    ]
+    # What was stored, the update, the change, the order, its lines; then the changes against the events, in one
+    # statement on PostgreSQL; and who is to be woken.
+    before_waking = statements[: next(n for n, sql in enumerate(statements) if "orderhooks_pump" in sql)]
+    assert len(before_waking) == (6 if connection.vendor == "postgresql" else 8)
