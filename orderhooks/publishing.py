@@ -1,6 +1,5 @@
 """Publishing: the one call for the edges. Puts what happened into the outbox and, once committed, wakes a worker."""
 
-import copy
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -47,6 +46,8 @@ logger = logging.getLogger(__name__)
 
 BEFORE = "_orderhooks_before"
 REDELIVER_AT_ONCE = 1000
+# Of rows that were deleted together and could not be captured; one says what is wrong with all of them.
+MARKED_AT_ONCE = 1
 
 
 class ReplayError(ValueError):
@@ -79,8 +80,8 @@ def publish(topic: str, order: models.Model, *, changes: Mapping[str, Sequence[A
         return
     with transaction.atomic(using=using):
         unit = _Unit.current(using)
-        order_pk = role.order_pk(order, using=using)
-        unit.fold_on_commit(outbox.note_moment(Note(unit.id, role.source, order_pk, topic), pairs, using=using))
+        note = Note(unit.id, role.source, role.order_pk(order, using=using), topic)
+        unit.fold_on_commit(outbox.note_moment(note, pairs, using=using))
 
 
 def _told_changes(role: Role, order: models.Model, changes: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
@@ -92,16 +93,13 @@ def _told_changes(role: Role, order: models.Model, changes: Mapping[str, Sequenc
             raise ValueError(f"publish() takes changes of watched fields, not of {name!r}. Watched are: {known}.")
         if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
             raise ValueError(f"publish() takes [old, new] for each changed field, not {pair!r} for {name!r}.")
-        stored = [_as_watched(order, name, value) for value in pair]
+        attname = order._meta.get_field(name).attname  # type: ignore[union-attr]
+        stored = [
+            sources.stored_values(type(order), (name,), {attname: value}, using=order._state.db)[name] for value in pair
+        ]
         if stored[0] != stored[1]:
             pairs[name] = stored
     return pairs
-
-
-def _as_watched(order: models.Model, name: str, value: Any) -> Any:
-    holder = copy.copy(order)
-    setattr(holder, order._meta.get_field(name).attname, value)  # type: ignore[union-attr]
-    return sources.watched_values(holder, (name,))[name]
 
 
 def publish_to(subscription: Subscription, topic: str, order_number: str = "", *, by: str = "") -> Delivery:
@@ -386,8 +384,6 @@ def about_to_delete(role: Role, instance: models.Model, *, using: str) -> None:
     """Note a deletion while there is still something to read. See Note [Deletions]."""
     if instance.pk is None:
         return
-    if is_elsewhere(role, instance, using=using):
-        return
     # Django deletes in a transaction; who sends the signal by hand may not.
     is_alone = not connections[using].in_atomic_block
     with transaction.atomic(using=using, savepoint=False):
@@ -569,11 +565,8 @@ class _Deletions:
             with transaction.atomic(using=self.using):
                 changes = outbox.note_deletions(self.unit.id, gone, using=self.using)
         except Exception as error:
-            role, instance = gone[0]
-            text = (
-                f"{len(gone)} orders or lines are deleted, and that could not be written down: {outbox.describe(error)}"
-            )
-            outbox.mark_missed(role, instance, text, using=self.using, error=error)
+            for role, instance in gone[:MARKED_AT_ONCE]:
+                outbox.mark_missed(role, instance, outbox.describe(error), using=self.using, error=error)
             return
         for change in changes:
             self.unit.fold_on_commit(change)

@@ -17,6 +17,8 @@ from orderhooks.outbox.noting import anyone_listens, describe
 from orderhooks.outbox.reading import check_identifiers
 from orderhooks.outbox.rewinding import capture_order, captured_values, relation_of
 from orderhooks.sources import OrderSource, Role
+from orderhooks.sources.keys import text_of
+from orderhooks.sources.keys import values_of as keys_of
 
 logger = logging.getLogger(__name__)
 
@@ -32,12 +34,11 @@ def note_deletions(unit: UUID, gone: Sequence[tuple[Role, models.Model]], *, usi
     lines: list[tuple[Role, models.Model]] = []
     for role, instance in gone:
         if role.lines is None:
-            orders.setdefault(role, {})[role.order_pk(instance, using=using) or ""] = instance.pk
+            orders.setdefault(role.source.name, {})[str(role.order_pk(instance, using=using))] = role.source
         else:
             lines.append((role, instance))
     # What happens to the lines of an order that goes as well is nobody's news.
-    going = {(role.source.name, key) for role, keys in orders.items() for key in keys}
-    lines = [(role, one) for role, one in lines if (role.source.name, role.order_pk(one, using=using)) not in going]
+    lines = [(role, one) for role, one in lines if not _goes_too(role, one, orders, using=using)]
     changes = _note_lines(unit, lines, using=using) if lines else []
     if orders:
         patterns = list(Subscription.objects.using(using).values_list("topics", flat=True))
@@ -46,6 +47,11 @@ def note_deletions(unit: UUID, gone: Sequence[tuple[Role, models.Model]], *, usi
             for chunk in _chunks(keys.items()):
                 changes += _note_orders(unit, role, dict(chunk), wanted=wanted, using=using)
     return changes
+
+
+def _goes_too(role: Role, line: models.Model, orders: dict[str, dict[str, OrderSource]], *, using: str) -> bool:
+    deleted = orders.get(role.source.name)
+    return bool(deleted) and role.order_pk(line, using=using) in deleted  # type: ignore[operator]
 
 
 def _chunks(many: Iterable[Any]) -> Iterator[list[Any]]:
@@ -61,9 +67,12 @@ def _note_lines(unit: UUID, lines: Sequence[tuple[Role, models.Model]], *, using
     for (name, model), role in roles.items():
         keys = [one.pk for of, one in lines if of.source.name == name and type(one) is model]
         for chunk in _chunks(keys):
-            found = [(line, role.order_pk(line, using=using)) for line in _locked(model, chunk, using=using)]
             # A line that belongs to no order, as in a cart, is nobody's news.
-            changes += [_line_gone(unit, role, line, key) for line, key in found if key is not None]
+            changes += [
+                _line_gone(unit, role, line, order_pk)
+                for line in _locked(model, chunk, using=using)
+                if (order_pk := role.order_pk(line, using=using)) is not None
+            ]
     return Change.objects.using(using).bulk_create(changes)
 
 
@@ -95,13 +104,13 @@ def _note_orders(unit: UUID, role: Role, keys: dict[str, Any], *, wanted: bool, 
         # But what happened to them before, in this transaction or in one that is not folded yet, is to be told with
         # the order as it was. Locked, so that nothing more happens.
         if connections[using].features.has_select_for_update:
-            list(_lock(sources.plain(model, using).filter(pk__in=keys.values()), using=using).values_list("pk"))
-        told = Change.objects.using(using).filter(source=source.name, order_pk__in=list(keys))
-        keys = {key: keys[key] for key in told.order_by().values_list("order_pk", flat=True).distinct()}
+            rows = sources.plain(model, using).filter(pk__in=keys_of(model, keys))
+            list(_lock(rows, using=using).values_list("pk"))
+        told = Change.objects.using(using).filter(source=source.name, order_pk__in=keys)
+        keys = list(told.order_by().values_list("order_pk", flat=True).distinct())
     if not keys:
         return []
-    found = _locked(model, list(keys.values()), using=using)
-    orders: dict[str, Any] = {role.order_pk(order, using=using) or "": order for order in found}
+    orders = {text_of(order, model): order for order in _locked(model, keys_of(model, keys), using=using)}
     if type(source).fetch is not OrderSource.fetch:
         orders = {key: order for key in orders if (order := source.fetch(key, using=using)) is not None}
     relation = relation_of(source.lines)

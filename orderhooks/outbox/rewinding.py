@@ -16,6 +16,7 @@ from django.utils import timezone
 from orderhooks import sources
 from orderhooks.models import Change
 from orderhooks.sources import Lines, OrderSource
+from orderhooks.sources.keys import text_of, values_of
 
 __all__ = ["UnrestorableError", "capture_order", "captured_values", "hold_lines", "relation_of", "rewind"]
 
@@ -39,7 +40,7 @@ def rewind(source: OrderSource, order: Any, later: Sequence[Change], *, using: s
     `order` is as it was read, with its lines held, and is altered; None if it is gone. A change that it does not show
     yet does no harm. Raises UnrestorableError.
     """
-    lines = {str(line.pk): line for line in _held(source, order)}
+    lines = {text_of(line, type(line)): line for line in _held(source, order)}
     for change in reversed(later):
         of_line = change.subject != "" and change.kind != Change.Kind.MOMENT
         if of_line:
@@ -61,7 +62,7 @@ def capture_order(source: OrderSource, order: Any) -> dict[str, Any]:
     """All that is loaded of an order and of the lines that it holds, to restore it once it has been deleted."""
     return {
         "order": captured_values(order),
-        "lines": [{"pk": str(line.pk), "values": captured_values(line)} for line in _held(source, order)],
+        "lines": [{"pk": text_of(line, type(line)), "values": captured_values(line)} for line in _held(source, order)],
     }
 
 
@@ -84,7 +85,7 @@ def _undo_line(source: OrderSource, lines: dict[str, Any], change: Change, *, us
     if line is None and source.lines is not None:
         model = source.lines.get_model()
         # It may be in another order now, or hidden by the manager; else it was deleted.
-        line = sources.plain(model, using).filter(pk=change.subject).first()
+        line = next(iter(sources.plain(model, using).filter(pk__in=values_of(model, [change.subject]))), None)
         line = line or _restore(model, {**(change.snapshot or {}), **change.before}, pk=change.subject, using=using)
         lines[change.subject] = line
     watched = source.lines.watched if source.lines else ()
@@ -138,7 +139,7 @@ def _made_of(field: Any, value: Any) -> Iterator[Any]:
     made = field.to_python(value)
     if isinstance(made, datetime) and made.tzinfo and not settings.USE_TZ:
         yield made.replace(tzinfo=None)
-        yield timezone.make_naive(made)
+        yield timezone.make_naive(made, timezone.get_default_timezone())
     else:
         yield made
 

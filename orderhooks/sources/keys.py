@@ -1,7 +1,7 @@
 """Keys: an order's primary key as text, as records keep it, and back. A composite key is a JSON list of texts."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django.db import models
@@ -25,6 +25,17 @@ def from_text(model: type[models.Model], text: str) -> Mapping[str, Any]:
     if not isinstance(texts, list) or len(texts) != len(fields):
         raise ValueError(f"{text!r} is not a key of {model._meta.label}: it has {len(fields)} fields.")
     return {field.attname: field.to_python(one) for field, one in zip(fields, texts, strict=True)}
+
+
+def values_of(model: type[models.Model], texts: Iterable[str]) -> list[Any]:
+    """The keys as `pk__in` takes them. Raises what `from_text` raises."""
+    found = [tuple(from_text(model, text).values()) for text in texts]
+    return found if len(key_fields(model)) > 1 else [value for (value,) in found]
+
+
+def text_of(instance: models.Model, model: type[models.Model]) -> str:
+    """The key of an instance of `model`, or of a child of it, as text."""
+    return as_text(model, [getattr(instance, field.attname) for field in key_fields(model)])
 
 
 def _text(field: "models.Field[Any, Any]", value: Any) -> str:

@@ -34,11 +34,12 @@ def stored_values(
     rounding = ROUND_HALF_UP if connections[using or DEFAULT_DB_ALIAS].vendor == "postgresql" else None
     fields: list[Any] = [model._meta.get_field(name) for name in names]
     stored = {field: _as_stored(field, values[field.attname], rounding) for field in fields}
-    # What a JSON field holds is JSON already, however deep it is nested.
-    return {
-        field.name: value if type(value) in (dict, list) and isinstance(field, models.JSONField) else as_json(value)
-        for field, value in stored.items()
-    }
+    # What is JSON already may be nested deeper than Python's stack allows to walk.
+    return {field.name: value if _holds_json(field) else as_json(value) for field, value in stored.items()}
+
+
+def _holds_json(field: Any) -> bool:
+    return isinstance(field, models.JSONField) and field.decoder is None
 
 
 def _as_stored(field: Any, value: Any, rounding: str | None) -> Any:

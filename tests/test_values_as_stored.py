@@ -1,0 +1,56 @@
+"""What is compared and told is what the database stores, whatever was set on the instance."""
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from orderhooks.models import Event, Order
+from tests.factories import make_order, make_subscription
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.mark.parametrize(
+    ("zone", "value", "stored"),
+    [
+        ("Europe/Berlin", datetime(2026, 11, 23, 10, tzinfo=UTC), "2026-11-23T10:00:00.000000Z"),
+        ("Europe/Berlin", datetime(2026, 11, 23, 10), "2026-11-23T09:00:00.000000Z"),
+        ("Europe/Berlin", "2026-11-23T10:00:00", "2026-11-23T09:00:00.000000Z"),
+        ("Europe/Berlin", "2026-11-23T10:00:00Z", "2026-11-23T10:00:00.000000Z"),
+        ("Europe/Berlin", "2026-07-23", "2026-07-22T22:00:00.000000Z"),
+        ("Europe/Berlin", date(2026, 7, 23), "2026-07-22T22:00:00.000000Z"),
+        ("America/New_York", datetime(2026, 11, 23, 10, 0, 0, 5), "2026-11-23T15:00:00.000005Z"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:DateTimeField .* received a naive datetime")
+def test_a_time_without_a_zone_is_told_as_it_is_stored(zone: str, value: Any, stored: str, settings: Any) -> None:
+    settings.TIME_ZONE = zone
+    make_subscription()
+    order = make_order([], placed_at=datetime(2020, 1, 1, tzinfo=UTC))
+    Event.objects.all().delete()
+    order.placed_at = value
+    order.save()
+    event = Event.objects.get()
+    assert event.changes == {"placed_at": ["2020-01-01T00:00:00.000000Z", stored]}
+    assert event.payload["order"]["placed_at"] == stored
+    order.placed_at = value
+    order.save()
+    assert Event.objects.count() == 1
+
+
+@pytest.mark.parametrize("amount", ["1.00005", "2.00015", Decimal("0.12345"), 3, "4.5"])
+def test_an_amount_is_told_as_the_database_rounds_it(amount: Any) -> None:
+    make_subscription()
+    order = make_order([])
+    Event.objects.all().delete()
+    order.total = amount
+    order.save()
+    again = Order.objects.get()
+    told = Event.objects.get().changes["total"][1]
+    assert Decimal(told) == again.total, connection.vendor
+    order.save()
+    again.save()
+    assert Event.objects.count() == 1
