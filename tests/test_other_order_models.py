@@ -115,6 +115,7 @@ def test_an_order_that_is_born_paid_says_so(name: str) -> None:
         ("PricedOrder", "total", Amount(10, "EUR"), {"total": ["0.00", "10.00"]}),
         ("PricedOrder", "total", Amount(0, "USD"), {"total_currency": ["EUR", "USD"]}),
         ("OddOrder", "secret", "x", {"secret": ["", "x"]}),
+        ("OddOrder", "secret", "a\x00b\ud800", {"secret": ["", "a\ufffdb?"]}),
         ("OddOrder", "details", {"a": (1, 2)}, {"details": [{}, {"a": [1, 2]}]}),
         ("OddOrder", "photo", b"\x00\x01", {"photo": ["", "AAE="]}),
         ("OddOrder", "weight", "1.50", {"weight": ["0.00", "1.50"], "heavy": [0, 3]}),

@@ -10,7 +10,7 @@ lock on the tables that it used, and nobody can drop or alter them before it end
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 
 from django.db import DatabaseError, connections, models, router, transaction
@@ -82,7 +82,7 @@ def _place(alias: str) -> tuple[str, ...]:
 
 
 @contextmanager
-def survivable(using: str, kind: str) -> Iterator[None]:
+def survivable(using: str, *kind: Hashable) -> Iterator[None]:
     """Run statements of one kind so that their failure leaves the store's transaction usable.
 
     See Note [The store's transaction survives].
@@ -109,7 +109,7 @@ def survivable(using: str, kind: str) -> Iterator[None]:
         _proved(using).add(kind)
 
 
-def _proved(using: str) -> set[str]:
+def _proved(using: str) -> set[Hashable]:
     """The kinds of statements that went well in the running transaction.
 
     Django starts a new list of on-commit hooks after each commit and after each rollback, also to a savepoint: what was

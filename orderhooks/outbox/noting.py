@@ -61,10 +61,11 @@ def read_before(role: Role, instance: models.Model, watched: Sequence[str], *, u
             rows = rows.select_for_update(no_key=connection.features.has_select_for_no_key_update)
         return rows
 
-    with survivable(using, f"read {role.model._meta.label}"):
+    columns = (*_columns(role, watched), HEARD)
+    with survivable(using, "before", role.model, columns):
         row = sources.read_columns(
             role.model,
-            (*_columns(role, watched), HEARD),
+            columns,
             role.where(instance),
             "before",
             lock,
@@ -84,7 +85,7 @@ def read_after(role: Role, instance: models.Model, watched: Sequence[str], *, us
     if role.is_part(instance) or any(
         name not in held or hasattr(held[name], "resolve_expression") or _is_generated(role, name) for name in columns
     ):
-        with survivable(using, f"read {role.model._meta.label}"):
+        with survivable(using, "after", role.model, columns):
             row = sources.read_columns(role.model, columns, role.where(instance), "after", using=using)
             if row is None:
                 raise LookupError("The row is gone already.")
@@ -92,7 +93,7 @@ def read_after(role: Role, instance: models.Model, watched: Sequence[str], *, us
     row = {name: getattr(instance, name) for name in columns}
     if not role.lines:
         return _stored(role, watched, row, using=using)
-    with survivable(using, f"read {role.source.model}"):
+    with survivable(using, "order", role):
         return _stored(role, watched, row, using=using)
 
 
@@ -142,6 +143,11 @@ def note_moment(note: Note, changes: Mapping[str, Sequence[Any]], *, using: str)
 
 
 def _insert(note: Note, kind: Change.Kind, using: str, **fields: Any) -> Change:
+    # The lengths are looked at before: what the database refuses would cost the transaction.
+    for name, text in (("order_pk", str(note.order_pk)), ("subject", note.subject)):
+        longest = Change._meta.get_field(name).max_length  # type: ignore[union-attr]
+        if longest is not None and len(text) > longest:
+            raise ValueError(f"The key {text[:50]!r}… has {len(text)} characters; at most {longest} can be kept.")
     with survivable(using, "write"):
         return _write(note, kind, using, **fields)
 

@@ -20,10 +20,13 @@ class SealedField(models.TextField):
     """Stored in another form each time, as by a package that encrypts."""
 
     def get_prep_value(self, value: Any) -> Any:
-        return None if value is None else f"{next(_salts)}:{base64.b64encode(str(value).encode()).decode()}"
+        if value is None:
+            return None
+        plain = str(value).encode(errors="surrogatepass")
+        return f"{next(_salts)}:{base64.b64encode(plain).decode()}"
 
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
-        return None if value is None else base64.b64decode(value.partition(":")[2]).decode()
+        return None if value is None else base64.b64decode(value.partition(":")[2]).decode(errors="surrogatepass")
 
 
 class Amount:

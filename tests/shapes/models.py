@@ -33,6 +33,12 @@ class TextOrder(Stateful):
     code = models.CharField(max_length=40, primary_key=True)
 
 
+class LongOrder(Stateful):
+    """Its key may be longer than what is kept."""
+
+    code = models.CharField(max_length=400, primary_key=True)
+
+
 class CompositeOrder(Stateful):
     pk = models.CompositePrimaryKey("tenant", "number")
     tenant = models.CharField(max_length=20)

@@ -31,6 +31,7 @@ DutifulOrder = describe("DutifulOrder")
 SerialOrder = describe("SerialOrder", "number")
 PricedOrder = describe("PricedOrder", "total")
 OddOrder = describe("OddOrder", "secret", "details", "photo", "weight", "due_on", "origin", "heavy")
+LongOrder = describe("LongOrder")
 ALL = [
     UuidOrder,
     TextOrder,
