@@ -382,7 +382,7 @@ def is_elsewhere(role: Role, instance: models.Model, *, using: str) -> bool:
 
 def about_to_delete(role: Role, instance: models.Model, *, using: str) -> None:
     """Note a deletion while there is still something to read. See Note [Deletions]."""
-    if instance.pk is None:
+    if instance.pk is None or is_elsewhere(role, instance, using=using):
         return
     # Django deletes in a transaction; who sends the signal by hand may not.
     is_alone = not connections[using].in_atomic_block

@@ -39,5 +39,4 @@ __all__ = [
     "read_after",
     "read_before",
     "republish",
-    "survivable",
 ]

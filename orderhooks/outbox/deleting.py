@@ -30,7 +30,7 @@ DELETED = "order.deleted"
 
 def note_deletions(unit: UUID, gone: Sequence[tuple[Role, models.Model]], *, using: str) -> list[Change]:
     """Write down in the running transaction that these orders and lines are about to be deleted."""
-    orders: dict[Role, dict[str, Any]] = {}  # each key as text, and as the model has it
+    orders: dict[str, dict[str, OrderSource]] = {}
     lines: list[tuple[Role, models.Model]] = []
     for role, instance in gone:
         if role.lines is None:
@@ -43,9 +43,10 @@ def note_deletions(unit: UUID, gone: Sequence[tuple[Role, models.Model]], *, usi
     if orders:
         patterns = list(Subscription.objects.using(using).values_list("topics", flat=True))
         wanted = any(topics.matches(one, DELETED) for one in patterns)
-        for role, keys in orders.items() if patterns else ():
-            for chunk in _chunks(keys.items()):
-                changes += _note_orders(unit, role, dict(chunk), wanted=wanted, using=using)
+        for keys in orders.values() if patterns else ():
+            source = next(iter(keys.values()))
+            for chunk in _chunks(keys):
+                changes += _note_orders(unit, source, chunk, wanted=wanted, using=using)
     return changes
 
 
@@ -98,8 +99,8 @@ def _line_gone(unit: UUID, role: Role, line: models.Model, order_pk: str) -> Cha
     )
 
 
-def _note_orders(unit: UUID, role: Role, keys: dict[str, Any], *, wanted: bool, using: str) -> list[Change]:
-    source, model = role.source, role.model
+def _note_orders(unit: UUID, source: OrderSource, keys: list[str], *, wanted: bool, using: str) -> list[Change]:
+    model = source.get_model()
     if not wanted:
         # But what happened to them before, in this transaction or in one that is not folded yet, is to be told with
         # the order as it was. Locked, so that nothing more happens.

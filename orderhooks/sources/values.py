@@ -33,13 +33,7 @@ def stored_values(
     """Columns' values, by attname, as the JSON values of the named fields, by name. They are stored in `using`."""
     rounding = ROUND_HALF_UP if connections[using or DEFAULT_DB_ALIAS].vendor == "postgresql" else None
     fields: list[Any] = [model._meta.get_field(name) for name in names]
-    stored = {field: _as_stored(field, values[field.attname], rounding) for field in fields}
-    # What is JSON already may be nested deeper than Python's stack allows to walk.
-    return {field.name: value if _holds_json(field) else as_json(value) for field, value in stored.items()}
-
-
-def _holds_json(field: Any) -> bool:
-    return isinstance(field, models.JSONField) and field.decoder is None
+    return {field.name: as_json(_as_stored(field, values[field.attname], rounding)) for field in fields}
 
 
 def _as_stored(field: Any, value: Any, rounding: str | None) -> Any:

@@ -4,14 +4,13 @@ import uuid
 from decimal import Decimal
 from typing import Any
 
-from django.conf import settings
-from django.db import models
+from django.db import connection, models
 from django.db.models import F, Value
 from django.db.models.functions import Coalesce
 
 from tests.shapes.fields import AmountField, SealedField, next_number
 
-IS_POSTGRES = str(settings.DATABASES["default"]["ENGINE"]).endswith("postgresql")
+IS_POSTGRES = connection.vendor == "postgresql"
 
 
 class Customer(models.Model):
