@@ -33,7 +33,13 @@ def stored_values(
     """Columns' values, by attname, as the JSON values of the named fields, by name. They are stored in `using`."""
     rounding = ROUND_HALF_UP if connections[using or DEFAULT_DB_ALIAS].vendor == "postgresql" else None
     fields: list[Any] = [model._meta.get_field(name) for name in names]
-    return {field.name: as_json(_as_stored(field, values[field.attname], rounding)) for field in fields}
+    stored = {field: _as_stored(field, values[field.attname], rounding) for field in fields}
+    # What is JSON already may be nested deeper than Python's stack allows to walk.
+    return {field.name: value if _holds_json(field) else as_json(value) for field, value in stored.items()}
+
+
+def _holds_json(field: Any) -> bool:
+    return isinstance(field, models.JSONField) and field.decoder is None
 
 
 def _as_stored(field: Any, value: Any, rounding: str | None) -> Any:
@@ -66,12 +72,10 @@ def as_json(value: Any) -> Any:
     match value:
         case float() if not math.isfinite(value):
             return str(value)
-        case None | bool() | int() | float():
+        case None | bool() | int() | float() | str():
             return value
-        case str():
-            return _storable(value)
         case dict():
-            return {_storable(str(key)): as_json(one) for key, one in value.items()}
+            return {str(key): as_json(one) for key, one in value.items()}
         case list() | tuple():
             return [as_json(one) for one in value]
         case set() | frozenset():
@@ -84,13 +88,6 @@ def as_json(value: Any) -> Any:
             return value.isoformat()
         case _:
             return str(value)
-
-
-def _storable(text: str) -> str:
-    """The text as any database takes it in JSON: PostgreSQL refuses NUL and halves of surrogate pairs."""
-    if "\x00" in text:
-        text = text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
-    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def moment_text(moment: datetime) -> str:
