@@ -72,10 +72,12 @@ def as_json(value: Any) -> Any:
     match value:
         case float() if not math.isfinite(value):
             return str(value)
-        case None | bool() | int() | float() | str():
+        case None | bool() | int() | float():
             return value
+        case str():
+            return _storable(value)
         case dict():
-            return {str(key): as_json(one) for key, one in value.items()}
+            return {_storable(str(key)): as_json(one) for key, one in value.items()}
         case list() | tuple():
             return [as_json(one) for one in value]
         case set() | frozenset():
@@ -88,6 +90,13 @@ def as_json(value: Any) -> Any:
             return value.isoformat()
         case _:
             return str(value)
+
+
+def _storable(text: str) -> str:
+    """The text as any database takes it in JSON: PostgreSQL refuses NUL and halves of surrogate pairs."""
+    if "\x00" in text:
+        text = text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def moment_text(moment: datetime) -> str:
