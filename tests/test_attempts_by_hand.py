@@ -42,7 +42,7 @@ def automatic_attempts_to_the_end(delivery: Delivery, *, now: datetime) -> int:
 @pytest.mark.parametrize("used", [0, 1, 2, 9])
 @pytest.mark.parametrize("presses", [1, 2, 8])
 def test_presses_leave_what_is_planned_as_it_is(used: int, presses: int) -> None:
-    planned = timezone.now() + timedelta(minutes=19)
+    planned = timezone.now().replace(microsecond=0) + timedelta(minutes=19)
     delivery = make_delivery(attempts_made=used, next_attempt_at=planned)
     for _ in range(presses):
         press(delivery)
@@ -53,7 +53,7 @@ def test_presses_leave_what_is_planned_as_it_is(used: int, presses: int) -> None
 
 
 def test_two_presses_before_a_worker_comes_keep_what_is_planned() -> None:
-    planned = timezone.now() + timedelta(minutes=19)
+    planned = timezone.now().replace(microsecond=0) + timedelta(minutes=19)
     delivery = make_delivery(attempts_made=2, next_attempt_at=planned)
     publishing.redeliver(Delivery.objects.all(), by="bob")
     press(delivery)
@@ -79,7 +79,7 @@ def test_one_that_arrives_by_hand_has_ended() -> None:
 
 
 def test_a_worker_that_dies_with_one_by_hand_uses_up_nothing() -> None:
-    planned = timezone.now() + timedelta(minutes=19)
+    planned = timezone.now().replace(microsecond=0) + timedelta(minutes=19)
     delivery = make_delivery(attempts_made=2, next_attempt_at=planned)
     publishing.redeliver(Delivery.objects.all())
     claim(now=timezone.now() + timedelta(seconds=1))
