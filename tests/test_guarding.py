@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
-from django.db import connection, models, transaction
+from django.db import DatabaseError, connection, models, transaction
 from django.db.models.signals import post_save, pre_save
 
 from orderhooks import signal_handlers
@@ -228,3 +228,21 @@ def test_a_key_that_is_too_long_to_be_kept_is_marked_and_saved(settings: Any) ->
     assert Group.objects.exists()
     assert "at most 255" in CaptureFailure.objects.get().error
     assert Event.objects.get().order_pk == "short"
+
+
+def test_a_transaction_that_the_database_has_given_up_is_not_taken_for_saved(watch: Any) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("only PostgreSQL gives a transaction up with a statement; run with TEST_DATABASE=postgres")
+    watch(Users)
+    user = User.objects.create(username="ada")
+    other = User.objects.create(username="bob")
+    with pytest.raises(DatabaseError), transaction.atomic():
+        with connection.cursor() as cursor:
+            slow = "CHECK (order_pk = '%s' OR pg_sleep(1) IS NOT NULL) NOT VALID"
+            cursor.execute(f"ALTER TABLE orderhooks_change ADD CONSTRAINT slow {slow}" % user.pk)
+            cursor.execute("SET LOCAL statement_timeout = 200")
+        user.first_name = "Ada"
+        user.save()  # captured: what follows needs no savepoint any more
+        other.first_name = "Bob"
+        other.save()
+    assert not User.objects.exclude(first_name="").exists()

@@ -12,6 +12,7 @@ lock on the tables that it used, and nobody can drop or alter them before it end
 import logging
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from django.db import DatabaseError, connections, models, router, transaction
 
@@ -28,7 +29,11 @@ MIGRATE = "If a table or column is missing, run `manage.py migrate`."
 
 
 def guarded(instance: models.Model, *, using: str, capture: Callable[[Role], None]) -> None:
-    """Call `capture(role)` for an instance that a source watches. Never raises; what it raises is logged and marked."""
+    """Call `capture(role)` for an instance that a source watches. What it raises is logged and marked.
+
+    Raises it only where the database has given up the store's transaction with it (a lost connection, a time limit, a
+    deadlock): Django would else roll it back without a word, and the store take it for saved.
+    """
     if connections[using].needs_rollback:
         return  # the store's own statement failed before: nothing of this transaction will be committed
     role: Role | None = None
@@ -37,7 +42,28 @@ def guarded(instance: models.Model, *, using: str, capture: Callable[[Role], Non
         if role is not None:
             capture(role)
     except Exception as error:
+        if _is_transaction_lost(error, using):
+            raise
         mark_missed(role, instance, describe(error), using=using, error=error)
+
+
+def _is_transaction_lost(error: Exception, using: str) -> bool:
+    connection = connections[using]
+    if not connection.in_atomic_block:
+        return False
+    raw: Any = connection.connection
+    if raw is None or connection.closed_in_transaction:
+        return True
+    match connection.vendor:
+        case "postgresql":
+            # Of psycopg 3, or 2; libpq's 2 is "in a transaction, and well".
+            status = raw.info.transaction_status if hasattr(raw, "info") else raw.get_transaction_status()
+            return bool(status != 2)
+        case "sqlite":
+            return not raw.in_transaction
+        case _:
+            # MySQL ends the transaction of a deadlock's victim, and of a connection that is gone.
+            return bool(error.args) and error.args[0] in (1213, 2006, 2013)
 
 
 def describe(error: Exception) -> str:
@@ -91,22 +117,18 @@ def survivable(using: str, *kind: Hashable) -> Iterator[None]:
     if not connection.in_atomic_block:
         yield
         return
-    needs_savepoint = connection.vendor == "postgresql" and kind not in _proved(using)
-    savepoint = transaction.savepoint(using=using) if needs_savepoint else None
+    if connection.vendor == "postgresql" and kind not in _proved(using):
+        with transaction.atomic(using=using):
+            yield
+        _proved(using).add(kind)
+        return
     try:
         yield
     except BaseException:
-        # Django marks the transaction as one to be rolled back if a save of a model of ours fails in it; and while it
-        # is marked, no statement goes through.
-        if savepoint is not None:
-            transaction.set_rollback(False, using=using)
-            transaction.savepoint_rollback(savepoint, using=using)
-        elif connection.vendor != "postgresql":
+        if connection.vendor != "postgresql":
+            # Django marks the transaction as one to be rolled back if a save of a model of ours fails in it.
             transaction.set_rollback(False, using=using)
         raise
-    if savepoint is not None:
-        transaction.savepoint_commit(savepoint, using=using)
-        _proved(using).add(kind)
 
 
 def _proved(using: str) -> set[Hashable]:
