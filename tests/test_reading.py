@@ -1,4 +1,4 @@
-"""SQL that is compiled once: what changes from run to run is put where it belongs, or an error says that nobody knows."""
+"""SQL that is compiled once: what changes from run to run is put where it belongs, or an error says so."""
 
 from typing import Any
 
