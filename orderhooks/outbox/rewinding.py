@@ -16,7 +16,7 @@ from django.utils import timezone
 from orderhooks import sources
 from orderhooks.models import Change
 from orderhooks.sources import Lines, OrderSource
-from orderhooks.sources.keys import values_of
+from orderhooks.sources.keys import text_of, values_of
 
 __all__ = ["UnrestorableError", "capture_order", "captured_values", "hold_lines", "relation_of", "rewind"]
 
@@ -40,7 +40,7 @@ def rewind(source: OrderSource, order: Any, later: Sequence[Change], *, using: s
     `order` is as it was read, with its lines held, and is altered; None if it is gone. A change that it does not show
     yet does no harm. Raises UnrestorableError.
     """
-    lines = {str(line.pk): line for line in _held(source, order)}
+    lines = {text_of(line, type(line)): line for line in _held(source, order)}
     for change in reversed(later):
         of_line = change.subject != "" and change.kind != Change.Kind.MOMENT
         if of_line:
@@ -62,7 +62,7 @@ def capture_order(source: OrderSource, order: Any) -> dict[str, Any]:
     """All that is loaded of an order and of the lines that it holds, to restore it once it has been deleted."""
     return {
         "order": captured_values(order),
-        "lines": [{"pk": str(line.pk), "values": captured_values(line)} for line in _held(source, order)],
+        "lines": [{"pk": text_of(line, type(line)), "values": captured_values(line)} for line in _held(source, order)],
     }
 
 
@@ -139,7 +139,7 @@ def _made_of(field: Any, value: Any) -> Iterator[Any]:
     made = field.to_python(value)
     if isinstance(made, datetime) and made.tzinfo and not settings.USE_TZ:
         yield made.replace(tzinfo=None)
-        yield timezone.make_naive(made)
+        yield timezone.make_naive(made, timezone.get_default_timezone())
     else:
         yield made
 

@@ -34,7 +34,13 @@ def stored_values(
     # Django rounds for SQLite, half to even; the others round by themselves.
     rounding = None if connections[using or DEFAULT_DB_ALIAS].vendor == "sqlite" else ROUND_HALF_UP
     fields: list[Any] = [model._meta.get_field(name) for name in names]
-    return {field.name: as_json(_as_stored(field, values[field.attname], rounding)) for field in fields}
+    stored = {field: _as_stored(field, values[field.attname], rounding) for field in fields}
+    # What is JSON already may be nested deeper than Python's stack allows to walk.
+    return {field.name: value if _holds_json(field) else as_json(value) for field, value in stored.items()}
+
+
+def _holds_json(field: Any) -> bool:
+    return isinstance(field, models.JSONField) and field.decoder is None
 
 
 def _as_stored(field: Any, value: Any, rounding: str | None) -> Any:
