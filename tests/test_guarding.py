@@ -141,7 +141,7 @@ def test_a_change_that_was_rolled_back_leaves_no_mark(watch: Any) -> None:
 
 def test_a_value_that_the_database_can_not_hold_is_marked(watch: Any, monkeypatch: Any) -> None:
     watch(Users)
-    monkeypatch.setattr(Change._meta.get_field("subject"), "get_db_prep_save", lambda *_value, **_options: object())
+    monkeypatch.setattr(Change._meta.get_field("subject"), "get_db_prep_save", lambda *_value, **_options: None)
     with transaction.atomic():
         User.objects.create(username="ada")
         Group.objects.create(name="vip")
@@ -198,7 +198,7 @@ def test_a_save_that_fails_leaves_nothing_on_the_instance(watch: Any) -> None:
     User.objects.create(username="ada")
     other = User.objects.create(username="bea")
     other.username = "ada"
-    with pytest.raises(Exception, match=r"(?i)unique"):
+    with pytest.raises(Exception, match=r"(?i)unique|duplicate"):
         other.save()
     assert not [name for name in vars(other) if "orderhooks" in name]
 

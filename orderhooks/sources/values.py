@@ -31,7 +31,8 @@ def stored_values(
     model: type[models.Model], names: Iterable[str], values: Mapping[str, Any], *, using: str | None = None
 ) -> dict[str, Any]:
     """Columns' values, by attname, as the JSON values of the named fields, by name. They are stored in `using`."""
-    rounding = ROUND_HALF_UP if connections[using or DEFAULT_DB_ALIAS].vendor == "postgresql" else None
+    # Django rounds for SQLite, half to even; the others round by themselves.
+    rounding = None if connections[using or DEFAULT_DB_ALIAS].vendor == "sqlite" else ROUND_HALF_UP
     fields: list[Any] = [model._meta.get_field(name) for name in names]
     stored = {field: _as_stored(field, values[field.attname], rounding) for field in fields}
     # What is JSON already may be nested deeper than Python's stack allows to walk.
