@@ -55,7 +55,7 @@ def _subscribe(client: Client, url: str) -> str:
     # Ordered, which asks most of the database.
     data = {"name": "Warehouse", "url": url, "topics": ["order.*"], "ordered": True}
     made = _call(client, "post", "subscription-list", 201, data=data)
-    _call(client, "patch", "subscription-detail", 200, made["public_id"], data={"description": "of tests"})
+    _call(client, "patch", "subscription-detail", 200, made["public_id"], data={"contact_email": "ops@example.com"})
     return made["secret"]
 
 

@@ -122,7 +122,7 @@ def test_one_answer_takes_an_endpoint_out_of_the_share_so_that_all_threads_serve
 
 
 @pytest.mark.parametrize(("slow", "unknown"), [(32, 16), (0, 32)])
-def test_slow_and_unknown_ones_together_leave_a_quarter(slow: int, unknown: int) -> None:
+def test_slow_and_unknown_ones_together_leave_a_quarter(machine, slow: int, unknown: int) -> None:
     lanes = make_lanes(threads=64, subscription=64)
     for subscription in range(slow // 4):
         lanes.lanes[subscription] = module.Lane(window=4, seconds=3.0, slow=True)

@@ -380,13 +380,13 @@ def test_a_pool_that_is_full_claims_nothing_more(receiver: RecordingReceiver) ->
         release.set()
 
 
-def test_an_error_of_ours_leaves_the_lease_to_run_out(receiver: RecordingReceiver) -> None:
+def test_an_error_elsewhere_in_the_turn_leaves_no_result_unwritten(receiver: RecordingReceiver) -> None:
     make_delivery(subscription=make_subscription(url=receiver.url))
     with pytest.raises(RuntimeError), sending.Sender(threads=2) as sender:
         sender.claim(now=timezone.now())
-        raise RuntimeError("the database is gone")
-    assert Delivery.objects.get().state == "sending"
-    assert not Attempt.objects.exists()
+        raise RuntimeError("a step beside sending went wrong")
+    assert Delivery.objects.get().state == "delivered"
+    assert Attempt.objects.count() == len(receiver.received) == 1
 
 
 def test_each_attempt_is_one_log_line(receiver: RecordingReceiver, caplog) -> None:

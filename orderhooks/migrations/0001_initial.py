@@ -51,6 +51,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'capture failure',
                 'verbose_name_plural': 'capture failures',
+                'base_manager_name': 'objects',
             },
         ),
         migrations.CreateModel(

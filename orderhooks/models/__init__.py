@@ -39,6 +39,7 @@ __all__ = [
 
 for model in (
     Attempt,
+    CaptureFailure,
     Change,
     Delivery,
     Event,

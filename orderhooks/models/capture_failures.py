@@ -60,6 +60,7 @@ class CaptureFailure(models.Model):
     objects = CaptureFailureQuerySet.as_manager()
 
     class Meta:
+        base_manager_name = "objects"
         verbose_name = _("capture failure")
         verbose_name_plural = _("capture failures")
 

@@ -590,7 +590,9 @@ class Subscription(HasHeaders):
         self.consecutive_failures += count
         self.failing_since = self.failing_since or now
         self.last_failure, self.last_failure_at = detail[:500], now
-        self.last_failure_kind, self.last_failure_status = kind[:32], status
+        # What is not a status of HTTP comes from a broken answer, and does not fit the column.
+        is_status = status is not None and 100 <= status <= 999
+        self.last_failure_kind, self.last_failure_status = kind[:32], status if is_status else None
 
     def cool(self, *, now: datetime, dice: float, at_least_seconds: float = 0.0) -> None:
         """Let the endpoint rest, longer each time; then one probe goes first. To be saved. See Note [Cooling].

@@ -56,9 +56,9 @@ def _is_transaction_lost(error: Exception, using: str) -> bool:
         return True
     match connection.vendor:
         case "postgresql":
-            # Of psycopg 3, or 2; libpq's 2 is "in a transaction, and well".
+            # Of psycopg 3, or 2; libpq's 3 and 4 are "in a transaction that failed" and "the connection is bad".
             status = raw.info.transaction_status if hasattr(raw, "info") else raw.get_transaction_status()
-            return bool(status != 2)
+            return status in (3, 4)
         case "sqlite":
             return not raw.in_transaction
         case _:

@@ -69,7 +69,7 @@ def test_an_address_that_leads_nowhere_is_a_problem(api, method, path):
 
 
 def test_other_addresses_under_the_same_prefix_are_left_to_the_store():
-    for path in ("/api/", "/api/carts/", "/api/orders", "/api/orders/x"):
+    for path in ("/api/carts/", "/api/orders", "/api/orders/x"):
         with pytest.raises(Resolver404):
             resolve(path)
 
