@@ -70,11 +70,13 @@ class Redactor:
     """
 
     def __init__(self, texts: Collection[str]) -> None:
-        self._texts = [part for text in texts for part in _forms(text)]
-
-    @functools.cached_property
-    def _parts(self) -> set[str]:
-        return {part for text in self._texts for part in _parts(text)}
+        self._parts = {part for text in texts for form in _forms(text) for part in _parts(form)}
+        # Whatever is taken out holds one of these: a window is twice as long as a block.
+        size = LONGEST_WINDOW // 2
+        self._blocks = {
+            part[at : at + size] for part in self._parts for at in range(0, max(1, len(part) - size + 1), size)
+        }
+        self._shortest = min(map(len, self._blocks), default=0)
 
     @functools.cached_property
     def _windows(self) -> dict[int, set[str]]:
@@ -87,16 +89,14 @@ class Redactor:
             windows.setdefault(size, set()).update(run for run in runs if run == run.strip())
         return windows
 
-    @functools.cached_property
-    def _blocks(self) -> set[str]:
-        """Of these, whatever is taken out holds one: a window is twice as long as a block."""
-        size = LONGEST_WINDOW // 2
-        parts = self._parts
-        return {part[at : at + size] for part in parts for at in range(0, max(1, len(part) - size + 1), size)}
-
     def _may_be_in(self, text: str) -> bool:
         """A quick look, which nearly always says no; not worth it where there are many blocks."""
-        return len(self._blocks) > MOST_BLOCKS or any(block in text for block in self._blocks)
+        if len(self._blocks) > MOST_BLOCKS:
+            return True
+        for block in self._blocks:  # noqa: SIM110  # a generator costs more than the looks
+            if block in text:
+                return True
+        return False
 
     @functools.cached_property
     def _beginnings(self) -> dict[int, set[str]]:
@@ -106,7 +106,7 @@ class Redactor:
 
     def __call__(self, text: str, *, cut: bool = False) -> str:
         """The text without them. `cut`: it may end in the middle of one."""
-        if len(text) < SHORTEST or not self._texts:
+        if not self._parts or (len(text) < self._shortest and not cut):
             return text
         text = self._without(text, text, range(len(text) + 1), cut=cut)
         for mark, (pattern, begun, decode) in SPELLINGS.items():
