@@ -24,6 +24,9 @@ FAILING_AFTER = timedelta(hours=1)
 # At most one e-mail about a subscription in this time; also the wait after one that could not be sent.
 PAUSE = timedelta(minutes=5)
 COUNT_UP_TO = 10_000
+# To one contact about all subscriptions that name it: the address may be a stranger's.
+CONTACT_MAILS_A_DAY = 20
+NAME_CHARACTERS = 60
 
 
 def due(*, now: datetime) -> SubscriptionQuerySet:
@@ -53,13 +56,38 @@ def _send(subscription: Subscription, *, now: datetime) -> bool:
     silent = news == Told.WELL and (subscription.last_success_at is None or before == Told.WELL)
     if not mine.update(told=news, told_at=now) or not recipients or silent:
         return False
-    try:
-        send_mail(_subject(subscription, news), _text(subscription, news), None, recipients)
-    except Exception:
-        logger.exception("could not send the e-mail about subscription=%s", subscription.public_id)
+    sent = [recipient for recipient in recipients if _send_to(recipient, subscription, news, now=now)]
+    if not sent:
         Subscription.objects.filter(pk=subscription.pk, told=news).update(told=before)
+    return bool(sent)
+
+
+def _send_to(recipient: str, subscription: Subscription, news: str, *, now: datetime) -> bool:
+    """One e-mail for each, so that nobody sees who else gets it. Whether it was sent."""
+    is_admin = recipient in _admins()
+    if not is_admin and _mails_of_late(recipient, now=now) > CONTACT_MAILS_A_DAY:
+        logger.warning(
+            "subscription=%s: no e-mail to its contact, who had enough of them today", subscription.public_id
+        )
+        return False
+    text = _text(subscription, news, is_admin=is_admin)
+    try:
+        send_mail(_subject(subscription, news), text, None, [recipient])
+    except Exception:
+        logger.exception("could not send an e-mail about subscription=%s", subscription.public_id)
         return False
     return True
+
+
+def _mails_of_late(contact: str, *, now: datetime) -> int:
+    """About how many subscriptions the address was written to in a day, this one included."""
+    written = Subscription.objects.filter(contact_email__iexact=contact, told_at__gt=now - timedelta(days=1))
+    return written.count()
+
+
+def _admins() -> list[str]:
+    # Django 6 takes addresses alone in ADMINS beside pairs of name and address.
+    return [admin if isinstance(admin, str) else admin[1] for admin in settings.ADMINS]
 
 
 def _recipients(subscription: Subscription, news: str) -> list[str]:
@@ -69,9 +97,7 @@ def _recipients(subscription: Subscription, news: str) -> list[str]:
         Told.WELL: subscription.mail_recovered,
     }[Told(news)]
     contact = [subscription.contact_email] if subscription.contact_email and wanted else []
-    # Django 6 takes addresses alone in ADMINS beside pairs of name and address.
-    admins = [admin if isinstance(admin, str) else admin[1] for admin in settings.ADMINS]
-    return list(dict.fromkeys([*contact, *admins]))
+    return list(dict.fromkeys([*contact, *_admins()]))
 
 
 def _subject(subscription: Subscription, news: str) -> str:
@@ -80,14 +106,24 @@ def _subject(subscription: Subscription, news: str) -> str:
         Told.DISABLED: _("Webhooks to %s were stopped"),
         Told.WELL: _("Webhooks to %s arrive again"),
     }[Told(news)]
-    return settings.EMAIL_SUBJECT_PREFIX + said % " ".join(subscription.name.split())
+    return settings.EMAIL_SUBJECT_PREFIX + said % _quoted(subscription.name)
 
 
-def _text(subscription: Subscription, news: str) -> str:
+def _quoted(name: str) -> str:
+    """A name of somebody's choosing, as such: in quotes, on one line, cut, without what mail programs make links of."""
+    plain = "".join(letter if letter.isprintable() else " " for letter in name)
+    words = plain.replace("://", " ").replace("www.", " ").replace('"', "'").split()
+    short = " ".join(words)
+    return f"“{short[: NAME_CHARACTERS - 1]}…”" if len(short) > NAME_CHARACTERS else f"“{short}”"
+
+
+def _text(subscription: Subscription, news: str, *, is_admin: bool) -> str:
+    """The mail. A contact, whom anybody may have named, gets no text of the subscriber's or the endpoint's choosing."""
     waiting = Delivery.objects.filter(subscription=subscription, state=Delivery.State.PENDING)
     count = waiting[: COUNT_UP_TO + 1].count()
     held = f"{COUNT_UP_TO:,}+" if count > COUNT_UP_TO else f"{count:,}"
-    lines = [f"{subscription.name} ({subscription.public_id}): {subscription.url}", ""]
+    about = f"{_quoted(subscription.name)} ({subscription.public_id})"
+    lines = [f"{about}: {subscription.url}" if is_admin else about, ""]
     if news == Told.DISABLED:
         lines += [
             subscription.state_reason,
@@ -97,7 +133,7 @@ def _text(subscription: Subscription, news: str) -> str:
         last = waiting.exclude(last_error="").order_by("-id").values_list("last_detail", flat=True).first()
         lines += [
             _("Every attempt has failed since %s.") % f"{subscription.failing_since:%Y-%m-%d %H:%M %Z}",
-            *([last] if last else []),
+            *([last] if last and is_admin else []),
             _("%s deliveries are waiting; they are tried again by themselves.") % held,
         ]
     else:

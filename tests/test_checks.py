@@ -159,7 +159,14 @@ def test_a_queue_that_is_not_installed_is_told_with_the_remedy(settings, monkeyp
     settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if app != "django_q"]
     assert "Add 'django_q' to INSTALLED_APPS" in found()["orderhooks.E023"]
     settings.Q_CLUSTER = None
-    assert "add 'django_q' to INSTALLED_APPS" in found()["orderhooks.E020"]
+    assert "add 'django_q' to INSTALLED_APPS" in found()["orderhooks.W025"]
+
+
+def test_a_project_that_only_receives_needs_no_queue(settings) -> None:
+    settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if app != "django_q"]
+    settings.Q_CLUSTER = None
+    settings.ORDERHOOKS = {"SOURCES": []}
+    assert found() == {}
 
 
 @pytest.mark.parametrize(

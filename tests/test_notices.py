@@ -32,11 +32,36 @@ def test_an_endpoint_that_fails_for_an_hour_is_told_to_its_contact_and_the_admin
     subscription = failing(contact_email="team@warehouse.example")
     make_delivery(subscription=subscription, last_error="status", last_detail="The endpoint answered 503.")
     assert notices.send_due(now=NOW) == 1
+    contact, admins = mail.outbox
+    assert (contact.to, admins.to) == (["team@warehouse.example"], ["ops@example.com"])
+    for message in mail.outbox:
+        assert "Webhooks to “Warehouse” are failing" in message.subject
+        assert subscription.public_id in message.body
+        assert "1 deliveries are waiting" in message.body
+    for said in (subscription.url, "The endpoint answered 503."):
+        assert said in admins.body
+        assert said not in contact.body, "a contact may be a stranger to whoever wrote it"
+
+
+def test_a_name_in_an_email_is_one_quoted_line_without_links(settings) -> None:
+    settings.ADMINS = []
+    name = "Pay now\nat https://evil.example/ " + "x" * 100
+    failing(contact_email="stranger@example.org", name=name, url="https://evil.example/hook?pay=now")
+    notices.send_due(now=NOW)
     [message] = mail.outbox
-    assert message.to == ["team@warehouse.example", "ops@example.com"]
-    assert "Webhooks to Warehouse are failing" in message.subject
-    for said in (subscription.url, subscription.public_id, "The endpoint answered 503.", "1 deliveries are waiting"):
-        assert said in message.body
+    assert "Webhooks to “Pay now at https evil.example/ xxx" in message.subject
+    assert "…”" in message.subject
+    assert "://" not in message.subject + message.body
+    assert "pay=now" not in message.body
+
+
+def test_a_contact_of_many_subscriptions_gets_few_emails_a_day(settings, caplog) -> None:
+    for _ in range(notices.CONTACT_MAILS_A_DAY + 5):
+        failing(contact_email="stranger@example.org")
+    notices.send_due(now=NOW)
+    assert [message.to for message in mail.outbox].count(["stranger@example.org"]) == notices.CONTACT_MAILS_A_DAY
+    assert [message.to for message in mail.outbox].count(["ops@example.com"]) == notices.CONTACT_MAILS_A_DAY + 5
+    assert "enough of them today" in caplog.text
 
 
 def test_one_that_failed_for_a_moment_is_nobodys_business() -> None:
@@ -87,9 +112,13 @@ def test_a_contact_is_told_what_it_wants_and_the_admins_are_told_all(unwanted: s
         Subscription.objects.filter(pk=subscription.pk).update(**change)
         notices.send_due(now=now)
         now += HOUR
-    told = ["team@warehouse.example" in message.to for message in mail.outbox]
-    assert told == [unwanted != kind for kind in ("mail_failing", "mail_disabled", "mail_recovered")]
-    assert all("ops@example.com" in message.to for message in mail.outbox)
+    kinds = {"mail_failing": "are failing", "mail_disabled": "were stopped", "mail_recovered": "arrive again"}
+    to_contact = [message.subject for message in mail.outbox if message.to == ["team@warehouse.example"]]
+    to_admins = [message.subject for message in mail.outbox if message.to == ["ops@example.com"]]
+    assert len(to_admins) == 3
+    assert [any(said in subject for subject in to_contact) for said in kinds.values()] == [
+        unwanted != kind for kind in kinds
+    ]
 
 
 def test_a_notice_that_nobody_wants_is_not_due_again(settings) -> None:
@@ -112,7 +141,7 @@ def test_an_email_that_can_not_be_sent_is_logged_and_due_again(caplog) -> None:
     with no_mail_server():
         failing()
         assert notices.send_due(now=NOW) == 0
-    assert "could not send the e-mail" in caplog.text
+    assert "could not send an e-mail" in caplog.text
     assert not notices.due(now=NOW + notices.PAUSE / 2).exists()
     assert notices.send_due(now=NOW + notices.PAUSE) == 1
 

@@ -18,7 +18,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from orderhooks import catalogue, conf, receiver, signing
 from orderhooks.models import Event, Order, OrderLine, Subscription
-from orderhooks.sources import BuiltInOrders
+from orderhooks.sources import BuiltInOrders, OrderSource
 from orderhooks.testing import capture, deliver_now, signed_request
 from tests.factories import make_order, make_subscription
 from tests.receivers import Answer, RecordingReceiver
@@ -307,3 +307,26 @@ def test_what_the_readme_says_of_tests_is_true(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 passed" in done.stdout
+
+
+class ParcelOrders(OrderSource):
+    name = "parcels"
+    model = "orderhooks.Order"
+    transitions = {"state": {"sent": "order.fulfilled"}}
+
+    def example(self) -> dict[str, object]:
+        return {"reference": "P-1", "state": "new"}
+
+
+def test_a_signed_request_has_the_example_of_the_stores_own_source(settings) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SOURCES": ["tests.test_testing.ParcelOrders"]}
+    request = signed_request(signing.generate_secret(), "order.fulfilled", order={"reference": "P-2"})
+    assert request.event["data"] == {
+        "order": {"reference": "P-2", "state": "sent"},
+        "changes": {"state": ["new", "sent"]},
+    }
+
+
+def test_a_signed_request_may_be_of_a_source_that_is_named() -> None:
+    request = signed_request(signing.generate_secret(), "order.created", source=ParcelOrders())
+    assert request.event["data"]["order"] == {"reference": "P-1", "state": "new"}

@@ -15,6 +15,10 @@ from orderhooks.checks.settings import check_settings
 GOOD_TIMES = "Good values are 'timeout': 60 and 'retry': 90 ('retry' must be above 'timeout')."
 
 
+EXAMPLE = (
+    "Q_CLUSTER = {'name': 'shop', 'orm': 'default', 'timeout': 60, 'retry': 90, 'save_limit': -1, 'catch_up': False}"
+)
+
 # The packages that django-q2's brokers need, by the key of Q_CLUSTER that chooses the broker.
 BROKER_PACKAGES = {"redis": "redis", "sqs": "boto3", "mongo": "pymongo", "iron_mq": "iron_mq", "disque_nodes": "redis"}
 
@@ -38,13 +42,22 @@ def _not_installed(cluster: Mapping[str, Any]) -> Iterator[CheckMessage]:
 def check_queue(**_kwargs: Any) -> list[CheckMessage]:
     """django-q2's settings fit tasks that last as long as ours."""
     cluster = getattr(settings, "Q_CLUSTER", None)
+    if isinstance(conf.raw(), Mapping) and not conf.current().sources:
+        return []  # it only receives
+    if cluster is None and not apps.is_installed("django_q"):
+        return [
+            Warning(
+                "There is no queue: this project can receive webhooks, and will send none.",
+                hint="If it only receives, set ORDERHOOKS['SOURCES'] = []. If it sends, "
+                f"add 'django_q' to INSTALLED_APPS and set {EXAMPLE}.",
+                id="orderhooks.W025",
+            )
+        ]
     if not isinstance(cluster, Mapping):
         return [
             Error(
                 "Q_CLUSTER is not set: no worker would deliver anything.",
-                hint="Q_CLUSTER = {'name': 'shop', 'orm': 'default', 'timeout': 60, 'retry': 90, 'save_limit': -1, "
-                "'catch_up': False}"
-                + ("" if apps.is_installed("django_q") else "; and add 'django_q' to INSTALLED_APPS."),
+                hint=EXAMPLE + ("" if apps.is_installed("django_q") else "; and add 'django_q' to INSTALLED_APPS."),
                 id="orderhooks.E020",
             )
         ]

@@ -39,8 +39,11 @@ def _boolean(value: Any) -> str:
 
 
 def _sources(value: Any) -> str:
-    if not isinstance(value, list | tuple) or not value:
-        return "Give a list of dotted paths of OrderSource classes; the built-in is 'orderhooks.sources.BuiltInOrders'."
+    if not isinstance(value, list | tuple):
+        return (
+            "Give a list of dotted paths of OrderSource classes; the built-in is 'orderhooks.sources.BuiltInOrders'. "
+            "An empty list is for a project that only receives."
+        )
     if any(not isinstance(path, str) for path in value):
         return "Give dotted paths as texts, such as 'shop.webhooks.Orders'."
     return ""

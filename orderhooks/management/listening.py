@@ -2,13 +2,14 @@
 
 import http.client
 import json
+import string
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from django.views.decorators.debug import sensitive_variables
 
@@ -82,9 +83,11 @@ class Listener:
 
             def do_POST(self) -> None:
                 length = self.headers.get("content-length") or ""
-                if not length.isdecimal() or int(length) > MOST_BODY_BYTES:
+                if status := _refused_length(length):
                     self.close_connection = True
-                    self._answer(411 if not length else 413)
+                    problem = f"a request without a body of at most {MOST_BODY_BYTES >> 20} MiB"
+                    listener.tell(Arrival(None, problem, status, dict(self.headers.items()), b""))
+                    self._answer(status)
                     return
                 arrival = listener.receive(dict(self.headers.items()), self.rfile.read(int(length)))
                 self._answer(arrival.status)
@@ -116,12 +119,18 @@ class Listener:
         """What came of a request, told to `on_arrival` too."""
         event, problem, status = self._judge(headers, body)
         arrival = Arrival(event, problem, status, headers, body)
+        self.tell(arrival)
+        return arrival
+
+    def tell(self, arrival: Arrival) -> None:
+        """Call `on_arrival`, one at a time."""
         with self._one_at_a_time:
             self.on_arrival(arrival)
-        return arrival
 
     @sensitive_variables()
     def _judge(self, headers: Mapping[str, str], body: bytes) -> tuple[ReceivedEvent | None, str, int]:
+        if not self.secrets:
+            return None, "it came before the subscription was made", 503
         try:
             event = verify(body, headers, self.secrets)
         except InvalidWebhookError as error:
@@ -134,6 +143,14 @@ class Listener:
             return event, str(error), 502
 
 
+def _refused_length(length: str) -> int:
+    """The status for a Content-Length that is not taken; 0 for one that is. Any number of digits may come."""
+    if not length:
+        return 411
+    fits = length.isascii() and length.isdecimal() and len(length) <= len(str(MOST_BODY_BYTES))
+    return 0 if fits and int(length) <= MOST_BODY_BYTES else 413
+
+
 def forward(url: str, headers: Mapping[str, str], body: bytes) -> int:
     """POST the same body with the same headers. The answer's status; raises ForwardError if there is none.
 
@@ -142,12 +159,13 @@ def forward(url: str, headers: Mapping[str, str], body: bytes) -> int:
     parts = urlsplit(url)
     kind: Any = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname, parts.port, timeout=FORWARD_SECONDS)
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    # As a browser sends it: what is not ASCII in percent escapes, what is escaped already as it is.
+    target = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=string.punctuation)
     kept = {name: value for name, value in headers.items() if name.lower() not in NOT_FORWARDED}
     try:
         connection.request("POST", target, body=body, headers=kept)
         return int(connection.getresponse().status)
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, UnicodeError, http.client.HTTPException) as error:
         raise ForwardError(f"{url} gave no answer: {error or type(error).__name__}.") from None
     finally:
         connection.close()

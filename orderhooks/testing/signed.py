@@ -1,14 +1,17 @@
 """Signed requests for the tests of receivers, as a store would send them."""
 
+import os
 import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import ENVIRONMENT_VARIABLE, settings
+
 import orderhooks
-from orderhooks import catalogue, payloads, signing
-from orderhooks.sources import BuiltInOrders
+from orderhooks import catalogue, payloads, signing, sources
+from orderhooks.sources import BuiltInOrders, OrderSource
 
 __all__ = ["SignedRequest", "signed_request"]
 
@@ -38,13 +41,15 @@ def signed_request(
     event_id: str = "",
     at: float | None = None,
     attempt: int = 1,
+    source: OrderSource | None = None,
 ) -> SignedRequest:
     """What a store that shares the `secret` (`whsec_…`, or `whsk_…` of a key pair) would send.
 
-    The order is the catalogue's example with the fields in `order` laid over it; `at` is in Unix seconds, now if not
+    The order is the example of `source` with the fields in `order` laid over it; without a source, of the first in
+    ORDERHOOKS["SOURCES"], or of the built-in orders where this project has none. `at` is in Unix seconds, now if not
     given. Without an `event_id` each request has one of its own. Raises signing.InvalidSecretError.
     """
-    event = catalogue.example(topic, BuiltInOrders())
+    event = catalogue.example(topic, source or _first_source())
     data = event["data"]
     event |= {"id": event_id or f"evt_{uuid.uuid4().hex[:26].upper()}", "sequence": sequence, "store": store}
     event["data"] = {
@@ -63,3 +68,9 @@ def signed_request(
         "webhook-attempt": str(attempt),
     }
     return SignedRequest(event, body, headers)
+
+
+def _first_source() -> OrderSource:
+    # A receiver may be tested in a project without settings of Django.
+    known = sources.configured().values() if settings.configured or os.environ.get(ENVIRONMENT_VARIABLE) else ()
+    return next(iter(known), BuiltInOrders())

@@ -174,3 +174,37 @@ class TestListener:
         [one] = receiver.received
         assert (one.headers["webhook-id"], one.headers["x-own"]) == ("evt_1", "b")
         assert one.headers["host"].startswith("127.0.0.1:")
+
+
+@pytest.mark.parametrize(
+    ("length", "status"),
+    [("9" * 5000, 413), ("33554433", 413), ("-1", 413), ("٣", 413), ("x", 413), ("", 411)],
+)
+def test_a_length_of_any_kind_is_answered_and_told(length: str, status: int) -> None:
+    told: list[Arrival] = []
+    with Listener(port=0, on_arrival=told.append) as listener:
+        with socket.create_connection(("127.0.0.1", listener.server.server_port), timeout=20) as connection:
+            header = f"content-length: {length}\r\n" if length else ""
+            connection.sendall(f"POST / HTTP/1.1\r\nhost: x\r\n{header}\r\n".encode())
+            assert connection.recv(100).startswith(f"HTTP/1.1 {status} ".encode())
+        assert [(arrival.event, arrival.status) for arrival in told] == [(None, status)]
+
+
+def test_what_comes_before_the_secret_is_known_is_to_come_again() -> None:
+    told: list[Arrival] = []
+    with Listener(port=0, on_arrival=told.append) as listener:
+        assert forward(listener.url, {}, b"{}") == 503
+    assert [arrival.problem for arrival in told] == ["it came before the subscription was made"]
+
+
+@pytest.mark.parametrize("path", ["/für?ü=ß", "/a%20b?c=%C3%BC"])
+def test_a_path_that_is_not_ascii_is_forwarded_to(path: str) -> None:
+    with RecordingReceiver() as receiver:
+        parts = receiver.url.split("/", 3)
+        assert forward("/".join(parts[:3]) + path, {}, b"{}") == 200
+    assert len(receiver.received) == 1
+
+
+def test_a_host_that_is_not_a_name_is_no_crash() -> None:
+    with pytest.raises(ForwardError, match="gave no answer"):
+        forward("http://ü" + "ü" * 300 + ".localhost:1/", {}, b"{}")
