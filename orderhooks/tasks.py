@@ -180,6 +180,8 @@ class _Waker(threading.Thread):
                 _enqueue()
             except Exception:
                 logger.exception("could not reach the broker; the sweep will wake a worker")
+            if Conf.SYNC:
+                connections.close_all()  # the pump ran here
 
 
 _the_waker: _Waker | None = None
