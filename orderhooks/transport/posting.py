@@ -134,11 +134,11 @@ def _exchange(request: requests.PreparedRequest, exchange: Exchange, started: fl
 
 
 def _headers(headers: Mapping[str, str], clean: Redactor) -> dict[str, str]:
+    kept = list(headers.items())[:KEPT_HEADERS]
+    names = clean.all([header_text(name) for name, _value in kept])
+    values = clean.all([REDACTED if is_credential(name) else header_text(value) for name, value in kept])
     return {
-        clean(header_text(name))[:KEPT_NAME_CHARACTERS]: REDACTED
-        if is_credential(name)
-        else clean(header_text(value))[:KEPT_HEADER_CHARACTERS]
-        for name, value in list(headers.items())[:KEPT_HEADERS]
+        name[:KEPT_NAME_CHARACTERS]: value[:KEPT_HEADER_CHARACTERS] for name, value in zip(names, values, strict=True)
     }
 
 

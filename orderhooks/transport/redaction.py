@@ -27,7 +27,9 @@ SHORTEST = 4
 SHORTEST_WORD = 8
 # So many characters in a row of a longer secret are taken out, wherever they stand in it.
 LONGEST_WINDOW = 16
-MOST_BLOCKS = 100
+# Blocks times characters: up to here one look for each block is quickest.
+MOST_COMPARED = 1_000_000
+WORD = re.compile(r"[^\s,;=]+")
 # Headers whose values are credentials, whoever sends them.
 CREDENTIALS = re.compile(r"(proxy-)?authorization|(set-)?cookie2?|.*signature.*|x-shopify-hmac-sha256", re.IGNORECASE)
 
@@ -70,13 +72,17 @@ class Redactor:
     """
 
     def __init__(self, texts: Collection[str]) -> None:
-        self._parts = {part for text in texts for form in _forms(text) for part in _parts(form)}
-        # Whatever is taken out holds one of these: a window is twice as long as a block.
-        size = LONGEST_WINDOW // 2
-        self._blocks = {
-            part[at : at + size] for part in self._parts for at in range(0, max(1, len(part) - size + 1), size)
-        }
-        self._shortest = min(map(len, self._blocks), default=0)
+        self._texts = [part for text in texts for part in _forms(text)]
+
+    @functools.cached_property
+    def _parts(self) -> set[str]:
+        """What is taken out whole; of a longer word its text has all windows."""
+        wholes = {whole for text in self._texts for whole in _wholes(text)}
+        return wholes | {word for word in self._words if len(word) < LONGEST_WINDOW}
+
+    @functools.cached_property
+    def _words(self) -> set[str]:
+        return {word for text in self._texts for word in WORD.findall(text) if len(word) >= SHORTEST_WORD}
 
     @functools.cached_property
     def _windows(self) -> dict[int, set[str]]:
@@ -89,11 +95,18 @@ class Redactor:
             windows.setdefault(size, set()).update(run for run in runs if run == run.strip())
         return windows
 
+    @functools.cached_property
+    def _blocks(self) -> set[str]:
+        """Of these, whatever is taken out holds one: a window is twice as long as a block."""
+        size = LONGEST_WINDOW // 2
+        parts = self._parts
+        return {part[at : at + size] for part in parts for at in range(0, max(1, len(part) - size + 1), size)}
+
     def _may_be_in(self, text: str) -> bool:
-        """A quick look, which nearly always says no; not worth it where there are many blocks."""
-        if len(self._blocks) > MOST_BLOCKS:
+        """A quick look, which nearly always says no; not worth it where it would be long."""
+        if len(self._blocks) * len(text) > MOST_COMPARED:
             return True
-        for block in self._blocks:  # noqa: SIM110  # a generator costs more than the looks
+        for block in self._blocks:  # noqa: SIM110  # any() takes twice as long
             if block in text:
                 return True
         return False
@@ -102,11 +115,17 @@ class Redactor:
     def _beginnings(self) -> dict[int, set[str]]:
         """What a part may begin with, by its length, where a window would not know it."""
         lengths = range(SHORTEST, LONGEST_WINDOW)
-        return {size: {part[:size] for part in self._parts if len(part) > size} for size in lengths}
+        parts = self._parts | self._words
+        return {size: {part[:size] for part in parts if len(part) > size} for size in lengths}
+
+    def all(self, texts: Sequence[str]) -> Sequence[str]:
+        """Each without them. Nearly always one look at all of them together tells that there are none."""
+        together = "\n".join(texts)
+        return texts if self(together) == together else [self(text) for text in texts]
 
     def __call__(self, text: str, *, cut: bool = False) -> str:
         """The text without them. `cut`: it may end in the middle of one."""
-        if not self._parts or (len(text) < self._shortest and not cut):
+        if len(text) < SHORTEST or not self._texts:
             return text
         text = self._without(text, text, range(len(text) + 1), cut=cut)
         for mark, (pattern, begun, decode) in SPELLINGS.items():
@@ -171,10 +190,10 @@ def _forms(text: str) -> set[str]:
     return {text} if text.isascii() else {text, safe_text(text.encode("latin-1", "replace"))}
 
 
-def _parts(text: str) -> Iterator[str]:
-    """The text, its longer words (`Bearer …`, signatures side by side), and the password that Basic only encodes."""
-    yield from (part for part in (text,) if len(part) >= SHORTEST)
-    yield from (word for word in re.split(r"[\s,;=]+", text) if len(word) >= SHORTEST_WORD)
+def _wholes(text: str) -> Iterator[str]:
+    """The text, and the password that Basic only encodes. Its words (`Bearer …`, signatures) are looked for besides."""
+    if len(text) >= SHORTEST:
+        yield text
     scheme, _space, credentials = text.partition(" ")
     if scheme.lower() == "basic":
         try:
