@@ -88,7 +88,15 @@ class ButtonsAdmin(ListedLookups):
     @admin.display(description=_("what to do"))
     def what_to_do(self, record: Any) -> SafeString | str:
         buttons = [self._draw(record, button) for button in getattr(record, "_buttons", ())]
-        return format_html_join("\n", "{}", ((button,) for button in buttons)) if buttons else "-"
+        if not buttons:
+            return "-"
+        drawn = format_html_join("\n", "{}", ((button,) for button in buttons))
+        note = self.what_follows(record)
+        return format_html('{}<p class="orderhooks-note">{}</p>', drawn, note) if note else drawn
+
+    def what_follows(self, record: Any) -> str:
+        """A sentence below the buttons: what pressing the first one gives. Blank for none."""
+        return ""
 
     def _draw(self, record: Model, button: Button) -> SafeString:
         address = reverse(f"{self.admin_site.name}:{self._view_name}_{button.name}", args=[record.pk])

@@ -22,7 +22,7 @@ from orderhooks.admin.buttons import Button
 from orderhooks.admin.delivery_page import DeliveryPage, distance, moment
 from orderhooks.admin.filters import FILTERS, are_combined
 from orderhooks.admin.log import LogAdmin, events_found
-from orderhooks.admin.redelivering import redeliver, redeliver_after_asking, row_of
+from orderhooks.admin.redelivering import redeliver, redeliver_after_asking, redelivery_text, row_of
 from orderhooks.models import Delivery
 
 State = Delivery.State
@@ -136,9 +136,12 @@ class DeliveryAdmin(LogAdmin):
     def subscription_name(self, delivery: Delivery) -> str:
         return delivery.subscription.name
 
+    def what_follows(self, record: Delivery) -> str:
+        return redelivery_text(record) if any(one.name == "redeliver" for one in record._buttons) else ""  # type: ignore[attr-defined]
+
     @admin.display(description=_("attempts"))
     def attempts_of(self, delivery: Delivery) -> str:
-        made, most = delivery.attempts_made, story.most_attempts(delivery)
+        made, most = delivery.table_attempts, story.most_attempts(delivery)
         return _("%(made)d of %(most)d") % {"made": made, "most": most} if made <= most else str(made)
 
     @admin.display(description=_("last outcome"), empty_value="-")

@@ -1,5 +1,6 @@
 """A delivery's page: its story, its attempts and its request, looked up once and drawn for whoever looks."""
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -83,7 +84,8 @@ class DeliveryPage:
 
     def request_body(self) -> SafeString:
         body = payloads.body(self.delivery.event).decode()
-        return format_html('<pre class="orderhooks-text" tabindex="0">{}</pre>', body)
+        laid_out = json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+        return _drawn("body.html", {"body": body, "laid_out": laid_out})
 
     def curl(self) -> SafeString:
         script = sending.curl_script(self.delivery)

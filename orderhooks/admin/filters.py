@@ -165,6 +165,11 @@ class AnswerFilter(CountedFilter):
         return value in self.known or bool(STATUS.fullmatch(value))
 
     @property
+    def label(self) -> str:
+        """What stands before the input."""
+        return _("Since")
+
+    @property
     def written(self) -> str:
         """The status code that was typed."""
         value = self.value() or ""
@@ -235,6 +240,22 @@ class SinceFilter(CountedFilter):
         return self.moment.strftime("%Y-%m-%dT%H:%M") if self.moment else ""
 
 
+class UntilFilter(SinceFilter):
+    """Before a moment in the user's zone: `?until=2026-11-24T05:00`, also together with `since`."""
+
+    title = gettext_lazy("until")
+    parameter_name = "until"
+    spans: Mapping[str, tuple[timedelta, str | Promise]] = {}
+
+    @property
+    def label(self) -> str:
+        return _("Until")
+
+    def rows(self, queryset: Any, value: str) -> Rows:
+        until: Callable[[datetime], Rows] = queryset.until
+        return until(self.moment)  # type: ignore[arg-type]
+
+
 class TopicFilter(CountedFilter):
     title = gettext_lazy("topic")
     parameter_name = "topic"
@@ -276,7 +297,7 @@ class SubscriptionFilter(CountedFilter):
         return [str(row.subscription)]
 
 
-FILTERS: list[Any] = [StateFilter, AnswerFilter, SinceFilter, TopicFilter, SubscriptionFilter]
+FILTERS: list[Any] = [StateFilter, AnswerFilter, SinceFilter, UntilFilter, TopicFilter, SubscriptionFilter]
 
 
 def are_combined(request: HttpRequest) -> bool:

@@ -13,15 +13,16 @@ from django.contrib.admin import ModelAdmin, helpers
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from orderhooks import publishing
+from orderhooks import publishing, sending, story
 from orderhooks.models import Delivery, Subscription
 from orderhooks.models.counting import count_text
 from orderhooks.models.deliveries import DeliveryQuerySet
 
-__all__ = ["redeliver", "redeliver_after_asking", "row_of"]
+__all__ = ["redeliver", "redeliver_after_asking", "redelivery_text", "row_of"]
 
 # More are for a replay, which works in the background.
 MOST = 10_000
@@ -46,6 +47,26 @@ class Row:
     @property
     def is_held(self) -> bool:
         return not self.is_left and self.subscription_state != Subscription.State.ACTIVE
+
+
+def redelivery_text(delivery: Delivery) -> str:
+    """What pressing "Redeliver" gives: an attempt at once, and what follows if that fails."""
+    given = sending.redelivery_of(delivery)
+    if given.begins_anew:
+        text = ngettext(
+            "Redelivering makes one attempt now. If it fails, %(count)d automatic attempt follows, as for a new one.",
+            "Redelivering makes one attempt now. If it fails, %(count)d automatic attempts follow, as for a new one.",
+            given.automatic_left,
+        )
+        return text % {"count": given.automatic_left}
+    when = story.relative_text(given.next_automatic_at, now=timezone.now()) if given.next_automatic_at else ""
+    text = ngettext(
+        "Redelivering makes one attempt more, now. The %(count)d automatic attempt stays as it was planned (%(when)s).",
+        "Redelivering makes one attempt more, now. The %(count)d automatic attempts stay as they were planned; the next"
+        " is %(when)s.",
+        given.automatic_left,
+    )
+    return text % {"count": given.automatic_left, "when": when}
 
 
 def redeliver_after_asking(admin: ModelAdmin, request: HttpRequest, chosen: DeliveryQuerySet) -> HttpResponse | None:

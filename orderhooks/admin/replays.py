@@ -45,7 +45,7 @@ class ReplayForm(forms.Form):
     since = _Moment(label=gettext_lazy("Since"))
     until = _Moment(label=gettext_lazy("Until"), required=False, help_text=gettext_lazy("Blank: until now."))
     only = forms.ChoiceField(
-        label=gettext_lazy("What"), choices=Replay.Only.choices, widget=forms.RadioSelect, initial=Replay.Only.FAILED
+        label=gettext_lazy("What"), choices=Replay.Only.choices, widget=forms.RadioSelect, initial=Replay.Only.ALL
     )
     topics = forms.MultipleChoiceField(
         label=gettext_lazy("Topics"),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from django.db import models
-from django.db.models import Case, Count, Exists, F, Min, OuterRef, Q, Subquery, When
+from django.db.models import Case, Count, Exists, F, Max, Min, OuterRef, Q, Subquery, When
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -62,6 +62,13 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         first = Delivery.objects.filter(public_id__gte=earliest).order_by("public_id")[:SIDE_BY_SIDE]
         key = first.aggregate(key=Min("pk"))["key"]
         return self.none() if key is None else self.filter(pk__gte=key)
+
+    def until(self, moment: datetime) -> "DeliveryQuerySet":
+        """Those made before then, and what other workers made side by side with the last of them."""
+        earliest = public_ids.earliest_at("dlv_", moment)
+        last = Delivery.objects.filter(public_id__lt=earliest).order_by("-public_id")[:SIDE_BY_SIDE]
+        key = last.aggregate(key=Max("pk"))["key"]
+        return self.none() if key is None else self.filter(pk__lte=key)
 
     def answered(self, status_class: int) -> "DeliveryQuerySet":
         """Those whose last attempt was answered 2xx to 5xx (2 to 5), or not at all (0)."""

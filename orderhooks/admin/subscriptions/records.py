@@ -12,8 +12,8 @@ from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 from django.views.decorators.debug import sensitive_post_parameters
 
 from orderhooks import conf, publishing
@@ -143,6 +143,12 @@ class SubscriptionAdmin(HealthColumns, ReplaysField, TrafficPages, SecretPages, 
         self.message_user(request, text, messages.WARNING)
         self.log_change(request, obj, text)
 
+    def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
+        """What was changed, from what to what; of headers and secrets that they were, and no more."""
+        if add or not form.changed_data:
+            return super().construct_change_message(request, form, formsets, add)
+        return " ".join(_change_text(form, name) for name in form.changed_data)
+
     def response_add(
         self, request: HttpRequest, obj: Subscription, post_url_continue: str | None = None
     ) -> HttpResponse:
@@ -168,3 +174,24 @@ class SubscriptionAdmin(HealthColumns, ReplaysField, TrafficPages, SecretPages, 
         }
         missing = set() if self.has_delete_permission(request) else {self.opts.verbose_name}
         return [str(one) for one in objs], counts, missing, []
+
+
+# A URL may be as long as a history entry is read.
+SHOWN_CHARACTERS = 300
+NEVER_TOLD = frozenset({"headers"})
+
+
+def _change_text(form: Any, name: str) -> str:
+    label = form.fields[name].label or name
+    if name in NEVER_TOLD or "secret" in name:
+        return gettext("%(field)s changed.") % {"field": label}
+    shown = [_shown(form.fields[name], value) for value in (form[name].initial, form.cleaned_data.get(name))]
+    return gettext("%(field)s: %(old)s → %(new)s.") % {"field": label, "old": shown[0], "new": shown[1]}
+
+
+def _shown(field: Any, value: Any) -> str:
+    if isinstance(value, list | tuple):
+        value = ", ".join(map(str, value))
+    value = dict(getattr(field, "choices", ())).get(value, value) if isinstance(value, str) else value
+    text = "-" if value in (None, "") else " ".join(str(value).split())
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
