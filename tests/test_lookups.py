@@ -43,6 +43,14 @@ def test_names_that_hang_have_half_of_the_threads_and_known_ones_the_rest(resolv
     assert not lookups.waiting, "whoever has stopped waiting is forgotten"
 
 
+def test_a_new_process_finds_a_name_beside_twenty_that_hang(resolver) -> None:
+    lookups = Lookups(resolve=resolver)
+    for turn in range(2):
+        for number in range(20):
+            lookups.ask(f"hangs{number}.example", 443, wait_seconds=0.001)
+        assert lookups.ask(f"good{turn}.example", 443, wait_seconds=2.0) == ["192.0.2.1"]
+
+
 def test_whoever_asks_for_a_name_that_is_being_looked_up_waits_for_the_same_answer(resolver) -> None:
     lookups = Lookups(8, resolver)
     with ThreadPoolExecutor(20) as pool:

@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 
 __all__ = ["Lookups", "NotBegunError", "TooLateError"]
 
-THREADS = 32
+# A silent name holds one for longer than an attempt lasts, and those of two turns of a sender's share for what is not
+# known to answer must leave some for names that a new process has not found yet. Made as they are needed.
+THREADS = 256
 UNKNOWN_SHARE = 2
 FEWEST_UNKNOWN = 2
 # Names that are remembered to have been found.

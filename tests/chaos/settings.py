@@ -6,11 +6,12 @@ Times are short, so that the suite is; what is shortened beyond the settings is 
 import json
 import os
 
-from tests.chaos import clock
+from tests.chaos import clock, names
 
 SITE = json.loads(os.environ["CHAOS_SITE"])
 if SITE["clock"]:
     clock.follow(SITE["clock"])
+names.install()
 
 if SITE["database"]["ENGINE"].endswith("mysql"):
     import pymysql

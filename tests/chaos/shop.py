@@ -216,6 +216,11 @@ def owed() -> int:
     return Change.objects.count() + Event.objects.unrouted().count() + open_.count()
 
 
+def changes() -> int:
+    """How many are not folded yet."""
+    return Change.objects.count()
+
+
 def states(**chosen: Any) -> dict[str, int]:
     """How many deliveries there are of each state."""
     counted = Delivery.objects.filter(**chosen).order_by().values_list("state").annotate(Count("pk"))

@@ -199,9 +199,12 @@ class Site:
         self._clusters[-1].wait_until_it_runs()
         return self._clusters[-1]
 
-    def subscribe(self, path: str, *, door: Door | None = None, topics: tuple[str, ...] = ("*",), **fields: Any) -> int:
-        """A subscription to everything, or to these topics. Its key."""
-        key, secret = self.shop.call("subscribe", url=(door or self.door).url(path), topics=topics, **fields)
+    def subscribe(
+        self, path: str, *, door: Door | None = None, host: str = "", topics: tuple[str, ...] = ("*",), **fields: Any
+    ) -> int:
+        """A subscription to everything, or to these topics; at the host of that name if one is given. Its key."""
+        url = f"http://{host}{path}" if host else (door or self.door).url(path)
+        key, secret = self.shop.call("subscribe", url=url, topics=topics, **fields)
         self.subscriptions.append(Subscribed(key, secret, {path}))
         return key
 

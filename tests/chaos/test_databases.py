@@ -119,6 +119,30 @@ def test_deliveries_that_somebody_keeps_locked_hold_up_no_others(chaos: Chaos, v
     chaos.reckon(site, causes={LEASE})
 
 
+def test_orders_whose_lines_can_not_be_read_for_a_while_are_told_later(chaos: Chaos) -> None:
+    """The lines' table is locked, as a migration does, and the database soon stops waiting: no event is given up."""
+    import psycopg
+
+    site = chaos.site()
+    site.subscribe("/all")
+    # Now the time limit holds for each connection that is made.
+    chaos.execute(site, f"ALTER DATABASE {site.database['NAME']} SET statement_timeout = '300ms'")
+    site.place(20)
+    site.start_cluster()
+    orders = [site.shop.call("place_one") for _ in range(chaos.random.randint(10, 20))]
+    with psycopg.connect(**{**chaos.address(site), "dbname": site.database["NAME"]}) as migration:
+        migration.execute("LOCK TABLE orderhooks_orderline IN ACCESS EXCLUSIVE MODE")
+        site.shop.call("pay", public_ids=orders)
+        assert site.shop.call("changes")
+        end = time.monotonic() + chaos.random.uniform(2.0, 5.0)
+        while time.monotonic() < end:
+            site.shop.call("minute_passes")
+            time.sleep(0.5)
+        assert site.shop.call("changes")
+    site.settle(60)
+    chaos.reckon(site, causes={LEASE})
+
+
 def test_a_file_that_another_process_keeps_locked_loses_nothing(chaos: Chaos) -> None:
     """SQLite's one write lock is taken for longer than anybody waits: saves fail, but what was saved arrives."""
     site = chaos.site("sqlite", patience=1)

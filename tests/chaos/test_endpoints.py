@@ -4,6 +4,7 @@ import time
 
 from tests.chaos.conftest import Chaos
 from tests.chaos.ledger import Answer, Entry
+from tests.chaos.names import SILENT
 from tests.chaos.reckoning import TOO_LATE
 from tests.chaos.sites import wait_until
 
@@ -72,6 +73,29 @@ def test_sixteen_that_accept_and_never_answer_cost_the_healthy_nothing(chaos: Ch
         site.shop.call("pause", subscription=subscription)
     site.settle(30)
     chaos.reckon(site, ends={subscription: {"pending", "failed"} for subscription in bad})
+
+
+def test_names_that_nobody_answers_for_cost_the_healthy_nothing(chaos: Chaos) -> None:
+    """The server of sixteen names is silent: the healthy have everything while those are still looked up."""
+    site = chaos.site()
+    bad = [site.subscribe(f"/silent/{number}", host=f"{number}{SILENT}") for number in range(16)]
+    healthy = [f"/healthy/{number}" for number in range(chaos.random.randint(3, 8))]
+    for path in healthy:
+        site.subscribe(path)
+    site.start_cluster()
+    with site.trade(80, 0.02):
+        pass
+    wait_until(
+        lambda: site.shop.call("states", subscription__url__contains="/healthy/").keys() <= {"delivered"},
+        10,
+        "everything at the healthy ones",
+    )
+    assert site.shop.call("states", subscription__in=bad).keys() & {"pending", "sending"}
+    for subscription in bad:
+        site.shop.call("pause", subscription=subscription)
+    site.settle(30)
+    chaos.reckon(site, ends={subscription: {"pending", "failed"} for subscription in bad})
+    assert not any(entry.path.startswith("/silent/") for entry in chaos.ledger.entries)
 
 
 def test_an_endpoint_that_changes_its_mind_gets_everything(chaos: Chaos) -> None:
