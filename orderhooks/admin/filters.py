@@ -165,11 +165,6 @@ class AnswerFilter(CountedFilter):
         return value in self.known or bool(STATUS.fullmatch(value))
 
     @property
-    def label(self) -> str:
-        """What stands before the input."""
-        return _("Since")
-
-    @property
     def written(self) -> str:
         """The status code that was typed."""
         value = self.value() or ""
@@ -235,6 +230,11 @@ class SinceFilter(CountedFilter):
         return count_text(count + (more and count == BOUND), bound=BOUND)
 
     @property
+    def label(self) -> str:
+        """What stands before the input."""
+        return _("Since")
+
+    @property
     def written(self) -> str:
         """The moment as the input takes it."""
         return self.moment.strftime("%Y-%m-%dT%H:%M") if self.moment else ""
@@ -243,7 +243,7 @@ class SinceFilter(CountedFilter):
 class UntilFilter(SinceFilter):
     """Before a moment in the user's zone: `?until=2026-11-24T05:00`, also together with `since`."""
 
-    title = gettext_lazy("until")
+    title = gettext_lazy("latest date")
     parameter_name = "until"
     spans: Mapping[str, tuple[timedelta, str | Promise]] = {}
 

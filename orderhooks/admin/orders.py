@@ -109,6 +109,13 @@ class _LinesFormSet(forms.BaseInlineFormSet):
             self._queryset = rows
         return self._queryset
 
+    def add_fields(self, form: Any, index: int | None) -> None:
+        """Each input says its name: a table's head is none to a screen reader."""
+        super().add_fields(form, index)
+        for field in form.fields.values():
+            if field.label:
+                field.widget.attrs.setdefault("aria-label", str(field.label).capitalize())
+
 
 class OrderLineInline(admin.TabularInline):
     """The lines in pages: `?lines=2`."""
