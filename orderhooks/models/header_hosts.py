@@ -43,17 +43,9 @@ class HasHeaders(models.Model):
         still `(hidden)`, was not given again.
         """
         using = self._state.db or router.db_for_write(type(self), instance=self)
-        rows = type(self)._base_manager.using(using).filter(pk=self.pk)
-        stored = None if self._state.adding else rows.values("url", "headers").first()
-        if stored is None or origin_of(stored["url"]) == origin_of(url):
-            return []
-        former = {value.token for value in stored["headers"].values()}
+        stored = self._stored_for_another_host(url, using=using)
         chosen = self.headers if headers is None else headers  # type: ignore[attr-defined]
-        return [
-            name
-            for name, value in chosen.items()
-            if value == HIDDEN or (isinstance(value, Sealed) and value.token in former)
-        ]
+        return [] if stored is None else _not_given_again(chosen, stored)
 
     @sensitive_variables()
     def save(self, *args: Any, **options: Any) -> None:
@@ -68,9 +60,27 @@ class HasHeaders(models.Model):
             no_key = transaction.get_connection(using).features.has_select_for_no_key_update
             locked = type(self)._base_manager.using(using).select_for_update(no_key=no_key)
             list(locked.filter(pk=self.pk).values_list("pk"))
-            if left := self.headers_left_behind(url=self.url):  # type: ignore[attr-defined]
-                kept = {name: value for name, value in self.headers.items() if name not in left}  # type: ignore[has-type]
-                self.headers = kept
+            stored = self._stored_for_another_host(self.url, using=using)  # type: ignore[attr-defined]
+            if stored is not None:
+                left = _not_given_again(self.headers, stored)  # type: ignore[has-type]
+                self.headers = {name: value for name, value in self.headers.items() if name not in left}  # type: ignore[has-type]
                 if written is not None:
+                    # Also if the instance has none: the row may.
                     options["update_fields"] = {*written, "headers"}
             super().save(*args, **options)
+
+    def _stored_for_another_host(self, url: str, *, using: str) -> Mapping[str, Sealed] | None:
+        """The stored headers, if the stored URL has another origin than this one."""
+        rows = type(self)._base_manager.using(using).filter(pk=self.pk)
+        stored = None if self._state.adding else rows.values("url", "headers").first()
+        return None if stored is None or origin_of(stored["url"]) == origin_of(url) else stored["headers"]
+
+
+def _not_given_again(headers: Mapping[str, str | Sealed], stored: Mapping[str, Sealed]) -> list[str]:
+    """The names of the headers whose values are the stored ones, or still `(hidden)`."""
+    former = {value.token for value in stored.values()}
+    return [
+        name
+        for name, value in headers.items()
+        if value == HIDDEN or (isinstance(value, Sealed) and value.token in former)
+    ]

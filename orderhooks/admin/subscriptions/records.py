@@ -1,10 +1,11 @@
 """The list of subscriptions, and the page of one."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
@@ -13,6 +14,7 @@ from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 from django.views.decorators.debug import sensitive_post_parameters
 
 from orderhooks import conf, publishing
@@ -123,8 +125,28 @@ class SubscriptionAdmin(HealthColumns, ReplaysField, TrafficPages, SecretPages, 
                 return
             # No more than what was edited: workers write the health of the same row meanwhile.
             obj.save(update_fields={*form.changed_data, "updated_at"})
+            self._tell_left_behind(request, obj, form.left_behind)
             if "signature" in form.changed_data and (secret := obj.fit_secret(now=timezone.now())):
                 obj._shown = Shown(obj, secret, OVERLAP_HOURS)  # type: ignore[attr-defined]
+
+    def _tell_left_behind(self, request: HttpRequest, obj: Subscription, names: Sequence[str]) -> None:
+        if not names:
+            return
+        count = len(names)
+        noted = ngettext(
+            "The value of %d header was dropped: the URL has another host.",
+            "The values of %d headers were dropped: the URL has another host.",
+            count,
+        )
+        self.log_change(request, obj, noted % count)
+        shown = ngettext(
+            "The URL has another host. The value of this header was given for the former one and was dropped: %s."
+            " Type it again if the new host should get it.",
+            "The URL has another host. The values of these headers were given for the former one and were dropped: %s."
+            " Type them again if the new host should get them.",
+            count,
+        )
+        self.message_user(request, shown % ", ".join(names), messages.WARNING)
 
     def response_add(
         self, request: HttpRequest, obj: Subscription, post_url_continue: str | None = None
