@@ -42,6 +42,13 @@ def by_saving_the_url_alone(subscription, url):
     subscription.save(update_fields=["url"])
 
 
+def by_saving_the_url_alone_of_an_emptied_instance(subscription, url):
+    if origin_of(url) != origin_of(HOME):
+        subscription.headers = {}
+    subscription.url = url
+    subscription.save(update_fields=["url"])
+
+
 def by_a_row_without_its_headers(subscription, url):
     row = Subscription.objects.only("name").get(pk=subscription.pk)
     row.url = url
@@ -56,7 +63,14 @@ def by_the_api(subscription, url):
     assert patch(client_with(*EVERYTHING), f"/subscriptions/{subscription.public_id}/", {"url": url}).status_code == 200
 
 
-WAYS = [by_saving, by_saving_the_url_alone, by_a_row_without_its_headers, by_reconfiguring, by_the_api]
+WAYS = [
+    by_saving,
+    by_saving_the_url_alone,
+    by_saving_the_url_alone_of_an_emptied_instance,
+    by_a_row_without_its_headers,
+    by_reconfiguring,
+    by_the_api,
+]
 
 
 @pytest.mark.parametrize("change", WAYS)

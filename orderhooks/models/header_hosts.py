@@ -47,10 +47,12 @@ class HasHeaders(models.Model):
             no_key = transaction.get_connection(using).features.has_select_for_no_key_update
             locked = type(self)._base_manager.using(using).select_for_update(no_key=no_key)
             list(locked.filter(pk=self.pk).values_list("pk"))
-            if left := self.headers_left_behind(url=self.url):  # type: ignore[attr-defined]
-                chosen: Mapping[str, Any] = getattr(self, "headers")  # noqa: B009
-                setattr(self, "headers", {name: one for name, one in chosen.items() if name not in left})  # noqa: B010
+            stored = self._stored_for_another_host(self.url, using=using)  # type: ignore[attr-defined]
+            if stored is not None:
+                left = _not_given_again(self.headers, stored)  # type: ignore[has-type]
+                self.headers = {name: value for name, value in self.headers.items() if name not in left}  # type: ignore[has-type]
                 if written is not None:
+                    # Also if the instance has none: the row may.
                     options["update_fields"] = {*written, "headers"}
             super().save(*args, **options)
 
@@ -62,15 +64,23 @@ class HasHeaders(models.Model):
         `headers` are as they will be saved (None: as they are on the instance). A value that is the stored one, or
         still `(hidden)`, was not given again.
         """
-        using = router.db_for_write(type(self), instance=self)
+        using = self._state.db or router.db_for_write(type(self), instance=self)
+        stored = self._stored_for_another_host(url, using=using)
+        chosen = self.headers if headers is None else headers
+        return [] if stored is None else _not_given_again(chosen, stored)
+
+    def _stored_for_another_host(self, url: str, *, using: str) -> Mapping[str, Sealed] | None:
+        """The stored headers, if the stored URL has another origin than this one."""
         rows: Any = type(self)._base_manager.using(using).filter(pk=self.pk)
         stored = None if self._state.adding else rows.values("url", "headers").first()
-        if stored is None or origin_of(stored["url"]) == origin_of(url):
-            return []
-        former = {value.token for value in stored["headers"].values()}
-        chosen: Mapping[str, Any] = getattr(self, "headers") if headers is None else headers  # noqa: B009
-        return [
-            name
-            for name, value in chosen.items()
-            if value == HIDDEN or (isinstance(value, Sealed) and value.token in former)
-        ]
+        return None if stored is None or origin_of(stored["url"]) == origin_of(url) else stored["headers"]
+
+
+def _not_given_again(headers: Mapping[str, str | Sealed], stored: Mapping[str, Sealed]) -> list[str]:
+    """The names of the headers whose values are the stored ones, or still `(hidden)`."""
+    former = {value.token for value in stored.values()}
+    return [
+        name
+        for name, value in headers.items()
+        if value == HIDDEN or (isinstance(value, Sealed) and value.token in former)
+    ]

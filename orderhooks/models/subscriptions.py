@@ -1,7 +1,7 @@
 """Subscriptions: who wants to hear what, where, and how it has been going."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any
@@ -425,6 +425,34 @@ class Subscription(HasHeaders):
             errors["topics"] = [ValidationError(NO_TOPICS, code="topics")]
         if errors:
             raise ValidationError(errors)
+
+    @sensitive_variables()
+    def clean_fields(self, exclude: Collection[str] | None = None) -> None:
+        """What is stored already is not judged again: settings may have refused a URL since, or dropped a topic."""
+        try:
+            super().clean_fields(exclude=exclude)
+        except ValidationError as error:
+            if self._state.adding:
+                raise
+            rows = Subscription._base_manager.using(router.db_for_write(Subscription, instance=self))
+            stored = rows.filter(pk=self.pk).values(*error.error_dict).first() or {}
+            if found := {name: errors for name, errors in error.error_dict.items() if not self._keeps(name, stored)}:
+                raise ValidationError(found) from None
+
+    def _keeps(self, name: str, stored: Mapping[str, Any]) -> bool:
+        """Whether the field's value is as it is stored; of topics, whether those that are not stored are valid."""
+        if name not in stored:
+            return False
+        value, former = getattr(self, name), stored[name]
+        if name != "topics" or not isinstance(value, list) or not value:
+            return bool(value == former)
+        new = [pattern for pattern in value if pattern not in former]
+        try:
+            if new:
+                validate_topics(new)
+        except ValidationError:
+            return False
+        return True
 
     def delete(self, *_arguments: Any, **_options: Any) -> tuple[int, dict[str, int]]:
         """See SubscriptionQuerySet.delete."""

@@ -158,7 +158,7 @@ def test_a_page_saved_as_it_is_leaves_the_headers_alone(operator):
     before = Subscription.objects.get().headers
     operator.post(
         f"/admin/orderhooks/subscription/{subscription.pk}/change/",
-        subscription_form(headers="X-Key: (hidden)"),
+        subscription_form(url=subscription.url, headers="X-Key: (hidden)"),
     )
     assert Subscription.objects.get().headers == before
     assert "eaders" not in LogEntry.objects.get().change_message

@@ -1,5 +1,6 @@
 """What is typed: a subscription, how to resume it, how to rotate its secret, which order to preview."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -80,6 +81,9 @@ class SubscriptionForm(forms.ModelForm):
         help_text=_("Sent with each request, one Name: value per line, such as Authorization: Bearer …. Encrypted."),
     )
 
+    # The names of headers whose hidden values do not go along to another host.
+    left_behind: Sequence[str] = ()
+
     class Meta:
         model = Subscription
         # The state is changed by buttons: pausing and resuming are more than a new value.
@@ -111,6 +115,19 @@ class SubscriptionForm(forms.ModelForm):
             )
         if "headers" in self.fields:
             self.fields["headers"].former = self.instance.headers  # type: ignore[attr-defined]
+            if self.instance.headers:
+                self.fields["url"].help_text = _(
+                    "If you change the host or the port, the hidden values of its headers are dropped: type those that"
+                    " the new host should get."
+                )
+
+    @sensitive_variables()
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        if {"url", "headers"} <= cleaned.keys():
+            # The model drops them when it is saved.
+            self.left_behind = self.instance.headers_left_behind(url=cleaned["url"], headers=cleaned["headers"])
+        return cleaned
 
 
 class ResumptionForm(forms.Form):

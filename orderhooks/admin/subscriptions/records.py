@@ -1,5 +1,6 @@
 """The list of subscriptions, and the page of one."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -122,26 +123,30 @@ class SubscriptionAdmin(HealthColumns, ReplaysField, TrafficPages, SecretPages, 
                 super().save_model(request, obj, form, change)
                 obj._shown = Shown(obj, obj.new_secret)  # type: ignore[attr-defined]
                 return
-            left = obj.headers_left_behind(url=obj.url)
             # No more than what was edited: workers write the health of the same row meanwhile.
             obj.save(update_fields={*form.changed_data, "updated_at"})
-            self._tell_left_behind(request, obj, left)
+            self._tell_left_behind(request, obj, form.left_behind)
             if "signature" in form.changed_data and (secret := obj.fit_secret(now=timezone.now())):
                 obj._shown = Shown(obj, secret, OVERLAP_HOURS)  # type: ignore[attr-defined]
 
-    def _tell_left_behind(self, request: HttpRequest, obj: Subscription, left: list[str]) -> None:
-        if not left:
+    def _tell_left_behind(self, request: HttpRequest, obj: Subscription, names: Sequence[str]) -> None:
+        if not names:
             return
-        text = ngettext(
-            "The URL has another host, so the hidden value of %(names)s was dropped: it was given for the former host."
-            " Type it again if the new host may have it.",
-            "The URL has another host, so the hidden values of %(names)s were dropped: they were given for the former"
-            " host. Type them again if the new host may have them.",
-            len(left),
+        count = len(names)
+        noted = ngettext(
+            "The value of %d header was dropped: the URL has another host.",
+            "The values of %d headers were dropped: the URL has another host.",
+            count,
         )
-        text %= {"names": ", ".join(left)}
-        self.message_user(request, text, messages.WARNING)
-        self.log_change(request, obj, text)
+        self.log_change(request, obj, noted % count)
+        shown = ngettext(
+            "The URL has another host. The value of this header was given for the former one and was dropped: %s."
+            " Type it again if the new host should get it.",
+            "The URL has another host. The values of these headers were given for the former one and were dropped: %s."
+            " Type them again if the new host should get them.",
+            count,
+        )
+        self.message_user(request, shown % ", ".join(names), messages.WARNING)
 
     def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
         """What was changed, from what to what; of headers and secrets that they were, and no more."""
