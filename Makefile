@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+DEMO_STAMP := $(VENV)/.installed-demo
 STAMP := $(VENV)/.installed
 export PYTHONPATH :=
 unexport DJANGO_SETTINGS_MODULE
@@ -24,16 +25,23 @@ help:
 	@echo "make bench        what it costs, as ratios, a JSON object a line (benchmarks/README.md)"
 	@echo "make bench-peers  how fast other webhook apps are, installed from the package index; needs PostgreSQL, Redis, nginx"
 
-$(STAMP): pyproject.toml setup.py orderhooks/__init__.py
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade "pip>=24" "setuptools>=77"
-	$(BIN)/pip install --quiet --editable ".[postgres,mysql,redis,openapi,demo,test]"
+# The demo needs a tenth of what the tests need.
+$(DEMO_STAMP): pyproject.toml setup.py orderhooks/__init__.py
+	@echo "Installing the demo into $(VENV), once: about half a minute."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --upgrade "pip>=24" "setuptools>=77"
+	@$(BIN)/pip install --quiet --editable ".[demo]"
+	@touch $(DEMO_STAMP)
+
+$(STAMP): $(DEMO_STAMP)
+	@echo "Installing what the tests need into $(VENV), once: a few minutes."
+	@$(BIN)/pip install --quiet --editable ".[postgres,mysql,redis,openapi,demo,test]"
 	@touch $(STAMP)
 
-demo: $(STAMP)
+demo: $(DEMO_STAMP)
 	@$(BIN)/python example_project/manage.py demo
 
-demo-check: $(STAMP)
+demo-check: $(DEMO_STAMP)
 	@$(BIN)/python example_project/manage.py demo_check
 
 lint: $(STAMP)
