@@ -83,18 +83,35 @@ def sweep_notice(worker: Worker, *, now: datetime) -> Notice:
     """Whether the queue starts the sweep, which finds what a lost wake-up left behind."""
     due_at = worker.sweep_due_at
     if due_at is None:
-        return Notice("held", _('The sweep is off. Switch it on by ORDERHOOKS["SWEEP"] and manage.py migrate.'))
+        return Notice(
+            "held",
+            _(
+                'The sweep, which starts a worker each minute, is off. Set ORDERHOOKS["SWEEP"] to True and run'
+                " manage.py migrate."
+            ),
+        )
     if due_at > now:
-        return Notice("good", _("The next sweep starts %(when)s.") % {"when": moments.until(due_at, now=now)})
+        return Notice(
+            "good",
+            _("The sweep, which starts a worker each minute, is next due %(when)s.")
+            % {"when": moments.until(due_at, now=now)},
+        )
     span = moments.span(now - due_at)
     if not worker.sweep_is_late(now=now):
         if worker.seen_at and now - due_at >= SWEEP_LATE:
             when = moments.ago(worker.seen_at, now=now)
-            return Notice("good", _("The queue is behind with the sweep; a worker was seen %(when)s.") % {"when": when})
-        return Notice("good", _("The next sweep has been due for %(span)s.") % {"span": span})
+            return Notice(
+                "good",
+                _("The sweep, which starts a worker each minute, is late; a worker was seen %(when)s.")
+                % {"when": when},
+            )
+        return Notice(
+            "good", _("The sweep, which starts a worker each minute, has been due for %(span)s.") % {"span": span}
+        )
     return Notice(
         "bad",
-        _("The sweep has been due for %(span)s, and no cluster starts it: run manage.py qcluster.") % {"span": span},
+        _("The sweep, which starts a worker each minute, has been due for %(span)s: start manage.py qcluster.")
+        % {"span": span},
     )
 
 
