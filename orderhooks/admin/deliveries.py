@@ -1,5 +1,6 @@
 """Deliveries and their attempts: the log. Read-only but for sending again and deciding not to send."""
 
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -46,11 +47,11 @@ class DeliveryAdmin(LogAdmin):
     list_display = [
         "state_badge",
         "order_number",
+        "topic",
         "subscription_name",
         "last_outcome",
-        "attempts_of",
         "next_attempt",
-        "topic",
+        "attempts_of",
         "created",
     ]
     list_display_links = ["state_badge", "order_number"]
@@ -154,8 +155,10 @@ class DeliveryAdmin(LogAdmin):
     def next_attempt(self, delivery: Delivery) -> str:
         if delivery.is_held:
             return str(_("when resumed"))
-        due_at = delivery.next_attempt_at if delivery.state == State.PENDING else None
-        return distance(due_at) if due_at else "-"
+        due_at = expected_at(delivery)
+        if due_at is None:
+            return "-"
+        return distance(due_at) if due_at > timezone.now() else str(_("now"))
 
     @admin.display(description=_("created"))
     def created(self, delivery: Delivery) -> str:
@@ -187,8 +190,10 @@ class DeliveryAdmin(LogAdmin):
 
     @admin.display(description=_("next attempt"))
     def due_at(self, delivery: Delivery) -> str:
-        due_at = delivery.next_attempt_at if delivery.state == State.PENDING else None
-        return moment(due_at) if due_at else "-"
+        due_at = expected_at(delivery)
+        if due_at is None:
+            return "-"
+        return moment(due_at) if due_at > timezone.now() else str(_("now, by the next worker"))
 
     @admin.display(description=_("caused by"))
     def caused_by(self, delivery: Any) -> str:
@@ -240,3 +245,12 @@ class DeliveryAdmin(LogAdmin):
     @admin.action(description=_("Export as CSV (none selected: all found)"))
     def export(self, request: HttpRequest, queryset: Any) -> HttpResponseBase:
         return exports.export(queryset, with_url=request.user.has_perm("orderhooks.view_subscription"))
+
+
+def expected_at(delivery: Delivery) -> datetime | None:
+    """When its next attempt can begin: not before its endpoint has cooled down. None if there is none."""
+    if delivery.state != State.PENDING or delivery.next_attempt_at is None:
+        return None
+    cooling_until = delivery.subscription.cooling_until
+    waits = cooling_until is not None and delivery.trigger == Delivery.Trigger.AUTOMATIC
+    return max(delivery.next_attempt_at, cooling_until) if waits and cooling_until else delivery.next_attempt_at

@@ -59,7 +59,15 @@ def redelivery_text(delivery: Delivery) -> str:
             given.automatic_left,
         )
         return text % {"count": given.automatic_left}
-    when = story.relative_text(given.next_automatic_at, now=timezone.now()) if given.next_automatic_at else ""
+    now = timezone.now()
+    if given.next_automatic_at is None or given.next_automatic_at <= now:
+        text = ngettext(
+            "Redelivering makes one attempt more, now. The %(count)d automatic attempt stays as it was planned.",
+            "Redelivering makes one attempt more, now. The %(count)d automatic attempts stay as they were planned.",
+            given.automatic_left,
+        )
+        return text % {"count": given.automatic_left}
+    when = story.relative_text(given.next_automatic_at, now=now)
     text = ngettext(
         "Redelivering makes one attempt more, now. The %(count)d automatic attempt stays as it was planned (%(when)s).",
         "Redelivering makes one attempt more, now. The %(count)d automatic attempts stay as they were planned; the next"

@@ -9,10 +9,11 @@ from django.utils import timezone
 from django.utils.formats import localize
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.timesince import timesince, timeuntil
+from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from orderhooks import endpoint_health
 from orderhooks.models import Subscription
 
 __all__ = ["Banner", "banner", "bounded", "moment_text"]
@@ -43,7 +44,7 @@ class Banner:
         )
 
 
-def banner(subscription: Subscription, *, now: datetime, disable_after: timedelta, held: Callable[[], int]) -> Banner:
+def banner(subscription: Subscription, *, now: datetime, held: Callable[[], int]) -> Banner:
     """What to tell of a subscription. `held` counts what waits for it, and is asked only where that matters."""
     if subscription.state == State.DISABLED:
         return Banner(
@@ -60,34 +61,10 @@ def banner(subscription: Subscription, *, now: datetime, disable_after: timedelt
             _("An operator paused it. Its deliveries are held until you resume it."),
             _("Resume it once the receiver is ready: you choose what happens to what waits. %s") % _waiting(held()),
         )
-    if subscription.cooling_until is not None and subscription.cooling_until > now:
-        return Banner(
-            "warning",
-            _("Cooling until %(time)s, for %(duration)s more.")
-            % {
-                "time": moment_text(subscription.cooling_until),
-                "duration": _duration(subscription.cooling_until - now),
-            },
-            _("It is overloaded or away. %s") % subscription.last_failure,
-            _("There is nothing to do: then one request tries it, and if that succeeds the others follow. %s")
-            % _waiting(held()),
-        )
-    if subscription.failing_since is not None:
-        return Banner(
-            "warning",
-            ngettext(
-                "Failing since %(time)s: %(count)d attempt.",
-                "Failing since %(time)s: %(count)d attempts, one after the other.",
-                subscription.consecutive_failures,
-            )
-            % {"time": moment_text(subscription.failing_since), "count": subscription.consecutive_failures},
-            subscription.last_failure,
-            _(
-                "Everything is tried again by itself; if nothing succeeds until %(time)s, it is disabled. Send a test"
-                " to see what it answers now, and tell the receiver's people. %(waiting)s"
-            )
-            % {"time": moment_text(subscription.failing_since + disable_after), "waiting": _waiting(held())},
-        )
+    if (report := endpoint_health.report(subscription, now=now)) is not None:
+        first, *rest = [text for text in (report.since, report.answer, report.pause) if text]
+        remedy = " ".join(text for text in (report.deadline, report.remedy, _waiting(held())) if text)
+        return Banner("warning", first, " ".join(rest), remedy)
     if subscription.recovered_at is not None and subscription.recovered_at > now - RECENTLY:
         return Banner(
             "busy",
@@ -120,10 +97,3 @@ def moment_text(moment: datetime) -> str:
 def _waiting(count: int) -> str:
     text = ngettext("%s delivery waits.", "%s deliveries wait.", count) if count else _("No delivery waits.")
     return text % bounded(count) if count else text
-
-
-def _duration(left: timedelta) -> str:
-    seconds = max(1, round(left.total_seconds()))
-    if seconds >= 60:
-        return timeuntil(datetime.min + left, datetime.min)
-    return ngettext("%d second", "%d seconds", seconds) % seconds

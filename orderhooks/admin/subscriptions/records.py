@@ -1,7 +1,6 @@
 """The list of subscriptions, and the page of one."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,10 +16,10 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_post_parameters
 
-from orderhooks import conf, publishing
+from orderhooks import publishing, reporting, tasks
 from orderhooks.admin.health import HEALTH_COLUMNS, HealthColumns
 from orderhooks.admin.replays import ReplaysField
-from orderhooks.admin.subscriptions.banners import COUNT_UP_TO, banner
+from orderhooks.admin.subscriptions.banners import COUNT_UP_TO, Banner, banner
 from orderhooks.admin.subscriptions.forms import OVERLAP_HOURS, SubscriptionForm
 from orderhooks.admin.subscriptions.reading import ReadingPages
 from orderhooks.admin.subscriptions.secrets import SECRET_BUTTONS, SecretPages, Shown
@@ -92,13 +91,12 @@ class SubscriptionAdmin(HealthColumns, ReplaysField, TrafficPages, SecretPages, 
 
     @admin.display(description=_("state"))
     def standing(self, subscription: Subscription) -> SafeString:
-        days = timedelta(days=conf.current().disable_after_days)
-        found = banner(
-            subscription,
-            now=timezone.now(),
-            disable_after=days,
-            held=lambda: publishing.held([subscription], most=COUNT_UP_TO + 1),
-        )
+        now = timezone.now()
+        missing = reporting.worker_problems(tasks.look_at_worker(), now=now)
+        found = banner(subscription, now=now, held=lambda: publishing.held([subscription], most=COUNT_UP_TO + 1))
+        if missing:
+            # Nothing is sent to anybody: that comes first.
+            return Banner("stopped", missing[0], " ".join(missing[1:]), "").draw() + found.draw()
         return found.draw()
 
     @admin.display(description=_("topics"))
