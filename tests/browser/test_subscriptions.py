@@ -145,7 +145,7 @@ def test_an_endpoint_that_fails_is_seen_on_the_list_and_told_by_its_banner(
     expect(row).to_contain_text("500")
     operator.follow("Warehouse")
     operator.reads("Failing since")
-    operator.reads("Everything is tried again by itself")
+    operator.reads("it will be disabled at")
 
 
 def _secret_of(subscription: Subscription) -> str:
