@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.urls import path
 from django.utils import timezone
 
-from orderhooks import sending, transport
+from orderhooks import sending, signing, transport
 from orderhooks.admin.subscriptions.receivers import PROGRAMS, SECRET_VARIABLE, snippets_for
 from orderhooks.models import Receipt, Subscription
 from tests.factories import make_delivery, make_event
@@ -180,3 +181,60 @@ def test_the_php_program_works(subscribe, tmp_path: Path) -> None:
         [php, "-S", f"127.0.0.1:{port}", "receiver.php"], port=port, folder=tmp_path, **{SECRET_VARIABLE: secret}
     ):
         assert_right(outcomes(url, subscription))
+
+
+# What an attacker knows too: a request that is signed with it must not be taken.
+KNOWN_TO_ALL = ["", "whsec_", signing.public_key(signing.generate_secret("ed25519"))]
+
+
+@pytest.mark.parametrize("secret", KNOWN_TO_ALL)
+@pytest.mark.parametrize(
+    ("name", "file", "command"),
+    [
+        ("flask", "receiver.py", [sys.executable, "-m", "flask", "--app", "receiver", "run", "--port", "0"]),
+        ("node", "receiver.mjs", ["node", "receiver.mjs"]),
+    ],
+)
+def test_a_program_does_not_start_with_a_key_that_everybody_knows(
+    subscribe, tmp_path: Path, name: str, file: str, command: list[str], secret: str
+) -> None:
+    if not shutil.which(command[0]):
+        pytest.skip(f"there is no {command[0]} on this machine")
+    subscription, _url, _secret = subscribe(80)
+    (tmp_path / file).write_text(code(name, subscription))
+    environment = {**os.environ, "PORT": "0", SECRET_VARIABLE: secret}
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=STARTS_WITHIN_SECONDS,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert f"Set {SECRET_VARIABLE} to the signing secret" in done.stderr
+
+
+@pytest.mark.parametrize("secret", KNOWN_TO_ALL)
+def test_the_php_program_takes_nothing_with_a_key_that_everybody_knows(subscribe, tmp_path: Path, secret: str) -> None:
+    php = shutil.which("php")
+    if php is None:
+        pytest.skip("there is no php on this machine")
+    port = free_port()
+    subscription, url, _secret = subscribe(port)
+    (tmp_path / "receiver.php").write_text(code("php", subscription))
+    command = [php, "-S", f"127.0.0.1:{port}", "receiver.php"]
+    with running(command, port=port, folder=tmp_path, **{SECRET_VARIABLE: secret}):
+        assert transport.post(url, b"{}", {}).status_code == 500
+
+
+@pytest.mark.parametrize("secret", [*KNOWN_TO_ALL[:2], "whsec_!!"])
+def test_the_django_program_takes_nothing_with_a_key_that_is_none(subscribe, rf, monkeypatch, secret: str) -> None:
+    subscription, _url, _secret = subscribe(80)
+    monkeypatch.setenv(SECRET_VARIABLE, secret)
+    names: dict[str, Any] = {"__name__": "receivers"}
+    exec(code("django", subscription), names)
+    request = sending.prepare(make_delivery(subscription=subscription), now=timezone.now())
+    answer = names["webhooks"](rf.post(PATH, request.body, "application/json", headers=request.headers))
+    assert answer.status_code == 500

@@ -84,7 +84,7 @@ def running(directory: Path, port: int) -> Iterator[Site]:
     """
     for package in ("waitress", "whitenoise"):
         if importlib.util.find_spec(package) is None:
-            raise CommandError(f'The demo needs {package}: python -m pip install "orderhooks[demo]" (or -e ".[demo]")')
+            raise CommandError(f'The demo needs {package}: in the checkout, python -m pip install -e ".[demo]"')
     require_free(port)
     call_command("migrate", verbosity=0, interactive=False)
     call_command("setup_demo", port=port, verbosity=0)

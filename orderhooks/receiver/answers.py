@@ -1,11 +1,15 @@
 """Answers: what the guards of a receiver work with, and give in place of a view's own."""
 
 from collections.abc import Callable
+from typing import Any
 
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
+from django.db.models import Manager
 from django.http import HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 
-__all__ = ["WORKING_SECONDS", "Act", "busy", "passed_over", "succeeded"]
+__all__ = ["WORKING_SECONDS", "Act", "busy", "passed_over", "succeeded", "table"]
 
 # What a guard calls to have the view act.
 Act = Callable[[], HttpResponseBase]
@@ -26,3 +30,16 @@ def passed_over(why: str) -> HttpResponse:
 def busy(why: str) -> HttpResponse:
     """The sender comes again."""
     return JsonResponse({"error": f"{why} Send it again later."}, status=409)
+
+
+def table(model: str) -> "Manager[Any]":
+    """The rows of a guard of the database. Looked up by name, as the module list has the models above this module.
+
+    Raises ImproperlyConfigured if orderhooks is not among the project's apps.
+    """
+    if not apps.is_installed("orderhooks"):
+        raise ImproperlyConfigured(
+            "DatabaseReplays and DatabaseSequences keep their rows in tables of orderhooks. Add 'orderhooks' to "
+            "INSTALLED_APPS and run `manage.py migrate`, or use CacheReplays and CacheSequences: these need a cache."
+        )
+    return apps.get_model("orderhooks", model)._base_manager

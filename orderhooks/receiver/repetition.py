@@ -4,12 +4,11 @@ import hashlib
 import uuid
 from typing import Protocol
 
-from django.apps import apps
 from django.core.cache import caches
 from django.db import IntegrityError, router, transaction
 from django.http.response import HttpResponseBase
 
-from orderhooks.receiver.answers import WORKING_SECONDS, Act, busy, passed_over, succeeded
+from orderhooks.receiver.answers import WORKING_SECONDS, Act, busy, passed_over, succeeded, table
 
 __all__ = ["CacheReplays", "DatabaseReplays", "Replays"]
 
@@ -34,8 +33,7 @@ class DatabaseReplays:
         self.name = name
 
     def once(self, webhook_id: str, act: Act) -> HttpResponseBase:
-        # Looked up here because the module list has the models above this module.
-        receipts = apps.get_model("orderhooks", "Receipt")._base_manager
+        receipts = table("Receipt")
         using = router.db_for_write(receipts.model)
         with transaction.atomic(using=using):
             try:

@@ -9,14 +9,13 @@ import uuid
 from collections.abc import Callable
 from typing import Protocol
 
-from django.apps import apps
 from django.core.cache import caches
 from django.db import IntegrityError, models, router, transaction
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 
-from orderhooks.receiver.answers import WORKING_SECONDS, Act, busy, passed_over, succeeded
+from orderhooks.receiver.answers import WORKING_SECONDS, Act, busy, passed_over, succeeded, table
 from orderhooks.receiver.events import ReceivedEvent, UnknownOrderShapeError
 
 __all__ = ["CacheSequences", "DatabaseSequences", "Sequences"]
@@ -61,8 +60,7 @@ class DatabaseSequences:
         self.key = key
 
     def in_turn(self, event: ReceivedEvent, act: Act) -> HttpResponseBase:
-        # Looked up here because the module list has the models above this module.
-        rows = apps.get_model("orderhooks", "LatestSequence")._base_manager
+        rows = table("LatestSequence")
         using = router.db_for_write(rows.model)
         if event.topic.startswith(OF_NO_ORDER):
             return act()

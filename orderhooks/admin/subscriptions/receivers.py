@@ -35,7 +35,7 @@ class Snippet:
 
 # The template's name, what to call it, and how to get what it needs.
 PROGRAMS: tuple[tuple[str, str | Promise, str], ...] = (
-    ("django", _("Python, with Django"), "pip install orderhooks"),
+    ("django", _("Python, with Django"), "python -m pip install <path of the checkout or wheel of orderhooks>"),
     ("flask", _("Python, with Flask"), "pip install flask standardwebhooks"),
     ("node", _("Node.js"), "node receiver.mjs"),
     ("php", _("PHP"), "php -S 127.0.0.1:8080 receiver.php"),
