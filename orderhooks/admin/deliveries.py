@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib.admin import helpers
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
@@ -23,6 +24,7 @@ from orderhooks.admin.buttons import Button
 from orderhooks.admin.delivery_page import DeliveryPage, distance, moment
 from orderhooks.admin.filters import FILTERS, are_combined
 from orderhooks.admin.log import LogAdmin, events_found
+from orderhooks.admin.order_links import OrderLinkedList, order_link, order_pages
 from orderhooks.admin.redelivering import redeliver, redeliver_after_asking, redelivery_text, row_of
 from orderhooks.models import Delivery
 
@@ -54,7 +56,7 @@ class DeliveryAdmin(LogAdmin):
         "attempts_of",
         "created",
     ]
-    list_display_links = ["state_badge", "order_number"]
+    list_display_links = ["state_badge"]
     list_filter = FILTERS
     linked_lookups = frozenset({"event__exact"})
     # Draws the box; what is looked up is in get_search_results.
@@ -82,6 +84,9 @@ class DeliveryAdmin(LogAdmin):
         # The event is shown by its topic and number; its payload may be large.
         rows = super().get_queryset(request).select_related("event", "subscription")
         return rows.defer("event__payload", "event__changes", "event__error", "subscription__headers")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return OrderLinkedList
 
     def get_ordering(self, request: HttpRequest) -> list[Any]:
         # Within a topic by the event, as the topic's index has them: rare ones are found without leafing through all.
@@ -126,8 +131,8 @@ class DeliveryAdmin(LogAdmin):
         return delivery_page.state_badge(delivery)
 
     @admin.display(description=_("order"), empty_value="-")
-    def order_number(self, delivery: Delivery) -> str:
-        return delivery.event.order_number
+    def order_number(self, delivery: Any) -> SafeString | str:
+        return order_link(delivery._order_page, delivery.event.order_number)
 
     @admin.display(description=_("topic"))
     def topic(self, delivery: Delivery) -> str:
@@ -175,10 +180,14 @@ class DeliveryAdmin(LogAdmin):
         return delivery._page.attempt_log(confidential=self.has_payload_permission(delivery._page.request))
 
     @admin.display(description=_("order"))
-    def order_link(self, delivery: Delivery) -> str:
-        number = delivery.event.order_number
-        page = f"{self.list_address('delivery')}?{urlencode({'q': number})}"
-        return format_html('{} (<a href="{}">{}</a>)', number, page, _("its deliveries")) if number else "-"
+    def order_link(self, delivery: Any) -> str:
+        event = delivery.event
+        if not event.order_number:
+            return "-"
+        own = order_pages(delivery._page.request, [event], site=self.admin_site)[event.pk]
+        page = f"{self.list_address('delivery')}?{urlencode({'q': event.order_number})}"
+        link = order_link(own, event.order_number)
+        return format_html('{} (<a href="{}">{}</a>)', link, page, _("its deliveries"))
 
     @admin.display(description=_("event"))
     def event_link(self, delivery: Any) -> str:

@@ -1,6 +1,5 @@
 """A delivery's page: its story, its attempts and its request, looked up once and drawn for whoever looks."""
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -15,6 +14,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from orderhooks import payloads, sending, story
+from orderhooks.admin import bodies
 from orderhooks.admin.health import badge
 from orderhooks.models import Attempt, Delivery
 
@@ -76,16 +76,19 @@ class DeliveryPage:
                 # Not left to the template, which would look up a header that is called "items".
                 "request_headers": list(attempt.request_headers.items()),
                 "response_headers": list(attempt.response_headers.items()),
+                "response_body": confidential and attempt.response_body and self._response_body(attempt),
             }
             for attempt in self.attempts
         ]
         most = MOST_ATTEMPTS if len(attempts) == MOST_ATTEMPTS else 0
         return _drawn("attempts.html", {"attempts": attempts, "confidential": confidential, "most": most})
 
+    def _response_body(self, attempt: Attempt) -> SafeString:
+        return bodies.draw(attempt.response_body, label=_("Response body of attempt %d") % attempt.number)
+
     def request_body(self) -> SafeString:
         body = payloads.body(self.delivery.event).decode()
-        laid_out = json.dumps(json.loads(body), indent=2, ensure_ascii=False)
-        return _drawn("body.html", {"body": body, "laid_out": laid_out})
+        return bodies.draw(body, label=_("Body as it is sent"))
 
     def curl(self) -> SafeString:
         script = sending.curl_script(self.delivery)

@@ -5,6 +5,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
@@ -13,8 +14,10 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from orderhooks import publishing, topics
+from orderhooks.admin import bodies
 from orderhooks.admin.buttons import Button
 from orderhooks.admin.log import LogAdmin, events_found
+from orderhooks.admin.order_links import OrderLinkedList, order_link, order_pages
 from orderhooks.models import Event
 
 # How many the action publishes at once; each reads its order anew.
@@ -56,7 +59,7 @@ FACTS = [
     "public_id",
     "topic",
     "sequence",
-    "order_number",
+    "order_link",
     "store",
     "source",
     "occurred_at",
@@ -68,7 +71,7 @@ FACTS = [
 
 @admin.register(Event)
 class EventAdmin(LogAdmin):
-    list_display = ["public_id", "topic", "order_number", "store", "occurred_at", "published", "error"]
+    list_display = ["public_id", "topic", "order", "store", "occurred_at", "published", "error"]
     list_filter = [TopicFilter, PublishedFilter]
     linked_lookups = frozenset({"order_number__exact"})
     # Draws the box; what is looked up is in get_search_results.
@@ -89,6 +92,15 @@ class EventAdmin(LogAdmin):
         # The list does without what is large.
         return super().get_queryset(request).defer("payload", "changes")
 
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return OrderLinkedList
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        event = super().get_object(request, object_id, from_field)
+        if event is not None:
+            event._order_page = order_pages(request, [event], site=self.admin_site)[event.pk]
+        return event
+
     def get_ordering(self, request: HttpRequest) -> list[Any]:
         return ["-sequence"]
 
@@ -100,6 +112,14 @@ class EventAdmin(LogAdmin):
 
     def offers(self, request: HttpRequest, record: Event, button: Button) -> bool:
         return record.published_at is None and super().offers(request, record, button)
+
+    @admin.display(description=_("order"), empty_value="-")
+    def order(self, event: Any) -> SafeString | str:
+        return order_link(event._order_page, event.order_number)
+
+    @admin.display(description=_("order number"), empty_value="-")
+    def order_link(self, event: Any) -> SafeString | str:
+        return order_link(event._order_page, event.order_number)
 
     @admin.display(description=_("published"), boolean=True)
     def published(self, event: Event) -> bool:
@@ -114,11 +134,11 @@ class EventAdmin(LogAdmin):
 
     @admin.display(description=_("changes"))
     def changes_text(self, event: Event) -> SafeString:
-        return pretty(event.changes)
+        return bodies.draw(_text(event.changes), label=_("Changes"))
 
     @admin.display(description=_("payload"))
     def payload_text(self, event: Event) -> SafeString:
-        return pretty(event.payload)
+        return bodies.draw(_text(event.payload), label=_("Payload"))
 
     def press_publish(self, request: HttpRequest, event: Event) -> None:
         self._publish(request, [event])
@@ -146,7 +166,5 @@ class EventAdmin(LogAdmin):
         self.message_user(request, text % {"count": len(published)})
 
 
-def pretty(data: Any) -> SafeString:
-    """JSON for people, escaped."""
-    text = json.dumps(data, indent=2, ensure_ascii=False)
-    return format_html('<pre class="orderhooks-text" tabindex="0">{}</pre>', text)
+def _text(data: Any) -> str:
+    return json.dumps(data, ensure_ascii=False)

@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from orderhooks import publishing
+from orderhooks.admin import bodies
 from orderhooks.admin.buttons import Button, ButtonsAdmin
 from orderhooks.admin.subscriptions.asking import Question, ask, is_answered
 from orderhooks.admin.subscriptions.banners import COUNT_UP_TO, bounded
@@ -50,6 +51,9 @@ class TrafficPages(ButtonsAdmin):
             # Not left to the template, which would look up a header that is called "items".
             "request_headers": list(attempt.request_headers.items()) if attempt else [],
             "response_headers": list(attempt.response_headers.items()) if attempt else [],
+            "response_body": bodies.draw(attempt.response_body, label=_("Response body"))
+            if attempt and attempt.response_body
+            else "",
             "seconds": attempt.duration_ms / 1000 if attempt else None,
             "sees_log": sees_log,
             "sees_payload": request.user.has_perm("orderhooks.view_payload"),
