@@ -28,7 +28,7 @@ class OrderLinkedList(LogChangeList):
         pages = order_pages(request, [_event_of(row) for row in rows], site=self.model_admin.admin_site)
         for row in rows:
             row._order_page = pages[_event_of(row).pk]
-        self.result_list = rows  # type: ignore[assignment]
+        self.result_list = rows
 
 
 def order_pages(request: HttpRequest, events: Iterable[Event], *, site: AdminSite) -> dict[int, str]:
