@@ -85,6 +85,9 @@ DATABASES = {
 if django.VERSION >= (6, 1):
     MAILERS = {"default": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}}
 
+if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
+    INSTALLED_APPS.append("django.contrib.postgres")  # for the arrays of tests.shapes
+
 Q_CLUSTER: dict[str, object] = {
     "name": "orderhooks-tests",
     "workers": 2,
