@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 from django.core import mail
+from django.core.cache import cache
 from django.utils import timezone
 
 from orderhooks import notices, tasks
@@ -20,6 +21,7 @@ HOUR = timedelta(hours=1)
 @pytest.fixture(autouse=True)
 def admins(settings) -> None:
     settings.ADMINS = [("Ops", "ops@example.com")]
+    cache.clear()  # of mails counted by other tests
 
 
 def failing(**fields) -> Subscription:
@@ -62,6 +64,18 @@ def test_a_contact_of_many_subscriptions_gets_few_emails_a_day(settings, caplog)
     assert [message.to for message in mail.outbox].count(["stranger@example.org"]) == notices.CONTACT_MAILS_A_DAY
     assert [message.to for message in mail.outbox].count(["ops@example.com"]) == notices.CONTACT_MAILS_A_DAY + 5
     assert "enough of them today" in caplog.text
+
+
+@pytest.mark.parametrize("evade", ["delete", "name another contact"])
+def test_a_contact_is_not_written_to_more_by_hiding_what_was_written(evade: str) -> None:
+    for _ in range(notices.CONTACT_MAILS_A_DAY + 5):
+        subscription = failing(contact_email="Stranger@example.org")
+        notices.send_due(now=NOW)
+        if evade == "delete":
+            subscription.delete()
+        else:
+            Subscription.objects.filter(pk=subscription.pk).update(contact_email="")
+    assert [message.to for message in mail.outbox].count(["Stranger@example.org"]) == notices.CONTACT_MAILS_A_DAY
 
 
 def test_one_that_failed_for_a_moment_is_nobodys_business() -> None:
