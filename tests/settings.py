@@ -85,7 +85,7 @@ DATABASES = {
 if django.VERSION >= (6, 1):
     MAILERS = {"default": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}}
 
-if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
+if os.environ.get("TEST_DATABASE") == "postgres":
     INSTALLED_APPS.append("django.contrib.postgres")  # for the arrays of tests.shapes
 
 Q_CLUSTER: dict[str, object] = {
