@@ -10,6 +10,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
@@ -22,6 +23,8 @@ from orderhooks.models import Event
 
 # How many the action publishes at once; each reads its order anew.
 MOST = 1000
+# Of an error in the list; its page has all of it.
+MOST_CHARACTERS = 160
 
 
 class TopicFilter(admin.SimpleListFilter):
@@ -71,7 +74,8 @@ FACTS = [
 
 @admin.register(Event)
 class EventAdmin(LogAdmin):
-    list_display = ["public_id", "topic", "order", "store", "occurred_at", "published", "error"]
+    list_display = ["topic", "order", "published", "error_text", "occurred_at", "store", "public_id"]
+    list_display_links = ["topic", "public_id"]
     list_filter = [TopicFilter, PublishedFilter]
     linked_lookups = frozenset({"order_number__exact"})
     # Draws the box; what is looked up is in get_search_results.
@@ -124,6 +128,10 @@ class EventAdmin(LogAdmin):
     @admin.display(description=_("published"), boolean=True)
     def published(self, event: Event) -> bool:
         return event.published_at is not None
+
+    @admin.display(description=_("error"), empty_value="-")
+    def error_text(self, event: Event) -> str:
+        return Truncator(event.error).chars(MOST_CHARACTERS)
 
     @admin.display(description=_("deliveries"))
     def deliveries(self, event: Event) -> SafeString:

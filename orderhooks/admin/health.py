@@ -21,7 +21,7 @@ from orderhooks.models.health import MOST_COUNTED, Condition, Health, condition,
 
 __all__ = ["HEALTH_COLUMNS", "HealthColumns", "badge", "bounded", "condition_badge", "day_chart", "number", "rate"]
 
-HEALTH_COLUMNS = ["health", "success_rate", "last_day", "waiting", "last_success", "last_error"]
+HEALTH_COLUMNS = ["health", "last_error", "waiting", "success_rate", "last_day", "last_success"]
 LEVELS = {
     Condition.ACTIVE: "good",
     Condition.COOLING: "bad",

@@ -162,11 +162,11 @@ class OrderAdmin(ButtonsAdmin):
     list_display = [
         "number",
         "deliveries",
-        "store",
         "status",
         "payment_status",
-        "fulfillment_status",
         "amount",
+        "fulfillment_status",
+        "store",
         "customer_name",
         "is_test",
         "placed_at",

@@ -72,7 +72,8 @@ class ReplayForm(forms.Form):
 
 @admin.register(Replay)
 class ReplayAdmin(ButtonsAdmin):
-    list_display = ["public_id", "subscription", "only", "since", "until", "state_badge", "deliveries", "requested_by"]
+    list_display = ["subscription", "state_badge", "deliveries", "only", "since", "until", "requested_by", "public_id"]
+    list_display_links = ["subscription", "public_id"]
     list_filter = ["state"]
     linked_lookups = frozenset({"subscription__id__exact"})
     paginator = BoundedPaginator

@@ -1,0 +1,66 @@
+"""What fits on a screen: the columns that answer questions, and on a phone everything that is filled in or pressed."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.browser.pages import PAGES, Shop, open_shop
+from tests.browser.visiting import Visit
+from tests.receivers import RecordingReceiver
+
+PHONE = {"width": 390, "height": 844}
+DESK = {"width": 1280, "height": 900}
+# The columns of each list that have to be seen without moving anything, beside the filters and Django's own sidebar.
+COLUMNS = {
+    "log": ["state_badge", "order_number", "topic", "subscription_name", "last_outcome"],
+    "subscriptions": ["name", "health", "last_error", "waiting", "success_rate"],
+    "orders": ["number", "deliveries", "status", "payment_status", "amount"],
+    "events": ["topic", "order", "published", "error_text", "occurred_at"],
+    "replays": ["subscription", "state_badge", "deliveries", "only", "since"],
+}
+# What reaches beyond the screen, or beyond a box that hides what does not fit, and cannot be scrolled to.
+OUT_OF_SIGHT = """() => [...document.querySelectorAll("#content input, #content select, #content a, #content button")]
+  .filter(one => {
+    const right = one.getBoundingClientRect().right - 1
+    if (!one.checkVisibility()) return false
+    for (let box = one.parentElement; box; box = box.parentElement) {
+      const overflow = getComputedStyle(box).overflowX
+      if (["auto", "scroll"].includes(overflow)) return false
+      if (overflow !== "visible" && right > box.getBoundingClientRect().right) return true
+    }
+    return right > document.documentElement.clientWidth
+  }).map(one => one.outerHTML.slice(0, 120))"""
+
+
+@pytest.fixture
+def shop(database: None, receiver: RecordingReceiver) -> Shop:
+    return open_shop(url=f"{receiver.url}/hooks/orders/incoming/from/the/store?store=kyoto&version=2026-11-28")
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_the_columns_that_answer_questions_fit(visit: Callable[..., Visit], shop: Shop, name: str) -> None:
+    operator = visit(viewport=DESK)
+    PAGES[name](operator, shop)
+    edge = operator.page.locator(".results").bounding_box()
+    assert edge is not None
+    for column in COLUMNS[name]:
+        cell = operator.page.locator(f"#result_list .field-{column}").first.bounding_box()
+        assert cell is not None
+        assert cell["x"] + cell["width"] <= edge["x"] + edge["width"] + 1, column
+
+
+def test_nothing_to_press_or_to_fill_in_is_out_of_sight_on_a_phone(visit: Callable[..., Visit], shop: Shop) -> None:
+    operator = visit(viewport=PHONE, is_mobile=True, has_touch=True)
+    found = {}
+    for name, go in PAGES.items():
+        go(operator, shop)
+        if hidden := operator.page.evaluate(OUT_OF_SIGHT):
+            found[name] = hidden
+    assert found == {}
+
+
+@pytest.mark.parametrize("name", ["order", "delivery", "subscription", "replay", "new replay", "dashboard", "preview"])
+def test_no_page_is_wider_than_a_desk(visit: Callable[..., Visit], shop: Shop, name: str) -> None:
+    operator = visit(viewport=DESK)
+    PAGES[name](operator, shop)
+    assert operator.page.evaluate("document.scrollingElement.scrollWidth") <= DESK["width"]
