@@ -1,4 +1,4 @@
-"""The dashboard: what came of the last day's attempts, what waits, who is unwell, and whether a worker is there."""
+"""The dashboard: the results of the last day's attempts, what waits, which endpoints have trouble, and whether a worker is there."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +28,7 @@ from orderhooks.tasks import SWEEP_LATE, Worker
 WORST = 10
 MOST_WAITING = 10_000
 MARK_EVERY = 6
+LONGEST_NUMBER = Event._meta.get_field("order_number").max_length
 FILLS = {
     Tally.Outcome.SUCCESS: "success",
     Tally.Outcome.REDIRECT: "redirect",
@@ -55,8 +56,8 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Patient:
-    """A subscription that is not well."""
+class Unhealthy:
+    """A subscription that has trouble."""
 
     subscription: Subscription
     page: str
@@ -173,7 +174,7 @@ class DashboardAdmin(ListedLookups):
             "outcomes": [outcome.label for outcome in FILLS],
             "p50": milliseconds(percentile(times, 0.5)),
             "p95": milliseconds(percentile(times, 0.95)),
-            "patients": self._patients(now=now),
+            "unhealthy": self._unhealthy(now=now),
         }
         return self._answer(request, "admin/orderhooks/dashboard.html", context)
 
@@ -197,7 +198,9 @@ class DashboardAdmin(ListedLookups):
             raise PermissionDenied
         request.current_app = self.admin_site.name
         return TemplateResponse(
-            request, template, {**self.admin_site.each_context(request), "opts": self.opts, **context}
+            request,
+            template,
+            {**self.admin_site.each_context(request), "opts": self.opts, "longest_number": LONGEST_NUMBER, **context},
         )
 
     def _waiting(self, found: Backlog, *, now: datetime) -> dict[str, str]:
@@ -212,13 +215,13 @@ class DashboardAdmin(ListedLookups):
             "oldest_for": str(found.oldest.subscription),
         }
 
-    def _patients(self, *, now: datetime) -> list[Patient]:
+    def _unhealthy(self, *, now: datetime) -> list[Unhealthy]:
         subscriptions = unwell(now=now, at_most=WORST)
         health = health_of(subscriptions, now=now)
-        return [self._patient(one, health[one.pk], now=now) for one in subscriptions]
+        return [self._unhealthy_row(one, health[one.pk], now=now) for one in subscriptions]
 
-    def _patient(self, subscription: Subscription, health: Health, *, now: datetime) -> Patient:
-        return Patient(
+    def _unhealthy_row(self, subscription: Subscription, health: Health, *, now: datetime) -> Unhealthy:
+        return Unhealthy(
             subscription=subscription,
             page=self._page("subscription_change", subscription.pk),
             badge=condition_badge(subscription, now=now),

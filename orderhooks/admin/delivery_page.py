@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from orderhooks import payloads, sending, story
+from orderhooks import payloads, reporting, sending, story, tasks
 from orderhooks.admin import bodies
 from orderhooks.admin.health import badge
 from orderhooks.models import Attempt, Delivery
@@ -48,6 +48,13 @@ class DeliveryPage:
         """What waits for it."""
         return list(self.delivery.held_up().values_list("pk", flat=True)[: story.MOST_BEHIND + 1])
 
+    @cached_property
+    def problems(self) -> list[str]:
+        """Why nothing at all is sent, where it waits to be sent."""
+        if self.delivery.state != Delivery.State.PENDING:
+            return []
+        return reporting.worker_problems(tasks.look_at_worker(), now=self.now)
+
     def story(self) -> SafeString:
         sentences = story.tell(
             self.delivery,
@@ -58,6 +65,7 @@ class DeliveryPage:
             behind=len(self.held_up),
         )
         context = {
+            "problems": self.problems,
             "badge": state_badge(self.delivery),
             "sentences": sentences,
             "blocker": self.blocker and self.address(self.blocker.pk),

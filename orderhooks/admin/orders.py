@@ -15,14 +15,14 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from orderhooks import payloads, publishing, sources
+from orderhooks import payloads, publishing, reporting, sources, tasks
 from orderhooks.admin.buttons import Button, ButtonsAdmin
 from orderhooks.admin.health import badge
 from orderhooks.admin.log import BoundedPaginator
 from orderhooks.admin.unaltered import KeepsUnaltered
 from orderhooks.admin.webhooks import Webhooks, webhooks_of
 from orderhooks.currencies import decimal_text
-from orderhooks.models import Delivery, Event, Order, OrderLine
+from orderhooks.models import DatabaseClock, Delivery, Event, Order, OrderLine
 
 
 class JsonObjectField(forms.JSONField):
@@ -222,6 +222,9 @@ class OrderAdmin(ButtonsAdmin):
         self.log_change(request, order, text % {"count": count})
         self.message_user(request, text % {"count": count})
 
+    def what_follows(self, record: Any) -> str:
+        return str(_("Each gets one attempt now and, if it fails, all automatic attempts, as a new one does."))
+
     @admin.display(description=_("webhooks"))
     def deliveries(self, order: Order) -> SafeString | str:
         """A badge for each state in which some are."""
@@ -234,7 +237,8 @@ class OrderAdmin(ButtonsAdmin):
     @admin.display(description=_("webhooks"))
     def webhooks(self, order: Order) -> SafeString:
         buttons = self.what_to_do(order) if getattr(order, "_buttons", ()) else ""
-        return self._webhooks_of(order).draw(buttons)
+        problems = reporting.worker_problems(tasks.look_at_worker(), now=DatabaseClock().now())
+        return self._webhooks_of(order).draw(buttons, problems=problems)
 
     def _webhooks_of(self, order: Any) -> Webhooks:
         # Asked for the page and for its button.

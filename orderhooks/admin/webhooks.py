@@ -85,10 +85,11 @@ class Webhooks:
         )
         return format_html_join(" ", "{}", found)
 
-    def draw(self, before: SafeString | str = "") -> SafeString:
-        """The table. `before` stands between the summary and it."""
+    def draw(self, before: SafeString | str = "", *, problems: Sequence[str] = ()) -> SafeString:
+        """The table, below the `problems` of the worker. `before` stands between the summary and the table."""
         chapters = [self._chapter(account) for account in self.accounts]
         context = {"chapters": chapters, "summary": self.summary(), "before": before, "more_page": self.more_page}
+        context["problems"] = problems
         return render_to_string("admin/orderhooks/webhooks.html", context)
 
     def _chapter(self, account: Account) -> Chapter:

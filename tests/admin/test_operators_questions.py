@@ -83,11 +83,30 @@ def test_the_history_of_a_subscription_tells_old_and_new_and_no_secret(operator)
     assert Subscription.objects.get().name == "CRM of Berlin"
 
 
-@pytest.mark.parametrize("of", ["delivery/", "subscription/", "event/", "order/", "replay/", "subscription/add/"])
+@pytest.mark.parametrize(
+    "of",
+    [
+        *("delivery/", "subscription/", "event/", "order/", "replay/", "replay/add/", "subscription/topics/"),
+        *("dashboard/order/", "subscription/{key}/change/", "subscription/{key}/preview/"),
+        *("subscription/{key}/receivers/", "subscription/{key}/resume/"),
+        *("subscription/add/", "order/add/", "subscription/{key}/history/", "subscription/{key}/delete/"),
+    ],
+)
 def test_the_dashboard_is_one_click_away(operator, of: str) -> None:
-    if of != "subscription/add/":
-        assert 'href="/admin/orderhooks/dashboard/"' in page(operator, of).partition('class="object-tools"')[2]
-    assert 'href="/admin/orderhooks/dashboard/"' in page(operator, "")
+    key = make_subscription(state="paused").pk
+    address = f"/admin/orderhooks/{of.format(key=key)}"
+    answer = operator.post(address) if of.endswith("resume/") else operator.get(address)
+    assert answer.status_code == 200
+    assert 'href="/admin/orderhooks/dashboard/"' in answer.content.decode().partition('<main id="content-start"')[2]
+
+
+def test_the_dashboard_is_the_first_of_its_group(operator) -> None:
+    for address in ("/admin/", "/admin/orderhooks/"):
+        [models] = [
+            app["models"] for app in operator.get(address).context["app_list"] if app["app_label"] == "orderhooks"
+        ]
+        assert models[0]["admin_url"] == "/admin/orderhooks/dashboard/"
+        assert models[0]["view_only"]
 
 
 def test_a_replay_is_of_everything_unless_it_is_chosen_otherwise(operator) -> None:

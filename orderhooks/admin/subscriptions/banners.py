@@ -80,7 +80,10 @@ def banner(subscription: Subscription, *, now: datetime, held: Callable[[], int]
             _("Send a test to see whether it answers."),
         )
     return Banner(
-        "well", _("Active; all is well."), _("Last success: %s") % moment_text(subscription.last_success_at), ""
+        "well",
+        _("Active: its deliveries arrive."),
+        _("Last success: %s") % moment_text(subscription.last_success_at),
+        "",
     )
 
 
