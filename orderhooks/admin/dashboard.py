@@ -1,4 +1,4 @@
-"""The dashboard: the results of the last day's attempts, what waits, which endpoints have trouble, and whether a worker is there."""
+"""The dashboard: the last day's attempts, what waits, which endpoints have trouble, and whether a worker is there."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -51,7 +51,7 @@ class ReplayForm(forms.Form):
         label=gettext_lazy("Topics"),
         required=False,
         widget=forms.CheckboxSelectMultiple,
-        help_text=gettext_lazy("None: all that the subscription wants."),
+        help_text=gettext_lazy("If none is chosen: all topics of the subscription."),
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -191,7 +191,7 @@ class ReplayAdmin(ButtonsAdmin):
 
     @admin.display(description=gettext_lazy("topics"))
     def topics_text(self, replay: Replay) -> str:
-        return ", ".join(map(str, replay.topics)) or _("all that the subscription wants")
+        return ", ".join(map(str, replay.topics)) or _("all topics of the subscription")
 
     @admin.display(description=gettext_lazy("subscription"))
     def subscription_link(self, replay: Replay) -> SafeString:

@@ -24,7 +24,7 @@ class Condition(models.TextChoices):
     """How a subscription is, in a word."""
 
     ACTIVE = "active", _("active")
-    COOLING = "cooling", _("cooling")
+    COOLING = "cooling", _("cooling down")
     FAILING = "failing", _("failing")
     PAUSED = "paused", _("paused")
     DISABLED = "disabled", _("disabled")

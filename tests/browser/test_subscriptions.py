@@ -49,9 +49,9 @@ def test_a_test_shows_the_answer_at_once(operator: Visit, receiver: RecordingRec
 @pytest.mark.parametrize(
     ("choice", "arrives"),
     [
-        ("Send all of it, the longest due first", ["1001", "1042"]),
-        ("Send what is newer than the moment below, and skip the rest", ["1042"]),
-        ("Skip all of it: only what happens from now on is sent", []),
+        ("Send all of them, the longest due first", ["1001", "1042"]),
+        ("Send those that are newer than the time below, and skip the others", ["1042"]),
+        ("Skip all of them: only what happens from now on is sent", []),
     ],
 )
 def test_a_paused_subscription_says_so_and_goes_on_by_the_choice(

@@ -58,7 +58,9 @@ class HeadersField(forms.CharField):
             if not line.strip():
                 continue
             if not colon:
-                raise ValidationError(_("Line %d is no header. Write it as Name: value.") % number, code="headers")
+                raise ValidationError(
+                    _("Line %d is not a valid header. Write it as Name: value.") % number, code="headers"
+                )
             if name.strip() in headers:
                 raise ValidationError(_("The header %s is given twice. Keep one.") % name.strip(), code="headers")
             headers[name.strip()] = text.strip()
@@ -131,18 +133,18 @@ class SubscriptionForm(forms.ModelForm):
 
 
 class ResumptionForm(forms.Form):
-    """What becomes of what was held."""
+    """What should happen to the held deliveries."""
 
     ALL, NEWER, NONE = "all", "newer", "none"
 
     choice = forms.ChoiceField(
-        label=_("What was held"),
+        label=_("Held deliveries"),
         widget=forms.RadioSelect,
         initial=ALL,
         choices=[
-            (ALL, _("Send all of it, the longest due first")),
-            (NEWER, _("Send what is newer than the moment below, and skip the rest")),
-            (NONE, _("Skip all of it: only what happens from now on is sent")),
+            (ALL, _("Send all of them, the longest due first")),
+            (NEWER, _("Send those that are newer than the time below, and skip the others")),
+            (NONE, _("Skip all of them: only what happens from now on is sent")),
         ],
     )
     moment = forms.DateTimeField(

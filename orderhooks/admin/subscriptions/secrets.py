@@ -85,7 +85,7 @@ class SecretPages(ButtonsAdmin):
             question = Question(
                 title=ngettext("Make a new signing secret?", "Make new signing secrets?", len(subscriptions)),
                 submit=_("Make it"),
-                details=[_("The new secret is shown once, on the next page. Give it to the receiver's people.")],
+                details=[_("The new secret is shown once, on the next page. Give it to those who run the receiver.")],
                 form=form,
             )
             return ask(self, request, question, subscriptions)
