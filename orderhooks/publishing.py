@@ -277,19 +277,20 @@ def about_to_save(role: Role, instance: models.Model, *, update_fields: Iterable
         return
     if is_elsewhere(role, instance, using=using):
         return
-    before = outbox.read_before(role, instance, watched, using=using)
-    outer = next((entry for entry in reversed(entries) if entry is not None), None)
+    # All of a line: what changes hands is told whole, whatever the save names.
+    before = outbox.read_before(role, instance, role.watched if role.lines else watched, using=using)
+    outer = next((entry.before for entry in reversed(entries) if entry is not None), None)
     if before is not None and outer is not None:
         # A handler saves it again inside a save: both tell the change from where it began.
         values = {**before.values, **{name: outer.values[name] for name in before.values if name in outer.values}}
         before = Stored(values, outer.order_pk)
-    entries[-1] = before
+    entries[-1] = None if before is None else _BeforeSave(before, watched)
 
 
 def saved(role: Role, instance: models.Model, *, created: bool, using: str) -> None:
     """Note what the save changed."""
     entries = instance.__dict__.get(BEFORE) or [None]
-    before: Stored | None = entries.pop()
+    entry: _BeforeSave | None = entries.pop()
     if not entries:
         instance.__dict__.pop(BEFORE, None)
     # A new row of a parent model alone is no order yet.
@@ -298,12 +299,10 @@ def saved(role: Role, instance: models.Model, *, created: bool, using: str) -> N
             return
         before = Stored({} if role.lines else role.defaults(), None)
         watched = role.watched if role.lines else tuple(before.values)
-    elif before is None:
+    elif entry is None:
         return
     else:
-        watched = tuple(before.values)
-        if role.lines:
-            watched = (*watched, role.lines.order_field)
+        before, watched = entry.before, entry.touched
     after = Stored({}, before.order_pk)
     error = ""
     try:
@@ -312,6 +311,10 @@ def saved(role: Role, instance: models.Model, *, created: bool, using: str) -> N
         logger.exception("could not read what was saved of %s %s", instance._meta.label, instance.pk)
         error = outbox.describe(problem)
         after = Stored({}, before.order_pk or role.order_pk(instance, using=using))
+    if role.lines and entry is not None and not created:
+        # What was not saved is as it was, whatever the instance holds.
+        is_moved = role.lines.order_field in watched
+        after = Stored({**before.values, **after.values}, after.order_pk if is_moved else before.order_pk)
     if role.lines is None:
         kind = Change.Kind.CREATED if created else Change.Kind.UPDATED
         _note(role, after.order_pk, "", kind, before.values, after.values, error, using)
@@ -324,6 +327,14 @@ def saved(role: Role, instance: models.Model, *, created: bool, using: str) -> N
     if after.order_pk is not None:
         values = {} if was_elsewhere else before.values
         _note(role, after.order_pk, subject, Change.Kind.UPDATED, values, after.values, error, using)
+
+
+@dataclass(frozen=True, slots=True)
+class _BeforeSave:
+    """What was stored before a save, and which of the watched fields it may alter."""
+
+    before: Stored
+    touched: tuple[str, ...]
 
 
 def save_atomically(

@@ -35,7 +35,9 @@ def on_post_save(*, instance: Model, raw: bool, created: bool, using: str, **_kw
 
 def on_pre_delete(*, instance: Model, using: str, **_kwargs: Any) -> None:
     def capture(role: Role) -> None:
-        if not publishing.is_elsewhere(role, instance, using=using):
+        # Django tells of a child's row apart from its parent's, which may stay (`keep_parents`).
+        is_its_row = type(instance)._meta.concrete_model is role.model._meta.concrete_model
+        if is_its_row and not publishing.is_elsewhere(role, instance, using=using):
             publishing.about_to_delete(role, instance, using=using)
 
     outbox.guarded(instance, using=using, capture=capture)

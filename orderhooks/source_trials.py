@@ -268,6 +268,7 @@ def _doubled(known: Sequence[tuple[str, OrderSource]]) -> Faults:
         if names[name := getattr(source, "name", "")] > 1:
             remedy = "Give each source a name of its own: it marks its events for ever."
             yield Fault(path, "E040", f"Two sources have the name {name!r}.", remedy)
+        own: list[type[models.Model]] = []
         owners: list[OrderSource | Lines] = [source, *([source.lines] if source.lines else ())]
         for owner in owners:
             try:
@@ -275,7 +276,9 @@ def _doubled(known: Sequence[tuple[str, OrderSource]]) -> Faults:
             except Exception:  # noqa: S112 - told by its own trial
                 continue
             other = watched.setdefault(model, path)
-            if other != path or (owner is source.lines and model is source.get_model()):
+            twice = model in own
+            own.append(model)
+            if other != path or twice:
                 remedy = "A model belongs to one source: leave one out, or tell its orders apart in one payload()."
                 yield Fault(path, "E041", f"{model._meta.label} is watched by {other!r} already.", remedy)
 

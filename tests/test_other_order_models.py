@@ -9,6 +9,7 @@ from django.db import transaction
 
 from orderhooks import signal_handlers
 from orderhooks.models import CaptureFailure, Change, Event
+from orderhooks.sources import OrderSource
 from tests.factories import make_subscription
 from tests.shapes import models as shapes
 from tests.shapes import sources
@@ -17,6 +18,17 @@ from tests.shapes.fields import Amount, next_number
 pytestmark = pytest.mark.django_db(transaction=True)
 
 _numbers = itertools.count(1)
+
+
+class Documents(OrderSource):
+    """Of the parent's model."""
+
+    name = "documents"
+    model = "shapes.Document"
+    watched = ("state",)
+
+    def payload(self, order: Any) -> dict[str, Any]:
+        return {"pk": str(order.pk), "state": order.state}
 
 
 @pytest.fixture(autouse=True)
@@ -168,6 +180,53 @@ def test_a_line_is_told_of_the_order_whose_number_it_holds() -> None:
     assert told_orders() == [("order.updated", str(other.pk)), ("order.updated", str(one.pk))]
     line.delete()
     assert told_orders() == [("order.updated", str(one.pk))]
+
+
+@pytest.mark.parametrize("names", [["order"], ["order_id"], ("order", "sku"), None])
+def test_a_line_that_changes_hands_is_told_to_both_whatever_the_save_names(names: Any) -> None:
+    one, other = make(shapes.ProxyOrder), make(shapes.ProxyOrder)
+    line = shapes.CartLine.objects.create(order_id=one.pk, sku="TEA")
+    told()
+    line.order_id = other.pk
+    line.save(update_fields=names)
+    gone, come = {"lines": [[{"sku": "TEA"}], []]}, {"lines": [[], [{"sku": "TEA"}]]}
+    assert told() == [("order.updated", gone), ("order.updated", come)]
+    line.order = None
+    line.save(update_fields=names)
+    assert told() == [("order.updated", gone)]
+    shapes.CartLine.objects.update_or_create(sku="TEA", defaults={"order_id": one.pk})
+    assert told() == [("order.updated", come)]
+
+
+def test_what_a_save_of_a_line_does_not_name_is_as_it_was_stored() -> None:
+    one, other = make(shapes.ProxyOrder), make(shapes.ProxyOrder)
+    line = shapes.CartLine.objects.create(order_id=one.pk, sku="TEA")
+    told()
+    line.order_id, line.sku = other.pk, "JAM"
+    line.save(update_fields=["sku"])
+    assert told_orders() == [("order.updated", str(one.pk))]
+    line.sku = "not saved"
+    line.save(update_fields=["order"])
+    assert told() == [
+        ("order.updated", {"lines": [[{"sku": "JAM"}], []]}),
+        ("order.updated", {"lines": [[], [{"sku": "JAM"}]]}),
+    ]
+
+
+def test_a_child_that_is_deleted_without_its_parent_is_no_end_of_an_order_of_the_parents_model(settings: Any) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SOURCES": ["tests.test_other_order_models.Documents"]}
+    signal_handlers.connect()
+    order = make(shapes.InvoiceOrder)
+    Event.objects.all().delete()
+    order.delete(keep_parents=True)
+    assert not Event.objects.exists()
+    shapes.Document.objects.get().delete()
+    make(shapes.InvoiceOrder).delete()
+    assert [event.topic for event in Event.objects.order_by("sequence")] == [
+        "order.deleted",
+        "order.created",
+        "order.deleted",
+    ]
 
 
 def test_a_line_without_an_order_is_nobodys_news() -> None:

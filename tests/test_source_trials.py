@@ -49,6 +49,10 @@ class Ghost(Users):
     model = "auth.Ghost"
 
 
+class GhostWithLines(Ghost):
+    lines = Lines(model="auth.Permission", order_field="content_type", watched=("name",))
+
+
 class Mistyped(Users):
     watched = ("usernam",)
 
@@ -137,6 +141,7 @@ STATIC = [
     (["Users", "Namesake"], "E040", "Two sources have the name 'users'", "of its own"),
     (["Users", "Twin"], "E041", "auth.User is watched by 'tests.test_source_trials.Users' already", "one source"),
     (["Ghost"], "E041", "can't be found", "app_label.Model"),
+    (["GhostWithLines"], "E041", "can't be found", "app_label.Model"),
     (["Mistyped"], "E042", "no column 'usernam'", "Did you mean 'username'?"),
     (["TextForTuple"], "E042", "is the text 'username'", "Write a tuple"),
     (["Reverse"], "E042", "no column 'logentry'", "concrete fields"),
