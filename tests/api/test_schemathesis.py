@@ -95,7 +95,7 @@ def test_the_api_does_what_its_document_says(live_server, settings, tmp_path):
         env={**os.environ, "PYTHONPATH": str(PROJECT), "ORDERHOOKS_KNOWN": known},
         capture_output=True,
         text=True,
-        timeout=int(SECONDS or 0) + 300,
+        timeout=int(SECONDS or 0) + 900,
         check=False,
     )
     told = done.stdout + done.stderr
