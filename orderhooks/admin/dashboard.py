@@ -180,7 +180,7 @@ class DashboardAdmin(ListedLookups):
 
     def order_view(self, request: HttpRequest) -> HttpResponse:
         """The webhooks of the order with a number, whatever model the store keeps its orders in."""
-        number = request.GET.get("number", "").strip()
+        number = request.GET.get("number", "").replace("\0", "").strip()
         events = Event.objects.filter(order_number=number) if number else Event.objects.none()
         more = f"{self._page('event_changelist')}?{urlencode({'order_number__exact': number})}"
         found = webhooks_of(events, site=self.admin_site.name, more_page=more)

@@ -12,6 +12,7 @@ __all__ = ["ListedLookups"]
 # A search looks each word up in each column; more than these is not a person's search.
 MOST_WORDS = 10
 MOST_CHARACTERS = 200
+MOST_DIGITS = 18
 
 
 class ListedLookups(admin.ModelAdmin):
@@ -27,8 +28,9 @@ class ListedLookups(admin.ModelAdmin):
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         if lookup not in self.linked_lookups | self._filtered_by(request):
             return False
-        # Filters know their values; what goes to the database as it is may hold no NUL, which PostgreSQL refuses.
-        return lookup not in self.linked_lookups or "\0" not in str(value)
+        # PostgreSQL refuses NUL, and no column takes such a number.
+        text = str(value)
+        return "\0" not in text and not (text.isdecimal() and len(text) > MOST_DIGITS)
 
     def _filtered_by(self, request: HttpRequest | None) -> set[str]:
         names: set[str] = set()

@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import ValidationError
 from django.core.paginator import Page, Paginator
+from django.forms.fields import InvalidJSONInput
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
@@ -27,6 +28,19 @@ from orderhooks.models import DatabaseClock, Delivery, Event, Order, OrderLine
 
 class JsonObjectField(forms.JSONField):
     """A JSON object that receivers can be sent and every database can store. Nothing typed means `{}`."""
+
+    def to_python(self, value: Any) -> Any:
+        try:
+            return super().to_python(value)
+        except (RecursionError, ValueError) as error:  # nested too deep for Python; a number of too many digits
+            raise ValidationError(_("Write a flatter JSON object with shorter numbers."), code="json") from error
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        """What was typed, also where Python can't read it."""
+        try:
+            return super().bound_data(data, initial)
+        except (RecursionError, ValueError):
+            return InvalidJSONInput(data)
 
     def clean(self, value: Any) -> dict[str, Any]:
         data = super().clean(value)

@@ -24,6 +24,7 @@ __all__ = [
     "Permitted",
     "deliveries_of",
     "events_of",
+    "is_in_reach",
     "manages",
     "order_stores_of",
     "orders_of",
@@ -35,6 +36,8 @@ __all__ = [
 
 MANAGE = "orderhooks.manage_all_subscriptions"
 REDELIVER = "orderhooks.redeliver_delivery"
+VIEW_DELIVERY, VIEW_EVENT = "orderhooks.view_delivery", "orderhooks.view_event"
+VIEW_SUBSCRIPTION = "orderhooks.view_subscription"
 # To see what was sent and answered, beside the log itself.
 VIEW_PAYLOAD = "orderhooks.view_payload"
 # The store of a subscription that gets the orders of all.
@@ -116,9 +119,16 @@ def events_of(user: Any) -> EventQuerySet:
     return events if ALL_STORES in stores else events.filter(store__in=stores)
 
 
+def is_in_reach(user: Any, store: str) -> bool:
+    """Whether the user may see what a subscription to this store gets: it may have been withdrawn from its owner."""
+    stores = order_stores_of(user)
+    return stores is None or store in stores
+
+
 def _owned(user: Any) -> list[int]:
     # By key, for which the log has indexes.
-    return list(Subscription.objects.filter(owner=user).values_list("pk", flat=True))
+    owned = Subscription.objects.filter(owner=user).values_list("pk", "store")
+    return [pk for pk, store in owned if is_in_reach(user, store)]
 
 
 def visible(fields: dict[str, Any], request: Request, *, hidden: Collection[str]) -> dict[str, Any]:

@@ -116,7 +116,7 @@ class DeliveryViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource
     ids = "dlv_"
     filterset_class = DeliveryFilters
     needs = {
-        **dict.fromkeys(("redeliver", "redeliver_many", "skip", "skip_many"), (access.REDELIVER,)),
+        **dict.fromkeys(("redeliver", "redeliver_many", "skip", "skip_many"), (access.REDELIVER, access.VIEW_DELIVERY)),
         "curl": ["orderhooks.view_delivery", access.VIEW_PAYLOAD],
     }
     without_body = ["redeliver", "skip"]

@@ -57,7 +57,7 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource[Ev
     ids = "evt_"
     ordered_by = "sequence"
     filterset_class = EventFilters
-    needs = {"republish": [access.REDELIVER]}
+    needs = {"republish": [access.REDELIVER, access.VIEW_EVENT]}
     without_body = ["republish"]
 
     def get_queryset(self) -> QuerySet[Event]:

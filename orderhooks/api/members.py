@@ -1,5 +1,6 @@
 """Bodies with members that no serializer knows are refused: a mistyped name would otherwise be ignored with a 200."""
 
+import itertools
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -11,6 +12,8 @@ __all__ = ["KnownMembers", "PlainSerializer", "RowSerializer", "require_no_membe
 
 # What an error quotes of a name.
 LONGEST_QUOTED = 60
+# Of unknown members.
+MOST_NAMED = 20
 
 
 class KnownMembers(serializers.Serializer[Any]):
@@ -34,7 +37,9 @@ class RowSerializer(KnownMembers, serializers.ModelSerializer[Any]):
 def require_known_members(data: Mapping[str, Any], fields: Mapping[str, serializers.Field[Any, Any, Any, Any]]) -> None:
     """Raises ValidationError for each member without a field."""
     writable = [name for name, field in fields.items() if not field.read_only]
-    errors = {name: [_remedy(name, writable)] for name in data if name not in fields}
+    # A body may have any number of them.
+    unknown = itertools.islice((name for name in data if name not in fields), MOST_NAMED)
+    errors = {name: [_remedy(name, writable)] for name in unknown}
     if errors:
         raise serializers.ValidationError(errors, code="unknown_member")
 

@@ -97,7 +97,7 @@ class ReplayViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource[R
     serializer_class = ReplaySerializer
     ids = "rpl_"
     filterset_class = ReplayFilters
-    needs = dict.fromkeys(("create", "cancel"), (access.REDELIVER,))
+    needs = dict.fromkeys(("create", "cancel"), (access.REDELIVER, access.VIEW_SUBSCRIPTION))
     without_body = ["cancel"]
     rates = {"create": "replay"}
 
@@ -110,7 +110,7 @@ class ReplayViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource[R
         serializer.is_valid(raise_exception=True)
         wanted = serializer.validated_data["subscription"]
         subscription = access.subscriptions_of(request.user).filter(public_id=wanted).first()
-        if subscription is None:
+        if subscription is None or not access.is_in_reach(request.user, subscription.store):
             text = "There is no subscription of this id that you may see."
             raise serializers.ValidationError({"subscription": [text]}, code="unknown")
         return begin(request, subscription, serializer.validated_data)

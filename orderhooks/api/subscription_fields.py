@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.views.decorators.debug import sensitive_variables
 from rest_framework import serializers
 
-from orderhooks.api.access import ALL_STORES, stores_of
+from orderhooks.api.access import ALL_STORES, is_in_reach, stores_of
 from orderhooks.api.fields import OF_MODELS, Choice, Text
 from orderhooks.api.members import RowSerializer
 from orderhooks.models import Subscription
@@ -120,8 +120,10 @@ class SubscriptionSerializer(RowSerializer):
         self._require_given_again(attrs)
         store = attrs.get("store", self.instance.store if self.instance else ALL_STORES)
         stores = stores_of(self.context["request"].user)
-        # A store that is as it was, and was allowed once, bars no other change of it.
+        # A store that is as it was, and was allowed once, bars no other change of it, but that its events go elsewhere.
         is_kept = self.instance is not None and store == self.instance.store
+        if is_kept and attrs.get("url", self.instance.url) != self.instance.url:  # type: ignore[union-attr]
+            is_kept = is_in_reach(self.context["request"].user, store)
         if not is_kept and ALL_STORES not in stores and store not in stores:
             raise serializers.ValidationError({"store": [_remedy(store, stores)]}, code="store")
         return attrs

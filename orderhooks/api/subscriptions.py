@@ -9,6 +9,7 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 from rest_framework import mixins, status
 from rest_framework.decorators import action
+from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -58,7 +59,7 @@ class SubscriptionViewSet(
     filterset_class = SubscriptionFilters
     needs = {
         **dict.fromkeys(("test", "pause", "resume", "rotate_secret", "revoke_former_secrets"), (CHANGE,)),
-        "replay": [access.REDELIVER],
+        "replay": [access.REDELIVER, VIEW],
         "stats": [VIEW, "orderhooks.view_delivery"],
         "missed": [VIEW, "orderhooks.view_event"],
         "preview": [VIEW, access.VIEW_PAYLOAD],
@@ -147,7 +148,7 @@ class SubscriptionViewSet(
         """202 and the replay; with `dry_run` 200 and how many deliveries it would send."""
         serializer = replays.PlanSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        return replays.begin(request, self.get_object(), serializer.validated_data)
+        return replays.begin(request, self._in_reach(), serializer.validated_data)
 
     @action(detail=True)
     def stats(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -157,7 +158,7 @@ class SubscriptionViewSet(
     @action(detail=True)
     def missed(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """What it wanted and has not got, oldest first, with the reason; `?since=` a moment (24 hours ago)."""
-        return missed_of(request, self.get_object())
+        return missed_of(request, self._in_reach())
 
     @action(detail=True)
     def preview(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -176,6 +177,13 @@ class SubscriptionViewSet(
             raise ConflictError(str(error), code="not_sendable") from None
         body = shown.body.decode()
         return Response({"wanted": shown.wanted, "url": shown.url, "headers": dict(shown.headers), "body": body})
+
+    def _in_reach(self) -> Subscription:
+        """The subscription; 404 if its store has been withdrawn from its owner since."""
+        subscription = self.get_object()
+        if not access.is_in_reach(self.request.user, subscription.store):
+            raise NotFound("You may not see the orders of this subscription's store. Ask whoever sets STORES_FOR_USER.")
+        return subscription
 
     @sensitive_variables()
     def _create(self, values: dict[str, Any]) -> Response:

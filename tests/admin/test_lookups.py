@@ -137,3 +137,35 @@ def test_the_names_of_what_is_hidden_are_names_of_columns() -> None:
             except FieldDoesNotExist:
                 continue
     assert known >= {"payload", "changes", "headers", "secrets", "lease_token", "response_body"}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "subscription/?state__exact=%00",
+        "order/?status__exact=%00",
+        "replay/?state__exact=%00",
+        "delivery/?event__exact=99999999999999999999",
+        "delivery/?event__exact=9223372036854775808",
+    ],
+)
+def test_a_value_that_no_column_takes_is_refused_before_the_database(operator, query: str) -> None:
+    assert operator.get(f"/admin/orderhooks/{query}").status_code in (302, 400)
+
+
+def test_an_order_number_with_a_nul_is_one_that_nobody_knows(operator) -> None:
+    assert operator.get("/admin/orderhooks/dashboard/order/?number=%00").status_code in (200, 302)
+
+
+def test_who_may_only_see_subscriptions_sees_one_with_headers() -> None:
+    subscription = make_subscription(headers={"x-key": "s3cr3t"})
+    answer = staff("view_subscription").get(f"/admin/orderhooks/subscription/{subscription.pk}/change/")
+    assert answer.status_code == 200
+    assert "s3cr3t" not in answer.content.decode()
+
+
+@pytest.mark.parametrize("typed", ["[" * 3000 + "]" * 3000, '{"a": ' + "9" * 5000 + "}"])
+def test_json_that_python_can_not_read_is_an_error_of_the_form(operator, typed: str) -> None:
+    answer = operator.post("/admin/orderhooks/order/add/", {"metadata": typed})
+    assert answer.status_code == 200
+    assert "Write a flatter JSON object" in str(answer.context["adminform"].form.errors["metadata"])

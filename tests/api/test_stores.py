@@ -4,7 +4,7 @@ import pytest
 
 from orderhooks.models import Order
 from tests.api.calls import client_with, errors_of, ids, patch, post
-from tests.factories import make_event, make_order, make_subscription
+from tests.factories import make_delivery, make_event, make_order, make_subscription
 
 pytestmark = pytest.mark.django_db
 PERMISSIONS = [f"{verb}_{name}" for verb in ("view", "add", "change", "delete") for name in ("order", "subscription")]
@@ -83,3 +83,26 @@ def test_without_the_setting_the_permissions_hold_for_all_stores():
     order = make_order(store="paris")
 
     assert ids(client_with("view_order").get("/api/orders/")) == [order.public_id]
+
+
+@pytest.mark.parametrize("store", ["paris", ""])
+def test_a_subscription_whose_store_was_withdrawn_tells_its_owner_of_no_orders(settings, store):
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "STORES_FOR_USER": f"{__name__}.of_berlin"}
+    api = client_with(*PERMISSIONS, "view_delivery", "view_event", "view_payload", "view_replay", "redeliver_delivery")
+    owner = int(api.session["_auth_user_id"])
+    subscription = make_subscription(store=store, owner_id=owner, url="https://crm.example/a")
+    delivery = make_delivery(subscription=subscription, event=make_event(store="paris", order_number="P-7"))
+    plan = {"since": "2026-01-01T00:00:00Z", "dry_run": True}
+    mine = f"/subscriptions/{subscription.public_id}/"
+
+    assert ids(api.get("/api/deliveries/")) == []
+    for path in ("", "curl/", "attempts/"):
+        assert api.get(f"/api/deliveries/{delivery.public_id}/{path}").status_code == 404
+    assert api.get(f"/api{mine}missed/").status_code == 404
+    assert post(api, f"{mine}replay/", plan).status_code == 404
+    assert post(api, "/replays/", {**plan, "subscription": subscription.public_id}).status_code == 422
+    assert patch(api, mine, {"url": "https://elsewhere.example/a"}).status_code == 422
+    # They still see it, and may call it off.
+    assert ids(api.get("/api/subscriptions/")) == [subscription.public_id]
+    assert patch(api, mine, {"name": "Former"}).status_code == 200
+    assert post(api, f"{mine}pause/", {}).status_code == 200

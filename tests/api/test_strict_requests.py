@@ -148,3 +148,11 @@ def test_a_nul_in_an_address_is_a_400(api, path):
     url = f"/api{path}".format(subscription=make_subscription().public_id)
 
     assert api.get(url).status_code == 400
+
+
+def test_of_many_unknown_members_some_are_named(api):
+    answer = api.post("/api/orders/", {f"statuz{number}": 1 for number in range(5000)}, format="json")
+
+    assert answer.status_code == 400
+    assert len(errors_of(answer)) == 20
+    assert len(answer.content) < 20_000

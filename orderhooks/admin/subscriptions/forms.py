@@ -117,7 +117,7 @@ class SubscriptionForm(forms.ModelForm):
             )
         if "headers" in self.fields:
             self.fields["headers"].former = self.instance.headers  # type: ignore[attr-defined]
-            if self.instance.headers:
+            if self.instance.headers and "url" in self.fields:
                 self.fields["url"].help_text = _(
                     "If you change the host or the port, the hidden values of its headers are dropped: type those that"
                     " the new host should get."
