@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from django.core.cache import caches
-from django.db import IntegrityError, models, router, transaction
+from django.db import IntegrityError, OperationalError, models, router, transaction
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone
@@ -66,30 +66,44 @@ class DatabaseSequences:
             return act()
         order = self.key(event)
         mine = rows.using(using).filter(receiver=self.name, order=order)
-        with transaction.atomic(using=using):
-            if not _advance(mine, self.name, order, event.sequence):
-                return _passed_over(event, order)
-            response = act()
-            if succeeded(response):
-                # Raises if the view has swallowed a database error: the commit would be a rollback under a 2xx answer.
-                mine.get()
-            else:
-                transaction.set_rollback(True, using=using)
+        try:
+            with transaction.atomic(using=using):
+                if not _advance(mine, self.name, order, event.sequence):
+                    return _passed_over(event, order)
+                response = act()
+                if succeeded(response):
+                    # Raises if the view has swallowed a database error: the commit would be a rollback under a 2xx
+                    # answer.
+                    mine.get()
+                else:
+                    transaction.set_rollback(True, using=using)
+        except _BusyError:
+            return busy("Other events of this order are being worked on.")
         return response
 
 
+class _BusyError(Exception):
+    """The database gave the transaction up for that of another event, as InnoDB does with a deadlock's victim."""
+
+
 def _advance(rows: "models.QuerySet[models.Model]", receiver: str, order: str, sequence: int) -> bool:
-    """Make it the order's newest sequence. False if there is one as new; waits for whoever is about to say."""
+    """Make it the order's newest sequence. False if there is one as new; waits for whoever is about to say.
+
+    Raises _BusyError.
+    """
     older = rows.filter(sequence__lt=sequence)
     values = {"sequence": sequence, "updated_at": timezone.now()}
-    if older.update(**values):
-        return True
     try:
-        with transaction.atomic(using=rows.db):
-            rows.create(receiver=receiver, order=order, **values)
-    except IntegrityError:
-        # There is one, perhaps only since this moment and older.
-        return bool(older.update(**values))
+        if older.update(**values):
+            return True
+        try:
+            with transaction.atomic(using=rows.db):
+                rows.create(receiver=receiver, order=order, **values)
+        except IntegrityError:
+            # There is one, perhaps only since this moment and older.
+            return bool(older.update(**values))
+    except OperationalError as error:
+        raise _BusyError from error
     return True
 
 
