@@ -26,20 +26,18 @@ class ListedLookups(admin.ModelAdmin):
     linked_lookups: frozenset[str] = frozenset()
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
-        if lookup not in self.linked_lookups | self._filtered_by(request):
-            return False
-        # PostgreSQL refuses NUL, and no column takes such a number.
-        text = str(value)
-        return "\0" not in text and not (text.isdecimal() and len(text) > MOST_DIGITS)
+        filters = self.get_list_filter(request)  # type: ignore[arg-type]
+        columns = {f"{one}__{ending}" for one in filters if isinstance(one, str) for ending in ("exact", "isnull")}
+        if lookup in self.linked_lookups | columns:
+            # The value goes to the database as it is: PostgreSQL refuses NUL, and no column takes such a number.
+            text = str(value)
+            return "\0" not in text and not (text.isdecimal() and len(text) > MOST_DIGITS)
+        return any(lookup in self._parameters(one) for one in filters if not isinstance(one, str))
 
-    def _filtered_by(self, request: HttpRequest | None) -> set[str]:
-        names: set[str] = set()
-        for one in self.get_list_filter(request):  # type: ignore[arg-type]
-            if isinstance(one, str):
-                names |= {f"{one}__exact", f"{one}__isnull"}
-            else:
-                names |= set(getattr(one, "parameters", ()) or {one.parameter_name})  # type: ignore[union-attr]
-        return names
+    @staticmethod
+    def _parameters(listed: Any) -> set[str]:
+        """What a filter with code of its own is asked by; it knows its values."""
+        return set(getattr(listed, "parameters", ()) or {listed.parameter_name})
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
