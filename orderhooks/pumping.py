@@ -80,7 +80,7 @@ class Turn:
                 if beats:
                     beat_at = time.monotonic() + BEAT_SECONDS
                     self._beat(me, sender)
-                routed = self._route(at_once=not sender.under_way)
+                routed = self._route(at_once=not sender.is_busy)
                 moved = routed + sender.claim(now=self.clock.now()) + sender.collect(wait_seconds=LOOK_SECONDS)
                 sender.go_on()
                 answers = True

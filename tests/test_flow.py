@@ -4,7 +4,7 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from orderhooks import tasks
+from orderhooks import pumping, tasks
 from orderhooks.models import Attempt, Delivery, Event, Order, OrderLine, Subscription
 from orderhooks.receiver import verify
 from tests.receivers import Answer, RecordingReceiver
@@ -53,3 +53,28 @@ def test_an_order_change_reaches_its_receiver(receiver: RecordingReceiver) -> No
     assert Event.objects.filter(topic="order.updated", deliveries=None).count() == 2
     subscription.refresh_from_db()
     assert subscription.last_success_at is not None
+
+
+def test_a_new_order_is_told_at_once_beside_a_request_that_hangs(receiver: RecordingReceiver, monkeypatch) -> None:
+    monkeypatch.setattr(pumping, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(pumping, "ROUTE_SECONDS", 3600.0)  # how long one that is busy does not look for new events
+    Subscription.create_with_secret(name="Warehouse", url=receiver.url, topics=["order.created"])
+    told = []
+
+    def hang_until_another_comes(count: int) -> Answer:
+        with receiver.arrived:
+            told.append(receiver.arrived.wait_for(lambda: len(receiver.received) > 1, 10))
+        return Answer()
+
+    receiver.answer = hang_until_another_comes
+    beat = pumping.Turn._beat
+
+    def place_an_order_while_it_hangs(*arguments) -> None:
+        if len(receiver.received) == 1 and Order.objects.count() == 1:
+            Order.objects.create()
+        beat(*arguments)
+
+    monkeypatch.setattr(pumping.Turn, "_beat", place_an_order_while_it_hangs)
+    Order.objects.create()
+    tasks.pump()
+    assert told == [True, True]

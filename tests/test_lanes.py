@@ -148,6 +148,22 @@ def test_one_that_was_well_and_hangs_gets_no_more_than_the_share(machine) -> Non
     assert subscriptions(take_all(lanes)) == [2, 2]
 
 
+def test_what_waits_for_an_endpoint_that_hangs_keeps_nobody_from_looking_for_new_events(machine) -> None:
+    lanes = make_lanes(threads=8)
+    assert not lanes.has_sendable()
+    lanes.put(jobs(1, 8))
+    take_all(lanes)
+    assert not lanes.has_sendable(), "nothing is known of it"
+    known(lanes, 2)
+    lanes.put(jobs(2, 5))
+    assert lanes.has_sendable()
+    take_all(lanes)
+    lanes.put(jobs(2, 20))
+    assert lanes.has_sendable()
+    machine.passes(seconds=module.HANGS_SECONDS + 0.01, cpu=0)
+    assert not lanes.has_sendable(), "it hangs as well"
+
+
 def test_what_is_too_late_to_be_sent_needs_no_place(machine) -> None:
     lanes = make_lanes(threads=8)
     lanes.put(jobs(1, 8))

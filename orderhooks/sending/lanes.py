@@ -139,6 +139,10 @@ class Lanes:
         # Many at once or none: each claim costs the same.
         return room - self.under_way - waiting if waiting <= room // 4 else 0
 
+    def has_sendable(self) -> bool:
+        """Whether something waits for an endpoint that is known to answer."""
+        return self.waiting > self._unproven_waiting(time.monotonic())
+
     def room_of_unproven(self) -> int:
         """How many more deliveries to claim of all that are not known to be quick. See Note [Bulkhead]."""
         with self.changed:

@@ -110,6 +110,11 @@ class Sender:
         unwritten = len(self.results) + len(self.locked) + len(self.not_begun)
         return self.lanes.waiting + self.lanes.under_way + unwritten
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether deliveries wait that could go out soon. Requests that hang are under way and keep nobody busy."""
+        return self.lanes.has_sendable()
+
     def claim(self, *, now: datetime) -> int:
         """Claim due deliveries for the threads that are or will soon be free, and set off. Returns how many."""
         room = self.lanes.room()
