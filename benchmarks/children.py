@@ -30,7 +30,8 @@ from benchmarks.databases import READY  # noqa: E402
 from benchmarks.log import fill_log  # noqa: E402, F401
 from benchmarks.visits import visit_pages  # noqa: E402, F401
 from orderhooks import pumping, sending, signal_handlers  # noqa: E402
-from orderhooks.models import Delivery, Event, Order, Pump, Subscription, claims  # noqa: E402
+from orderhooks.models import Delivery, Event, Order, Pump, Subscription  # noqa: E402
+from orderhooks.sending import claiming  # noqa: E402
 
 # Such that a body is 1.4 KB.
 PAYLOAD = {"order": {"number": "1001", "total": "24.80", "note": "x" * 1150}, "changes": {}}
@@ -218,14 +219,14 @@ def claim_times(times: int, room: int) -> list[float]:
     for _ in range(times):
         now = timezone.now()
         started = time.perf_counter()
-        lanes = claims.due_lanes(now=now)
+        lanes = claiming.due_lanes(now=now)
         for lane in lanes:
             lane.room = room
-        claimed = claims.claim(lanes, now=now, lease_until=now + timedelta(seconds=30))
+        claimed = claiming.claim(lanes, now=now, lease_until=now + timedelta(seconds=30))
         taken.append((time.perf_counter() - started) * 1e3)
         if not claimed:
             raise RuntimeError("There was nothing to claim.")
-        claims.release(claimed)
+        claiming.release(claimed)
     return taken
 
 

@@ -9,7 +9,8 @@ from django.db import connection
 from django.db.models import Model
 from django.utils import timezone
 
-from orderhooks.models import Delivery, Event, Order, Subscription, Tally, public_ids
+from orderhooks.db import public_ids
+from orderhooks.models import Delivery, Event, Order, Subscription, Tally
 from orderhooks.models.tallies import bucket_of, hour_of
 
 SUBSCRIPTIONS = 200

@@ -14,10 +14,11 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import outbox, replaying, sources, tasks, topics
-from orderhooks.models import Change, DatabaseClock, Delivery, Event, Replay, Subscription
+from orderhooks.db import DatabaseClock
+from orderhooks.db.transient_errors import is_transient
+from orderhooks.models import Change, Delivery, Event, Replay, Subscription
 from orderhooks.models.deliveries import DeliveryQuerySet
 from orderhooks.models.subscriptions import SubscriptionQuerySet
-from orderhooks.models.transient import is_transient
 from orderhooks.outbox import Note, Stored
 from orderhooks.rehearsing import owe, preview, send_test
 from orderhooks.replaying import Expected

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from django.db import IntegrityError, InterfaceError, InternalError, OperationalError, connections
 
 from orderhooks import conf, notices, outbox, replaying, routing, sending
-from orderhooks.models import Bell, DatabaseClock, Event, Pump, Replay, SubscriptionSecret, claims
-from orderhooks.models.locks import is_lock_timeout
-from orderhooks.models.primary import own_database
+from orderhooks.db import DatabaseClock, Wakeup
+from orderhooks.db.locks import is_lock_timeout
+from orderhooks.db.primary import own_database
+from orderhooks.models import Event, Pump, Replay, SubscriptionSecret
+from orderhooks.sending import claiming
 from orderhooks.signals import announce, event_published
 
 logger = logging.getLogger(__name__)
@@ -22,7 +24,7 @@ BEAT_SECONDS = 1.0
 LOOK_SECONDS = 0.05
 # A pump that has plenty to send looks for new events no more often.
 ROUTE_SECONDS = 0.05
-# Where those who publish ring, a pump looks by itself for retries alone.
+# Where those who publish send a wake-up, a pump looks by itself for retries alone.
 LISTENING_LOOK_SECONDS = 0.5
 RECONNECT_SECONDS = 0.5
 LOCKED_SECONDS = 5.0
@@ -55,27 +57,27 @@ class Turn:
         try:
             SubscriptionSecret.objects.expired(now=self.clock.now()).delete()
             with (
-                Bell() as bell,
+                Wakeup() as wakeup,
                 sending.Sender(
                     threads=settings.worker_threads,
-                    bell=bell,
+                    wakeup=wakeup,
                     clock=self.clock.now,
                     longest_seconds=self.longest_seconds,
                 ) as sender,
             ):
-                self._pump(me, sender, bell, until=until, linger_seconds=linger_seconds)
+                self._pump(me, sender, wakeup, until=until, linger_seconds=linger_seconds)
             sender.counts.write()
         finally:
             me.end(now=self.clock.now())
         # Whoever published while the heartbeat was still there has sent no wake-up.
         waits = Event.objects.unrouted().exists() or Replay.objects.running().exists()
-        return waits or bool(claims.due_lanes(now=self.clock.now()))
+        return waits or bool(claiming.due_lanes(now=self.clock.now()))
 
-    def _pump(self, me: Pump, sender: sending.Sender, bell: Bell, *, until: float, linger_seconds: float) -> None:
+    def _pump(self, me: Pump, sender: sending.Sender, wakeup: Wakeup, *, until: float, linger_seconds: float) -> None:
         beat_at, last_move, answers = 0.0, time.monotonic(), True
         while time.monotonic() < until:
             try:
-                bell.listen()
+                wakeup.listen()
                 beats = time.monotonic() >= beat_at
                 if beats:
                     beat_at = time.monotonic() + BEAT_SECONDS
@@ -89,7 +91,7 @@ class Turn:
                 elif time.monotonic() > last_move + linger_seconds or (beats and self._is_in_the_way(me)):
                     break
                 else:
-                    bell.wait(LISTENING_LOOK_SECONDS if bell.listens else LOOK_SECONDS)
+                    wakeup.wait(LISTENING_LOOK_SECONDS if wakeup.listens else LOOK_SECONDS)
             except (OperationalError, InterfaceError, InternalError):
                 # What can't be written down must not be sent. The results that are there wait for the database.
                 if answers:

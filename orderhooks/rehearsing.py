@@ -14,7 +14,8 @@ from django.db import router, transaction
 from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import catalogue, payloads, sending, signing, sources, topics, transport
-from orderhooks.models import DatabaseClock, Delivery, Event, Subscription
+from orderhooks.db import DatabaseClock
+from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.models.deliveries import REQUESTED_BY_LENGTH
 from orderhooks.secrets import HIDDEN, UndecryptableError
 from orderhooks.sources import OrderSource

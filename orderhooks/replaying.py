@@ -6,8 +6,8 @@ from datetime import datetime
 
 from django.db.models import F
 
+from orderhooks.db.locks import brief_transaction
 from orderhooks.models import Delivery, Replay
-from orderhooks.models.locks import brief_transaction
 
 __all__ = ["Expected", "expect", "work_off"]
 

@@ -10,10 +10,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from orderhooks import sources
+from orderhooks.db.bounded_counts import count_text
 from orderhooks.durations import moment_text, relative_text, span_text
 from orderhooks.endpoint_health import held_text
 from orderhooks.models import CaptureFailure
-from orderhooks.models.counting import count_text
 from orderhooks.models.health import Backlog
 from orderhooks.routing import Reason, Standing
 from orderhooks.tasks import Worker

@@ -8,9 +8,9 @@ from django.db import connections, models
 from django.utils.translation import gettext_lazy as _
 
 from orderhooks import topics
+from orderhooks.db.locks import brief_transaction
 from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.models.deliveries import UNENDED
-from orderhooks.models.locks import brief_transaction
 
 __all__ = ["Account", "Reason", "Standing", "account_for", "explain", "route"]
 

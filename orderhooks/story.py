@@ -12,10 +12,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from orderhooks import conf, retries
+from orderhooks.db.bounded_counts import count_text
 from orderhooks.durations import moment_text, relative_text, span_text
 from orderhooks.endpoint_health import OUTCOMES, held_text, outcome_text
 from orderhooks.models import Attempt, Delivery, Subscription
-from orderhooks.models.counting import count_text
 
 __all__ = ["OUTCOMES", "attempt_text", "moment_text", "most_attempts", "of", "outcome_text", "relative_text", "tell"]
 

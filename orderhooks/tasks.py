@@ -18,8 +18,9 @@ from django_q.conf import Conf
 from django_q.models import OrmQ, Schedule
 from django_q.tasks import async_task
 
-from orderhooks import conf, notices, pumping
-from orderhooks.models import DatabaseClock, Pump, Subscription, retention
+from orderhooks import conf, notices, pumping, retention
+from orderhooks.db import DatabaseClock
+from orderhooks.models import Pump, Subscription
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def wake() -> None:
     more after its heartbeat has gone.
     """
     try:
-        if Pump.ring():
+        if Pump.notify():
             return
         if Conf.ORM and router.db_for_write(OrmQ) == Conf.ORM:
             # Atomic, or django-q2 would close this connection as stale.

@@ -8,20 +8,11 @@ from typing import Any
 from django.contrib.auth.models import Permission, User
 from django.utils import timezone
 
-from orderhooks.models import (
-    Attempt,
-    Delivery,
-    Event,
-    Order,
-    OrderLine,
-    Replay,
-    Subscription,
-    Tally,
-    claims,
-    public_ids,
-)
-from orderhooks.models.fields import seal
+from orderhooks.db import public_ids
+from orderhooks.db.encrypted_fields import seal
+from orderhooks.models import Attempt, Delivery, Event, Order, OrderLine, Replay, Subscription, Tally
 from orderhooks.models.tallies import bucket_of, hour_of
+from orderhooks.sending import claiming
 
 _numbers = count(1)
 
@@ -117,10 +108,10 @@ def make_delivery_at(moment: datetime, **fields: Any) -> Delivery:
 def claim(limit: int = 1, *, now: datetime | None = None) -> list[Delivery]:
     """Claim up to so many due deliveries of each subscription, as a worker would, for half a minute."""
     now = now or timezone.now()
-    lanes = claims.due_lanes(now=now)
+    lanes = claiming.due_lanes(now=now)
     for lane in lanes:
         lane.room = limit
-    return claims.claim(lanes, now=now, lease_until=now + timedelta(seconds=30))
+    return claiming.claim(lanes, now=now, lease_until=now + timedelta(seconds=30))
 
 
 def make_attempt(delivery: Delivery, **fields: Any) -> Attempt:

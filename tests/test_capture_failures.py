@@ -6,7 +6,8 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from orderhooks.models import CaptureFailure, retention
+from orderhooks import retention
+from orderhooks.models import CaptureFailure
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

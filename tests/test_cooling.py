@@ -6,8 +6,9 @@ import pytest
 from django.utils import timezone
 
 from orderhooks import publishing, sending
-from orderhooks.models import Delivery, Subscription, claims
+from orderhooks.models import Delivery, Subscription
 from orderhooks.models.subscriptions import LONGEST_COOLING_SECONDS, RAMP_TOP
+from orderhooks.sending import claiming
 from orderhooks.transport import Outcome
 from tests.factories import claim, make_delivery, make_subscription
 
@@ -141,7 +142,7 @@ def test_what_a_person_asks_for_goes_first() -> None:
     subscription = make_subscription()
     make_delivery(subscription=subscription, next_attempt_at=NOW - timedelta(hours=1))
     make_delivery(subscription=subscription, trigger="manual")
-    assert [lane.trigger for lane in claims.due_lanes(now=timezone.now())] == ["manual", "automatic"]
+    assert [lane.trigger for lane in claiming.due_lanes(now=timezone.now())] == ["manual", "automatic"]
     assert [one.trigger for one in claim(9)] == ["manual", "automatic"]
 
 

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from orderhooks.models import Bell
+from orderhooks.db import Wakeup
 from orderhooks.transport import connections, post
 
 Break = Callable[[pytest.MonkeyPatch], None]
@@ -68,11 +68,11 @@ def test_a_worker_with_many_open_files_waits_all_the_same() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1300), hard))
     opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
     try:
-        bell = Bell()
-        assert not bell.wait(0)
-        bell.ring()
-        assert bell.wait(60)
-        bell.close()
+        wakeup = Wakeup()
+        assert not wakeup.wait(0)
+        wakeup.notify()
+        assert wakeup.wait(60)
+        wakeup.close()
     finally:
         for descriptor in opened:
             os.close(descriptor)

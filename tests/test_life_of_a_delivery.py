@@ -24,18 +24,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from orderhooks import publishing, routing, sending
-from orderhooks.models import (
-    Attempt,
-    Change,
-    Delivery,
-    Event,
-    Order,
-    Subscription,
-    SubscriptionSecret,
-    claims,
-    retention,
-)
+from orderhooks import publishing, retention, routing, sending
+from orderhooks.models import Attempt, Change, Delivery, Event, Order, Subscription, SubscriptionSecret
+from orderhooks.sending import claiming
 from orderhooks.transport import Outcome
 from tests.delivery_model import DAY, OUR_OWN_FAULT, RETRY_SCHEDULE, Answer, Endpoint, Model, Owed, Span
 from tests.factories import claim, make_order
@@ -253,7 +244,7 @@ class Life(RuleBasedStateMachine):
             self.give_back(name)
 
     def give_back(self, name: str) -> None:
-        claims.release(self.held[name])
+        claiming.release(self.held[name])
         for one in self.held[name]:
             owed = self.model.owed.get(one.pk)
             if owed and owed.state == "sending" and owed.token == one.lease_token:

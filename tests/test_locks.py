@@ -5,7 +5,7 @@ import threading
 import pytest
 from django.db import connection
 
-from orderhooks.models.locks import one_at_a_time
+from orderhooks.db.locks import one_at_a_time
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orderhooks.models import Delivery, public_ids
+from orderhooks.db import public_ids
+from orderhooks.models import Delivery
 from tests.factories import make_delivery, make_event, make_subscription
 
 pytestmark = pytest.mark.django_db

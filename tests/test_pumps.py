@@ -8,7 +8,8 @@ from django_q.models import Schedule
 from django_q.scheduler import scheduler
 
 from orderhooks import tasks
-from orderhooks.models import DatabaseClock, Pump
+from orderhooks.db import DatabaseClock
+from orderhooks.models import Pump
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -23,7 +24,7 @@ def test_one_that_has_ended_is_not_alive_but_was_seen() -> None:
     assert Pump.objects.fresh().exists()
     pump.end(now=now)
     assert not Pump.objects.fresh().exists()
-    assert not Pump.ring()
+    assert not Pump.notify()
     assert Pump.objects.last_seen_at() == now
 
 

@@ -8,7 +8,8 @@ from django.db import InternalError, connection, transaction
 from django.utils import timezone
 
 from orderhooks import outbox, routing, sending, tasks
-from orderhooks.models import Attempt, Change, Delivery, Event, Order, Subscription, locks
+from orderhooks.db import locks
+from orderhooks.models import Attempt, Change, Delivery, Event, Order, Subscription
 from orderhooks.models.subscriptions import sole_declaration
 from orderhooks.transport import Outcome
 from tests.commands.calls import called

@@ -18,8 +18,8 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orderhooks import catalogue, signing, topics
-from orderhooks.models import LatestSequence, Receipt, retention
+from orderhooks import catalogue, retention, signing, topics
+from orderhooks.models import LatestSequence, Receipt
 from orderhooks.receiver import (
     CacheReplays,
     CacheSequences,

@@ -9,18 +9,8 @@ import pytest
 from django.db import DataError, IntegrityError, transaction
 from django.utils import timezone
 
-from orderhooks.models import (
-    Attempt,
-    Delivery,
-    Event,
-    Order,
-    OrderLine,
-    Receipt,
-    Replay,
-    Subscription,
-    Tally,
-    public_ids,
-)
+from orderhooks.db import public_ids
+from orderhooks.models import Attempt, Delivery, Event, Order, OrderLine, Receipt, Replay, Subscription, Tally
 from orderhooks.models.orders import FIRST_NUMBER, NUMBER_TRIES
 from tests.factories import (
     make_attempt,

@@ -6,8 +6,8 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from orderhooks import publishing, replaying, tasks
-from orderhooks.models import Delivery, Event, Replay, retention
+from orderhooks import publishing, replaying, retention, tasks
+from orderhooks.models import Delivery, Event, Replay
 from orderhooks.topics import UnknownTopicError
 from tests.factories import make_delivery, make_event_at, make_replay, make_subscription
 from tests.receivers import RecordingReceiver

@@ -8,8 +8,8 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 from django_q.conf import Conf
 
-from orderhooks import tasks
-from orderhooks.models import Attempt, Delivery, Event, Receipt, retention
+from orderhooks import retention, tasks
+from orderhooks.models import Attempt, Delivery, Event, Receipt
 from tests.factories import make_attempt, make_delivery, make_event, make_failed_event
 
 pytestmark = pytest.mark.django_db(transaction=True)

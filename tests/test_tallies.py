@@ -8,8 +8,8 @@ from django.db.models import Sum
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from orderhooks import sending, tasks
-from orderhooks.models import Subscription, Tally, retention
+from orderhooks import retention, sending, tasks
+from orderhooks.models import Subscription, Tally
 from orderhooks.models.tallies import BOUNDS, Counts, bucket_of, first_hour, hour_of, outcome_of, percentile
 from orderhooks.transport import Outcome
 from tests.factories import claim, make_delivery, make_subscription

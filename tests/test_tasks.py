@@ -16,7 +16,9 @@ from django_q.models import OrmQ, Schedule
 from django_q.scheduler import scheduler
 
 from orderhooks import outbox, pumping, tasks
-from orderhooks.models import Bell, Change, DatabaseClock, Delivery, Event, Pump, claims
+from orderhooks.db import DatabaseClock, Wakeup
+from orderhooks.models import Change, Delivery, Event, Pump
+from orderhooks.sending import claiming
 from tests.factories import make_delivery, make_event, make_order, make_subscription
 from tests.receivers import Answer, RecordingReceiver
 
@@ -238,7 +240,7 @@ def test_a_pump_that_can_not_write_stops_sending_and_goes_on_when_it_can(receive
     subscription = make_subscription(url=receiver.url)
     for _ in range(3):
         make_delivery(subscription=subscription)
-    real, refused = claims.finish, []
+    real, refused = claiming.finish, []
 
     def finish(results):
         if len(refused) < 5:
@@ -246,7 +248,7 @@ def test_a_pump_that_can_not_write_stops_sending_and_goes_on_when_it_can(receive
             raise OperationalError("cannot execute UPDATE in a read-only transaction")
         return real(results)
 
-    monkeypatch.setattr(claims, "finish", finish)
+    monkeypatch.setattr(claiming, "finish", finish)
     tasks.pump()
     assert Delivery.objects.filter(state="delivered").count() == 3
     assert len(receiver.received) == 3, "no answer was lost, so nothing was sent twice"
@@ -267,22 +269,22 @@ def test_a_save_rings_the_bell_of_a_pump_that_waits(in_a_thread) -> None:
         pytest.skip("only PostgreSQL tells; elsewhere a pump looks for itself")
     make_subscription()
     pump = Pump.start(now=DatabaseClock().now())
-    with Bell() as bell:
-        bell.listen()
+    with Wakeup() as wakeup:
+        wakeup.listen()
         in_a_thread(lambda: str(make_order(lines=[])))
-        assert bell.wait(20)
-        assert not bell.wait(0)
+        assert wakeup.wait(20)
+        assert not wakeup.wait(0)
     pump.delete()
 
 
 def test_a_bell_that_was_rung_before_ends_the_next_wait_and_rings_once() -> None:
-    bell = Bell()
+    wakeup = Wakeup()
     for _ in range(100):
-        bell.ring()
-    assert bell.wait(60)
-    assert not bell.wait(0)
-    bell.close()
-    bell.ring()  # a thread that outlives the pump
+        wakeup.notify()
+    assert wakeup.wait(60)
+    assert not wakeup.wait(0)
+    wakeup.close()
+    wakeup.notify()  # a thread that outlives the pump
 
 
 def test_the_databases_clock_is_asked_not_this_machines(monkeypatch) -> None:

@@ -17,8 +17,8 @@ from django.db import (
 from django.utils import timezone
 
 from orderhooks import outbox
+from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import Change, Event, Order
-from orderhooks.models.transient import is_transient
 from orderhooks.outbox import folding
 from orderhooks.sources import BuiltInOrders
 from tests.factories import make_order, make_subscription

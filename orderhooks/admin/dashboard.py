@@ -20,7 +20,8 @@ from orderhooks.admin import charts, moments
 from orderhooks.admin.health import bounded, condition_badge, day_chart, number, rate
 from orderhooks.admin.lookups import ListedLookups
 from orderhooks.admin.webhooks import webhooks_of
-from orderhooks.models import Dashboard, DatabaseClock, Delivery, Event, Subscription, Tally
+from orderhooks.db import DatabaseClock
+from orderhooks.models import Dashboard, Delivery, Event, Subscription, Tally
 from orderhooks.models.health import HOURS, Backlog, Health, backlog, health_of, unwell
 from orderhooks.models.tallies import HOUR, first_hour, percentile
 from orderhooks.tasks import SWEEP_LATE, Worker

@@ -25,8 +25,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from orderhooks import topics
-from orderhooks.models import Delivery, Event, Subscription, public_ids
-from orderhooks.models.counting import count_text, counts_up_to
+from orderhooks.db import public_ids
+from orderhooks.db.bounded_counts import count_text, counts_up_to
+from orderhooks.models import Delivery, Event, Subscription
 
 BOUND = 1000
 # A status code as it is typed.

@@ -23,7 +23,8 @@ from orderhooks.admin.log import BoundedPaginator
 from orderhooks.admin.unaltered import KeepsUnaltered
 from orderhooks.admin.webhooks import Webhooks, webhooks_of
 from orderhooks.currencies import decimal_text
-from orderhooks.models import DatabaseClock, Delivery, Event, Order, OrderLine
+from orderhooks.db import DatabaseClock
+from orderhooks.models import Delivery, Event, Order, OrderLine
 
 
 class JsonObjectField(forms.JSONField):

@@ -18,8 +18,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from orderhooks import publishing, sending, story
+from orderhooks.db.bounded_counts import count_text
 from orderhooks.models import Delivery, Subscription
-from orderhooks.models.counting import count_text
 from orderhooks.models.deliveries import DeliveryQuerySet
 
 __all__ = ["redeliver", "redeliver_after_asking", "redelivery_text", "row_of"]

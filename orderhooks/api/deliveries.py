@@ -16,7 +16,8 @@ from orderhooks.api.members import PlainSerializer
 from orderhooks.api.protocol import history
 from orderhooks.api.protocol.problems import ConflictError
 from orderhooks.api.resources import Resource
-from orderhooks.models import Attempt, DatabaseClock, Delivery
+from orderhooks.db import DatabaseClock
+from orderhooks.models import Attempt, Delivery
 from orderhooks.models.deliveries import DeliveryQuerySet
 
 # Of attempts; shown to those who may see payloads.

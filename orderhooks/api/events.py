@@ -20,7 +20,8 @@ from orderhooks.api.protocol.numbers import whole_number
 from orderhooks.api.protocol.pagination import page_size_of
 from orderhooks.api.protocol.problems import ConflictError, ParameterError
 from orderhooks.api.resources import Protocol, Resource
-from orderhooks.models import DatabaseClock, Event, Subscription
+from orderhooks.db import DatabaseClock
+from orderhooks.models import Event, Subscription
 
 LARGEST_SEQUENCE = 2**63 - 1
 # What the feed takes.

@@ -16,7 +16,8 @@ from rest_framework.request import Request
 from orderhooks.api.fields import Moment
 from orderhooks.api.protocol.drf import FORMAT
 from orderhooks.api.protocol.problems import ParameterError
-from orderhooks.models import Delivery, Event, Order, Replay, Subscription, public_ids
+from orderhooks.db import public_ids
+from orderhooks.models import Delivery, Event, Order, Replay, Subscription
 from orderhooks.models.deliveries import DeliveryQuerySet
 from orderhooks.models.events import EventQuerySet
 

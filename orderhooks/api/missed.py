@@ -15,7 +15,8 @@ from orderhooks.api.fields import Moment
 from orderhooks.api.filters import require_known
 from orderhooks.api.protocol.pagination import page_size_of
 from orderhooks.api.protocol.problems import ParameterError
-from orderhooks.models import DatabaseClock, Delivery, Event, Replay, Subscription
+from orderhooks.db import DatabaseClock
+from orderhooks.models import Delivery, Event, Replay, Subscription
 
 __all__ = ["missed_of"]
 

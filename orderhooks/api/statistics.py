@@ -13,7 +13,8 @@ from orderhooks.api.fields import Moment
 from orderhooks.api.filters import require_known
 from orderhooks.api.protocol.numbers import whole_number
 from orderhooks.api.resources import Protocol
-from orderhooks.models import DatabaseClock, Delivery, Subscription, Tally
+from orderhooks.db import DatabaseClock
+from orderhooks.models import Delivery, Subscription, Tally
 from orderhooks.models.tallies import HOUR, first_hour, percentile
 
 __all__ = ["StatisticsViewSet", "statistics_of"]

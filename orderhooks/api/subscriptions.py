@@ -25,7 +25,8 @@ from orderhooks.api.protocol.problems import ConflictError, ParameterError
 from orderhooks.api.resources import Resource
 from orderhooks.api.statistics import statistics_of
 from orderhooks.api.subscription_fields import SubscriptionSerializer
-from orderhooks.models import DatabaseClock, Delivery, Subscription
+from orderhooks.db import DatabaseClock
+from orderhooks.models import Delivery, Subscription
 from orderhooks.models.subscriptions import LONGEST_OVERLAP, OVERLAP
 from orderhooks.rehearsing import PreviewError
 from orderhooks.topics import UnknownTopicError

@@ -12,8 +12,8 @@ from django.core.exceptions import ValidationError
 from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import publishing, signing
+from orderhooks.db.encrypted_fields import seal
 from orderhooks.models import Subscription
-from orderhooks.models.fields import seal
 from orderhooks.models.subscriptions import AmbiguousNameError
 from orderhooks.secrets import HIDDEN, Sealed, UndecryptableError
 

@@ -12,11 +12,13 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import source_trials, tasks
+from orderhooks.db import DatabaseClock
 from orderhooks.management import moments, standing
-from orderhooks.models import DatabaseClock, Delivery, Event, Subscription, claims
+from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.models.health import Condition, backlog, condition
 from orderhooks.reporting import LOSSES_SHOWN_FOR, MOST_WAITING, backlog_text, losses, worker_problems
 from orderhooks.secrets import UndecryptableError
+from orderhooks.sending import claiming
 
 __all__ = ["Finding", "examine"]
 
@@ -126,7 +128,7 @@ def _backlog(now: datetime) -> Found:
         )
     late = [
         lane.subscription.name
-        for lane in claims.due_lanes(now=now - OVERDUE)
+        for lane in claiming.due_lanes(now=now - OVERDUE)
         if condition(lane.subscription, now=now) != Condition.COOLING
     ]
     if late:

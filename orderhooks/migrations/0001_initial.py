@@ -4,10 +4,10 @@ import django.core.validators
 import django.db.models.deletion
 import django.utils.timezone
 import orderhooks.currencies
-import orderhooks.models.fields
-import orderhooks.models.indexes
+import orderhooks.db.encrypted_fields
+import orderhooks.db.indexes
 import orderhooks.models.orders
-import orderhooks.models.public_ids
+import orderhooks.db.public_ids
 import orderhooks.models.subscriptions
 import uuid
 from decimal import Decimal
@@ -81,7 +81,7 @@ class Migration(migrations.Migration):
             name='Event',
             fields=[
                 ('sequence', models.BigAutoField(primary_key=True, serialize=False)),
-                ('public_id', models.CharField(default=orderhooks.models.public_ids.event_id, editable=False, max_length=30, unique=True)),
+                ('public_id', models.CharField(default=orderhooks.db.public_ids.event_id, editable=False, max_length=30, unique=True)),
                 ('topic', models.CharField(max_length=128, verbose_name='topic')),
                 ('source', models.CharField(max_length=64, verbose_name='source')),
                 ('order_pk', models.CharField(max_length=255)),
@@ -99,7 +99,7 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'events',
                 'ordering': ['-sequence'],
                 'permissions': [('view_payload', 'Can see payloads, and headers and bodies of requests and answers')],
-                'indexes': [orderhooks.models.indexes.PartialIndex(condition=models.Q(('routed_at__isnull', True)), fields=['sequence'], name='orderhooks_event_unrouted'), models.Index(fields=['source', 'order_pk', 'sequence'], name='orderhooks_event_of_order'), models.Index(fields=['order_number', 'sequence'], name='orderhooks_event_order'), models.Index(fields=['topic', 'sequence'], name='orderhooks_event_topic')],
+                'indexes': [orderhooks.db.indexes.PartialIndex(condition=models.Q(('routed_at__isnull', True)), fields=['sequence'], name='orderhooks_event_unrouted'), models.Index(fields=['source', 'order_pk', 'sequence'], name='orderhooks_event_of_order'), models.Index(fields=['order_number', 'sequence'], name='orderhooks_event_order'), models.Index(fields=['topic', 'sequence'], name='orderhooks_event_topic')],
                 'constraints': [models.CheckConstraint(condition=models.Q(('published_at__isnull', True), ('payload__isnull', False), _connector='OR'), name='orderhooks_event_published_has_payload'), models.CheckConstraint(condition=models.Q(('published_at__isnull', False), models.Q(('error', ''), _negated=True), _connector='OR'), name='orderhooks_event_unpublished_has_error')],
                 'base_manager_name': 'objects',
             },
@@ -121,7 +121,7 @@ class Migration(migrations.Migration):
             name='Order',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('public_id', models.CharField(default=orderhooks.models.public_ids.order_id, editable=False, max_length=30, unique=True)),
+                ('public_id', models.CharField(default=orderhooks.db.public_ids.order_id, editable=False, max_length=30, unique=True)),
                 ('number', models.CharField(blank=True, help_text='Unique within the store; made when left blank.', max_length=255, verbose_name='number')),
                 ('store', models.CharField(blank=True, max_length=255, verbose_name='store')),
                 ('status', models.CharField(choices=[('open', 'open'), ('cancelled', 'cancelled'), ('closed', 'closed')], default='open', max_length=32, verbose_name='status')),
@@ -169,12 +169,12 @@ class Migration(migrations.Migration):
             name='Subscription',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('public_id', models.CharField(default=orderhooks.models.public_ids.subscription_id, editable=False, max_length=30, unique=True)),
+                ('public_id', models.CharField(default=orderhooks.db.public_ids.subscription_id, editable=False, max_length=30, unique=True)),
                 ('name', models.CharField(max_length=200, verbose_name='name')),
                 ('store', models.CharField(blank=True, help_text='Leave blank for all stores.', max_length=255, verbose_name='store')),
                 ('url', models.CharField(max_length=2000, validators=[orderhooks.models.subscriptions.validate_url], verbose_name='URL')),
                 ('topics', models.JSONField(default=list, help_text='A list such as ["order.paid", "order.cancelled"], ["order.*"] or ["*"].', validators=[orderhooks.models.subscriptions.validate_topics], verbose_name='topics')),
-                ('headers', orderhooks.models.fields.SealedHeadersField(blank=True, default=dict, verbose_name='headers')),
+                ('headers', orderhooks.db.encrypted_fields.SealedHeadersField(blank=True, default=dict, verbose_name='headers')),
                 ('signature', models.CharField(choices=[('standard', 'Standard Webhooks (HMAC-SHA256)'), ('ed25519', 'Standard Webhooks with a public key (Ed25519)'), ('github', 'as GitHub signs'), ('stripe', 'as Stripe signs'), ('shopify', 'as Shopify signs'), ('woocommerce', 'as WooCommerce signs')], default='standard', max_length=16, verbose_name='signature')),
                 ('state', models.CharField(choices=[('active', 'active'), ('paused', 'paused'), ('disabled', 'disabled')], default='active', max_length=16, verbose_name='state')),
                 ('state_reason', models.CharField(blank=True, max_length=200, verbose_name='reason')),
@@ -216,7 +216,7 @@ class Migration(migrations.Migration):
             name='Replay',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('public_id', models.CharField(default=orderhooks.models.public_ids.replay_id, editable=False, max_length=30, unique=True)),
+                ('public_id', models.CharField(default=orderhooks.db.public_ids.replay_id, editable=False, max_length=30, unique=True)),
                 ('since', models.DateTimeField(verbose_name='since')),
                 ('until', models.DateTimeField(verbose_name='until')),
                 ('topics', models.JSONField(blank=True, default=list, verbose_name='topics')),
@@ -242,7 +242,7 @@ class Migration(migrations.Migration):
             name='Delivery',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('public_id', models.CharField(default=orderhooks.models.public_ids.delivery_id, editable=False, max_length=30)),
+                ('public_id', models.CharField(default=orderhooks.db.public_ids.delivery_id, editable=False, max_length=30)),
                 ('state', models.CharField(choices=[('pending', 'pending'), ('sending', 'sending'), ('delivered', 'delivered'), ('failed', 'failed'), ('skipped', 'skipped')], default='pending', max_length=16, verbose_name='state')),
                 ('trigger', models.CharField(choices=[('automatic', 'automatic'), ('manual', 'manual'), ('test', 'test')], default='automatic', max_length=16, verbose_name='trigger')),
                 ('requested_by', models.CharField(blank=True, max_length=254, verbose_name='requested by')),
@@ -406,7 +406,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='replay',
-            index=orderhooks.models.indexes.PartialIndex(condition=models.Q(('state', 'running')), fields=['id'], name='orderhooks_replay_running'),
+            index=orderhooks.db.indexes.PartialIndex(condition=models.Q(('state', 'running')), fields=['id'], name='orderhooks_replay_running'),
         ),
         migrations.AddConstraint(
             model_name='replay',
@@ -430,11 +430,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='delivery',
-            index=orderhooks.models.indexes.PartialIndex(condition=models.Q(('state', 'pending')), fields=['subscription', 'trigger', 'next_attempt_at', 'id'], name='orderhooks_delivery_due'),
+            index=orderhooks.db.indexes.PartialIndex(condition=models.Q(('state', 'pending')), fields=['subscription', 'trigger', 'next_attempt_at', 'id'], name='orderhooks_delivery_due'),
         ),
         migrations.AddIndex(
             model_name='delivery',
-            index=orderhooks.models.indexes.PartialIndex(condition=models.Q(('state', 'sending')), fields=['lease_expires_at'], name='orderhooks_delivery_lease'),
+            index=orderhooks.db.indexes.PartialIndex(condition=models.Q(('state', 'sending')), fields=['lease_expires_at'], name='orderhooks_delivery_lease'),
         ),
         migrations.AddIndex(
             model_name='delivery',
@@ -442,7 +442,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='delivery',
-            index=orderhooks.models.indexes.PartialIndex(condition=models.Q(('failure_class__isnull', False)), fields=['failure_class', '-id'], name='orderhooks_delivery_failure'),
+            index=orderhooks.db.indexes.PartialIndex(condition=models.Q(('failure_class__isnull', False)), fields=['failure_class', '-id'], name='orderhooks_delivery_failure'),
         ),
         migrations.AddConstraint(
             model_name='delivery',

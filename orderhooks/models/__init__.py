@@ -1,13 +1,11 @@
 """The records: orders, events, subscriptions, deliveries, and the pumps that move them."""
 
-from orderhooks.models.bell import Bell
+from orderhooks.db.primary import read_where_written
 from orderhooks.models.capture_failures import CaptureFailure
-from orderhooks.models.clock import DatabaseClock, DatabaseNow
 from orderhooks.models.deliveries import Attempt, Delivery
 from orderhooks.models.events import Change, Event
 from orderhooks.models.idempotency import IdempotentRequest
 from orderhooks.models.orders import Order, OrderLine
-from orderhooks.models.primary import read_where_written
 from orderhooks.models.pumps import Pump
 from orderhooks.models.receipts import LatestSequence, Receipt
 from orderhooks.models.replays import Replay
@@ -17,12 +15,9 @@ from orderhooks.models.tallies import Dashboard, Tally
 
 __all__ = [
     "Attempt",
-    "Bell",
     "CaptureFailure",
     "Change",
     "Dashboard",
-    "DatabaseClock",
-    "DatabaseNow",
     "Delivery",
     "Event",
     "IdempotentRequest",

@@ -1,4 +1,4 @@
-"""Deliveries and their attempts: what is owed to whom, and each time we tried. How they are shared out: `claims`."""
+"""Deliveries and their attempts: what is owed to whom, and each time we tried. `sending.claiming` shares them out."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ from django.db.models import Case, Count, Exists, F, Max, Min, OuterRef, Q, Subq
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from orderhooks.models import public_ids
-from orderhooks.models.clock import DatabaseNow
+from orderhooks.db import public_ids
+from orderhooks.db.clock import DatabaseNow
+from orderhooks.db.indexes import PartialIndex
 from orderhooks.models.events import Event
-from orderhooks.models.indexes import PartialIndex
 from orderhooks.models.subscriptions import Subscription
 
 SKIP_AT_ONCE = 2000
@@ -284,7 +284,7 @@ UNENDED = (Delivery.State.PENDING, Delivery.State.SENDING, Delivery.State.FAILED
 
 
 class AttemptQuerySet(models.QuerySet["Attempt"]):
-    """See `primary`."""
+    """See `db.primary`."""
 
 
 class Attempt(models.Model):

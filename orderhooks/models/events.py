@@ -10,8 +10,8 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from orderhooks.models import public_ids
-from orderhooks.models.indexes import PartialIndex
+from orderhooks.db import public_ids
+from orderhooks.db.indexes import PartialIndex
 
 # The longest primary key, number and store of an order that is kept: what an index of any database takes.
 IDENTIFIER_LENGTH = 255

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from orderhooks import payloads
 from orderhooks.currencies import validate_currency
-from orderhooks.models import public_ids
+from orderhooks.db import public_ids
 
 FIRST_NUMBER = 1001
 NUMBER_TRIES = 20
@@ -36,7 +36,7 @@ def validate_passed_through(value: Any) -> None:
 
 
 class OrderQuerySet(models.QuerySet["Order"]):
-    """See `primary`."""
+    """See `db.primary`."""
 
 
 class Order(models.Model):
@@ -186,7 +186,7 @@ class Order(models.Model):
 
 
 class OrderLineQuerySet(models.QuerySet["OrderLine"]):
-    """See `primary`."""
+    """See `db.primary`."""
 
 
 class OrderLine(models.Model):

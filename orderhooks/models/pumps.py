@@ -7,8 +7,8 @@ from django.db import connections, models, router
 from django.db.models import Max, Q
 from django.utils import timezone
 
-from orderhooks.models.bell import CHANNEL
-from orderhooks.models.clock import DatabaseNow
+from orderhooks.db.clock import DatabaseNow
+from orderhooks.db.wakeup import CHANNEL
 
 # A pump beats each second; one that was silent for five is taken for dead.
 FRESH = timedelta(seconds=5)
@@ -45,13 +45,13 @@ class Pump(models.Model):
         return f"pump {self.token}"
 
     @classmethod
-    def ring(cls) -> bool:
-        """Whether a pump is alive. Where the database can tell it, it is told to look (see `bell`). One query."""
+    def notify(cls) -> bool:
+        """Whether a pump is alive. Where the database can tell it, it is told to look (see `db.wakeup`). One query."""
         using = router.db_for_write(cls)
         if connections[using].vendor != "postgresql":
             return cls.objects.using(using).fresh().exists()
         with connections[using].cursor() as cursor:
-            cursor.execute(RING, [CHANNEL, FRESH.total_seconds()])
+            cursor.execute(NOTIFY, [CHANNEL, FRESH.total_seconds()])
             return cursor.fetchone() is not None
 
     @classmethod
@@ -71,7 +71,7 @@ class Pump(models.Model):
 
 
 # Written out, as each save asks it.
-RING = """
+NOTIFY = """
 SELECT pg_notify(%s, '') FROM orderhooks_pump
 WHERE NOT ended AND beat_at > clock_timestamp() - make_interval(secs => %s) LIMIT 1
 """

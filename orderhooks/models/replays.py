@@ -8,10 +8,10 @@ from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from orderhooks.models import public_ids
+from orderhooks.db import public_ids
+from orderhooks.db.indexes import PartialIndex
 from orderhooks.models.deliveries import Delivery
 from orderhooks.models.events import Event, EventQuerySet
-from orderhooks.models.indexes import PartialIndex
 from orderhooks.models.subscriptions import Subscription
 
 __all__ = ["Replay", "Stretch"]

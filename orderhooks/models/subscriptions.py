@@ -17,11 +17,11 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import conf, secrets, signing, topics, transport
-from orderhooks.models import public_ids
-from orderhooks.models.clock import DatabaseClock
-from orderhooks.models.fields import SealedHeadersField, seal
+from orderhooks.db import public_ids
+from orderhooks.db.clock import DatabaseClock
+from orderhooks.db.encrypted_fields import SealedHeadersField, seal
+from orderhooks.db.locks import is_lock_timeout, one_at_a_time
 from orderhooks.models.header_hosts import HasHeaders
-from orderhooks.models.locks import is_lock_timeout, one_at_a_time
 from orderhooks.models.signing_secrets import Reencrypted, SubscriptionSecret, SubscriptionSecretQuerySet
 from orderhooks.secrets import Purpose, Sealed
 

@@ -12,7 +12,8 @@ from uuid import UUID
 from django.db import DatabaseError, connections, models, transaction
 
 from orderhooks import payloads, sources, topics
-from orderhooks.models import Change, DatabaseNow, Subscription
+from orderhooks.db import DatabaseNow
+from orderhooks.models import Change, Subscription
 from orderhooks.outbox.noting import anyone_listens, describe
 from orderhooks.outbox.reading import check_identifiers
 from orderhooks.outbox.rewinding import capture_order, captured_values, relation_of

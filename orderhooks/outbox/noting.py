@@ -11,7 +11,8 @@ from django.db import connections, models
 from django.db.models import Exists
 
 from orderhooks import sources
-from orderhooks.models import Change, DatabaseNow, Subscription
+from orderhooks.db import DatabaseNow
+from orderhooks.models import Change, Subscription
 from orderhooks.outbox.guarding import survivable
 from orderhooks.sources import OrderSource, Role
 

@@ -12,9 +12,9 @@ from typing import Any
 from django.db import connections, transaction
 
 from orderhooks import payloads, sources
+from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import Change
 from orderhooks.models.events import IDENTIFIER_LENGTH
-from orderhooks.models.transient import is_transient
 from orderhooks.outbox.noting import describe
 from orderhooks.outbox.rewinding import hold_lines, rewind
 from orderhooks.sources import OrderSource

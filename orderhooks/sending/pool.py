@@ -15,8 +15,10 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import conf, transport
-from orderhooks.models import Bell, Delivery, Subscription, claims
+from orderhooks.db import Wakeup
+from orderhooks.models import Delivery, Subscription
 from orderhooks.models.tallies import Counts
+from orderhooks.sending import claiming
 from orderhooks.sending.lanes import Job, Lanes
 from orderhooks.sending.preparing import prepare
 from orderhooks.sending.recording import Sent, record
@@ -42,15 +44,15 @@ WELL_OF_LATE = timedelta(hours=1)
 class Sender:
     """Threads, and the deliveries that they have under way. A context manager: leaving it waits for them.
 
-    `bell` is rung when there is something to record, or to claim; `clock` tells the time. No attempt takes longer than
-    `longest_seconds`, whatever its subscription says; None: the setting's limit.
+    `wakeup` is notified when there is something to record, or to claim; `clock` tells the time. No attempt takes
+    longer than `longest_seconds`, whatever its subscription says; None: the setting's limit.
     """
 
     def __init__(
         self,
         *,
         threads: int,
-        bell: Bell | None = None,
+        wakeup: Wakeup | None = None,
         clock: Callable[[], datetime] = timezone.now,
         longest_seconds: float | None = None,
     ) -> None:
@@ -63,8 +65,8 @@ class Sender:
             most_of_host=settings.max_in_flight_per_host,
         )
         self.counts = Counts()
-        self.bell = bell or Bell()
-        self.owns_bell = bell is None
+        self.wakeup = wakeup or Wakeup()
+        self.owns_wakeup = wakeup is None
         self.results: deque[Sent] = deque()
         # Results whose rows somebody else has locked, and when to try again.
         self.locked: list[Sent] = []
@@ -94,8 +96,8 @@ class Sender:
         finally:
             # After an error nobody can record a result: the leases run out, and the deliveries are due again.
             self.lanes.close()
-            if self.owns_bell:
-                self.bell.close()
+            if self.owns_wakeup:
+                self.wakeup.close()
         if kind is None:
             for thread in self.threads:
                 thread.join()
@@ -120,7 +122,7 @@ class Sender:
         room = self.lanes.room()
         if room <= 0:
             return 0
-        lanes = claims.due_lanes(now=now)
+        lanes = claiming.due_lanes(now=now)
         wants = [max(0, self.lanes.wanted(lane.subscription.pk)) for lane in lanes]
         proven = [
             self.lanes.is_proven(lane.subscription.pk, is_well=_is_well(lane.subscription, now=now)) for lane in lanes
@@ -135,7 +137,7 @@ class Sender:
         begin_by = time.monotonic() + BEGIN_SECONDS
         slowest = max((lane.subscription.attempt_seconds for lane in lanes if lane.room), default=0.0)
         lease = lease_for(min(slowest, self.longest_seconds))
-        claimed = claims.claim(lanes, now=now, lease_until=now + lease)
+        claimed = claiming.claim(lanes, now=now, lease_until=now + lease)
         self.lanes.put(
             [
                 Job(
@@ -154,7 +156,7 @@ class Sender:
         self.lanes.adapt()
         freed = self._write_locked() if self.locked and time.monotonic() > self.locked_until else 0
         if self.under_way and not self._should_record():
-            self.bell.wait(min(wait_seconds, BATCH_SECONDS) if self.results else wait_seconds)
+            self.wakeup.wait(min(wait_seconds, BATCH_SECONDS) if self.results else wait_seconds)
         if self.not_begun:
             self._give_back()
         return freed + (self._record() if self._should_record() else 0)
@@ -203,7 +205,7 @@ class Sender:
 
     def _give_back(self) -> None:
         late = list(self.not_begun)
-        claims.release(late)
+        claiming.release(late)
         for _ in late:
             self.not_begun.popleft()
 
@@ -224,7 +226,7 @@ class Sender:
                     timed_out=sent.outcome.endpoint_is_overloaded,
                 )
             if len(self.results) >= BATCH or self.lanes.waiting < LOW_WATER:
-                self.bell.ring()
+                self.wakeup.notify()
 
 
 def lease_for(attempt_seconds: float) -> timedelta:

@@ -10,10 +10,11 @@ from django.db import DatabaseError, connections
 from django.dispatch import Signal
 
 from orderhooks import conf, retries
-from orderhooks.models import Delivery, Subscription, claims
-from orderhooks.models.claims import Result
-from orderhooks.models.locks import brief_transaction, is_about_content
+from orderhooks.db.locks import brief_transaction, is_about_content
+from orderhooks.models import Delivery, Subscription
 from orderhooks.models.tallies import Counts
+from orderhooks.sending import claiming
+from orderhooks.sending.claiming import Result
 from orderhooks.signals import (
     announce,
     delivery_failed,
@@ -85,9 +86,9 @@ def record(sent: Sequence[Sent], *, now: datetime, counts: Counts | None = None)
 
 
 def _finish(results: Sequence[Result]) -> tuple[list[Result], list[Result]]:
-    """`claims.finish`; what the database refuses for its content is written without it, and keeps back no other."""
+    """`claiming.finish`; what the database refuses for its content is written without it, and keeps back no other."""
     try:
-        return claims.finish(results)
+        return claiming.finish(results)
     except DatabaseError as error:
         if not is_about_content(error):
             raise
@@ -96,7 +97,7 @@ def _finish(results: Sequence[Result]) -> tuple[list[Result], list[Result]]:
     for result in results:
         for attempt in (result, _without_content(result)):
             try:
-                done, later = claims.finish([attempt])
+                done, later = claiming.finish([attempt])
             except DatabaseError as error:
                 if not is_about_content(error):
                     raise

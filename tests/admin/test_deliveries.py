@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from orderhooks.admin import filters, log
-from orderhooks.models import public_ids
+from orderhooks.db import public_ids
 from tests.admin.visits import page, staff
 from tests.factories import make_attempt, make_delivery, make_event, make_subscription
 

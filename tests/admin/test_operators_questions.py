@@ -28,7 +28,7 @@ def test_deliveries_are_found_from_and_until_a_moment(operator, monkeypatch, que
     made: dict[str, int] = {}
     for day in (20, 21, 22):
         at = timezone.now().replace(year=2026, month=11, day=day, hour=12)
-        monkeypatch.setattr("orderhooks.models.public_ids.time.time", at.timestamp)
+        monkeypatch.setattr("orderhooks.db.public_ids.time.time", at.timestamp)
         made[make_delivery(created_at=at).public_id] = day
     assert [made[public_id] for public_id in rows(operator, query)] == found
 

@@ -8,7 +8,7 @@ from django.db import connection
 from django.utils import timezone
 
 from orderhooks.models import Delivery, IdempotentRequest, Order, Subscription
-from orderhooks.models.retention import prune
+from orderhooks.retention import prune
 from tests.api.calls import EVERYTHING, client_with
 from tests.factories import make_delivery, make_subscription
 from tests.receivers import RecordingReceiver

@@ -8,7 +8,8 @@ import pytest
 from django.utils import timezone
 from PIL import Image
 
-from orderhooks.models import Delivery, Order, Pump, Subscription, Tally, public_ids
+from orderhooks.db import public_ids
+from orderhooks.models import Delivery, Order, Pump, Subscription, Tally
 from tests.browser.visiting import Visit
 from tests.factories import (
     make_attempt,

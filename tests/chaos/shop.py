@@ -26,18 +26,9 @@ from django_q.models import Schedule  # noqa: E402
 from django_q.scheduler import scheduler  # noqa: E402
 from django_q.tasks import async_task  # noqa: E402
 
-from orderhooks import outbox, publishing, routing, tasks  # noqa: E402
-from orderhooks.models import (  # noqa: E402
-    Attempt,
-    Change,
-    DatabaseClock,
-    Delivery,
-    Event,
-    Order,
-    OrderLine,
-    Subscription,
-    retention,
-)
+from orderhooks import outbox, publishing, retention, routing, tasks  # noqa: E402
+from orderhooks.db import DatabaseClock  # noqa: E402
+from orderhooks.models import Attempt, Change, Delivery, Event, Order, OrderLine, Subscription  # noqa: E402
 
 
 def migrate() -> None:

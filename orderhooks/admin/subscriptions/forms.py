@@ -14,8 +14,8 @@ from django.utils.translation import ngettext_lazy
 from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import rehearsing, topics
+from orderhooks.db.encrypted_fields import seal
 from orderhooks.models import Subscription
-from orderhooks.models.fields import seal
 from orderhooks.models.subscriptions import LONGEST_OVERLAP, OVERLAP, validate_topics
 from orderhooks.secrets import HIDDEN, Sealed
 

@@ -24,7 +24,8 @@ from orderhooks.admin.subscriptions.forms import OVERLAP_HOURS, SubscriptionForm
 from orderhooks.admin.subscriptions.reading import ReadingPages
 from orderhooks.admin.subscriptions.secrets import SECRET_BUTTONS, SecretPages, Shown
 from orderhooks.admin.subscriptions.traffic import TRAFFIC_BUTTONS, TrafficPages
-from orderhooks.models import Attempt, DatabaseClock, Delivery, Subscription
+from orderhooks.db import DatabaseClock
+from orderhooks.models import Attempt, Delivery, Subscription
 
 
 @admin.register(Subscription)

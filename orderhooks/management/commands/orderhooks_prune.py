@@ -6,8 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from orderhooks import conf
-from orderhooks.models import retention
+from orderhooks import conf, retention
 
 
 class Command(BaseCommand):

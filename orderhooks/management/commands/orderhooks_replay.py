@@ -6,8 +6,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from orderhooks import publishing
+from orderhooks.db import DatabaseClock
 from orderhooks.management import choosing, moments, operators
-from orderhooks.models import DatabaseClock, Pump, Replay
+from orderhooks.models import Pump, Replay
 from orderhooks.replaying import Expected
 from orderhooks.topics import UnknownTopicError
 

@@ -7,9 +7,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
 
+from orderhooks.db import DatabaseClock
 from orderhooks.management import moments, standing
 from orderhooks.management.standing import Row, Standing
-from orderhooks.models import DatabaseClock
 from orderhooks.models.health import MOST_COUNTED, Condition
 from orderhooks.reporting import backlog_text
 from orderhooks.tasks import Worker

@@ -7,7 +7,8 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from orderhooks.models import Delivery, Event, Subscription, claims
+from orderhooks.models import Delivery, Event, Subscription
+from orderhooks.sending import claiming
 from tests.factories import claim, make_delivery, make_event, make_subscription
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -53,17 +54,17 @@ def test_whose_head_has_waited_longest_comes_first() -> None:
     first, second, third = make_subscription(), make_subscription(), make_subscription()
     for subscription, seconds in ((second, 20), (first, 30), (third, 10)):
         make_delivery(subscription=subscription, next_attempt_at=NOW - seconds * SECOND)
-    assert [lane.subscription for lane in claims.due_lanes(now=NOW)] == [first, second, third]
+    assert [lane.subscription for lane in claiming.due_lanes(now=NOW)] == [first, second, third]
 
 
 def test_the_number_of_queries_does_not_grow_with_the_subscriptions_that_wait_for_nothing() -> None:
     make_delivery()
     with CaptureQueriesContext(connection) as few:
-        claims.due_lanes(now=timezone.now())
+        claiming.due_lanes(now=timezone.now())
     for _ in range(20):
         make_delivery(state="delivered")
     with CaptureQueriesContext(connection) as many:
-        claims.due_lanes(now=timezone.now())
+        claiming.due_lanes(now=timezone.now())
     assert len(few) == len(many)
 
 
@@ -103,7 +104,7 @@ def test_what_people_ask_for_comes_first_and_does_not_wait_for_an_endpoint_to_co
     owe(cooling, 1)
     owe(free, 1, next_attempt_at=NOW - 60 * SECOND)
     owe(cooling, 1, trigger="manual")
-    lanes = [(lane.subscription, lane.trigger) for lane in claims.due_lanes(now=timezone.now())]
+    lanes = [(lane.subscription, lane.trigger) for lane in claiming.due_lanes(now=timezone.now())]
     assert lanes == [(cooling, "manual"), (free, "automatic")]
 
 
@@ -111,7 +112,7 @@ def test_neither_paused_nor_disabled_subscriptions_are_due() -> None:
     for state in ("paused", "disabled"):
         owe(make_subscription(state=state), 1, trigger="manual")
         owe(make_subscription(state=state), 1)
-    assert claims.due_lanes(now=timezone.now()) == []
+    assert claiming.due_lanes(now=timezone.now()) == []
 
 
 def test_at_most_so_many_a_second_over_all_workers() -> None:
@@ -126,7 +127,7 @@ def test_at_most_so_many_a_second_over_all_workers() -> None:
 def test_a_released_claim_is_due_again_and_counts_no_attempt() -> None:
     delivery = make_delivery()
     [claimed] = claim()
-    claims.release([claimed])
+    claiming.release([claimed])
     delivery.refresh_from_db()
     assert (delivery.state, delivery.attempts_made, delivery.lease_token) == ("pending", 0, None)
     assert len(claim()) == 1
@@ -137,7 +138,7 @@ def test_a_release_that_comes_too_late_changes_nothing() -> None:
     [slow] = claim()
     Delivery.objects.update(state="pending", lease_token=None, lease_expires_at=None)
     [quick] = claim()
-    claims.release([slow])
+    claiming.release([slow])
     assert Delivery.objects.get().lease_token == quick.lease_token
 
 
@@ -201,9 +202,9 @@ class TestOrdered:
         make_delivery(subscription=subscription, event=make_event(order_pk="1"), state="failed")
         make_delivery(subscription=subscription, event=make_event(order_pk="1"))
         make_delivery(subscription=subscription, event=make_event(order_pk="1"), trigger="manual")
-        assert claims.due_lanes(now=timezone.now()) == []
+        assert claiming.due_lanes(now=timezone.now()) == []
         make_delivery(subscription=subscription, event=make_event(order_pk="2"))
-        assert [lane.trigger for lane in claims.due_lanes(now=timezone.now())] == ["automatic"]
+        assert [lane.trigger for lane in claiming.due_lanes(now=timezone.now())] == ["automatic"]
 
     def test_an_event_that_is_not_routed_yet_goes_before_a_later_one(self) -> None:
         subscription = make_subscription(ordered=True)
@@ -267,14 +268,14 @@ def test_a_claim_is_planned_alike_where_many_wait(ordered: bool) -> None:
         owe_at_once(subscription, count)
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE orderhooks_event, orderhooks_delivery")
-        lanes = claims.due_lanes(now=NOW)
+        lanes = claiming.due_lanes(now=NOW)
         for lane in lanes:
             lane.room = 100
         with CaptureQueriesContext(connection) as captured:
-            assert len(claims.claim(lanes, now=NOW, lease_until=NOW)) == 100
-        [claiming] = [query["sql"] for query in captured if "UPDATE orderhooks_delivery" in query["sql"]]
+            assert len(claiming.claim(lanes, now=NOW, lease_until=NOW)) == 100
+        [statement] = [query["sql"] for query in captured if "UPDATE orderhooks_delivery" in query["sql"]]
         with connection.cursor() as cursor:
-            cursor.execute(f"EXPLAIN (FORMAT JSON) {claiming}")
+            cursor.execute(f"EXPLAIN (FORMAT JSON) {statement}")
             [[plan]] = cursor.fetchone()
         costs.append(plan["Plan"]["Total Cost"])
     assert costs[1] < 5 * costs[0], "PostgreSQL takes it for a question about all that waits"

@@ -20,9 +20,9 @@ from django.db import connections, transaction
 from django.db.models import Count, F, OuterRef, Q, Subquery, prefetch_related_objects
 from django.db.models.query import QuerySet
 
+from orderhooks.db.locks import brief_transaction
 from orderhooks.models.deliveries import Attempt, Delivery, DeliveryQuerySet
 from orderhooks.models.events import Event
-from orderhooks.models.locks import brief_transaction
 from orderhooks.models.subscriptions import Subscription
 
 __all__ = ["Lane", "Result", "claim", "due_lanes", "due_subscriptions", "finish", "release"]

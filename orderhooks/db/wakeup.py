@@ -1,4 +1,4 @@
-"""The bell wakes a pump that waits: its own threads ring it, and on PostgreSQL whoever publishes (LISTEN/NOTIFY)."""
+"""A wake-up for a pump that waits: from its own threads, and on PostgreSQL from whoever publishes (LISTEN/NOTIFY)."""
 
 import contextlib
 import selectors
@@ -8,20 +8,20 @@ from typing import Any, Self
 
 from django.db import connections
 
-from orderhooks.models.primary import own_database
+from orderhooks.db.primary import own_database
 
-__all__ = ["CHANNEL", "Bell"]
+__all__ = ["CHANNEL", "Wakeup"]
 
 CHANNEL = "orderhooks"
 
 
-class Bell:
-    """`wait` ends when somebody rings, or after the time. A context manager inside which it listens to the database."""
+class Wakeup:
+    """`wait` ends when somebody calls `notify`, or after the time. Inside `with` it listens to the database as well."""
 
     def __init__(self) -> None:
-        self._heard, self._rope = socket.socketpair()
-        self._heard.setblocking(False)
-        self._rung = False
+        self._read_end, self._write_end = socket.socketpair()
+        self._read_end.setblocking(False)
+        self._notified = False
         self._wants_to_listen = False
         # The database connection that listens; another one than Django's after a reconnect.
         self._listening: Any = None
@@ -46,12 +46,12 @@ class Bell:
         self.close()
 
     def close(self) -> None:
-        self._heard.close()
-        self._rope.close()
+        self._read_end.close()
+        self._write_end.close()
 
     @property
     def listens(self) -> bool:
-        """Whether those who publish can ring it."""
+        """Whether those who publish can wake it."""
         return self._listening is not None
 
     def listen(self) -> None:
@@ -61,28 +61,28 @@ class Bell:
                 cursor.execute(f"LISTEN {CHANNEL}")
             self._listening = self._connection.connection
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Wake the pump, now or at its next `wait`. Any thread may."""
-        if not self._rung:
-            self._rung = True
-            # A thread may outlive the pump, whose bell is gone then.
+        if not self._notified:
+            self._notified = True
+            # A thread may outlive the pump, whose sockets are closed then.
             with contextlib.suppress(OSError):
-                self._rope.send(b"!")
+                self._write_end.send(b"!")
 
     def wait(self, seconds: float) -> bool:
-        """Until somebody rings, at most so long. Whether somebody did."""
+        """Wait for a wake-up, at most `seconds`. Returns whether one came."""
         listening = self._listening_now()
         if listening is not None and _notifications(listening):
             return True  # one that came with the answer to another statement
         # Not select(): it knows no descriptor above 1023, and a worker may have more open.
         with selectors.DefaultSelector() as selector:
-            selector.register(self._heard, selectors.EVENT_READ)
+            selector.register(self._read_end, selectors.EVENT_READ)
             if listening is not None:
                 selector.register(listening, selectors.EVENT_READ)
             ready = [key.fileobj for key, _events in selector.select(max(0.0, seconds))]
-        if self._heard in ready:
-            self._heard.recv(64)
-            self._rung = False
+        if self._read_end in ready:
+            self._read_end.recv(64)
+            self._notified = False
         if listening in ready:
             _notifications(listening)
         return bool(ready)

@@ -9,7 +9,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.functions import Now
 from django.db.models.sql.compiler import SQLCompiler
 
-from orderhooks.models.primary import own_database
+from orderhooks.db.primary import own_database
 
 __all__ = ["DatabaseClock", "DatabaseNow"]
 
