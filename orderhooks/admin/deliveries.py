@@ -65,7 +65,7 @@ class DeliveryAdmin(LogAdmin):
     list_select_related = ["event", "subscription"]
     actions = ["redeliver", "export"]
     buttons = (
-        Button("redeliver", _("Redeliver now"), "redeliver"),
+        Button("redeliver", _("Redeliver now"), "redeliver", main=True),
         Button("skip", _("Skip: don't send it"), "redeliver", danger=True),
     )
     readonly_fields = ["story", "what_to_do", *FACTS, "attempt_log", "request_body", "curl"]

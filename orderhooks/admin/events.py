@@ -83,7 +83,7 @@ class EventAdmin(LogAdmin):
     search_help_text = _("An order number or a whole public id (evt_…).")
     readonly_fields = ["what_to_do", *FACTS, "changes_text", "payload_text"]
     actions = ["publish_again"]
-    buttons = (Button("publish", _("Publish again"), "redeliver"),)
+    buttons = (Button("publish", _("Publish again"), "redeliver", main=True),)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         buttons = ["what_to_do"] if obj and obj._buttons else []

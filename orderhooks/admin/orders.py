@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import ValidationError
 from django.core.paginator import Page, Paginator
+from django.db import models
 from django.forms.fields import InvalidJSONInput
 from django.http import HttpRequest
 from django.urls import reverse
@@ -58,6 +59,19 @@ class JsonObjectField(forms.JSONField):
                 params={"error": error},
             ) from None
         return data
+
+
+class AmountField(forms.DecimalField):
+    """A number. Django compares a signalling NaN with the stored value, which raises, before it would refuse it."""
+
+    def to_python(self, value: Any) -> Any:
+        amount = super().to_python(value)
+        if amount is not None and not amount.is_finite():
+            raise ValidationError(self.error_messages["invalid"], code="invalid")
+        return amount
+
+
+AMOUNTS = {models.DecimalField: {"form_class": AmountField}}
 
 
 class OrderForm(KeepsUnaltered):
@@ -137,6 +151,7 @@ class OrderLineInline(admin.TabularInline):
 
     model = OrderLine
     form = OrderLineForm
+    formfield_overrides = AMOUNTS
     formset = _LinesFormSet
     template = "admin/orderhooks/order/lines.html"
     extra = 0
@@ -172,6 +187,7 @@ class _OrderList(ChangeList):
 @admin.register(Order)
 class OrderAdmin(ButtonsAdmin):
     form = OrderForm
+    formfield_overrides = AMOUNTS
     inlines = [OrderLineInline]
     buttons = (Button("redeliver", _("Redeliver what failed"), "redeliver"),)
     list_display = [

@@ -13,8 +13,8 @@ from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timesince import timeuntil
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import signing
@@ -41,6 +41,8 @@ class Shown:
     secret: str = field(repr=False)
     overlap_hours: int = 0
     is_new: bool = True
+    # Whether the user gave it, and so has it.
+    is_given: bool = False
 
     @property
     def public_key(self) -> str:
@@ -149,7 +151,9 @@ class SecretPages(ButtonsAdmin):
     def show_secrets(self, request: HttpRequest, shown: Sequence[Shown], *, onward: str) -> HttpResponse:
         """The page with secrets. An answer, not a message: messages wait in cookies or in the session's table."""
         title = ngettext("New signing secret", "New signing secrets", len(shown))
-        if not any(one.is_new for one in shown):
+        if all(one.is_given for one in shown):
+            title = gettext("Signing secret")
+        elif not any(one.is_new for one in shown):
             title = ngettext("Signing secret", "Signing secrets", len(shown))
         context = {
             **self.admin_site.each_context(request),
