@@ -103,13 +103,14 @@ def _told_changes(role: Role, order: models.Model, changes: Mapping[str, Sequenc
     return pairs
 
 
-def publish_to(subscription: Subscription, topic: str, order_number: str = "", *, by: str = "") -> Delivery:
+def publish_to(subscription: Subscription, topic: str, order: str = "", *, by: str = "") -> Delivery:
     """Send one subscription alone an event about an order as it is, whether it wants the topic or not.
 
-    For development and for receivers that lost something. A blank number: the newest order. `by`: who wants it.
+    For development and for receivers that lost something. `order`: its number, or its primary key where no order has
+    that number; blank: the newest. `by`: who wants it.
     Raises rehearsing.PreviewError and topics.UnknownTopicError.
     """
-    delivery = owe(subscription, order_number, topic=topic, by=by, now=DatabaseClock().now())
+    delivery = owe(subscription, order, topic=topic, by=by, now=DatabaseClock().now())
     transaction.on_commit(tasks.wake, using=Delivery.objects.db)
     return delivery
 
