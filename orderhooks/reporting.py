@@ -21,6 +21,7 @@ from orderhooks.tasks import Worker
 logger = logging.getLogger(__name__)
 
 MOST_ERROR = 300
+SEE_ERROR = "`manage.py orderhooks_status` shows the error."
 LOST_ONE = gettext_lazy(
     "A change of an order was saved, and nobody was told of it (source %(source)s, order %(order)s, at %(time)s): "
     "%(error)s Correct the cause, then tell the receivers with orderhooks.publishing.publish."
@@ -89,9 +90,11 @@ def backlog_text(waiting: Backlog, *, now: datetime) -> str:
     return sentence % {"what": _join(parts), "span": span}
 
 
-def losses(*, now: datetime) -> list[str]:
+def losses(*, now: datetime, with_errors: bool = True) -> list[str]:
     """What was saved in the last week and could not be captured: nobody was told of it. One sentence for each kind of
     failure, with what to do. One query.
+
+    `with_errors`: an error may quote the order, which not everybody may see.
     """
     found = []
     for one in CaptureFailure.objects.recent(since=now - LOSSES_SHOWN_FOR):
@@ -103,7 +106,7 @@ def losses(*, now: datetime) -> list[str]:
                 "source": one.source or "?",
                 "time": moment_text(one.last_at, now=now),
                 "order": one.order_pk or "?",
-                "error": " ".join(one.error.split())[:MOST_ERROR],
+                "error": " ".join(one.error.split())[:MOST_ERROR] if with_errors else _(SEE_ERROR),
             }
         )
     return found

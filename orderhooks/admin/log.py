@@ -101,7 +101,7 @@ class LogAdmin(ButtonsAdmin):
         return request.user.has_perm("orderhooks.redeliver_delivery")
 
     def has_payload_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("orderhooks.view_payload")
+        return sees_payload(request)
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         action = request.POST.get("action")
@@ -120,6 +120,11 @@ class LogAdmin(ButtonsAdmin):
 
     def list_address(self, model: str) -> str:
         return reverse(f"{self.admin_site.name}:orderhooks_{model}_changelist")
+
+
+def sees_payload(request: HttpRequest) -> bool:
+    """Whether the user may see payloads, headers and bodies, and the errors of events, which may quote an order."""
+    return request.user.has_perm("orderhooks.view_payload")
 
 
 def events_found(request: HttpRequest, term: str) -> list[int]:

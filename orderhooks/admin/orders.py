@@ -20,7 +20,7 @@ from django.utils.translation import ngettext
 from orderhooks import payloads, publishing, reporting, sources, tasks
 from orderhooks.admin.buttons import Button, ButtonsAdmin
 from orderhooks.admin.health import badge
-from orderhooks.admin.log import BoundedPaginator
+from orderhooks.admin.log import BoundedPaginator, sees_payload
 from orderhooks.admin.unaltered import KeepsUnaltered
 from orderhooks.admin.webhooks import Webhooks, webhooks_of
 from orderhooks.currencies import decimal_text
@@ -240,6 +240,13 @@ class OrderAdmin(ButtonsAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return _OrderList
 
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        order = super().get_object(request, object_id, from_field)
+        if order is not None:
+            # A read-only field is not told who looks at it.
+            order._sees_payload = sees_payload(request)
+        return order
+
     def has_redeliver_permission(self, request: HttpRequest) -> bool:
         return _sees_log(request) and request.user.has_perm("orderhooks.redeliver_delivery")
 
@@ -269,7 +276,7 @@ class OrderAdmin(ButtonsAdmin):
     def webhooks(self, order: Order) -> SafeString:
         buttons = self.what_to_do(order) if getattr(order, "_buttons", ()) else ""
         problems = reporting.worker_problems(tasks.look_at_worker(), now=DatabaseClock().now())
-        return self._webhooks_of(order).draw(buttons, problems=problems)
+        return self._webhooks_of(order).draw(buttons, problems=problems, with_errors=vars(order)["_sees_payload"])
 
     def _webhooks_of(self, order: Any) -> Webhooks:
         # Asked for the page and for its button.
