@@ -70,7 +70,7 @@ def test_no_list_of_ours_is_searched_or_ordered_by_what_is_hidden(model: type[mo
         ("view_delivery", "delivery/?subscription__headers__isnull=0"),
         ("view_delivery", "delivery/?lease_token__startswith=0"),
         ("view_delivery", "delivery/?attempts__response_body__startswith=a"),
-        ("view_delivery", "replay/?subscription__headers__isnull=0"),
+        ("view_replay", "replay/?subscription__headers__isnull=0"),
         ("view_subscription", "subscription/?headers__Authorization__startswith=a"),
         ("view_subscription", "subscription/?headers__startswith=a"),
         ("view_subscription", "subscription/?secrets__key__startswith=a"),
