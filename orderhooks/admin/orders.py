@@ -276,7 +276,9 @@ class OrderAdmin(ButtonsAdmin):
     def webhooks(self, order: Order) -> SafeString:
         buttons = self.what_to_do(order) if getattr(order, "_buttons", ()) else ""
         problems = reporting.worker_problems(tasks.look_at_worker(), now=DatabaseClock().now())
-        return self._webhooks_of(order).draw(buttons, problems=problems, with_errors=vars(order)["_sees_payload"])
+        found = self._webhooks_of(order)
+        nothing = "" if found.accounts else reporting.no_events_text(sources.BuiltInOrders.name, str(order.pk))
+        return found.draw(buttons, problems=problems, with_errors=vars(order)["_sees_payload"], nothing=nothing)
 
     def _webhooks_of(self, order: Any) -> Webhooks:
         # Asked for the page and for its button.
