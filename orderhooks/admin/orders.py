@@ -71,7 +71,7 @@ class AmountField(forms.DecimalField):
         return amount
 
 
-AMOUNTS = {models.DecimalField: {"form_class": AmountField}}
+AMOUNTS: Any = {models.DecimalField: {"form_class": AmountField}}
 
 
 class OrderForm(KeepsUnaltered):
