@@ -18,8 +18,8 @@ from django.utils.translation import gettext as _
 from orderhooks import reporting, tasks
 from orderhooks.admin import charts, moments
 from orderhooks.admin.health import bounded, condition_badge, day_chart, number, rate
-from orderhooks.admin.log import sees_payload
 from orderhooks.admin.lookups import ListedLookups
+from orderhooks.admin.read_only import sees_payload
 from orderhooks.admin.webhooks import webhooks_of
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Dashboard, Delivery, Event, Subscription, Tally

@@ -17,8 +17,8 @@ from django.utils.translation import ngettext
 from orderhooks import publishing, topics
 from orderhooks.admin import bodies
 from orderhooks.admin.buttons import Button
-from orderhooks.admin.log import LogAdmin, events_found
 from orderhooks.admin.order_links import OrderLinkedList, order_link, order_pages
+from orderhooks.admin.read_only import ReadOnlyAdmin, events_found
 from orderhooks.models import Event
 
 # How many the action publishes at once; each reads its order anew.
@@ -73,7 +73,7 @@ FACTS = [
 
 
 @admin.register(Event)
-class EventAdmin(LogAdmin):
+class EventAdmin(ReadOnlyAdmin):
     list_display = ["topic", "order", "published", "error_text", "occurred_at", "store", "public_id"]
     list_display_links = ["topic", "public_id"]
     list_filter = [TopicFilter, PublishedFilter]

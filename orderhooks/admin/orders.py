@@ -20,7 +20,7 @@ from django.utils.translation import ngettext
 from orderhooks import payloads, publishing, reporting, sources, tasks
 from orderhooks.admin.buttons import Button, ButtonsAdmin
 from orderhooks.admin.health import badge
-from orderhooks.admin.log import BoundedPaginator, sees_payload
+from orderhooks.admin.read_only import BoundedPaginator, sees_payload
 from orderhooks.admin.unaltered import KeepsUnaltered
 from orderhooks.admin.webhooks import Webhooks, webhooks_of
 from orderhooks.currencies import decimal_text

@@ -20,7 +20,7 @@ from orderhooks import publishing, topics
 from orderhooks.admin import charts
 from orderhooks.admin.buttons import Button, ButtonsAdmin
 from orderhooks.admin.health import badge, number
-from orderhooks.admin.log import BoundedPaginator
+from orderhooks.admin.read_only import BoundedPaginator
 from orderhooks.models import Replay, Subscription
 
 REFRESH_SECONDS = 3

@@ -19,8 +19,8 @@ from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import signing
 from orderhooks.admin.buttons import Button, ButtonsAdmin
-from orderhooks.admin.subscriptions.asking import Question, ask, is_answered
 from orderhooks.admin.subscriptions.banners import moment_text
+from orderhooks.admin.subscriptions.confirmation import Confirmation, confirm, is_confirmed
 from orderhooks.admin.subscriptions.forms import RotationForm
 from orderhooks.models import Subscription
 from orderhooks.models.subscriptions import SubscriptionQuerySet
@@ -49,7 +49,7 @@ class Shown:
         return signing.public_key(self.secret)
 
 
-class SecretPages(ButtonsAdmin):
+class SecretsAdmin(ButtonsAdmin):
     """The buttons and actions that have to do with signing secrets."""
 
     def has_reveal_permission(self, request: HttpRequest) -> bool:
@@ -82,15 +82,15 @@ class SecretPages(ButtonsAdmin):
 
     @sensitive_variables("shown")
     def _rotate(self, request: HttpRequest, subscriptions: Sequence[Subscription], *, onward: str) -> HttpResponse:
-        form = RotationForm(request.POST if is_answered(request) else None)
+        form = RotationForm(request.POST if is_confirmed(request) else None)
         if not form.is_valid():
-            question = Question(
+            confirmation = Confirmation(
                 title=ngettext("Make a new signing secret?", "Make new signing secrets?", len(subscriptions)),
                 submit=_("Make it"),
                 details=[_("The new secret is shown once, on the next page. Give it to those who run the receiver.")],
                 form=form,
             )
-            return ask(self, request, question, subscriptions)
+            return confirm(self, request, confirmation, subscriptions)
         now, hours = timezone.now(), form.cleaned_data["hours"]
         with transaction.atomic(using=Subscription.objects.db):
             shown = [
@@ -116,14 +116,14 @@ class SecretPages(ButtonsAdmin):
         return self._revoke(request, list(queryset))
 
     def _revoke(self, request: HttpRequest, subscriptions: Sequence[Subscription]) -> HttpResponse | None:
-        if not is_answered(request):
-            question = Question(
+        if not is_confirmed(request):
+            confirmation = Confirmation(
                 title=_("Revoke former secrets now?"),
                 submit=_("Revoke now"),
                 details=[_("The newest secret alone signs then. A receiver that does not know it refuses requests.")],
                 danger=True,
             )
-            return ask(self, request, question, subscriptions)
+            return confirm(self, request, confirmation, subscriptions)
         now, revoked = timezone.now(), 0
         for subscription in subscriptions:
             if count := subscription.revoke_former_secrets(now=now):

@@ -19,26 +19,26 @@ from django.views.decorators.debug import sensitive_post_parameters
 from orderhooks import publishing, reporting, tasks
 from orderhooks.admin.health import HEALTH_COLUMNS, HealthColumns
 from orderhooks.admin.replays import ReplaysField
+from orderhooks.admin.subscriptions.actions import ACTION_BUTTONS, ActionsAdmin
 from orderhooks.admin.subscriptions.banners import COUNT_UP_TO, Banner, banner
 from orderhooks.admin.subscriptions.forms import OVERLAP_HOURS, SubscriptionForm
-from orderhooks.admin.subscriptions.reading import ReadingPages
-from orderhooks.admin.subscriptions.secrets import SECRET_BUTTONS, SecretPages, Shown
-from orderhooks.admin.subscriptions.traffic import TRAFFIC_BUTTONS, TrafficPages
+from orderhooks.admin.subscriptions.pages import PagesAdmin
+from orderhooks.admin.subscriptions.secrets import SECRET_BUTTONS, SecretsAdmin, Shown
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Attempt, Delivery, Subscription
 
 
 @admin.register(Subscription)
-class SubscriptionAdmin(HealthColumns, ReplaysField, TrafficPages, SecretPages, ReadingPages):
+class SubscriptionAdmin(HealthColumns, ReplaysField, ActionsAdmin, SecretsAdmin, PagesAdmin):
     form = SubscriptionForm
     list_display = ["name", *HEALTH_COLUMNS, "url", "topic_list"]
     list_filter = ["state"]
     search_fields = ["name", "url", "public_id__exact"]
     actions = ["pause", "resume", "rotate_secret", "revoke_former_secrets"]
     raw_id_fields = ["owner"]
-    buttons = (*TRAFFIC_BUTTONS, *SECRET_BUTTONS)
+    buttons = (*ACTION_BUTTONS, *SECRET_BUTTONS)
     readonly_fields = [
-        "standing",
+        "status_banner",
         "what_to_do",
         "more",
         "deliveries",
@@ -55,7 +55,7 @@ class SubscriptionAdmin(HealthColumns, ReplaysField, TrafficPages, SecretPages, 
         "updated_at",
     ]
     fieldsets = [
-        (_("How it is doing"), {"fields": ["standing", "what_to_do", "deliveries", "replays", "more"]}),
+        (_("How it is doing"), {"fields": ["status_banner", "what_to_do", "deliveries", "replays", "more"]}),
         (_("Who and where"), {"fields": ["name", "store", "owner", "url"]}),
         (_("What"), {"fields": ["topics"]}),
         (_("How it is signed"), {"fields": ["signature", "secret", "signing_secrets", "headers"]}),
@@ -92,7 +92,7 @@ class SubscriptionAdmin(HealthColumns, ReplaysField, TrafficPages, SecretPages, 
         return shown
 
     @admin.display(description=_("state"))
-    def standing(self, subscription: Subscription) -> SafeString:
+    def status_banner(self, subscription: Subscription) -> SafeString:
         now = timezone.now()
         missing = reporting.worker_problems(tasks.look_at_worker(), now=now)
         found = banner(subscription, now=now, held=lambda: publishing.held([subscription], most=COUNT_UP_TO + 1))

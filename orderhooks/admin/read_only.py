@@ -69,14 +69,14 @@ class BoundedPaginator(Paginator):
         return Page(rows.filter(pk__in=self.keys[first : first + self.per_page]), number, self)
 
 
-class LogChangeList(ChangeList):
+class BoundedChangeList(ChangeList):
     """Newest first, by an index; whatever columns the query string names."""
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
         return list(self.model_admin.get_ordering(request))
 
 
-class LogAdmin(ButtonsAdmin):
+class ReadOnlyAdmin(ButtonsAdmin):
     """A record that is looked at, with buttons and actions that each ask for a permission."""
 
     paginator = BoundedPaginator
@@ -86,7 +86,7 @@ class LogAdmin(ButtonsAdmin):
     list_per_page = 50
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return LogChangeList
+        return BoundedChangeList
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
