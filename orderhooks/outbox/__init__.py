@@ -6,7 +6,7 @@
 from orderhooks.outbox.deleting import note_deletions
 from orderhooks.outbox.folding import FOLD_TRIES, LEFT_BEHIND_AFTER, fold, fold_left_behind, fold_many, republish
 from orderhooks.outbox.guarding import can_capture, guarded, mark_missed
-from orderhooks.outbox.netting import NetChange, net_change
+from orderhooks.outbox.net_changes import NetChange, net_change
 from orderhooks.outbox.noting import (
     Note,
     Stored,

@@ -16,7 +16,7 @@ from orderhooks import payloads, sources
 from orderhooks.db.locks import brief_transaction
 from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import Change, Event
-from orderhooks.outbox.netting import LINES, net_change
+from orderhooks.outbox.net_changes import LINES, net_change
 from orderhooks.outbox.noting import describe
 from orderhooks.outbox.reading import OrderRead, deleted_order, in_units, read_order, read_order_before
 

@@ -1,4 +1,4 @@
-"""Netting: what the changes of one transaction come to, all told. Pure; `folding` makes events of it."""
+"""The net change of one transaction to one order, from its captured changes. Pure; `folding` makes events of it."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -13,15 +13,19 @@ LINES = "lines"
 
 @dataclass(frozen=True, slots=True)
 class NetChange:
-    """What a transaction did to an order, all told."""
+    """What a transaction changed of an order in the end: the topics to publish, and `[old, new]` of each field."""
 
     topics: tuple[str, ...]
     changes: dict[str, list[Any]]
 
 
 def net_change(unit: Sequence[Change], source: OrderSource | None) -> NetChange:
-    """Fold one transaction's changes: the first `before` against the last `after`, of the order and of each line."""
-    # What the store tells with a moment, of an `update()` that nobody saw, counts like what was seen.
+    """Compare the first `before` with the last `after` of one transaction, for the order and for each line.
+
+    `unit` holds the transaction's changes of one order, oldest first. Without a `source` (it was removed from the
+    settings), no field stands for a topic.
+    """
+    # `publish(changes=…)` reports what an `update()` wrote: it counts like a change that a save made.
     own = [change for change in unit if change.subject == "" or change.kind == Change.Kind.MOMENT]
     moments = [change.subject for change in unit if change.kind == Change.Kind.MOMENT]
     created = any(change.kind == Change.Kind.CREATED for change in own)
@@ -32,14 +36,14 @@ def net_change(unit: Sequence[Change], source: OrderSource | None) -> NetChange:
         return NetChange((*_once(moments), "order.deleted"), {})
     changes = _net_fields(own)
     if created and source:
-        # A new order has changed nothing; but one that was born paid is paid.
+        # A new order has no old values. But an order that is created as paid is paid.
         changes = {field: pair for field, pair in changes.items() if field in source.transitions}
     lines = [] if created else _net_lines(unit)
     topics = ["order.created"] if created else []
     if (changes and not created) or lines or any(change.error for change in own if not created):
         topics.append("order.updated")
     for field, by_value in (source.transitions if source else {}).items():
-        # What can't be a key (a list, an object) stands for no topic.
+        # A list or an object can't be a key of `transitions`, so it stands for no topic.
         if field in changes and isinstance(changes[field][1], Hashable) and changes[field][1] in by_value:
             topics.append(by_value[changes[field][1]])
     if lines:
@@ -58,7 +62,7 @@ def _net_fields(changes: Sequence[Change]) -> dict[str, list[Any]]:
 
 
 def _net_lines(unit: Sequence[Change]) -> list[list[dict[str, Any]]]:
-    """`[[lines as they were], [lines as they are]]`, of those that changed; a new line is only in the second list."""
+    """`[[old lines], [new lines]]` of the lines that changed. An added line is only in the second list."""
     of_line: dict[str, list[Change]] = {}
     for change in unit:
         if change.subject and change.kind != Change.Kind.MOMENT:
