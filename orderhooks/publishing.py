@@ -82,7 +82,7 @@ def publish(topic: str, order: models.Model, *, changes: Mapping[str, Sequence[A
     with transaction.atomic(using=using):
         unit = _Unit.current(using)
         note = Note(unit.id, role.source, role.order_pk(order, using=using), topic)
-        unit.fold_on_commit(outbox.note_moment(note, pairs, using=using))
+        unit.coalesce_on_commit(outbox.note_moment(note, pairs, using=using))
 
 
 def _told_changes(role: Role, order: models.Model, changes: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
@@ -256,7 +256,7 @@ def republish(event: Event) -> bool:
     return True
 
 
-def fold_now(using: str) -> list[Event]:
+def coalesce_now(using: str) -> list[Event]:
     """Publish what the running transaction has noted so far at once, and wake nobody. Returns the events.
 
     For tests, whose transactions are rolled back: elsewhere it would tell of what may yet be undone.
@@ -266,7 +266,7 @@ def fold_now(using: str) -> list[Event]:
         return []
     hooks = connections[using].run_on_commit
     hooks[:] = [entry for entry in hooks if entry[1] is not unit]
-    return unit.fold()
+    return unit.coalesce()
 
 
 def about_to_save(role: Role, instance: models.Model, *, update_fields: Iterable[str] | None, using: str) -> None:
@@ -415,13 +415,13 @@ def _note(
     error: str,
     using: str,
 ) -> None:
-    # Atomic, so that in autocommit mode the fold comes after the change is written, not before. Not inside the store's
-    # transaction: an error of ours would have Django roll it back.
+    # Atomic, so that in autocommit mode the change is written before it is coalesced. Not inside the store's
+    # transaction: after an error of ours Django would roll it back.
     with nullcontext() if connections[using].in_atomic_block else transaction.atomic(using=using):
         unit = _Unit.current(using)
         note = Note(unit.id, role.source, order_pk, subject)
         if change := outbox.note_change(note, kind, before=before, after=after, error=error, using=using):
-            unit.fold_on_commit(change)
+            unit.coalesce_on_commit(change)
 
 
 def _touched(role: Role, instance: models.Model, update_fields: Iterable[str] | None) -> tuple[str, ...]:
@@ -461,7 +461,7 @@ def _listened_to(using: str) -> bool:
 
 
 class _Unit:
-    """A transaction that has noted changes; as an on-commit hook, it folds them. See Note [Changes and units].
+    """A transaction that has noted changes; as an on-commit hook, it coalesces them. See Note [Changes and units].
 
     There is at most one among a connection's hooks. Django drops a hook together with the savepoint in which it was
     registered, and every change of that unit was written inside it: so the unit found, or a new one, is right.
@@ -473,7 +473,7 @@ class _Unit:
         # What was noted of each order; a savepoint may have taken some of it back.
         self.noted: dict[tuple[str, str], list[Change]] = {}
         self.registered = False
-        # Whether the pump has to fold what this process could not.
+        # Whether the pump has to coalesce what this process could not.
         self.is_left_behind = False
 
     @classmethod
@@ -485,7 +485,7 @@ class _Unit:
     def current(cls, using: str) -> "_Unit":
         return cls.find(using) or cls(using)
 
-    def fold_on_commit(self, change: Change) -> None:
+    def coalesce_on_commit(self, change: Change) -> None:
         noted = self.noted.setdefault((change.source, change.order_pk), [])
         # SQLite gives a key out again if the savepoint that took it was rolled back.
         noted[:] = [*(one for one in noted if one.pk != change.pk), change]
@@ -505,29 +505,29 @@ class _Unit:
             hooks.insert(0, hooks.pop())
 
     def __call__(self) -> None:
-        events = self.fold()
+        events = self.coalesce()
         if events or self.is_left_behind:
             _tell(events)
 
-    def fold(self) -> list[Event]:
+    def coalesce(self) -> list[Event]:
         noted, self.noted = self.noted, {}
         if len(noted) > 1:
             try:
-                events = outbox.fold_many(noted, now=timezone.now(), using=self.using)
+                events = outbox.coalesce_many(noted, now=timezone.now(), using=self.using)
                 self.is_left_behind = not events
                 return events
             except Exception:
-                logger.exception("could not fold the changes of %d orders together", len(noted))
+                logger.exception("could not coalesce the changes of %d orders together", len(noted))
         events = []
         for (source, order_pk), changes in noted.items():
             try:
-                events += outbox.fold(source, order_pk, now=timezone.now(), using=self.using, noted=changes)
+                events += outbox.coalesce(source, order_pk, now=timezone.now(), using=self.using, captured=changes)
             except Exception as error:
-                # The order is saved and its changes are on record: the pump folds them.
+                # The order is saved and its changes are on record: the pump coalesces them.
                 self.is_left_behind = True
                 logger.log(
                     logging.WARNING if is_transient(error) else logging.ERROR,
-                    "could not fold the changes of order %s:%s yet",
+                    "could not coalesce the changes of order %s:%s yet",
                     source,
                     order_pk,
                     exc_info=True,
@@ -581,7 +581,7 @@ class _Deletions:
                 outbox.mark_missed(role, instance, outbox.describe(error), using=self.using, error=error)
             return
         for change in changes:
-            self.unit.fold_on_commit(change)
+            self.unit.coalesce_on_commit(change)
 
 
 def _tell(events: Iterable[Event]) -> None:

@@ -145,7 +145,7 @@ def test_an_order_whose_code_fails_does_not_spoil_the_others(monkeypatch, proble
     assert not Order.objects.exists()
 
 
-def test_orders_saved_in_one_transaction_are_folded_together() -> None:
+def test_orders_saved_in_one_transaction_are_coalesced_together() -> None:
     make_subscription()
     make_orders(60)
     orders = list(Order.objects.all())

@@ -35,7 +35,7 @@ def order() -> Order:
 
 
 def published() -> list[str]:
-    assert not Change.objects.exists(), "folding has left changes behind"
+    assert not Change.objects.exists(), "coalescing has left changes behind"
     return list(Event.objects.order_by("sequence").values_list("topic", flat=True))
 
 
@@ -163,14 +163,14 @@ def test_changes_that_cancel_out_make_no_event(order: Order) -> None:
     assert published() == []
 
 
-def test_two_transactions_are_told_apart_even_when_folded_together(order: Order, monkeypatch) -> None:
-    fold = outbox.fold
-    monkeypatch.setattr(outbox, "fold", lambda *_args, **_kwargs: [])  # the process dies before it can fold
+def test_two_transactions_are_told_apart_even_when_coalesced_together(order: Order, monkeypatch) -> None:
+    coalesce = outbox.coalesce
+    monkeypatch.setattr(outbox, "coalesce", lambda *_args, **_kwargs: [])  # the process dies before it can coalesce
     for status in ("paid", "refunded"):
         order.payment_status = status
         order.save()
     assert Change.objects.count() == 2
-    monkeypatch.setattr(outbox, "fold", fold)
+    monkeypatch.setattr(outbox, "coalesce", coalesce)
     order.note = "still here"
     order.save()
     assert published() == ["order.updated", "order.paid", "order.updated", "order.refunded", "order.updated"]
@@ -483,18 +483,18 @@ def test_an_order_that_vanished_unseen_is_an_error_of_the_event(order: Order, mo
     assert "gone" in Event.objects.get().error
 
 
-def test_a_fold_that_fails_leaves_the_order_saved_and_the_changes_on_record(order: Order, monkeypatch, caplog) -> None:
+def test_coalescing_that_fails_leaves_the_order_saved_and_its_changes_there(order: Order, monkeypatch, caplog) -> None:
     def broken(*_args, **_kwargs):
         raise OSError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(outbox, "fold", broken)
+        patch.setattr(outbox, "coalesce", broken)
         order.payment_status = "paid"
         order.save()
-    assert "could not fold" in caplog.text
+    assert "could not coalesce" in caplog.text
     change = Change.objects.get()
-    assert outbox.fold_left_behind(now=change.created_at) == []
-    outbox.fold_left_behind(now=change.created_at + outbox.LEFT_BEHIND_AFTER * 2)
+    assert outbox.coalesce_left_behind(now=change.created_at) == []
+    outbox.coalesce_left_behind(now=change.created_at + outbox.LEFT_BEHIND_AFTER * 2)
     assert published() == ["order.updated", "order.paid"]
 
 
@@ -582,7 +582,7 @@ def test_an_active_subscriptions_deliveries_are_not_skipped_by_resuming() -> Non
 def test_an_order_whose_code_kills_its_worker_ends_as_an_event_with_the_reason(monkeypatch) -> None:
     make_subscription()
     with monkeypatch.context() as patch:
-        patch.setattr(outbox, "fold", lambda *_args, **_options: [])
+        patch.setattr(outbox, "coalesce", lambda *_args, **_options: [])
         make_order(lines=[])
     later = timezone.now() + timedelta(minutes=1)
 
@@ -594,10 +594,10 @@ def test_an_order_whose_code_kills_its_worker_ends_as_an_event_with_the_reason(m
 
     with monkeypatch.context() as patch:
         patch.setattr(BuiltInOrders, "payload", die)
-        for _ in range(outbox.FOLD_TRIES):
+        for _ in range(outbox.MAX_COALESCE_ATTEMPTS):
             with pytest.raises(DiedError):
-                outbox.fold_left_behind(now=later)
-        [event] = outbox.fold_left_behind(now=later)
+                outbox.coalesce_left_behind(now=later)
+        [event] = outbox.coalesce_left_behind(now=later)
     assert event.topic == "order.created"
     assert "killed its worker 3 times" in event.error
     assert event.published_at is None

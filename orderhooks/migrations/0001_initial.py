@@ -69,7 +69,7 @@ class Migration(migrations.Migration):
                 ('order_number', models.CharField(blank=True, max_length=255)),
                 ('store', models.CharField(blank=True, max_length=255)),
                 ('error', models.TextField(blank=True)),
-                ('folds_begun', models.PositiveSmallIntegerField(default=0)),
+                ('coalesce_attempts', models.PositiveSmallIntegerField(default=0)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
             ],
             options={

@@ -1,10 +1,17 @@
-"""The outbox: notes what a save did, in its transaction, and folds the notes of a transaction into events.
+"""The outbox: notes what a save did, in its transaction, and coalesces the notes of a transaction into events.
 
 `publishing` calls it in the store's process, the pump for what a dead process left. See Note [Changes and units].
 """
 
+from orderhooks.outbox.coalescing import (
+    LEFT_BEHIND_AFTER,
+    MAX_COALESCE_ATTEMPTS,
+    coalesce,
+    coalesce_left_behind,
+    coalesce_many,
+    republish,
+)
 from orderhooks.outbox.deleting import note_deletions
-from orderhooks.outbox.folding import FOLD_TRIES, LEFT_BEHIND_AFTER, fold, fold_left_behind, fold_many, republish
 from orderhooks.outbox.guarding import can_capture, guarded, mark_missed
 from orderhooks.outbox.net_changes import NetChange, net_change
 from orderhooks.outbox.noting import (
@@ -19,17 +26,17 @@ from orderhooks.outbox.noting import (
 )
 
 __all__ = [
-    "FOLD_TRIES",
     "LEFT_BEHIND_AFTER",
+    "MAX_COALESCE_ATTEMPTS",
     "NetChange",
     "Note",
     "Stored",
     "anyone_listens",
     "can_capture",
+    "coalesce",
+    "coalesce_left_behind",
+    "coalesce_many",
     "describe",
-    "fold",
-    "fold_left_behind",
-    "fold_many",
     "guarded",
     "mark_missed",
     "net_change",

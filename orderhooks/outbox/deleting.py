@@ -103,7 +103,7 @@ def _line_gone(unit: UUID, role: Role, line: models.Model, order_pk: str) -> Cha
 def _note_orders(unit: UUID, source: OrderSource, keys: list[str], *, wanted: bool, using: str) -> list[Change]:
     model = source.get_model()
     if not wanted:
-        # But what happened to them before, in this transaction or in one that is not folded yet, is to be told with
+        # But what happened to them before, in this transaction or in one that is not coalesced yet, is to be told with
         # the order as it was. Locked, so that nothing more happens.
         if connections[using].features.has_select_for_update:
             rows = sources.plain(model, using).filter(pk__in=keys_of(model, keys))

@@ -1,4 +1,4 @@
-"""The net change of one transaction to one order, from its captured changes. Pure; `folding` makes events of it."""
+"""The net change of one transaction to one order, from its captured changes. Pure; `coalescing` makes events of it."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass

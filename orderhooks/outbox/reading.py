@@ -1,6 +1,6 @@
 """Reading: an order as its transaction committed it, by the store's own code, or the reason why it can't be told.
 
-`folding` calls it. Errors of the database that pass by themselves rise; those of the store's code are the event's.
+`coalescing` calls it. Errors of the database that pass by themselves rise; those of the store's code are the event's.
 """
 
 import contextlib

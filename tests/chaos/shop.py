@@ -86,9 +86,9 @@ def edit_notes(note: str) -> int:
 
 
 def place_and_die(moment: str) -> None:
-    """Killed after the commit: before the "fold" of its changes, or before the "wake" of a worker."""
-    if moment == "fold":
-        outbox.fold = _die
+    """Killed after the commit: before the "coalesce" of its changes, or before the "wake" of a worker."""
+    if moment == "coalesce":
+        outbox.coalesce = _die
     else:
         publishing.tasks.wake = _die
     Order.objects.create(total="24.80")
@@ -200,7 +200,7 @@ def hold_the_file(seconds: float) -> None:
 
 
 def owed() -> int:
-    """What is not done yet: changes to fold, events to route, deliveries of active subscriptions to send."""
+    """What is not done yet: changes to coalesce, events to route, deliveries of active subscriptions to send."""
     open_ = Delivery.objects.filter(
         Q(state="sending") | Q(state="pending", subscription__state=Subscription.State.ACTIVE)
     )
@@ -208,7 +208,7 @@ def owed() -> int:
 
 
 def changes() -> int:
-    """How many are not folded yet."""
+    """How many are not coalesced yet."""
     return Change.objects.count()
 
 

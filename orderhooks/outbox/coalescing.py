@@ -1,4 +1,4 @@
-"""Folding: the notes of a transaction become events, with the order as it was committed.
+"""Coalescing: the notes of a transaction become events, with the order as it was committed.
 
 In the store's process right after the commit; in the pump for what a dead process left. See Note [Changes and units].
 """
@@ -22,42 +22,44 @@ from orderhooks.outbox.reading import OrderRead, deleted_order, in_units, read_o
 
 logger = logging.getLogger(__name__)
 
-# Younger changes still have a process that is about to fold them.
+# The process that wrote younger changes may still be about to coalesce them.
 LEFT_BEHIND_AFTER = timedelta(seconds=3)
-FOLD_AT_ONCE = 500
-# Of the orders of one transaction.
-FOLD_TOGETHER = 100
-# After so many the order's own code is to blame for the death of those who read it.
-FOLD_TRIES = 3
-# So long an order waits for a database that won't let it be read; then a person has to look.
+COALESCE_AT_ONCE = 500
+# Orders of one transaction for each set of statements.
+COALESCE_TOGETHER = 100
+# After this many attempts, the code of the order source is what kills the workers.
+MAX_COALESCE_ATTEMPTS = 3
+# How long an order is tried again while the database does not let it be read. After that, a person has to look.
 TRANSIENT_FOR = timedelta(hours=1)
-# Each may wait for a time limit: after so many the others have to wait for the pump's next look.
+# Each may wait until a time limit. After this many in one turn, the others wait for the next turn.
 TRANSIENT_AT_ONCE = 3
 
 
-def fold(
-    source_name: str, order_pk: str, *, now: datetime, using: str | None = None, noted: Sequence[Change] = ()
+def coalesce(
+    source_name: str, order_pk: str, *, now: datetime, using: str | None = None, captured: Sequence[Change] = ()
 ) -> list[Event]:
     """Turn an order's changes into events, transaction by transaction, oldest first. May run twice, or side by side.
 
-    The lock on the changes makes folding one order serial, so that `sequence` follows the commits. `noted` are those
-    that this process has just noted in one transaction: if there are no others, the order as it is now is the order as
-    that transaction committed it, and PostgreSQL does the rest in one statement. Raises what `is_transient` knows, with
-    nothing done.
+    A lock on the changes lets one process at a time coalesce an order, so that `sequence` follows the commits.
+    `captured` holds the changes that this process has just captured in one transaction. If the order has no others, it
+    is now as that transaction committed it, and PostgreSQL does the rest in one statement.
+
+    Raises an error that `is_transient` knows, with nothing done, if the order can't be read at this moment.
 
     # Note [The order as committed]
-    Whoever reads an order after a commit may see what later transactions did to it. But what they captured was
-    committed with it, and stays in the outbox until all older changes of the order are folded. So the order is read
-    first and the changes are taken after it: if they are those of one transaction, nothing came in between; else the
-    order is read again for each transaction, and what the later ones did to it is undone.
+    An order that is read after a commit may show what later transactions did to it. But the changes of those
+    transactions were committed with it, and they stay in the outbox until all older changes of the order are coalesced.
+    So the order is read first and the changes are taken after it. If all changes are of one transaction, no other
+    transaction came in between. Otherwise the order is read again for each transaction, and the changes of later
+    transactions are undone on it.
     """
     using = using or Change.objects.db
     order = None
-    if noted:
-        order = _read(source_name, order_pk, noted, using=using)
-        if connections[using].vendor == "postgresql" and (events := _replace(noted, order, now=now, using=using)):
+    if captured:
+        order = _read(source_name, order_pk, captured, using=using)
+        if connections[using].vendor == "postgresql" and (events := _replace(captured, order, now=now, using=using)):
             return events
-    known = {change.pk for change in noted}
+    known = {change.pk for change in captured}
     with transaction.atomic(using=using):
         changes = Change.objects.using(using).take(source_name, order_pk)
         if order is not None and known == {change.pk for change in changes}:
@@ -68,26 +70,28 @@ def fold(
     return events
 
 
-def fold_many(noted: Mapping[tuple[str, str], Sequence[Change]], *, now: datetime, using: str) -> list[Event]:
-    """What `fold` does, for all orders of one transaction: the statements that write grow by the hundred.
+def coalesce_many(captured: Mapping[tuple[str, str], Sequence[Change]], *, now: datetime, using: str) -> list[Event]:
+    """Coalesce all orders of one transaction, with one set of writing statements for each hundred orders.
 
-    An order that can't be folded at this moment is left to the pump.
+    An order that can't be read at this moment is left to the pump.
     """
     by_source: dict[str, dict[str, Sequence[Change]]] = {}
-    for (source_name, order_pk), changes in noted.items():
+    for (source_name, order_pk), changes in captured.items():
         by_source.setdefault(source_name, {})[order_pk] = changes
     events: list[Event] = []
     for source_name, units in by_source.items():
         keys = list(units)
-        for start in range(0, len(keys), FOLD_TOGETHER):
-            chunk = {order_pk: units[order_pk] for order_pk in keys[start : start + FOLD_TOGETHER]}
-            events += _fold_chunk(source_name, chunk, now=now, using=using)
+        for start in range(0, len(keys), COALESCE_TOGETHER):
+            chunk = {order_pk: units[order_pk] for order_pk in keys[start : start + COALESCE_TOGETHER]}
+            events += _coalesce_chunk(source_name, chunk, now=now, using=using)
     return events
 
 
-def _fold_chunk(source_name: str, noted: Mapping[str, Sequence[Change]], *, now: datetime, using: str) -> list[Event]:
+def _coalesce_chunk(
+    source_name: str, captured: Mapping[str, Sequence[Change]], *, now: datetime, using: str
+) -> list[Event]:
     orders: dict[str, OrderRead] = {}
-    for order_pk, unit in noted.items():
+    for order_pk, unit in captured.items():
         try:
             orders[order_pk] = _read(source_name, order_pk, unit, using=using)
         except Exception as error:
@@ -96,7 +100,7 @@ def _fold_chunk(source_name: str, noted: Mapping[str, Sequence[Change]], *, now:
     with transaction.atomic(using=using):
         taken = Change.objects.using(using).take_many(source_name, list(orders))
         for order_pk, changes in taken.items():
-            if {change.pk for change in changes} == {change.pk for change in noted[order_pk]}:
+            if {change.pk for change in changes} == {change.pk for change in captured[order_pk]}:
                 events += _events(changes, orders[order_pk], now=now)
             else:
                 events += _events_of_units(in_units(changes), now=now, using=using)
@@ -111,11 +115,11 @@ def _read(source_name: str, order_pk: str, unit: Sequence[Change], *, using: str
     return read_order(source_name, order_pk, using=using)
 
 
-def _replace(noted: Sequence[Change], order: OrderRead, *, now: datetime, using: str) -> list[Event]:
-    for change in noted:
+def _replace(captured: Sequence[Change], order: OrderRead, *, now: datetime, using: str) -> list[Event]:
+    for change in captured:
         change.created_at = now  # only the database knows it; `replace` reads it there
-    events = _events(noted, order, now=now)
-    return events if events and Event.objects.using(using).replace(noted, events) else []
+    events = _events(captured, order, now=now)
+    return events if events and Event.objects.using(using).replace(captured, events) else []
 
 
 def _events_of_units(units: Sequence[Sequence[Change]], *, now: datetime, using: str) -> list[Event]:
@@ -147,21 +151,21 @@ def _give_up(source_name: str, order_pk: str, error: str, *, now: datetime, usin
     return events
 
 
-def fold_left_behind(*, now: datetime) -> list[Event]:
-    """Fold what processes that died between commit and folding left behind, and what could not be read then."""
+def coalesce_left_behind(*, now: datetime) -> list[Event]:
+    """Coalesce what processes that died between commit and coalescing left behind, and what could not be read then."""
     left = Change.objects.left_behind(before=now - LEFT_BEHIND_AFTER).order_by().values_list("source", "order_pk")
-    orders = list(left.distinct()[:FOLD_AT_ONCE])
+    orders = list(left.distinct()[:COALESCE_AT_ONCE])
     # Those that can't be read at this moment must not be the first ones each time.
     random.shuffle(orders)
     events: list[Event] = []
     refused = 0
     for source, order_pk in orders:
         try:
-            events += _fold_left_behind(source, order_pk, now=now)
+            events += _coalesce_left_behind(source, order_pk, now=now)
         except Exception as error:
-            # One order that can't be folded must not hold up the others; it stays on record.
+            # One order that can't be coalesced must not hold up the others; it stays on record.
             if not is_transient(error):
-                logger.exception("could not fold the changes of order %s:%s", source, order_pk)
+                logger.exception("could not coalesce the changes of order %s:%s", source, order_pk)
                 continue
             logger.warning("order %s:%s can't be read at this moment: %s", source, order_pk, describe(error))
             refused += 1
@@ -170,39 +174,39 @@ def fold_left_behind(*, now: datetime) -> list[Event]:
     return events
 
 
-def _fold_left_behind(source: str, order_pk: str, *, now: datetime) -> list[Event]:
+def _coalesce_left_behind(source: str, order_pk: str, *, now: datetime) -> list[Event]:
     using = Change.objects.db
     with brief_transaction(using):
         changes = list(Change.objects.using(using).of_order(source, order_pk).select_for_update())
-        begun = max((change.folds_begun for change in changes), default=0)
-        _count_begun(source, order_pk, 1, using=using)
-    if begun >= FOLD_TRIES:
-        logger.error("reading order %s:%s killed its worker %d times; its events wait", source, order_pk, begun)
+        attempts = max((change.coalesce_attempts for change in changes), default=0)
+        _count_attempts(source, order_pk, 1, using=using)
+    if attempts >= MAX_COALESCE_ATTEMPTS:
+        logger.error("reading order %s:%s killed its worker %d times; its events wait", source, order_pk, attempts)
         error = (
-            f"Reading the order killed its worker {begun} times. Fix the order source's code, then publish it again."
+            f"Reading the order killed its worker {attempts} times. Fix the order source's code, then publish it again."
         )
         return _give_up(source, order_pk, error, now=now, using=using)
     try:
         # Whoever keeps a table locked, as a migration does, must not keep the worker from all else.
         with brief_transaction(using, may_be_silent=True):
-            return fold(source, order_pk, now=now, using=using)
+            return coalesce(source, order_pk, now=now, using=using)
     except Exception as error:
         connections[using].close_if_unusable_or_obsolete()
         waiting_since = min((change.created_at for change in changes), default=now)
         if is_transient(error) and now - waiting_since < TRANSIENT_FOR:
-            _count_begun(source, order_pk, -1, using=using)  # it did not die of it
+            _count_attempts(source, order_pk, -1, using=using)  # it did not die of it
             raise
-        if not is_transient(error) and begun + 1 < FOLD_TRIES:
+        if not is_transient(error) and attempts + 1 < MAX_COALESCE_ATTEMPTS:
             raise
-        logger.exception("could not fold the changes of order %s:%s; its events wait", source, order_pk)
+        logger.exception("could not coalesce the changes of order %s:%s; its events wait", source, order_pk)
         return _give_up(source, order_pk, describe(error), now=now, using=using)
 
 
-def _count_begun(source: str, order_pk: str, more: int, *, using: str) -> None:
+def _count_attempts(source: str, order_pk: str, more: int, *, using: str) -> None:
     changes = Change.objects.using(using).filter(source=source, order_pk=order_pk)
     if more < 0:
-        changes = changes.filter(folds_begun__gt=0)
-    changes.update(folds_begun=F("folds_begun") + more)
+        changes = changes.filter(coalesce_attempts__gt=0)
+    changes.update(coalesce_attempts=F("coalesce_attempts") + more)
 
 
 def republish(event: Event, *, now: datetime) -> bool:
