@@ -80,9 +80,9 @@ def publish(topic: str, order: models.Model, *, changes: Mapping[str, Sequence[A
     if not _listened_to(using):
         return
     with transaction.atomic(using=using):
-        unit = _Unit.current(using)
-        note = Note(unit.id, role.source, role.order_pk(order, using=using), topic)
-        unit.coalesce_on_commit(outbox.note_moment(note, pairs, using=using))
+        batch = _TransactionBatch.current(using)
+        note = Note(batch.id, role.source, role.order_pk(order, using=using), topic)
+        batch.coalesce_on_commit(outbox.note_moment(note, pairs, using=using))
 
 
 def _told_changes(role: Role, order: models.Model, changes: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
@@ -261,12 +261,12 @@ def coalesce_now(using: str) -> list[Event]:
 
     For tests, whose transactions are rolled back: elsewhere it would tell of what may yet be undone.
     """
-    unit = _Unit.find(using)
-    if unit is None:
+    batch = _TransactionBatch.find(using)
+    if batch is None:
         return []
     hooks = connections[using].run_on_commit
-    hooks[:] = [entry for entry in hooks if entry[1] is not unit]
-    return unit.coalesce()
+    hooks[:] = [entry for entry in hooks if entry[1] is not batch]
+    return batch.coalesce()
 
 
 def about_to_save(role: Role, instance: models.Model, *, update_fields: Iterable[str] | None, using: str) -> None:
@@ -418,10 +418,10 @@ def _note(
     # Atomic, so that in autocommit mode the change is written before it is coalesced. Not inside the store's
     # transaction: after an error of ours Django would roll it back.
     with nullcontext() if connections[using].in_atomic_block else transaction.atomic(using=using):
-        unit = _Unit.current(using)
-        note = Note(unit.id, role.source, order_pk, subject)
+        batch = _TransactionBatch.current(using)
+        note = Note(batch.id, role.source, order_pk, subject)
         if change := outbox.note_change(note, kind, before=before, after=after, error=error, using=using):
-            unit.coalesce_on_commit(change)
+            batch.coalesce_on_commit(change)
 
 
 def _touched(role: Role, instance: models.Model, update_fields: Iterable[str] | None) -> tuple[str, ...]:
@@ -456,37 +456,39 @@ def _has_row(role: Role, instance: models.Model) -> bool:
 
 
 def _listened_to(using: str) -> bool:
-    unit = _Unit.find(using)
-    return (unit is not None and bool(unit.noted)) or outbox.anyone_listens(using)
+    batch = _TransactionBatch.find(using)
+    return (batch is not None and bool(batch.captured)) or outbox.anyone_listens(using)
 
 
-class _Unit:
-    """A transaction that has noted changes; as an on-commit hook, it coalesces them. See Note [Changes and units].
+class _TransactionBatch:
+    """The changes that a transaction has captured. As an on-commit hook, it coalesces them.
+
+    See Note [Changes and transactions].
 
     There is at most one among a connection's hooks. Django drops a hook together with the savepoint in which it was
-    registered, and every change of that unit was written inside it: so the unit found, or a new one, is right.
+    registered, and every change of that batch was written inside it: so the batch found, or a new one, is right.
     """
 
     def __init__(self, using: str) -> None:
         self.id = uuid4()
         self.using = using
         # What was noted of each order; a savepoint may have taken some of it back.
-        self.noted: dict[tuple[str, str], list[Change]] = {}
+        self.captured: dict[tuple[str, str], list[Change]] = {}
         self.registered = False
         # Whether the pump has to coalesce what this process could not.
         self.is_left_behind = False
 
     @classmethod
-    def find(cls, using: str) -> "_Unit | None":
+    def find(cls, using: str) -> "_TransactionBatch | None":
         hooks = (entry[1] for entry in connections[using].run_on_commit)
         return next((hook for hook in hooks if isinstance(hook, cls)), None)
 
     @classmethod
-    def current(cls, using: str) -> "_Unit":
+    def current(cls, using: str) -> "_TransactionBatch":
         return cls.find(using) or cls(using)
 
     def coalesce_on_commit(self, change: Change) -> None:
-        noted = self.noted.setdefault((change.source, change.order_pk), [])
+        noted = self.captured.setdefault((change.source, change.order_pk), [])
         # SQLite gives a key out again if the savepoint that took it was rolled back.
         noted[:] = [*(one for one in noted if one.pk != change.pk), change]
         self.register()
@@ -510,7 +512,7 @@ class _Unit:
             _tell(events)
 
     def coalesce(self) -> list[Event]:
-        noted, self.noted = self.noted, {}
+        noted, self.captured = self.captured, {}
         if len(noted) > 1:
             try:
                 events = outbox.coalesce_many(noted, now=timezone.now(), using=self.using)
@@ -541,24 +543,24 @@ class _Deletions:
     # Note [Deletions]
     Django tells of each row that it is about to delete, then deletes all of them. To read them one by one takes some
     ten statements a row. So they are kept in memory until the connection's next statement, whatever it is, and then
-    written down together. A rollback takes away the unit that they belong to, and so they are forgotten.
+    written down together. A rollback takes away the batch that they belong to, and so they are forgotten.
     """
 
-    def __init__(self, using: str, unit: "_Unit") -> None:
+    def __init__(self, using: str, batch: "_TransactionBatch") -> None:
         self.using = using
-        self.unit = unit
+        self.batch = batch
         self.gone: list[tuple[Role, models.Model]] = []
 
     @classmethod
     def pending(cls, using: str) -> "_Deletions":
         wrappers = connections[using].execute_wrappers
-        unit = _Unit.current(using)
-        unit.register()
+        batch = _TransactionBatch.current(using)
+        batch.register()
         for pending in [one for one in wrappers if isinstance(one, cls)]:
-            if pending.unit is unit:
+            if pending.batch is batch:
                 return pending
             wrappers.remove(pending)
-        deletions = cls(using, unit)
+        deletions = cls(using, batch)
         wrappers.append(deletions)
         return deletions
 
@@ -571,17 +573,17 @@ class _Deletions:
         if self in connection.execute_wrappers:
             connection.execute_wrappers.remove(self)
         gone, self.gone = self.gone, []
-        if not gone or connection.needs_rollback or _Unit.find(self.using) is not self.unit:
+        if not gone or connection.needs_rollback or _TransactionBatch.find(self.using) is not self.batch:
             return
         try:
             with transaction.atomic(using=self.using):
-                changes = outbox.note_deletions(self.unit.id, gone, using=self.using)
+                changes = outbox.note_deletions(self.batch.id, gone, using=self.using)
         except Exception as error:
             for role, instance in gone[:MARKED_AT_ONCE]:
                 outbox.mark_missed(role, instance, outbox.describe(error), using=self.using, error=error)
             return
         for change in changes:
-            self.unit.coalesce_on_commit(change)
+            self.batch.coalesce_on_commit(change)
 
 
 def _tell(events: Iterable[Event]) -> None:

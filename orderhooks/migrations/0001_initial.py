@@ -58,7 +58,7 @@ class Migration(migrations.Migration):
             name='Change',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('unit', models.UUIDField()),
+                ('transaction_id', models.UUIDField()),
                 ('source', models.CharField(max_length=64)),
                 ('order_pk', models.CharField(max_length=255)),
                 ('kind', models.CharField(choices=[('created', 'Created'), ('updated', 'Updated'), ('deleted', 'Deleted'), ('moment', 'Moment')], max_length=16)),

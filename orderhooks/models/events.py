@@ -66,9 +66,10 @@ TAKE_MANY = TAKE.replace("order_pk = %s", "order_pk = ANY(%s)")
 class Change(models.Model):
     """What one save changed of an order, written in the order's own transaction until it is coalesced into events.
 
-    # Note [Changes and units]
-    The changes of one transaction share a `unit`. They are written inside it, so a rollback, also of a savepoint, takes
-    them along; what survives the commit is coalesced: the first `before` against the last `after` is the net change.
+    # Note [Changes and transactions]
+    The changes of one transaction share a `transaction_id`. They are written inside the transaction, so a rollback,
+    also to a savepoint, takes them back. After the commit the remaining ones are coalesced: the net change is the first
+    `before` against the last `after`.
     """
 
     class Kind(models.TextChoices):
@@ -77,7 +78,7 @@ class Change(models.Model):
         DELETED = "deleted"
         MOMENT = "moment"  # the store's own call of publish(); `subject` is its topic
 
-    unit = models.UUIDField()
+    transaction_id = models.UUIDField()
     source = models.CharField(max_length=64)
     order_pk = models.CharField(max_length=IDENTIFIER_LENGTH)
     kind = models.CharField(max_length=16, choices=Kind)

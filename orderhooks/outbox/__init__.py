@@ -1,6 +1,7 @@
-"""The outbox: notes what a save did, in its transaction, and coalesces the notes of a transaction into events.
+"""The outbox: captures what a save changed, in its transaction, and coalesces a transaction's changes into events.
 
-`publishing` calls it in the store's process, the pump for what a dead process left. See Note [Changes and units].
+`publishing` calls it in the store's process, the pump calls it for what a process that died left behind. See
+Note [Changes and transactions].
 """
 
 from orderhooks.outbox.coalescing import (

@@ -1,6 +1,7 @@
-"""Coalescing: the notes of a transaction become events, with the order as it was committed.
+"""Coalescing: the captured changes of a transaction become events, with the order as that transaction committed it.
 
-In the store's process right after the commit; in the pump for what a dead process left. See Note [Changes and units].
+Runs in the store's process right after the commit, and in the pump for what a process that died left behind. See
+Note [Changes and transactions].
 """
 
 import logging
@@ -18,7 +19,7 @@ from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import Change, Event
 from orderhooks.outbox.net_changes import LINES, net_change
 from orderhooks.outbox.noting import describe
-from orderhooks.outbox.reading import OrderRead, deleted_order, in_units, read_order, read_order_before
+from orderhooks.outbox.reading import OrderRead, by_transaction, deleted_order, read_order, read_order_before
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ def coalesce(
         if order is not None and known == {change.pk for change in changes}:
             events = _events(changes, order, now=now)
         else:
-            events = _events_of_units(in_units(changes), now=now, using=using)
+            events = _events_of_transactions(by_transaction(changes), now=now, using=using)
         Event.objects.using(using).bulk_create(events)
     return events
 
@@ -79,10 +80,10 @@ def coalesce_many(captured: Mapping[tuple[str, str], Sequence[Change]], *, now: 
     for (source_name, order_pk), changes in captured.items():
         by_source.setdefault(source_name, {})[order_pk] = changes
     events: list[Event] = []
-    for source_name, units in by_source.items():
-        keys = list(units)
+    for source_name, orders in by_source.items():
+        keys = list(orders)
         for start in range(0, len(keys), COALESCE_TOGETHER):
-            chunk = {order_pk: units[order_pk] for order_pk in keys[start : start + COALESCE_TOGETHER]}
+            chunk = {order_pk: orders[order_pk] for order_pk in keys[start : start + COALESCE_TOGETHER]}
             events += _coalesce_chunk(source_name, chunk, now=now, using=using)
     return events
 
@@ -91,9 +92,9 @@ def _coalesce_chunk(
     source_name: str, captured: Mapping[str, Sequence[Change]], *, now: datetime, using: str
 ) -> list[Event]:
     orders: dict[str, OrderRead] = {}
-    for order_pk, unit in captured.items():
+    for order_pk, changes in captured.items():
         try:
-            orders[order_pk] = _read(source_name, order_pk, unit, using=using)
+            orders[order_pk] = _read(source_name, order_pk, changes, using=using)
         except Exception as error:
             logger.warning("order %s:%s can't be read at this moment: %s", source_name, order_pk, describe(error))
     events: list[Event] = []
@@ -103,13 +104,13 @@ def _coalesce_chunk(
             if {change.pk for change in changes} == {change.pk for change in captured[order_pk]}:
                 events += _events(changes, orders[order_pk], now=now)
             else:
-                events += _events_of_units(in_units(changes), now=now, using=using)
+                events += _events_of_transactions(by_transaction(changes), now=now, using=using)
         Event.objects.using(using).bulk_create(events)
     return events
 
 
-def _read(source_name: str, order_pk: str, unit: Sequence[Change], *, using: str) -> OrderRead:
-    deletion = next((change for change in unit if change.kind == Change.Kind.DELETED), None)
+def _read(source_name: str, order_pk: str, captured: Sequence[Change], *, using: str) -> OrderRead:
+    deletion = next((change for change in captured if change.kind == Change.Kind.DELETED), None)
     if deletion:
         return deleted_order(source_name, deletion)
     return read_order(source_name, order_pk, using=using)
@@ -122,31 +123,31 @@ def _replace(captured: Sequence[Change], order: OrderRead, *, now: datetime, usi
     return events if events and Event.objects.using(using).replace(captured, events) else []
 
 
-def _events_of_units(units: Sequence[Sequence[Change]], *, now: datetime, using: str) -> list[Event]:
+def _events_of_transactions(transactions: Sequence[Sequence[Change]], *, now: datetime, using: str) -> list[Event]:
     """The events of several transactions, each with the order as that one committed it."""
     events: list[Event] = []
-    for place, unit in enumerate(units):
-        first = unit[0]
-        deletion = next((change for change in unit if change.kind == Change.Kind.DELETED), None)
+    for place, changes in enumerate(transactions):
+        first = changes[0]
+        deletion = next((change for change in changes if change.kind == Change.Kind.DELETED), None)
         if deletion:
             order = deleted_order(first.source, deletion)
         else:
-            later = [change for one in units[place + 1 :] for change in one]
+            later = [change for one in transactions[place + 1 :] for change in one]
             order = read_order_before(first.source, first.order_pk, later, using=using)
-        events += _events(unit, order, now=now)
+        events += _events(changes, order, now=now)
     return events
 
 
 def _give_up(source_name: str, order_pk: str, error: str, *, now: datetime, using: str) -> list[Event]:
     """Make events that say why the order can't be told, for a person to see, without reading it."""
     with transaction.atomic(using=using):
-        units = in_units(Change.objects.using(using).take(source_name, order_pk))
+        transactions = by_transaction(Change.objects.using(using).take(source_name, order_pk))
         try:
             source = sources.by_name(source_name)
         except sources.UnknownSourceError:
             source = None
         order = OrderRead(source, error=error)
-        events = [event for unit in units for event in _events(unit, order, now=now)]
+        events = [event for changes in transactions for event in _events(changes, order, now=now)]
         Event.objects.using(using).bulk_create(events)
     return events
 
@@ -223,28 +224,28 @@ def republish(event: Event, *, now: datetime) -> bool:
     return event.publish({"order": order.snapshot, "changes": event.changes}, now=now)
 
 
-def _events(unit: Sequence[Change], order: OrderRead, *, now: datetime) -> list[Event]:
-    net = net_change(unit, order.source)
-    error = next((change.error for change in unit if change.error), "") or order.error
+def _events(captured: Sequence[Change], order: OrderRead, *, now: datetime) -> list[Event]:
+    net = net_change(captured, order.source)
+    error = next((change.error for change in captured if change.error), "") or order.error
     changes = net.changes
     try:
         changes = _presented(net.changes, order)
         payloads.check(changes)
     except Exception as problem:
-        logger.exception("could not present the changes of order %s:%s", unit[0].source, unit[0].order_pk)
+        logger.exception("could not present the changes of order %s:%s", captured[0].source, captured[0].order_pk)
         error = error or describe(problem)
         changes = {field: pair for field, pair in net.changes.items() if _can_be_kept(pair)}
     return [
         Event(
             topic=topic,
-            source=unit[0].source,
-            order_pk=unit[0].order_pk,
+            source=captured[0].source,
+            order_pk=captured[0].order_pk,
             order_number=order.number,
             store=order.store,
             payload=None if error else {"order": order.snapshot, "changes": changes},
             changes=changes,
             error=error,
-            occurred_at=unit[-1].created_at,
+            occurred_at=captured[-1].created_at,
             published_at=None if error else now,
         )
         for topic in net.topics

@@ -29,7 +29,7 @@ AT_ONCE = 100
 DELETED = "order.deleted"
 
 
-def note_deletions(unit: UUID, gone: Sequence[tuple[Role, models.Model]], *, using: str) -> list[Change]:
+def note_deletions(transaction_id: UUID, gone: Sequence[tuple[Role, models.Model]], *, using: str) -> list[Change]:
     """Write down in the running transaction that these orders and lines are about to be deleted."""
     orders: dict[str, dict[str, OrderSource]] = {}
     lines: list[tuple[Role, models.Model]] = []
@@ -40,14 +40,14 @@ def note_deletions(unit: UUID, gone: Sequence[tuple[Role, models.Model]], *, usi
             lines.append((role, instance))
     # What happens to the lines of an order that goes as well is nobody's news.
     lines = [(role, one) for role, one in lines if not _goes_too(role, one, orders, using=using)]
-    changes = _note_lines(unit, lines, using=using) if lines else []
+    changes = _note_lines(transaction_id, lines, using=using) if lines else []
     if orders:
         patterns = list(Subscription.objects.using(using).values_list("topics", flat=True))
         wanted = any(topics.matches(one, DELETED) for one in patterns)
         for keys in orders.values() if patterns else ():
             source = next(iter(keys.values()))
             for chunk in _chunks(keys):
-                changes += _note_orders(unit, source, chunk, wanted=wanted, using=using)
+                changes += _note_orders(transaction_id, source, chunk, wanted=wanted, using=using)
     return changes
 
 
@@ -61,7 +61,7 @@ def _chunks(many: Iterable[Any]) -> Iterator[list[Any]]:
     return (rows[start : start + AT_ONCE] for start in range(0, len(rows), AT_ONCE))
 
 
-def _note_lines(unit: UUID, lines: Sequence[tuple[Role, models.Model]], *, using: str) -> list[Change]:
+def _note_lines(transaction_id: UUID, lines: Sequence[tuple[Role, models.Model]], *, using: str) -> list[Change]:
     if not anyone_listens(using):
         return []
     changes: list[Change] = []
@@ -71,14 +71,14 @@ def _note_lines(unit: UUID, lines: Sequence[tuple[Role, models.Model]], *, using
         for chunk in _chunks(keys):
             # A line that belongs to no order, as in a cart, is nobody's news.
             changes += [
-                _line_gone(unit, role, line, order_pk)
+                _line_gone(transaction_id, role, line, order_pk)
                 for line in _locked(model, chunk, using=using)
                 if (order_pk := role.order_pk(line, using=using)) is not None
             ]
     return Change.objects.using(using).bulk_create(changes)
 
 
-def _line_gone(unit: UUID, role: Role, line: models.Model, order_pk: str) -> Change:
+def _line_gone(transaction_id: UUID, role: Role, line: models.Model, order_pk: str) -> Change:
     before: dict[str, Any] = {}
     error = ""
     try:
@@ -88,7 +88,7 @@ def _line_gone(unit: UUID, role: Role, line: models.Model, order_pk: str) -> Cha
         logger.exception("could not read what is deleted of %s:%s", role.source.name, line.pk)
         error = describe(problem)
     return Change(
-        unit=unit,
+        transaction_id=transaction_id,
         source=role.source.name,
         order_pk=order_pk,
         kind=Change.Kind.UPDATED,
@@ -100,7 +100,9 @@ def _line_gone(unit: UUID, role: Role, line: models.Model, order_pk: str) -> Cha
     )
 
 
-def _note_orders(unit: UUID, source: OrderSource, keys: list[str], *, wanted: bool, using: str) -> list[Change]:
+def _note_orders(
+    transaction_id: UUID, source: OrderSource, keys: list[str], *, wanted: bool, using: str
+) -> list[Change]:
     model = source.get_model()
     if not wanted:
         # But what happened to them before, in this transaction or in one that is not coalesced yet, is to be told with
@@ -120,16 +122,22 @@ def _note_orders(unit: UUID, source: OrderSource, keys: list[str], *, wanted: bo
         with transaction.atomic(using=using):
             if relation is not None:
                 models.prefetch_related_objects(list(orders.values()), relation)
-            changes = [_order_gone(unit, source, key, order) for key, order in orders.items()]
+            changes = [_order_gone(transaction_id, source, key, order) for key, order in orders.items()]
     except DatabaseError:
         # The store's own code spoilt the transaction for the others: each by itself.
-        changes = [_order_gone_alone(unit, source, key, order, using=using) for key, order in orders.items()]
+        changes = [_order_gone_alone(transaction_id, source, key, order, using=using) for key, order in orders.items()]
     return Change.objects.using(using).bulk_create(changes)
 
 
-def _order_gone(unit: UUID, source: OrderSource, key: str, order: Any) -> Change:
+def _order_gone(transaction_id: UUID, source: OrderSource, key: str, order: Any) -> Change:
     """Raises DatabaseError: the transaction may be spoilt."""
-    change = Change(unit=unit, source=source.name, order_pk=key, kind=Change.Kind.DELETED, created_at=DatabaseNow())
+    change = Change(
+        transaction_id=transaction_id,
+        source=source.name,
+        order_pk=key,
+        kind=Change.Kind.DELETED,
+        created_at=DatabaseNow(),
+    )
     try:
         change.before = capture_order(source, order)
         number, store = source.number(order), source.store(order)
@@ -146,14 +154,14 @@ def _order_gone(unit: UUID, source: OrderSource, key: str, order: Any) -> Change
     return change
 
 
-def _order_gone_alone(unit: UUID, source: OrderSource, key: str, order: Any, *, using: str) -> Change:
+def _order_gone_alone(transaction_id: UUID, source: OrderSource, key: str, order: Any, *, using: str) -> Change:
     try:
         with transaction.atomic(using=using):
-            return _order_gone(unit, source, key, order)
+            return _order_gone(transaction_id, source, key, order)
     except DatabaseError as error:
         logger.exception("could not take the last snapshot of order %s:%s", source.name, key)
         return Change(
-            unit=unit,
+            transaction_id=transaction_id,
             source=source.name,
             order_pk=key,
             kind=Change.Kind.DELETED,

@@ -19,15 +19,15 @@ class NetChange:
     changes: dict[str, list[Any]]
 
 
-def net_change(unit: Sequence[Change], source: OrderSource | None) -> NetChange:
+def net_change(captured: Sequence[Change], source: OrderSource | None) -> NetChange:
     """Compare the first `before` with the last `after` of one transaction, for the order and for each line.
 
-    `unit` holds the transaction's changes of one order, oldest first. Without a `source` (it was removed from the
+    `captured` holds the transaction's changes of one order, oldest first. Without a `source` (it was removed from the
     settings), no field stands for a topic.
     """
     # `publish(changes=…)` reports what an `update()` wrote: it counts like a change that a save made.
-    own = [change for change in unit if change.subject == "" or change.kind == Change.Kind.MOMENT]
-    moments = [change.subject for change in unit if change.kind == Change.Kind.MOMENT]
+    own = [change for change in captured if change.subject == "" or change.kind == Change.Kind.MOMENT]
+    moments = [change.subject for change in captured if change.kind == Change.Kind.MOMENT]
     created = any(change.kind == Change.Kind.CREATED for change in own)
     deleted = any(change.kind == Change.Kind.DELETED for change in own)
     if created and deleted:
@@ -38,7 +38,7 @@ def net_change(unit: Sequence[Change], source: OrderSource | None) -> NetChange:
     if created and source:
         # A new order has no old values. But an order that is created as paid is paid.
         changes = {field: pair for field, pair in changes.items() if field in source.transitions}
-    lines = [] if created else _net_lines(unit)
+    lines = [] if created else _net_lines(captured)
     topics = ["order.created"] if created else []
     if (changes and not created) or lines or any(change.error for change in own if not created):
         topics.append("order.updated")
@@ -61,10 +61,10 @@ def _net_fields(changes: Sequence[Change]) -> dict[str, list[Any]]:
     return {field: [first[field], last[field]] for field in first if field in last and first[field] != last[field]}
 
 
-def _net_lines(unit: Sequence[Change]) -> list[list[dict[str, Any]]]:
+def _net_lines(captured: Sequence[Change]) -> list[list[dict[str, Any]]]:
     """`[[old lines], [new lines]]` of the lines that changed. An added line is only in the second list."""
     of_line: dict[str, list[Change]] = {}
-    for change in unit:
+    for change in captured:
         if change.subject and change.kind != Change.Kind.MOMENT:
             of_line.setdefault(change.subject, []).append(change)
     pairs = [(changes[0].before, changes[-1].after) for changes in of_line.values()]

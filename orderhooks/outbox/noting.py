@@ -21,9 +21,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Where a change is noted: the transaction's unit, the order, and the line or blank for the order itself."""
+    """Where a change is noted: the transaction, the order, and the line or blank for the order itself."""
 
-    unit: UUID
+    transaction_id: UUID
     source: OrderSource
     order_pk: Any
     subject: str = ""
@@ -155,7 +155,7 @@ def _insert(note: Note, kind: Change.Kind, using: str, **fields: Any) -> Change:
 
 def _write(note: Note, kind: Change.Kind, using: str, **fields: Any) -> Change:
     return Change.objects.using(using).create(
-        unit=note.unit,
+        transaction_id=note.transaction_id,
         source=note.source.name,
         order_pk=str(note.order_pk),
         kind=kind,

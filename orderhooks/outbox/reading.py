@@ -21,7 +21,7 @@ from orderhooks.sources import OrderSource
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["OrderRead", "check_identifiers", "deleted_order", "in_units", "read_order", "read_order_before"]
+__all__ = ["OrderRead", "by_transaction", "check_identifiers", "deleted_order", "read_order", "read_order_before"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,23 +77,25 @@ def read_order_before(source_name: str, order_pk: str, later: Sequence[Change], 
         if order is not None:
             hold_lines(source, order, using=using)
         newer = [
-            change for unit in in_units(Change.objects.using(using).of_order(source_name, order_pk)) for change in unit
+            change
+            for changes in by_transaction(Change.objects.using(using).of_order(source_name, order_pk))
+            for change in changes
         ]
         return rewind(source, order, [*later, *newer], using=using)
 
     return read_order(source_name, order_pk, using=using, prepare=prepare)
 
 
-def in_units(changes: Iterable[Change]) -> list[list[Change]]:
+def by_transaction(changes: Iterable[Change]) -> list[list[Change]]:
     """The changes of each transaction, in the order of the commits.
 
     That is the order of their last changes: of two transactions that touch the same row, the later one writes down what
     it did to it when the other one has ended.
     """
-    units: dict[Any, list[Change]] = {}
+    transactions: dict[Any, list[Change]] = {}
     for change in sorted(changes, key=lambda change: change.pk):
-        units.setdefault(change.unit, []).append(change)
-    return sorted(units.values(), key=lambda unit: unit[-1].pk)
+        transactions.setdefault(change.transaction_id, []).append(change)
+    return sorted(transactions.values(), key=lambda captured: captured[-1].pk)
 
 
 def deleted_order(source_name: str, deletion: Change) -> OrderRead:
