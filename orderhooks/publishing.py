@@ -56,18 +56,20 @@ class ReplayError(ValueError):
 
 
 def publish(topic: str, order: models.Model, *, changes: Mapping[str, Sequence[Any]] | None = None) -> None:
-    """Tell a moment of the store's own about an order, with the order as the running transaction will commit it.
+    """Publish a topic about an order, with the order as the running transaction will commit it.
 
-    `changes` are the `[old, new]` values of watched fields that were written past `save()`, as `update()` does. They
-    are told like a save's: in the event's `changes`, to subscribers of `order.updated`, and with the topics that the
-    new values stand for.
+    `changes` holds the `[old, new]` values of watched fields that were written without `save()`, for example by
+    `update()`. They are published like those of a save: in the event's `changes`, as `order.updated`, and as the topics
+    that the new values stand for.
 
         Order.objects.filter(pk=order.pk).update(payment_status="paid")
         publish("order.paid", order, changes={"payment_status": ["pending", "paid"]})
 
-    Like a save, it takes part in the transaction: rolled back, it never happened. Nothing is written while there is no
-    subscription. Raises topics.UnknownTopicError, TypeError for what is not an order, and ValueError for changes of
-    fields that are not watched or that are not pairs.
+    It takes part in the transaction like a save: a rollback takes it back. Nothing is written while there is no
+    subscription.
+
+    Raises: topics.UnknownTopicError; TypeError if `order` is not a saved order; ValueError if `changes` names a field
+    that is not watched, or holds something other than `[old, new]`.
     """
     topics.require(topic)
     role = sources.role_of(order)
@@ -82,7 +84,7 @@ def publish(topic: str, order: models.Model, *, changes: Mapping[str, Sequence[A
     with transaction.atomic(using=using):
         batch = _TransactionBatch.current(using)
         note = Note(batch.id, role.source, role.order_pk(order, using=using), topic)
-        batch.coalesce_on_commit(outbox.note_moment(note, pairs, using=using))
+        batch.coalesce_on_commit(outbox.note_explicit(note, pairs, using=using))
 
 
 def _told_changes(role: Role, order: models.Model, changes: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:

@@ -76,13 +76,13 @@ class Change(models.Model):
         CREATED = "created"
         UPDATED = "updated"
         DELETED = "deleted"
-        MOMENT = "moment"  # the store's own call of publish(); `subject` is its topic
+        EXPLICIT = "explicit"  # the store called publish(); `subject` is the topic
 
     transaction_id = models.UUIDField()
     source = models.CharField(max_length=64)
     order_pk = models.CharField(max_length=IDENTIFIER_LENGTH)
     kind = models.CharField(max_length=16, choices=Kind)
-    # Blank: the order itself; else the primary key of a line, or the topic of a moment.
+    # Blank for the order itself; otherwise the primary key of a line, or the topic of an explicit change.
     subject = models.CharField(max_length=IDENTIFIER_LENGTH, blank=True)
     before = models.JSONField(default=dict)
     after = models.JSONField(default=dict)
@@ -90,7 +90,7 @@ class Change(models.Model):
     snapshot = models.JSONField(null=True)
     order_number = models.CharField(max_length=IDENTIFIER_LENGTH, blank=True)
     store = models.CharField(max_length=IDENTIFIER_LENGTH, blank=True)
-    # What the order source raised while the change was noted; it becomes the event's error.
+    # What the order source raised while the change was captured. It becomes the event's error.
     error = models.TextField(blank=True)
     # How often a worker began to coalesce it. Counted before it begins, because the store's code may kill the process.
     coalesce_attempts = models.PositiveSmallIntegerField(default=0)

@@ -21,7 +21,7 @@ from orderhooks.outbox.noting import (
     anyone_listens,
     describe,
     note_change,
-    note_moment,
+    note_explicit,
     read_after,
     read_before,
 )
@@ -43,7 +43,7 @@ __all__ = [
     "net_change",
     "note_change",
     "note_deletions",
-    "note_moment",
+    "note_explicit",
     "read_after",
     "read_before",
     "republish",

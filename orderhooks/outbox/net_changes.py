@@ -26,14 +26,14 @@ def net_change(captured: Sequence[Change], source: OrderSource | None) -> NetCha
     settings), no field stands for a topic.
     """
     # `publish(changes=…)` reports what an `update()` wrote: it counts like a change that a save made.
-    own = [change for change in captured if change.subject == "" or change.kind == Change.Kind.MOMENT]
-    moments = [change.subject for change in captured if change.kind == Change.Kind.MOMENT]
+    own = [change for change in captured if change.subject == "" or change.kind == Change.Kind.EXPLICIT]
+    published = [change.subject for change in captured if change.kind == Change.Kind.EXPLICIT]
     created = any(change.kind == Change.Kind.CREATED for change in own)
     deleted = any(change.kind == Change.Kind.DELETED for change in own)
     if created and deleted:
         return NetChange((), {})
     if deleted:
-        return NetChange((*_once(moments), "order.deleted"), {})
+        return NetChange((*_once(published), "order.deleted"), {})
     changes = _net_fields(own)
     if created and source:
         # A new order has no old values. But an order that is created as paid is paid.
@@ -48,7 +48,7 @@ def net_change(captured: Sequence[Change], source: OrderSource | None) -> NetCha
             topics.append(by_value[changes[field][1]])
     if lines:
         changes[LINES] = lines
-    return NetChange(_once([*topics, *moments]), changes)
+    return NetChange(_once([*topics, *published]), changes)
 
 
 def _net_fields(changes: Sequence[Change]) -> dict[str, list[Any]]:
@@ -65,7 +65,7 @@ def _net_lines(captured: Sequence[Change]) -> list[list[dict[str, Any]]]:
     """`[[old lines], [new lines]]` of the lines that changed. An added line is only in the second list."""
     of_line: dict[str, list[Change]] = {}
     for change in captured:
-        if change.subject and change.kind != Change.Kind.MOMENT:
+        if change.subject and change.kind != Change.Kind.EXPLICIT:
             of_line.setdefault(change.subject, []).append(change)
     pairs = [(changes[0].before, changes[-1].after) for changes in of_line.values()]
     changed = [(before, after) for before, after in pairs if before != after]

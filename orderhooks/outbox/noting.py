@@ -136,11 +136,11 @@ def note_change(
     return _insert(note, kind, using, before=before, after=after, error=error)
 
 
-def note_moment(note: Note, changes: Mapping[str, Sequence[Any]], *, using: str) -> Change:
-    """Write down that the store published the topic in `note.subject`, and the [old, new] that it tells of fields."""
+def note_explicit(note: Note, changes: Mapping[str, Sequence[Any]], *, using: str) -> Change:
+    """Write down that the store published the topic in `note.subject`, and the `[old, new]` values that it gave."""
     before = {field: old for field, (old, _new) in changes.items()}
     after = {field: new for field, (_old, new) in changes.items()}
-    return _insert(note, Change.Kind.MOMENT, using, before=before, after=after)
+    return _insert(note, Change.Kind.EXPLICIT, using, before=before, after=after)
 
 
 def _insert(note: Note, kind: Change.Kind, using: str, **fields: Any) -> Change:

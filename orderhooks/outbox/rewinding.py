@@ -42,7 +42,7 @@ def rewind(source: OrderSource, order: Any, later: Sequence[Change], *, using: s
     """
     lines = {text_of(line, type(line)): line for line in _held(source, order)}
     for change in reversed(later):
-        of_line = change.subject != "" and change.kind != Change.Kind.MOMENT
+        of_line = change.subject != "" and change.kind != Change.Kind.EXPLICIT
         if of_line:
             _undo_line(source, lines, change, using=using)
         elif change.kind == Change.Kind.CREATED:
