@@ -1,25 +1,20 @@
 """Publishing: the one call for the edges. Puts what happened into the outbox and, once committed, wakes a worker."""
 
-import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from typing import Any
-from uuid import uuid4
 
-from django.db import connections, models, router, transaction
+from django.db import models, router, transaction
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import outbox, replaying, sources, tasks, topics
 from orderhooks.db import DatabaseClock
-from orderhooks.db.transient_errors import is_transient
-from orderhooks.models import Change, Delivery, Event, Replay, Subscription
+from orderhooks.models import Delivery, Event, Replay, Subscription
 from orderhooks.models.deliveries import DeliveryQuerySet
 from orderhooks.models.subscriptions import SubscriptionQuerySet
-from orderhooks.outbox import Note, Stored
 from orderhooks.rehearsing import owe, preview, send_test
 from orderhooks.replaying import Expected
 from orderhooks.signals import announce, event_published
@@ -43,12 +38,7 @@ __all__ = [
     "skip",
 ]
 
-logger = logging.getLogger(__name__)
-
-BEFORE = "_orderhooks_before"
 REDELIVER_AT_ONCE = 1000
-# Of rows that were deleted together and could not be captured; one says what is wrong with all of them.
-MARKED_AT_ONCE = 1
 
 
 class ReplayError(ValueError):
@@ -77,17 +67,12 @@ def publish(topic: str, order: models.Model, *, changes: Mapping[str, Sequence[A
         raise TypeError(
             f"publish() takes a saved order that a source of ORDERHOOKS['SOURCES'] describes, not {order!r}."
         )
-    pairs = _told_changes(role, order, changes or {})
+    pairs = _stored_changes(role, order, changes or {})
     using = order._state.db or router.db_for_write(type(order), instance=order)
-    if not _listened_to(using):
-        return
-    with transaction.atomic(using=using):
-        batch = _TransactionBatch.current(using)
-        note = Note(batch.id, role.source, role.order_pk(order, using=using), topic)
-        batch.coalesce_on_commit(outbox.note_explicit(note, pairs, using=using))
+    outbox.capture_explicit(role, order, topic, pairs, using=using, on_events=announce_events)
 
 
-def _told_changes(role: Role, order: models.Model, changes: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+def _stored_changes(role: Role, order: models.Model, changes: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
     """The changes as the database would store them, without those that change nothing. Raises ValueError."""
     pairs: dict[str, list[Any]] = {}
     for name, pair in changes.items():
@@ -254,341 +239,12 @@ def republish(event: Event) -> bool:
     """Publish an event whose payload could not be built, with the order as it is now. False if it failed again."""
     if not outbox.republish(event, now=timezone.now()):
         return False
-    transaction.on_commit(lambda: _tell([event]), using=Event.objects.db)
+    transaction.on_commit(lambda: announce_events([event]), using=Event.objects.db)
     return True
 
 
-def coalesce_now(using: str) -> list[Event]:
-    """Publish what the running transaction has noted so far at once, and wake nobody. Returns the events.
-
-    For tests, whose transactions are rolled back: elsewhere it would tell of what may yet be undone.
-    """
-    batch = _TransactionBatch.find(using)
-    if batch is None:
-        return []
-    hooks = connections[using].run_on_commit
-    hooks[:] = [entry for entry in hooks if entry[1] is not batch]
-    return batch.coalesce()
-
-
-def about_to_save(role: Role, instance: models.Model, *, update_fields: Iterable[str] | None, using: str) -> None:
-    """Keep the stored values on the instance until the save is through. Each save leaves one entry."""
-    entries = instance.__dict__.setdefault(BEFORE, [])
-    entries.append(None)
-    watched = _touched(role, instance, update_fields)
-    if not watched or not _has_row(role, instance):
-        return
-    if is_elsewhere(role, instance, using=using):
-        return
-    # All of a line: what changes hands is told whole, whatever the save names.
-    before = outbox.read_before(role, instance, role.watched if role.lines else watched, using=using)
-    outer = next((entry.before for entry in reversed(entries) if entry is not None), None)
-    if before is not None and outer is not None:
-        # A handler saves it again inside a save: both tell the change from where it began.
-        values = {**before.values, **{name: outer.values[name] for name in before.values if name in outer.values}}
-        before = Stored(values, outer.order_pk)
-    entries[-1] = None if before is None else _BeforeSave(before, watched)
-
-
-def saved(role: Role, instance: models.Model, *, created: bool, using: str) -> None:
-    """Note what the save changed."""
-    entries = instance.__dict__.get(BEFORE) or [None]
-    entry: _BeforeSave | None = entries.pop()
-    if not entries:
-        instance.__dict__.pop(BEFORE, None)
-    # A new row of a parent model alone is no order yet.
-    if created and not role.is_part(instance):
-        if is_elsewhere(role, instance, using=using) or not _listened_to(using):
-            return
-        before = Stored({} if role.lines else role.defaults(), None)
-        watched = role.watched if role.lines else tuple(before.values)
-    elif entry is None:
-        return
-    else:
-        before, watched = entry.before, entry.touched
-    after = Stored({}, before.order_pk)
-    error = ""
-    try:
-        after = outbox.read_after(role, instance, watched, using=using)
-    except Exception as problem:
-        logger.exception("could not read what was saved of %s %s", instance._meta.label, instance.pk)
-        error = outbox.describe(problem)
-        after = Stored({}, before.order_pk or role.order_pk(instance, using=using))
-    if role.lines and entry is not None and not created:
-        # What was not saved is as it was, whatever the instance holds.
-        is_moved = role.lines.order_field in watched
-        after = Stored({**before.values, **after.values}, after.order_pk if is_moved else before.order_pk)
-    if role.lines is None:
-        kind = Change.Kind.CREATED if created else Change.Kind.UPDATED
-        _note(role, after.order_pk, "", kind, before.values, after.values, error, using)
-        return
-    # A line that belongs to no order, as in a cart, is nobody's news.
-    subject = role.subject(instance)
-    was_elsewhere = before.order_pk != after.order_pk
-    if was_elsewhere and before.order_pk is not None:
-        _note(role, before.order_pk, subject, Change.Kind.UPDATED, before.values, {}, error, using)
-    if after.order_pk is not None:
-        values = {} if was_elsewhere else before.values
-        _note(role, after.order_pk, subject, Change.Kind.UPDATED, values, after.values, error, using)
-
-
-@dataclass(frozen=True, slots=True)
-class _BeforeSave:
-    """What was stored before a save, and which of the watched fields it may alter."""
-
-    before: Stored
-    touched: tuple[str, ...]
-
-
-def save_atomically(
-    role: Role,
-    instance: models.Model,
-    save: Callable[[], None],
-    *,
-    update_fields: Iterable[str] | None = None,
-    using: str,
-) -> None:
-    """Run a save of the store's so that the change and its capture are committed together or not at all.
-
-    Outside of a transaction Django commits the row before it sends `post_save`: what another handler raises, or the
-    death of the process, would lose the change. See `OrderSource.atomic_saves`.
-    """
-    depth = len(instance.__dict__.get(BEFORE, ()))
-    try:
-        with _own_transaction(role, instance, update_fields, using):
-            save()
-    finally:
-        # A save that failed never came to `saved`.
-        if entries := instance.__dict__.get(BEFORE):
-            del entries[depth:]
-        if not entries:
-            instance.__dict__.pop(BEFORE, None)
-
-
-def _own_transaction(
-    role: Role, instance: models.Model, update_fields: Iterable[str] | None, using: str
-) -> AbstractContextManager[Any]:
-    if connections[using].in_atomic_block or not role.source.atomic_saves or not outbox.can_capture(using):
-        return nullcontext()
-    try:
-        is_wanted = bool(_touched(role, instance, update_fields))
-    except Exception:
-        is_wanted = False  # a source that is wrong; the guard of the signals tells of it
-    return transaction.atomic(using=using) if is_wanted else nullcontext()
-
-
-def is_elsewhere(role: Role, instance: models.Model, *, using: str) -> bool:
-    """Whether the order is changed in another database than that of orderhooks, where nothing can be captured.
-
-    Marks the change if anybody would want to hear of it.
-    """
-    if outbox.can_capture(using):
-        return False
-    home = router.db_for_write(Change)
-    if outbox.anyone_listens(home):
-        text = (
-            f"The order was changed in the database {using!r}, and orderhooks keeps its tables in {home!r}: no "
-            "transaction holds both. Route the orders, orderhooks and users to one database."
-        )
-        outbox.mark_missed(role, instance, text, using=using)
-    return True
-
-
-def about_to_delete(role: Role, instance: models.Model, *, using: str) -> None:
-    """Note a deletion while there is still something to read. See Note [Deletions]."""
-    if instance.pk is None or is_elsewhere(role, instance, using=using):
-        return
-    # Django deletes in a transaction; who sends the signal by hand may not.
-    is_alone = not connections[using].in_atomic_block
-    with transaction.atomic(using=using, savepoint=False):
-        deletions = _Deletions.pending(using)
-        deletions.gone.append((role, instance))
-        if is_alone:
-            deletions.write_down()
-
-
-def _note(
-    role: Role,
-    order_pk: Any,
-    subject: str,
-    kind: Change.Kind,
-    before: dict[str, Any],
-    after: dict[str, Any],
-    error: str,
-    using: str,
-) -> None:
-    # Atomic, so that in autocommit mode the change is written before it is coalesced. Not inside the store's
-    # transaction: after an error of ours Django would roll it back.
-    with nullcontext() if connections[using].in_atomic_block else transaction.atomic(using=using):
-        batch = _TransactionBatch.current(using)
-        note = Note(batch.id, role.source, order_pk, subject)
-        if change := outbox.note_change(note, kind, before=before, after=after, error=error, using=using):
-            batch.coalesce_on_commit(change)
-
-
-def _touched(role: Role, instance: models.Model, update_fields: Iterable[str] | None) -> tuple[str, ...]:
-    """The watched fields that a save of these fields may alter."""
-    watched = role.watched
-    if role.is_part(instance):
-        own = {field.name for field in instance._meta.concrete_fields}
-        watched = tuple(name for name in watched if name in own)
-    if update_fields is None:
-        return watched
-    fields = frozenset(update_fields)
-    if not fields:
-        return ()
-
-    def is_touched(name: str) -> bool:
-        field: Any = role.model._meta.get_field(name)
-        return name in fields or field.attname in fields
-
-    # A generated column may change with any other.
-    generated = tuple(name for name in watched if isinstance(role.model._meta.get_field(name), models.GeneratedField))
-    touched = tuple(name for name in watched if is_touched(name))
-    return (*touched, *(name for name in generated if name not in touched))
-
-
-def _has_row(role: Role, instance: models.Model) -> bool:
-    """Whether there may be a row already. What has a key of its own making is new until it is saved."""
-    of = role.model if isinstance(instance, role.model) else type(instance)
-    key: list[Any] = list(of._meta.pk_fields)
-    if any(value is None or hasattr(value, "resolve_expression") for value in role.where(instance).values()):
-        return False
-    return not (instance._state.adding and all(field.has_default() or field.has_db_default() for field in key))
-
-
-def _listened_to(using: str) -> bool:
-    batch = _TransactionBatch.find(using)
-    return (batch is not None and bool(batch.captured)) or outbox.anyone_listens(using)
-
-
-class _TransactionBatch:
-    """The changes that a transaction has captured. As an on-commit hook, it coalesces them.
-
-    See Note [Changes and transactions].
-
-    There is at most one among a connection's hooks. Django drops a hook together with the savepoint in which it was
-    registered, and every change of that batch was written inside it: so the batch found, or a new one, is right.
-    """
-
-    def __init__(self, using: str) -> None:
-        self.id = uuid4()
-        self.using = using
-        # What was noted of each order; a savepoint may have taken some of it back.
-        self.captured: dict[tuple[str, str], list[Change]] = {}
-        self.registered = False
-        # Whether the pump has to coalesce what this process could not.
-        self.is_left_behind = False
-
-    @classmethod
-    def find(cls, using: str) -> "_TransactionBatch | None":
-        hooks = (entry[1] for entry in connections[using].run_on_commit)
-        return next((hook for hook in hooks if isinstance(hook, cls)), None)
-
-    @classmethod
-    def current(cls, using: str) -> "_TransactionBatch":
-        return cls.find(using) or cls(using)
-
-    def coalesce_on_commit(self, change: Change) -> None:
-        noted = self.captured.setdefault((change.source, change.order_pk), [])
-        # SQLite gives a key out again if the savepoint that took it was rolled back.
-        noted[:] = [*(one for one in noted if one.pk != change.pk), change]
-        self.register()
-
-    def register(self) -> None:
-        """Have it called once the transaction has committed, before the store's own hooks: if one of those raises,
-        Django calls none of the rest.
-        """
-        if self.registered:
-            return
-        self.registered = True
-        transaction.on_commit(self, using=self.using, robust=True)
-        hooks = connections[self.using].run_on_commit
-        # A test case never commits, and `captureOnCommitCallbacks` counts the hooks from the front.
-        if not any(getattr(block, "_from_testcase", False) for block in connections[self.using].atomic_blocks):
-            hooks.insert(0, hooks.pop())
-
-    def __call__(self) -> None:
-        events = self.coalesce()
-        if events or self.is_left_behind:
-            _tell(events)
-
-    def coalesce(self) -> list[Event]:
-        noted, self.captured = self.captured, {}
-        if len(noted) > 1:
-            try:
-                events = outbox.coalesce_many(noted, now=timezone.now(), using=self.using)
-                self.is_left_behind = not events
-                return events
-            except Exception:
-                logger.exception("could not coalesce the changes of %d orders together", len(noted))
-        events = []
-        for (source, order_pk), changes in noted.items():
-            try:
-                events += outbox.coalesce(source, order_pk, now=timezone.now(), using=self.using, captured=changes)
-            except Exception as error:
-                # The order is saved and its changes are on record: the pump coalesces them.
-                self.is_left_behind = True
-                logger.log(
-                    logging.WARNING if is_transient(error) else logging.ERROR,
-                    "could not coalesce the changes of order %s:%s yet",
-                    source,
-                    order_pk,
-                    exc_info=True,
-                )
-        return events
-
-
-class _Deletions:
-    """What is about to be deleted on a connection; written down right before the statement that deletes.
-
-    # Note [Deletions]
-    Django tells of each row that it is about to delete, then deletes all of them. To read them one by one takes some
-    ten statements a row. So they are kept in memory until the connection's next statement, whatever it is, and then
-    written down together. A rollback takes away the batch that they belong to, and so they are forgotten.
-    """
-
-    def __init__(self, using: str, batch: "_TransactionBatch") -> None:
-        self.using = using
-        self.batch = batch
-        self.gone: list[tuple[Role, models.Model]] = []
-
-    @classmethod
-    def pending(cls, using: str) -> "_Deletions":
-        wrappers = connections[using].execute_wrappers
-        batch = _TransactionBatch.current(using)
-        batch.register()
-        for pending in [one for one in wrappers if isinstance(one, cls)]:
-            if pending.batch is batch:
-                return pending
-            wrappers.remove(pending)
-        deletions = cls(using, batch)
-        wrappers.append(deletions)
-        return deletions
-
-    def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
-        self.write_down()
-        return execute(sql, params, many, context)
-
-    def write_down(self) -> None:
-        connection = connections[self.using]
-        if self in connection.execute_wrappers:
-            connection.execute_wrappers.remove(self)
-        gone, self.gone = self.gone, []
-        if not gone or connection.needs_rollback or _TransactionBatch.find(self.using) is not self.batch:
-            return
-        try:
-            with transaction.atomic(using=self.using):
-                changes = outbox.note_deletions(self.batch.id, gone, using=self.using)
-        except Exception as error:
-            for role, instance in gone[:MARKED_AT_ONCE]:
-                outbox.mark_missed(role, instance, outbox.describe(error), using=self.using, error=error)
-            return
-        for change in changes:
-            self.batch.coalesce_on_commit(change)
-
-
-def _tell(events: Iterable[Event]) -> None:
+def announce_events(events: Sequence[Event]) -> None:
+    """Wake a worker and send the public signal of each event that has a payload. Called once they are committed."""
     tasks.wake()
     for event in events:
         if event.published_at:

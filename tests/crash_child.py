@@ -29,7 +29,7 @@ def prepare(url: str) -> None:
 
 
 def save_and_die_before_coalescing() -> None:
-    outbox.coalesce = die
+    outbox.transaction_batch.coalesce = die
     Order.objects.create()
 
 

@@ -165,12 +165,13 @@ def test_changes_that_cancel_out_make_no_event(order: Order) -> None:
 
 def test_two_transactions_are_told_apart_even_when_coalesced_together(order: Order, monkeypatch) -> None:
     coalesce = outbox.coalesce
-    monkeypatch.setattr(outbox, "coalesce", lambda *_args, **_kwargs: [])  # the process dies before it can coalesce
+    # The process dies before it can coalesce.
+    monkeypatch.setattr(outbox.transaction_batch, "coalesce", lambda *_args, **_kwargs: [])
     for status in ("paid", "refunded"):
         order.payment_status = status
         order.save()
     assert Change.objects.count() == 2
-    monkeypatch.setattr(outbox, "coalesce", coalesce)
+    monkeypatch.setattr(outbox.transaction_batch, "coalesce", coalesce)
     order.note = "still here"
     order.save()
     assert published() == ["order.updated", "order.paid", "order.updated", "order.refunded", "order.updated"]
@@ -488,7 +489,7 @@ def test_coalescing_that_fails_leaves_the_order_saved_and_its_changes_there(orde
         raise OSError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(outbox, "coalesce", broken)
+        patch.setattr(outbox.transaction_batch, "coalesce", broken)
         order.payment_status = "paid"
         order.save()
     assert "could not coalesce" in caplog.text
@@ -582,7 +583,7 @@ def test_an_active_subscriptions_deliveries_are_not_skipped_by_resuming() -> Non
 def test_an_order_whose_code_kills_its_worker_ends_as_an_event_with_the_reason(monkeypatch) -> None:
     make_subscription()
     with monkeypatch.context() as patch:
-        patch.setattr(outbox, "coalesce", lambda *_args, **_options: [])
+        patch.setattr(outbox.transaction_batch, "coalesce", lambda *_args, **_options: [])
         make_order(lines=[])
     later = timezone.now() + timedelta(minutes=1)
 

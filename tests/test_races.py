@@ -70,7 +70,7 @@ def test_two_saves_of_the_same_change_tell_it_once(in_a_thread) -> None:
 def test_coalescing_an_order_twice_at_once_makes_its_events_once(in_a_thread, monkeypatch) -> None:
     make_subscription()
     with monkeypatch.context() as patch:
-        patch.setattr(outbox, "coalesce", lambda *_args, **_kwargs: [])
+        patch.setattr(outbox.transaction_batch, "coalesce", lambda *_args, **_kwargs: [])
         order = make_order(lines=[])
     change = Change.objects.get()
 

@@ -76,7 +76,7 @@ def test_a_machine_whose_clock_is_wrong_loses_no_event(monkeypatch, wrong: timed
         if whose == "order":
             patch.setattr(timezone, "datetime", WrongDatetime)
         # As if the process died between the commit and coalescing.
-        patch.setattr(outbox, "coalesce", lambda *_args, **_kwargs: [])
+        patch.setattr(outbox.transaction_batch, "coalesce", lambda *_args, **_kwargs: [])
         make_order(lines=[])
     now = timezone.now() + 2 * outbox.LEFT_BEHIND_AFTER
     assert len(outbox.coalesce_left_behind(now=now)) == 1

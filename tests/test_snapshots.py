@@ -30,8 +30,8 @@ def order() -> Order:
 def dead(monkeypatch) -> Iterator[Callable[[], list[Event]]]:
     """Processes die between commit and coalescing; the call coalesces what they left behind."""
     with monkeypatch.context() as patch:
-        patch.setattr(outbox, "coalesce", lambda *_args, **_options: [])
-        patch.setattr(outbox, "coalesce_many", lambda *_args, **_options: [])
+        patch.setattr(outbox.transaction_batch, "coalesce", lambda *_args, **_options: [])
+        patch.setattr(outbox.transaction_batch, "coalesce_many", lambda *_args, **_options: [])
 
         def coalesce() -> list[Event]:
             patch.undo()
@@ -130,7 +130,7 @@ def test_a_transaction_that_commits_while_the_order_is_read_is_undone(order: Ord
 
     def follow() -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(outbox, "coalesce", lambda *_args, **_options: [])
+            patch.setattr(outbox.transaction_batch, "coalesce", lambda *_args, **_options: [])
             other = Order.objects.get(pk=order.pk)
             with transaction.atomic():
                 save(other, note="second")

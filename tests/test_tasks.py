@@ -45,7 +45,7 @@ def test_a_pump_takes_unknown_keywords_and_may_run_with_nothing_to_do() -> None:
 def test_a_pump_coalesces_what_a_dead_process_left_behind(receiver: RecordingReceiver, monkeypatch) -> None:
     make_subscription(url=receiver.url)
     with monkeypatch.context() as patch:
-        patch.setattr("orderhooks.outbox.coalesce", lambda *_args, **_kwargs: [])
+        patch.setattr("orderhooks.outbox.transaction_batch.coalesce", lambda *_args, **_kwargs: [])
         make_order(lines=[])
     Change.objects.update(created_at=timezone.now() - timedelta(minutes=1))
     tasks.pump()
@@ -56,7 +56,7 @@ def test_an_order_that_can_not_be_coalesced_holds_nobody_up(receiver: RecordingR
     make_subscription(url=receiver.url)
     real = outbox.coalesce
     with monkeypatch.context() as patch:
-        patch.setattr(outbox, "coalesce", lambda *_args, **_kwargs: [])
+        patch.setattr(outbox.transaction_batch, "coalesce", lambda *_args, **_kwargs: [])
         bad, _good = make_order(lines=[]), make_order(lines=[])
     Change.objects.update(created_at=timezone.now() - timedelta(minutes=1))
 

@@ -136,7 +136,7 @@ def test_orders_that_can_not_be_read_do_not_hold_up_the_worker(order: Order, ref
 @pytest.mark.django_db(transaction=True)
 def test_what_can_not_be_written_is_an_event_that_says_why(order: Order, monkeypatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(outbox, "coalesce", lambda *_args, **_options: [])
+        patch.setattr(outbox.transaction_batch, "coalesce", lambda *_args, **_options: [])
         order.note = "x"
         order.save()
     tries = []

@@ -17,8 +17,8 @@ from orderhooks import payloads, sources
 from orderhooks.db.locks import brief_transaction
 from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import Change, Event
+from orderhooks.outbox.guarding import describe_error
 from orderhooks.outbox.net_changes import LINES, net_change
-from orderhooks.outbox.noting import describe
 from orderhooks.outbox.reading import OrderRead, by_transaction, deleted_order, read_order, read_order_before
 
 logger = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def _coalesce_chunk(
         try:
             orders[order_pk] = _read(source_name, order_pk, changes, using=using)
         except Exception as error:
-            logger.warning("order %s:%s can't be read at this moment: %s", source_name, order_pk, describe(error))
+            logger.warning("order %s:%s can't be read at this moment: %s", source_name, order_pk, describe_error(error))
     events: list[Event] = []
     with transaction.atomic(using=using):
         taken = Change.objects.using(using).take_many(source_name, list(orders))
@@ -168,7 +168,7 @@ def coalesce_left_behind(*, now: datetime) -> list[Event]:
             if not is_transient(error):
                 logger.exception("could not coalesce the changes of order %s:%s", source, order_pk)
                 continue
-            logger.warning("order %s:%s can't be read at this moment: %s", source, order_pk, describe(error))
+            logger.warning("order %s:%s can't be read at this moment: %s", source, order_pk, describe_error(error))
             refused += 1
             if refused == TRANSIENT_AT_ONCE:
                 break
@@ -200,7 +200,7 @@ def _coalesce_left_behind(source: str, order_pk: str, *, now: datetime) -> list[
         if not is_transient(error) and attempts + 1 < MAX_COALESCE_ATTEMPTS:
             raise
         logger.exception("could not coalesce the changes of order %s:%s; its events wait", source, order_pk)
-        return _give_up(source, order_pk, describe(error), now=now, using=using)
+        return _give_up(source, order_pk, describe_error(error), now=now, using=using)
 
 
 def _count_attempts(source: str, order_pk: str, more: int, *, using: str) -> None:
@@ -216,7 +216,7 @@ def republish(event: Event, *, now: datetime) -> bool:
     try:
         order = read_order(event.source, event.order_pk, using=using)
     except Exception as error:
-        order = OrderRead(None, error=describe(error))
+        order = OrderRead(None, error=describe_error(error))
     if order.error:
         Event.objects.filter(pk=event.pk, published_at=None).update(error=order.error)
         event.refresh_from_db()
@@ -233,7 +233,7 @@ def _events(captured: Sequence[Change], order: OrderRead, *, now: datetime) -> l
         payloads.check(changes)
     except Exception as problem:
         logger.exception("could not present the changes of order %s:%s", captured[0].source, captured[0].order_pk)
-        error = error or describe(problem)
+        error = error or describe_error(problem)
         changes = {field: pair for field, pair in net.changes.items() if _can_be_kept(pair)}
     return [
         Event(

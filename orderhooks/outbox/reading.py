@@ -15,7 +15,7 @@ from orderhooks import payloads, sources
 from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import Change
 from orderhooks.models.events import IDENTIFIER_LENGTH
-from orderhooks.outbox.noting import describe
+from orderhooks.outbox.guarding import describe_error
 from orderhooks.outbox.rewinding import hold_lines, rewind
 from orderhooks.sources import OrderSource
 
@@ -63,7 +63,7 @@ def read_order(source_name: str, order_pk: str, *, using: str, prepare: Any = No
         if is_transient(error):
             raise
         logger.exception("could not read order %s:%s; publish its events again once fixed", source_name, order_pk)
-        return OrderRead(source, order, _kept(number), _kept(store), None, describe(error))
+        return OrderRead(source, order, _kept(number), _kept(store), None, describe_error(error))
 
 
 def read_order_before(source_name: str, order_pk: str, later: Sequence[Change], *, using: str) -> OrderRead:
@@ -105,7 +105,7 @@ def deleted_order(source_name: str, deletion: Change) -> OrderRead:
     try:
         source = sources.by_name(source_name)
     except Exception as problem:
-        error = error or describe(problem)
+        error = error or describe_error(problem)
     return OrderRead(source, None, deletion.order_number, deletion.store, deletion.snapshot, error)
 
 

@@ -88,7 +88,7 @@ def edit_notes(note: str) -> int:
 def place_and_die(moment: str) -> None:
     """Killed after the commit: before the "coalesce" of its changes, or before the "wake" of a worker."""
     if moment == "coalesce":
-        outbox.coalesce = _die
+        outbox.transaction_batch.coalesce = _die
     else:
         publishing.tasks.wake = _die
     Order.objects.create(total="24.80")
