@@ -1,48 +1,22 @@
-"""Publishing: the one call for the edges. Puts what happened into the outbox and, once committed, wakes a worker."""
+"""Publishing: what the store says about its orders goes into the outbox; once that is committed, a worker is woken.
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from itertools import islice
+For the store's own code, the commands and the admin. Saves are captured by `signal_handlers`, without a call.
+"""
+
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db import models, router, transaction
 from django.utils import timezone
-from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import outbox, replaying, sources, tasks, topics
+from orderhooks import outbox, sources, tasks, topics
 from orderhooks.db import DatabaseClock
-from orderhooks.models import Delivery, Event, Replay, Subscription
-from orderhooks.models.deliveries import DeliveryQuerySet
-from orderhooks.models.subscriptions import SubscriptionQuerySet
-from orderhooks.rehearsing import owe, preview, send_test
-from orderhooks.replaying import Expected
+from orderhooks.models import Delivery, Event, Subscription
+from orderhooks.rehearsing import owe
 from orderhooks.signals import announce, event_published
 from orderhooks.sources import Role
 
-__all__ = [
-    "ReplayError",
-    "cancel_replay",
-    "held",
-    "pause",
-    "preview",
-    "preview_replay",
-    "publish",
-    "publish_to",
-    "reconfigure",
-    "redeliver",
-    "replay",
-    "republish",
-    "resume",
-    "send_test",
-    "skip",
-]
-
-REDELIVER_AT_ONCE = 1000
-
-
-class ReplayError(ValueError):
-    """A replay that makes no sense; the text says what to do."""
+__all__ = ["publish", "publish_to", "republish"]
 
 
 def publish(topic: str, order: models.Model, *, changes: Mapping[str, Sequence[Any]] | None = None) -> None:
@@ -91,148 +65,14 @@ def _stored_changes(role: Role, order: models.Model, changes: Mapping[str, Seque
 
 
 def publish_to(subscription: Subscription, topic: str, order_number: str = "", *, by: str = "") -> Delivery:
-    """Send one subscription alone an event about an order as it is, whether it wants the topic or not.
+    """Send an event about an order, as it is now, to one subscription only, whether it wants the topic or not.
 
-    For development and for receivers that lost something. A blank number: the newest order. `by`: who wants it.
-    Raises rehearsing.PreviewError and topics.UnknownTopicError.
+    For development, and for receivers that lost something. A blank `order_number` stands for the newest order. `by` is
+    the name of the user who asks for it. Raises rehearsing.PreviewError and topics.UnknownTopicError.
     """
     delivery = owe(subscription, order_number, topic=topic, by=by, now=DatabaseClock().now())
     transaction.on_commit(tasks.wake, using=Delivery.objects.db)
     return delivery
-
-
-def redeliver(deliveries: "models.QuerySet[Delivery]", *, by: str = "") -> int:
-    """Send them again, now; those that are being sent at this moment are left alone. Returns how many will be.
-
-    `by` is the name of who wants it. In batches, so that a million may be given.
-    """
-    # By primary key: an UPDATE takes no slice or ordering of the caller's.
-    keys = deliveries.values_list("pk", flat=True).iterator(chunk_size=REDELIVER_AT_ONCE)
-    count = 0
-    while batch := list(islice(keys, REDELIVER_AT_ONCE)):
-        count += Delivery.objects.filter(pk__in=batch).redeliver(by=by)
-    if count:
-        transaction.on_commit(tasks.wake, using=Delivery.objects.db)
-    return count
-
-
-def skip(deliveries: DeliveryQuerySet) -> int:
-    """Decide not to send them, waiting or given up: what waits for them in an ordered subscription goes on."""
-    count = deliveries.skip(failed=True)
-    if count:
-        transaction.on_commit(tasks.wake, using=Delivery.objects.db)
-    return count
-
-
-@sensitive_variables()
-def reconfigure(subscription: Subscription, values: Mapping[str, Any]) -> str:
-    """Give a subscription these values of its fields, its `state` (active or paused) among them if it shall change.
-
-    No other column is written: workers note its health in the same row meanwhile. Returns its new secret, shown this
-    once, if its `signature` needs one of another kind, else "".
-    """
-    values = dict(values)
-    state = values.pop("state", subscription.state)
-    for name, value in values.items():
-        setattr(subscription, name, value)
-    with transaction.atomic(using=Subscription.objects.db):
-        subscription.save(update_fields=[*values, "updated_at"])
-        secret = subscription.fit_secret(now=timezone.now())
-        if state != subscription.state:
-            change_state = resume if state == Subscription.State.ACTIVE else pause
-            change_state(Subscription.objects.filter(pk=subscription.pk))
-    return secret
-
-
-def pause(subscriptions: SubscriptionQuerySet) -> int:
-    """Hold their deliveries until they are resumed. Returns how many were not paused before."""
-    return subscriptions.pause()
-
-
-def held(subscriptions: Iterable[Subscription], *, since: datetime | None = None, most: int) -> int:
-    """How many deliveries wait for these subscriptions, made since then if given; counted up to `most`."""
-    waiting = Delivery.objects.filter(subscription__in=subscriptions, state=Delivery.State.PENDING)
-    if since is not None:
-        waiting = waiting.since(since)
-    return waiting[:most].count()
-
-
-@dataclass(frozen=True, slots=True)
-class Resumed:
-    """How many subscriptions had been stopped, and how many of their deliveries are skipped now."""
-
-    subscriptions: int
-    skipped: int
-
-
-def resume(subscriptions: SubscriptionQuerySet, *, skip_before: datetime | None = None) -> Resumed:
-    """Send again to paused and disabled subscriptions.
-
-    What was held meanwhile goes out, but for deliveries made before `skip_before`: those are skipped.
-    """
-    stopped = Subscription.objects.filter(pk__in=list(subscriptions.values_list("pk", flat=True)))
-    stopped = stopped.exclude(state=Subscription.State.ACTIVE)
-    skipped = 0
-    if skip_before is not None:
-        skipped = Delivery.objects.filter(subscription__in=list(stopped), created_at__lt=skip_before).skip()
-    count = stopped.resume()
-    if count:
-        transaction.on_commit(tasks.wake, using=Delivery.objects.db)
-    return Resumed(count, skipped)
-
-
-def replay(
-    subscription: Subscription,
-    *,
-    since: datetime,
-    until: datetime | None = None,
-    topics: Iterable[str] = (),
-    only: str = Replay.Only.ALL,
-    by: str = "",
-) -> Replay:
-    """Send a subscription the events from `since` on again, in the background. Without `until`: those up to now.
-
-    `only` is a value of Replay.Only, `topics` are patterns. Raises ReplayError for what can't be replayed and
-    topics.UnknownTopicError.
-    """
-    planned = _plan(subscription, since=since, until=until, patterns=topics, only=only)
-    expected = replaying.expect(planned)
-    planned.total, planned.total_is_exact = expected.count, expected.is_exact
-    planned.requested_by = by[:150]
-    planned.save()
-    transaction.on_commit(tasks.wake, using=Delivery.objects.db)
-    return planned
-
-
-def preview_replay(
-    subscription: Subscription,
-    *,
-    since: datetime,
-    until: datetime | None = None,
-    topics: Iterable[str] = (),
-    only: str = Replay.Only.ALL,
-) -> Expected:
-    """How many deliveries `replay` would send. Raises what `replay` raises."""
-    return replaying.expect(_plan(subscription, since=since, until=until, patterns=topics, only=only))
-
-
-def cancel_replay(replay: Replay) -> bool:
-    """Send nothing more of it than what is due already. False if it was through."""
-    return bool(Replay.objects.filter(pk=replay.pk).cancel())
-
-
-def _plan(
-    subscription: Subscription, *, since: datetime, until: datetime | None, patterns: Iterable[str], only: str
-) -> Replay:
-    until = until or timezone.now()
-    if since >= until:
-        raise ReplayError("A replay needs a time that has begun: let `since` be before `until`, and before now.")
-    if only not in Replay.Only.values:
-        raise ReplayError(f"A replay sends one of {', '.join(Replay.Only.values)}, not {only!r}.")
-    wanted = [topics.require_pattern(pattern) for pattern in patterns]
-    planned = Replay(subscription=subscription, since=since, until=until, topics=wanted, only=only)
-    planned.cursor = planned.start()
-    return planned
 
 
 def republish(event: Event) -> bool:

@@ -13,10 +13,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orderhooks import outbox, publishing, signal_handlers, topics
-from orderhooks.models import Change, Delivery, Event, Order, OrderLine, Subscription
+from orderhooks.models import Change, Event, Order, OrderLine, Subscription
 from orderhooks.signals import event_published
 from orderhooks.sources import BuiltInOrders
-from tests.factories import make_delivery, make_order, make_subscription
+from tests.factories import make_order, make_subscription
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -516,70 +516,6 @@ def test_event_published_is_sent_once_committed_and_a_bad_handler_is_only_logged
     assert "a bad handler" in caplog.text
 
 
-def test_redeliver_takes_any_queryset_and_leaves_those_being_sent() -> None:
-    failed = make_delivery(state="failed", attempts_made=10)
-    sending = make_delivery(state="sending")
-    assert publishing.redeliver(Delivery.objects.order_by("pk")[:10]) == 1
-    failed.refresh_from_db()
-    sending.refresh_from_db()
-    assert (failed.state, failed.trigger, failed.finished_at) == ("pending", "manual", None)
-    assert sending.state == "sending"
-
-
-def test_redelivering_goes_in_batches_and_wakes_one_worker(monkeypatch, django_capture_on_commit_callbacks) -> None:
-    woken = []
-    monkeypatch.setattr(publishing.tasks, "wake", lambda: woken.append(1))
-    monkeypatch.setattr(publishing, "REDELIVER_AT_ONCE", 2)
-    subscription = make_subscription()
-    for _ in range(5):
-        make_delivery(state="failed", subscription=subscription)
-    with django_capture_on_commit_callbacks(execute=True):
-        assert publishing.redeliver(Delivery.objects.filter(state="failed"), by="a" * 300) == 5
-    assert set(Delivery.objects.values_list("state", "requested_by")) == {("pending", "a" * 254)}
-    assert woken == [1]
-
-
-def test_resuming_forgets_the_failures_and_wakes_a_worker(monkeypatch) -> None:
-    woken = []
-    monkeypatch.setattr(publishing.tasks, "wake", lambda: woken.append(1))
-    make_subscription(state="disabled", state_reason="410", consecutive_failures=9, failing_since=timezone.now())
-    make_subscription()
-    assert publishing.resume(Subscription.objects.filter(state="disabled")).subscriptions == 1
-    assert publishing.resume(Subscription.objects.order_by("pk")).subscriptions == 0
-    [one, _other] = Subscription.objects.order_by("pk")
-    assert (one.state, one.state_reason, one.consecutive_failures, one.failing_since) == ("active", "", 0, None)
-    assert woken == [1]
-    assert publishing.pause(Subscription.objects.all()) == 2
-    assert publishing.pause(Subscription.objects.all()) == 0
-
-
-@pytest.mark.parametrize(("skip", "states"), [(None, ["pending", "pending"]), (1, ["skipped", "pending"])])
-def test_resuming_sends_what_was_held_or_skips_what_is_older(skip, states, monkeypatch) -> None:
-    monkeypatch.setattr("orderhooks.models.deliveries.SKIP_AT_ONCE", 1)
-    subscription = make_subscription(state="paused")
-    now = timezone.now()
-    held = [
-        make_delivery(subscription=subscription, created_at=now - timedelta(hours=hours), state="pending")
-        for hours in (2, 0)
-    ]
-    done = make_delivery(subscription=subscription, created_at=now - timedelta(hours=2), state="delivered")
-    theirs = make_delivery(created_at=now - timedelta(hours=2))
-    before = now - timedelta(hours=skip) if skip else None
-    assert publishing.resume(Subscription.objects.filter(pk=subscription.pk), skip_before=before).subscriptions == 1
-    for delivery in (*held, done, theirs):
-        delivery.refresh_from_db()
-    assert [delivery.state for delivery in held] == states
-    assert (done.state, theirs.state) == ("delivered", "pending")
-    assert (held[0].finished_at is not None) is (states[0] == "skipped")
-
-
-def test_an_active_subscriptions_deliveries_are_not_skipped_by_resuming() -> None:
-    delivery = make_delivery()
-    assert publishing.resume(Subscription.objects.all(), skip_before=timezone.now()).subscriptions == 0
-    delivery.refresh_from_db()
-    assert delivery.state == "pending"
-
-
 def test_an_order_whose_code_kills_its_worker_ends_as_an_event_with_the_reason(monkeypatch) -> None:
     make_subscription()
     with monkeypatch.context() as patch:
@@ -603,4 +539,4 @@ def test_an_order_whose_code_kills_its_worker_ends_as_an_event_with_the_reason(m
     assert "killed its worker 3 times" in event.error
     assert event.published_at is None
     assert published() == ["order.created"]
-    assert publishing.republish(event), "mended, it can be published"
+    assert publishing.republish(event), "once fixed, it can be published"

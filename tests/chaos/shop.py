@@ -26,7 +26,7 @@ from django_q.models import Schedule  # noqa: E402
 from django_q.scheduler import scheduler  # noqa: E402
 from django_q.tasks import async_task  # noqa: E402
 
-from orderhooks import outbox, publishing, retention, routing, tasks  # noqa: E402
+from orderhooks import operations, outbox, publishing, retention, routing, tasks  # noqa: E402
 from orderhooks.db import DatabaseClock  # noqa: E402
 from orderhooks.models import Attempt, Change, Delivery, Event, Order, OrderLine, Subscription  # noqa: E402
 
@@ -138,11 +138,11 @@ def remove(subscription: int) -> None:
 
 
 def resume(subscription: int) -> int:
-    return publishing.resume(Subscription.objects.filter(pk=subscription)).subscriptions
+    return operations.resume(Subscription.objects.filter(pk=subscription)).subscriptions
 
 
 def pause(subscription: int) -> int:
-    return publishing.pause(Subscription.objects.filter(pk=subscription))
+    return operations.pause(Subscription.objects.filter(pk=subscription))
 
 
 def rotate_secret(subscription: int, overlap_seconds: float) -> str:
@@ -151,7 +151,7 @@ def rotate_secret(subscription: int, overlap_seconds: float) -> str:
 
 
 def redeliver(**chosen: Any) -> int:
-    return publishing.redeliver(Delivery.objects.filter(**chosen))
+    return operations.redeliver(Delivery.objects.filter(**chosen))
 
 
 def republish() -> list[bool]:

@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import signing
+from orderhooks import operations, signing
 from orderhooks.admin.buttons import Button, ButtonsAdmin
 from orderhooks.admin.subscriptions.asking import Question, ask, is_answered
 from orderhooks.admin.subscriptions.banners import moment_text
@@ -89,10 +89,10 @@ class SecretPages(ButtonsAdmin):
                 form=form,
             )
             return ask(self, request, question, subscriptions)
-        now, hours = timezone.now(), form.cleaned_data["hours"]
+        hours = form.cleaned_data["hours"]
         with transaction.atomic(using=Subscription.objects.db):
             shown = [
-                Shown(subscription, subscription.rotate_secret(now=now, overlap=form.overlap), hours)
+                Shown(subscription, operations.rotate(subscription, overlap=form.overlap), hours)
                 for subscription in subscriptions
             ]
         text = ngettext(
@@ -122,9 +122,9 @@ class SecretPages(ButtonsAdmin):
                 danger=True,
             )
             return ask(self, request, question, subscriptions)
-        now, revoked = timezone.now(), 0
+        revoked = 0
         for subscription in subscriptions:
-            if count := subscription.revoke_former_secrets(now=now):
+            if count := operations.revoke_former_secrets(subscription):
                 self.log_change(request, subscription, str(_("Revoked former signing secrets.")))
                 revoked += count
         text = ngettext(
