@@ -50,7 +50,7 @@ class Turn:
     replays: bool = False
 
     def run(self, *, until: float) -> bool:
-        """Fold, route, claim, send and record until `until` (monotonic seconds). Whether something is still due."""
+        """Coalesce, route, claim, send and record until `until` (monotonic seconds). Whether something is still due."""
         settings = conf.current()
         linger_seconds = settings.linger_seconds if self.lingers else 0.0
         me = Pump.start(now=self.clock.now())
@@ -128,7 +128,7 @@ class Turn:
         me.beat(now=self.clock.now())
         sender.counts.write()
         self.replays = Replay.objects.running().exists()
-        for event in outbox.fold_left_behind(now=self.clock.now()):
+        for event in outbox.coalesce_left_behind(now=self.clock.now()):
             announce(event_published, sender=Event, event=event)
         sending.recover(now=self.clock.now(), counts=sender.counts)
         if notices.due(now=self.clock.now()).exists():

@@ -1,6 +1,6 @@
 """Rehearsing: what an endpoint says to a test, what an order's request would be, and events made by hand for one alone.
 
-For `publishing`, the admin and the commands.
+For `publishing`, `operations`, the admin and the commands.
 """
 
 import uuid

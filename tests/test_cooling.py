@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from orderhooks import publishing, sending
+from orderhooks import operations, sending
 from orderhooks.models import Delivery, Subscription
 from orderhooks.models.subscriptions import LONGEST_COOLING_SECONDS, RAMP_TOP
 from orderhooks.sending import claiming
@@ -130,7 +130,7 @@ def test_what_a_person_asks_for_goes_out_though_it_cools_and_does_not_change_hea
     subscription = make_subscription(cooling_until=NOW + timedelta(hours=1), ramp=1, coolings=4)
     make_delivery(subscription=subscription)
     asked = make_delivery(subscription=subscription, state="failed")
-    publishing.redeliver(Delivery.objects.filter(pk=asked.pk))
+    operations.redeliver(Delivery.objects.filter(pk=asked.pk))
     [claimed] = claim(9)
     assert claimed.pk == asked.pk
     answer([claimed], AWAY)
@@ -148,7 +148,7 @@ def test_what_a_person_asks_for_goes_first() -> None:
 
 def test_a_resumed_subscription_does_not_go_on_cooling() -> None:
     subscription = make_subscription(state="disabled", cooling_until=NOW + timedelta(hours=1), ramp=1, coolings=9)
-    publishing.resume(Subscription.objects.filter(pk=subscription.pk))
+    operations.resume(Subscription.objects.filter(pk=subscription.pk))
     subscription.refresh_from_db()
     assert (subscription.cooling_until, subscription.coolings) == (None, 0)
     assert subscription.ramp == 1, "a probe goes first"

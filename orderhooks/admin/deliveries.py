@@ -18,7 +18,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from orderhooks import publishing, sending, story
+from orderhooks import operations, sending, story
 from orderhooks.admin import delivery_page, exports, filters
 from orderhooks.admin.buttons import Button
 from orderhooks.admin.delivery_page import DeliveryPage, distance, moment
@@ -234,7 +234,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
         redeliver(self, request, [row_of(delivery)])
 
     def press_skip(self, request: HttpRequest, delivery: Delivery) -> None:
-        if publishing.skip(Delivery.objects.filter(pk=delivery.pk)):
+        if operations.skip(Delivery.objects.filter(pk=delivery.pk)):
             self.log_change(request, delivery, str(_("Skipped.")))
             self.message_user(request, _("It is not sent. Redeliver it if you change your mind."))
 

@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from orderhooks import payloads, publishing, reporting, sources, tasks
+from orderhooks import operations, payloads, reporting, sources, tasks
 from orderhooks.admin.buttons import Button, ButtonsAdmin
 from orderhooks.admin.health import badge
 from orderhooks.admin.read_only import BoundedPaginator, sees_payload
@@ -255,7 +255,7 @@ class OrderAdmin(ButtonsAdmin):
 
     def press_redeliver(self, request: HttpRequest, order: Order) -> None:
         failed = Delivery.objects.filter(pk__in=self._webhooks_of(order).failed)
-        count = publishing.redeliver(failed, by=request.user.get_username())
+        count = operations.redeliver(failed, by=request.user.get_username())
         text = ngettext("%(count)d delivery is sent again.", "%(count)d deliveries are sent again.", count)
         self.log_change(request, order, text % {"count": count})
         self.message_user(request, text % {"count": count})

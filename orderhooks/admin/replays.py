@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from orderhooks import publishing, topics
+from orderhooks import operations, topics
 from orderhooks.admin import charts
 from orderhooks.admin.buttons import Button, ButtonsAdmin
 from orderhooks.admin.health import badge, number
@@ -133,8 +133,8 @@ class ReplayAdmin(ButtonsAdmin):
         if not form.is_valid() or "again" in request.POST:
             return self._ask(request, form)
         if "confirm" not in request.POST:
-            return self._ask(request, form, expected=publishing.preview_replay(**form.cleaned_data))
-        replay = publishing.replay(**form.cleaned_data, by=request.user.get_username())
+            return self._ask(request, form, expected=operations.preview_replay(**form.cleaned_data))
+        replay = operations.replay(**form.cleaned_data, by=request.user.get_username())
         self.log_addition(request, replay, [{"added": {}}])
         self.log_change(request, replay.subscription, _("Replay %(replay)s.") % {"replay": replay.public_id})
         if self.has_view_permission(request):
@@ -169,7 +169,7 @@ class ReplayAdmin(ButtonsAdmin):
         return response
 
     def press_cancel(self, request: HttpRequest, replay: Replay) -> None:
-        if not publishing.cancel_replay(replay):
+        if not operations.cancel_replay(replay):
             self.message_user(request, _("It had already finished."), messages.WARNING)
             return
         self.log_change(request, replay, _("Cancelled."))

@@ -11,7 +11,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import publishing, signing
+from orderhooks import operations, signing
 from orderhooks.db.encrypted_fields import seal
 from orderhooks.models import Subscription
 from orderhooks.models.subscriptions import AmbiguousNameError
@@ -132,14 +132,14 @@ def carry_out(steps: Sequence[Step]) -> list[Key]:
             state = values.pop("state")
             made, secret = Subscription.create_with_secret(**values)
             if state == Subscription.State.PAUSED:
-                publishing.pause(Subscription.objects.filter(pk=made.pk))
+                operations.pause(Subscription.objects.filter(pk=made.pk))
             keys.append(_key(step.name, secret))
         elif step.differences:
             changed = {one.field: step.values[one.field] for one in step.differences}
             if "url" in changed:
                 # Given again, also where they are as they were: else another host would not get them.
                 changed["headers"] = step.values["headers"]
-            if secret := publishing.reconfigure(step.subscription, changed):
+            if secret := operations.reconfigure(step.subscription, changed):
                 keys.append(_key(step.name, secret))
     return keys
 

@@ -9,7 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from orderhooks import publishing, replaying
+from orderhooks import operations, replaying
 from orderhooks.admin.replays import ReplayAdmin
 from orderhooks.models import Delivery, Replay
 from tests.admin.visits import page, staff
@@ -117,7 +117,7 @@ def test_the_page_comes_again_while_it_runs_and_shows_how_far_it_is(operator, mo
     monkeypatch.setattr(replaying, "BATCH", 2)
     for _ in range(3):
         make_event_at(NOW - HOUR)
-    replay = publishing.replay(make_subscription(), since=NOW - 2 * HOUR, until=NOW)
+    replay = operations.replay(make_subscription(), since=NOW - 2 * HOUR, until=NOW)
     address = f"/admin/orderhooks/replay/{replay.pk}/change/"
     replaying.work_off(now=NOW)
     running = operator.get(address)
@@ -133,7 +133,7 @@ def test_the_page_comes_again_while_it_runs_and_shows_how_far_it_is(operator, mo
 
 def test_a_page_that_shows_it_running_comes_again_even_if_it_ends_at_that_moment(operator, monkeypatch) -> None:
     make_event_at(NOW - HOUR)
-    replay = publishing.replay(make_subscription(), since=NOW - 2 * HOUR, until=NOW)
+    replay = operations.replay(make_subscription(), since=NOW - 2 * HOUR, until=NOW)
     read = ReplayAdmin.get_object
 
     def read_before_it_ends(self: ReplayAdmin, *arguments: Any) -> Replay | None:

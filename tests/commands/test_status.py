@@ -123,7 +123,7 @@ def test_events_that_no_worker_took_up_wait_and_say_for_how_long() -> None:
 def test_changes_of_a_process_that_died_wait_too() -> None:
     now = timezone.now()
     Change.objects.create(
-        unit="00000000-0000-4000-8000-000000000000",
+        transaction_id="00000000-0000-4000-8000-000000000000",
         source="orderhooks",
         order_pk="1",
         kind=Change.Kind.UPDATED,

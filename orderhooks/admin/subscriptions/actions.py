@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from orderhooks import publishing
+from orderhooks import operations
 from orderhooks.admin import bodies
 from orderhooks.admin.buttons import Button, ButtonsAdmin
 from orderhooks.admin.subscriptions.banners import COUNT_UP_TO, bounded
@@ -36,7 +36,7 @@ class ActionsAdmin(ButtonsAdmin):
         return fits.get(button.name, True) and super().offers(request, record, button)
 
     def press_test(self, request: HttpRequest, subscription: Subscription) -> HttpResponse:
-        delivery = publishing.send_test(subscription, by=request.user.get_username())
+        delivery = operations.send_test(subscription, by=request.user.get_username())
         attempt = delivery.attempts.first()
         outcome = delivery.last_status_code or delivery.last_error or delivery.state
         self.log_change(request, subscription, str(_("Sent a test: %s.") % outcome))
@@ -75,7 +75,7 @@ class ActionsAdmin(ButtonsAdmin):
         return self._resume(request, list(queryset))
 
     def _pause(self, request: HttpRequest, subscriptions: Sequence[Subscription]) -> None:
-        paused = publishing.pause(_rows(subscriptions))
+        paused = operations.pause(_rows(subscriptions))
         for subscription in subscriptions:
             self.log_change(request, subscription, str(_("Paused.")))
         self.message_user(
@@ -94,7 +94,7 @@ class ActionsAdmin(ButtonsAdmin):
         if stopped and not form.is_valid():
             return confirm(self, request, _question(stopped, form), subscriptions)
         skip_before = form.skip_before(now=timezone.now()) if stopped else None
-        resumed = publishing.resume(_rows(stopped), skip_before=skip_before)
+        resumed = operations.resume(_rows(stopped), skip_before=skip_before)
         how = ngettext("Resumed; %d delivery skipped.", "Resumed; %d deliveries skipped.", resumed.skipped)
         for subscription in stopped:
             self.log_change(request, subscription, how % resumed.skipped if len(stopped) == 1 else str(_("Resumed.")))
@@ -120,7 +120,7 @@ def _rows(subscriptions: Sequence[Subscription]) -> SubscriptionQuerySet:
 def _question(subscriptions: Sequence[Subscription], form: ResumptionForm) -> Confirmation:
     now = timezone.now()
     counts = [
-        bounded(publishing.held(subscriptions, since=since, most=COUNT_UP_TO + 1))
+        bounded(operations.held(subscriptions, since=since, most=COUNT_UP_TO + 1))
         for since in (None, now - timedelta(hours=1), now - timedelta(days=1), now - timedelta(days=7))
     ]
     return Confirmation(

@@ -16,7 +16,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_post_parameters
 
-from orderhooks import publishing, reporting, tasks
+from orderhooks import operations, reporting, tasks
 from orderhooks.admin.health import HEALTH_COLUMNS, HealthColumns
 from orderhooks.admin.replays import ReplaysField
 from orderhooks.admin.subscriptions.actions import ACTION_BUTTONS, ActionsAdmin
@@ -95,7 +95,7 @@ class SubscriptionAdmin(HealthColumns, ReplaysField, ActionsAdmin, SecretsAdmin,
     def status_banner(self, subscription: Subscription) -> SafeString:
         now = timezone.now()
         missing = reporting.worker_problems(tasks.look_at_worker(), now=now)
-        found = banner(subscription, now=now, held=lambda: publishing.held([subscription], most=COUNT_UP_TO + 1))
+        found = banner(subscription, now=now, held=lambda: operations.held([subscription], most=COUNT_UP_TO + 1))
         if missing:
             # Nothing is sent to anybody: that comes first.
             return Banner("stopped", missing[0], " ".join(missing[1:]), "").draw() + found.draw()

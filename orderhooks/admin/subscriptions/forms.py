@@ -229,7 +229,7 @@ class ResumptionForm(forms.Form):
         return given
 
     def skip_before(self, *, now: datetime) -> datetime | None:
-        """What `publishing.resume` is told."""
+        """What `operations.resume` is told."""
         moment: datetime | None = self.cleaned_data["moment"]
         return {self.ALL: None, self.NEWER: moment, self.NONE: now}[self.cleaned_data["choice"]]
 

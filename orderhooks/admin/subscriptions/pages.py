@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
-from orderhooks import catalogue, publishing
+from orderhooks import catalogue, operations
 from orderhooks.admin.subscriptions import code_samples
 from orderhooks.admin.subscriptions.forms import PreviewForm
 from orderhooks.models import Subscription
@@ -71,7 +71,7 @@ class PagesAdmin(admin.ModelAdmin):
         if form.is_valid():
             number, topic = form.cleaned_data["order"], form.cleaned_data["topic"]
             try:
-                shown = publishing.preview(subscription, number, topic=topic, now=timezone.now())
+                shown = operations.preview(subscription, number, topic=topic, now=timezone.now())
                 body = _pretty(json.loads(shown.body))
             except PreviewError as error:
                 problem = str(error)

@@ -17,7 +17,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import signing
+from orderhooks import operations, signing
 from orderhooks.admin.buttons import Button, ButtonsAdmin
 from orderhooks.admin.subscriptions.banners import moment_text
 from orderhooks.admin.subscriptions.confirmation import Confirmation, confirm, is_confirmed
@@ -91,10 +91,10 @@ class SecretsAdmin(ButtonsAdmin):
                 form=form,
             )
             return confirm(self, request, confirmation, subscriptions)
-        now, hours = timezone.now(), form.cleaned_data["hours"]
+        hours = form.cleaned_data["hours"]
         with transaction.atomic(using=Subscription.objects.db):
             shown = [
-                Shown(subscription, subscription.rotate_secret(now=now, overlap=form.overlap), hours)
+                Shown(subscription, operations.rotate(subscription, overlap=form.overlap), hours)
                 for subscription in subscriptions
             ]
         text = ngettext(
@@ -124,9 +124,9 @@ class SecretsAdmin(ButtonsAdmin):
                 danger=True,
             )
             return confirm(self, request, confirmation, subscriptions)
-        now, revoked = timezone.now(), 0
+        revoked = 0
         for subscription in subscriptions:
-            if count := subscription.revoke_former_secrets(now=now):
+            if count := operations.revoke_former_secrets(subscription):
                 self.log_change(request, subscription, str(_("Revoked former signing secrets.")))
                 revoked += count
         text = ngettext(

@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
-from orderhooks import catalogue, publishing, rehearsing, routing, topics
+from orderhooks import catalogue, operations, publishing, rehearsing, routing, topics
 from orderhooks.management import choosing, operators
 from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.rehearsing import PreviewError
@@ -81,7 +81,7 @@ class Command(BaseCommand):
             self.stdout.write(self.style.WARNING(f"  It waits: the subscription is {subscription.state}."))
 
     def _test(self, subscription: Subscription) -> None:
-        delivery = publishing.send_test(subscription, by=operators.current())
+        delivery = operations.send_test(subscription, by=operators.current())
         attempt = delivery.attempts.get()
         self.stdout.write(f"{attempt.detail} ({attempt.duration_ms} ms)")
         if attempt.response_body:
