@@ -135,7 +135,7 @@ def preview(
 def owe(subscription: Subscription, order_number: str, *, topic: str, by: str = "", now: datetime) -> Delivery:
     """Owe the subscription, and nobody else, an event of that topic about the order as it is, wanted or not.
 
-    It is due at once, also if the endpoint cools. A blank number: the newest order. Raises PreviewError and
+    It is due at once, also while the endpoint cools down. A blank number: the newest order. Raises PreviewError and
     topics.UnknownTopicError.
     """
     topics.require(topic)

@@ -22,7 +22,7 @@ FAILING = {
     "last_failure_kind": "status",
     "last_failure_status": 503,
 }
-COOLING = {**FAILING, "cooling_until": NOW + timedelta(seconds=34)}
+COOLING = {**FAILING, "circuit_open_until": NOW + timedelta(seconds=34)}
 DEADLINE = "Unless an attempt succeeds, it will be disabled at Nov. 29, 2026, 2:40 a.m., in 4 d 23 h."
 REMEDY = STATUS_STEPS[503]
 
@@ -93,7 +93,7 @@ HELD = [
         {**COOLING, "last_failure_kind": "timeout", "last_failure_status": None},
         "Held until 3:12 a.m. because dead did not answer in time at 3:11 a.m.; failing since 2:40 a.m.",
     ),
-    ({"cooling_until": NOW + MINUTE}, "Held until 3:12 a.m. because dead was overloaded or away."),
+    ({"circuit_open_until": NOW + MINUTE}, "Held until 3:12 a.m. because dead was overloaded or away."),
     (FAILING, ""),
     ({}, ""),
 ]

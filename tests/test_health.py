@@ -21,11 +21,11 @@ HOUR = timedelta(hours=1)
     ("fields", "condition"),
     [
         ({}, "active"),
-        ({"last_success_at": NOW, "cooling_until": NOW - HOUR}, "active"),
+        ({"last_success_at": NOW, "circuit_open_until": NOW - HOUR}, "active"),
         ({"failing_since": NOW}, "failing"),
-        ({"failing_since": NOW, "cooling_until": NOW + HOUR}, "cooling"),
+        ({"failing_since": NOW, "circuit_open_until": NOW + HOUR}, "circuit_open"),
         ({"failing_since": NOW, "state": "paused"}, "paused"),
-        ({"failing_since": NOW, "cooling_until": NOW + HOUR, "state": "disabled"}, "disabled"),
+        ({"failing_since": NOW, "circuit_open_until": NOW + HOUR, "state": "disabled"}, "disabled"),
     ],
 )
 def test_a_subscription_in_a_word(fields, condition) -> None:
@@ -86,7 +86,7 @@ def test_the_last_error_is_kept_in_words_also_when_it_has_recovered() -> None:
     subscription = make_subscription()
     for outcome in (Outcome(status_code=503, error="status", detail="The endpoint answered 503."), Outcome(200)):
         make_delivery(subscription=subscription)
-        Subscription.objects.update(cooling_until=None, ramp=None)
+        Subscription.objects.update(circuit_open_until=None, slow_start_limit=None)
         sending.record([sending.Sent(one, {}, NOW, outcome) for one in claim()], now=NOW)
     subscription.refresh_from_db()
     assert (subscription.last_failure, subscription.last_failure_at) == ("The endpoint answered 503.", NOW)

@@ -89,7 +89,7 @@ class SubscriptionSerializer(RowSerializer):
             "last_success_at",
             "last_failure",
             "last_failure_at",
-            "cooling_until",
+            "circuit_open_until",
             "created_at",
             "updated_at",
         ]
@@ -101,7 +101,7 @@ class SubscriptionSerializer(RowSerializer):
             "last_success_at",
             "last_failure",
             "last_failure_at",
-            "cooling_until",
+            "circuit_open_until",
             "created_at",
             "updated_at",
         ]

@@ -129,7 +129,7 @@ def _backlog(now: datetime) -> Found:
     late = [
         lane.subscription.name
         for lane in claiming.due_lanes(now=now - OVERDUE)
-        if condition(lane.subscription, now=now) != Condition.COOLING
+        if condition(lane.subscription, now=now) != Condition.CIRCUIT_OPEN
     ]
     if late:
         yield (

@@ -24,7 +24,7 @@ class Condition(models.TextChoices):
     """How a subscription is, in a word."""
 
     ACTIVE = "active", _("active")
-    COOLING = "cooling", _("cooling down")
+    CIRCUIT_OPEN = "circuit_open", _("cooling down")
     FAILING = "failing", _("failing")
     PAUSED = "paused", _("paused")
     DISABLED = "disabled", _("disabled")
@@ -34,8 +34,8 @@ def condition(subscription: Subscription, *, now: datetime) -> Condition:
     """How it is at that time."""
     if subscription.state != Subscription.State.ACTIVE:
         return Condition(subscription.state)
-    if subscription.cooling_until is not None and subscription.cooling_until > now:
-        return Condition.COOLING
+    if subscription.is_circuit_open(at=now):
+        return Condition.CIRCUIT_OPEN
     return Condition.FAILING if subscription.failing_since is not None else Condition.ACTIVE
 
 

@@ -37,10 +37,10 @@ LONGEST_TIMEOUT_SECONDS = 30
 # What `max_per_second` lets out at once: the time between two looks of a pump.
 BURST_SECONDS = 0.05
 # The first rest of an endpoint, which doubles up to the longest.
-COOLING_SECONDS = 1.0
-LONGEST_COOLING_SECONDS = 300.0
+FIRST_OPEN_SECONDS = 1.0
+LONGEST_OPEN_SECONDS = 300.0
 # An endpoint that takes so many at once again has come back.
-RAMP_TOP = 128
+SLOW_START_TOP = 128
 # How long a former signing secret goes on signing beside the new one.
 OVERLAP = timedelta(hours=24)
 LONGEST_OVERLAP = timedelta(days=7)
@@ -139,8 +139,8 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
             state_reason="",
             failing_since=None,
             consecutive_failures=0,
-            cooling_until=None,
-            coolings=0,
+            circuit_open_until=None,
+            circuit_openings=0,
         )
 
     def longest_timeout_seconds(self) -> float:
@@ -208,11 +208,12 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
 class Subscription(HasHeaders):
     """An endpoint URL and the topics it wants.
 
-    # Note [Cooling]
+    # Note [Circuit breaker]
     An endpoint that answers 429, 502, 503 or 504, times out or refuses connections is overloaded or away: more requests
-    make it worse and use up their deliveries' attempts. So it cools: nothing automatic is sent to it until
-    `cooling_until`. Then `ramp` lets one probe out. If that succeeds, the backlog drains at a rising rate; if not, the
-    endpoint cools for twice as long.
+    make it worse and use up their deliveries' attempts. So its circuit opens: nothing automatic is sent to it until
+    `circuit_open_until` (operators read "cooling down"). Then it is half-open: `slow_start_limit` lets one probe out.
+    If that succeeds, the circuit closes, and the backlog drains at a rising rate (slow start); if not, it opens for
+    twice as long. Source: Michael Nygard, Release It!, "Circuit Breaker".
     """
 
     class State(models.TextChoices):
@@ -312,12 +313,12 @@ class Subscription(HasHeaders):
     last_failure_status = models.PositiveSmallIntegerField(null=True, editable=False)
     # The last success that came after failures.
     recovered_at = models.DateTimeField(_("recovered at"), null=True, blank=True, editable=False)
-    # Nothing automatic is sent before: the endpoint is overloaded or away. See Note [Cooling].
-    cooling_until = models.DateTimeField(_("cooling until"), null=True, blank=True, editable=False)
-    # How often it had to cool in a row.
-    coolings = models.PositiveSmallIntegerField(default=0, editable=False)
+    # Nothing automatic is sent before: the endpoint is overloaded or away. See Note [Circuit breaker].
+    circuit_open_until = models.DateTimeField(_("cooling down until"), null=True, blank=True, editable=False)
+    # How often the circuit opened in a row.
+    circuit_openings = models.PositiveSmallIntegerField(default=0, editable=False)
     # Requests at once while it comes back; null: as many as it likes.
-    ramp = models.PositiveSmallIntegerField(null=True, editable=False)
+    slow_start_limit = models.PositiveSmallIntegerField(null=True, editable=False)
     # When the next request may go out, if `max_per_second` says so.
     paced_until = models.DateTimeField(null=True, editable=False)
     told = models.CharField(max_length=16, choices=Told, default=Told.WELL, editable=False)
@@ -342,9 +343,9 @@ class Subscription(HasHeaders):
         "last_failure_kind",
         "last_failure_status",
         "recovered_at",
-        "cooling_until",
-        "coolings",
-        "ramp",
+        "circuit_open_until",
+        "circuit_openings",
+        "slow_start_limit",
     )
 
     class Meta:
@@ -573,16 +574,15 @@ class Subscription(HasHeaders):
     @property
     def is_limited(self) -> bool:
         """Whether all workers together have to keep to a limit."""
-        return self.max_in_flight is not None or self.max_per_second is not None or self.ramp is not None
+        return self.max_in_flight is not None or self.max_per_second is not None or self.slow_start_limit is not None
 
     def room(self, in_flight: int, *, by_hand: bool, now: datetime) -> int:
-        """How many more requests may go out now, beside those in flight. What a person asked for need not cool."""
+        """How many more requests may go out now. An open circuit stops only automatic ones."""
         limits = [NO_LIMIT]
         if self.max_in_flight is not None:
             limits.append(self.max_in_flight - in_flight)
-        if self.ramp is not None and not by_hand:
-            cooling = self.cooling_until is not None and self.cooling_until > now
-            limits.append(0 if cooling else self.ramp - in_flight)
+        if self.slow_start_limit is not None and not by_hand:
+            limits.append(0 if self.is_circuit_open(at=now) else self.slow_start_limit - in_flight)
         if self.max_per_second is not None:
             # GCRA, the leaky bucket of ATM (ITU-T I.371): `paced_until` moves on by a step with each request.
             burst = max(1.0, self.max_per_second * BURST_SECONDS)
@@ -605,10 +605,12 @@ class Subscription(HasHeaders):
         if failing:
             self.recovered_at = now
         self.consecutive_failures, self.failing_since = 0, None
-        self.cooling_until, self.coolings = None, 0
-        if self.ramp is not None:
+        self.circuit_open_until, self.circuit_openings = None, 0
+        if self.slow_start_limit is not None:
             # Each success lets one more out: doubled with every round, as TCP's slow start does.
-            self.ramp = self.ramp + count if self.ramp + count <= RAMP_TOP else None
+            self.slow_start_limit = (
+                self.slow_start_limit + count if self.slow_start_limit + count <= SLOW_START_TOP else None
+            )
         return failing
 
     def note_failure(
@@ -622,17 +624,23 @@ class Subscription(HasHeaders):
         is_status = status is not None and 100 <= status <= 999
         self.last_failure_kind, self.last_failure_status = kind[:32], status if is_status else None
 
-    def cool(self, *, now: datetime, dice: float, at_least_seconds: float = 0.0) -> None:
-        """Let the endpoint rest, longer each time; then one probe goes first. To be saved. See Note [Cooling].
+    def is_circuit_open(self, *, at: datetime) -> bool:
+        """Whether nothing automatic may be sent at that time."""
+        return self.circuit_open_until is not None and self.circuit_open_until > at
 
-        `dice` is a number from 0 to 1 that spreads the rest by 20 % either way.
+    def open_circuit(self, *, now: datetime, jitter: float, at_least_seconds: float = 0.0) -> None:
+        """Send the endpoint nothing for a while, longer each time. To be saved. See Note [Circuit breaker].
+
+        `jitter` is a number from 0 to 1 that spreads the pause by 20 % either way.
         """
-        if self.cooling_until is None or self.cooling_until <= now:
-            self.coolings = min(self.coolings + 1, 100)
-        rest = min(COOLING_SECONDS * 2.0 ** (self.coolings - 1), LONGEST_COOLING_SECONDS) * (0.8 + 0.4 * dice)
-        until = now + timedelta(seconds=max(rest, at_least_seconds))
-        self.cooling_until = max(self.cooling_until, until) if self.cooling_until else until
-        self.ramp = 1
+        if not self.is_circuit_open(at=now):
+            self.circuit_openings = min(self.circuit_openings + 1, 100)
+        pause = min(FIRST_OPEN_SECONDS * 2.0 ** (self.circuit_openings - 1), LONGEST_OPEN_SECONDS) * (
+            0.8 + 0.4 * jitter
+        )
+        until = now + timedelta(seconds=max(pause, at_least_seconds))
+        self.circuit_open_until = max(self.circuit_open_until, until) if self.circuit_open_until else until
+        self.slow_start_limit = 1
 
     def has_failed_for(self, longer_than: timedelta, *, now: datetime) -> bool:
         """Whether it has done nothing but fail for that long."""

@@ -89,7 +89,7 @@ def due_subscriptions(trigger: str, *, now: datetime) -> QuerySet[Subscription]:
     # A subquery with a LIMIT is a look into the index for each subscription; EXISTS may become a scan of the log.
     chosen = Subscription.objects.filter(state=Subscription.State.ACTIVE)
     if trigger == Delivery.Trigger.AUTOMATIC:
-        chosen = chosen.filter(Q(cooling_until=None) | Q(cooling_until__lte=now))
+        chosen = chosen.filter(Q(circuit_open_until=None) | Q(circuit_open_until__lte=now))
     heads = chosen.alias(head=Subquery(head.values("next_attempt_at")[:1]))
     return heads.filter(head__isnull=False).order_by("head")
 
@@ -139,7 +139,8 @@ CROSS JOIN LATERAL (
     LIMIT 1
 ) head
 WHERE subscription.state = 'active'
-    AND (lane.trigger = 'manual' OR subscription.cooling_until IS NULL OR subscription.cooling_until <= %(now)s)
+    AND (lane.trigger = 'manual'
+        OR subscription.circuit_open_until IS NULL OR subscription.circuit_open_until <= %(now)s)
 ORDER BY lane.turn, head.next_attempt_at
 LIMIT %(most)s
 """  # noqa: S608 - made of constants

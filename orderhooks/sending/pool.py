@@ -269,7 +269,7 @@ def split(room: int, wants: Sequence[int]) -> list[int]:
 
 def _is_well(subscription: Subscription, *, now: datetime) -> bool:
     """Whether its last attempt succeeded, and not long ago."""
-    failing = subscription.consecutive_failures or subscription.ramp is not None
+    failing = subscription.consecutive_failures or subscription.slow_start_limit is not None
     at = subscription.last_success_at
     return not failing and at is not None and at > now - WELL_OF_LATE
 

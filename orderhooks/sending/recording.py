@@ -229,8 +229,8 @@ def _note_health(sent: Iterable[Sent], *, now: datetime) -> list[tuple[Signal, S
 def _is_known_to_be_well(subscription: Subscription, *, now: datetime) -> bool:
     return (
         not subscription.consecutive_failures
-        and subscription.cooling_until is None
-        and subscription.ramp is None
+        and subscription.circuit_open_until is None
+        and subscription.slow_start_limit is None
         and subscription.last_success_at is not None
         and subscription.last_success_at > now - NOTE_SUCCESS_EVERY
     )
@@ -253,7 +253,7 @@ def _judge(subscription: Subscription, outcomes: Sequence[Outcome], *, now: date
         subscription.note_failure(now=now, detail=outcome.detail, kind=outcome.error, status=outcome.status_code)
         if outcome.endpoint_is_overloaded:
             asked = retries.retry_after_seconds(outcome.retry_after, now=now)
-            subscription.cool(now=now, dice=_dice(), at_least_seconds=asked)
+            subscription.open_circuit(now=now, jitter=_dice(), at_least_seconds=asked)
     days = conf.current().disable_after_days
     # Our own trouble, such as a worker's death, must not be the last straw.
     failed = any(outcome.endpoint_is_to_blame for outcome in outcomes)

@@ -25,7 +25,7 @@ HALF_AN_HOUR = timedelta(minutes=30)
     [
         ({}, "good", "active"),
         ({"failing_since": -3 * HOUR - timedelta(minutes=1)}, "bad", "failing for 3 h 1 min"),
-        ({"cooling_until": 4 * HOUR + HALF_AN_HOUR}, "bad", "cooling down for 4 h 30 min more"),
+        ({"circuit_open_until": 4 * HOUR + HALF_AN_HOUR}, "bad", "cooling down for 4 h 30 min more"),
         ({"state": "paused"}, "held", "paused"),
         ({"state": "disabled", "failing_since": NOW}, "bad", "disabled"),
     ],

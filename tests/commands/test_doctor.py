@@ -103,11 +103,11 @@ def test_a_sweep_that_does_not_come_is_told(monkeypatch, due_in: Any, level: str
     assert any(words in one for one in found(level))
 
 
-def test_what_is_long_due_is_told_unless_its_endpoint_cools() -> None:
+def test_what_is_long_due_is_told_unless_its_endpoint_cools_down() -> None:
     due = timezone.now() - LONG_AGO
     make_delivery(subscription=make_subscription(name="CRM"), next_attempt_at=due)
     make_delivery(subscription=make_subscription(name="Fresh"))
-    cooling = make_subscription(name="Cool", cooling_until=timezone.now() + timedelta(minutes=1))
+    cooling = make_subscription(name="Cool", circuit_open_until=timezone.now() + timedelta(minutes=1))
     make_delivery(subscription=cooling, next_attempt_at=due)
     [overdue] = [one for one in found("warn") if one.startswith("backlog")]
     assert "more than 2 min to: CRM." in overdue

@@ -42,7 +42,7 @@ def test_it_tells_what_needs_a_person_and_how_to_mend_it() -> None:
     error = {"last_failure": "The endpoint answered 503.", "last_failure_at": now - timedelta(minutes=2, seconds=5)}
     error |= {"last_failure_kind": "status", "last_failure_status": 503}
     make_subscription(name="B", failing_since=now - timedelta(hours=1), **error)
-    make_subscription(name="C", failing_since=now, cooling_until=now + timedelta(seconds=100), **error)
+    make_subscription(name="C", failing_since=now, circuit_open_until=now + timedelta(seconds=100), **error)
     make_failed_event()
     printed = called("orderhooks_status")
     assert "failing for 0 s, cooling down for 2 min more" in printed
