@@ -43,7 +43,7 @@ TOKEN = uuid.uuid4()
         (make_subscription, {"state": "asleep"}),
         (make_subscription, {"url": ""}),
         (make_subscription, {"signature": "carved"}),
-        (make_subscription, {"told": "lies"}),
+        (make_subscription, {"last_notified_state": "lies"}),
         (make_subscription, {"max_in_flight": 0}),
         (make_subscription, {"max_per_second": 0}),
         (make_subscription, {"timeout_seconds": 0}),
@@ -157,7 +157,7 @@ def test_every_constraint_has_its_row_here():
         "orderhooks_subscription_signature",
         "orderhooks_subscription_state",
         "orderhooks_subscription_timeout",
-        "orderhooks_subscription_told",
+        "orderhooks_subscription_last_notified_state",
         "orderhooks_tally_once",
     }
 

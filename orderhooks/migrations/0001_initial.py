@@ -198,8 +198,8 @@ class Migration(migrations.Migration):
                 ('circuit_openings', models.PositiveSmallIntegerField(default=0, editable=False)),
                 ('slow_start_limit', models.PositiveSmallIntegerField(editable=False, null=True)),
                 ('paced_until', models.DateTimeField(editable=False, null=True)),
-                ('told', models.CharField(choices=[('well', 'Well'), ('failing', 'Failing'), ('disabled', 'Disabled')], default='well', editable=False, max_length=16)),
-                ('told_at', models.DateTimeField(editable=False, null=True)),
+                ('last_notified_state', models.CharField(choices=[('healthy', 'Healthy'), ('failing', 'Failing'), ('disabled', 'Disabled')], default='healthy', editable=False, max_length=16)),
+                ('last_notified_at', models.DateTimeField(editable=False, null=True)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='created at')),
                 ('updated_at', models.DateTimeField(auto_now=True, verbose_name='updated at')),
                 ('owner', models.ForeignKey(blank=True, help_text='Sees and changes it in the API, beside those who may manage all subscriptions.', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='owner')),
@@ -390,7 +390,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='subscription',
-            constraint=models.CheckConstraint(condition=models.Q(('told__in', ['well', 'failing', 'disabled'])), name='orderhooks_subscription_told'),
+            constraint=models.CheckConstraint(condition=models.Q(('last_notified_state__in', ['healthy', 'failing', 'disabled'])), name='orderhooks_subscription_last_notified_state'),
         ),
         migrations.AddConstraint(
             model_name='subscription',

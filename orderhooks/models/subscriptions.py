@@ -224,10 +224,10 @@ class Subscription(HasHeaders):
             _("disabled"),
         )  # by orderhooks, for the reason in `state_reason`; its deliveries are held
 
-    class Told(models.TextChoices):
-        """What its contact was told last. See `notices`."""
+    class NotifiedState(models.TextChoices):
+        """What its contact and the ADMINS were notified of last."""
 
-        WELL = "well"
+        HEALTHY = "healthy"
         FAILING = "failing"
         DISABLED = "disabled"
 
@@ -321,8 +321,10 @@ class Subscription(HasHeaders):
     slow_start_limit = models.PositiveSmallIntegerField(null=True, editable=False)
     # When the next request may go out, if `max_per_second` says so.
     paced_until = models.DateTimeField(null=True, editable=False)
-    told = models.CharField(max_length=16, choices=Told, default=Told.WELL, editable=False)
-    told_at = models.DateTimeField(null=True, editable=False)
+    last_notified_state = models.CharField(
+        max_length=16, choices=NotifiedState, default=NotifiedState.HEALTHY, editable=False
+    )
+    last_notified_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
     updated_at = models.DateTimeField(_("updated at"), auto_now=True)
 
@@ -367,7 +369,8 @@ class Subscription(HasHeaders):
                 name="orderhooks_subscription_signature",
             ),
             models.CheckConstraint(
-                condition=Q(told__in=["well", "failing", "disabled"]), name="orderhooks_subscription_told"
+                condition=Q(last_notified_state__in=["healthy", "failing", "disabled"]),
+                name="orderhooks_subscription_last_notified_state",
             ),
             models.CheckConstraint(
                 condition=Q(max_in_flight__isnull=True) | Q(max_in_flight__gte=1),
