@@ -187,7 +187,7 @@ def test_an_order_without_events_is_known_or_not() -> None:
 @pytest.mark.django_db
 def test_a_request_that_failed_leaves_its_kind_and_status() -> None:
     subscription = make_subscription()
-    subscription.note_failure(now=NOW, detail="The endpoint answered 503.", kind="status", status=503)
+    subscription.record_failure(now=NOW, detail="The endpoint answered 503.", kind="status", status=503)
     subscription.save()
     subscription.refresh_from_db()
     assert (subscription.last_failure_kind, subscription.last_failure_status) == ("status", 503)

@@ -579,7 +579,7 @@ class Subscription(HasHeaders):
         """Whether all workers together have to keep to a limit."""
         return self.max_in_flight is not None or self.max_per_second is not None or self.slow_start_limit is not None
 
-    def room(self, in_flight: int, *, by_hand: bool, now: datetime) -> int:
+    def capacity(self, in_flight: int, *, by_hand: bool, now: datetime) -> int:
         """How many more requests may go out now. An open circuit stops only automatic ones."""
         limits = [NO_LIMIT]
         if self.max_in_flight is not None:
@@ -594,14 +594,14 @@ class Subscription(HasHeaders):
         return max(0, min(limits))
 
     def spend(self, requests: int, *, now: datetime) -> None:
-        """Note on the locked row that so many requests go out."""
+        """Record on the locked row that this many requests go out."""
         if self.max_per_second is None or not requests:
             return
         start = max(self.paced_until, now) if self.paced_until else now
         self.paced_until = start + timedelta(seconds=requests / self.max_per_second)
         self.save(update_fields=["paced_until"])
 
-    def note_success(self, *, now: datetime, count: int = 1) -> bool:
+    def record_success(self, *, now: datetime, count: int = 1) -> bool:
         """The endpoint answered 2xx. True if it had been failing before. To be saved."""
         failing = self.consecutive_failures > 0
         self.last_success_at = now
@@ -616,7 +616,7 @@ class Subscription(HasHeaders):
             )
         return failing
 
-    def note_failure(
+    def record_failure(
         self, *, now: datetime, count: int = 1, detail: str = "", kind: str = "", status: int | None = None
     ) -> None:
         """The endpoint failed attempts; `detail`, `kind` and `status` tell of the last one. To be saved."""

@@ -190,7 +190,7 @@ def _lock(limited: Iterable[int]) -> tuple[dict[int, Subscription], Counter[int]
 def _room(lane: Lane, locked: Subscription | None, in_flight: int, *, now: datetime) -> int:
     if locked is None:
         return 0  # another worker is claiming from it at this moment; its turn is the next time
-    return locked.room(in_flight, by_hand=lane.trigger == Delivery.Trigger.MANUAL, now=now)
+    return locked.capacity(in_flight, by_hand=lane.trigger == Delivery.Trigger.MANUAL, now=now)
 
 
 def _claim(lanes: Sequence[Lane], *, now: datetime, lease_until: datetime) -> list[Delivery]:

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 GONE = 410
 RECOVER_AT_ONCE = 500
 # A healthy endpoint's last success is not written more often.
-NOTE_SUCCESS_EVERY = timedelta(seconds=1)
+RECORD_SUCCESS_EVERY = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def record(sent: Sequence[Sent], *, now: datetime, counts: Counts | None = None)
         elif result.lease not in locked:
             delivery = one.delivery
             logger.warning("attempt delivery=%s n=%d came back too late", delivery.public_id, delivery.attempts_made)
-    health = _note_health([one for one, _result in done], now=now)
+    health = _record_health([one for one, _result in done], now=now)
     for one, result in done:
         if one.delivery.trigger == Delivery.Trigger.TEST:
             continue  # nothing that the store sends
@@ -198,7 +198,7 @@ def _log(sent: Sent, result: Result) -> None:
     )
 
 
-def _note_health(sent: Iterable[Sent], *, now: datetime) -> list[tuple[Signal, Subscription]]:
+def _record_health(sent: Iterable[Sent], *, now: datetime) -> list[tuple[Signal, Subscription]]:
     """Only automatic attempts tell about an endpoint's health: people try what they know to be broken.
 
     A 410 is the endpoint's own word, whoever asked; but a test changes nothing.
@@ -206,7 +206,7 @@ def _note_health(sent: Iterable[Sent], *, now: datetime) -> list[tuple[Signal, S
     outcomes: dict[int, list[Outcome]] = {}
     for one in sent:
         automatic = one.delivery.trigger == Delivery.Trigger.AUTOMATIC
-        telling = one.outcome.endpoint_is_to_blame or not _is_known_to_be_well(one.delivery.subscription, now=now)
+        telling = one.outcome.endpoint_is_to_blame or not _is_known_to_be_healthy(one.delivery.subscription, now=now)
         gone = one.outcome.status_code == GONE and one.delivery.trigger != Delivery.Trigger.TEST
         if gone or (automatic and telling):
             outcomes.setdefault(one.delivery.subscription_id, []).append(one.outcome)
@@ -226,13 +226,13 @@ def _note_health(sent: Iterable[Sent], *, now: datetime) -> list[tuple[Signal, S
     return news
 
 
-def _is_known_to_be_well(subscription: Subscription, *, now: datetime) -> bool:
+def _is_known_to_be_healthy(subscription: Subscription, *, now: datetime) -> bool:
     return (
         not subscription.consecutive_failures
         and subscription.circuit_open_until is None
         and subscription.slow_start_limit is None
         and subscription.last_success_at is not None
-        and subscription.last_success_at > now - NOTE_SUCCESS_EVERY
+        and subscription.last_success_at > now - RECORD_SUCCESS_EVERY
     )
 
 
@@ -241,7 +241,7 @@ def _judge(subscription: Subscription, outcomes: Sequence[Outcome], *, now: date
     news = []
     for outcome in outcomes:
         if outcome.succeeded:
-            if subscription.note_success(now=now):
+            if subscription.record_success(now=now):
                 news.append(subscription_recovered)
             continue
         if outcome.status_code == GONE:
@@ -250,7 +250,7 @@ def _judge(subscription: Subscription, outcomes: Sequence[Outcome], *, now: date
             continue
         if not outcome.endpoint_is_to_blame:
             continue
-        subscription.note_failure(now=now, detail=outcome.detail, kind=outcome.error, status=outcome.status_code)
+        subscription.record_failure(now=now, detail=outcome.detail, kind=outcome.error, status=outcome.status_code)
         if outcome.endpoint_is_overloaded:
             asked = retries.retry_after_seconds(outcome.retry_after, now=now)
             subscription.open_circuit(now=now, jitter=_dice(), at_least_seconds=asked)
