@@ -104,7 +104,7 @@ FROM event
 
 
 def fill_shop(deliveries: int) -> None:
-    """A log as long as that, with its orders and tallies. See `filling`."""
+    """A log as long as that, with its orders and attempt statistics. See `filling`."""
     filling.fill(deliveries)
 
 

@@ -286,14 +286,14 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name='Tally',
+            name='AttemptStats',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('hour', models.DateTimeField()),
                 ('outcome', models.CharField(choices=[('2xx', '2xx: delivered'), ('3xx', '3xx: redirected'), ('4xx', '4xx: turned down'), ('5xx', '5xx: the receiver failed'), ('timeout', 'no answer in time'), ('other', 'not reached')], max_length=8)),
                 ('bucket', models.PositiveSmallIntegerField()),
                 ('count', models.PositiveBigIntegerField()),
-                ('subscription', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='tallies', to='orderhooks.subscription')),
+                ('subscription', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='attempt_stats', to='orderhooks.subscription')),
             ],
             options={
                 'base_manager_name': 'objects',
@@ -311,7 +311,7 @@ class Migration(migrations.Migration):
                 'indexes': [],
                 'constraints': [],
             },
-            bases=('orderhooks.tally',),
+            bases=('orderhooks.attemptstats',),
         ),
         migrations.CreateModel(
             name='Attempt',
@@ -469,11 +469,11 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(condition=models.Q(('state__in', ['pending', 'sending']), ('finished_at__isnull', False), _connector='OR'), name='orderhooks_delivery_finished'),
         ),
         migrations.AddIndex(
-            model_name='tally',
-            index=models.Index(fields=['hour'], name='orderhooks_tally_hour'),
+            model_name='attemptstats',
+            index=models.Index(fields=['hour'], name='orderhooks_attempt_stats_hour'),
         ),
         migrations.AddConstraint(
-            model_name='tally',
-            constraint=models.UniqueConstraint(fields=('subscription', 'hour', 'outcome', 'bucket'), name='orderhooks_tally_once'),
+            model_name='attemptstats',
+            constraint=models.UniqueConstraint(fields=('subscription', 'hour', 'outcome', 'bucket'), name='orderhooks_attempt_stats_once'),
         ),
     ]

@@ -17,7 +17,7 @@ from django.views.decorators.debug import sensitive_variables
 from orderhooks import conf, transport
 from orderhooks.db import Wakeup
 from orderhooks.models import Delivery, Subscription
-from orderhooks.models.tallies import Counts
+from orderhooks.models.attempt_stats import StatsBuffer
 from orderhooks.sending import claiming
 from orderhooks.sending.lanes import Job, Lanes
 from orderhooks.sending.preparing import prepare
@@ -64,7 +64,7 @@ class Sender:
             most_of_subscription=settings.max_in_flight,
             most_of_host=settings.max_in_flight_per_host,
         )
-        self.counts = Counts()
+        self.stats = StatsBuffer()
         self.wakeup = wakeup or Wakeup()
         self.owns_wakeup = wakeup is None
         self.results: deque[Sent] = deque()
@@ -197,7 +197,7 @@ class Sender:
             raise
 
     def _write(self, batch: list[Sent]) -> int:
-        locked = record(batch, now=self.clock(), counts=self.counts)
+        locked = record(batch, now=self.clock(), stats=self.stats)
         if locked:
             self.locked += locked
             self.locked_until = time.monotonic() + LOCKED_SECONDS

@@ -12,7 +12,7 @@ from django.dispatch import Signal
 from orderhooks import conf, retries
 from orderhooks.db.locks import brief_transaction, is_about_content
 from orderhooks.models import Delivery, Subscription
-from orderhooks.models.tallies import Counts
+from orderhooks.models.attempt_stats import StatsBuffer
 from orderhooks.sending import claiming
 from orderhooks.sending.claiming import Result
 from orderhooks.signals import (
@@ -44,21 +44,21 @@ class Sent:
     url: str = ""
 
 
-def recover(*, now: datetime, counts: Counts | None = None) -> int:
+def recover(*, now: datetime, stats: StatsBuffer | None = None) -> int:
     """Record the attempts whose worker died or hung: they count, so that poison ends. Returns how many."""
     outcome = Outcome(
         error="internal",
         detail="The worker died or hung before it could write down the answer; the receiver may have got the request.",
     )
     lost = list(Delivery.objects.lease_expired(now=now).select_related("event", "subscription")[:RECOVER_AT_ONCE])
-    record([Sent(delivery, {}, now, outcome) for delivery in lost], now=now, counts=counts)
+    record([Sent(delivery, {}, now, outcome) for delivery in lost], now=now, stats=stats)
     return len(lost)
 
 
-def record(sent: Sequence[Sent], *, now: datetime, counts: Counts | None = None) -> list[Sent]:
+def record(sent: Sequence[Sent], *, now: datetime, stats: StatsBuffer | None = None) -> list[Sent]:
     """Write down what came of attempts, each only if its lease is still held; then tell the public signals.
 
-    Returns those to record later, since somebody else has locked their rows. The others are added to `counts`, which
+    Returns those to record later, since somebody else has locked their rows. The others are added to `stats`, which
     the caller writes.
     """
     results = [(one, _as_result(one, now=now)) for one in sent]
@@ -67,8 +67,8 @@ def record(sent: Sequence[Sent], *, now: datetime, counts: Counts | None = None)
     for one, result in results:
         if result.lease in written:
             _log(one, result)
-            if counts is not None:
-                counts.add(one.delivery, one.outcome, now=now)
+            if stats is not None:
+                stats.add(one.delivery, one.outcome, now=now)
         elif result.lease not in locked:
             delivery = one.delivery
             logger.warning("attempt delivery=%s n=%d came back too late", delivery.public_id, delivery.attempts_made)

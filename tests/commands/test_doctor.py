@@ -13,7 +13,7 @@ from orderhooks import tasks
 from orderhooks.management import diagnosis, standing
 from orderhooks.models import CaptureFailure, Delivery, Pump, Subscription
 from tests.commands.calls import called
-from tests.factories import make_delivery, make_event, make_subscription, make_tally
+from tests.factories import make_attempt_stats, make_delivery, make_event, make_subscription
 
 pytestmark = pytest.mark.django_db
 LONG_AGO = timedelta(minutes=5)
@@ -162,7 +162,7 @@ def test_events_that_no_worker_takes_up_are_overdue() -> None:
 
 def test_changes_that_could_not_be_captured_fail_and_spoil_the_rate() -> None:
     crm = make_subscription(name="CRM")
-    make_tally(crm, 3)
+    make_attempt_stats(crm, 3)
     assert " 100 % " in called("orderhooks_status")
     row = CaptureFailure.objects.create(
         source="shop", fingerprint="a", order_pk="17", error="KeyError: 'total_currency'.", count=12
