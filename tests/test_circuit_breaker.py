@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from orderhooks import publishing, sending
 from orderhooks.models import Delivery, Subscription
-from orderhooks.models.subscriptions import LONGEST_OPEN_SECONDS, SLOW_START_TOP
+from orderhooks.models.circuit_breaker import LONGEST_OPEN_SECONDS, SLOW_START_TOP, after_successes, open_seconds
 from orderhooks.sending import claiming
 from orderhooks.transport import Outcome
 from tests.factories import claim, make_delivery, make_subscription
@@ -165,3 +165,15 @@ def test_a_lone_success_among_failures_does_not_hide_that_it_was_failing() -> No
     subscription.refresh_from_db()
     assert (subscription.consecutive_failures, subscription.failing_since) == (0, None)
     assert subscription.last_success_at == NOW
+
+
+@pytest.mark.parametrize(
+    ("openings", "jitter", "seconds"), [(1, 0.5, 1), (2, 0.5, 2), (5, 0.0, 12.8), (9, 0.5, 256), (10, 1.0, 360)]
+)
+def test_how_long_a_circuit_stays_open(openings: int, jitter: float, seconds: float) -> None:
+    assert open_seconds(openings, jitter=jitter) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(("limit", "successes", "expected"), [(1, 1, 2), (64, 64, 128), (128, 1, None)])
+def test_how_a_slow_start_rises(limit: int, successes: int, expected: int | None) -> None:
+    assert after_successes(limit, successes) == expected

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from orderhooks import signing
 from orderhooks.models import Subscription, SubscriptionSecret
-from orderhooks.models.subscriptions import MOST_SECRETS
+from orderhooks.models.signing_secrets import MOST_SECRETS
 
 pytestmark = pytest.mark.django_db
 

@@ -15,8 +15,8 @@ from orderhooks.api.fields import OF_MODELS, Choice, Text
 from orderhooks.api.members import RowSerializer
 from orderhooks.db.encrypted_fields import seal
 from orderhooks.models import Subscription
+from orderhooks.models.configuration import validate_topics
 from orderhooks.models.health import Condition, condition
-from orderhooks.models.subscriptions import validate_topics
 from orderhooks.secrets import HIDDEN, Sealed
 
 __all__ = ["SubscriptionSerializer"]

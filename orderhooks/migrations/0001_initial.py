@@ -8,7 +8,7 @@ import orderhooks.db.encrypted_fields
 import orderhooks.db.indexes
 import orderhooks.models.orders
 import orderhooks.db.public_ids
-import orderhooks.models.subscriptions
+import orderhooks.models.configuration
 import uuid
 from decimal import Decimal
 from django.conf import settings
@@ -172,8 +172,8 @@ class Migration(migrations.Migration):
                 ('public_id', models.CharField(default=orderhooks.db.public_ids.subscription_id, editable=False, max_length=30, unique=True)),
                 ('name', models.CharField(max_length=200, verbose_name='name')),
                 ('store', models.CharField(blank=True, help_text='Leave blank for all stores.', max_length=255, verbose_name='store')),
-                ('url', models.CharField(max_length=2000, validators=[orderhooks.models.subscriptions.validate_url], verbose_name='URL')),
-                ('topics', models.JSONField(default=list, help_text='A list such as ["order.paid", "order.cancelled"], ["order.*"] or ["*"].', validators=[orderhooks.models.subscriptions.validate_topics], verbose_name='topics')),
+                ('url', models.CharField(max_length=2000, validators=[orderhooks.models.configuration.validate_url], verbose_name='URL')),
+                ('topics', models.JSONField(default=list, help_text='A list such as ["order.paid", "order.cancelled"], ["order.*"] or ["*"].', validators=[orderhooks.models.configuration.validate_topics], verbose_name='topics')),
                 ('headers', orderhooks.db.encrypted_fields.SealedHeadersField(blank=True, default=dict, verbose_name='headers')),
                 ('signature', models.CharField(choices=[('standard', 'Standard Webhooks (HMAC-SHA256)'), ('ed25519', 'Standard Webhooks with a public key (Ed25519)'), ('github', 'as GitHub signs'), ('stripe', 'as Stripe signs'), ('shopify', 'as Shopify signs'), ('woocommerce', 'as WooCommerce signs')], default='standard', max_length=16, verbose_name='signature')),
                 ('state', models.CharField(choices=[('active', 'active'), ('paused', 'paused'), ('disabled', 'disabled')], default='active', max_length=16, verbose_name='state')),

@@ -16,7 +16,8 @@ from django.views.decorators.debug import sensitive_variables
 from orderhooks import rehearsing, topics
 from orderhooks.db.encrypted_fields import seal
 from orderhooks.models import Subscription
-from orderhooks.models.subscriptions import LONGEST_OVERLAP, OVERLAP, validate_topics
+from orderhooks.models.configuration import validate_topics
+from orderhooks.models.signing_secrets import LONGEST_OVERLAP, OVERLAP
 from orderhooks.secrets import HIDDEN, Sealed
 
 HOUR = timedelta(hours=1)
