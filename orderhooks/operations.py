@@ -16,7 +16,8 @@ from django.views.decorators.debug import sensitive_variables
 from orderhooks import replaying, tasks, topics
 from orderhooks.models import Delivery, Replay, Subscription
 from orderhooks.models.deliveries import DeliveryQuerySet
-from orderhooks.models.subscriptions import OVERLAP, SubscriptionQuerySet
+from orderhooks.models.signing_secrets import OVERLAP
+from orderhooks.models.subscriptions import SubscriptionQuerySet
 from orderhooks.rehearsing import preview, send_test
 from orderhooks.replaying import Expected
 

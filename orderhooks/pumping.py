@@ -66,7 +66,7 @@ class Turn:
                 ) as sender,
             ):
                 self._pump(me, sender, wakeup, until=until, linger_seconds=linger_seconds)
-            sender.counts.write()
+            sender.stats.write()
         finally:
             me.end(now=self.clock.now())
         # Whoever published while the heartbeat was still there has sent no wake-up.
@@ -126,11 +126,11 @@ class Turn:
     def _beat(self, me: Pump, sender: sending.Sender) -> None:
         self.clock.look()
         me.beat(now=self.clock.now())
-        sender.counts.write()
+        sender.stats.write()
         self.replays = Replay.objects.running().exists()
         for event in outbox.coalesce_left_behind(now=self.clock.now()):
             announce(event_published, sender=Event, event=event)
-        sending.recover(now=self.clock.now(), counts=sender.counts)
+        sending.recover(now=self.clock.now(), stats=sender.stats)
         if notices.due(now=self.clock.now()).exists():
             self.notices_due()
 

@@ -135,8 +135,8 @@ def preview(
 def owe(subscription: Subscription, order: str, *, topic: str, by: str = "", now: datetime) -> Delivery:
     """Owe the subscription, and nobody else, an event of that topic about the order as it is, wanted or not.
 
-    `order`: its number, or its primary key; blank: the newest. It is due at once, also if the endpoint cools. Raises
-    PreviewError and topics.UnknownTopicError.
+    `order` is its number, or its primary key; blank: the newest order. It is due at once, also while the endpoint cools
+    down. Raises PreviewError and topics.UnknownTopicError.
     """
     topics.require(topic)
     event = _event(*find_order(order, store=subscription.store, or_by_key=True), topic, now=now)

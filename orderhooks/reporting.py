@@ -161,9 +161,9 @@ def standing_text(one: Standing, *, now: datetime) -> str:
     if one.reason != Reason.WAITING or delivery is None:
         return label
     due_at = delivery.next_attempt_at or now
-    cooling_until = one.subscription.cooling_until
+    circuit_open_until = one.subscription.circuit_open_until
     by_hand = delivery.trigger == delivery.Trigger.MANUAL
-    if cooling_until is not None and cooling_until > max(due_at, now) and not by_hand:
+    if circuit_open_until is not None and circuit_open_until > max(due_at, now) and not by_hand:
         return held_text(one.subscription, now=now)
     if due_at > now:
         return _("next try %(when)s, at %(time)s") % {

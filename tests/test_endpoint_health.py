@@ -23,7 +23,7 @@ FAILING = {
     "last_failure_kind": "status",
     "last_failure_status": 503,
 }
-COOLING = {**FAILING, "cooling_until": NOW + timedelta(seconds=34)}
+COOLING = {**FAILING, "circuit_open_until": NOW + timedelta(seconds=34)}
 DEADLINE = "Unless an attempt succeeds, it will be disabled at Nov. 29, 2026, 2:40 a.m., in 4 d 23 h."
 REMEDY = STATUS_STEPS[503]
 
@@ -94,7 +94,7 @@ HELD = [
         {**COOLING, "last_failure_kind": "timeout", "last_failure_status": None},
         "Held until 3:12 a.m. because dead did not answer in time at 3:11 a.m.; failing since 2:40 a.m.",
     ),
-    ({"cooling_until": NOW + MINUTE}, "Held until 3:12 a.m. because dead was overloaded or away."),
+    ({"circuit_open_until": NOW + MINUTE}, "Held until 3:12 a.m. because dead was overloaded or away."),
     (FAILING, ""),
     ({}, ""),
 ]
@@ -227,7 +227,7 @@ def test_why_there_is_no_event_of_an_order(settings, sources: Any, make: Any, wh
 @pytest.mark.django_db
 def test_a_request_that_failed_leaves_its_kind_and_status() -> None:
     subscription = make_subscription()
-    subscription.note_failure(now=NOW, detail="The endpoint answered 503.", kind="status", status=503)
+    subscription.record_failure(now=NOW, detail="The endpoint answered 503.", kind="status", status=503)
     subscription.save()
     subscription.refresh_from_db()
     assert (subscription.last_failure_kind, subscription.last_failure_status) == ("status", 503)

@@ -141,13 +141,13 @@ class Life(RuleBasedStateMachine):
 
     @rule(seconds=seconds)
     def wait(self, seconds: float | None) -> None:
-        """So long; or until the first of what waits is due, has cooled or has lost its lease: to that very moment."""
+        """So long; or to the moment when the first of what waits is due, its circuit closes or its lease is lost."""
         if seconds is not None:
             self.now += timedelta(seconds=seconds)
             return
         moments = [one.due.high for one in self.model.owed.values() if one.due]
         moments += [one.lease_until for one in self.model.owed.values() if one.lease_until]
-        moments += [one.cooling_until.high for one in self.model.endpoints.values() if one.cooling_until]
+        moments += [one.circuit_open_until.high for one in self.model.endpoints.values() if one.circuit_open_until]
         self.now = min((moment for moment in moments if moment > self.now), default=self.now)
 
     def wait_for(self, keys: Iterable[int]) -> None:
@@ -361,15 +361,17 @@ class Life(RuleBasedStateMachine):
             assert [number for number, *_rest in owed.log] == list(range(1, owed.begun + (owed.state != "sending")))
         for row in Subscription.objects.all():
             endpoint = self.model.endpoints[row.pk]
-            assert (row.state, row.consecutive_failures, row.coolings, row.ramp) == (
+            assert (row.state, row.consecutive_failures, row.circuit_openings, row.slow_start_limit) == (
                 endpoint.state,
                 endpoint.failures,
-                endpoint.coolings,
-                endpoint.ramp,
+                endpoint.circuit_openings,
+                endpoint.slow_start_limit,
             )
             assert (row.failing_since, row.last_success_at) == (endpoint.failing_since, endpoint.last_success_at)
-            assert (row.cooling_until is None) == (endpoint.cooling_until is None)
-            endpoint.cooling_until = endpoint.cooling_until and endpoint.cooling_until.known(row.cooling_until)
+            assert (row.circuit_open_until is None) == (endpoint.circuit_open_until is None)
+            endpoint.circuit_open_until = endpoint.circuit_open_until and endpoint.circuit_open_until.known(
+                row.circuit_open_until
+            )
 
     @invariant()
     def the_limits_hold(self) -> None:

@@ -27,7 +27,15 @@ def make_endpoint(**fields) -> Subscription:
     return make_subscription(**{"url": "http://127.0.0.1:8000/webhooks", **fields})
 
 
-HEALTH = ("state", "state_reason", "failing_since", "consecutive_failures", "last_success_at", "cooling_until", "ramp")
+HEALTH = (
+    "state",
+    "state_reason",
+    "failing_since",
+    "consecutive_failures",
+    "last_success_at",
+    "circuit_open_until",
+    "slow_start_limit",
+)
 
 
 def health(subscription: Subscription) -> list[object]:

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from orderhooks import signing
 from orderhooks.models import Subscription, SubscriptionSecret
-from orderhooks.models.subscriptions import MOST_SECRETS
+from orderhooks.models.signing_secrets import MOST_SECRETS
 
 pytestmark = pytest.mark.django_db
 
@@ -100,7 +100,7 @@ def test_what_was_allowed_once_bars_no_other_change(settings, django_assert_num_
     subscription.name = "Renamed"
     subscription.save()
     # As workers do it: nothing of it is looked at, and no query comes on top.
-    subscription.note_failure(now=timezone.now())
+    subscription.record_failure(now=timezone.now())
     with django_assert_num_queries(1):
         subscription.save(update_fields=Subscription.HEALTH)
     subscription.url = "http://127.0.0.1:8000/others"

@@ -22,9 +22,9 @@ from orderhooks.admin.lookups import ListedLookups
 from orderhooks.admin.read_only import sees_payload
 from orderhooks.admin.webhooks import webhooks_of
 from orderhooks.db import DatabaseClock
-from orderhooks.models import Dashboard, Delivery, Event, Subscription, Tally
+from orderhooks.models import AttemptStats, Dashboard, Delivery, Event, Subscription
+from orderhooks.models.attempt_stats import HOUR, first_hour, percentile
 from orderhooks.models.health import HOURS, Backlog, Health, backlog, health_of, unwell
-from orderhooks.models.tallies import HOUR, first_hour, percentile
 from orderhooks.tasks import SWEEP_LATE, Worker
 
 WORST = 10
@@ -32,12 +32,12 @@ MOST_WAITING = 10_000
 MARK_EVERY = 6
 LONGEST_NUMBER = Event._meta.get_field("order_number").max_length
 FILLS = {
-    Tally.Outcome.SUCCESS: "success",
-    Tally.Outcome.REDIRECT: "redirect",
-    Tally.Outcome.REFUSED: "refused",
-    Tally.Outcome.BROKEN: "failure",
-    Tally.Outcome.TIMEOUT: "timeout",
-    Tally.Outcome.OTHER: "other",
+    AttemptStats.Outcome.SUCCESS: "success",
+    AttemptStats.Outcome.REDIRECT: "redirect",
+    AttemptStats.Outcome.REFUSED: "refused",
+    AttemptStats.Outcome.BROKEN: "failure",
+    AttemptStats.Outcome.TIMEOUT: "timeout",
+    AttemptStats.Outcome.OTHER: "other",
 }
 
 
@@ -51,7 +51,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An hour of the chart's table: the counts in the order of Tally.Outcome."""
+    """An hour of the chart's table: the counts in the order of AttemptStats.Outcome."""
 
     hour: str
     counts: Sequence[int]
@@ -150,10 +150,10 @@ class DashboardAdmin(ListedLookups):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         now = DatabaseClock().now()
         worker, waiting = tasks.look_at_worker(), backlog(at_most=MOST_WAITING)
-        tallies = Tally.objects.filter(hour__gte=first_hour(now=now, hours=HOURS))
-        rows = table(tallies.by_hour(), now=now)
+        attempt_stats = AttemptStats.objects.filter(hour__gte=first_hour(now=now, hours=HOURS))
+        rows = table(attempt_stats.by_hour(), now=now)
         totals = [sum(row.counts[number] for row in rows) for number in range(len(FILLS))]
-        times = tallies.by_bucket()
+        times = attempt_stats.by_bucket()
         context = {
             "title": _("Dashboard"),
             "notices": [

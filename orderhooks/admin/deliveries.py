@@ -260,6 +260,8 @@ def expected_at(delivery: Delivery) -> datetime | None:
     """When its next attempt can begin: not before its endpoint has cooled down. None if there is none."""
     if delivery.state != State.PENDING or delivery.next_attempt_at is None:
         return None
-    cooling_until = delivery.subscription.cooling_until
-    waits = cooling_until is not None and delivery.trigger == Delivery.Trigger.AUTOMATIC
-    return max(delivery.next_attempt_at, cooling_until) if waits and cooling_until else delivery.next_attempt_at
+    circuit_open_until = delivery.subscription.circuit_open_until
+    waits = circuit_open_until is not None and delivery.trigger == Delivery.Trigger.AUTOMATIC
+    return (
+        max(delivery.next_attempt_at, circuit_open_until) if waits and circuit_open_until else delivery.next_attempt_at
+    )

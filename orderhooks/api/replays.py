@@ -18,7 +18,7 @@ from orderhooks.api.protocol import history
 from orderhooks.api.protocol.problems import ConflictError
 from orderhooks.api.resources import Resource
 from orderhooks.models import Replay, Subscription
-from orderhooks.models.subscriptions import validate_topics
+from orderhooks.models.configuration import validate_topics
 
 __all__ = ["PlanSerializer", "ReplayViewSet", "begin"]
 

@@ -15,8 +15,8 @@ from orderhooks.api.fields import OF_MODELS, Choice, Text
 from orderhooks.api.members import RowSerializer
 from orderhooks.db.encrypted_fields import seal
 from orderhooks.models import Subscription
+from orderhooks.models.configuration import validate_topics
 from orderhooks.models.health import Condition, condition
-from orderhooks.models.subscriptions import validate_topics
 from orderhooks.secrets import HIDDEN, Sealed
 
 __all__ = ["SubscriptionSerializer"]
@@ -89,7 +89,7 @@ class SubscriptionSerializer(RowSerializer):
             "last_success_at",
             "last_failure",
             "last_failure_at",
-            "cooling_until",
+            "circuit_open_until",
             "created_at",
             "updated_at",
         ]
@@ -101,7 +101,7 @@ class SubscriptionSerializer(RowSerializer):
             "last_success_at",
             "last_failure",
             "last_failure_at",
-            "cooling_until",
+            "circuit_open_until",
             "created_at",
             "updated_at",
         ]

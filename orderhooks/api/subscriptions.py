@@ -27,7 +27,7 @@ from orderhooks.api.statistics import statistics_of
 from orderhooks.api.subscription_fields import SubscriptionSerializer
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Delivery, Subscription
-from orderhooks.models.subscriptions import LONGEST_OVERLAP, OVERLAP
+from orderhooks.models.signing_secrets import LONGEST_OVERLAP, OVERLAP
 from orderhooks.rehearsing import PreviewError
 from orderhooks.topics import UnknownTopicError
 

@@ -35,7 +35,7 @@ class Row:
     last_error: str
     last_error_at: datetime | None
     failing_since: datetime | None
-    cooling_until: datetime | None
+    circuit_open_until: datetime | None
 
     def trouble(self) -> str:
         """Why somebody should look at it, or blank."""
@@ -95,7 +95,7 @@ def _row(subscription: Subscription, health: Health, *, now: datetime) -> Row:
         last_error=subscription.last_failure,
         last_error_at=subscription.last_failure_at,
         failing_since=subscription.failing_since,
-        cooling_until=subscription.cooling_until,
+        circuit_open_until=subscription.circuit_open_until,
     )
 
 

@@ -16,7 +16,7 @@ from tests.admin.visits import page
 from tests.factories import make_event
 
 DELIVERIES = 100_000
-LOG = re.compile(r"Seq Scan on (orderhooks_(?:delivery|attempt|event|tally))\b")
+LOG = re.compile(r"Seq Scan on (orderhooks_(?:delivery|attempt|event|attemptstats))\b")
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -310,7 +310,7 @@ def test_a_new_subscription_is_asked_only_what_a_person_knows(operator):
     text = page(operator, "subscription/add/")
     assert "How it is signed" in text
     assert "How it is doing" not in text
-    assert "cooling until" not in text.lower()
+    assert "cooling down until" not in text.lower()
     assert "/admin/orderhooks/subscription/topics/" in text
 
 

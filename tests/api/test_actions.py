@@ -10,6 +10,7 @@ from orderhooks.models import Delivery, Replay, Subscription
 from tests.api.calls import EVERYTHING, client_with, errors_of, ids, post
 from tests.factories import (
     make_attempt,
+    make_attempt_stats,
     make_delivery,
     make_event,
     make_event_at,
@@ -17,7 +18,6 @@ from tests.factories import (
     make_order,
     make_replay,
     make_subscription,
-    make_tally,
     make_user,
 )
 from tests.receivers import Answer, RecordingReceiver
@@ -166,9 +166,9 @@ def test_an_event_without_a_payload_is_published_again_or_says_why_not(api):
 
 def test_statistics_add_up_over_what_the_caller_sees(api):
     mine, other = make_subscription(), make_subscription()
-    make_tally(mine, 9)
-    make_tally(mine, 1, outcome="5xx")
-    make_tally(other, 90)
+    make_attempt_stats(mine, 9)
+    make_attempt_stats(mine, 1, outcome="5xx")
+    make_attempt_stats(other, 90)
     make_delivery(subscription=mine)
     one = api.get(f"/api/subscriptions/{mine.public_id}/stats/").data
     assert (one["succeeded"], one["failed"], one["success_rate"], one["waiting"]) == (9, 1, 0.9, 1)

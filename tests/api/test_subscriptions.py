@@ -244,4 +244,4 @@ def test_limits_order_and_contact_are_set_and_judged(api):
         {"timeout_seconds": 31},
     ):
         assert patch(api, path, bad).status_code == 400
-    assert "cooling_until" in answer.data
+    assert "circuit_open_until" in answer.data

@@ -13,8 +13,8 @@ from orderhooks.api import deliveries, events, fields
 from orderhooks.api.openapi.describing import NO_NUL, Schema
 from orderhooks.api.subscription_fields import SealedHeaders
 from orderhooks.currencies import CODES, validate_currency
+from orderhooks.models.configuration import validate_topics
 from orderhooks.models.health import Condition
-from orderhooks.models.subscriptions import validate_topics
 
 __all__ = ["HIDDEN", "TOLD", "is_nullable", "of_field"]
 
