@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from orderhooks import publishing
 from orderhooks.db import DatabaseClock
-from orderhooks.management import choosing, moments, operators
+from orderhooks.management import actor, lookup, moments
 from orderhooks.models import Pump, Replay
 from orderhooks.replaying import Expected
 from orderhooks.topics import UnknownTopicError
@@ -40,7 +40,7 @@ class Command(BaseCommand):
             return self._cancel(options["cancel"])
         if not options["subscription"] or not options["since"]:
             raise CommandError(f"Name a subscription, and with --since from when on: {moments.HOW}.")
-        subscription = choosing.subscription(options["subscription"])
+        subscription = lookup.subscription(options["subscription"])
         now = DatabaseClock().now()
         wanted: dict[str, Any] = {
             "since": moments.parse(options["since"], now=now),
@@ -52,7 +52,7 @@ class Command(BaseCommand):
             if options["dry_run"]:
                 expected = publishing.preview_replay(subscription, **wanted)
                 return self.stdout.write(f"It would send {count(expected)} deliveries to {subscription}.")
-            replay = publishing.replay(subscription, **wanted, by=operators.current())
+            replay = publishing.replay(subscription, **wanted, by=actor.current())
         except (publishing.ReplayError, UnknownTopicError) as error:
             raise CommandError(str(error)) from None
         expected = Expected(replay.total, replay.total_is_exact)

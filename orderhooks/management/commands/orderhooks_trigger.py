@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
 from orderhooks import catalogue, publishing, rehearsing, routing, topics
-from orderhooks.management import choosing, operators
+from orderhooks.management import actor, lookup
 from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.rehearsing import PreviewError
 
@@ -31,9 +31,9 @@ class Command(BaseCommand):
             if to is None:
                 self._tell_all(topic, order, store)
             elif topic == catalogue.TEST:
-                self._test(choosing.subscription(to))
+                self._test(lookup.subscription(to))
             else:
-                self._tell(choosing.subscription(to), topic, order)
+                self._tell(lookup.subscription(to), topic, order)
         except (topics.UnknownTopicError, PreviewError) as error:
             raise CommandError(str(error)) from None
 
@@ -64,7 +64,7 @@ class Command(BaseCommand):
             self.stdout.write(f"  {standing.subscription}: {standing.reason.label}")
 
     def _tell(self, subscription: Subscription, topic: str, number: str) -> None:
-        delivery = publishing.publish_to(subscription, topic, number, by=operators.current())
+        delivery = publishing.publish_to(subscription, topic, number, by=actor.current())
         self.stdout.write(
             f"{topic} of order {delivery.event.order_number} to {subscription}: {delivery.event.public_id}, "
             f"delivery {delivery.public_id}"
@@ -73,7 +73,7 @@ class Command(BaseCommand):
             self.stdout.write(self.style.WARNING(f"  It waits: the subscription is {subscription.state}."))
 
     def _test(self, subscription: Subscription) -> None:
-        delivery = publishing.send_test(subscription, by=operators.current())
+        delivery = publishing.send_test(subscription, by=actor.current())
         attempt = delivery.attempts.get()
         self.stdout.write(f"{attempt.detail} ({attempt.duration_ms} ms)")
         if attempt.response_body:
