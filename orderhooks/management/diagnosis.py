@@ -13,7 +13,8 @@ from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import source_trials, tasks
 from orderhooks.db import DatabaseClock
-from orderhooks.management import moments, standing
+from orderhooks.durations import relative_text, span_text
+from orderhooks.management import standing
 from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.models.health import Condition, backlog, condition
 from orderhooks.reporting import LOSSES_SHOWN_FOR, MOST_WAITING, backlog_text, losses, worker_problems
@@ -82,7 +83,7 @@ def _sources(now: datetime) -> Found:
 def _clock(now: datetime) -> Found:
     apart = abs(timezone.now() - now)
     if apart > CLOCKS_APART:
-        yield "fail", f"This host and its database are {moments.span(apart)} apart. Keep their clocks in step (NTP)."
+        yield "fail", f"This host and its database are {span_text(apart)} apart. Keep their clocks in step (NTP)."
     else:
         yield "ok", "This host and its database agree on the time."
 
@@ -115,7 +116,7 @@ def _worker(now: datetime) -> Found:
     elif not troubles:
         yield (
             "ok",
-            f"A worker was seen {moments.ago(worker.seen_at, now=now)}, and one is started each minute (the sweep).",
+            f"A worker was seen {relative_text(worker.seen_at, now=now)}, and one is started each minute (the sweep).",
         )
 
 
@@ -135,7 +136,7 @@ def _backlog(now: datetime) -> Found:
         yield (
             "warn",
             (
-                f"Deliveries have been due for more than {moments.span(OVERDUE)} to: {', '.join(sorted(set(late)))}. "
+                f"Deliveries have been due for more than {span_text(OVERDUE)} to: {', '.join(sorted(set(late)))}. "
                 "Either workers are missing, or the endpoint takes less than there is; see its page."
             ),
         )

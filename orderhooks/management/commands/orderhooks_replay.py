@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from orderhooks import publishing
 from orderhooks.db import DatabaseClock
-from orderhooks.management import actor, lookup, moments
+from orderhooks.management import actor, lookup, times
 from orderhooks.models import Pump, Replay
 from orderhooks.replaying import Expected
 from orderhooks.topics import UnknownTopicError
@@ -27,7 +27,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("subscription", nargs="?", metavar="sub_…", help="its id or name")
-        parser.add_argument("--since", metavar="WHEN", help=f"from when on: {moments.HOW}")
+        parser.add_argument("--since", metavar="WHEN", help=f"from when on: {times.FORMATS}")
         parser.add_argument("--until", metavar="WHEN", help="up to when; else now")
         parser.add_argument("--topic", action="append", default=[], help="only this topic or family; may be repeated")
         parser.add_argument("--only", choices=Replay.Only.values, default=Replay.Only.ALL.value)
@@ -39,12 +39,12 @@ class Command(BaseCommand):
         if options["cancel"]:
             return self._cancel(options["cancel"])
         if not options["subscription"] or not options["since"]:
-            raise CommandError(f"Name a subscription, and with --since from when on: {moments.HOW}.")
+            raise CommandError(f"Name a subscription, and with --since from when on: {times.FORMATS}.")
         subscription = lookup.subscription(options["subscription"])
         now = DatabaseClock().now()
         wanted: dict[str, Any] = {
-            "since": moments.parse(options["since"], now=now),
-            "until": moments.parse(options["until"], now=now) if options["until"] else None,
+            "since": times.parse(options["since"], now=now),
+            "until": times.parse(options["until"], now=now) if options["until"] else None,
             "topics": options["topic"],
             "only": options["only"],
         }

@@ -8,7 +8,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
 
 from orderhooks.db import DatabaseClock
-from orderhooks.management import moments, standing
+from orderhooks.durations import relative_text
+from orderhooks.management import standing
 from orderhooks.management.standing import Row, Standing
 from orderhooks.models.health import MOST_COUNTED, Condition
 from orderhooks.reporting import backlog_text
@@ -46,7 +47,7 @@ class Command(BaseCommand):
         if not lines:
             self.stdout.write("There is no subscription yet, so nothing is recorded or sent. Add one in the admin.")
         now, worker = found.at, found.worker
-        seen = "at work" if worker.at_work else f"last seen {moments.ago(worker.seen_at, now=now)}"
+        seen = "at work" if worker.at_work else f"last seen {relative_text(worker.seen_at, now=now)}"
         self.stdout.write(f"\nworker: {seen}   sweep: {_sweep(worker, now)}")
         self.stdout.write(backlog_text(found.backlog, now=now))
 
@@ -57,13 +58,13 @@ class Command(BaseCommand):
 
 def _cells(row: Row, found: Standing) -> tuple[str, ...]:
     now = found.at
-    error = f"{row.last_error[:WORDS]} ({moments.ago(row.last_error_at, now=now)})" if row.last_error_at else "-"
+    error = f"{row.last_error[:WORDS]} ({relative_text(row.last_error_at, now=now)})" if row.last_error_at else "-"
     return (
         row.name,
         row.state,
         "-" if row.success_rate is None else _percent(row.success_rate, lost=bool(found.lost)),
         f"{MOST_COUNTED}+" if row.waiting > MOST_COUNTED else str(row.waiting),
-        moments.ago(row.last_success_at, now=now),
+        relative_text(row.last_success_at, now=now),
         error,
     )
 
@@ -77,4 +78,4 @@ def _sweep(worker: Worker, now: datetime) -> str:
     due_at = worker.sweep_due_at
     if due_at is None:
         return "off"
-    return f"in {moments.span(due_at - now)}" if due_at > now else f"due {moments.ago(due_at, now=now)}"
+    return relative_text(due_at, now=now) if due_at > now else f"due {relative_text(due_at, now=now)}"
