@@ -1,4 +1,4 @@
-"""`manage.py orderhooks_status`: how deliveries are going, and what needs a person."""
+"""`manage.py orderhooks_status`: subscriptions, worker and backlog, and the problems that a person has to solve."""
 
 import json
 from datetime import datetime
@@ -9,37 +9,40 @@ from django.core.serializers.json import DjangoJSONEncoder
 
 from orderhooks.db import DatabaseClock
 from orderhooks.durations import relative_text
-from orderhooks.management import standing
-from orderhooks.management.standing import Row, Standing
+from orderhooks.management import status
+from orderhooks.management.status import SubscriptionStatus, SystemStatus
 from orderhooks.models.health import MOST_COUNTED, Condition
 from orderhooks.reporting import backlog_text
 from orderhooks.tasks import Worker
 
 HEAD = ("subscription", "state", "success 24 h", "waiting", "last success", "last error")
-WORDS = 60
+ERROR_CHARACTERS = 60
 
 
 class Command(BaseCommand):
-    help = "Shows each subscription's state, success and backlog, whether a worker is there, and what needs a person."
+    help = (
+        "Shows the problems that a person has to solve, each subscription's state, success and backlog, and whether a "
+        "worker is running."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print one JSON object, for programs")
-        parser.add_argument("--fail", action="store_true", help="end with status 1 if something needs a person")
+        parser.add_argument("--fail", action="store_true", help="exit with status 1 if there is a problem")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        found = standing.look(now=DatabaseClock().now())
+        found = status.system_status(now=DatabaseClock().now())
         if options["json"]:
-            self.stdout.write(json.dumps(standing.told(found), indent=2, cls=DjangoJSONEncoder))
+            self.stdout.write(json.dumps(status.as_dict(found), indent=2, cls=DjangoJSONEncoder))
         else:
             self._draw(found)
-        if options["fail"] and (troubles := found.troubles()):
-            raise CommandError(f"{len(troubles)} of these need a person: see the lines that begin with !")
+        if options["fail"] and (problems := found.problems()):
+            raise CommandError(f"{len(problems)} problems need a person: see the lines that begin with !")
 
-    def _draw(self, found: Standing) -> None:
-        # First: whoever looks at three in the morning should not have to read a table to its end.
-        for trouble in found.troubles():
-            self.stdout.write(self.style.ERROR(f"! {trouble}"))
-        head, *lines = standing.columns([HEAD, *(_cells(row, found) for row in found.subscriptions)])
+    def _draw(self, found: SystemStatus) -> None:
+        # Problems come first, so that nobody has to read the table to its end to find them.
+        for problem in found.problems():
+            self.stdout.write(self.style.ERROR(f"! {problem}"))
+        head, *lines = status.columns([HEAD, *(_cells(row, found) for row in found.subscriptions)])
         if lines:
             self.stdout.write(self.style.MIGRATE_HEADING(head))
         for row, line in zip(found.subscriptions, lines, strict=True):
@@ -51,14 +54,16 @@ class Command(BaseCommand):
         self.stdout.write(f"\nworker: {seen}   sweep: {_sweep(worker, now)}")
         self.stdout.write(backlog_text(found.backlog, now=now))
 
-    def _styled(self, row: Row) -> Any:
+    def _styled(self, row: SubscriptionStatus) -> Any:
         styles = {Condition.ACTIVE.value: self.style.SUCCESS, Condition.PAUSED.value: self.style.WARNING}
         return styles.get(row.condition, self.style.ERROR)
 
 
-def _cells(row: Row, found: Standing) -> tuple[str, ...]:
+def _cells(row: SubscriptionStatus, found: SystemStatus) -> tuple[str, ...]:
     now = found.at
-    error = f"{row.last_error[:WORDS]} ({relative_text(row.last_error_at, now=now)})" if row.last_error_at else "-"
+    error = "-"
+    if row.last_error_at:
+        error = f"{row.last_error[:ERROR_CHARACTERS]} ({relative_text(row.last_error_at, now=now)})"
     return (
         row.name,
         row.state,
@@ -70,7 +75,7 @@ def _cells(row: Row, found: Standing) -> tuple[str, ...]:
 
 
 def _percent(rate: float, *, lost: bool) -> str:
-    # Never 100 % when something failed, or was never told of.
+    # Never 100 % if anything failed, or if changes were lost.
     return "100 %" if rate == 1 and not lost else f"{min(rate * 100, 99.9):.1f} %"
 
 

@@ -1,4 +1,4 @@
-"""`manage.py orderhooks_trigger order.paid`: tell of something by hand, to all who want it or to one subscription."""
+"""`manage.py orderhooks_trigger order.paid`: publish an event by hand, to all subscriptions or to one."""
 
 from typing import Any
 
@@ -15,34 +15,34 @@ MOST_SHOWN = 100
 
 class Command(BaseCommand):
     help = (
-        "Publishes a topic about an order as it is, as if it had happened now: to all subscriptions that want it, or "
-        "to one alone. Nothing of the order is changed. `webhook.test --to` sends a test and waits for the answer."
+        "Publishes an event of a topic about an order, as if it had happened now: to all subscriptions that want it, "
+        "or to one. The order itself is not changed. `webhook.test --to` sends a test and waits for the response."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("topic", help="such as order.paid")
-        parser.add_argument("--to", metavar="sub_…", help="the id or name of the one subscription that gets it")
-        parser.add_argument("--order", default="", metavar="NUMBER", help="the order's number; else the newest")
-        parser.add_argument("--store", default="", help="the store whose order it is; else any")
+        parser.add_argument("--to", metavar="sub_…", help="the id or name of the only subscription that gets it")
+        parser.add_argument("--order", default="", metavar="NUMBER", help="its number; default: the newest order")
+        parser.add_argument("--store", default="", help="its store; default: any")
 
     def handle(self, *args: Any, topic: str, to: str | None, order: str, store: str, **options: Any) -> None:
         try:
             topics.require(topic)
             if to is None:
-                self._tell_all(topic, order, store)
+                self._publish(topic, order, store)
             elif topic == catalogue.TEST:
                 self._test(lookup.subscription(to))
             else:
-                self._tell(lookup.subscription(to), topic, order)
+                self._publish_to(lookup.subscription(to), topic, order)
         except (topics.UnknownTopicError, PreviewError) as error:
             raise CommandError(str(error)) from None
 
-    def _tell_all(self, topic: str, number: str, store: str) -> None:
+    def _publish(self, topic: str, number: str, store: str) -> None:
         if topic == catalogue.TEST:
-            raise CommandError(f"A {catalogue.TEST} goes to one subscription: name it with --to.")
+            raise CommandError(f"A {catalogue.TEST} event goes to one subscription: name it with --to.")
         if not Subscription.objects.exists():
             raise CommandError(
-                "There is no subscription, so nobody would get it. Add one in the admin or with orderhooks_listen."
+                "There is no subscription that could get it. Add one in the admin or with orderhooks_listen."
             )
         source, order = rehearsing.find_order(number, store=store)
         with transaction.atomic(using=Event.objects.db):
@@ -56,14 +56,12 @@ class Command(BaseCommand):
             )
         self.stdout.write(f"{topic} of order {source.number(order)}: {event.public_id}")
         if event.error:
-            raise CommandError(
-                f"Its payload could not be built: {event.error}. Correct the order source, then try again."
-            )
-        [account] = routing.account_for([event], at_most=MOST_SHOWN)
-        for standing in account.standings:
-            self.stdout.write(f"  {standing.subscription}: {standing.reason.label}")
+            raise CommandError(f"Its payload could not be built: {event.error}. Fix the order source, then try again.")
+        [report] = routing.account_for([event], at_most=MOST_SHOWN)
+        for outcome in report.standings:
+            self.stdout.write(f"  {outcome.subscription}: {outcome.reason.label}")
 
-    def _tell(self, subscription: Subscription, topic: str, number: str) -> None:
+    def _publish_to(self, subscription: Subscription, topic: str, number: str) -> None:
         delivery = publishing.publish_to(subscription, topic, number, by=actor.current())
         self.stdout.write(
             f"{topic} of order {delivery.event.order_number} to {subscription}: {delivery.event.public_id}, "
