@@ -121,7 +121,7 @@ def preview(
     except UNSENDABLE as error:
         raise PreviewError(str(error)) from None
     own = {name.lower() for name in subscription.headers}
-    headers = {"host": urlsplit(url).netloc, **transport.framed(request.headers, request.body)}
+    headers = {"host": urlsplit(url).netloc, **transport.with_framing_headers(request.headers, request.body)}
     return Preview(
         order_number=event.order_number,
         topic=topic,
