@@ -60,7 +60,7 @@ def test_it_says_what_needs_a_person_and_how_to_fix_it() -> None:
     assert "): Failing since " in failing
     assert "It answered 503 at" in failing
     assert "it will be disabled at" in failing
-    assert failing.endswith("it is tried again by itself.")
+    assert failing.endswith("it is tried again automatically.")
     [cooling] = [line for line in problems if line.startswith("! C (sub_")]
     assert "it is cooling down" in cooling
     assert cooling.index("Failing since") < cooling.index("it is cooling down")
