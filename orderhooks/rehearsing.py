@@ -15,9 +15,9 @@ from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import catalogue, payloads, sending, signing, sources, topics, transport
 from orderhooks.db import DatabaseClock
+from orderhooks.encryption import HIDDEN, UndecryptableError
 from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.models.deliveries import REQUESTED_BY_LENGTH
-from orderhooks.secrets import HIDDEN, UndecryptableError
 from orderhooks.sources import OrderSource
 
 __all__ = ["Preview", "PreviewError", "find_order", "owe", "preview", "send_test", "topics_to_preview"]

@@ -16,9 +16,9 @@ from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import publishing, signing
 from orderhooks.db.encrypted_fields import seal
+from orderhooks.encryption import HIDDEN, Sealed, UndecryptableError
 from orderhooks.models import Subscription
 from orderhooks.models.subscriptions import AmbiguousNameError
-from orderhooks.secrets import HIDDEN, Sealed, UndecryptableError
 
 __all__ = ["FIELDS", "DeclarationError", "SigningKey", "Step", "apply", "names_in", "plan", "read"]
 

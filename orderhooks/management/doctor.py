@@ -17,11 +17,11 @@ from django.views.decorators.debug import sensitive_variables
 from orderhooks import source_trials, tasks
 from orderhooks.db import DatabaseClock
 from orderhooks.durations import relative_text, span_text
+from orderhooks.encryption import UndecryptableError
 from orderhooks.management import status
 from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.models.health import Condition, backlog, condition
 from orderhooks.reporting import LOSSES_SHOWN_FOR, MOST_WAITING, START_WORKER, backlog_text, losses, worker_problems
-from orderhooks.secrets import UndecryptableError
 from orderhooks.sending import claiming
 
 __all__ = ["Finding", "examine"]

@@ -9,8 +9,8 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import secrets
-from orderhooks.secrets import Purpose
+from orderhooks import encryption
+from orderhooks.encryption import Purpose
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,8 @@ class SubscriptionSecretQuerySet(models.QuerySet["SubscriptionSecret"]):
         done, unreadable = 0, []
         for pk, token, owner in self.values_list("pk", "encrypted", "subscription__public_id").iterator():
             try:
-                new = secrets.reencrypt(token, Purpose.SIGNING_SECRET)
-            except secrets.UndecryptableError:
+                new = encryption.reencrypt(token, Purpose.SIGNING_SECRET)
+            except encryption.UndecryptableError:
                 unreadable.append(owner)
             else:
                 done += self.filter(pk=pk, encrypted=token).update(encrypted=new) if new != token else 0
@@ -65,5 +65,5 @@ class SubscriptionSecret(models.Model):
 
     @sensitive_variables()
     def reveal(self) -> str:
-        """The secret itself. Raises secrets.UndecryptableError."""
-        return secrets.decrypt(self.encrypted, Purpose.SIGNING_SECRET)
+        """The secret itself. Raises encryption.UndecryptableError."""
+        return encryption.decrypt(self.encrypted, Purpose.SIGNING_SECRET)

@@ -16,14 +16,14 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import conf, secrets, signing, topics, transport
+from orderhooks import conf, encryption, signing, topics, transport
 from orderhooks.db import public_ids
 from orderhooks.db.clock import DatabaseClock
 from orderhooks.db.encrypted_fields import SealedHeadersField, seal
 from orderhooks.db.locks import is_lock_timeout, one_at_a_time
+from orderhooks.encryption import Purpose, Sealed
 from orderhooks.models.header_hosts import HasHeaders
 from orderhooks.models.signing_secrets import Reencrypted, SubscriptionSecret, SubscriptionSecretQuerySet
-from orderhooks.secrets import Purpose, Sealed
 
 # The app's own, where stores look for who did what.
 logger = logging.getLogger("orderhooks")
@@ -156,10 +156,10 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
                 row = self.model.objects.select_for_update().get(pk=pk)
                 try:
                     headers = {
-                        name: Sealed(secrets.reencrypt(value.token, Purpose.HEADER))
+                        name: Sealed(encryption.reencrypt(value.token, Purpose.HEADER))
                         for name, value in row.headers.items()
                     }
-                except secrets.UndecryptableError:
+                except encryption.UndecryptableError:
                     unreadable.append(row.public_id)
                     continue
                 if headers != row.headers:
@@ -471,7 +471,7 @@ class Subscription(HasHeaders):
 
     @sensitive_variables()
     def live_secrets(self, *, now: datetime) -> list[str]:
-        """The signing secrets in force, newest first, MOST_SECRETS at most. Raises secrets.UndecryptableError."""
+        """The signing secrets in force, newest first, MOST_SECRETS at most. Raises encryption.UndecryptableError."""
         rows = self.secrets.all()  # prefetched by the sender
         live = [row for row in rows if row.expires_at is None or row.expires_at > now]
         return [row.reveal() for row in sorted(live, key=lambda row: row.pk, reverse=True)[:MOST_SECRETS]]
@@ -480,7 +480,7 @@ class Subscription(HasHeaders):
     def reveal_secrets(self, *, by: str, now: datetime) -> list[str]:
         """The signing secrets in force, newest first, for a person to see; the log `orderhooks` keeps who it was.
 
-        Raises secrets.UndecryptableError.
+        Raises encryption.UndecryptableError.
         """
         shown = self.live_secrets(now=now)
         logger.warning("secrets revealed subscription=%s by=%r", self.public_id, by)
@@ -488,7 +488,7 @@ class Subscription(HasHeaders):
 
     @sensitive_variables()
     def own_headers(self) -> dict[str, str]:
-        """The headers that it adds to its requests, in the clear. Raises secrets.UndecryptableError."""
+        """The headers that it adds to its requests, in the clear. Raises encryption.UndecryptableError."""
         return {name: value.reveal() for name, value in self.headers.items()}
 
     @sensitive_variables()
@@ -504,7 +504,7 @@ class Subscription(HasHeaders):
         secret = signing.generate_secret(self.signature)
         row = SubscriptionSecret(
             subscription=self,
-            encrypted=secrets.encrypt(secret, Purpose.SIGNING_SECRET),
+            encrypted=encryption.encrypt(secret, Purpose.SIGNING_SECRET),
             public_key=signing.public_key(secret),
         )
         return row, secret

@@ -15,9 +15,9 @@ from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import rehearsing, topics
 from orderhooks.db.encrypted_fields import seal
+from orderhooks.encryption import HIDDEN, Sealed
 from orderhooks.models import Subscription
 from orderhooks.models.subscriptions import LONGEST_OVERLAP, OVERLAP, validate_topics
-from orderhooks.secrets import HIDDEN, Sealed
 
 HOUR = timedelta(hours=1)
 OVERLAP_HOURS = round(OVERLAP / HOUR)

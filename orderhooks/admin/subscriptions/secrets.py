@@ -22,9 +22,9 @@ from orderhooks.admin.buttons import Button, ButtonsAdmin
 from orderhooks.admin.subscriptions.asking import Question, ask, is_answered
 from orderhooks.admin.subscriptions.banners import time_text
 from orderhooks.admin.subscriptions.forms import RotationForm
+from orderhooks.encryption import UndecryptableError
 from orderhooks.models import Subscription
 from orderhooks.models.subscriptions import SubscriptionQuerySet
-from orderhooks.secrets import UndecryptableError
 
 SECRET_BUTTONS = (
     Button("rotate", _("New secret…"), "change"),
