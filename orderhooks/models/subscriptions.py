@@ -224,7 +224,7 @@ class Subscription(HasHeaders):
         )  # by orderhooks, for the reason in `state_reason`; its deliveries are held
 
     class Told(models.TextChoices):
-        """What its contact was told last. See `notices`."""
+        """What its contact was told last. See `notifications`."""
 
         WELL = "well"
         FAILING = "failing"
