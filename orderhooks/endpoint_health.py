@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from orderhooks import conf, transport
-from orderhooks.durations import moment_text, relative_text, span_text
+from orderhooks.durations import relative_text, span_text, time_text
 from orderhooks.models import Subscription
 from orderhooks.models.health import Condition, condition
 
@@ -81,13 +81,13 @@ def report(subscription: Subscription, *, now: datetime) -> EndpointReport | Non
             "Failing since %(time)s (%(span)s, %(count)d attempts in a row).",
             subscription.consecutive_failures,
         ) % {
-            "time": moment_text(subscription.failing_since, now=now),
+            "time": time_text(subscription.failing_since, now=now),
             "span": span_text(now - subscription.failing_since),
             "count": subscription.consecutive_failures,
         }
         disabled_at = subscription.failing_since + timedelta(days=conf.current().disable_after_days)
         deadline = _("Unless an attempt succeeds, it will be disabled at %(time)s, %(relative)s.") % {
-            "time": moment_text(disabled_at, now=now),
+            "time": time_text(disabled_at, now=now),
             "relative": relative_text(disabled_at, now=now),
         }
         if disabled_at <= now:
@@ -97,7 +97,7 @@ def report(subscription: Subscription, *, now: datetime) -> EndpointReport | Non
         pause = _(
             "Nothing is sent to it until %(time)s, %(relative)s: it is cooling down. Then one request tries it."
         ) % {
-            "time": moment_text(subscription.circuit_open_until, now=now),
+            "time": time_text(subscription.circuit_open_until, now=now),
             "relative": relative_text(subscription.circuit_open_until, now=now),
         }
     return EndpointReport(since, _answer(subscription, now=now), pause, deadline, _remedy(subscription))
@@ -129,11 +129,11 @@ def held_text(subscription: Subscription, *, now: datetime) -> str:
     if not subscription.is_circuit_open(at=now) or subscription.circuit_open_until is None:
         return ""
     values = {
-        "until": moment_text(subscription.circuit_open_until, now=now),
+        "until": time_text(subscription.circuit_open_until, now=now),
         "name": subscription.name,
         "outcome": _outcome(subscription) or _("was overloaded or away"),
-        "at": moment_text(subscription.last_failure_at, now=now) if subscription.last_failure_at else "",
-        "since": moment_text(subscription.failing_since, now=now) if subscription.failing_since else "",
+        "at": time_text(subscription.last_failure_at, now=now) if subscription.last_failure_at else "",
+        "since": time_text(subscription.failing_since, now=now) if subscription.failing_since else "",
     }
     if not values["at"]:
         text = _("Held until %(until)s because %(name)s %(outcome)s") % values
@@ -158,7 +158,7 @@ def _outcome(subscription: Subscription) -> str:
 def _answer(subscription: Subscription, *, now: datetime) -> str:
     if subscription.last_failure_at is None:
         return ""
-    when = moment_text(subscription.last_failure_at, now=now)
+    when = time_text(subscription.last_failure_at, now=now)
     if outcome := _outcome(subscription):
         # "3:11 a.m." ends the sentence by itself.
         return (_("It %(outcome)s at %(time)s.") % {"outcome": outcome, "time": when}).replace("..", ".")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from django.db import IntegrityError, InterfaceError, InternalError, OperationalError, connections
 
-from orderhooks import conf, notices, outbox, replaying, routing, sending
+from orderhooks import conf, notifications, outbox, replaying, routing, sending
 from orderhooks.db import DatabaseClock, Wakeup
 from orderhooks.db.locks import is_lock_timeout
 from orderhooks.db.primary import own_database
@@ -131,7 +131,7 @@ class Turn:
         for event in outbox.coalesce_left_behind(now=self.clock.now()):
             announce(event_published, sender=Event, event=event)
         sending.recover(now=self.clock.now(), stats=sender.stats)
-        if notices.due(now=self.clock.now()).exists():
+        if notifications.due(now=self.clock.now()).exists():
             self.notices_due()
 
     def _is_in_the_way(self, me: Pump) -> bool:

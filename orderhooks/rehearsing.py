@@ -15,9 +15,9 @@ from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import catalogue, payloads, sending, signing, sources, topics, transport
 from orderhooks.db import DatabaseClock
+from orderhooks.encryption import HIDDEN, UndecryptableError
 from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.models.deliveries import REQUESTED_BY_LENGTH
-from orderhooks.secrets import HIDDEN, UndecryptableError
 from orderhooks.sources import OrderSource, Role
 
 __all__ = ["Preview", "PreviewError", "find_order", "owe", "preview", "send_test", "topics_to_preview"]
@@ -121,7 +121,7 @@ def preview(
     except UNSENDABLE as error:
         raise PreviewError(str(error)) from None
     own = {name.lower() for name in subscription.headers}
-    headers = {"host": urlsplit(url).netloc, **transport.framed(request.headers, request.body)}
+    headers = {"host": urlsplit(url).netloc, **transport.with_framing_headers(request.headers, request.body)}
     return Preview(
         order_number=event.order_number,
         topic=topic,

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from orderhooks import sources
 from orderhooks.db.bounded_counts import count_text
-from orderhooks.durations import moment_text, relative_text, span_text
+from orderhooks.durations import relative_text, span_text, time_text
 from orderhooks.endpoint_health import held_text
 from orderhooks.models import CaptureFailure, Change, Subscription
 from orderhooks.models.health import Backlog
@@ -107,7 +107,7 @@ def losses(*, now: datetime, with_errors: bool = True) -> list[str]:
             % {
                 "count": one.count,
                 "source": one.source or "?",
-                "time": moment_text(one.last_at, now=now),
+                "time": time_text(one.last_at, now=now),
                 "order": one.order_pk or "?",
                 "error": " ".join(one.error.split())[:MOST_ERROR] if with_errors else _(SEE_ERROR),
             }
@@ -168,9 +168,9 @@ def standing_text(one: Standing, *, now: datetime) -> str:
     if due_at > now:
         return _("next try %(when)s, at %(time)s") % {
             "when": relative_text(due_at, now=now),
-            "time": moment_text(due_at, now=now),
+            "time": time_text(due_at, now=now),
         }
-    return _("due since %(time)s: a worker sends it next") % {"time": moment_text(due_at, now=now)}
+    return _("due since %(time)s: a worker sends it next") % {"time": time_text(due_at, now=now)}
 
 
 def _configured() -> dict[str, sources.OrderSource]:

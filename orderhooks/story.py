@@ -13,11 +13,11 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from orderhooks import conf, retries
 from orderhooks.db.bounded_counts import count_text
-from orderhooks.durations import moment_text, relative_text, span_text
+from orderhooks.durations import relative_text, span_text, time_text
 from orderhooks.endpoint_health import OUTCOMES, held_text, outcome_text
 from orderhooks.models import Attempt, Delivery, Subscription
 
-__all__ = ["OUTCOMES", "attempt_text", "moment_text", "most_attempts", "of", "outcome_text", "relative_text", "tell"]
+__all__ = ["OUTCOMES", "attempt_text", "most_attempts", "of", "outcome_text", "relative_text", "tell", "time_text"]
 
 State = Delivery.State
 # A pump comes round within a minute and a half, whatever has died.
@@ -162,25 +162,25 @@ def _what_waits(delivery: Delivery, behind: int) -> str:
 
 
 def _delivered(delivery: Delivery, now: datetime) -> str:
-    when = moment_text(delivery.finished_at or now, now=now)
+    when = time_text(delivery.finished_at or now, now=now)
     return _("Delivered at %(when)s on attempt %(number)d.") % {"when": when, "number": delivery.attempts_made}
 
 
 def _failed(delivery: Delivery, now: datetime) -> str:
     if delivery.trigger == Delivery.Trigger.TEST:
         return _("Failed at %(when)s: a test is tried once.") % {
-            "when": moment_text(delivery.finished_at or now, now=now)
+            "when": time_text(delivery.finished_at or now, now=now)
         }
     sentence = ngettext(
         "Given up at %(when)s after %(count)d attempt: nothing more is sent until somebody redelivers it.",
         "Given up at %(when)s after %(count)d attempts: nothing more is sent until somebody redelivers it.",
         delivery.attempts_made,
     )
-    return sentence % {"when": moment_text(delivery.finished_at or now, now=now), "count": delivery.attempts_made}
+    return sentence % {"when": time_text(delivery.finished_at or now, now=now), "count": delivery.attempts_made}
 
 
 def _skipped(delivery: Delivery, now: datetime) -> str:
-    when = moment_text(delivery.finished_at or now, now=now)
+    when = time_text(delivery.finished_at or now, now=now)
     return _("Skipped at %(when)s: an operator decided not to send it.") % {"when": when}
 
 

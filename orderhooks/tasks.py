@@ -18,7 +18,7 @@ from django_q.conf import Conf
 from django_q.models import OrmQ, Schedule
 from django_q.tasks import async_task
 
-from orderhooks import conf, notices, pumping, retention
+from orderhooks import conf, notifications, pumping, retention
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Pump, Subscription
 
@@ -78,7 +78,7 @@ def pump(**_unknown: object) -> None:
 
 def notify(**_unknown: object) -> None:
     """Send the e-mails that are due. A task of its own: a mail server may be slow."""
-    notices.send_due(now=DatabaseClock().now())
+    notifications.send_due(now=DatabaseClock().now())
 
 
 def prune(**_unknown: object) -> None:

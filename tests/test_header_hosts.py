@@ -5,9 +5,9 @@ from django.contrib.admin.models import LogEntry
 from django.core.management import call_command
 
 from orderhooks import operations
+from orderhooks.encryption import HIDDEN
 from orderhooks.models import Subscription
 from orderhooks.models.header_hosts import origin_of
-from orderhooks.secrets import HIDDEN
 from tests.api.calls import EVERYTHING, client_with, errors_of, patch
 from tests.factories import make_subscription, make_user
 

@@ -13,6 +13,7 @@ import pytest
 
 from orderhooks.transport import connections, post, safe_text, sockets
 from orderhooks.transport.posting import KEPT_CHARACTERS
+from orderhooks.transport.resolver import Resolver
 from tests.receivers import Answer, RecordingReceiver
 
 TLS_HANDSHAKE = b"\x16"
@@ -217,12 +218,12 @@ def test_a_resolver_that_does_not_answer_ends_at_the_deadline(monkeypatch) -> No
     release.set()
 
 
-def test_look_ups_that_hang_leave_a_bounded_number_of_threads(monkeypatch) -> None:
+def test_names_that_hang_leave_a_bounded_number_of_threads(monkeypatch) -> None:
     release = threading.Event()
-    monkeypatch.setattr(sockets, "_lookups", sockets.Lookups(2))
+    monkeypatch.setattr(sockets, "_resolver", Resolver(2))
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: release.wait(20) and [])
     details = [send("http://shop.example/", timeout_seconds=0.1).detail for _ in range(3)]
-    assert ["stopped answering" in detail for detail in details] == [False, False, True]
+    assert ["does not respond" in detail for detail in details] == [False, False, True]
     release.set()
 
 

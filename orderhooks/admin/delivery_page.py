@@ -115,14 +115,14 @@ def state_badge(delivery: Delivery) -> SafeString:
 def moment(when: datetime, *, now: datetime | None = None) -> SafeString:
     """How far it is, and when: `in 4 min (3:04 a.m.)`."""
     now = now or timezone.now()
-    relative, absolute = story.relative_text(when, now=now), story.moment_text(when, now=now)
+    relative, absolute = story.relative_text(when, now=now), story.time_text(when, now=now)
     return format_html('{} <span class="orderhooks-note">({})</span>', relative, absolute)
 
 
 def distance(when: datetime) -> SafeString:
     """The same for a narrow column: `in 4 min`, and when it is for those who point at it."""
     now = timezone.now()
-    absolute, relative = story.moment_text(when, now=now), story.relative_text(when, now=now)
+    absolute, relative = story.time_text(when, now=now), story.relative_text(when, now=now)
     return format_html('<time class="orderhooks-distance" title="{}">{}</time>', absolute, relative)
 
 

@@ -12,8 +12,8 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import secrets, signing
-from orderhooks.secrets import Purpose
+from orderhooks import encryption, signing
+from orderhooks.encryption import Purpose
 
 # The app's own, where stores look for who did what.
 logger = logging.getLogger("orderhooks")
@@ -47,8 +47,8 @@ class SubscriptionSecretQuerySet(models.QuerySet["SubscriptionSecret"]):
         done, unreadable = 0, []
         for pk, token, owner in self.values_list("pk", "encrypted", "subscription__public_id").iterator():
             try:
-                new = secrets.reencrypt(token, Purpose.SIGNING_SECRET)
-            except secrets.UndecryptableError:
+                new = encryption.reencrypt(token, Purpose.SIGNING_SECRET)
+            except encryption.UndecryptableError:
                 unreadable.append(owner)
             else:
                 done += self.filter(pk=pk, encrypted=token).update(encrypted=new) if new != token else 0
@@ -77,8 +77,8 @@ class SubscriptionSecret(models.Model):
 
     @sensitive_variables()
     def reveal(self) -> str:
-        """The secret itself. Raises secrets.UndecryptableError."""
-        return secrets.decrypt(self.encrypted, Purpose.SIGNING_SECRET)
+        """The secret itself. Raises encryption.UndecryptableError."""
+        return encryption.decrypt(self.encrypted, Purpose.SIGNING_SECRET)
 
 
 class HasSigningSecrets(models.Model):
@@ -109,7 +109,7 @@ class HasSigningSecrets(models.Model):
 
     @sensitive_variables()
     def live_secrets(self, *, now: datetime) -> list[str]:
-        """The signing secrets in force, newest first, MOST_SECRETS at most. Raises secrets.UndecryptableError."""
+        """The signing secrets in force, newest first, MOST_SECRETS at most. Raises encryption.UndecryptableError."""
         rows = self.secrets.all()  # prefetched by the sender
         live = [row for row in rows if row.expires_at is None or row.expires_at > now]
         return [row.reveal() for row in sorted(live, key=lambda row: row.pk, reverse=True)[:MOST_SECRETS]]
@@ -118,7 +118,7 @@ class HasSigningSecrets(models.Model):
     def reveal_secrets(self, *, by: str, now: datetime) -> list[str]:
         """The signing secrets in force, newest first, for a person to see; the log `orderhooks` keeps who it was.
 
-        Raises secrets.UndecryptableError.
+        Raises encryption.UndecryptableError.
         """
         shown = self.live_secrets(now=now)
         logger.warning("secrets revealed subscription=%s by=%r", self.public_id, by)
@@ -148,7 +148,7 @@ class HasSigningSecrets(models.Model):
         secret = signing.require_secret(secret, self.signature) if secret else signing.generate_secret(self.signature)
         row = SubscriptionSecret(
             subscription=self,  # type: ignore[misc]
-            encrypted=secrets.encrypt(secret, Purpose.SIGNING_SECRET),
+            encrypted=encryption.encrypt(secret, Purpose.SIGNING_SECRET),
             public_key=signing.public_key(secret),
         )
         return row, secret

@@ -12,17 +12,17 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import conf, secrets, topics
+from orderhooks import conf, encryption, topics
 from orderhooks.db import public_ids
 from orderhooks.db.clock import DatabaseClock
 from orderhooks.db.encrypted_fields import SealedHeadersField, seal
 from orderhooks.db.locks import is_lock_timeout, one_at_a_time
+from orderhooks.encryption import Purpose, Sealed
 from orderhooks.models.circuit_breaker import HasCircuitBreaker
 from orderhooks.models.configuration import LONGEST_TIMEOUT_SECONDS, HasConfiguration
 from orderhooks.models.header_hosts import HasHeaders
 from orderhooks.models.pace import HasPace
 from orderhooks.models.signing_secrets import HasSigningSecrets, Reencrypted, SubscriptionSecret
-from orderhooks.secrets import Purpose, Sealed
 
 # Hosts' clocks differ a little; an event too many is better than one that is lost.
 CLOCK_SKEW = timedelta(seconds=5)
@@ -96,10 +96,10 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
                 row = self.model.objects.select_for_update().get(pk=pk)
                 try:
                     headers = {
-                        name: Sealed(secrets.reencrypt(value.token, Purpose.HEADER))
+                        name: Sealed(encryption.reencrypt(value.token, Purpose.HEADER))
                         for name, value in row.headers.items()
                     }
-                except secrets.UndecryptableError:
+                except encryption.UndecryptableError:
                     unreadable.append(row.public_id)
                     continue
                 if headers != row.headers:
@@ -253,7 +253,7 @@ class Subscription(HasConfiguration, HasHeaders, HasSigningSecrets, HasPace, Has
 
     @sensitive_variables()
     def own_headers(self) -> dict[str, str]:
-        """The headers that it adds to its requests, in the clear. Raises secrets.UndecryptableError."""
+        """The headers that it adds to its requests, in the clear. Raises encryption.UndecryptableError."""
         return {name: value.reveal() for name, value in self.headers.items()}
 
     @classmethod

@@ -11,8 +11,8 @@ from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from orderhooks import signing, transport
+from orderhooks.encryption import HIDDEN
 from orderhooks.models import Subscription
-from orderhooks.secrets import HIDDEN
 
 Signature = Subscription.Signature
 

@@ -16,9 +16,9 @@ from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import catalogue, rehearsing, signing, topics
 from orderhooks.db.encrypted_fields import seal
+from orderhooks.encryption import HIDDEN, Sealed
 from orderhooks.models import Subscription
 from orderhooks.models.signing_secrets import LONGEST_OVERLAP, OVERLAP
-from orderhooks.secrets import HIDDEN, Sealed
 
 HOUR = timedelta(hours=1)
 OVERLAP_HOURS = round(OVERLAP / HOUR)

@@ -1,4 +1,4 @@
-"""`manage.py orderhooks_trigger order.paid`: tell of something by hand, to all who want it or to one subscription."""
+"""`manage.py orderhooks_trigger order.paid`: publish an event by hand, to all subscriptions or to one."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
 from orderhooks import catalogue, operations, publishing, rehearsing, routing, topics
-from orderhooks.management import choosing, operators
+from orderhooks.management import actor, lookup
 from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.rehearsing import PreviewError
 from orderhooks.sources import Role
@@ -16,8 +16,8 @@ MOST_SHOWN = 100
 
 class Command(BaseCommand):
     help = (
-        "Publishes a topic about an order as it is, as if it had happened now: to all subscriptions that want it, or "
-        "to one alone. Nothing of the order is changed. `webhook.test --to` sends a test and waits for the answer."
+        "Publishes an event of a topic about an order, as if it had happened now: to all subscriptions that want it, "
+        "or to one. The order itself is not changed. `webhook.test --to` sends a test and waits for the response."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -35,20 +35,20 @@ class Command(BaseCommand):
         try:
             topics.require(topic)
             if to is None:
-                self._tell_all(topic, order, store)
+                self._publish(topic, order, store)
             elif topic == catalogue.TEST:
-                self._test(choosing.subscription(to))
+                self._test(lookup.subscription(to))
             else:
-                self._tell(choosing.subscription(to), topic, order)
+                self._publish_to(lookup.subscription(to), topic, order)
         except (topics.UnknownTopicError, PreviewError) as error:
             raise CommandError(str(error)) from None
 
-    def _tell_all(self, topic: str, wanted: str, store: str) -> None:
+    def _publish(self, topic: str, wanted: str, store: str) -> None:
         if topic == catalogue.TEST:
-            raise CommandError(f"A {catalogue.TEST} goes to one subscription: name it with --to.")
+            raise CommandError(f"A {catalogue.TEST} event goes to one subscription: name it with --to.")
         if not Subscription.objects.exists():
             raise CommandError(
-                "There is no subscription, so nobody would get it. Add one in the admin or with orderhooks_listen."
+                "There is no subscription that could get it. Add one in the admin or with orderhooks_listen."
             )
         source, order = rehearsing.find_order(wanted, store=store, or_by_key=True)
         key, number = Role(source).order_pk(order) or "", source.number(order)
@@ -63,15 +63,13 @@ class Command(BaseCommand):
             )
         self.stdout.write(f"{topic} of order {_named(number, key, wanted)}: {event.public_id}")
         if event.error:
-            raise CommandError(
-                f"Its payload could not be built: {event.error}. Correct the order source, then try again."
-            )
-        [account] = routing.account_for([event], at_most=MOST_SHOWN)
-        for standing in account.standings:
-            self.stdout.write(f"  {standing.subscription}: {standing.reason.label}")
+            raise CommandError(f"Its payload could not be built: {event.error}. Fix the order source, then try again.")
+        [report] = routing.account_for([event], at_most=MOST_SHOWN)
+        for outcome in report.standings:
+            self.stdout.write(f"  {outcome.subscription}: {outcome.reason.label}")
 
-    def _tell(self, subscription: Subscription, topic: str, wanted: str) -> None:
-        delivery = publishing.publish_to(subscription, topic, wanted, by=operators.current())
+    def _publish_to(self, subscription: Subscription, topic: str, wanted: str) -> None:
+        delivery = publishing.publish_to(subscription, topic, wanted, by=actor.current())
         event = delivery.event
         self.stdout.write(
             f"{topic} of order {_named(event.order_number, event.order_pk, wanted)} to {subscription}: "
@@ -81,7 +79,7 @@ class Command(BaseCommand):
             self.stdout.write(self.style.WARNING(f"  It waits: the subscription is {subscription.state}."))
 
     def _test(self, subscription: Subscription) -> None:
-        delivery = operations.send_test(subscription, by=operators.current())
+        delivery = operations.send_test(subscription, by=actor.current())
         attempt = delivery.attempts.get()
         self.stdout.write(f"{attempt.detail} ({attempt.duration_ms} ms)")
         if attempt.response_body:

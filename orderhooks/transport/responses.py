@@ -1,27 +1,28 @@
-"""Answers: http.client's, with a short way for the heads that nearly all endpoints send.
+"""Responses: http.client's, with a fast path for the heads that nearly all endpoints send.
 
-http.client has the e-mail package parse each answer's headers, which takes longer than all else of an answer.
+http.client parses headers with the email package, which takes longer than everything else about a response.
 """
 
 import http.client
 import re
 
-__all__ = ["Answer"]
+__all__ = ["Response"]
 
-# A final answer of HTTP/1.1 whose header lines are plain: no folding, no control characters, nothing but ASCII.
+# The head of a final HTTP/1.1 response with plain header lines: no folding, no control characters, only ASCII.
 # Source: RFC 9112, 4 and 5; RFC 9110, 5.
 HEAD = re.compile(
     rb"HTTP/1\.1 ([2-5][0-9][0-9])(?: ([\t\x20-\x7e]*))?\r\n"
     rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e]*\r\n)*)\r\n"
 )
-# More lines than http.client takes are its to refuse.
+# A head with more lines is left to http.client, which refuses it.
 MOST_LINES = 99
 
 
-class Answer(http.client.HTTPResponse):
-    """An answer whose head is read at one look if it is plain and all there; any other is http.client's to read."""
+class Response(http.client.HTTPResponse):
+    """A response whose head is parsed in one step if it is plain and fully received. http.client parses any other."""
 
     def begin(self) -> None:
+        """Read the head. Raises what http.client raises."""
         if self.headers is not None:
             return None
         head = HEAD.match(self.fp.peek(1)) if self.fp else None
@@ -36,7 +37,7 @@ class Answer(http.client.HTTPResponse):
         self.code = self.status = int(head[1])
         self.reason = (head[2] or b"").decode().strip()
         self.headers = self.msg = headers
-        # How the body ends (RFC 9112, 6.3), in http.client's words.
+        # How the body ends (RFC 9112, 6.3), in http.client's attributes.
         self.chunked = (headers.get("transfer-encoding") or "").lower() == "chunked"
         self.chunk_left = None
         self.length = None if length is None or self.chunked else int(length)

@@ -1,7 +1,7 @@
-"""Notices: e-mails to a subscription's contact and the project's ADMINS when an endpoint fails, is disabled, recovers.
+"""Notifications: e-mails to a subscription's contact and to ADMINS when an endpoint fails, is disabled, or recovers.
 
-What is due follows from the subscription's state and from what was sent last, so that no notice is lost with a queue,
-and none is sent for each delivery.
+Which e-mails are due follows from the subscription's state and from the last notification. So none is lost with a
+queue, and none is sent for each delivery.
 """
 
 import hashlib
@@ -21,18 +21,18 @@ logger = logging.getLogger(__name__)
 
 NotifiedState = Subscription.NotifiedState
 
-# An endpoint that is away for a moment is nobody's business.
+# An endpoint that fails for a shorter time is not reported.
 FAILING_AFTER = timedelta(hours=1)
-# At most one e-mail about a subscription in this time; also the wait after one that could not be sent.
+# The least time between two notifications about a subscription, also after one that could not be sent.
 PAUSE = timedelta(minutes=5)
 COUNT_UP_TO = 10_000
-# To one contact about all subscriptions that name it: the address may be a stranger's.
+# The most e-mails to one contact, about all subscriptions that name it: it may be the address of a stranger.
 CONTACT_MAILS_A_DAY = 20
 NAME_CHARACTERS = 60
 
 
 def due(*, now: datetime) -> SubscriptionQuerySet:
-    """The subscriptions whose state is another than their people were last notified of."""
+    """The subscriptions whose state differs from the last notification about it."""
     disabled = Q(state=Subscription.State.DISABLED) & ~Q(last_notified_state=NotifiedState.DISABLED)
     failing = Q(state=Subscription.State.ACTIVE, failing_since__lte=now - FAILING_AFTER) & ~Q(
         last_notified_state=NotifiedState.FAILING
@@ -43,7 +43,10 @@ def due(*, now: datetime) -> SubscriptionQuerySet:
 
 
 def send_due(*, now: datetime) -> int:
-    """Send the e-mails that are due. Returns how many; one that can't be sent is logged and due again later."""
+    """Send the notifications that are due. Returns the number of subscriptions about which an e-mail was sent.
+
+    A notification that can't be sent is logged, and due again after PAUSE.
+    """
     return sum(_send(subscription, now=now) for subscription in due(now=now))
 
 
@@ -58,7 +61,7 @@ def _send(subscription: Subscription, *, now: datetime) -> bool:
         pk=subscription.pk, last_notified_state=before, last_notified_at=subscription.last_notified_at
     )
     recipients = _recipients(subscription, news)
-    # A resumed subscription is well again only after a success.
+    # A resumed subscription has recovered only after a success.
     silent = news == NotifiedState.HEALTHY and (subscription.last_success_at is None or before == NotifiedState.HEALTHY)
     if not mine.update(last_notified_state=news, last_notified_at=now) or not recipients or silent:
         return False
@@ -69,11 +72,11 @@ def _send(subscription: Subscription, *, now: datetime) -> bool:
 
 
 def _send_to(recipient: str, subscription: Subscription, news: str, *, now: datetime) -> bool:
-    """One e-mail for each, so that nobody sees who else gets it. Whether it was sent."""
+    """Send an e-mail to one recipient alone, so that nobody sees the others. Returns whether it was sent."""
     is_admin = recipient in _admins()
-    if not is_admin and not _may_be_written_to(recipient, now=now):
+    if not is_admin and not _takes_another(recipient, now=now):
         logger.warning(
-            "subscription=%s: no e-mail to its contact, who had enough of them today", subscription.public_id
+            "subscription=%s: no e-mail to its contact, which has reached the limit of the day", subscription.public_id
         )
         return False
     text = _text(subscription, news, is_admin=is_admin)
@@ -85,26 +88,27 @@ def _send_to(recipient: str, subscription: Subscription, news: str, *, now: date
     return True
 
 
-def _may_be_written_to(contact: str, *, now: datetime) -> bool:
-    """Whether the address has had fewer than CONTACT_MAILS_A_DAY; if so, one more is counted.
+def _takes_another(contact: str, *, now: datetime) -> bool:
+    """Whether the contact got fewer than CONTACT_MAILS_A_DAY e-mails. If so, one more is counted.
 
-    Counted twice: in the database, by the subscriptions that name it, for all workers; and in the cache, so that a
-    subscription that is deleted, or names another contact since, counts on. A cache that fails lets mails through.
+    They are counted in two places. The database counts the subscriptions that name the contact, for all workers. The
+    cache also counts subscriptions that were deleted or name another contact by now. If the cache fails, the database
+    counts alone.
     """
-    written = Subscription.objects.filter(contact_email__iexact=contact, last_notified_at__gt=now - timedelta(days=1))
-    if written[: CONTACT_MAILS_A_DAY + 1].count() > CONTACT_MAILS_A_DAY:
+    notified = Subscription.objects.filter(contact_email__iexact=contact, last_notified_at__gt=now - timedelta(days=1))
+    if notified[: CONTACT_MAILS_A_DAY + 1].count() > CONTACT_MAILS_A_DAY:
         return False
-    # A digest, since not every cache takes every character or length as a key.
+    # A digest, because some caches refuse some characters and long keys.
     key = hashlib.sha256(f"{contact.lower()} {now:%Y-%m-%d}".encode()).hexdigest()
     try:
         return any(cache.add(f"orderhooks:mail:{key}:{number}", 1, 24 * 3600) for number in range(CONTACT_MAILS_A_DAY))
     except Exception:
-        logger.exception("the cache does not answer: e-mails to a contact are counted by the database alone")
+        logger.exception("the cache fails: e-mails to a contact are counted by the database alone")
         return True
 
 
 def _admins() -> list[str]:
-    # Django 6 takes addresses alone in ADMINS beside pairs of name and address.
+    # In Django 6, ADMINS may hold addresses as well as pairs of name and address.
     return [admin if isinstance(admin, str) else admin[1] for admin in settings.ADMINS]
 
 
@@ -119,16 +123,18 @@ def _recipients(subscription: Subscription, news: str) -> list[str]:
 
 
 def _subject(subscription: Subscription, news: str) -> str:
-    said = {
+    subject = {
         NotifiedState.FAILING: _("Webhooks to %s are failing"),
         NotifiedState.DISABLED: _("Webhooks to %s were stopped"),
-        NotifiedState.HEALTHY: _("Webhooks to %s arrive again"),
+        NotifiedState.HEALTHY: _("Webhooks to %s are delivered again"),
     }[NotifiedState(news)]
-    return settings.EMAIL_SUBJECT_PREFIX + said % _quoted(subscription.name)
+    return settings.EMAIL_SUBJECT_PREFIX + subject % _quoted(subscription.name)
 
 
 def _quoted(name: str) -> str:
-    """A name of somebody's choosing, as such: in quotes, on one line, cut, without what mail programs make links of."""
+    """A subscription's name, which any user may choose: in quotes, on one line, cut, without texts that mail programs
+    turn into links.
+    """
     plain = "".join(letter if letter.isprintable() else " " for letter in name)
     words = plain.replace("://", " ").replace("www.", " ").replace('"', "'").split()
     short = " ".join(words)
@@ -136,7 +142,7 @@ def _quoted(name: str) -> str:
 
 
 def _text(subscription: Subscription, news: str, *, is_admin: bool) -> str:
-    """The mail. A contact, whom anybody may have named, gets no text of the subscriber's or the endpoint's choosing."""
+    """The body. A contact may be a stranger, and gets no text that the subscriber or the endpoint can choose."""
     waiting = Delivery.objects.filter(subscription=subscription, state=Delivery.State.PENDING)
     count = waiting[: COUNT_UP_TO + 1].count()
     held = f"{COUNT_UP_TO:,}+" if count > COUNT_UP_TO else f"{count:,}"
@@ -145,15 +151,15 @@ def _text(subscription: Subscription, news: str, *, is_admin: bool) -> str:
     if news == NotifiedState.DISABLED:
         lines += [
             subscription.state_reason,
-            _("Nothing more is sent until somebody resumes the subscription. %s deliveries are held.") % held,
+            _("Nothing more is sent until the subscription is resumed. %s deliveries are held.") % held,
         ]
     elif news == NotifiedState.FAILING:
         last = waiting.exclude(last_error="").order_by("-id").values_list("last_detail", flat=True).first()
         lines += [
             _("Every attempt has failed since %s.") % f"{subscription.failing_since:%Y-%m-%d %H:%M %Z}",
             *([last] if last and is_admin else []),
-            _("%s deliveries are waiting; they are tried again by themselves.") % held,
+            _("%s deliveries are waiting. They are tried again automatically.") % held,
         ]
     else:
-        lines.append(_("The endpoint answers again. %s deliveries are waiting and go out now.") % held)
+        lines.append(_("The endpoint works again. %s deliveries are waiting and are sent now.") % held)
     return "\n".join(lines)

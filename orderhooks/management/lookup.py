@@ -1,4 +1,4 @@
-"""Choosing: the subscription that a person named on the command line, by its public id or its name."""
+"""Look up the subscription that is named on the command line, by its public id or its name."""
 
 from django.core.management.base import CommandError
 
@@ -9,7 +9,11 @@ __all__ = ["subscription"]
 
 
 def subscription(text: str) -> Subscription:
-    """Raises CommandError if there is none, or several of that name."""
+    """The subscription whose public id or, otherwise, whose name is `text`.
+
+    Raises:
+        CommandError: no subscription fits, or several have that name. The message lists their ids.
+    """
     try:
         found = Subscription.objects.filter(public_id=text).first() or Subscription.objects.named(text)
     except AmbiguousNameError as error:

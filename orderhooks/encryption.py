@@ -1,6 +1,6 @@
-"""Text that is encrypted before it leaves the process: signing secrets, values of headers, kept answers, cursors.
+"""Encryption of texts that leave the process: signing secrets, header values, stored responses, cursors.
 
-Each purpose has keys of its own: a text that was encrypted for one can't be opened for another.
+Each purpose has its own keys: a text that was encrypted for one purpose can't be decrypted for another.
 """
 
 import base64
@@ -19,36 +19,37 @@ from orderhooks import conf
 
 __all__ = ["HIDDEN", "Purpose", "Sealed", "UndecryptableError", "decrypt", "encrypt", "reencrypt"]
 
-# What stands in a secret's place wherever it may be read.
+# Shown in place of a secret.
 HIDDEN = "(hidden)"
 
 
 class Purpose(Enum):
-    """What a text is encrypted for. The value goes into the derivation of its keys: change none."""
+    """What a text is encrypted for. Keys are derived from the value: changing one makes stored texts unreadable."""
 
     SIGNING_SECRET = "signing secret"  # noqa: S105
     HEADER = "header of a subscription"
-    ANSWER = "answer to a repeated request"
+    RESPONSE = "response to a repeated request"
     CURSOR = "cursor of a list"
 
 
 class UndecryptableError(Exception):
-    """A stored secret that none of the configured keys opens."""
+    """None of the configured keys decrypts a stored text. The message says the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """A header's value as it is stored; printed, it shows nothing. `token` is safe to store."""
+    """An encrypted header value. `token` is safe to store; `repr` shows `(hidden)`."""
 
     token: str
 
     @classmethod
     @sensitive_variables()
     def of(cls, text: str) -> "Sealed":
+        """Encrypt a header value."""
         return cls(encrypt(text, Purpose.HEADER))
 
     def reveal(self) -> str:
-        """The secret itself. Raises UndecryptableError."""
+        """The header value in the clear. Raises UndecryptableError."""
         return decrypt(self.token, Purpose.HEADER)
 
     def __repr__(self) -> str:
@@ -57,13 +58,17 @@ class Sealed:
 
 @sensitive_variables()
 def encrypt(text: str, purpose: Purpose) -> str:
-    """The text under the purpose's newest key: a Fernet token, safe to store."""
+    """Encrypt the text with the purpose's newest key. Returns a Fernet token, which is safe to store."""
     return _keyring_of(_key_texts(), purpose).encrypt(text.encode()).decode()
 
 
 @sensitive_variables()
 def reencrypt(token: str, purpose: Purpose) -> str:
-    """The token as it is if the newest key opens it, else the same text under that key. Raises UndecryptableError."""
+    """Return the token if the newest key decrypts it, and otherwise a token of the same text by that key.
+
+    Raises:
+        UndecryptableError: no configured key decrypts it.
+    """
     try:
         Fernet(_derive(force_bytes(_key_texts()[0]), purpose)).decrypt(token.encode())
     except InvalidToken:
@@ -73,12 +78,16 @@ def reencrypt(token: str, purpose: Purpose) -> str:
 
 @sensitive_variables()
 def decrypt(token: str, purpose: Purpose) -> str:
-    """The text behind a token that was made for the same purpose. Raises UndecryptableError."""
+    """Decrypt a token that was made for the same purpose.
+
+    Raises:
+        UndecryptableError: no configured key decrypts it, or it was made for another purpose.
+    """
     try:
         return _decrypt(token, _key_texts(), purpose)
     except InvalidToken:
         raise UndecryptableError(
-            "A stored secret can't be read: the key it was encrypted with is missing. Put the former key back "
+            "A stored secret can't be decrypted: its key is missing. Put the former key back "
             'into ORDERHOOKS["ENCRYPTION_KEYS"] (or, if that was never set, restore the former SECRET_KEY).'
         ) from None
 
@@ -100,7 +109,7 @@ def _keyring_of(texts: tuple[str | bytes, ...], purpose: Purpose) -> MultiFernet
 
 @functools.lru_cache(maxsize=32 * len(Purpose))
 def _derive(text: bytes, purpose: Purpose) -> bytes:
-    # Named, so that the key is none that Django or another package derives from SECRET_KEY (RFC 5869, 3.2).
+    # The name of the package keeps the key apart from those that others derive from SECRET_KEY (RFC 5869, 3.2).
     info = f"orderhooks: {purpose.value}".encode()
     hkdf = HKDF(algorithm=SHA256(), length=32, salt=None, info=info)
     return base64.urlsafe_b64encode(hkdf.derive(text))

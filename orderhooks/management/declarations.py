@@ -1,4 +1,7 @@
-"""Declaring: the subscriptions that a file says there shall be, against those there are. For `orderhooks_apply`."""
+"""Declarations: compare the subscriptions that a TOML file declares with the database, and apply the difference.
+
+For `orderhooks_apply`.
+"""
 
 import os
 import re
@@ -13,14 +16,14 @@ from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import operations, signing
 from orderhooks.db.encrypted_fields import seal
+from orderhooks.encryption import HIDDEN, Sealed, UndecryptableError
 from orderhooks.models import Subscription
 from orderhooks.models.subscriptions import AmbiguousNameError
-from orderhooks.secrets import HIDDEN, Sealed, UndecryptableError
 
-__all__ = ["DeclarationError", "Key", "Step", "carry_out", "names_in", "plan", "read"]
+__all__ = ["FIELDS", "DeclarationError", "SigningKey", "Step", "apply", "names_in", "plan", "read"]
 
-# What may stand in a table; what does not is at its default afterwards, but for the state.
-DECLARED = (
+# The fields that a table may set. A field that it leaves out gets its default; `state` stays as it is.
+FIELDS = (
     "name",
     "url",
     "topics",
@@ -43,12 +46,12 @@ VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 class DeclarationError(ValueError):
-    """A file that can't be applied; the text has a line for each fault and says where it is."""
+    """The file can't be applied. The message has one line for each fault, with its place in the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A field that changes, as people may see it: a header's value is `(hidden)`."""
+    """One field that changes, as text that may be shown: header values are `(hidden)`."""
 
     field: str
     old: str
@@ -57,7 +60,10 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What applying one table comes to: `subscription` is None for one to be made; no differences: nothing to do."""
+    """What applying one table changes.
+
+    `subscription` is None if one has to be created. Without `differences` there is nothing to do.
+    """
 
     name: str
     subscription: Subscription | None
@@ -66,8 +72,8 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
-    """What the receiver of a subscription needs to check signatures with: a new secret, or a public key."""
+class SigningKey:
+    """The key with which a receiver verifies signatures: a new shared secret, or a new public key."""
 
     name: str
     text: str = field(repr=False)
@@ -75,7 +81,11 @@ class Key:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The file's tables `[[subscriptions]]`, checked for shape alone. Raises DeclarationError."""
+    """The file's `[[subscriptions]]` tables. Their content is not checked here.
+
+    Raises:
+        DeclarationError: the file can't be read, is not TOML, or holds anything else.
+    """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -89,15 +99,18 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def names_in(tables: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The names that the tables declare, whatever else is wrong with them."""
+    """The names that the tables declare, also if the tables have other faults."""
     return [table["name"] for table in tables if isinstance(table.get("name"), str)]
 
 
 @sensitive_variables()
 def plan(tables: Sequence[Mapping[str, Any]], *, path: Path, environment: Mapping[str, str] = os.environ) -> list[Step]:
-    """What the tables of the file come to against the database. Raises DeclarationError that names all their faults.
+    """Compare the tables of the file with the database; one step for each table. Nothing is written.
 
-    `${NAME}` in a header's value stands for a variable of the environment.
+    `${NAME}` in a header's value is replaced by that variable of `environment`.
+
+    Raises:
+        DeclarationError: any table has a fault. The message lists the faults of all tables.
     """
     faults: list[str] = []
     steps: list[Step] = []
@@ -106,7 +119,7 @@ def plan(tables: Sequence[Mapping[str, Any]], *, path: Path, environment: Mappin
         name = table.get("name")
         where = f"{path}: [[subscriptions]] {number}" + (f" ({name})" if isinstance(name, str) and name else "")
         if isinstance(name, str) and name in names:
-            faults.append(f"{where}: the name stands twice in the file.")
+            faults.append(f"{where}: the name is used twice in the file.")
             continue
         if isinstance(name, str):
             names.add(name)
@@ -115,7 +128,7 @@ def plan(tables: Sequence[Mapping[str, Any]], *, path: Path, environment: Mappin
             try:
                 steps.append(_step(table, environment=environment))
             except ValidationError as error:
-                found = _told(error)
+                found = _messages(error)
         faults += [f"{where}: {fault}" for fault in found]
     if faults:
         raise DeclarationError("\n".join(faults))
@@ -123,49 +136,50 @@ def plan(tables: Sequence[Mapping[str, Any]], *, path: Path, environment: Mappin
 
 
 @sensitive_variables()
-def carry_out(steps: Sequence[Step]) -> list[Key]:
-    """Make and change the subscriptions, in the caller's transaction. Returns the new keys; secrets are shown once."""
+def apply(steps: Sequence[Step]) -> list[SigningKey]:
+    """Create and change the subscriptions. Call it in a transaction: an error has to undo all steps.
+
+    Returns the new signing keys. Secrets can't be read again later.
+    """
     keys = []
     for step in steps:
         if step.subscription is None:
             values = dict(step.values)
             state = values.pop("state")
-            made, secret = Subscription.create_with_secret(**values)
+            created, secret = Subscription.create_with_secret(**values)
             if state == Subscription.State.PAUSED:
-                operations.pause(Subscription.objects.filter(pk=made.pk))
-            keys.append(_key(step.name, secret))
+                operations.pause(Subscription.objects.filter(pk=created.pk))
+            keys.append(_signing_key(step.name, secret))
         elif step.differences:
             changed = {one.field: step.values[one.field] for one in step.differences}
             if "url" in changed:
-                # Given again, also where they are as they were: else another host would not get them.
+                # Header values are bound to a host, so they are given again for the new one, even if unchanged.
                 changed["headers"] = step.values["headers"]
             if secret := operations.reconfigure(step.subscription, changed):
-                keys.append(_key(step.name, secret))
+                keys.append(_signing_key(step.name, secret))
     return keys
 
 
 @sensitive_variables()
-def _key(name: str, secret: str) -> Key:
-    # Of a key pair only the public half is anybody else's business.
+def _signing_key(name: str, secret: str) -> SigningKey:
+    # The private half of a key pair is never shown.
     public = signing.public_key(secret)
-    return Key(name, public or secret, is_secret=not public)
+    return SigningKey(name, public or secret, is_secret=not public)
 
 
 def _faults_of_shape(table: Mapping[str, Any]) -> list[str]:
-    faults = [
-        f"{name}: there is no such key. Known are {', '.join(DECLARED)}." for name in table if name not in DECLARED
-    ]
+    faults = [f"{name}: is not a known key. Known keys: {', '.join(FIELDS)}." for name in table if name not in FIELDS]
     faults += [f"{name}: is missing." for name in REQUIRED if name not in table]
     if table.get("state", STATES[0]) not in STATES:
-        faults.append(f"state: is one of {', '.join(STATES)}.")
+        faults.append(f"state: must be one of {', '.join(STATES)}.")
     headers = table.get("headers", {})
     if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
-        faults.append("headers: is a table of texts.")
-    for name in DECLARED:
+        faults.append("headers: must be a table of texts.")
+    for name in FIELDS:
         # Django would take 1 for true, and "5" for 5.
-        wanted = _type_of(name)
-        if name in table and wanted and type(table[name]) is not wanted:
-            faults.append(f"{name}: is {_TYPES[wanted]}, not {table[name]!r}.")
+        expected = _type_of(name)
+        if name in table and expected and type(table[name]) is not expected:
+            faults.append(f"{name}: must be {_TYPES[expected]}, not {table[name]!r}.")
     return faults
 
 
@@ -183,14 +197,14 @@ def _type_of(name: str) -> type | None:
 def _step(table: Mapping[str, Any], *, environment: Mapping[str, str]) -> Step:
     name = table["name"]
     subscription = _existing(name)
-    values = {one: table[one] if one in table else _default(one) for one in DECLARED}
+    values = {one: table[one] if one in table else _default(one) for one in FIELDS}
     if "state" not in table:
         values["state"] = subscription.state if subscription else STATES[0]
-    headers = {header: _filled_in(value, environment) for header, value in values["headers"].items()}
+    headers = {header: _substituted(value, environment) for header, value in values["headers"].items()}
     try:
         values["headers"] = seal(headers)
-        wished = Subscription(**values)
-        wished.full_clean(exclude=["owner", "state"])
+        declared = Subscription(**values)
+        declared.full_clean(exclude=["owner", "state"])
     except ValidationError as error:
         raise ValidationError(error.messages if not hasattr(error, "error_dict") else error.message_dict) from None
     return Step(name, subscription, _differences(subscription, values), values)
@@ -198,7 +212,7 @@ def _step(table: Mapping[str, Any], *, environment: Mapping[str, str]) -> Step:
 
 def _existing(name: str) -> Subscription | None:
     try:
-        # What nobody owns is the file's; what somebody made by the API is theirs.
+        # The file manages subscriptions without an owner. One that a user created through the API belongs to the user.
         if found := Subscription.objects.filter(owner=None).named(name):
             return found
         owned = Subscription.objects.named(name)
@@ -218,7 +232,7 @@ def _default(name: str) -> Any:
     return Subscription._meta.get_field(name).get_default()  # type: ignore[union-attr]
 
 
-def _filled_in(text: str, environment: Mapping[str, str]) -> str:
+def _substituted(text: str, environment: Mapping[str, str]) -> str:
     def value_of(match: re.Match[str]) -> str:
         try:
             return environment[match[1]]
@@ -232,29 +246,29 @@ def _filled_in(text: str, environment: Mapping[str, str]) -> str:
 def _differences(subscription: Subscription | None, values: Mapping[str, Any]) -> list[Difference]:
     if subscription is None:
         new = {name: value for name, value in values.items() if value != _default(name) or name in REQUIRED}
-        return [Difference(name, "", _shown(name, value)) for name, value in new.items()]
+        return [Difference(name, "", _display(name, value)) for name, value in new.items()]
     return [
-        Difference(name, _shown(name, getattr(subscription, name)), _shown(name, value))
+        Difference(name, _display(name, getattr(subscription, name)), _display(name, value))
         for name, value in values.items()
-        if not _alike(name, getattr(subscription, name), value)
+        if not _is_equal(name, getattr(subscription, name), value)
     ]
 
 
 @sensitive_variables()
-def _alike(name: str, old: Any, new: Any) -> bool:
+def _is_equal(name: str, old: Any, new: Any) -> bool:
     if name != "headers":
         return bool(old == new)
     try:
-        return _revealed(old) == _revealed(new)
+        return _reveal(old) == _reveal(new)
     except UndecryptableError:
-        return False  # given anew, it can be read again
+        return False  # writing the declared values makes them readable again
 
 
-def _revealed(headers: Mapping[str, Sealed]) -> dict[str, str]:
+def _reveal(headers: Mapping[str, Sealed]) -> dict[str, str]:
     return {name: value.reveal() for name, value in headers.items()}
 
 
-def _shown(name: str, value: Any) -> str:
+def _display(name: str, value: Any) -> str:
     if name == "headers":
         return ", ".join(f"{header}: {HIDDEN}" for header in value) or "none"
     if isinstance(value, list):
@@ -262,7 +276,7 @@ def _shown(name: str, value: Any) -> str:
     return "none" if value in (None, "") else str(value)
 
 
-def _told(error: ValidationError) -> list[str]:
+def _messages(error: ValidationError) -> list[str]:
     if hasattr(error, "error_dict"):
         return [f"{name}: {message}" for name, messages in error.message_dict.items() for message in messages]
     return [f"headers: {message}" for message in error.messages]

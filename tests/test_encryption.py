@@ -3,9 +3,9 @@
 import pytest
 from django.utils import timezone
 
-from orderhooks import secrets
+from orderhooks import encryption
+from orderhooks.encryption import Purpose, UndecryptableError
 from orderhooks.models import SubscriptionSecret
-from orderhooks.secrets import Purpose, UndecryptableError
 from tests.factories import make_subscription
 
 FIRST_KEY = "the first key of the store"
@@ -26,52 +26,52 @@ def keys(settings):
 
 @pytest.mark.parametrize("text", [SECRET, "", "Grüße 🍵", "x" * 10_000])
 def test_what_is_encrypted_can_be_read_again_and_not_in_between(text):
-    token = secrets.encrypt(text, Purpose.SIGNING_SECRET)
+    token = encryption.encrypt(text, Purpose.SIGNING_SECRET)
 
-    assert secrets.decrypt(token, Purpose.SIGNING_SECRET) == text
+    assert encryption.decrypt(token, Purpose.SIGNING_SECRET) == text
     assert not text or text not in token
 
 
 def test_the_same_text_never_looks_the_same():
-    assert secrets.encrypt(SECRET, Purpose.SIGNING_SECRET) != secrets.encrypt(SECRET, Purpose.SIGNING_SECRET)
+    assert encryption.encrypt(SECRET, Purpose.SIGNING_SECRET) != encryption.encrypt(SECRET, Purpose.SIGNING_SECRET)
 
 
 def test_a_former_key_still_opens_and_the_newest_one_closes(keys):
     keys(FIRST_KEY)
-    old = secrets.encrypt(SECRET, Purpose.SIGNING_SECRET)
+    old = encryption.encrypt(SECRET, Purpose.SIGNING_SECRET)
     keys(SECOND_KEY, FIRST_KEY)
-    new = secrets.encrypt(SECRET, Purpose.SIGNING_SECRET)
+    new = encryption.encrypt(SECRET, Purpose.SIGNING_SECRET)
 
-    assert secrets.decrypt(old, Purpose.SIGNING_SECRET) == SECRET
+    assert encryption.decrypt(old, Purpose.SIGNING_SECRET) == SECRET
     keys(SECOND_KEY)
-    assert secrets.decrypt(new, Purpose.SIGNING_SECRET) == SECRET
+    assert encryption.decrypt(new, Purpose.SIGNING_SECRET) == SECRET
     with pytest.raises(UndecryptableError):
-        secrets.decrypt(old, Purpose.SIGNING_SECRET)
+        encryption.decrypt(old, Purpose.SIGNING_SECRET)
 
 
 def test_without_keys_of_its_own_the_secret_key_serves_and_its_fallbacks_open(settings):
     settings.SECRET_KEY = "the former secret key"
-    old = secrets.encrypt(SECRET, Purpose.SIGNING_SECRET)
+    old = encryption.encrypt(SECRET, Purpose.SIGNING_SECRET)
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "the new secret key", ["the former secret key"]
 
-    assert secrets.decrypt(old, Purpose.SIGNING_SECRET) == SECRET
+    assert encryption.decrypt(old, Purpose.SIGNING_SECRET) == SECRET
     settings.SECRET_KEY_FALLBACKS = []
     with pytest.raises(UndecryptableError):
-        secrets.decrypt(old, Purpose.SIGNING_SECRET)
+        encryption.decrypt(old, Purpose.SIGNING_SECRET)
 
 
 def test_the_secret_key_opens_nothing_once_there_are_keys(keys):
-    token = secrets.encrypt(SECRET, Purpose.SIGNING_SECRET)
+    token = encryption.encrypt(SECRET, Purpose.SIGNING_SECRET)
     keys(FIRST_KEY)
 
     with pytest.raises(UndecryptableError):
-        secrets.decrypt(token, Purpose.SIGNING_SECRET)
+        encryption.decrypt(token, Purpose.SIGNING_SECRET)
 
 
 @pytest.mark.parametrize("token", ["", "not a token", "é", "gAAAAA==", SECRET])
 def test_what_none_of_the_keys_opens_says_where_the_key_belongs(token):
     with pytest.raises(UndecryptableError) as refused:
-        secrets.decrypt(token, Purpose.SIGNING_SECRET)
+        encryption.decrypt(token, Purpose.SIGNING_SECRET)
 
     assert "ENCRYPTION_KEYS" in str(refused.value)
     assert "SECRET_KEY" in str(refused.value)
@@ -79,11 +79,11 @@ def test_what_none_of_the_keys_opens_says_where_the_key_belongs(token):
 
 
 def test_a_token_that_was_tampered_with_is_refused():
-    token = secrets.encrypt(SECRET, Purpose.SIGNING_SECRET)
+    token = encryption.encrypt(SECRET, Purpose.SIGNING_SECRET)
     middle = len(token) // 2
 
     with pytest.raises(UndecryptableError):
-        secrets.decrypt(
+        encryption.decrypt(
             token[:middle] + ("A" if token[middle] != "A" else "B") + token[middle + 1 :], Purpose.SIGNING_SECRET
         )
 

@@ -1,4 +1,4 @@
-"""Standing: how deliveries are going, for `orderhooks_status`: each subscription, the worker, the sweep, what waits."""
+"""The system's status, for `orderhooks_status`: each subscription, the worker, the sweep, the backlog."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -8,19 +8,20 @@ from typing import Any
 from orderhooks import endpoint_health, tasks
 from orderhooks.models import Event, Subscription
 from orderhooks.models.health import Backlog, Condition, Health, backlog, condition, health_of
-from orderhooks.reporting import MOST_WAITING, START_WORKER, losses, worker_problems
+from orderhooks.reporting import MOST_WAITING, losses, worker_problems
 from orderhooks.tasks import Worker
 
-__all__ = ["MOST_WAITING", "QCLUSTER", "Row", "Standing", "columns", "look", "told"]
+__all__ = ["SubscriptionStatus", "SystemStatus", "as_dict", "columns", "system_status"]
 
-WELL = (Condition.ACTIVE.value, Condition.PAUSED.value)
-QCLUSTER = START_WORKER
+HEALTHY = (Condition.ACTIVE.value, Condition.PAUSED.value)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One subscription. `success_rate` is from 0 to 1, None where nothing was sent; `state` says it in a few words,
-    `health` in sentences, with what to do.
+class SubscriptionStatus:
+    """One subscription.
+
+    `state` is a few words and `health` is sentences with the remedy; `health` is blank for a healthy endpoint.
+    `success_rate` is from 0 to 1 over the last 24 hours, or None if nothing was sent.
     """
 
     public_id: str
@@ -37,25 +38,25 @@ class Row:
     failing_since: datetime | None
     circuit_open_until: datetime | None
 
-    def trouble(self) -> str:
-        """Why somebody should look at it, or blank."""
-        return "" if self.condition in WELL else f"{self.name} ({self.public_id}): {self.health}"
+    def problem(self) -> str:
+        """What is wrong with its endpoint, or blank."""
+        return "" if self.condition in HEALTHY else f"{self.name} ({self.public_id}): {self.health}"
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """All of it at one time."""
+class SystemStatus:
+    """The status of the system at one time."""
 
     at: datetime
     worker: Worker
     backlog: Backlog
     unpublished: int
-    # What was saved and could not be captured lately, in sentences.
+    # A sentence for each kind of recent change that was saved but not captured.
     lost: Sequence[str]
-    subscriptions: Sequence[Row]
+    subscriptions: Sequence[SubscriptionStatus]
 
-    def troubles(self) -> list[str]:
-        """What needs a person, each with its remedy; a missing worker first."""
+    def problems(self) -> list[str]:
+        """A sentence with its remedy for each problem that a person has to solve. A missing worker comes first."""
         found = worker_problems(self.worker, now=self.at, waiting=self.backlog)
         found += self.lost
         if self.unpublished:
@@ -63,26 +64,26 @@ class Standing:
                 f"{self.unpublished} events have no payload. See their errors in the admin, fix the order source, "
                 "then publish them again there."
             )
-        return found + [trouble for row in self.subscriptions if (trouble := row.trouble())]
+        return found + [problem for row in self.subscriptions if (problem := row.problem())]
 
 
-def look(*, now: datetime) -> Standing:
-    """Ask the database. The number of queries does not grow with the subscriptions."""
+def system_status(*, now: datetime) -> SystemStatus:
+    """Read the status from the database. The number of queries does not grow with the subscriptions."""
     subscriptions = list(Subscription.objects.order_by("name", "pk"))
     health = health_of(subscriptions, now=now)
-    return Standing(
+    return SystemStatus(
         at=now,
         worker=tasks.look_at_worker(),
         backlog=backlog(at_most=MOST_WAITING),
         lost=losses(now=now),
         unpublished=Event.objects.unpublished().count(),
-        subscriptions=[_row(one, health[one.pk], now=now) for one in subscriptions],
+        subscriptions=[_subscription_status(one, health[one.pk], now=now) for one in subscriptions],
     )
 
 
-def _row(subscription: Subscription, health: Health, *, now: datetime) -> Row:
+def _subscription_status(subscription: Subscription, health: Health, *, now: datetime) -> SubscriptionStatus:
     report = endpoint_health.report(subscription, now=now)
-    return Row(
+    return SubscriptionStatus(
         public_id=subscription.public_id,
         name=subscription.name,
         condition=condition(subscription, now=now).value,
@@ -99,27 +100,28 @@ def _row(subscription: Subscription, health: Health, *, now: datetime) -> Row:
     )
 
 
-def told(standing: Standing) -> dict[str, Any]:
-    """It as a dict for programs, with `troubles`. Counts above MOST_WAITING are not exact.
+def as_dict(status: SystemStatus) -> dict[str, Any]:
+    """The status for programs, with `problems`.
 
-    `waiting` is all that waits; `unrouted` events among it wait for a worker to make deliveries of them.
+    `waiting` counts the whole backlog. `unrouted` counts the events and changes in it that no worker has turned into
+    deliveries yet. Counts above `reporting.MOST_WAITING` are lower bounds.
     """
-    waiting = standing.backlog
+    waiting = status.backlog
     return {
-        "at": standing.at,
-        "worker": asdict(standing.worker),
+        "at": status.at,
+        "worker": asdict(status.worker),
         "waiting": waiting.total,
         "unrouted": waiting.unrouted + waiting.unfolded,
         "oldest_waiting_since": waiting.since,
-        "unpublished": standing.unpublished,
-        "lost": list(standing.lost),
-        "subscriptions": [asdict(row) for row in standing.subscriptions],
-        "troubles": standing.troubles(),
+        "unpublished": status.unpublished,
+        "lost": list(status.lost),
+        "subscriptions": [asdict(row) for row in status.subscriptions],
+        "problems": status.problems(),
     }
 
 
 def columns(rows: Iterable[Sequence[str]]) -> list[str]:
-    """The rows as lines whose columns stand below each other."""
+    """The rows as lines of text with aligned columns."""
     rows = list(rows)
     widths = [max(len(row[number]) for row in rows) for number in range(len(rows[0]))] if rows else []
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -1,4 +1,4 @@
-"""The short way of reading an answer's head comes to what http.client's long way comes to."""
+"""The fast path for a response's head gives the same as http.client."""
 
 import http.client
 import io
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderhooks.transport.answers import Answer
+from orderhooks.transport.responses import Response
 
 PLAIN = [
     b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
@@ -70,32 +70,32 @@ class Wire:
         return Reader(io.BytesIO(self.received))  # type: ignore[arg-type]
 
 
-def told(kind: type[http.client.HTTPResponse], received: bytes) -> tuple[Any, ...]:
-    """All that a reader learns of an answer, or the error that it gets."""
-    answer = kind(Wire(received), method="POST")  # type: ignore[arg-type]
+def read(kind: type[http.client.HTTPResponse], received: bytes) -> tuple[Any, ...]:
+    """All that a reader learns of a response, or the error that it gets."""
+    response = kind(Wire(received), method="POST")  # type: ignore[arg-type]
     try:
-        answer.begin()
-        told = (answer.status, answer.reason, answer.version, answer.headers.items(), answer.length)
-        return (*told, answer.chunked, answer.will_close, answer.read())
+        response.begin()
+        found = (response.status, response.reason, response.version, response.headers.items(), response.length)
+        return (*found, response.chunked, response.will_close, response.read())
     except (http.client.HTTPException, ValueError) as error:
         return type(error), str(error)
     finally:
-        answer.close()
+        response.close()
 
 
 @pytest.mark.parametrize("received", PLAIN + ODD)
-def test_an_answer_is_read_as_http_client_reads_it(received: bytes) -> None:
-    assert told(Answer, received) == told(http.client.HTTPResponse, received)
+def test_a_response_is_read_as_http_client_reads_it(received: bytes) -> None:
+    assert read(Response, received) == read(http.client.HTTPResponse, received)
 
 
 @pytest.mark.parametrize("received", PLAIN)
-def test_a_plain_head_is_read_at_one_look(received: bytes) -> None:
+def test_a_plain_head_is_parsed_in_one_step(received: bytes) -> None:
     wire = Wire(received)
-    with Answer(wire, method="POST") as answer:  # type: ignore[arg-type]
-        answer.begin()
+    with Response(wire, method="POST") as response:  # type: ignore[arg-type]
+        response.begin()
         assert wire.lines_read == 0
-        answer.begin()  # a second time changes nothing
-        assert answer.status == int(received[9:12])
+        response.begin()  # a second time changes nothing
+        assert response.status == int(received[9:12])
 
 
 PIECES = [b"HTTP/1.1 ", b"200 ", b"OK", b"\r\n", b"\n", b"a", b": ", b":", b" ", b"\t", b"\x00", b"\xff", b"close"]
@@ -110,4 +110,4 @@ FRAMES = [
 @given(st.lists(st.sampled_from(PIECES + FRAMES), max_size=12).map(b"".join), st.booleans())
 def test_whatever_comes_is_read_as_http_client_reads_it(pieces: bytes, begins_well: bool) -> None:
     received = (b"HTTP/1.1 200 OK\r\n" if begins_well else b"") + pieces + b"\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
-    assert told(Answer, received) == told(http.client.HTTPResponse, received)
+    assert read(Response, received) == read(http.client.HTTPResponse, received)

@@ -1,4 +1,4 @@
-"""Listening: a receiver for development on this machine, which tells of each webhook and can pass it on."""
+"""A receiver for development on this machine: it reports each webhook and can forward it. For `orderhooks_listen`."""
 
 import http.client
 import json
@@ -20,7 +20,7 @@ __all__ = ["Arrival", "ForwardError", "Listener", "check_forward_url"]
 HOST = "127.0.0.1"
 FORWARD_SECONDS = 10.0
 MOST_BODY_BYTES = 32 * 1024 * 1024
-# What concerns one connection alone (RFC 9110, 7.6.1), or is made anew.
+# Headers of the connection (RFC 9110, 7.6.1), and headers that http.client sets itself.
 NOT_FORWARDED = frozenset(
     "connection content-length host keep-alive proxy-authorization proxy-connection te trailer transfer-encoding "
     "upgrade".split()
@@ -28,12 +28,15 @@ NOT_FORWARDED = frozenset(
 
 
 class ForwardError(Exception):
-    """A URL that nothing can be passed on to, or that gave no answer; the text says why."""
+    """Webhooks can't be forwarded to the URL, or it did not respond. The message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A webhook that came: the event, or why it is none, and what was answered."""
+    """A request that arrived, and the status that it was answered with.
+
+    `event` is None if the request was refused; `problem` says why, or why forwarding failed.
+    """
 
     event: ReceivedEvent | None
     problem: str
@@ -42,7 +45,7 @@ class Arrival:
     body: bytes = field(repr=False)
 
     def pretty(self) -> str:
-        """The body, laid out to be read."""
+        """The body as indented JSON, or as it is if it is not JSON."""
         try:
             return json.dumps(json.loads(self.body), indent=2, ensure_ascii=False)
         except ValueError:
@@ -50,7 +53,7 @@ class Arrival:
 
 
 def check_forward_url(url: str) -> str:
-    """The URL, if it is one that `Listener` can pass webhooks on to. Raises ForwardError."""
+    """Return the URL if `Listener` can forward to it. Raises ForwardError otherwise."""
     try:
         parts = urlsplit(url)
         fine = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -64,10 +67,13 @@ def check_forward_url(url: str) -> str:
 
 
 class Listener:
-    """A server on loopback; a context manager. `on_arrival` is called for each request, one at a time.
+    """An HTTP server on 127.0.0.1; a context manager.
 
-    `secrets` are those that may sign; set them before anything arrives. A webhook that holds is passed on to
-    `forward_to`, if given, as it came, and answered with that answer's status; else with 204. Others get 401.
+    It verifies each request with `secrets`; set them before the first request arrives, otherwise it gets 503. A valid
+    webhook is forwarded unchanged to `forward_to` and answered with the status of that response, or 502 without one.
+    Without `forward_to` it is answered with 204. A request that is not valid gets 401.
+
+    `on_arrival` is called for each request, never twice at the same time.
     """
 
     def __init__(self, *, port: int, on_arrival: Callable[[Arrival], object], forward_to: str = "") -> None:
@@ -86,7 +92,7 @@ class Listener:
                 if status := _refused_length(length):
                     self.close_connection = True
                     problem = f"a request without a body of at most {MOST_BODY_BYTES >> 20} MiB"
-                    listener.tell(Arrival(None, problem, status, dict(self.headers.items()), b""))
+                    listener.report(Arrival(None, problem, status, dict(self.headers.items()), b""))
                     self._answer(status)
                     return
                 arrival = listener.receive(dict(self.headers.items()), self.rfile.read(int(length)))
@@ -99,7 +105,7 @@ class Listener:
                 self.end_headers()
 
             def log_message(self, *_arguments: object) -> None:
-                """Told by `on_arrival`."""
+                """Log nothing: `on_arrival` reports each request."""
 
         self.server = ThreadingHTTPServer((HOST, port), Handler)
         self.server.daemon_threads = True
@@ -116,21 +122,21 @@ class Listener:
         self.server.server_close()
 
     def receive(self, headers: Mapping[str, str], body: bytes) -> Arrival:
-        """What came of a request, told to `on_arrival` too."""
-        event, problem, status = self._judge(headers, body)
+        """Verify a request, forward it if it is valid, and report the result to `on_arrival`."""
+        event, problem, status = self._handle(headers, body)
         arrival = Arrival(event, problem, status, headers, body)
-        self.tell(arrival)
+        self.report(arrival)
         return arrival
 
-    def tell(self, arrival: Arrival) -> None:
-        """Call `on_arrival`, one at a time."""
+    def report(self, arrival: Arrival) -> None:
+        """Call `on_arrival` under a lock."""
         with self._one_at_a_time:
             self.on_arrival(arrival)
 
     @sensitive_variables()
-    def _judge(self, headers: Mapping[str, str], body: bytes) -> tuple[ReceivedEvent | None, str, int]:
+    def _handle(self, headers: Mapping[str, str], body: bytes) -> tuple[ReceivedEvent | None, str, int]:
         if not self.secrets:
-            return None, "it came before the subscription was made", 503
+            return None, "it arrived before the subscription was created", 503
         try:
             event = verify(body, headers, self.secrets)
         except InvalidWebhookError as error:
@@ -144,7 +150,7 @@ class Listener:
 
 
 def _refused_length(length: str) -> int:
-    """The status for a Content-Length that is not taken; 0 for one that is. Any number of digits may come."""
+    """The status that refuses a Content-Length, or 0 if it is accepted. It may have any number of digits."""
     if not length:
         return 411
     fits = length.isascii() and length.isdecimal() and len(length) <= len(str(MOST_BODY_BYTES))
@@ -152,20 +158,23 @@ def _refused_length(length: str) -> int:
 
 
 def forward(url: str, headers: Mapping[str, str], body: bytes) -> int:
-    """POST the same body with the same headers. The answer's status; raises ForwardError if there is none.
+    """POST the same body with the same headers, and return the status of the response.
 
-    Not by `transport`, which keeps away from this machine: a developer names the URL.
+    It does not use `transport`, whose address guard refuses this machine: here a developer chose the URL.
+
+    Raises:
+        ForwardError: there was no response within FORWARD_SECONDS.
     """
     parts = urlsplit(url)
     kind: Any = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname, parts.port, timeout=FORWARD_SECONDS)
-    # As a browser sends it: what is not ASCII in percent escapes, what is escaped already as it is.
+    # As a browser sends it: characters outside ASCII are percent-encoded, existing escapes are kept.
     target = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=string.punctuation)
     kept = {name: value for name, value in headers.items() if name.lower() not in NOT_FORWARDED}
     try:
         connection.request("POST", target, body=body, headers=kept)
         return int(connection.getresponse().status)
     except (OSError, UnicodeError, http.client.HTTPException) as error:
-        raise ForwardError(f"{url} gave no answer: {error or type(error).__name__}.") from None
+        raise ForwardError(f"{url} did not respond: {error or type(error).__name__}.") from None
     finally:
         connection.close()

@@ -1,4 +1,7 @@
-"""Diagnosis: what could keep webhooks from going out, looked at one thing after the other. For `orderhooks_doctor`."""
+"""The doctor: examine everything that could keep webhooks from being sent, one thing after the other.
+
+For `orderhooks_doctor`.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,24 +16,25 @@ from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import source_trials, tasks
 from orderhooks.db import DatabaseClock
-from orderhooks.management import moments, standing
+from orderhooks.durations import relative_text, span_text
+from orderhooks.encryption import UndecryptableError
+from orderhooks.management import status
 from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.models.health import Condition, backlog, condition
-from orderhooks.reporting import LOSSES_SHOWN_FOR, MOST_WAITING, backlog_text, losses, worker_problems
-from orderhooks.secrets import UndecryptableError
+from orderhooks.reporting import LOSSES_SHOWN_FOR, MOST_WAITING, START_WORKER, backlog_text, losses, worker_problems
 from orderhooks.sending import claiming
 
 __all__ = ["Finding", "examine"]
 
 Level = Literal["ok", "warn", "fail"]
 CLOCKS_APART = timedelta(seconds=5)
-# A pump comes round within a minute and a half, whatever has died.
+# A pump runs within a minute and a half, whatever has died.
 OVERDUE = timedelta(minutes=2)
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """How one thing is, in a sentence with its remedy."""
+    """The result of one examination: a sentence, with the remedy if something is wrong."""
 
     what: str
     level: Level
@@ -38,21 +42,20 @@ class Finding:
 
 
 def examine() -> Iterator[Finding]:
-    """Every finding; one that can't be made because the database fails is a `fail` itself."""
-    for what, look in EXAMINATIONS.items():
+    """Yield the findings of all examinations. One that raises an error yields a `fail`; the others still run."""
+    for what, examination in EXAMINATIONS.items():
         try:
-            yield from (Finding(what, level, text) for level, text in look(DatabaseClock().now()))
+            yield from (Finding(what, level, text) for level, text in examination(DatabaseClock().now()))
         except DatabaseError as error:
-            yield Finding(
-                what, "fail", f"The database answered: {error}. Has `manage.py migrate` run?".replace("\n", " ")
-            )
+            text = f"The database reported an error: {error}. Has `manage.py migrate` run?"
+            yield Finding(what, "fail", text.replace("\n", " "))
         except Exception as error:
-            # Also the project's own code: what can't be looked at must not hide the rest.
-            text = f"It could not be looked at: {type(error).__name__}: {error}. Fix that first."
+            # It may come from the project's own code. It must not hide the other findings.
+            text = f"The examination failed: {type(error).__name__}: {error}. Fix that first."
             yield Finding(what, "fail", text.replace("\n", " "))
 
 
-# The trials of the order sources are told by themselves.
+# The examination of the order sources reports these.
 OF_SOURCES = frozenset(f"orderhooks.{check_id}" for check_id in source_trials.CHECK_IDS)
 Found = Iterator[tuple[Level, str]]
 
@@ -82,7 +85,7 @@ def _sources(now: datetime) -> Found:
 def _clock(now: datetime) -> Found:
     apart = abs(timezone.now() - now)
     if apart > CLOCKS_APART:
-        yield "fail", f"This host and its database are {moments.span(apart)} apart. Keep their clocks in step (NTP)."
+        yield "fail", f"This host and its database are {span_text(apart)} apart. Keep their clocks in step (NTP)."
     else:
         yield "ok", "This host and its database agree on the time."
 
@@ -91,19 +94,17 @@ def _broker(now: datetime) -> Found:
     if problem := tasks.broker_problem():
         missing = "ModuleNotFoundError" in problem or "ImportError" in problem
         remedy = "Install that package beside django-q2." if missing else "Start it, or correct Q_CLUSTER."
-        yield (
-            "fail",
-            f"The broker can't be reached: {problem}. {remedy} Nothing is lost: what waits is sent once it answers.",
-        )
+        kept = "Nothing is lost: the backlog is sent once the broker answers."
+        yield "fail", f"The broker can't be reached: {problem}. {remedy} {kept}"
     else:
         yield "ok", "The broker answers."
 
 
 def _worker(now: datetime) -> Found:
     worker = tasks.look_at_worker()
-    troubles = worker_problems(worker, now=now, waiting=backlog(at_most=MOST_WAITING))
-    for trouble in troubles:
-        yield "fail", trouble
+    problems = worker_problems(worker, now=now, waiting=backlog(at_most=MOST_WAITING))
+    for problem in problems:
+        yield "fail", problem
     if worker.sweep_due_at is None:
         yield (
             "warn",
@@ -112,20 +113,18 @@ def _worker(now: datetime) -> Found:
                 'Set ORDERHOOKS["SWEEP"] to True, then run `manage.py migrate`.'
             ),
         )
-    elif not troubles:
+    elif not problems:
         yield (
             "ok",
-            f"A worker was seen {moments.ago(worker.seen_at, now=now)}, and one is started each minute (the sweep).",
+            f"A worker was seen {relative_text(worker.seen_at, now=now)}, and one is started each minute (the sweep).",
         )
 
 
 def _backlog(now: datetime) -> Found:
     lost = Delivery.objects.lease_expired(now=now - OVERDUE).count()
     if lost:
-        yield (
-            "fail",
-            f"{lost} deliveries were being sent by workers that are gone, and none took them over. {standing.QCLUSTER}",
-        )
+        abandoned = f"{lost} deliveries were being sent by workers that are gone, and no other worker took them over."
+        yield "fail", f"{abandoned} {START_WORKER}"
     late = [
         one.subscription.name
         for one in claiming.due(now=now - OVERDUE)
@@ -135,14 +134,14 @@ def _backlog(now: datetime) -> Found:
         yield (
             "warn",
             (
-                f"Deliveries have been due for more than {moments.span(OVERDUE)} to: {', '.join(sorted(set(late)))}. "
-                "Either workers are missing, or the endpoint takes less than there is; see its page."
+                f"Deliveries have been due for more than {span_text(OVERDUE)} to: {', '.join(sorted(set(late)))}. "
+                "Either there are too few workers, or the endpoint takes fewer requests than are due: see its page."
             ),
         )
     waiting = backlog(at_most=MOST_WAITING)
     if waiting.unrouted + waiting.unfolded and waiting.since is not None and now - waiting.since > OVERDUE:
         late.append("")
-        yield "fail", f"No worker takes up what is new: {backlog_text(waiting, now=now)} {standing.QCLUSTER}"
+        yield "fail", f"No worker handles what is new: {backlog_text(waiting, now=now)} {START_WORKER}"
     if not lost and not late:
         yield "ok", f"Nothing is overdue. {backlog_text(waiting, now=now)}"
 
@@ -171,7 +170,7 @@ def _secrets(now: datetime) -> Found:
         yield (
             "fail",
             (
-                f"No key opens the secrets of {', '.join(unreadable)}. Put the former key back into "
+                f"No configured key decrypts the secrets of {', '.join(unreadable)}. Put the former key back into "
                 'ORDERHOOKS["ENCRYPTION_KEYS"] (or the former SECRET_KEY into SECRET_KEY_FALLBACKS), or rotate them.'
             ),
         )
@@ -180,10 +179,10 @@ def _secrets(now: datetime) -> Found:
 
 
 def _endpoints(now: datetime) -> Found:
-    troubles = [trouble for row in standing.look(now=now).subscriptions if (trouble := row.trouble())]
-    for trouble in troubles:
-        yield "warn", trouble
-    if not troubles:
+    problems = [problem for row in status.system_status(now=now).subscriptions if (problem := row.problem())]
+    for problem in problems:
+        yield "warn", problem
+    if not problems:
         yield "ok", "No endpoint is failing."
 
 
