@@ -15,7 +15,7 @@ from orderhooks.api.filters import DeliveryFilters
 from orderhooks.api.members import PlainSerializer
 from orderhooks.api.protocol import history
 from orderhooks.api.protocol.problems import ConflictError
-from orderhooks.api.resources import Resource
+from orderhooks.api.resources import ResourceViewSet
 from orderhooks.models import Attempt, DatabaseClock, Delivery
 from orderhooks.models.deliveries import DeliveryQuerySet
 
@@ -110,17 +110,17 @@ class ChosenSerializer(PlainSerializer):
     deliveries = serializers.ListField(child=Text(max_length=64), allow_empty=False, max_length=MOST_AT_ONCE)
 
 
-class DeliveryViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource[Delivery]):
+class DeliveryViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceViewSet[Delivery]):
     # The event is told by id, topic and number; its payload may be large.
     queryset = Delivery.objects.select_related("event", "subscription").defer("event__payload", "event__changes")
-    ids = "dlv_"
+    public_id_prefix = "dlv_"
     filterset_class = DeliveryFilters
-    needs = {
+    required_permissions = {
         **dict.fromkeys(("redeliver", "redeliver_many", "skip", "skip_many"), (access.REDELIVER, access.VIEW_DELIVERY)),
         "curl": ["orderhooks.view_delivery", access.VIEW_PAYLOAD],
     }
-    without_body = ["redeliver", "skip"]
-    rates = {"redeliver": "redeliver", "redeliver_many": "redeliver"}
+    actions_without_body = ["redeliver", "skip"]
+    throttle_scopes = {"redeliver": "redeliver", "redeliver_many": "redeliver"}
 
     def get_queryset(self) -> QuerySet[Delivery]:
         mine = access.deliveries_of(self.request.user).select_related("event", "subscription")
@@ -132,7 +132,7 @@ class DeliveryViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource
     @action(detail=True)
     def attempts(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """The attempts, newest first, in pages."""
-        return self.answer_list(self.get_object().attempts.order_by("-pk"), AttemptSerializer)
+        return self.list_response(self.get_object().attempts.order_by("-pk"), AttemptSerializer)
 
     @action(detail=True)
     def curl(self, request: Request, *args: Any, **kwargs: Any) -> Response:

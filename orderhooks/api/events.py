@@ -19,7 +19,7 @@ from orderhooks.api.protocol.drf import FORMAT
 from orderhooks.api.protocol.numbers import whole_number
 from orderhooks.api.protocol.pagination import page_size_of
 from orderhooks.api.protocol.problems import ConflictError, ParameterError
-from orderhooks.api.resources import Protocol, Resource
+from orderhooks.api.resources import ApiViewSet, ResourceViewSet
 from orderhooks.models import DatabaseClock, Event, Subscription
 
 LARGEST_SEQUENCE = 2**63 - 1
@@ -51,14 +51,14 @@ class EventSerializer(serializers.ModelSerializer[Event]):
         return access.visible(super().get_fields(), self.context["request"], hidden=("payload", "changes"))
 
 
-class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource[Event]):
+class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceViewSet[Event]):
     queryset = Event.objects.all()
     serializer_class = EventSerializer
-    ids = "evt_"
+    public_id_prefix = "evt_"
     ordered_by = "sequence"
     filterset_class = EventFilters
-    needs = {"republish": [access.REDELIVER, access.VIEW_EVENT]}
-    without_body = ["republish"]
+    required_permissions = {"republish": [access.REDELIVER, access.VIEW_EVENT]}
+    actions_without_body = ["republish"]
 
     def get_queryset(self) -> QuerySet[Event]:
         return access.events_of(self.request.user)
@@ -116,10 +116,10 @@ def _sequence(request: Request) -> int:
     return whole_number(request, "after", default=0, lowest=0, highest=LARGEST_SEQUENCE, remedy=text)
 
 
-class TopicViewSet(Protocol):
+class TopicViewSet(ApiViewSet):
     """The catalogue, with the JSON Schema and an example of each topic's body; open to every user who is logged in."""
 
-    needs = {"list": (), "retrieve": (), "json_schema": ()}
+    required_permissions = {"list": (), "retrieve": (), "json_schema": ()}
     queryset = Subscription.objects.none()
     lookup_value_regex = "[^/]+"
 

@@ -20,13 +20,20 @@ from orderhooks.models import Delivery, Event, Order, Replay, Subscription, publ
 from orderhooks.models.deliveries import DeliveryQuerySet
 from orderhooks.models.events import EventQuerySet
 
-__all__ = ["DeliveryFilters", "EventFilters", "OrderFilters", "ReplayFilters", "StrictFilters", "SubscriptionFilters"]
+__all__ = [
+    "DeliveryFilters",
+    "EventFilters",
+    "OrderFilters",
+    "ReplayFilters",
+    "StrictFilterBackend",
+    "SubscriptionFilters",
+]
 
 PAGING = ("cursor", "page_size", "ordering")
 ANSWERED = [("0", "not at all"), ("2", "2xx"), ("3", "3xx"), ("4", "4xx"), ("5", "5xx")]
 
 
-class StrictFilters(DjangoFilterBackend):
+class StrictFilterBackend(DjangoFilterBackend):
     """Applies the view's `filterset_class` to its list, or raises ParameterError with what to give instead."""
 
     def filter_queryset(self, request: Request, queryset: Any, view: Any) -> Any:

@@ -23,7 +23,7 @@ class NamedSubscriptionViewSet(SubscriptionViewSet):
     """One subscription, known by a name that no other one has among those that the user sees."""
 
     lookup_field = "name"
-    needs = {"upsert": ["orderhooks.add_subscription", "orderhooks.change_subscription"]}
+    required_permissions = {"upsert": ["orderhooks.add_subscription", "orderhooks.change_subscription"]}
 
     def get_object(self) -> Subscription:
         found = self._find()

@@ -22,7 +22,7 @@ from orderhooks.api.filters import OrderFilters
 from orderhooks.api.members import RowSerializer
 from orderhooks.api.protocol import history
 from orderhooks.api.protocol.etags import etag_of, is_known, require_match
-from orderhooks.api.resources import Resource
+from orderhooks.api.resources import ResourceViewSet
 from orderhooks.models import Event, Order, OrderLine
 
 MOST_LINES = 1000
@@ -219,13 +219,13 @@ class OrderViewSet(
     mixins.RetrieveModelMixin,
     mixins.DestroyModelMixin,
     mixins.ListModelMixin,
-    Resource[Order],
+    ResourceViewSet[Order],
 ):
     queryset = Order.objects.prefetch_related("lines")
     serializer_class = OrderSerializer
-    ids = "ord_"
+    public_id_prefix = "ord_"
     filterset_class = OrderFilters
-    needs = {"webhooks": ["orderhooks.view_order", "orderhooks.view_delivery"]}
+    required_permissions = {"webhooks": ["orderhooks.view_order", "orderhooks.view_delivery"]}
 
     def get_queryset(self) -> QuerySet[Order]:
         rows = access.orders_of(self.request.user).prefetch_related("lines")

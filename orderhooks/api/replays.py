@@ -16,7 +16,7 @@ from orderhooks.api.filters import ReplayFilters
 from orderhooks.api.members import PlainSerializer
 from orderhooks.api.protocol import history
 from orderhooks.api.protocol.problems import ConflictError
-from orderhooks.api.resources import Resource
+from orderhooks.api.resources import ResourceViewSet
 from orderhooks.models import Replay, Subscription
 from orderhooks.models.subscriptions import validate_topics
 
@@ -92,14 +92,14 @@ def begin(request: Request, subscription: Subscription, plan: dict[str, Any]) ->
     return Response(ReplaySerializer(replay).data, status=status.HTTP_202_ACCEPTED)
 
 
-class ReplayViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource[Replay]):
+class ReplayViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceViewSet[Replay]):
     queryset = Replay.objects.select_related("subscription")
     serializer_class = ReplaySerializer
-    ids = "rpl_"
+    public_id_prefix = "rpl_"
     filterset_class = ReplayFilters
-    needs = dict.fromkeys(("create", "cancel"), (access.REDELIVER, access.VIEW_SUBSCRIPTION))
-    without_body = ["cancel"]
-    rates = {"create": "replay"}
+    required_permissions = dict.fromkeys(("create", "cancel"), (access.REDELIVER, access.VIEW_SUBSCRIPTION))
+    actions_without_body = ["cancel"]
+    throttle_scopes = {"create": "replay"}
 
     def get_queryset(self) -> QuerySet[Replay]:
         return access.replays_of(self.request.user).select_related("subscription")

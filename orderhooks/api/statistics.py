@@ -12,7 +12,7 @@ from orderhooks.api import access
 from orderhooks.api.fields import Moment
 from orderhooks.api.filters import require_known
 from orderhooks.api.protocol.numbers import whole_number
-from orderhooks.api.resources import Protocol
+from orderhooks.api.resources import ApiViewSet
 from orderhooks.models import DatabaseClock, Delivery, Subscription, Tally
 from orderhooks.models.tallies import HOUR, first_hour, percentile
 
@@ -90,10 +90,10 @@ def _hours(request: Request) -> int:
     return whole_number(request, "hours", default=HOURS, lowest=1, highest=MOST_HOURS)
 
 
-class StatisticsViewSet(Protocol):
+class StatisticsViewSet(ApiViewSet):
     """Of all subscriptions that the user sees."""
 
-    needs = {"list": ["orderhooks.view_delivery"]}
+    required_permissions = {"list": ["orderhooks.view_delivery"]}
     queryset = Delivery.objects.none()
 
     def list(self, request: Request) -> Response:

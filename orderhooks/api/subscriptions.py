@@ -22,7 +22,7 @@ from orderhooks.api.members import PlainSerializer
 from orderhooks.api.missed import missed_of
 from orderhooks.api.protocol import history
 from orderhooks.api.protocol.problems import ConflictError, ParameterError
-from orderhooks.api.resources import Resource
+from orderhooks.api.resources import ResourceViewSet
 from orderhooks.api.statistics import statistics_of
 from orderhooks.api.subscription_fields import SubscriptionSerializer
 from orderhooks.models import DatabaseClock, Delivery, Subscription
@@ -51,22 +51,22 @@ class ResumptionSerializer(PlainSerializer):
 
 
 class SubscriptionViewSet(
-    mixins.RetrieveModelMixin, mixins.DestroyModelMixin, mixins.ListModelMixin, Resource[Subscription]
+    mixins.RetrieveModelMixin, mixins.DestroyModelMixin, mixins.ListModelMixin, ResourceViewSet[Subscription]
 ):
     queryset = Subscription.objects.select_related("owner").prefetch_related("secrets")
     serializer_class = SubscriptionSerializer
-    ids = "sub_"
+    public_id_prefix = "sub_"
     filterset_class = SubscriptionFilters
-    needs = {
+    required_permissions = {
         **dict.fromkeys(("test", "pause", "resume", "rotate_secret", "revoke_former_secrets"), (CHANGE,)),
         "replay": [access.REDELIVER, VIEW],
         "stats": [VIEW, "orderhooks.view_delivery"],
         "missed": [VIEW, "orderhooks.view_event"],
         "preview": [VIEW, access.VIEW_PAYLOAD],
     }
-    rates = {"test": "test", "replay": "replay", "rotate_secret": "rotate"}
-    without_body = ["test", "pause", "revoke_former_secrets"]
-    outside_transactions = ["test"]
+    throttle_scopes = {"test": "test", "replay": "replay", "rotate_secret": "rotate"}
+    actions_without_body = ["test", "pause", "revoke_former_secrets"]
+    actions_outside_transactions = ["test"]
 
     def get_queryset(self) -> QuerySet[Subscription]:
         return access.subscriptions_of(self.request.user).select_related("owner").prefetch_related("secrets")

@@ -65,7 +65,7 @@ class Described(AutoSchema):
 
     def _id(self, name: str) -> Schema:
         if name == "public_id":
-            return {"type": "string", "pattern": f"^{self._seen.ids}[0-9A-Z]{{26}}$"}
+            return {"type": "string", "pattern": f"^{self._seen.public_id_prefix}[0-9A-Z]{{26}}$"}
         if name == "name":
             return {"type": "string", "minLength": 1, "maxLength": 200, "pattern": r"^[^\u0000\n]*$"}
         return {"type": "string", "pattern": "^[^/]+$"}
@@ -143,7 +143,7 @@ class Described(AutoSchema):
             reads_query=bool(query),
             pages="cursor" in query,
             logs_in=first is not None and first.authenticate_header(self.view.request) is not None,
-            rated=self._seen.action in self._seen.rates,
+            rated=self._seen.action in self._seen.throttle_scopes,
         )
         return {status: problems.response(status, text) for status, text in found.items()}
 

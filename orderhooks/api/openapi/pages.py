@@ -18,14 +18,14 @@ from rest_framework.views import APIView
 
 from orderhooks.api.openapi.document import document
 from orderhooks.api.protocol import drf
-from orderhooks.api.resources import Problems
+from orderhooks.api.resources import ProblemDetailsView
 
 __all__ = ["DocumentView", "RedocView", "SwaggerView"]
 
 SCHEMA = "schema/"
 
 
-class DocumentView(Problems):
+class DocumentView(ProblemDetailsView):
     """The OpenAPI 3.1 document: JSON, or YAML if `Accept` asks for it."""
 
     permission_classes = [IsAuthenticated]
