@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from orderhooks import reporting, routing
 from orderhooks.api import access
 from orderhooks.api.events import EventSerializer
-from orderhooks.api.fields import Moment
+from orderhooks.api.fields import StrictDateTimeField
 from orderhooks.api.filters import require_known
 from orderhooks.models.events import EventQuerySet
 from orderhooks.routing import Standing
@@ -40,8 +40,8 @@ class StandingSerializer(serializers.Serializer[Any]):
         return standing.delivery.last_detail if standing.delivery else ""
 
     def get_next_attempt_at(self, standing: Standing) -> Any:
-        moment = standing.delivery and standing.delivery.next_attempt_at
-        return moment and Moment().to_representation(moment)
+        at = standing.delivery and standing.delivery.next_attempt_at
+        return at and StrictDateTimeField().to_representation(at)
 
 
 def accounts_of(request: Request, events: EventQuerySet) -> Response:

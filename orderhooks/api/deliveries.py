@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from orderhooks import publishing, sending, story
 from orderhooks.api import access
-from orderhooks.api.fields import OF_MODELS, Text
+from orderhooks.api.fields import MODEL_FIELD_MAPPING, StrictCharField
 from orderhooks.api.filters import DeliveryFilters
 from orderhooks.api.members import PlainSerializer
 from orderhooks.api.protocol import history
@@ -28,7 +28,7 @@ MOST_ATTEMPTS = 100
 
 
 class AttemptSerializer(serializers.ModelSerializer[Attempt]):
-    serializer_field_mapping = OF_MODELS
+    serializer_field_mapping = MODEL_FIELD_MAPPING
 
     class Meta:
         model = Attempt
@@ -52,7 +52,7 @@ class AttemptSerializer(serializers.ModelSerializer[Attempt]):
 
 
 class DeliverySerializer(serializers.ModelSerializer[Delivery]):
-    serializer_field_mapping = OF_MODELS
+    serializer_field_mapping = MODEL_FIELD_MAPPING
 
     event = serializers.CharField(source="event.public_id", read_only=True)
     topic = serializers.CharField(source="event.topic", read_only=True)
@@ -107,7 +107,7 @@ def _newest(delivery: Delivery) -> list[Attempt]:
 
 
 class ChosenSerializer(PlainSerializer):
-    deliveries = serializers.ListField(child=Text(max_length=64), allow_empty=False, max_length=MOST_AT_ONCE)
+    deliveries = serializers.ListField(child=StrictCharField(max_length=64), allow_empty=False, max_length=MOST_AT_ONCE)
 
 
 class DeliveryViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceViewSet[Delivery]):

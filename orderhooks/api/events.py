@@ -12,7 +12,7 @@ from rest_framework.utils.urls import replace_query_param
 
 from orderhooks import catalogue, publishing
 from orderhooks.api import access
-from orderhooks.api.fields import OF_MODELS
+from orderhooks.api.fields import MODEL_FIELD_MAPPING
 from orderhooks.api.filters import PAGING, EventFilters, require_known
 from orderhooks.api.protocol import history
 from orderhooks.api.protocol.drf import FORMAT
@@ -28,7 +28,7 @@ FEED = ("after", "page_size", "subscription")
 
 
 class EventSerializer(serializers.ModelSerializer[Event]):
-    serializer_field_mapping = OF_MODELS
+    serializer_field_mapping = MODEL_FIELD_MAPPING
 
     class Meta:
         model = Event

@@ -17,7 +17,7 @@ from rest_framework.response import Response
 from orderhooks import sources
 from orderhooks.api import access
 from orderhooks.api.accounts import accounts_of
-from orderhooks.api.fields import OF_MODELS, Choice, Money, Whole
+from orderhooks.api.fields import MODEL_FIELD_MAPPING, MoneyField, StrictChoiceField, StrictIntegerField
 from orderhooks.api.filters import OrderFilters
 from orderhooks.api.members import RowSerializer
 from orderhooks.api.protocol import history
@@ -52,10 +52,10 @@ class LinePlan:
 
 
 class LineSerializer(RowSerializer):
-    serializer_field_mapping = OF_MODELS
-    quantity = Whole(min_value=1, required=False)
-    fulfilled_quantity = Whole(min_value=0, required=False)
-    unit_price = Money(required=False)
+    serializer_field_mapping = MODEL_FIELD_MAPPING
+    quantity = StrictIntegerField(min_value=1, required=False)
+    fulfilled_quantity = StrictIntegerField(min_value=0, required=False)
+    unit_price = MoneyField(required=False)
 
     class Meta:
         model = OrderLine
@@ -70,14 +70,14 @@ class OrderSerializer(RowSerializer):
     are given and it is not.
     """
 
-    serializer_field_mapping = OF_MODELS
-    serializer_choice_field = Choice
+    serializer_field_mapping = MODEL_FIELD_MAPPING
+    serializer_choice_field = StrictChoiceField
 
-    subtotal = Money(required=False)
-    discount = Money(required=False)
-    shipping = Money(required=False)
-    tax = Money(required=False)
-    total = Money(required=False)
+    subtotal = MoneyField(required=False)
+    discount = MoneyField(required=False)
+    shipping = MoneyField(required=False)
+    tax = MoneyField(required=False)
+    total = MoneyField(required=False)
     lines = LineSerializer(many=True, required=False, max_length=MOST_LINES)  # type: ignore[call-arg]
 
     class Meta:

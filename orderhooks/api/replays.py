@@ -11,7 +11,13 @@ from rest_framework.response import Response
 
 from orderhooks import publishing
 from orderhooks.api import access
-from orderhooks.api.fields import OF_MODELS, Choice, Flag, Moment, Text
+from orderhooks.api.fields import (
+    MODEL_FIELD_MAPPING,
+    StrictBooleanField,
+    StrictCharField,
+    StrictChoiceField,
+    StrictDateTimeField,
+)
 from orderhooks.api.filters import ReplayFilters
 from orderhooks.api.members import PlainSerializer
 from orderhooks.api.protocol import history
@@ -26,18 +32,18 @@ __all__ = ["PlanSerializer", "ReplayViewSet", "begin"]
 class PlanSerializer(PlainSerializer):
     """What to replay."""
 
-    since = Moment(help_text="Events from then on.")
-    until = Moment(required=False, help_text="Events before then; else those up to now.")
+    since = StrictDateTimeField(help_text="Events from then on.")
+    until = StrictDateTimeField(required=False, help_text="Events before then; else those up to now.")
     topics = serializers.ListField(
-        child=Text(max_length=128),
+        child=StrictCharField(max_length=128),
         required=False,
         allow_empty=False,
         max_length=200,
         validators=[validate_topics],
         help_text="Patterns; without them all that the subscription wants.",
     )
-    only = Choice(choices=Replay.Only.choices, required=False, help_text="Else all of them.")
-    dry_run = Flag(required=False, default=False, help_text="Count only.")
+    only = StrictChoiceField(choices=Replay.Only.choices, required=False, help_text="Else all of them.")
+    dry_run = StrictBooleanField(required=False, default=False, help_text="Count only.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if attrs["since"] >= attrs.get("until", timezone.now()):
@@ -46,11 +52,11 @@ class PlanSerializer(PlainSerializer):
 
 
 class PlanForSerializer(PlanSerializer):
-    subscription = Text(max_length=64, help_text="Its id.")
+    subscription = StrictCharField(max_length=64, help_text="Its id.")
 
 
 class ReplaySerializer(serializers.ModelSerializer[Replay]):
-    serializer_field_mapping = OF_MODELS
+    serializer_field_mapping = MODEL_FIELD_MAPPING
 
     subscription = serializers.CharField(source="subscription.public_id", read_only=True)
     subscription_name = serializers.CharField(source="subscription.name", read_only=True)

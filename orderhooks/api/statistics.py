@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from orderhooks.api import access
-from orderhooks.api.fields import Moment
+from orderhooks.api.fields import StrictDateTimeField
 from orderhooks.api.filters import require_known
 from orderhooks.api.protocol.numbers import whole_number
 from orderhooks.api.resources import ApiViewSet
@@ -24,7 +24,7 @@ MOST_WAITING = 10_000
 
 
 class HourSerializer(serializers.Serializer[Any]):
-    hour = Moment(help_text="Its beginning, UTC.")
+    hour = StrictDateTimeField(help_text="Its beginning, UTC.")
     succeeded = serializers.IntegerField()
     failed = serializers.IntegerField()
 
@@ -41,7 +41,7 @@ class StatisticsSerializer(serializers.Serializer[Any]):
     p99_ms = serializers.FloatField(allow_null=True)
     waiting = serializers.IntegerField(help_text="Deliveries that wait to be sent.")
     waiting_is_exact = serializers.BooleanField(help_text=f"False if it is more than {MOST_WAITING}.")
-    oldest_waiting_at = Moment(allow_null=True, help_text="When the oldest of them was made.")
+    oldest_waiting_at = StrictDateTimeField(allow_null=True, help_text="When the oldest of them was made.")
     by_hour = HourSerializer(many=True)
 
 

@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from orderhooks import publishing, signing
 from orderhooks.api import access, replays
 from orderhooks.api.deliveries import DeliveryDetailSerializer
-from orderhooks.api.fields import Moment, Number
+from orderhooks.api.fields import StrictDateTimeField, StrictFloatField
 from orderhooks.api.filters import SubscriptionFilters, require_known
 from orderhooks.api.members import PlainSerializer
 from orderhooks.api.missed import missed_of
@@ -35,7 +35,7 @@ VIEW, CHANGE = "orderhooks.view_subscription", "orderhooks.change_subscription"
 
 
 class RotationSerializer(PlainSerializer):
-    overlap_hours = Number(
+    overlap_hours = StrictFloatField(
         required=False,
         default=OVERLAP / HOUR,
         min_value=0,
@@ -45,7 +45,7 @@ class RotationSerializer(PlainSerializer):
 
 
 class ResumptionSerializer(PlainSerializer):
-    skip_before = Moment(
+    skip_before = StrictDateTimeField(
         required=False, default=None, help_text="Skip what is held from before; else all of it goes out."
     )
 

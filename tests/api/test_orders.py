@@ -204,7 +204,7 @@ REFUSED_ORDERS = [
     ({"number": "7"}, ["number"], "Use another"),
     ({"customer_email": "nobody"}, ["customer_email"], "valid email"),
     ({"placed_at": "0001-01-01T00:00:00+14:00"}, ["placed_at"], "out of range"),
-    ({"metadata": DEEP}, ["metadata"], "deeper"),
+    ({"metadata": DEEP}, ["metadata"], "at most"),
     ({"lines": [{**LINE, "fulfilled_quantity": 3}]}, ["lines", 0, "fulfilled_quantity"], "which is 2"),
     ({"lines": [{**LINE, "quantity": 2**31 - 1, "unit_price": "999999999999"}]}, ["subtotal"], "Lower"),
     ({"subtotal": "999999999999", "tax": "999999999999"}, ["total"], "Lower"),

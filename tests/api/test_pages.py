@@ -50,7 +50,7 @@ def test_a_list_is_read_from_its_other_end(api):
     first, second = make_event().public_id, make_event().public_id
     assert ids(api.get("/api/events/?ordering=sequence")) == [first, second]
     assert ids(api.get("/api/events/?ordering=-sequence")) == [second, first]
-    assert errors_of(api.get("/api/events/?ordering=payload")) == {"?ordering": "Give one of: -sequence, sequence."}
+    assert errors_of(api.get("/api/events/?ordering=payload")) == {"?ordering": "Send one of: -sequence, sequence."}
     assert ids(api.get("/api/deliveries/?ordering=created_at")) == []
 
 

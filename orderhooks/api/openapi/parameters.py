@@ -6,13 +6,13 @@ from typing import Any
 import django_filters
 from django.utils.encoding import force_str
 
-from orderhooks.api.filters import MomentFilter
+from orderhooks.api.filters import DateTimeFilter
 from orderhooks.api.openapi.describing import NO_NUL, Schema
 from orderhooks.api.protocol import idempotency, pagination
 
 __all__ = ["ANSWERED", "IDEMPOTENCY_KEY", "IF_MATCH", "IF_NONE_MATCH", "filters_of", "in_path", "in_query", "paging"]
 
-MOMENT: Schema = {"type": "string", "format": "date-time"}
+DATE_TIME: Schema = {"type": "string", "format": "date-time"}
 TEXT: Schema = {"type": "string", "minLength": 1, "pattern": NO_NUL}
 
 # What the filters mean; elsewhere their names say it.
@@ -101,4 +101,4 @@ def _filter_schema(kind: django_filters.Filter) -> Schema:
     choices: Any = kind.extra.get("choices")
     if choices is not None:
         return {"type": "string", "enum": [force_str(value) for value, _label in choices]}
-    return MOMENT if isinstance(kind, MomentFilter) else TEXT
+    return DATE_TIME if isinstance(kind, DateTimeFilter) else TEXT

@@ -11,7 +11,7 @@ from rest_framework.fields import empty
 from orderhooks import routing, topics
 from orderhooks.api import deliveries, fields
 from orderhooks.api.openapi.describing import NO_NUL, Schema
-from orderhooks.api.subscription_fields import SealedHeaders
+from orderhooks.api.subscription_fields import SealedHeadersField
 from orderhooks.currencies import CODES, validate_currency
 from orderhooks.models.health import Condition
 from orderhooks.models.subscriptions import validate_topics
@@ -60,13 +60,13 @@ def _plain(field: serializers.Field[Any, Any, Any, Any], *, is_request: bool) ->
     match field:
         case serializers.ChoiceField():
             return {"type": "string", "enum": list(field.choices)}
-        case fields.Moment():
+        case fields.StrictDateTimeField():
             return {"type": "string", "format": "date-time"}
-        case fields.Money():
+        case fields.MoneyField():
             return _money(is_request=is_request)
-        case fields.JsonObject():
+        case fields.JsonObjectField():
             return dict(OBJECT)
-        case SealedHeaders():
+        case SealedHeadersField():
             return _headers(field, is_request=is_request)
         case serializers.ListField():
             return _list(field, is_request=is_request)
@@ -103,7 +103,7 @@ def _money(*, is_request: bool) -> Schema:
     return {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$", "description": "In the order's currency."}
 
 
-def _headers(field: SealedHeaders, *, is_request: bool) -> Schema:
+def _headers(field: SealedHeadersField, *, is_request: bool) -> Schema:
     value = _text(field.child, is_request=True) if is_request else {"type": "string", "const": "(hidden)"}
     return {"type": "object", "additionalProperties": value}
 

@@ -43,7 +43,7 @@ class Pages(CursorPagination):
         orders = {f"-{name}": ("-pk",), name: ("pk",)}
         wanted = request.query_params.get("ordering", f"-{name}")
         if wanted not in orders:
-            raise ParameterError({"ordering": [f"Give one of: {', '.join(orders)}."]})
+            raise ParameterError({"ordering": [f"Send one of: {', '.join(orders)}."]})
         return orders[wanted]
 
     # The position is sealed: a primary key does not leave the database, and a forged one does not reach it.
