@@ -149,7 +149,7 @@ class DeliveryViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource
                 if delivery.trigger == Delivery.Trigger.TEST
                 else "It is being sent at this moment. Look at the outcome, then ask again if need be."
             )
-        history.note_change(request, delivery, "Redelivered.")
+        history.log_change(request, delivery, "Redelivered.")
         return Response(self.get_serializer(self.get_object()).data, status=status.HTTP_202_ACCEPTED)
 
     @action(detail=True, methods=["post"])
@@ -158,7 +158,7 @@ class DeliveryViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource
         delivery = self.get_object()
         if not publishing.skip(Delivery.objects.filter(pk=delivery.pk)):
             raise ConflictError(f"It is {delivery.get_state_display()}: only what waits or has failed can be skipped.")
-        history.note_change(request, delivery, "Skipped.")
+        history.log_change(request, delivery, "Skipped.")
         return Response(self.get_serializer(self.get_object()).data)
 
     @action(detail=False, methods=["post"], url_path="redeliver")
@@ -167,7 +167,7 @@ class DeliveryViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource
         chosen = self._chosen(request)
         count = publishing.redeliver(chosen, by=request.user.get_username())
         for delivery in chosen.filter(state=Delivery.State.PENDING).only("public_id"):
-            history.note_change(request, delivery, "Redelivered.")
+            history.log_change(request, delivery, "Redelivered.")
         return Response({"redelivered": count}, status=status.HTTP_202_ACCEPTED)
 
     @action(detail=False, methods=["post"], url_path="skip")
@@ -176,7 +176,7 @@ class DeliveryViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource
         chosen = self._chosen(request)
         count = publishing.skip(chosen)
         for delivery in chosen.filter(state=Delivery.State.SKIPPED).only("public_id"):
-            history.note_change(request, delivery, "Skipped.")
+            history.log_change(request, delivery, "Skipped.")
         return Response({"skipped": count})
 
     def _chosen(self, request: Request) -> DeliveryQuerySet:

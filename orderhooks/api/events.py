@@ -80,7 +80,7 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceVie
         if not publishing.republish(event):
             event.refresh_from_db()
             raise ConflictError(f"Its payload can't be built: {event.error} Mend the order source, then ask again.")
-        history.note_change(request, event, "Published again.")
+        history.log_change(request, event, "Published again.")
         return Response(self.get_serializer(self.get_object()).data, status=status.HTTP_200_OK)
 
     def _feed(self, request: Request) -> Response:

@@ -237,7 +237,7 @@ class OrderViewSet(
         return self._tagged(super().create(request, *args, **kwargs))
 
     def perform_create(self, serializer: Any) -> None:
-        history.note_addition(self.request, serializer.save())
+        history.log_addition(self.request, serializer.save())
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         response = self._tagged(super().retrieve(request, *args, **kwargs))
@@ -254,7 +254,7 @@ class OrderViewSet(
         # Names of fields alone: what a client sends is not for the history.
         fields = self.get_serializer().get_fields()  # type: ignore[attr-defined]
         changed = [name for name, field in fields.items() if name in request.data and not field.read_only]
-        history.note_change(request, serializer.save(), f"Changed {', '.join(changed) or 'nothing'}.")
+        history.log_change(request, serializer.save(), f"Changed {', '.join(changed) or 'nothing'}.")
         return self._tagged(Response(serializer.data))
 
     def partial_update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -264,7 +264,7 @@ class OrderViewSet(
     @_in_a_transaction
     def destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         order = self._matched(request)
-        history.note_deletion(request, order)
+        history.log_deletion(request, order)
         order.delete()
         return Response(status=status.HTTP_204_NO_CONTENT)
 

@@ -94,7 +94,7 @@ def begin(request: Request, subscription: Subscription, plan: dict[str, Any]) ->
         expected = publishing.preview_replay(**plan)
         return Response({"count": expected.count, "count_is_exact": expected.is_exact})
     replay = publishing.replay(**plan, by=request.user.get_username())
-    history.note_change(request, subscription, f"Replay {replay.public_id}.")
+    history.log_change(request, subscription, f"Replay {replay.public_id}.")
     return Response(ReplaySerializer(replay).data, status=status.HTTP_202_ACCEPTED)
 
 
@@ -127,5 +127,5 @@ class ReplayViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceVi
         replay = self.get_object()
         if not publishing.cancel_replay(replay):
             raise ConflictError(f"It is {replay.get_state_display()} already.")
-        history.note_change(request, replay, "Cancelled.")
+        history.log_change(request, replay, "Cancelled.")
         return Response(self.get_serializer(self.get_object()).data)

@@ -91,7 +91,7 @@ class SubscriptionViewSet(
         return self.update(request, *args, partial=True, **kwargs)
 
     def perform_destroy(self, instance: Subscription) -> None:
-        history.note_deletion(self.request, instance)
+        history.log_deletion(self.request, instance)
         instance.delete()
 
     @action(detail=True, methods=["post"])
@@ -99,7 +99,7 @@ class SubscriptionViewSet(
         """Sends an example order as `webhook.test` now, waits for the answer, and shows the delivery with it."""
         subscription = self.get_object()
         made = publishing.send_test(subscription, by=request.user.get_username())
-        history.note_change(request, subscription, f"Sent a test: {made.state}.")
+        history.log_change(request, subscription, f"Sent a test: {made.state}.")
         delivery = Delivery.objects.select_related("event", "subscription").get(pk=made.pk)
         return Response(DeliveryDetailSerializer(delivery, context=self.get_serializer_context()).data)
 
@@ -112,7 +112,7 @@ class SubscriptionViewSet(
         subscription = self.get_object()
         overlap = serializer.validated_data["overlap_hours"] * HOUR
         secret = subscription.rotate_secret(now=timezone.now(), overlap=overlap)
-        history.note_change(request, subscription, "Rotated the signing secret.")
+        history.log_change(request, subscription, "Rotated the signing secret.")
         return self._answer(subscription, secret)
 
     @action(detail=True, methods=["post"], url_path="revoke-former-secrets")
@@ -120,7 +120,7 @@ class SubscriptionViewSet(
         """`revoked`: how many secrets signed beside the newest until now."""
         subscription = self.get_object()
         revoked = subscription.revoke_former_secrets(now=timezone.now())
-        history.note_change(request, subscription, "Revoked former signing secrets.")
+        history.log_change(request, subscription, "Revoked former signing secrets.")
         return Response({"revoked": revoked})
 
     @action(detail=True, methods=["post"])
@@ -128,7 +128,7 @@ class SubscriptionViewSet(
         """The subscription, paused: its deliveries are held."""
         subscription = self.get_object()
         if publishing.pause(Subscription.objects.filter(pk=subscription.pk)):
-            history.note_change(request, subscription, "Paused.")
+            history.log_change(request, subscription, "Paused.")
         return self._answer(subscription)
 
     @action(detail=True, methods=["post"])
@@ -140,7 +140,7 @@ class SubscriptionViewSet(
         chosen = Subscription.objects.filter(pk=subscription.pk)
         resumed = publishing.resume(chosen, skip_before=serializer.validated_data["skip_before"])
         if resumed.subscriptions:
-            history.note_change(request, subscription, f"Resumed; {resumed.skipped} deliveries skipped.")
+            history.log_change(request, subscription, f"Resumed; {resumed.skipped} deliveries skipped.")
         return self._answer(subscription)
 
     @action(detail=True, methods=["post"])
@@ -189,7 +189,7 @@ class SubscriptionViewSet(
     def _create(self, values: dict[str, Any]) -> Response:
         with transaction.atomic(using=Subscription.objects.db):
             subscription, secret = Subscription.create_with_secret(**values, owner=self.request.user)
-            history.note_addition(self.request, subscription)
+            history.log_addition(self.request, subscription)
         return self._answer(subscription, secret, status=status.HTTP_201_CREATED)
 
     @sensitive_variables()
@@ -206,7 +206,7 @@ class SubscriptionViewSet(
                 told = f"Changed {', '.join(changed)}."
                 if left:
                     told += f" The values of {len(left)} headers were dropped: the URL has another host."
-                history.note_change(self.request, subscription, told)
+                history.log_change(self.request, subscription, told)
         return self._answer(subscription, secret)
 
     @sensitive_variables()
