@@ -3,9 +3,9 @@
 from django.urls import path, re_path
 from rest_framework.routers import SimpleRouter
 
+from orderhooks.api.declarative import NamedSubscriptionViewSet
 from orderhooks.api.deliveries import DeliveryViewSet
 from orderhooks.api.events import EventViewSet, TopicViewSet
-from orderhooks.api.named import NamedSubscriptionViewSet
 from orderhooks.api.openapi import routes
 from orderhooks.api.orders import OrderViewSet
 from orderhooks.api.replays import ReplayViewSet
