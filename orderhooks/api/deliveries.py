@@ -1,4 +1,4 @@
-"""Deliveries in the API: the log with its attempts and its story, sending again, and skipping."""
+"""Deliveries in the API: list, read, redeliver, skip."""
 
 from typing import Any
 
@@ -88,14 +88,14 @@ class DeliverySerializer(serializers.ModelSerializer[Delivery]):
 
 
 class DeliveryDetailSerializer(DeliverySerializer):
-    story = serializers.SerializerMethodField(help_text="What came of it and what comes next, in sentences.")
+    summary = serializers.SerializerMethodField(help_text="What has happened and what comes next, in sentences.")
     attempts = serializers.SerializerMethodField(help_text=f"The newest {MOST_ATTEMPTS}, oldest first.")
 
     class Meta(DeliverySerializer.Meta):
-        fields = [*DeliverySerializer.Meta.fields, "story", "attempts"]
+        fields = [*DeliverySerializer.Meta.fields, "summary", "attempts"]
         read_only_fields = fields
 
-    def get_story(self, delivery: Delivery) -> list[str]:
+    def get_summary(self, delivery: Delivery) -> list[str]:
         return story.of(delivery, _newest(delivery), now=DatabaseClock().now())
 
     def get_attempts(self, delivery: Delivery) -> list[dict[str, Any]]:

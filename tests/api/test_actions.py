@@ -134,11 +134,11 @@ def test_many_deliveries_are_redelivered_or_skipped_at_once(api):
     assert errors_of(post(api, "/deliveries/skip/", {"deliveries": []})).keys() == {"/deliveries"}
 
 
-def test_a_delivery_tells_its_story_and_its_attempts_in_pages(api):
+def test_a_delivery_has_a_summary_and_its_attempts_in_pages(api):
     delivery = make_delivery(attempts_made=2)
     for status in (503, 500):
         make_attempt(delivery, status_code=status, error="status")
-    told = api.get(f"/api/deliveries/{delivery.public_id}/").data["story"]
+    told = api.get(f"/api/deliveries/{delivery.public_id}/").data["summary"]
     assert any("answered 503 once" in sentence for sentence in told)
     first = api.get(f"/api/deliveries/{delivery.public_id}/attempts/?page_size=1").data
     assert [one["status_code"] for one in first["results"]] == [500]
