@@ -16,10 +16,10 @@ from rest_framework.response import Response
 
 from orderhooks import sources
 from orderhooks.api import access
-from orderhooks.api.accounts import accounts_of
 from orderhooks.api.fields import MODEL_FIELD_MAPPING, MoneyField, StrictChoiceField, StrictIntegerField
 from orderhooks.api.filters import OrderFilters
 from orderhooks.api.members import RowSerializer
+from orderhooks.api.order_reports import order_report
 from orderhooks.api.protocol import history
 from orderhooks.api.protocol.etags import etag_of, is_known, require_match
 from orderhooks.api.resources import ResourceViewSet
@@ -275,7 +275,7 @@ class OrderViewSet(
         events = Event.objects.filter(source=sources.BuiltInOrders.name, order_pk=str(order.pk))
         if (stores := access.order_stores_of(request.user)) is not None:
             events = events.filter(store__in=stores)  # it may have been another store's before
-        return accounts_of(request, events)
+        return order_report(request, events)
 
     def _matched(self, request: Request) -> Order:
         order = self.get_object()

@@ -252,14 +252,14 @@ def test_an_owner_subscribes_to_the_stores_of_the_setting_alone(fields):
     assert patch(client, path, {"name": "New", "store": "berlin"}).status_code == 200
 
 
-def test_an_order_shows_the_standing_of_the_callers_subscriptions_alone():
+def test_an_order_report_covers_only_the_callers_subscriptions():
     world = World()
     make_delivery(event=world.delivery.event)
     type(world.delivery.event).objects.update(order_pk=str(world.order.pk), source="orderhooks")
     for role, names in (("owner", 1), ("manager", 2)):
         client = world.caller(role, ["view_order", "view_delivery"])
-        for account in client.get(f"/api/orders/{world.order.public_id}/webhooks/").data:
-            assert len(account["subscriptions"]) == names
+        for report in client.get(f"/api/orders/{world.order.public_id}/webhooks/").data:
+            assert len(report["subscriptions"]) == names
 
 
 @pytest.mark.parametrize("path", ["/events/", "/topics/"])

@@ -6,12 +6,12 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 from rest_framework.serializers import ListSerializer, SerializerMethodField
 
-from orderhooks.api.accounts import StandingSerializer
 from orderhooks.api.deliveries import AttemptSerializer
 from orderhooks.api.events import EventSerializer
 from orderhooks.api.missed import MissedSerializer
 from orderhooks.api.openapi import log, orders, parameters, problems, schemas, subscriptions
 from orderhooks.api.openapi.describing import Answer, Key, Operation, Page, Schema, Source
+from orderhooks.api.order_reports import SubscriptionOutcomeSerializer
 from orderhooks.api.protocol import idempotency
 
 __all__ = ["OPERATIONS", "Described"]
@@ -195,12 +195,15 @@ class Described(AutoSchema):
     def add_parts(self, registry: Any) -> None:
         """The components that answers hold beside those of their own serializers."""
         self.registry = registry
-        names = [self._component(one, "response") for one in (EventSerializer, MissedSerializer, StandingSerializer)]
+        names = [
+            self._component(one, "response")
+            for one in (EventSerializer, MissedSerializer, SubscriptionOutcomeSerializer)
+        ]
         event = self.registry[names[0], ResolvedComponent.SCHEMA].schema
         shown = {name: schema for name, schema in event["properties"].items() if name not in schemas.HIDDEN}
-        standings = {"type": "array", "items": {"$ref": "#/components/schemas/Standing"}}
-        properties = {**shown, "subscriptions": standings}
-        self._add("Account", {"type": "object", "properties": properties, "required": list(properties)})
+        outcomes = {"type": "array", "items": {"$ref": "#/components/schemas/SubscriptionOutcome"}}
+        properties = {**shown, "subscriptions": outcomes}
+        self._add("EventReport", {"type": "object", "properties": properties, "required": list(properties)})
         self._shown(Page(EventSerializer))
         for name, schema in (orders.COMPONENTS | problems.COMPONENTS).items():
             self._add(name, schema)

@@ -29,8 +29,11 @@ TOLD: dict[tuple[str, str], Schema] = {
     ("Event", "changes"): {**OBJECT, "description": "[old, new] of each field that the transaction changed."},
     ("Missed", "reason"): {"type": "string", "enum": list(routing.Reason.values)},
     ("Replay", "topics"): {**TEXTS, "description": "Patterns; empty: all that the subscription wants."},
-    ("Standing", "delivery"): {"type": ["string", "null"], "description": "Its id, or null."},
-    ("Standing", "next_attempt_at"): {"type": ["string", "null"], "format": "date-time"},
+    ("SubscriptionOutcome", "delivery"): {
+        "type": ["string", "null"],
+        "description": "The delivery's id; null if there is none.",
+    },
+    ("SubscriptionOutcome", "next_attempt_at"): {"type": ["string", "null"], "format": "date-time"},
     ("Subscription", "condition"): {"type": "string", "enum": list(Condition.values)},
 }
 TOLD |= {("Missed", name): TOLD["Event", name] for name in ("payload", "changes")}
