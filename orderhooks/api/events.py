@@ -15,10 +15,10 @@ from orderhooks.api import access
 from orderhooks.api.fields import MODEL_FIELD_MAPPING
 from orderhooks.api.filters import PAGING, EventFilters, require_known
 from orderhooks.api.protocol import history
-from orderhooks.api.protocol.drf import FORMAT
-from orderhooks.api.protocol.numbers import whole_number
+from orderhooks.api.protocol.drf import FORMAT_PARAMETER
 from orderhooks.api.protocol.pagination import page_size_of
 from orderhooks.api.protocol.problems import ConflictError, ParameterError
+from orderhooks.api.protocol.query_parameters import int_parameter
 from orderhooks.api.resources import ApiViewSet, ResourceViewSet
 from orderhooks.models import DatabaseClock, Event, Subscription
 
@@ -85,7 +85,7 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceVie
 
     def _feed(self, request: Request) -> Response:
         require_known(request, {*FEED, *EventFilters.base_filters, *PAGING})
-        if clashing := request.query_params.keys() - {*FEED, FORMAT}:
+        if clashing := request.query_params.keys() - {*FEED, FORMAT_PARAMETER}:
             text = f"The feed is not filtered by it. It takes: {', '.join(FEED)}."
             raise ParameterError({name: [text] for name in sorted(clashing)}, code="clash")
         after, size = _sequence(request), page_size_of(request)
@@ -113,7 +113,7 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceVie
 
 def _sequence(request: Request) -> int:
     text = "Give the sequence of the last event that you have, or 0 to begin with the oldest that is kept."
-    return whole_number(request, "after", default=0, lowest=0, highest=LARGEST_SEQUENCE, remedy=text)
+    return int_parameter(request, "after", default=0, lowest=0, highest=LARGEST_SEQUENCE, remedy=text)
 
 
 class TopicViewSet(ApiViewSet):

@@ -14,7 +14,7 @@ from rest_framework.exceptions import ErrorDetail
 from rest_framework.request import Request
 
 from orderhooks.api.fields import StrictDateTimeField
-from orderhooks.api.protocol.drf import FORMAT
+from orderhooks.api.protocol.drf import FORMAT_PARAMETER
 from orderhooks.api.protocol.problems import ParameterError
 from orderhooks.models import Delivery, Event, Order, Replay, Subscription, public_ids
 from orderhooks.models.deliveries import DeliveryQuerySet
@@ -68,7 +68,7 @@ def require_known(request: Request, names: Iterable[str]) -> None:
     names = list(names)
     if twice := [name for name, values in request.query_params.lists() if len(values) > 1]:
         raise ParameterError({name: ["Send this parameter only once."] for name in twice})
-    allowed = {*names, FORMAT}
+    allowed = {*names, FORMAT_PARAMETER}
     if unknown := [name for name in request.query_params if name not in allowed]:
         known = ", ".join(sorted(names)) or "none"
         raise ParameterError({name: [f"Unknown parameter. Known parameters: {known}."] for name in unknown})

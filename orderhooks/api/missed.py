@@ -88,6 +88,6 @@ def _since(request: Request) -> Any:
 def _cursor(request: Request) -> str:
     cursor: str = request.query_params.get("cursor", "")
     if "cursor" in request.query_params and not re.fullmatch("evt_[0-9A-Z]{26}", cursor):
-        text = "This cursor is not one that we gave. Begin again without it."
+        text = "This is not a valid cursor. Start again without one."
         raise ParameterError({"cursor": [text]}, code="cursor")
     return cursor

@@ -19,9 +19,9 @@ from orderhooks.api.access import ActionPermission
 from orderhooks.api.filters import StrictFilterBackend
 from orderhooks.api.members import require_no_members
 from orderhooks.api.protocol import drf, idempotency, problems
-from orderhooks.api.protocol.pagination import Pages
+from orderhooks.api.protocol.pagination import KeysetPagination
 from orderhooks.api.protocol.parsers import StrictJSONParser
-from orderhooks.api.protocol.texts import require_storable_address
+from orderhooks.api.protocol.storable_text import require_storable_url
 from orderhooks.api.protocol.throttling import ActionThrottle
 
 __all__ = ["ApiViewSet", "NotFoundView", "ProblemDetailsView", "ResourceViewSet"]
@@ -36,19 +36,19 @@ class ProblemDetailsView(APIView):
     """
 
     settings = drf.SETTINGS
-    renderer_classes = [drf.Json, BrowsableAPIRenderer]
+    renderer_classes = [drf.ApiRenderer, BrowsableAPIRenderer]
     parser_classes = [StrictJSONParser]
-    content_negotiation_class = drf.Negotiation
-    metadata_class = drf.Metadata
+    content_negotiation_class = drf.ApiContentNegotiation
+    metadata_class = drf.ApiMetadata
     versioning_class = None
     permission_classes = [IsAuthenticated]
 
     def get_renderers(self) -> list[Any]:
-        browsable = drf.pages_for_browsers()
+        browsable = drf.has_browsable_api()
         return [one() for one in self.renderer_classes if browsable or not issubclass(one, BrowsableAPIRenderer)]
 
     def get_exception_handler(self) -> Any:
-        return problems.answer
+        return problems.exception_response
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         response = super().finalize_response(request, response, *args, **kwargs)
@@ -89,12 +89,12 @@ class ApiViewSet(ProblemDetailsView, viewsets.ViewSet):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        require_storable_address(request, kwargs)
+        require_storable_url(request, kwargs)
         if request.method == "POST" and idempotency.HEADER in request.headers:
             # Wraps what `dispatch` calls next, after authentication and permissions have passed.
             in_transaction = self.action not in self.actions_outside_transactions
             handler = getattr(self, self.action)
-            setattr(self, "post", idempotency.answered_once(handler, request, in_transaction=in_transaction))  # noqa: B010
+            setattr(self, "post", idempotency.run_once(handler, request, in_transaction=in_transaction))  # noqa: B010
         if self.action in self.actions_without_body:
             require_no_members(request.data)
 
@@ -112,7 +112,7 @@ class ResourceViewSet(ApiViewSet, viewsets.GenericViewSet[Row], Generic[Row]):
     public_id_prefix: str
     # The field that `?ordering=` names. Rows are in the order of their primary keys.
     ordered_by = "created_at"
-    pagination_class = Pages
+    pagination_class = KeysetPagination
     filter_backends = [StrictFilterBackend]
     lookup_field = "public_id"
 

@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from orderhooks.api import access
 from orderhooks.api.fields import StrictDateTimeField
 from orderhooks.api.filters import require_known
-from orderhooks.api.protocol.numbers import whole_number
+from orderhooks.api.protocol.query_parameters import int_parameter
 from orderhooks.api.resources import ApiViewSet
 from orderhooks.models import DatabaseClock, Delivery, Subscription, Tally
 from orderhooks.models.tallies import HOUR, first_hour, percentile
@@ -87,7 +87,7 @@ def _by_hour(counted: dict[tuple[datetime, str], int], *, hours: int, now: datet
 
 
 def _hours(request: Request) -> int:
-    return whole_number(request, "hours", default=HOURS, lowest=1, highest=MOST_HOURS)
+    return int_parameter(request, "hours", default=HOURS, lowest=1, highest=MOST_HOURS)
 
 
 class StatisticsViewSet(ApiViewSet):

@@ -103,7 +103,7 @@ class Described(AutoSchema):
         return self._add(f"Patched{name}", {"type": "object", "properties": properties, "additionalProperties": False})
 
     def _answer(self, answer: Answer) -> Schema:
-        names = [*answer.headers, *([idempotency.REPLAYED] if self.method == "POST" else [])]
+        names = [*answer.headers, *([idempotency.REPLAYED_HEADER] if self.method == "POST" else [])]
         headers = {"headers": {name: parameters.ANSWERED[name] for name in names}} if names else {}
         if answer.body is None:
             return {"description": answer.text, **headers}

@@ -40,7 +40,7 @@ class DocumentView(ProblemDetailsView):
 class _Page(APIView):
     permission_classes = [IsAuthenticated]
     renderer_classes = [TemplateHTMLRenderer]
-    content_negotiation_class = drf.Negotiation
+    content_negotiation_class = drf.ApiContentNegotiation
     versioning_class = None
     schema = None
     # Beside `default-src 'self'`: what the page's own script can't do without.

@@ -50,7 +50,7 @@ def _parameter(place: str, name: str, schema: Schema, text: str, *, required: bo
 
 IDEMPOTENCY_KEY = in_header(
     idempotency.HEADER,
-    {"type": "string", "pattern": idempotency.FORM, "examples": ["3f1c7a52-0a0e-4d0b-9b1c-0f3f0f6d9d55"]},
+    {"type": "string", "pattern": idempotency.KEY_PATTERN, "examples": ["3f1c7a52-0a0e-4d0b-9b1c-0f3f0f6d9d55"]},
     "Of your own making, such as a UUID. A request that comes again under it within 24 hours is answered as the first"
     " time and does nothing more; another request under it is a 409.",
 )
@@ -64,7 +64,7 @@ IF_NONE_MATCH = in_header(
 # Headers of answers.
 ANSWERED: dict[str, Schema] = {
     "ETag": {"description": "Stands for the order as it is shown.", "required": True, "schema": {"type": "string"}},
-    idempotency.REPLAYED: {
+    idempotency.REPLAYED_HEADER: {
         "description": "`true` if this was answered before, under the same key.",
         "schema": {"type": "string", "enum": ["true"]},
     },
@@ -87,7 +87,7 @@ def paging(ordered_by: str) -> list[Schema]:
 
 
 def page_size() -> Schema:
-    size = {"type": "integer", "minimum": 1, "maximum": pagination.MOST, "default": pagination.PAGE_SIZE}
+    size = {"type": "integer", "minimum": 1, "maximum": pagination.MAX_PAGE_SIZE, "default": pagination.PAGE_SIZE}
     return in_query("page_size", size, "How many at most.")
 
 
