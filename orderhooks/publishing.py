@@ -64,13 +64,14 @@ def _stored_changes(role: Role, order: models.Model, changes: Mapping[str, Seque
     return pairs
 
 
-def publish_to(subscription: Subscription, topic: str, order_number: str = "", *, by: str = "") -> Delivery:
+def publish_to(subscription: Subscription, topic: str, order: str = "", *, by: str = "") -> Delivery:
     """Send an event about an order, as it is now, to one subscription only, whether it wants the topic or not.
 
-    For development, and for receivers that lost something. A blank `order_number` stands for the newest order. `by` is
-    the name of the user who asks for it. Raises rehearsing.PreviewError and topics.UnknownTopicError.
+    For development, and for receivers that lost something. `order` is the order's number, or its primary key if no
+    order has that number; blank stands for the newest order. `by` is the name of the user who asks for it. Raises
+    rehearsing.PreviewError and topics.UnknownTopicError.
     """
-    delivery = owe(subscription, order_number, topic=topic, by=by, now=DatabaseClock().now())
+    delivery = owe(subscription, order, topic=topic, by=by, now=DatabaseClock().now())
     transaction.on_commit(tasks.wake, using=Delivery.objects.db)
     return delivery
 

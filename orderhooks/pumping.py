@@ -71,7 +71,7 @@ class Turn:
             me.end(now=self.clock.now())
         # Whoever published while the heartbeat was still there has sent no wake-up.
         waits = Event.objects.unrouted().exists() or Replay.objects.running().exists()
-        return waits or bool(claiming.due_lanes(now=self.clock.now()))
+        return waits or bool(claiming.due(now=self.clock.now()))
 
     def _pump(self, me: Pump, sender: sending.Sender, wakeup: Wakeup, *, until: float, linger_seconds: float) -> None:
         beat_at, last_move, answers = 0.0, time.monotonic(), True
@@ -84,7 +84,7 @@ class Turn:
                     self._beat(me, sender)
                 routed = self._route(at_once=not sender.is_busy)
                 moved = routed + sender.claim(now=self.clock.now()) + sender.collect(wait_seconds=LOOK_SECONDS)
-                sender.go_on()
+                sender.resume()
                 answers = True
                 if moved or sender.under_way:
                     last_move = time.monotonic()

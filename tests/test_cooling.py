@@ -142,7 +142,7 @@ def test_what_a_person_asks_for_goes_first() -> None:
     subscription = make_subscription()
     make_delivery(subscription=subscription, next_attempt_at=NOW - timedelta(hours=1))
     make_delivery(subscription=subscription, trigger="manual")
-    assert [lane.trigger for lane in claiming.due_lanes(now=timezone.now())] == ["manual", "automatic"]
+    assert [one.trigger for one in claiming.due(now=timezone.now())] == ["manual", "automatic"]
     assert [one.trigger for one in claim(9)] == ["manual", "automatic"]
 
 

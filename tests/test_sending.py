@@ -440,10 +440,10 @@ def test_a_subscription_without_a_limit_of_its_own_does_not_shorten_the_lease_of
         make_delivery(subscription=subscription)
     now = timezone.now()
     with sending.Sender(threads=8, longest_seconds=30) as sender:
-        sender.lanes.stopped = True
+        sender.queue.stopped = True
         sender.claim(now=now)
         leases = set(Delivery.objects.values_list("lease_expires_at", flat=True))
-        sender.lanes.go_on()
+        sender.queue.resume()
     assert leases == {now + sending.lease_for(30)}
 
 

@@ -18,7 +18,7 @@ from django_q.scheduler import scheduler
 from orderhooks import outbox, pumping, tasks
 from orderhooks.db import DatabaseClock, Wakeup
 from orderhooks.models import Change, Delivery, Event, Pump
-from orderhooks.sending import claiming
+from orderhooks.sending import finishing
 from tests.factories import make_delivery, make_event, make_order, make_subscription
 from tests.receivers import Answer, RecordingReceiver
 
@@ -240,7 +240,7 @@ def test_a_pump_that_can_not_write_stops_sending_and_goes_on_when_it_can(receive
     subscription = make_subscription(url=receiver.url)
     for _ in range(3):
         make_delivery(subscription=subscription)
-    real, refused = claiming.finish, []
+    real, refused = finishing.finish, []
 
     def finish(results):
         if len(refused) < 5:
@@ -248,7 +248,7 @@ def test_a_pump_that_can_not_write_stops_sending_and_goes_on_when_it_can(receive
             raise OperationalError("cannot execute UPDATE in a read-only transaction")
         return real(results)
 
-    monkeypatch.setattr(claiming, "finish", finish)
+    monkeypatch.setattr(finishing, "finish", finish)
     tasks.pump()
     assert Delivery.objects.filter(state="delivered").count() == 3
     assert len(receiver.received) == 3, "no answer was lost, so nothing was sent twice"

@@ -22,7 +22,7 @@ from orderhooks.db.bounded_counts import count_text
 from orderhooks.models import Delivery, Subscription
 from orderhooks.models.deliveries import DeliveryQuerySet
 
-__all__ = ["redeliver", "redeliver_after_asking", "redelivery_text", "row_of"]
+__all__ = ["redeliver", "redeliver_after_confirmation", "redelivery_text", "row_of"]
 
 # More are for a replay, which works in the background.
 MOST = 10_000
@@ -77,7 +77,9 @@ def redelivery_text(delivery: Delivery) -> str:
     return text % {"count": given.automatic_left, "when": when}
 
 
-def redeliver_after_asking(admin: ModelAdmin, request: HttpRequest, chosen: DeliveryQuerySet) -> HttpResponse | None:
+def redeliver_after_confirmation(
+    admin: ModelAdmin, request: HttpRequest, chosen: DeliveryQuerySet
+) -> HttpResponse | None:
     """The page that says what will happen; or, confirmed there, None: it is done and told."""
     columns = ("pk", "state", "trigger", "subscription__name", "subscription__state")
     rows = [Row(*row) for row in chosen.values_list(*columns)[: MOST + 1]]

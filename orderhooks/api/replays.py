@@ -97,7 +97,10 @@ class ReplayViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource[R
     serializer_class = ReplaySerializer
     ids = "rpl_"
     filterset_class = ReplayFilters
-    needs = dict.fromkeys(("create", "cancel"), (access.REDELIVER, access.VIEW_SUBSCRIPTION))
+    needs = {
+        "create": (access.REDELIVER, access.VIEW_SUBSCRIPTION),
+        "cancel": (access.REDELIVER, access.VIEW_SUBSCRIPTION, access.VIEW_REPLAY),
+    }
     without_body = ["cancel"]
     rates = {"create": "replay"}
 

@@ -127,9 +127,9 @@ def _backlog(now: datetime) -> Found:
             f"{lost} deliveries were being sent by workers that are gone, and none took them over. {standing.QCLUSTER}",
         )
     late = [
-        lane.subscription.name
-        for lane in claiming.due_lanes(now=now - OVERDUE)
-        if condition(lane.subscription, now=now) != Condition.COOLING
+        one.subscription.name
+        for one in claiming.due(now=now - OVERDUE)
+        if condition(one.subscription, now=now) != Condition.COOLING
     ]
     if late:
         yield (

@@ -121,7 +121,8 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
             rows = []
             for one in made:
                 if one.pk is not None:
-                    row, one.new_secret = one._make_secret()
+                    row, one.new_secret = one._make_secret(one.given_secret)
+                    one.given_secret = ""
                     rows.append(row)
             SubscriptionSecret.objects.using(using).bulk_create(rows)
         return made
@@ -329,6 +330,8 @@ class Subscription(HasHeaders):
 
     # The signing secret that was made with the row. On the instance that saved it, and nowhere else: "".
     new_secret: str = ""
+    # Before a new subscription is saved: the signing secret that its receiver has already, or "" to have one made.
+    given_secret: str = ""
 
     # What attempts change, and people do not.
     HEALTH = (
@@ -399,7 +402,7 @@ class Subscription(HasHeaders):
         using = options.get("using") or router.db_for_write(Subscription, instance=self)
         with transaction.atomic(using=using):
             super().save(*arguments, **options)
-            self.new_secret = self.add_secret()
+            self.new_secret, self.given_secret = self.add_secret(self.given_secret), ""
 
     def require_valid(self, written: Iterable[str] | None = None) -> None:
         """Raises ValidationError if a value that a person chose is new and not valid.
@@ -423,6 +426,11 @@ class Subscription(HasHeaders):
         if "topics" in names and not self.topics:
             # An empty list is a blank value, which has no validators to Django.
             errors["topics"] = [ValidationError(NO_TOPICS, code="topics")]
+        if self._state.adding and self.given_secret and "signature" not in errors:
+            try:
+                signing.require_secret(self.given_secret, self.signature)
+            except signing.InvalidSecretError as error:
+                errors["secret"] = [ValidationError(str(error), code="secret")]
         if errors:
             raise ValidationError(errors)
 
@@ -492,16 +500,18 @@ class Subscription(HasHeaders):
         return {name: value.reveal() for name, value in self.headers.items()}
 
     @sensitive_variables()
-    def add_secret(self) -> str:
-        """Make a new signing secret beside those in force and return it: the only time that it is shown."""
-        row, secret = self._make_secret()
+    def add_secret(self, secret: str = "") -> str:
+        """Add a signing secret to those in force and return it. A blank one is made, and this is the only time that it
+        is shown. Raises signing.InvalidSecretError.
+        """
+        row, secret = self._make_secret(secret)
         row.save(using=router.db_for_write(SubscriptionSecret, instance=self))
         return secret
 
     @sensitive_variables()
-    def _make_secret(self) -> tuple[SubscriptionSecret, str]:
-        """A new secret's row, not saved yet, and the secret itself."""
-        secret = signing.generate_secret(self.signature)
+    def _make_secret(self, secret: str = "") -> tuple[SubscriptionSecret, str]:
+        """A secret's row, not saved yet, and the secret itself."""
+        secret = signing.require_secret(secret, self.signature) if secret else signing.generate_secret(self.signature)
         row = SubscriptionSecret(
             subscription=self,
             encrypted=secrets.encrypt(secret, Purpose.SIGNING_SECRET),
@@ -553,16 +563,19 @@ class Subscription(HasHeaders):
     @classmethod
     @sensitive_variables()
     def create_with_secret(
-        cls, *, headers: Mapping[str, str | Sealed] | None = None, **fields: object
+        cls, *, headers: Mapping[str, str | Sealed] | None = None, secret: str = "", **fields: object
     ) -> tuple["Subscription", str]:
-        """A new subscription and its first secret, in one transaction.
+        """A new subscription and its first signing secret, in one transaction.
 
-        Raises ValidationError for what the admin and the API would refuse too: see `save`.
+        `secret` is one that the receiver has already; blank: one is made. Raises ValidationError for what the admin and
+        the API would refuse too: see `save`.
         """
         sealed = seal(headers or {})
         # By the clock that tells when events occurred.
         fields.setdefault("created_at", DatabaseClock().now())
-        subscription = cls.objects.create(headers=sealed, **fields)
+        subscription = cls(headers=sealed, **fields)
+        subscription.given_secret = secret
+        subscription.save(force_insert=True)
         return subscription, subscription.new_secret
 
     @property

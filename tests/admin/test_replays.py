@@ -175,7 +175,7 @@ def test_former_ones_are_listed_with_the_same_queries_however_many(operator) -> 
 
 class TestWhoMay:
     def test_a_viewer_sees_and_does_nothing(self, events) -> None:
-        viewer = staff("view_delivery", "view_subscription")
+        viewer = staff("view_replay", "view_subscription")
         replay = make_replay()
         page(viewer, "replay/")
         assert "Cancel this replay" not in page(viewer, f"replay/{replay.pk}/change/")
@@ -187,7 +187,7 @@ class TestWhoMay:
 
     @pytest.mark.parametrize("sees", ["view_subscription", "change_subscription"])
     def test_who_may_redeliver_and_sees_subscriptions_may_replay(self, events, sees) -> None:
-        redeliverer = staff("view_delivery", "redeliver_delivery", sees)
+        redeliverer = staff("view_replay", "redeliver_delivery", sees)
         subscription = make_subscription()
         assert redeliverer.post(ADD, form(subscription, confirm="yes")).status_code == 302
         replay = Replay.objects.get()
@@ -204,9 +204,16 @@ class TestWhoMay:
 
     def test_others_see_nothing(self) -> None:
         replay = make_replay()
-        nobody = staff("view_order", "change_subscription", "view_replay", "change_replay", "delete_replay")
+        nobody = staff("view_order", "change_subscription", "view_delivery", "change_replay", "delete_replay")
         page(nobody, "replay/", status=403)
         page(nobody, f"replay/{replay.pk}/change/", status=403)
+        assert "Former replays" not in page(nobody, f"subscription/{replay.subscription_id}/change/")
+
+    def test_who_may_replay_and_sees_none_comes_back_to_the_subscription(self, events) -> None:
+        redeliverer, subscription = staff("redeliver_delivery", "view_subscription"), make_subscription()
+        answer = redeliverer.post(ADD, form(subscription, confirm="yes"), follow=True)
+        assert answer.redirect_chain == [(f"/admin/orderhooks/subscription/{subscription.pk}/change/", 302)]
+        assert f"Replay {Replay.objects.get().public_id} has begun." in answer.content.decode()
 
     def test_nobody_deletes_or_changes_one(self, operator) -> None:
         replay = make_replay()

@@ -9,6 +9,7 @@ from orderhooks import catalogue, operations, publishing, rehearsing, routing, t
 from orderhooks.management import choosing, operators
 from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.rehearsing import PreviewError
+from orderhooks.sources import Role
 
 MOST_SHOWN = 100
 
@@ -22,7 +23,12 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("topic", help="such as order.paid")
         parser.add_argument("--to", metavar="sub_…", help="the id or name of the one subscription that gets it")
-        parser.add_argument("--order", default="", metavar="NUMBER", help="the order's number; else the newest")
+        parser.add_argument(
+            "--order",
+            default="",
+            metavar="NUMBER",
+            help="the order's number, or its primary key where no order has that number; else the newest",
+        )
         parser.add_argument("--store", default="", help="the store whose order it is; else any")
 
     def handle(self, *args: Any, topic: str, to: str | None, order: str, store: str, **options: Any) -> None:
@@ -37,24 +43,25 @@ class Command(BaseCommand):
         except (topics.UnknownTopicError, PreviewError) as error:
             raise CommandError(str(error)) from None
 
-    def _tell_all(self, topic: str, number: str, store: str) -> None:
+    def _tell_all(self, topic: str, wanted: str, store: str) -> None:
         if topic == catalogue.TEST:
             raise CommandError(f"A {catalogue.TEST} goes to one subscription: name it with --to.")
         if not Subscription.objects.exists():
             raise CommandError(
                 "There is no subscription, so nobody would get it. Add one in the admin or with orderhooks_listen."
             )
-        source, order = rehearsing.find_order(number, store=store)
+        source, order = rehearsing.find_order(wanted, store=store, or_by_key=True)
+        key, number = Role(source).order_pk(order) or "", source.number(order)
         with transaction.atomic(using=Event.objects.db):
             publishing.publish(topic, order)
-        events = Event.objects.filter(topic=topic, source=source.name, order_pk=str(order.pk))
+        events = Event.objects.filter(topic=topic, source=source.name, order_pk=key)
         event = events.order_by("-sequence").first()
         if event is None:
             raise CommandError(
                 "The event was recorded, but not published yet. A worker does that: see its log, or "
                 "`manage.py orderhooks_status`."
             )
-        self.stdout.write(f"{topic} of order {source.number(order)}: {event.public_id}")
+        self.stdout.write(f"{topic} of order {_named(number, key, wanted)}: {event.public_id}")
         if event.error:
             raise CommandError(
                 f"Its payload could not be built: {event.error}. Correct the order source, then try again."
@@ -63,11 +70,12 @@ class Command(BaseCommand):
         for standing in account.standings:
             self.stdout.write(f"  {standing.subscription}: {standing.reason.label}")
 
-    def _tell(self, subscription: Subscription, topic: str, number: str) -> None:
-        delivery = publishing.publish_to(subscription, topic, number, by=operators.current())
+    def _tell(self, subscription: Subscription, topic: str, wanted: str) -> None:
+        delivery = publishing.publish_to(subscription, topic, wanted, by=operators.current())
+        event = delivery.event
         self.stdout.write(
-            f"{topic} of order {delivery.event.order_number} to {subscription}: {delivery.event.public_id}, "
-            f"delivery {delivery.public_id}"
+            f"{topic} of order {_named(event.order_number, event.order_pk, wanted)} to {subscription}: "
+            f"{event.public_id}, delivery {delivery.public_id}"
         )
         if subscription.state != Subscription.State.ACTIVE:
             self.stdout.write(self.style.WARNING(f"  It waits: the subscription is {subscription.state}."))
@@ -80,3 +88,8 @@ class Command(BaseCommand):
             self.stdout.write(attempt.response_body)
         if delivery.state != Delivery.State.DELIVERED:
             raise CommandError(f"{subscription} did not accept the test: see the lines above.")
+
+
+def _named(number: str, key: str, wanted: str) -> str:
+    """The order's number; with its primary key where that is what it was found by."""
+    return number if wanted in ("", number) else f"{number} (primary key {key})"

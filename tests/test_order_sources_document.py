@@ -1,4 +1,4 @@
-"""The order source in the README works for the models that it describes: an order of another shape, with a UUID key."""
+"""The order source in docs/order-sources.md works for the models there: an order of another shape, with a UUID key."""
 
 import os
 import re
@@ -48,34 +48,18 @@ assert source.find("R-8", store="", using="default") is None
 assert signed_request("whsec_" + "A" * 64).event["data"]["order"]["reference"] == "R-1"
 assert source_trials.live_faults() == [], source_trials.live_faults()
 """
-MODELS = """
-import uuid
-from django.db import models
+BLOCK = r"```python\n(# %s\n.*?)```"
 
 
-class Purchase(models.Model):
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
-    reference = models.CharField(max_length=30, unique=True)
-    state = models.CharField(max_length=20, default="new")
-    total = models.DecimalField(max_digits=8, decimal_places=2, default=0)
-    placed_at = models.DateTimeField(auto_now_add=True)
-
-
-class Item(models.Model):
-    purchase = models.ForeignKey(Purchase, models.CASCADE, related_name="items")
-    sku = models.CharField(max_length=20)
-    amount = models.IntegerField(default=1)
-"""
-SOURCE = re.compile(r"```python\n(# order_sources\.py\n.*?)```", re.DOTALL)
-
-
-def test_the_source_in_the_readme_tells_of_orders_and_is_found_by_their_numbers(tmp_path: Path) -> None:
-    found = SOURCE.search((ROOT / "README.md").read_text())
-    assert found, "The README no longer shows an order source."
+def test_the_source_tells_of_orders_and_is_found_by_their_numbers(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "order-sources.md").read_text()
+    blocks = {name: re.search(BLOCK % re.escape(name), text, re.DOTALL) for name in ("models.py", "order_sources.py")}
     app = tmp_path / "shop"
     app.mkdir()
-    for name, text in {"__init__.py": "", "models.py": MODELS, "order_sources.py": found[1]}.items():
-        (app / name).write_text(text)
+    (app / "__init__.py").write_text("")
+    for name, block in blocks.items():
+        assert block, f"The page no longer shows {name}."
+        (app / name).write_text(block[1])
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}"}
     environment.pop("DJANGO_SETTINGS_MODULE", None)
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=environment, timeout=90)
