@@ -140,7 +140,7 @@ def _backlog(now: datetime) -> Found:
             ),
         )
     waiting = backlog(at_most=MOST_WAITING)
-    if waiting.unrouted + waiting.unfolded and waiting.since is not None and now - waiting.since > OVERDUE:
+    if waiting.unrouted + waiting.uncoalesced and waiting.since is not None and now - waiting.since > OVERDUE:
         late.append("")
         yield "fail", f"No worker takes up what is new: {backlog_text(waiting, now=now)} {standing.QCLUSTER}"
     if not lost and not late:

@@ -109,7 +109,7 @@ def told(standing: Standing) -> dict[str, Any]:
         "at": standing.at,
         "worker": asdict(standing.worker),
         "waiting": waiting.total,
-        "unrouted": waiting.unrouted + waiting.unfolded,
+        "unrouted": waiting.unrouted + waiting.uncoalesced,
         "oldest_waiting_since": waiting.since,
         "unpublished": standing.unpublished,
         "lost": list(standing.lost),

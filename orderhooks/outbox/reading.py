@@ -112,9 +112,9 @@ def deleted_order(source_name: str, deletion: Change) -> OrderRead:
     return OrderRead(source, None, deletion.order_number, deletion.store, deletion.snapshot, error)
 
 
-def check_identifiers(**told: Any) -> None:
+def check_identifiers(**identifiers: Any) -> None:
     """Raises ValueError if an order's `number` or `store` can't be stored. Its text says what to change."""
-    for name, text in told.items():
+    for name, text in identifiers.items():
         payloads.check(str(text))
         if len(str(text)) > IDENTIFIER_LENGTH:
             raise ValueError(
