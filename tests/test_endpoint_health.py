@@ -179,7 +179,7 @@ def test_a_missing_worker_is_the_first_thing_to_say(worker: Worker, waiting: Any
 
 
 def make_change() -> None:
-    Change.objects.create(unit=uuid.uuid4(), source="orderhooks", kind=Change.Kind.UPDATED)
+    Change.objects.create(transaction_id=uuid.uuid4(), source="orderhooks", kind=Change.Kind.UPDATED)
 
 
 def make_failure() -> None:
