@@ -20,7 +20,7 @@ from orderhooks.models import Change, Delivery, Event, Replay, Subscription
 from orderhooks.models.deliveries import DeliveryQuerySet
 from orderhooks.models.subscriptions import SubscriptionQuerySet
 from orderhooks.outbox import Note, Stored
-from orderhooks.rehearsing import owe, preview, send_test
+from orderhooks.previews import create_manual_delivery, preview, send_test
 from orderhooks.replaying import Expected
 from orderhooks.signals import announce, event_published
 from orderhooks.sources import Role
@@ -107,9 +107,9 @@ def publish_to(subscription: Subscription, topic: str, order_number: str = "", *
     """Send one subscription alone an event about an order as it is, whether it wants the topic or not.
 
     For development and for receivers that lost something. A blank number: the newest order. `by`: who wants it.
-    Raises rehearsing.PreviewError and topics.UnknownTopicError.
+    Raises previews.PreviewError and topics.UnknownTopicError.
     """
-    delivery = owe(subscription, order_number, topic=topic, by=by, now=DatabaseClock().now())
+    delivery = create_manual_delivery(subscription, order_number, topic=topic, by=by, now=DatabaseClock().now())
     transaction.on_commit(tasks.wake, using=Delivery.objects.db)
     return delivery
 

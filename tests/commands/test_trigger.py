@@ -78,7 +78,7 @@ def test_a_test_is_sent_at_once_and_its_answer_shown(receiver: RecordingReceiver
     ("arguments", "words"),
     [
         (["order.pade"], "order.pade"),
-        (["order.paid"], "There is no order to tell of"),
+        (["order.paid"], "There is no order\\. Name one"),
         (["order.paid", "--store", "rome"], "There is no order of the store 'rome'"),
         (["order.paid", "--order", "9"], "There is no order '9'"),
         (["order.paid", "--to", "Nobody"], "No subscription has the id or name 'Nobody'"),

@@ -5,10 +5,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
-from orderhooks import catalogue, publishing, rehearsing, routing, topics
+from orderhooks import catalogue, previews, publishing, routing, topics
 from orderhooks.management import actor, lookup
 from orderhooks.models import Delivery, Event, Subscription
-from orderhooks.rehearsing import PreviewError
+from orderhooks.previews import PreviewError
 
 MOST_SHOWN = 100
 
@@ -44,7 +44,7 @@ class Command(BaseCommand):
             raise CommandError(
                 "There is no subscription that could get it. Add one in the admin or with orderhooks_listen."
             )
-        source, order = rehearsing.find_order(number, store=store)
+        source, order = previews.find_order(number, store=store)
         with transaction.atomic(using=Event.objects.db):
             publishing.publish(topic, order)
         events = Event.objects.filter(topic=topic, source=source.name, order_pk=str(order.pk))
