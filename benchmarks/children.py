@@ -104,7 +104,7 @@ FROM event
 
 
 def fill_shop(deliveries: int) -> None:
-    """A log as long as that, with its orders and tallies. See `filling`."""
+    """A log as long as that, with its orders and attempt statistics. See `filling`."""
     filling.fill(deliveries)
 
 
@@ -200,7 +200,12 @@ def reset(subscription: int, state: str) -> None:
     """As if nothing had been sent to it: in that state, with nothing waiting."""
     Delivery.objects.filter(subscription=subscription).delete()
     Subscription.objects.filter(pk=subscription).update(
-        state=state, cooling_until=None, coolings=0, ramp=None, failing_since=None, consecutive_failures=0
+        state=state,
+        circuit_open_until=None,
+        circuit_openings=0,
+        slow_start_limit=None,
+        failing_since=None,
+        consecutive_failures=0,
     )
 
 

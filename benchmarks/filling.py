@@ -10,8 +10,8 @@ from django.db.models import Model
 from django.utils import timezone
 
 from orderhooks.db import public_ids
-from orderhooks.models import Delivery, Event, Order, Subscription, Tally
-from orderhooks.models.tallies import bucket_of, hour_of
+from orderhooks.models import AttemptStats, Delivery, Event, Order, Subscription
+from orderhooks.models.attempt_stats import bucket_of, hour_of
 
 SUBSCRIPTIONS = 200
 DELIVERIES_OF_EVENT = 5
@@ -22,7 +22,7 @@ PAYLOAD = '{"order": {"number": "1001", "note": "' + "x" * 200 + '"}, "changes":
 
 
 def fill(deliveries: int) -> None:
-    """So many deliveries of the last 90 days to 200 subscriptions, with their events, orders and tallies."""
+    """So many deliveries of the last 90 days to 200 subscriptions, with their events, orders and attempt statistics."""
     now = timezone.now()
     an_age_ago = now - timedelta(days=DAYS + 1)
     subscriptions = Subscription.objects.bulk_create(
@@ -39,7 +39,7 @@ def fill(deliveries: int) -> None:
     first = Event.objects.order_by("pk").values_list("pk", flat=True)[0]
     counts: Counter[tuple[Any, ...]] = Counter()
     _copy(Delivery, DELIVERY, _deliveries(deliveries, events, first, keys, counts, now=now))
-    _copy(Tally, TALLY, ((*cell, count) for cell, count in counts.items()))
+    _copy(AttemptStats, ATTEMPT_STATS, ((*cell, count) for cell, count in counts.items()))
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE")
 
@@ -65,7 +65,7 @@ DELIVERY = (
     *("public_id", "event_id", "subscription_id", "state", "trigger", "requested_by", "attempts_made"),
     *("next_attempt_at", "finished_at", "created_at", "last_status_code", "last_error", "last_detail"),
 )
-TALLY = ("subscription_id", "hour", "outcome", "bucket", "count")
+ATTEMPT_STATS = ("subscription_id", "hour", "outcome", "bucket", "count")
 
 
 def _orders(events: int, *, now: datetime) -> Iterator[Sequence[Any]]:

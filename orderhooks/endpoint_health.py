@@ -71,8 +71,8 @@ def report(subscription: Subscription, *, now: datetime) -> EndpointReport | Non
             _("Paused by an operator: nothing is sent to it, and its deliveries are kept."),
             remedy=_("Resume the subscription once the receiver is ready."),
         )
-    cooling = _is_cooling(subscription, now=now)
-    if subscription.failing_since is None and not cooling:
+    circuit_open = subscription.is_circuit_open(at=now)
+    if subscription.failing_since is None and not circuit_open:
         return None
     since = deadline = ""
     if subscription.failing_since is not None:
@@ -93,12 +93,12 @@ def report(subscription: Subscription, *, now: datetime) -> EndpointReport | Non
         if disabled_at <= now:
             deadline = _("The next attempt that fails disables it.")
     pause = ""
-    if cooling and subscription.cooling_until is not None:
+    if circuit_open and subscription.circuit_open_until is not None:
         pause = _(
             "Nothing is sent to it until %(time)s, %(relative)s: it is cooling down. Then one request tries it."
         ) % {
-            "time": time_text(subscription.cooling_until, now=now),
-            "relative": relative_text(subscription.cooling_until, now=now),
+            "time": time_text(subscription.circuit_open_until, now=now),
+            "relative": relative_text(subscription.circuit_open_until, now=now),
         }
     return EndpointReport(since, _answer(subscription, now=now), pause, deadline, _remedy(subscription))
 
@@ -106,13 +106,13 @@ def report(subscription: Subscription, *, now: datetime) -> EndpointReport | Non
 def short_text(subscription: Subscription, *, now: datetime) -> str:
     """The same in a few words, for a column: `failing for 23 min, cooling down for 34 s more`."""
     found = condition(subscription, now=now)
-    if found not in (Condition.COOLING, Condition.FAILING):
+    if found not in (Condition.CIRCUIT_OPEN, Condition.FAILING):
         return str(found.label)
     parts = []
     if subscription.failing_since is not None:
         parts.append(_("failing for %(span)s") % {"span": span_text(now - subscription.failing_since)})
-    if found == Condition.COOLING and subscription.cooling_until is not None:
-        parts.append(_("cooling down for %(span)s more") % {"span": span_text(subscription.cooling_until - now)})
+    if found == Condition.CIRCUIT_OPEN and subscription.circuit_open_until is not None:
+        parts.append(_("cooling down for %(span)s more") % {"span": span_text(subscription.circuit_open_until - now)})
     return ", ".join(parts)
 
 
@@ -126,10 +126,10 @@ def held_text(subscription: Subscription, *, now: datetime) -> str:
     if subscription.state == State.DISABLED:
         reason = subscription.state_reason
         return (_("Held: the subscription is disabled. %(reason)s") % {"reason": reason}).strip()
-    if not _is_cooling(subscription, now=now) or subscription.cooling_until is None:
+    if not subscription.is_circuit_open(at=now) or subscription.circuit_open_until is None:
         return ""
     values = {
-        "until": time_text(subscription.cooling_until, now=now),
+        "until": time_text(subscription.circuit_open_until, now=now),
         "name": subscription.name,
         "outcome": _outcome(subscription) or _("was overloaded or away"),
         "at": time_text(subscription.last_failure_at, now=now) if subscription.last_failure_at else "",
@@ -149,10 +149,6 @@ def outcome_text(status_code: int | None, error: str) -> str:
     if status_code is not None and error in ("", "status"):
         return _("answered %(status)d") % {"status": status_code}
     return str(OUTCOMES.get(error, error))
-
-
-def _is_cooling(subscription: Subscription, *, now: datetime) -> bool:
-    return subscription.cooling_until is not None and subscription.cooling_until > now
 
 
 def _outcome(subscription: Subscription) -> str:

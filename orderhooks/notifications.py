@@ -19,7 +19,7 @@ from orderhooks.models.subscriptions import SubscriptionQuerySet
 
 logger = logging.getLogger(__name__)
 
-Told = Subscription.Told
+NotifiedState = Subscription.NotifiedState
 
 # An endpoint that fails for a shorter time is not reported.
 FAILING_AFTER = timedelta(hours=1)
@@ -33,10 +33,12 @@ NAME_CHARACTERS = 60
 
 def due(*, now: datetime) -> SubscriptionQuerySet:
     """The subscriptions whose state differs from the last notification about it."""
-    disabled = Q(state=Subscription.State.DISABLED) & ~Q(told=Told.DISABLED)
-    failing = Q(state=Subscription.State.ACTIVE, failing_since__lte=now - FAILING_AFTER) & ~Q(told=Told.FAILING)
-    recovered = Q(state=Subscription.State.ACTIVE, failing_since=None) & ~Q(told=Told.WELL)
-    rested = Q(told_at=None) | Q(told_at__lte=now - PAUSE)
+    disabled = Q(state=Subscription.State.DISABLED) & ~Q(last_notified_state=NotifiedState.DISABLED)
+    failing = Q(state=Subscription.State.ACTIVE, failing_since__lte=now - FAILING_AFTER) & ~Q(
+        last_notified_state=NotifiedState.FAILING
+    )
+    recovered = Q(state=Subscription.State.ACTIVE, failing_since=None) & ~Q(last_notified_state=NotifiedState.HEALTHY)
+    rested = Q(last_notified_at=None) | Q(last_notified_at__lte=now - PAUSE)
     return Subscription.objects.filter(disabled | failing | recovered, rested)
 
 
@@ -50,20 +52,22 @@ def send_due(*, now: datetime) -> int:
 
 def _send(subscription: Subscription, *, now: datetime) -> bool:
     if subscription.state == Subscription.State.DISABLED:
-        news = Told.DISABLED
+        news = NotifiedState.DISABLED
     else:
-        news = Told.FAILING if subscription.failing_since else Told.WELL
-    before = subscription.told
+        news = NotifiedState.FAILING if subscription.failing_since else NotifiedState.HEALTHY
+    before = subscription.last_notified_state
     # The UPDATE decides between two workers. It comes before the e-mail, so that a crash sends none twice.
-    mine = Subscription.objects.filter(pk=subscription.pk, told=before, told_at=subscription.told_at)
+    mine = Subscription.objects.filter(
+        pk=subscription.pk, last_notified_state=before, last_notified_at=subscription.last_notified_at
+    )
     recipients = _recipients(subscription, news)
     # A resumed subscription has recovered only after a success.
-    silent = news == Told.WELL and (subscription.last_success_at is None or before == Told.WELL)
-    if not mine.update(told=news, told_at=now) or not recipients or silent:
+    silent = news == NotifiedState.HEALTHY and (subscription.last_success_at is None or before == NotifiedState.HEALTHY)
+    if not mine.update(last_notified_state=news, last_notified_at=now) or not recipients or silent:
         return False
     sent = [recipient for recipient in recipients if _send_to(recipient, subscription, news, now=now)]
     if not sent:
-        Subscription.objects.filter(pk=subscription.pk, told=news).update(told=before)
+        Subscription.objects.filter(pk=subscription.pk, last_notified_state=news).update(last_notified_state=before)
     return bool(sent)
 
 
@@ -91,7 +95,7 @@ def _takes_another(contact: str, *, now: datetime) -> bool:
     cache also counts subscriptions that were deleted or name another contact by now. If the cache fails, the database
     counts alone.
     """
-    notified = Subscription.objects.filter(contact_email__iexact=contact, told_at__gt=now - timedelta(days=1))
+    notified = Subscription.objects.filter(contact_email__iexact=contact, last_notified_at__gt=now - timedelta(days=1))
     if notified[: CONTACT_MAILS_A_DAY + 1].count() > CONTACT_MAILS_A_DAY:
         return False
     # A digest, because some caches refuse some characters and long keys.
@@ -110,20 +114,20 @@ def _admins() -> list[str]:
 
 def _recipients(subscription: Subscription, news: str) -> list[str]:
     wanted = {
-        Told.FAILING: subscription.mail_failing,
-        Told.DISABLED: subscription.mail_disabled,
-        Told.WELL: subscription.mail_recovered,
-    }[Told(news)]
+        NotifiedState.FAILING: subscription.mail_failing,
+        NotifiedState.DISABLED: subscription.mail_disabled,
+        NotifiedState.HEALTHY: subscription.mail_recovered,
+    }[NotifiedState(news)]
     contact = [subscription.contact_email] if subscription.contact_email and wanted else []
     return list(dict.fromkeys([*contact, *_admins()]))
 
 
 def _subject(subscription: Subscription, news: str) -> str:
     subject = {
-        Told.FAILING: _("Webhooks to %s are failing"),
-        Told.DISABLED: _("Webhooks to %s were stopped"),
-        Told.WELL: _("Webhooks to %s are delivered again"),
-    }[Told(news)]
+        NotifiedState.FAILING: _("Webhooks to %s are failing"),
+        NotifiedState.DISABLED: _("Webhooks to %s were stopped"),
+        NotifiedState.HEALTHY: _("Webhooks to %s are delivered again"),
+    }[NotifiedState(news)]
     return settings.EMAIL_SUBJECT_PREFIX + subject % _quoted(subscription.name)
 
 
@@ -144,12 +148,12 @@ def _text(subscription: Subscription, news: str, *, is_admin: bool) -> str:
     held = f"{COUNT_UP_TO:,}+" if count > COUNT_UP_TO else f"{count:,}"
     about = f"{_quoted(subscription.name)} ({subscription.public_id})"
     lines = [f"{about}: {subscription.url}" if is_admin else about, ""]
-    if news == Told.DISABLED:
+    if news == NotifiedState.DISABLED:
         lines += [
             subscription.state_reason,
             _("Nothing more is sent until the subscription is resumed. %s deliveries are held.") % held,
         ]
-    elif news == Told.FAILING:
+    elif news == NotifiedState.FAILING:
         last = waiting.exclude(last_error="").order_by("-id").values_list("last_detail", flat=True).first()
         lines += [
             _("Every attempt has failed since %s.") % f"{subscription.failing_since:%Y-%m-%d %H:%M %Z}",

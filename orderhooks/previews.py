@@ -1,6 +1,6 @@
 """Previews and tests: show the request that an order would cause, send a test, and create one delivery by hand.
 
-`publishing`, the admin and the commands call this.
+For `publishing`, `operations`, the admin and the commands.
 """
 
 import uuid
@@ -18,7 +18,7 @@ from orderhooks.db import DatabaseClock
 from orderhooks.encryption import HIDDEN, UndecryptableError
 from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.models.deliveries import REQUESTED_BY_LENGTH
-from orderhooks.sources import OrderSource
+from orderhooks.sources import OrderSource, Role
 
 __all__ = [
     "Preview",
@@ -129,7 +129,7 @@ def preview(
         topics.UnknownTopicError: there is no such topic.
     """
     topics.require(topic)
-    event = _event(order_number, topic, store=subscription.store, now=now)
+    event = _event(*find_order(order_number, store=subscription.store), topic, now=now)
     if stores is not None and event.store not in stores:
         raise PreviewError(_no_order(order_number, subscription.store))
     delivery = Delivery(event=event, subscription=subscription, attempts_made=1)
@@ -151,19 +151,19 @@ def preview(
 
 
 def create_manual_delivery(
-    subscription: Subscription, order_number: str, *, topic: str, by: str = "", now: datetime
+    subscription: Subscription, order: str, *, topic: str, by: str = "", now: datetime
 ) -> Delivery:
     """Create an event of the topic about the order as it is now, and its delivery to this subscription alone.
 
     The subscription gets it even if it does not want the topic or the store. It is due at once, also while the endpoint
-    is cooling down. `order_number`: blank for the newest order. `by`: who asked for it.
+    is cooling down. `order`: its number or its primary key, or blank for the newest order. `by`: who asked for it.
 
     Raises:
         PreviewError: there is no such order, or its payload can't be built.
         topics.UnknownTopicError: there is no such topic.
     """
     topics.require(topic)
-    event = _event(order_number, topic, store=subscription.store, now=now)
+    event = _event(*find_order(order, store=subscription.store, or_by_key=True), topic, now=now)
     # Its only delivery is created here, so it counts as routed. The database assigns the sequence.
     event.sequence, event.published_at, event.routed_at = None, now, now
     with transaction.atomic(using=Event.objects.db):
@@ -183,8 +183,7 @@ def topics_to_preview(subscription: Subscription) -> list[str]:
     return sorted(names, key=lambda name: not topics.matches(subscription.topics, name))
 
 
-def _event(order_number: str, topic: str, *, store: str, now: datetime) -> Event:
-    source, order = find_order(order_number, store=store)
+def _event(source: OrderSource, order: Any, topic: str, *, now: datetime) -> Event:
     try:
         # A savepoint, because an error in the store's code would break the transaction.
         with transaction.atomic(using=Event.objects.db):
@@ -200,7 +199,7 @@ def _event(order_number: str, topic: str, *, store: str, now: datetime) -> Event
         sequence=(last or 0) + 1,
         topic=topic,
         source=source.name,
-        order_pk=str(order.pk),
+        order_pk=Role(source).order_pk(order) or "",
         order_number=number,
         store=order_store,
         payload=Event.as_stored(snapshot, using=Event.objects.db),
@@ -208,13 +207,13 @@ def _event(order_number: str, topic: str, *, store: str, now: datetime) -> Event
     )
 
 
-def find_order(order_number: str = "", *, store: str = "") -> tuple[OrderSource, Any]:
+def find_order(order_number: str = "", *, store: str = "", or_by_key: bool = False) -> tuple[OrderSource, Any]:
     """Find an order by its number, or the newest one if `order_number` is blank. `store`: blank for any store.
 
-    Returns the order with its source.
+    `or_by_key`: if no order has that number, find it by its primary key. Returns the order with its source.
 
     Raises:
-        PreviewError: there is no such order.
+        PreviewError: there is no such order, or several have that primary key.
     """
     known = sources.configured()
     if not order_number:
@@ -232,7 +231,27 @@ def find_order(order_number: str = "", *, store: str = "") -> tuple[OrderSource,
         # The order may belong to another store by now.
         if order is not None and store in ("", source.store(order)):
             return source, order
-    raise PreviewError(_no_order(order_number, store))
+    if not or_by_key:
+        raise PreviewError(_no_order(order_number, store))
+    return _of_key(known.values(), order_number, store=store)
+
+
+def _of_key(known: Iterable[OrderSource], key: str, *, store: str) -> tuple[OrderSource, Any]:
+    found = []
+    for source in known:
+        order = sources.by_key(source, key, using=router.db_for_write(source.get_model()))
+        if order is not None and store in ("", source.store(order)):
+            found.append((source, order))
+    if not found:
+        where = f" in the store {store!r}" if store else ""
+        raise PreviewError(
+            f"There is no order {key!r}{where}: it is neither the number nor the primary key of one. Look up its "
+            "number in the list of orders."
+        )
+    if len(found) > 1:
+        numbers = ", ".join(f"{source.number(order)} ({source.name})" for source, order in found)
+        raise PreviewError(f"{len(found)} orders have the primary key {key!r}. Give the number of one: {numbers}.")
+    return found[0]
 
 
 def _no_order(order_number: str, store: str) -> str:

@@ -50,7 +50,7 @@ class Turn:
     replays: bool = False
 
     def run(self, *, until: float) -> bool:
-        """Fold, route, claim, send and record until `until` (monotonic seconds). Whether something is still due."""
+        """Coalesce, route, claim, send and record until `until` (monotonic seconds). Whether something is still due."""
         settings = conf.current()
         linger_seconds = settings.linger_seconds if self.lingers else 0.0
         me = Pump.start(now=self.clock.now())
@@ -66,7 +66,7 @@ class Turn:
                 ) as sender,
             ):
                 self._pump(me, sender, wakeup, until=until, linger_seconds=linger_seconds)
-            sender.counts.write()
+            sender.stats.write()
         finally:
             me.end(now=self.clock.now())
         # Whoever published while the heartbeat was still there has sent no wake-up.
@@ -126,11 +126,11 @@ class Turn:
     def _beat(self, me: Pump, sender: sending.Sender) -> None:
         self.clock.look()
         me.beat(now=self.clock.now())
-        sender.counts.write()
+        sender.stats.write()
         self.replays = Replay.objects.running().exists()
-        for event in outbox.fold_left_behind(now=self.clock.now()):
+        for event in outbox.coalesce_left_behind(now=self.clock.now()):
             announce(event_published, sender=Event, event=event)
-        sending.recover(now=self.clock.now(), counts=sender.counts)
+        sending.recover(now=self.clock.now(), stats=sender.stats)
         if notifications.due(now=self.clock.now()).exists():
             self.notices_due()
 

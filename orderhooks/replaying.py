@@ -56,7 +56,7 @@ def _move_on(replay: Replay, *, now: datetime) -> bool:
 def _make_due(replay: Replay, events: list[int], *, now: datetime) -> int:
     there = Delivery.objects.filter(subscription=replay.subscription, event__in=events)
     known = set(there.values_list("event", flat=True))
-    # Automatic: so many at once keep to the endpoint's limits, and wait while it cools.
+    # Automatic: so many at once keep to the endpoint's limits, and wait while it cools down.
     due = {"next_attempt_at": now, "trigger": Delivery.Trigger.AUTOMATIC, "requested_by": replay.label}
     # They had ended.
     anew = {"planned_at": None, "uncounted_attempts": F("attempts_made")}

@@ -7,13 +7,13 @@ from django.db import connections, models, transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
+from orderhooks.models.attempt_stats import AttemptStats
 from orderhooks.models.capture_failures import CaptureFailure
 from orderhooks.models.deliveries import Attempt, Delivery
 from orderhooks.models.events import Event
 from orderhooks.models.idempotency import KEPT_FOR, IdempotentRequest
 from orderhooks.models.receipts import LatestSequence, Receipt
 from orderhooks.models.replays import Replay
-from orderhooks.models.tallies import Tally
 
 __all__ = ["prune"]
 
@@ -22,7 +22,7 @@ FINISHED = (Delivery.State.DELIVERED, Delivery.State.FAILED, Delivery.State.SKIP
 
 
 def prune(*, before: datetime) -> int:
-    """Delete one batch of finished deliveries and replays, of events that nobody is owed, of receipts, tallies and
+    """Delete one batch of finished deliveries and replays, of events that nobody is owed, of receipts, statistics and
     capture failures, all older than `before`; and of idempotent requests, which nobody may repeat after a day.
 
     Returns how many rows went, attempts not counted: 0 when there is nothing left to delete.
@@ -59,7 +59,7 @@ def _old(before: datetime) -> "list[models.QuerySet[Any]]":
         CaptureFailure.objects.filter(last_at__lt=before),
         Receipt.objects.filter(received_at__lt=before),
         LatestSequence.objects.filter(updated_at__lt=before),
-        Tally.objects.filter(hour__lt=before),
+        AttemptStats.objects.filter(hour__lt=before),
         Replay.objects.filter(finished_at__lt=before),
         IdempotentRequest.objects.filter(created_at__lt=timezone.now() - KEPT_FOR),
     ]

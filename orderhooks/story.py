@@ -112,9 +112,9 @@ def _what_comes(delivery: Delivery, *, now: datetime, most: int, blocker: Delive
     if blocker is not None:
         return _blocked(delivery, blocker)
     due_at = delivery.next_attempt_at or now
-    cooling_until = subscription.cooling_until
+    circuit_open_until = subscription.circuit_open_until
     by_hand = delivery.trigger == Delivery.Trigger.MANUAL
-    if cooling_until is not None and cooling_until > max(now, due_at) and not by_hand:
+    if circuit_open_until is not None and circuit_open_until > max(now, due_at) and not by_hand:
         return f"{held_text(subscription, now=now)} " + _("Then it is sent (%(attempt)s).") % {"attempt": attempt}
     if due_at > now:
         relative = relative_text(due_at, now=now)

@@ -57,7 +57,7 @@ def wake() -> None:
 
 
 def pump(**_unknown: object) -> None:
-    """Move everything that is due: fold, route, claim, send, record. A django-q2 task; any number may run at once."""
+    """Do all that is due: coalesce, route, claim, send, record. A django-q2 task; any number may run at once."""
     task_seconds = float(Conf.TIMEOUT or 60)
     # A subscription may ask for more than the setting gives, not for more than the task has.
     longest = min(Subscription.objects.longest_timeout_seconds(), task_seconds - 2 * HAND_OVER_SECONDS)

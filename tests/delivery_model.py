@@ -14,7 +14,7 @@ DAY = timedelta(days=1)
 DISABLE_AFTER = 5 * DAY
 LONGEST_ASKED = DAY
 LONGEST_REST_SECONDS = 300.0
-RAMP_TOP = 128
+SLOW_START_TOP = 128
 
 
 class Span(NamedTuple):
@@ -75,18 +75,18 @@ class Endpoint:
     failures: int = 0
     failing_since: datetime | None = None
     last_success_at: datetime | None = None
-    cooling_until: Span | None = None
-    coolings: int = 0
-    ramp: int | None = None
+    circuit_open_until: Span | None = None
+    circuit_openings: int = 0
+    slow_start_limit: int | None = None
     # When something was claimed for it last.
     claimed_at: datetime | None = None
 
-    def cools(self, now: datetime) -> bool:
-        return self.cooling_until is not None and self.cooling_until.low > now
+    def is_circuit_open(self, now: datetime) -> bool:
+        return self.circuit_open_until is not None and self.circuit_open_until.low > now
 
     def is_known_to_be_well(self, now: datetime) -> bool:
         """Then a success need not be written down."""
-        ill = self.failures or self.cooling_until or self.ramp is not None
+        ill = self.failures or self.circuit_open_until or self.slow_start_limit is not None
         return not ill and self.last_success_at is not None and self.last_success_at > now - timedelta(seconds=1)
 
     def room(self, in_flight: int, now: datetime, *, automatic: bool) -> int:
@@ -97,8 +97,8 @@ class Endpoint:
         if self.a_second_apart:
             rested = self.claimed_at is None or now - self.claimed_at >= timedelta(seconds=1)
             room = min(room, 1 if rested else 0)
-        if automatic and self.ramp is not None:
-            room = min(room, 0 if self.cools(now) else self.ramp - in_flight)
+        if automatic and self.slow_start_limit is not None:
+            room = min(room, 0 if self.is_circuit_open(now) else self.slow_start_limit - in_flight)
         return max(0, room)
 
     def signing(self, now: datetime) -> list[str]:
@@ -109,31 +109,37 @@ class Endpoint:
         self.secrets = [(secret, None), *((one, until) for one, until in ends if until > now)]
 
     def resume(self) -> None:
-        self.state, self.failures, self.failing_since, self.cooling_until, self.coolings = "active", 0, None, None, 0
+        self.state, self.failures, self.failing_since, self.circuit_open_until, self.circuit_openings = (
+            "active",
+            0,
+            None,
+            None,
+            0,
+        )
 
     def judge(self, answer: Answer, now: datetime) -> None:
         """What an automatic attempt tells about it."""
         if answer.succeeded:
-            self.failures, self.failing_since, self.cooling_until, self.coolings = 0, None, None, 0
+            self.failures, self.failing_since, self.circuit_open_until, self.circuit_openings = 0, None, None, 0
             self.last_success_at = now
-            if self.ramp is not None:
-                self.ramp = self.ramp + 1 if self.ramp < RAMP_TOP else None
+            if self.slow_start_limit is not None:
+                self.slow_start_limit = self.slow_start_limit + 1 if self.slow_start_limit < SLOW_START_TOP else None
         elif answer.status == 410:
             self.state = "disabled" if self.state == "active" else self.state
         elif answer.blames:
             self.failures += 1
             self.failing_since = self.failing_since or now
             if answer.overloaded:
-                self._cool(answer.asked, now)
+                self._open_circuit(answer.asked, now)
 
-    def _cool(self, asked: timedelta, now: datetime) -> None:
-        if not self.cools(now):
-            self.coolings += 1
-        seconds = min(2.0 ** (self.coolings - 1), LONGEST_REST_SECONDS)
+    def _open_circuit(self, asked: timedelta, now: datetime) -> None:
+        if not self.is_circuit_open(now):
+            self.circuit_openings += 1
+        seconds = min(2.0 ** (self.circuit_openings - 1), LONGEST_REST_SECONDS)
         until = Span.after(now, seconds, at_least=min(asked, LONGEST_ASKED))
-        former = self.cooling_until or until
-        self.cooling_until = Span(max(former.low, until.low), max(former.high, until.high))
-        self.ramp = 1
+        former = self.circuit_open_until or until
+        self.circuit_open_until = Span(max(former.low, until.low), max(former.high, until.high))
+        self.slow_start_limit = 1
 
 
 @dataclass(slots=True)

@@ -10,8 +10,8 @@ from django.utils import timezone
 
 from orderhooks.db import public_ids
 from orderhooks.db.encrypted_fields import seal
-from orderhooks.models import Attempt, Delivery, Event, Order, OrderLine, Replay, Subscription, Tally
-from orderhooks.models.tallies import bucket_of, hour_of
+from orderhooks.models import Attempt, AttemptStats, Delivery, Event, Order, OrderLine, Replay, Subscription
+from orderhooks.models.attempt_stats import bucket_of, hour_of
 from orderhooks.sending import claiming
 
 _numbers = count(1)
@@ -143,11 +143,13 @@ def make_replay(**fields: Any) -> Replay:
     return replay
 
 
-def make_tally(subscription: Subscription, count: int = 1, *, at: datetime | None = None, **fields: Any) -> Tally:
+def make_attempt_stats(
+    subscription: Subscription, count: int = 1, *, at: datetime | None = None, **fields: Any
+) -> AttemptStats:
     """So many attempts of the hour of `at`, each answered 200 after 12 ms."""
     hour = hour_of(at or timezone.now())
-    defaults: dict[str, Any] = {"outcome": Tally.Outcome.SUCCESS, "bucket": bucket_of(12)}
-    return Tally.objects.create(subscription=subscription, hour=hour, count=count, **{**defaults, **fields})
+    defaults: dict[str, Any] = {"outcome": AttemptStats.Outcome.SUCCESS, "bucket": bucket_of(12)}
+    return AttemptStats.objects.create(subscription=subscription, hour=hour, count=count, **{**defaults, **fields})
 
 
 def make_user(*permissions: str, **fields: Any) -> User:

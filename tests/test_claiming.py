@@ -98,14 +98,14 @@ def test_both_kinds_together_do_not_exceed_the_limit() -> None:
     assert claim(5) == []
 
 
-def test_what_people_ask_for_comes_first_and_does_not_wait_for_an_endpoint_to_cool() -> None:
-    cooling = make_subscription(cooling_until=timezone.now() + timedelta(hours=1))
+def test_what_people_ask_for_comes_first_and_does_not_wait_for_an_open_circuit() -> None:
+    overloaded = make_subscription(circuit_open_until=timezone.now() + timedelta(hours=1))
     free = make_subscription()
-    owe(cooling, 1)
+    owe(overloaded, 1)
     owe(free, 1, next_attempt_at=NOW - 60 * SECOND)
-    owe(cooling, 1, trigger="manual")
+    owe(overloaded, 1, trigger="manual")
     due = [(one.subscription, one.trigger) for one in claiming.due(now=timezone.now())]
-    assert due == [(cooling, "manual"), (free, "automatic")]
+    assert due == [(overloaded, "manual"), (free, "automatic")]
 
 
 def test_neither_paused_nor_disabled_subscriptions_are_due() -> None:

@@ -1,12 +1,13 @@
 """How an endpoint is, in sentences that admin, API and commands share: the longest truth first, then what to do."""
 
+import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from orderhooks import endpoint_health, reporting, routing, story, transport
-from orderhooks.models import Delivery, Event, Subscription
+from orderhooks.models import CaptureFailure, Change, Delivery, Event, Subscription
 from orderhooks.models.health import Backlog
 from orderhooks.tasks import Worker
 from orderhooks.transport.outcomes import NEXT_STEPS, STATUS_STEPS
@@ -22,7 +23,7 @@ FAILING = {
     "last_failure_kind": "status",
     "last_failure_status": 503,
 }
-COOLING = {**FAILING, "cooling_until": NOW + timedelta(seconds=34)}
+COOLING = {**FAILING, "circuit_open_until": NOW + timedelta(seconds=34)}
 DEADLINE = "Unless an attempt succeeds, it will be disabled at Nov. 29, 2026, 2:40 a.m., in 4 d 23 h."
 REMEDY = STATUS_STEPS[503]
 
@@ -93,7 +94,7 @@ HELD = [
         {**COOLING, "last_failure_kind": "timeout", "last_failure_status": None},
         "Held until 3:12 a.m. because dead did not answer in time at 3:11 a.m.; failing since 2:40 a.m.",
     ),
-    ({"cooling_until": NOW + MINUTE}, "Held until 3:12 a.m. because dead was overloaded or away."),
+    ({"circuit_open_until": NOW + MINUTE}, "Held until 3:12 a.m. because dead was overloaded or away."),
     (FAILING, ""),
     ({}, ""),
 ]
@@ -177,17 +178,56 @@ def test_a_missing_worker_is_the_first_thing_to_say(worker: Worker, waiting: Any
     assert reporting.worker_problems(worker, now=NOW, waiting=waiting) == expected
 
 
+def make_change() -> None:
+    Change.objects.create(unit=uuid.uuid4(), source="orderhooks", kind=Change.Kind.UPDATED)
+
+
+def make_failure() -> None:
+    CaptureFailure.objects.record(source="orderhooks", order_pk="", error="KeyError: 'total'")
+
+
 @pytest.mark.django_db
 def test_an_order_without_events_is_known_or_not() -> None:
     make_order(number="1001")
     assert reporting.order_without_events_text("99999") == "No order 99999 is known."
-    assert reporting.order_without_events_text("1001").startswith("Order 1001 is known, and no event")
+    assert reporting.order_without_events_text("1001").startswith("Order 1001 is known. There is no subscription")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("sources", "make", "why"),
+    [
+        ([], None, "No order is watched: ORDERHOOKS['SOURCES'] is empty or wrong."),
+        (["nowhere.Orders"], None, "No order is watched: ORDERHOOKS['SOURCES'] is empty or wrong."),
+        (["tests.shapes.sources.UuidOrder"], None, "Its changes are not captured: ORDERHOOKS['SOURCES'] has no source"),
+        (None, None, "There is no subscription, so nothing that happens to orders is written down."),
+        (None, make_subscription, "No event about it is kept: nothing that is watched has changed since"),
+        (None, make_change, "A change of it is saved, and no worker has made an event of it yet."),
+        (None, make_failure, "A change of it could not be captured."),
+    ],
+)
+def test_why_there_is_no_event_of_an_order(settings, sources: Any, make: Any, why: str) -> None:
+    if sources is not None:
+        settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SOURCES": sources}
+    order = make_order(number="1001")
+    if make:
+        make_subscription()
+        make()
+    Change.objects.update(order_pk=str(order.pk))
+    CaptureFailure.objects.update(order_pk=str(order.pk))
+    Event.objects.all().delete()
+    assert reporting.no_events_text("orderhooks", str(order.pk)).startswith(why)
+    said = reporting.order_without_events_text("1001")
+    if sources is None:
+        assert said.startswith(f"Order 1001 is known. {why}")
+    else:
+        assert said.startswith("No order 1001 is known." if "UuidOrder" in str(sources) else why)
 
 
 @pytest.mark.django_db
 def test_a_request_that_failed_leaves_its_kind_and_status() -> None:
     subscription = make_subscription()
-    subscription.note_failure(now=NOW, detail="The endpoint answered 503.", kind="status", status=503)
+    subscription.record_failure(now=NOW, detail="The endpoint answered 503.", kind="status", status=503)
     subscription.save()
     subscription.refresh_from_db()
     assert (subscription.last_failure_kind, subscription.last_failure_status) == ("status", 503)

@@ -11,7 +11,7 @@ from orderhooks import sending
 from orderhooks.models import Subscription, health
 from orderhooks.models.health import health_of, unwell
 from orderhooks.transport import Outcome
-from tests.factories import claim, make_delivery, make_subscription, make_tally
+from tests.factories import claim, make_attempt_stats, make_delivery, make_subscription
 
 NOW = timezone.now()
 HOUR = timedelta(hours=1)
@@ -21,11 +21,11 @@ HOUR = timedelta(hours=1)
     ("fields", "condition"),
     [
         ({}, "active"),
-        ({"last_success_at": NOW, "cooling_until": NOW - HOUR}, "active"),
+        ({"last_success_at": NOW, "circuit_open_until": NOW - HOUR}, "active"),
         ({"failing_since": NOW}, "failing"),
-        ({"failing_since": NOW, "cooling_until": NOW + HOUR}, "cooling"),
+        ({"failing_since": NOW, "circuit_open_until": NOW + HOUR}, "circuit_open"),
         ({"failing_since": NOW, "state": "paused"}, "paused"),
-        ({"failing_since": NOW, "cooling_until": NOW + HOUR, "state": "disabled"}, "disabled"),
+        ({"failing_since": NOW, "circuit_open_until": NOW + HOUR, "state": "disabled"}, "disabled"),
     ],
 )
 def test_a_subscription_in_a_word(fields, condition) -> None:
@@ -36,12 +36,12 @@ def test_a_subscription_in_a_word(fields, condition) -> None:
 class TestHealthOf:
     def test_the_last_day_hour_by_hour(self) -> None:
         one, other, idle = (make_subscription() for _ in range(3))
-        make_tally(one, 8)
-        make_tally(one, 1, outcome="5xx")
-        make_tally(one, 1, outcome="timeout")
-        make_tally(one, 10, at=NOW - 23 * HOUR, bucket=9)
-        make_tally(one, 99, at=NOW - 24 * HOUR)
-        make_tally(other, 5, outcome="4xx")
+        make_attempt_stats(one, 8)
+        make_attempt_stats(one, 1, outcome="5xx")
+        make_attempt_stats(one, 1, outcome="timeout")
+        make_attempt_stats(one, 10, at=NOW - 23 * HOUR, bucket=9)
+        make_attempt_stats(one, 99, at=NOW - 24 * HOUR)
+        make_attempt_stats(other, 5, outcome="4xx")
         found = health_of([one, other, idle], now=NOW)
         assert (found[one.pk].succeeded, found[one.pk].failed, found[one.pk].success_rate) == (18, 2, 0.9)
         assert [(hour.succeeded, hour.failed) for hour in found[one.pk].hours] == [(10, 0), *[(0, 0)] * 22, (8, 2)]
@@ -69,10 +69,10 @@ class TestHealthOf:
 @pytest.mark.django_db
 class TestUnwell:
     def test_the_worst_come_first_and_who_is_well_not_at_all(self) -> None:
-        make_tally(make_subscription(name="well"), 100)
-        make_tally(make_subscription(name="some failed"), 5, outcome="5xx")
-        make_tally(make_subscription(name="many failed"), 50, outcome="timeout")
-        make_tally(make_subscription(name="long ago"), 50, at=NOW - 25 * HOUR, outcome="5xx")
+        make_attempt_stats(make_subscription(name="well"), 100)
+        make_attempt_stats(make_subscription(name="some failed"), 5, outcome="5xx")
+        make_attempt_stats(make_subscription(name="many failed"), 50, outcome="timeout")
+        make_attempt_stats(make_subscription(name="long ago"), 50, at=NOW - 25 * HOUR, outcome="5xx")
         make_subscription(name="failing", failing_since=NOW)
         make_subscription(name="paused", state="paused")
         make_subscription(name="disabled", state="disabled", failing_since=NOW)
@@ -86,7 +86,7 @@ def test_the_last_error_is_kept_in_words_also_when_it_has_recovered() -> None:
     subscription = make_subscription()
     for outcome in (Outcome(status_code=503, error="status", detail="The endpoint answered 503."), Outcome(200)):
         make_delivery(subscription=subscription)
-        Subscription.objects.update(cooling_until=None, ramp=None)
+        Subscription.objects.update(circuit_open_until=None, slow_start_limit=None)
         sending.record([sending.Sent(one, {}, NOW, outcome) for one in claim()], now=NOW)
     subscription.refresh_from_db()
     assert (subscription.last_failure, subscription.last_failure_at) == ("The endpoint answered 503.", NOW)

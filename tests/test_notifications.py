@@ -141,11 +141,11 @@ def test_a_notice_that_nobody_wants_is_not_due_again(settings) -> None:
     assert notifications.send_due(now=NOW) == 0
     assert not notifications.due(now=NOW + HOUR).exists()
     subscription.refresh_from_db()
-    assert subscription.told == "failing"
+    assert subscription.last_notified_state == "failing"
 
 
 def test_resuming_alone_is_no_recovery() -> None:
-    subscription = make_subscription(state="disabled", told="disabled")
+    subscription = make_subscription(state="disabled", last_notified_state="disabled")
     Subscription.objects.filter(pk=subscription.pk).resume()
     assert notifications.send_due(now=NOW) == 0
     assert mail.outbox == []

@@ -10,17 +10,17 @@ from django.db import DataError, IntegrityError, transaction
 from django.utils import timezone
 
 from orderhooks.db import public_ids
-from orderhooks.models import Attempt, Delivery, Event, Order, OrderLine, Receipt, Replay, Subscription, Tally
+from orderhooks.models import Attempt, AttemptStats, Delivery, Event, Order, OrderLine, Receipt, Replay, Subscription
 from orderhooks.models.orders import FIRST_NUMBER, NUMBER_TRIES
 from tests.factories import (
     make_attempt,
+    make_attempt_stats,
     make_delivery,
     make_event,
     make_failed_event,
     make_order,
     make_replay,
     make_subscription,
-    make_tally,
 )
 
 pytestmark = pytest.mark.django_db
@@ -43,7 +43,7 @@ TOKEN = uuid.uuid4()
         (make_subscription, {"state": "asleep"}),
         (make_subscription, {"url": ""}),
         (make_subscription, {"signature": "carved"}),
-        (make_subscription, {"told": "lies"}),
+        (make_subscription, {"last_notified_state": "lies"}),
         (make_subscription, {"max_in_flight": 0}),
         (make_subscription, {"max_per_second": 0}),
         (make_subscription, {"timeout_seconds": 0}),
@@ -116,16 +116,16 @@ def test_a_webhook_is_receipted_once_by_each_receiver():
 
 def test_a_cell_is_tallied_in_one_row():
     subscription = make_subscription()
-    make_tally(subscription)
-    make_tally(subscription, bucket=1)
+    make_attempt_stats(subscription)
+    make_attempt_stats(subscription, bucket=1)
 
     with pytest.raises(IntegrityError), transaction.atomic():
-        make_tally(subscription)
+        make_attempt_stats(subscription)
 
 
 def test_every_constraint_has_its_row_here():
     """A constraint that is added needs a bad row above; then its name goes into this list."""
-    models = (Order, OrderLine, Event, Subscription, Delivery, Attempt, Receipt, Replay, Tally)
+    models = (Order, OrderLine, Event, Subscription, Delivery, Attempt, Receipt, Replay, AttemptStats)
 
     assert {constraint.name for model in models for constraint in model._meta.constraints} == {
         "orderhooks_attempt_number",
@@ -157,8 +157,8 @@ def test_every_constraint_has_its_row_here():
         "orderhooks_subscription_signature",
         "orderhooks_subscription_state",
         "orderhooks_subscription_timeout",
-        "orderhooks_subscription_told",
-        "orderhooks_tally_once",
+        "orderhooks_subscription_last_notified_state",
+        "orderhooks_attempt_stats_once",
     }
 
 

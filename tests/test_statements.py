@@ -32,7 +32,7 @@ def make_many(seed: int) -> None:
         make_subscription(
             ordered=chance.random() < 0.5,
             state=chance.choice(["active", "active", "active", "paused"]),
-            cooling_until=chance.choice([None, None, NOW - MINUTE, NOW + MINUTE]),
+            circuit_open_until=chance.choice([None, None, NOW - MINUTE, NOW + MINUTE]),
         )
         for _ in range(8)
     ]

@@ -35,7 +35,7 @@ def event(number: int, state: str) -> Delivery:
 
 PAUSED, DISABLED = {"state": "paused"}, {"state": "disabled", "state_reason": "It answered 410 Gone."}
 COOLING = {
-    "cooling_until": NOW + 2 * MINUTE,
+    "circuit_open_until": NOW + 2 * MINUTE,
     "failing_since": NOW - 30 * MINUTE,
     "last_failure_at": NOW - MINUTE,
     "last_failure_kind": "status",

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from orderhooks import signing
 from orderhooks.models import Subscription, SubscriptionSecret
-from orderhooks.models.subscriptions import MOST_SECRETS
+from orderhooks.models.signing_secrets import MOST_SECRETS
 
 pytestmark = pytest.mark.django_db
 
@@ -100,7 +100,7 @@ def test_what_was_allowed_once_bars_no_other_change(settings, django_assert_num_
     subscription.name = "Renamed"
     subscription.save()
     # As workers do it: nothing of it is looked at, and no query comes on top.
-    subscription.note_failure(now=timezone.now())
+    subscription.record_failure(now=timezone.now())
     with django_assert_num_queries(1):
         subscription.save(update_fields=Subscription.HEALTH)
     subscription.url = "http://127.0.0.1:8000/others"
@@ -127,3 +127,19 @@ def test_more_secrets_than_may_sign_do_not_sign_however_they_came() -> None:
     subscription = made(GOOD)
     added = [subscription.add_secret() for _number in range(20)]
     assert subscription.live_secrets(now=timezone.now()) == added[: -MOST_SECRETS - 1 : -1]
+
+
+def test_a_secret_that_the_receiver_has_already_is_the_one_that_signs() -> None:
+    own = signing.generate_secret()
+    subscription, secret = Subscription.create_with_secret(**GOOD, secret=own)
+    assert secret == own == subscription.secrets.get().reveal()
+    assert not subscription.given_secret, "a copy of the instance gets a secret of its own"
+
+
+@pytest.mark.parametrize("secret", ["hunter2", "whsec_c2hvcnQ=", "whsk_" + "A" * 86 + "=="])
+def test_a_secret_that_can_not_sign_is_refused_without_being_repeated(secret: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Subscription.create_with_secret(**GOOD, secret=secret)
+    assert list(caught.value.message_dict) == ["secret"]
+    assert secret not in str(caught.value)
+    assert not Subscription.objects.exists()

@@ -42,30 +42,30 @@ def test_a_pump_takes_unknown_keywords_and_may_run_with_nothing_to_do() -> None:
     assert tasks.pump(asked_by="a newer version") is None
 
 
-def test_a_pump_folds_what_a_dead_process_left_behind(receiver: RecordingReceiver, monkeypatch) -> None:
+def test_a_pump_coalesces_what_a_dead_process_left_behind(receiver: RecordingReceiver, monkeypatch) -> None:
     make_subscription(url=receiver.url)
     with monkeypatch.context() as patch:
-        patch.setattr("orderhooks.outbox.fold", lambda *_args, **_kwargs: [])
+        patch.setattr("orderhooks.outbox.transaction_batch.coalesce", lambda *_args, **_kwargs: [])
         make_order(lines=[])
     Change.objects.update(created_at=timezone.now() - timedelta(minutes=1))
     tasks.pump()
     assert receiver.topics == ["order.created"]
 
 
-def test_an_order_that_can_not_be_folded_holds_nobody_up(receiver: RecordingReceiver, monkeypatch, caplog) -> None:
+def test_an_order_that_can_not_be_coalesced_holds_nobody_up(receiver: RecordingReceiver, monkeypatch, caplog) -> None:
     make_subscription(url=receiver.url)
-    real = outbox.fold
+    real = outbox.coalesce
     with monkeypatch.context() as patch:
-        patch.setattr(outbox, "fold", lambda *_args, **_kwargs: [])
+        patch.setattr(outbox.transaction_batch, "coalesce", lambda *_args, **_kwargs: [])
         bad, _good = make_order(lines=[]), make_order(lines=[])
     Change.objects.update(created_at=timezone.now() - timedelta(minutes=1))
 
-    def fold(source: str, order_pk: str, **options):
+    def coalesce(source: str, order_pk: str, **options):
         if order_pk == str(bad.pk):
             raise RuntimeError("bad luck")
         return real(source, order_pk, **options)
 
-    monkeypatch.setattr(outbox.folding, "fold", fold)
+    monkeypatch.setattr(outbox.coalescing, "coalesce", coalesce)
     tasks.pump()
     assert receiver.topics == ["order.created"]
     assert "bad luck" in caplog.text

@@ -19,11 +19,12 @@ from orderhooks import reporting, tasks
 from orderhooks.admin import charts, moments
 from orderhooks.admin.health import bounded, condition_badge, day_chart, number, rate
 from orderhooks.admin.lookups import ListedLookups
+from orderhooks.admin.read_only import sees_payload
 from orderhooks.admin.webhooks import webhooks_of
 from orderhooks.db import DatabaseClock
-from orderhooks.models import Dashboard, Delivery, Event, Subscription, Tally
+from orderhooks.models import AttemptStats, Dashboard, Delivery, Event, Subscription
+from orderhooks.models.attempt_stats import HOUR, first_hour, percentile
 from orderhooks.models.health import HOURS, Backlog, Health, backlog, health_of, unwell
-from orderhooks.models.tallies import HOUR, first_hour, percentile
 from orderhooks.tasks import SWEEP_LATE, Worker
 
 WORST = 10
@@ -31,12 +32,12 @@ MOST_WAITING = 10_000
 MARK_EVERY = 6
 LONGEST_NUMBER = Event._meta.get_field("order_number").max_length
 FILLS = {
-    Tally.Outcome.SUCCESS: "success",
-    Tally.Outcome.REDIRECT: "redirect",
-    Tally.Outcome.REFUSED: "refused",
-    Tally.Outcome.BROKEN: "failure",
-    Tally.Outcome.TIMEOUT: "timeout",
-    Tally.Outcome.OTHER: "other",
+    AttemptStats.Outcome.SUCCESS: "success",
+    AttemptStats.Outcome.REDIRECT: "redirect",
+    AttemptStats.Outcome.REFUSED: "refused",
+    AttemptStats.Outcome.BROKEN: "failure",
+    AttemptStats.Outcome.TIMEOUT: "timeout",
+    AttemptStats.Outcome.OTHER: "other",
 }
 
 
@@ -50,7 +51,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An hour of the chart's table: the counts in the order of Tally.Outcome."""
+    """An hour of the chart's table: the counts in the order of AttemptStats.Outcome."""
 
     hour: str
     counts: Sequence[int]
@@ -149,17 +150,17 @@ class DashboardAdmin(ListedLookups):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         now = DatabaseClock().now()
         worker, waiting = tasks.look_at_worker(), backlog(at_most=MOST_WAITING)
-        tallies = Tally.objects.filter(hour__gte=first_hour(now=now, hours=HOURS))
-        rows = table(tallies.by_hour(), now=now)
+        attempt_stats = AttemptStats.objects.filter(hour__gte=first_hour(now=now, hours=HOURS))
+        rows = table(attempt_stats.by_hour(), now=now)
         totals = [sum(row.counts[number] for row in rows) for number in range(len(FILLS))]
-        times = tallies.by_bucket()
+        times = attempt_stats.by_bucket()
         context = {
             "title": _("Dashboard"),
             "notices": [
                 worker_notice(worker, now=now),
                 sweep_notice(worker, now=now),
                 *new_notices(worker, waiting, now=now),
-                *(Notice("bad", one) for one in reporting.losses(now=now)),
+                *(Notice("bad", one) for one in reporting.losses(now=now, with_errors=sees_payload(request))),
             ],
             "waiting": self._waiting(waiting, now=now),
             "nothing_waits": not waiting.total,
@@ -188,7 +189,7 @@ class DashboardAdmin(ListedLookups):
         context = {
             "title": _("Webhooks of order %(number)s") % {"number": number} if number else _("Webhooks of an order"),
             "number": number,
-            "webhooks": found.draw() if found.accounts else "",
+            "webhooks": found.draw(with_errors=sees_payload(request)) if found.accounts else "",
             "unknown": reporting.order_without_events_text(number) if number and not found.accounts else "",
             "problems": reporting.worker_problems(tasks.look_at_worker(), now=DatabaseClock().now()),
         }

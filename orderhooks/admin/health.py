@@ -24,7 +24,7 @@ __all__ = ["HEALTH_COLUMNS", "HealthColumns", "badge", "bounded", "condition_bad
 HEALTH_COLUMNS = ["health", "last_error", "waiting", "success_rate", "last_day", "last_success"]
 LEVELS = {
     Condition.ACTIVE: "good",
-    Condition.COOLING: "bad",
+    Condition.CIRCUIT_OPEN: "bad",
     Condition.FAILING: "bad",
     Condition.PAUSED: "held",
     Condition.DISABLED: "bad",

@@ -9,13 +9,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from orderhooks.api import access
-from orderhooks.api.fields import Moment
+from orderhooks.api.fields import StrictDateTimeField
 from orderhooks.api.filters import require_known
-from orderhooks.api.protocol.numbers import whole_number
-from orderhooks.api.resources import Protocol
+from orderhooks.api.protocol.query_parameters import int_parameter
+from orderhooks.api.resources import ApiViewSet
 from orderhooks.db import DatabaseClock
-from orderhooks.models import Delivery, Subscription, Tally
-from orderhooks.models.tallies import HOUR, first_hour, percentile
+from orderhooks.models import AttemptStats, Delivery, Subscription
+from orderhooks.models.attempt_stats import HOUR, first_hour, percentile
 
 __all__ = ["StatisticsViewSet", "statistics_of"]
 
@@ -25,7 +25,7 @@ MOST_WAITING = 10_000
 
 
 class HourSerializer(serializers.Serializer[Any]):
-    hour = Moment(help_text="Its beginning, UTC.")
+    hour = StrictDateTimeField(help_text="Its beginning, UTC.")
     succeeded = serializers.IntegerField()
     failed = serializers.IntegerField()
 
@@ -42,7 +42,7 @@ class StatisticsSerializer(serializers.Serializer[Any]):
     p99_ms = serializers.FloatField(allow_null=True)
     waiting = serializers.IntegerField(help_text="Deliveries that wait to be sent.")
     waiting_is_exact = serializers.BooleanField(help_text=f"False if it is more than {MOST_WAITING}.")
-    oldest_waiting_at = Moment(allow_null=True, help_text="When the oldest of them was made.")
+    oldest_waiting_at = StrictDateTimeField(allow_null=True, help_text="When the oldest of them was made.")
     by_hour = HourSerializer(many=True)
 
 
@@ -51,12 +51,12 @@ def statistics_of(request: Request, subscriptions: Iterable[Subscription] | None
     require_known(request, ["hours"])
     hours = _hours(request)
     now = DatabaseClock().now()
-    tallies = Tally.objects.filter(hour__gte=first_hour(now=now, hours=hours))
+    attempt_stats = AttemptStats.objects.filter(hour__gte=first_hour(now=now, hours=hours))
     pending = Delivery.objects.filter(state=Delivery.State.PENDING)
     if subscriptions is not None:
         keys = [subscription.pk for subscription in subscriptions]
-        tallies, pending = tallies.filter(subscription__in=keys), pending.filter(subscription__in=keys)
-    by_hour, times = _by_hour(tallies.by_hour(), hours=hours, now=now), tallies.by_bucket()
+        attempt_stats, pending = attempt_stats.filter(subscription__in=keys), pending.filter(subscription__in=keys)
+    by_hour, times = _by_hour(attempt_stats.by_hour(), hours=hours, now=now), attempt_stats.by_bucket()
     succeeded, failed = (sum(row[name] for row in by_hour) for name in ("succeeded", "failed"))
     waiting = pending.order_by()[: MOST_WAITING + 1].count()
     oldest = pending.order_by("id").only("created_at").first()
@@ -80,7 +80,7 @@ def _by_hour(counted: dict[tuple[datetime, str], int], *, hours: int, now: datet
         {"hour": start + number * HOUR, "succeeded": 0, "failed": 0} for number in range(hours)
     ]
     for (hour, outcome), count in counted.items():
-        kind = "succeeded" if outcome == Tally.Outcome.SUCCESS else "failed"
+        kind = "succeeded" if outcome == AttemptStats.Outcome.SUCCESS else "failed"
         # A clock that is ahead of the database's may have counted for the next hour already.
         if 0 <= (number := (hour - start) // HOUR) < hours:
             rows[number][kind] += count
@@ -88,13 +88,13 @@ def _by_hour(counted: dict[tuple[datetime, str], int], *, hours: int, now: datet
 
 
 def _hours(request: Request) -> int:
-    return whole_number(request, "hours", default=HOURS, lowest=1, highest=MOST_HOURS)
+    return int_parameter(request, "hours", default=HOURS, lowest=1, highest=MOST_HOURS)
 
 
-class StatisticsViewSet(Protocol):
+class StatisticsViewSet(ApiViewSet):
     """Of all subscriptions that the user sees."""
 
-    needs = {"list": ["orderhooks.view_delivery"]}
+    required_permissions = {"list": ["orderhooks.view_delivery"]}
     queryset = Delivery.objects.none()
 
     def list(self, request: Request) -> Response:

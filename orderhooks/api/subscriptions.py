@@ -13,21 +13,21 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orderhooks import publishing, signing
+from orderhooks import operations, signing
 from orderhooks.api import access, replays
 from orderhooks.api.deliveries import DeliveryDetailSerializer
-from orderhooks.api.fields import Moment, Number
+from orderhooks.api.fields import StrictDateTimeField, StrictFloatField
 from orderhooks.api.filters import SubscriptionFilters, require_known
 from orderhooks.api.members import PlainSerializer
 from orderhooks.api.missed import missed_of
 from orderhooks.api.protocol import history
 from orderhooks.api.protocol.problems import ConflictError, ParameterError
-from orderhooks.api.resources import Resource
+from orderhooks.api.resources import ResourceViewSet
 from orderhooks.api.statistics import statistics_of
 from orderhooks.api.subscription_fields import SubscriptionSerializer
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Delivery, Subscription
-from orderhooks.models.subscriptions import LONGEST_OVERLAP, OVERLAP
+from orderhooks.models.signing_secrets import LONGEST_OVERLAP, OVERLAP
 from orderhooks.previews import PreviewError
 from orderhooks.topics import UnknownTopicError
 
@@ -36,7 +36,7 @@ VIEW, CHANGE = "orderhooks.view_subscription", "orderhooks.change_subscription"
 
 
 class RotationSerializer(PlainSerializer):
-    overlap_hours = Number(
+    overlap_hours = StrictFloatField(
         required=False,
         default=OVERLAP / HOUR,
         min_value=0,
@@ -46,28 +46,28 @@ class RotationSerializer(PlainSerializer):
 
 
 class ResumptionSerializer(PlainSerializer):
-    skip_before = Moment(
+    skip_before = StrictDateTimeField(
         required=False, default=None, help_text="Skip what is held from before; else all of it goes out."
     )
 
 
 class SubscriptionViewSet(
-    mixins.RetrieveModelMixin, mixins.DestroyModelMixin, mixins.ListModelMixin, Resource[Subscription]
+    mixins.RetrieveModelMixin, mixins.DestroyModelMixin, mixins.ListModelMixin, ResourceViewSet[Subscription]
 ):
     queryset = Subscription.objects.select_related("owner").prefetch_related("secrets")
     serializer_class = SubscriptionSerializer
-    ids = "sub_"
+    public_id_prefix = "sub_"
     filterset_class = SubscriptionFilters
-    needs = {
+    required_permissions = {
         **dict.fromkeys(("test", "pause", "resume", "rotate_secret", "revoke_former_secrets"), (CHANGE,)),
         "replay": [access.REDELIVER, VIEW],
         "stats": [VIEW, "orderhooks.view_delivery"],
         "missed": [VIEW, "orderhooks.view_event"],
         "preview": [VIEW, access.VIEW_PAYLOAD],
     }
-    rates = {"test": "test", "replay": "replay", "rotate_secret": "rotate"}
-    without_body = ["test", "pause", "revoke_former_secrets"]
-    outside_transactions = ["test"]
+    throttle_scopes = {"test": "test", "replay": "replay", "rotate_secret": "rotate"}
+    actions_without_body = ["test", "pause", "revoke_former_secrets"]
+    actions_outside_transactions = ["test"]
 
     def get_queryset(self) -> QuerySet[Subscription]:
         return access.subscriptions_of(self.request.user).select_related("owner").prefetch_related("secrets")
@@ -92,15 +92,15 @@ class SubscriptionViewSet(
         return self.update(request, *args, partial=True, **kwargs)
 
     def perform_destroy(self, instance: Subscription) -> None:
-        history.note_deletion(self.request, instance)
+        history.log_deletion(self.request, instance)
         instance.delete()
 
     @action(detail=True, methods=["post"])
     def test(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Sends an example order as `webhook.test` now, waits for the answer, and shows the delivery with it."""
         subscription = self.get_object()
-        made = publishing.send_test(subscription, by=request.user.get_username())
-        history.note_change(request, subscription, f"Sent a test: {made.state}.")
+        made = operations.send_test(subscription, by=request.user.get_username())
+        history.log_change(request, subscription, f"Sent a test: {made.state}.")
         delivery = Delivery.objects.select_related("event", "subscription").get(pk=made.pk)
         return Response(DeliveryDetailSerializer(delivery, context=self.get_serializer_context()).data)
 
@@ -112,24 +112,24 @@ class SubscriptionViewSet(
         serializer.is_valid(raise_exception=True)
         subscription = self.get_object()
         overlap = serializer.validated_data["overlap_hours"] * HOUR
-        secret = subscription.rotate_secret(now=timezone.now(), overlap=overlap)
-        history.note_change(request, subscription, "Rotated the signing secret.")
+        secret = operations.rotate(subscription, overlap=overlap)
+        history.log_change(request, subscription, "Rotated the signing secret.")
         return self._answer(subscription, secret)
 
     @action(detail=True, methods=["post"], url_path="revoke-former-secrets")
     def revoke_former_secrets(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """`revoked`: how many secrets signed beside the newest until now."""
         subscription = self.get_object()
-        revoked = subscription.revoke_former_secrets(now=timezone.now())
-        history.note_change(request, subscription, "Revoked former signing secrets.")
+        revoked = operations.revoke_former_secrets(subscription)
+        history.log_change(request, subscription, "Revoked former signing secrets.")
         return Response({"revoked": revoked})
 
     @action(detail=True, methods=["post"])
     def pause(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """The subscription, paused: its deliveries are held."""
         subscription = self.get_object()
-        if publishing.pause(Subscription.objects.filter(pk=subscription.pk)):
-            history.note_change(request, subscription, "Paused.")
+        if operations.pause(Subscription.objects.filter(pk=subscription.pk)):
+            history.log_change(request, subscription, "Paused.")
         return self._answer(subscription)
 
     @action(detail=True, methods=["post"])
@@ -139,9 +139,9 @@ class SubscriptionViewSet(
         serializer.is_valid(raise_exception=True)
         subscription = self.get_object()
         chosen = Subscription.objects.filter(pk=subscription.pk)
-        resumed = publishing.resume(chosen, skip_before=serializer.validated_data["skip_before"])
+        resumed = operations.resume(chosen, skip_before=serializer.validated_data["skip_before"])
         if resumed.subscriptions:
-            history.note_change(request, subscription, f"Resumed; {resumed.skipped} deliveries skipped.")
+            history.log_change(request, subscription, f"Resumed; {resumed.skipped} deliveries skipped.")
         return self._answer(subscription)
 
     @action(detail=True, methods=["post"])
@@ -171,7 +171,7 @@ class SubscriptionViewSet(
         subscription, stores = self.get_object(), access.order_stores_of(request.user)
         try:
             now = DatabaseClock().now()
-            shown = publishing.preview(subscription, given["order"], topic=given["topic"], now=now, stores=stores)
+            shown = operations.preview(subscription, given["order"], topic=given["topic"], now=now, stores=stores)
         except UnknownTopicError as error:
             raise ParameterError({"topic": [str(error)]}, code="topic") from None
         except PreviewError as error:
@@ -190,7 +190,7 @@ class SubscriptionViewSet(
     def _create(self, values: dict[str, Any]) -> Response:
         with transaction.atomic(using=Subscription.objects.db):
             subscription, secret = Subscription.create_with_secret(**values, owner=self.request.user)
-            history.note_addition(self.request, subscription)
+            history.log_addition(self.request, subscription)
         return self._answer(subscription, secret, status=status.HTTP_201_CREATED)
 
     @sensitive_variables()
@@ -202,12 +202,12 @@ class SubscriptionViewSet(
         with transaction.atomic(using=Subscription.objects.db):
             url, headers = values.get("url", subscription.url), values.get("headers", subscription.headers)
             left = subscription.headers_left_behind(url=url, headers=headers)
-            secret = publishing.reconfigure(subscription, values)
+            secret = operations.reconfigure(subscription, values)
             if changed:
                 told = f"Changed {', '.join(changed)}."
                 if left:
                     told += f" The values of {len(left)} headers were dropped: the URL has another host."
-                history.note_change(self.request, subscription, told)
+                history.log_change(self.request, subscription, told)
         return self._answer(subscription, secret)
 
     @sensitive_variables()

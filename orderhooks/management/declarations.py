@@ -14,7 +14,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import publishing, signing
+from orderhooks import operations, signing
 from orderhooks.db.encrypted_fields import seal
 from orderhooks.encryption import HIDDEN, Sealed, UndecryptableError
 from orderhooks.models import Subscription
@@ -148,14 +148,14 @@ def apply(steps: Sequence[Step]) -> list[SigningKey]:
             state = values.pop("state")
             created, secret = Subscription.create_with_secret(**values)
             if state == Subscription.State.PAUSED:
-                publishing.pause(Subscription.objects.filter(pk=created.pk))
+                operations.pause(Subscription.objects.filter(pk=created.pk))
             keys.append(_signing_key(step.name, secret))
         elif step.differences:
             changed = {one.field: step.values[one.field] for one in step.differences}
             if "url" in changed:
                 # Header values are bound to a host, so they are given again for the new one, even if unchanged.
                 changed["headers"] = step.values["headers"]
-            if secret := publishing.reconfigure(step.subscription, changed):
+            if secret := operations.reconfigure(step.subscription, changed):
                 keys.append(_signing_key(step.name, secret))
     return keys
 

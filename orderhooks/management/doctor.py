@@ -128,7 +128,7 @@ def _backlog(now: datetime) -> Found:
     late = [
         one.subscription.name
         for one in claiming.due(now=now - OVERDUE)
-        if condition(one.subscription, now=now) != Condition.COOLING
+        if condition(one.subscription, now=now) != Condition.CIRCUIT_OPEN
     ]
     if late:
         yield (

@@ -36,7 +36,7 @@ class SubscriptionStatus:
     last_error: str
     last_error_at: datetime | None
     failing_since: datetime | None
-    cooling_until: datetime | None
+    circuit_open_until: datetime | None
 
     def problem(self) -> str:
         """What is wrong with its endpoint, or blank."""
@@ -96,7 +96,7 @@ def _subscription_status(subscription: Subscription, health: Health, *, now: dat
         last_error=subscription.last_failure,
         last_error_at=subscription.last_failure_at,
         failing_since=subscription.failing_since,
-        cooling_until=subscription.cooling_until,
+        circuit_open_until=subscription.circuit_open_until,
     )
 
 

@@ -8,7 +8,7 @@ import orderhooks.db.encrypted_fields
 import orderhooks.db.indexes
 import orderhooks.models.orders
 import orderhooks.db.public_ids
-import orderhooks.models.subscriptions
+import orderhooks.models.configuration
 import uuid
 from decimal import Decimal
 from django.conf import settings
@@ -58,10 +58,10 @@ class Migration(migrations.Migration):
             name='Change',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('unit', models.UUIDField()),
+                ('transaction_id', models.UUIDField()),
                 ('source', models.CharField(max_length=64)),
                 ('order_pk', models.CharField(max_length=255)),
-                ('kind', models.CharField(choices=[('created', 'Created'), ('updated', 'Updated'), ('deleted', 'Deleted'), ('moment', 'Moment')], max_length=16)),
+                ('kind', models.CharField(choices=[('created', 'Created'), ('updated', 'Updated'), ('deleted', 'Deleted'), ('explicit', 'Explicit')], max_length=16)),
                 ('subject', models.CharField(blank=True, max_length=255)),
                 ('before', models.JSONField(default=dict)),
                 ('after', models.JSONField(default=dict)),
@@ -69,7 +69,7 @@ class Migration(migrations.Migration):
                 ('order_number', models.CharField(blank=True, max_length=255)),
                 ('store', models.CharField(blank=True, max_length=255)),
                 ('error', models.TextField(blank=True)),
-                ('folds_begun', models.PositiveSmallIntegerField(default=0)),
+                ('coalesce_attempts', models.PositiveSmallIntegerField(default=0)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
             ],
             options={
@@ -172,8 +172,8 @@ class Migration(migrations.Migration):
                 ('public_id', models.CharField(default=orderhooks.db.public_ids.subscription_id, editable=False, max_length=30, unique=True)),
                 ('name', models.CharField(max_length=200, verbose_name='name')),
                 ('store', models.CharField(blank=True, help_text='Leave blank for all stores.', max_length=255, verbose_name='store')),
-                ('url', models.CharField(max_length=2000, validators=[orderhooks.models.subscriptions.validate_url], verbose_name='URL')),
-                ('topics', models.JSONField(default=list, help_text='A list such as ["order.paid", "order.cancelled"], ["order.*"] or ["*"].', validators=[orderhooks.models.subscriptions.validate_topics], verbose_name='topics')),
+                ('url', models.CharField(max_length=2000, validators=[orderhooks.models.configuration.validate_url], verbose_name='URL')),
+                ('topics', models.JSONField(default=list, help_text='A list such as ["order.paid", "order.cancelled"], ["order.*"] or ["*"].', validators=[orderhooks.models.configuration.validate_topics], verbose_name='topics')),
                 ('headers', orderhooks.db.encrypted_fields.SealedHeadersField(blank=True, default=dict, verbose_name='headers')),
                 ('signature', models.CharField(choices=[('standard', 'Standard Webhooks (HMAC-SHA256)'), ('ed25519', 'Standard Webhooks with a public key (Ed25519)'), ('github', 'as GitHub signs'), ('stripe', 'as Stripe signs'), ('shopify', 'as Shopify signs'), ('woocommerce', 'as WooCommerce signs')], default='standard', max_length=16, verbose_name='signature')),
                 ('state', models.CharField(choices=[('active', 'active'), ('paused', 'paused'), ('disabled', 'disabled')], default='active', max_length=16, verbose_name='state')),
@@ -194,12 +194,12 @@ class Migration(migrations.Migration):
                 ('last_failure_kind', models.CharField(blank=True, editable=False, max_length=32)),
                 ('last_failure_status', models.PositiveSmallIntegerField(editable=False, null=True)),
                 ('recovered_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='recovered at')),
-                ('cooling_until', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='cooling until')),
-                ('coolings', models.PositiveSmallIntegerField(default=0, editable=False)),
-                ('ramp', models.PositiveSmallIntegerField(editable=False, null=True)),
+                ('circuit_open_until', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='cooling down until')),
+                ('circuit_openings', models.PositiveSmallIntegerField(default=0, editable=False)),
+                ('slow_start_limit', models.PositiveSmallIntegerField(editable=False, null=True)),
                 ('paced_until', models.DateTimeField(editable=False, null=True)),
-                ('told', models.CharField(choices=[('well', 'Well'), ('failing', 'Failing'), ('disabled', 'Disabled')], default='well', editable=False, max_length=16)),
-                ('told_at', models.DateTimeField(editable=False, null=True)),
+                ('last_notified_state', models.CharField(choices=[('healthy', 'Healthy'), ('failing', 'Failing'), ('disabled', 'Disabled')], default='healthy', editable=False, max_length=16)),
+                ('last_notified_at', models.DateTimeField(editable=False, null=True)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='created at')),
                 ('updated_at', models.DateTimeField(auto_now=True, verbose_name='updated at')),
                 ('owner', models.ForeignKey(blank=True, help_text='Sees and changes it in the API, beside those who may manage all subscriptions.', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='owner')),
@@ -286,14 +286,14 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name='Tally',
+            name='AttemptStats',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('hour', models.DateTimeField()),
                 ('outcome', models.CharField(choices=[('2xx', '2xx: delivered'), ('3xx', '3xx: redirected'), ('4xx', '4xx: turned down'), ('5xx', '5xx: the receiver failed'), ('timeout', 'no answer in time'), ('other', 'not reached')], max_length=8)),
                 ('bucket', models.PositiveSmallIntegerField()),
                 ('count', models.PositiveBigIntegerField()),
-                ('subscription', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='tallies', to='orderhooks.subscription')),
+                ('subscription', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='attempt_stats', to='orderhooks.subscription')),
             ],
             options={
                 'base_manager_name': 'objects',
@@ -311,7 +311,7 @@ class Migration(migrations.Migration):
                 'indexes': [],
                 'constraints': [],
             },
-            bases=('orderhooks.tally',),
+            bases=('orderhooks.attemptstats',),
         ),
         migrations.CreateModel(
             name='Attempt',
@@ -390,7 +390,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='subscription',
-            constraint=models.CheckConstraint(condition=models.Q(('told__in', ['well', 'failing', 'disabled'])), name='orderhooks_subscription_told'),
+            constraint=models.CheckConstraint(condition=models.Q(('last_notified_state__in', ['healthy', 'failing', 'disabled'])), name='orderhooks_subscription_last_notified_state'),
         ),
         migrations.AddConstraint(
             model_name='subscription',
@@ -469,11 +469,11 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(condition=models.Q(('state__in', ['pending', 'sending']), ('finished_at__isnull', False), _connector='OR'), name='orderhooks_delivery_finished'),
         ),
         migrations.AddIndex(
-            model_name='tally',
-            index=models.Index(fields=['hour'], name='orderhooks_tally_hour'),
+            model_name='attemptstats',
+            index=models.Index(fields=['hour'], name='orderhooks_attempt_stats_hour'),
         ),
         migrations.AddConstraint(
-            model_name='tally',
-            constraint=models.UniqueConstraint(fields=('subscription', 'hour', 'outcome', 'bucket'), name='orderhooks_tally_once'),
+            model_name='attemptstats',
+            constraint=models.UniqueConstraint(fields=('subscription', 'hour', 'outcome', 'bucket'), name='orderhooks_attempt_stats_once'),
         ),
     ]

@@ -1,6 +1,7 @@
 """The records: orders, events, subscriptions, deliveries, and the pumps that move them."""
 
 from orderhooks.db.primary import read_where_written
+from orderhooks.models.attempt_stats import AttemptStats, Dashboard
 from orderhooks.models.capture_failures import CaptureFailure
 from orderhooks.models.deliveries import Attempt, Delivery
 from orderhooks.models.events import Change, Event
@@ -11,10 +12,10 @@ from orderhooks.models.receipts import LatestSequence, Receipt
 from orderhooks.models.replays import Replay
 from orderhooks.models.signing_secrets import SubscriptionSecret
 from orderhooks.models.subscriptions import Subscription
-from orderhooks.models.tallies import Dashboard, Tally
 
 __all__ = [
     "Attempt",
+    "AttemptStats",
     "CaptureFailure",
     "Change",
     "Dashboard",
@@ -29,7 +30,6 @@ __all__ = [
     "Replay",
     "Subscription",
     "SubscriptionSecret",
-    "Tally",
 ]
 
 for model in (
@@ -45,6 +45,6 @@ for model in (
     Replay,
     Subscription,
     SubscriptionSecret,
-    Tally,
+    AttemptStats,
 ):
     read_where_written(model)

@@ -9,10 +9,10 @@ from django.db.models import Case, Count, IntegerField, OuterRef, Q, Subquery, S
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext_lazy as _
 
+from orderhooks.models.attempt_stats import HOUR, AttemptStats, first_hour
 from orderhooks.models.deliveries import Delivery
 from orderhooks.models.events import Change, Event
 from orderhooks.models.subscriptions import Subscription
-from orderhooks.models.tallies import HOUR, Tally, first_hour
 
 __all__ = ["Backlog", "Condition", "Health", "Hour", "backlog", "condition", "health_of", "unwell"]
 
@@ -24,7 +24,7 @@ class Condition(models.TextChoices):
     """How a subscription is, in a word."""
 
     ACTIVE = "active", _("active")
-    COOLING = "cooling", _("cooling down")
+    CIRCUIT_OPEN = "circuit_open", _("cooling down")
     FAILING = "failing", _("failing")
     PAUSED = "paused", _("paused")
     DISABLED = "disabled", _("disabled")
@@ -34,8 +34,8 @@ def condition(subscription: Subscription, *, now: datetime) -> Condition:
     """How it is at that time."""
     if subscription.state != Subscription.State.ACTIVE:
         return Condition(subscription.state)
-    if subscription.cooling_until is not None and subscription.cooling_until > now:
-        return Condition.COOLING
+    if subscription.is_circuit_open(at=now):
+        return Condition.CIRCUIT_OPEN
     return Condition.FAILING if subscription.failing_since is not None else Condition.ACTIVE
 
 
@@ -72,8 +72,12 @@ def health_of(subscriptions: Iterable[Subscription], *, now: datetime) -> Mappin
     """Each one's health by its primary key. Two queries."""
     keys = [subscription.pk for subscription in subscriptions]
     start = first_hour(now=now, hours=HOURS)
-    success = Sum("count", filter=Q(outcome=Tally.Outcome.SUCCESS), default=0)
-    rows = Tally.objects.filter(subscription__in=keys, hour__gte=start).order_by().values_list("subscription", "hour")
+    success = Sum("count", filter=Q(outcome=AttemptStats.Outcome.SUCCESS), default=0)
+    rows = (
+        AttemptStats.objects.filter(subscription__in=keys, hour__gte=start)
+        .order_by()
+        .values_list("subscription", "hour")
+    )
     counted = {
         (key, hour): Hour(hour, succeeded, attempts - succeeded)
         for key, hour, succeeded, attempts in rows.annotate(succeeded=success, attempts=Sum("count"))
@@ -88,8 +92,8 @@ def health_of(subscriptions: Iterable[Subscription], *, now: datetime) -> Mappin
 def unwell(*, now: datetime, at_most: int) -> list[Subscription]:
     """Those that an operator should look at: disabled, failing, paused, or with failed attempts; the worst first."""
     failures = (
-        Tally.objects.filter(hour__gte=first_hour(now=now, hours=HOURS))
-        .exclude(outcome=Tally.Outcome.SUCCESS)
+        AttemptStats.objects.filter(hour__gte=first_hour(now=now, hours=HOURS))
+        .exclude(outcome=AttemptStats.Outcome.SUCCESS)
         .values_list("subscription")
         .annotate(failed=Sum("count"))
         .order_by("-failed")[:at_most]

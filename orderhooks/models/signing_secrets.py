@@ -1,16 +1,28 @@
-"""Signing secrets: encrypted rows of a subscription, several of which may be in force at once."""
+"""Signing secrets: encrypted rows of a subscription, several of which may be in force at once; how they are rotated."""
 
+import logging
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
-from django.db import models
+from django.core.exceptions import ValidationError
+from django.db import connections, models, router, transaction
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import encryption
+from orderhooks import encryption, signing
 from orderhooks.encryption import Purpose
+
+# The app's own, where stores look for who did what.
+logger = logging.getLogger("orderhooks")
+
+# How long a former signing secret goes on signing beside the new one.
+OVERLAP = timedelta(hours=24)
+LONGEST_OVERLAP = timedelta(days=7)
+# At most so many secrets of one subscription sign at once: each is a signature in every request.
+MOST_SECRETS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +79,117 @@ class SubscriptionSecret(models.Model):
     def reveal(self) -> str:
         """The secret itself. Raises encryption.UndecryptableError."""
         return encryption.decrypt(self.encrypted, Purpose.SIGNING_SECRET)
+
+
+class HasSigningSecrets(models.Model):
+    """A row that signs its requests: how, and with which secrets."""
+
+    class Signature(models.TextChoices):
+        """The profiles of `signing.PROFILES`: how requests are signed."""
+
+        STANDARD = "standard", _("Standard Webhooks (HMAC-SHA256)")
+        ED25519 = "ed25519", _("Standard Webhooks with a public key (Ed25519)")
+        GITHUB = "github", _("as GitHub signs")
+        STRIPE = "stripe", _("as Stripe signs")
+        SHOPIFY = "shopify", _("as Shopify signs")
+        WOOCOMMERCE = "woocommerce", _("as WooCommerce signs")
+
+    signature = models.CharField(_("signature"), max_length=16, choices=Signature, default=Signature.STANDARD)
+
+    # The signing secret that was made with the row. On the instance that saved it, and nowhere else: "".
+    new_secret: str = ""
+    # Before a new row is saved: the signing secret that its receiver has already, or "" to have one made.
+    given_secret: str = ""
+    # Of the subscription that this is a part of.
+    public_id: Any
+    secrets: Any
+
+    class Meta:
+        abstract = True
+
+    @sensitive_variables()
+    def live_secrets(self, *, now: datetime) -> list[str]:
+        """The signing secrets in force, newest first, MOST_SECRETS at most. Raises encryption.UndecryptableError."""
+        rows = self.secrets.all()  # prefetched by the sender
+        live = [row for row in rows if row.expires_at is None or row.expires_at > now]
+        return [row.reveal() for row in sorted(live, key=lambda row: row.pk, reverse=True)[:MOST_SECRETS]]
+
+    @sensitive_variables("shown")
+    def reveal_secrets(self, *, by: str, now: datetime) -> list[str]:
+        """The signing secrets in force, newest first, for a person to see; the log `orderhooks` keeps who it was.
+
+        Raises encryption.UndecryptableError.
+        """
+        shown = self.live_secrets(now=now)
+        logger.warning("secrets revealed subscription=%s by=%r", self.public_id, by)
+        return shown
+
+    @sensitive_variables()
+    def require_valid_secret(self) -> None:
+        """Raises ValidationError if no request can be signed with the secret that is given."""
+        if self.given_secret:
+            try:
+                signing.require_secret(self.given_secret, self.signature)
+            except signing.InvalidSecretError as error:
+                raise ValidationError({"secret": ValidationError(str(error), code="secret")}) from None
+
+    @sensitive_variables()
+    def add_secret(self, secret: str = "") -> str:
+        """Add a signing secret to those in force and return it. A blank one is made, and this is the only time that it
+        is shown. Raises signing.InvalidSecretError.
+        """
+        row, secret = self._make_secret(secret)
+        row.save(using=router.db_for_write(SubscriptionSecret, instance=self))
+        return secret
+
+    @sensitive_variables()
+    def _make_secret(self, secret: str = "") -> tuple[SubscriptionSecret, str]:
+        """A secret's row, not saved yet, and the secret itself."""
+        secret = signing.require_secret(secret, self.signature) if secret else signing.generate_secret(self.signature)
+        row = SubscriptionSecret(
+            subscription=self,  # type: ignore[misc]
+            encrypted=encryption.encrypt(secret, Purpose.SIGNING_SECRET),
+            public_key=signing.public_key(secret),
+        )
+        return row, secret
+
+    @sensitive_variables()
+    def rotate_secret(self, *, now: datetime, overlap: timedelta = OVERLAP) -> str:
+        """Make a new secret and return it, shown this once. Those in force sign beside it for `overlap` at most.
+
+        No overlap revokes them now. Of more than MOST_SECRETS the oldest are revoked: a rotation is never refused, as a
+        secret that leaked has to go.
+        """
+        with transaction.atomic(using=type(self)._base_manager.db):
+            # One rotation after the other: each leaves but one secret without an end.
+            self._lock()
+            self._end_secrets(self.secrets.all(), now=now, at=now + overlap)
+            oldest = self.secrets.order_by("-pk").values_list("pk", flat=True)[MOST_SECRETS - 1 :]
+            if keys := list(oldest):
+                logger.warning("secrets revoked subscription=%s: more than %d", self.public_id, MOST_SECRETS)
+                self._end_secrets(self.secrets.filter(pk__in=keys), now=now, at=now)
+            return self.add_secret()
+
+    def revoke_former_secrets(self, *, now: datetime) -> int:
+        """End the overlap: from now on the newest secret alone signs. Returns how many were revoked."""
+        with transaction.atomic(using=type(self)._base_manager.db):
+            self._lock()
+            newest = self.secrets.order_by("-pk").values_list("pk", flat=True).first()
+            return self._end_secrets(self.secrets.exclude(pk__in=[newest]), now=now, at=now)
+
+    def _lock(self) -> None:
+        # Not against references to it where the database knows the difference: events are routed meanwhile.
+        no_key = connections[type(self)._base_manager.db].features.has_select_for_no_key_update
+        type(self)._base_manager.select_for_update(no_key=no_key).get(pk=self.pk)
+
+    def _end_secrets(self, chosen: SubscriptionSecretQuerySet, *, now: datetime, at: datetime) -> int:
+        ended = chosen.live(now=at).update(expires_at=at)
+        self.secrets.expired(now=now).delete()
+        return ended
+
+    @sensitive_variables()
+    def fit_secret(self, *, now: datetime) -> str:
+        """A new secret if the lasting one is not of the kind that `signature` needs, else ""."""
+        shared = signing.kind(self.signature) == signing.SYMMETRIC
+        fitting = self.secrets.filter(Q(public_key="") if shared else ~Q(public_key=""), expires_at=None)
+        return "" if fitting.exists() else self.rotate_secret(now=now)

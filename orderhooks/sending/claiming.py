@@ -79,7 +79,7 @@ def due_subscriptions(trigger: str, *, now: datetime) -> QuerySet[Subscription]:
     # A subquery with a LIMIT is a look into the index for each subscription; EXISTS may become a scan of the log.
     chosen = Subscription.objects.filter(state=Subscription.State.ACTIVE)
     if trigger == Delivery.Trigger.AUTOMATIC:
-        chosen = chosen.filter(Q(cooling_until=None) | Q(cooling_until__lte=now))
+        chosen = chosen.filter(Q(circuit_open_until=None) | Q(circuit_open_until__lte=now))
     heads = chosen.alias(head=Subquery(head.values("next_attempt_at")[:1]))
     return heads.filter(head__isnull=False).order_by("head")
 
@@ -129,7 +129,7 @@ def _lock(limited: Iterable[int]) -> tuple[dict[int, Subscription], Counter[int]
 def _capacity(one: DueSubscription, locked: Subscription | None, in_flight: int, *, now: datetime) -> int:
     if locked is None:
         return 0  # another worker is claiming from it at this moment; its turn is the next time
-    return locked.room(in_flight, by_hand=one.trigger == Delivery.Trigger.MANUAL, now=now)
+    return locked.capacity(in_flight, by_hand=one.trigger == Delivery.Trigger.MANUAL, now=now)
 
 
 def _claim(due: Sequence[DueSubscription], *, now: datetime, lease_until: datetime) -> list[Delivery]:

@@ -46,7 +46,8 @@ CROSS JOIN LATERAL (
     LIMIT 1
 ) head
 WHERE subscription.state = 'active'
-    AND (kind.trigger = 'manual' OR subscription.cooling_until IS NULL OR subscription.cooling_until <= %(now)s)
+    AND (kind.trigger = 'manual'
+        OR subscription.circuit_open_until IS NULL OR subscription.circuit_open_until <= %(now)s)
 ORDER BY kind.turn, head.next_attempt_at
 LIMIT %(at_most)s
 """  # noqa: S608 - made of constants

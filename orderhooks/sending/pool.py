@@ -17,7 +17,7 @@ from django.views.decorators.debug import sensitive_variables
 from orderhooks import conf, transport
 from orderhooks.db import Wakeup
 from orderhooks.models import Delivery, Subscription
-from orderhooks.models.tallies import Counts
+from orderhooks.models.attempt_stats import StatsBuffer
 from orderhooks.sending import claiming
 from orderhooks.sending.fair_queue import FairQueue, Job
 from orderhooks.sending.preparing import prepare
@@ -64,7 +64,7 @@ class Sender:
             most_of_subscription=settings.max_in_flight,
             most_of_host=settings.max_in_flight_per_host,
         )
-        self.counts = Counts()
+        self.stats = StatsBuffer()
         self.wakeup = wakeup or Wakeup()
         self.owns_wakeup = wakeup is None
         self.results: deque[Sent] = deque()
@@ -197,7 +197,7 @@ class Sender:
             raise
 
     def _write(self, batch: list[Sent]) -> int:
-        locked = record(batch, now=self.clock(), counts=self.counts)
+        locked = record(batch, now=self.clock(), stats=self.stats)
         if locked:
             self.locked += locked
             self.locked_until = time.monotonic() + LOCKED_SECONDS
@@ -269,7 +269,7 @@ def split(capacity: int, wants: Sequence[int]) -> list[int]:
 
 def _is_healthy(subscription: Subscription, *, now: datetime) -> bool:
     """Whether its last attempt succeeded, and not long ago."""
-    failing = subscription.consecutive_failures or subscription.ramp is not None
+    failing = subscription.consecutive_failures or subscription.slow_start_limit is not None
     at = subscription.last_success_at
     return not failing and at is not None and at > now - HEALTHY_FOR
 

@@ -12,7 +12,7 @@ from django.dispatch import Signal
 from orderhooks import conf, retries
 from orderhooks.db.locks import brief_transaction, is_about_content
 from orderhooks.models import Delivery, Subscription
-from orderhooks.models.tallies import Counts
+from orderhooks.models.attempt_stats import StatsBuffer
 from orderhooks.sending import finishing
 from orderhooks.sending.finishing import Result
 from orderhooks.signals import (
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 GONE = 410
 RECOVER_AT_ONCE = 500
 # A healthy endpoint's last success is not written more often.
-NOTE_SUCCESS_EVERY = timedelta(seconds=1)
+RECORD_SUCCESS_EVERY = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +44,21 @@ class Sent:
     url: str = ""
 
 
-def recover(*, now: datetime, counts: Counts | None = None) -> int:
+def recover(*, now: datetime, stats: StatsBuffer | None = None) -> int:
     """Record the attempts whose worker died or hung: they count, so that poison ends. Returns how many."""
     outcome = Outcome(
         error="internal",
         detail="The worker died or hung before it could write down the answer; the receiver may have got the request.",
     )
     lost = list(Delivery.objects.lease_expired(now=now).select_related("event", "subscription")[:RECOVER_AT_ONCE])
-    record([Sent(delivery, {}, now, outcome) for delivery in lost], now=now, counts=counts)
+    record([Sent(delivery, {}, now, outcome) for delivery in lost], now=now, stats=stats)
     return len(lost)
 
 
-def record(sent: Sequence[Sent], *, now: datetime, counts: Counts | None = None) -> list[Sent]:
+def record(sent: Sequence[Sent], *, now: datetime, stats: StatsBuffer | None = None) -> list[Sent]:
     """Write down what came of attempts, each only if its lease is still held; then tell the public signals.
 
-    Returns those to record later, since somebody else has locked their rows. The others are added to `counts`, which
+    Returns those to record later, since somebody else has locked their rows. The others are added to `stats`, which
     the caller writes.
     """
     results = [(one, _as_result(one, now=now)) for one in sent]
@@ -67,12 +67,12 @@ def record(sent: Sequence[Sent], *, now: datetime, counts: Counts | None = None)
     for one, result in results:
         if result.lease in written:
             _log(one, result)
-            if counts is not None:
-                counts.add(one.delivery, one.outcome, now=now)
+            if stats is not None:
+                stats.add(one.delivery, one.outcome, now=now)
         elif result.lease not in locked:
             delivery = one.delivery
             logger.warning("attempt delivery=%s n=%d came back too late", delivery.public_id, delivery.attempts_made)
-    health = _note_health([one for one, _result in done], now=now)
+    health = _record_health([one for one, _result in done], now=now)
     for one, result in done:
         if one.delivery.trigger == Delivery.Trigger.TEST:
             continue  # nothing that the store sends
@@ -198,7 +198,7 @@ def _log(sent: Sent, result: Result) -> None:
     )
 
 
-def _note_health(sent: Iterable[Sent], *, now: datetime) -> list[tuple[Signal, Subscription]]:
+def _record_health(sent: Iterable[Sent], *, now: datetime) -> list[tuple[Signal, Subscription]]:
     """Only automatic attempts tell about an endpoint's health: people try what they know to be broken.
 
     A 410 is the endpoint's own word, whoever asked; but a test changes nothing.
@@ -206,7 +206,7 @@ def _note_health(sent: Iterable[Sent], *, now: datetime) -> list[tuple[Signal, S
     outcomes: dict[int, list[Outcome]] = {}
     for one in sent:
         automatic = one.delivery.trigger == Delivery.Trigger.AUTOMATIC
-        telling = one.outcome.endpoint_is_to_blame or not _is_known_to_be_well(one.delivery.subscription, now=now)
+        telling = one.outcome.endpoint_is_to_blame or not _is_known_to_be_healthy(one.delivery.subscription, now=now)
         gone = one.outcome.status_code == GONE and one.delivery.trigger != Delivery.Trigger.TEST
         if gone or (automatic and telling):
             outcomes.setdefault(one.delivery.subscription_id, []).append(one.outcome)
@@ -226,13 +226,13 @@ def _note_health(sent: Iterable[Sent], *, now: datetime) -> list[tuple[Signal, S
     return news
 
 
-def _is_known_to_be_well(subscription: Subscription, *, now: datetime) -> bool:
+def _is_known_to_be_healthy(subscription: Subscription, *, now: datetime) -> bool:
     return (
         not subscription.consecutive_failures
-        and subscription.cooling_until is None
-        and subscription.ramp is None
+        and subscription.circuit_open_until is None
+        and subscription.slow_start_limit is None
         and subscription.last_success_at is not None
-        and subscription.last_success_at > now - NOTE_SUCCESS_EVERY
+        and subscription.last_success_at > now - RECORD_SUCCESS_EVERY
     )
 
 
@@ -241,7 +241,7 @@ def _judge(subscription: Subscription, outcomes: Sequence[Outcome], *, now: date
     news = []
     for outcome in outcomes:
         if outcome.succeeded:
-            if subscription.note_success(now=now):
+            if subscription.record_success(now=now):
                 news.append(subscription_recovered)
             continue
         if outcome.status_code == GONE:
@@ -250,10 +250,10 @@ def _judge(subscription: Subscription, outcomes: Sequence[Outcome], *, now: date
             continue
         if not outcome.endpoint_is_to_blame:
             continue
-        subscription.note_failure(now=now, detail=outcome.detail, kind=outcome.error, status=outcome.status_code)
+        subscription.record_failure(now=now, detail=outcome.detail, kind=outcome.error, status=outcome.status_code)
         if outcome.endpoint_is_overloaded:
             asked = retries.retry_after_seconds(outcome.retry_after, now=now)
-            subscription.cool(now=now, dice=_dice(), at_least_seconds=asked)
+            subscription.open_circuit(now=now, jitter=_dice(), at_least_seconds=asked)
     days = conf.current().disable_after_days
     # Our own trouble, such as a worker's death, must not be the last straw.
     failed = any(outcome.endpoint_is_to_blame for outcome in outcomes)

@@ -28,24 +28,24 @@ def told(held: int = 0, **fields: Any) -> tuple[str, str]:
         ),
         ({"state": "paused", "held": 1}, "stopped", ["Paused", "An operator paused it", "Resume", "1 delivery waits."]),
         # Stopped by a person goes before how it was doing.
-        ({"state": "paused", "failing_since": NOW - HOUR, "cooling_until": NOW + HOUR}, "stopped", ["Paused"]),
+        ({"state": "paused", "failing_since": NOW - HOUR, "circuit_open_until": NOW + HOUR}, "stopped", ["Paused"]),
         (
             {
-                "cooling_until": NOW + timedelta(seconds=42),
+                "circuit_open_until": NOW + timedelta(seconds=42),
                 "last_failure": "The endpoint answered 503.",
                 "held": 20_000,
             },
             "warning",
             ["Nothing is sent to it until", "cooling down", "one request tries it", "10,000+ deliveries wait."],
         ),
-        ({"cooling_until": NOW + 5 * timedelta(minutes=1)}, "warning", ["in 5", "No delivery waits."]),
+        ({"circuit_open_until": NOW + 5 * timedelta(minutes=1)}, "warning", ["in 5", "No delivery waits."]),
         (
             {
                 "failing_since": NOW - 2 * HOUR,
                 "consecutive_failures": 7,
                 "last_failure": "The endpoint answered 500.",
                 "last_failure_at": NOW - HOUR,
-                "cooling_until": NOW - HOUR,
+                "circuit_open_until": NOW - HOUR,
             },
             "warning",
             ["Failing since", "7 attempts", "answered 500", "it will be disabled at Nov. 29"],

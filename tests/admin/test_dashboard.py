@@ -11,10 +11,10 @@ from django_q.models import Schedule
 from orderhooks import tasks
 from orderhooks.admin.dashboard import milliseconds, sweep_notice, worker_notice
 from orderhooks.models import Pump
-from orderhooks.models.tallies import bucket_of
+from orderhooks.models.attempt_stats import bucket_of
 from orderhooks.tasks import Worker
 from tests.admin.visits import page, staff
-from tests.factories import make_delivery, make_event, make_subscription, make_tally
+from tests.factories import make_attempt_stats, make_delivery, make_event, make_subscription
 
 pytestmark = pytest.mark.django_db
 
@@ -115,12 +115,12 @@ class TestThePage:
     def test_tells_the_attempts_in_a_chart_and_in_a_table(self, operator) -> None:
         now = timezone.now()
         subscription, other = make_subscription(), make_subscription()
-        make_tally(subscription, 900, bucket=bucket_of(10))
-        make_tally(other, 57, outcome="5xx", bucket=bucket_of(10))
-        make_tally(other, 43, outcome="timeout", bucket=bucket_of(15_000))
-        make_tally(other, 7000, outcome="other", bucket=0)
-        make_tally(subscription, 12, at=now - 5 * HOUR, bucket=bucket_of(10))
-        make_tally(subscription, 5555, at=now - 30 * HOUR)
+        make_attempt_stats(subscription, 900, bucket=bucket_of(10))
+        make_attempt_stats(other, 57, outcome="5xx", bucket=bucket_of(10))
+        make_attempt_stats(other, 43, outcome="timeout", bucket=bucket_of(15_000))
+        make_attempt_stats(other, 7000, outcome="other", bucket=0)
+        make_attempt_stats(subscription, 12, at=now - 5 * HOUR, bucket=bucket_of(10))
+        make_attempt_stats(subscription, 5555, at=now - 30 * HOUR)
         text = page(operator, "dashboard/")
         hours = text.split("<tbody>")[1]
         running = hours.split("</tr>")[0]
@@ -155,7 +155,7 @@ class TestThePage:
         def grow(count: int) -> int:
             for _ in range(count):
                 subscription = make_delivery(subscription=make_subscription(state="paused")).subscription
-                make_tally(subscription, outcome="5xx")
+                make_attempt_stats(subscription, outcome="5xx")
             page(operator, "dashboard/")
             with CaptureQueriesContext(connection) as captured:
                 page(operator, "dashboard/")
@@ -170,7 +170,7 @@ class TestThePage:
             page(staff("view_order", "view_dashboard", "change_subscription"), path, status=403)
 
     def test_needs_no_script_and_no_style(self, operator) -> None:
-        make_tally(make_subscription(), 3)
+        make_attempt_stats(make_subscription(), 3)
         text = page(operator, "dashboard/").split('id="content"')[1].split('id="footer"')[0]
         assert "<script" not in text
         assert "style=" not in text

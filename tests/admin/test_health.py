@@ -11,7 +11,7 @@ from orderhooks.admin.health import bounded, rate
 from orderhooks.models import health
 from orderhooks.models.health import Health, Hour
 from tests.admin.visits import page, staff
-from tests.factories import make_delivery, make_subscription, make_tally
+from tests.factories import make_attempt_stats, make_delivery, make_subscription
 
 pytestmark = pytest.mark.django_db
 
@@ -25,7 +25,7 @@ HALF_AN_HOUR = timedelta(minutes=30)
     [
         ({}, "good", "active"),
         ({"failing_since": -3 * HOUR - timedelta(minutes=1)}, "bad", "failing for 3 h 1 min"),
-        ({"cooling_until": 4 * HOUR + HALF_AN_HOUR}, "bad", "cooling down for 4 h 30 min more"),
+        ({"circuit_open_until": 4 * HOUR + HALF_AN_HOUR}, "bad", "cooling down for 4 h 30 min more"),
         ({"state": "paused"}, "held", "paused"),
         ({"state": "disabled", "failing_since": NOW}, "bad", "disabled"),
     ],
@@ -43,8 +43,8 @@ def test_rate_last_success_last_error_waiting_and_chart(operator, monkeypatch) -
     subscription = make_subscription(
         last_success_at=NOW - 2 * HOUR, last_failure="The endpoint answered 503.", last_failure_at=NOW - 5 * HOUR
     )
-    make_tally(subscription, 9)
-    make_tally(subscription, 1, outcome="5xx")
+    make_attempt_stats(subscription, 9)
+    make_attempt_stats(subscription, 1, outcome="5xx")
     for _ in range(2):
         make_delivery(subscription=subscription)
     text = page(operator, "subscription/").replace("\xa0", " ")
@@ -71,7 +71,7 @@ def test_what_a_receiver_said_is_shown_and_not_run(operator) -> None:
 def test_it_takes_the_same_queries_however_long(operator) -> None:
     def grow(count: int) -> int:
         for _ in range(count):
-            make_tally(make_delivery().subscription)
+            make_attempt_stats(make_delivery().subscription)
         page(operator, "subscription/")
         with CaptureQueriesContext(connection) as captured:
             page(operator, "subscription/")

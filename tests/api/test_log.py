@@ -6,7 +6,7 @@ import pytest
 
 from orderhooks.models import Delivery
 from tests.api.calls import client_with, has_key, ids, post
-from tests.factories import make_attempt, make_delivery, make_event, make_order, make_subscription
+from tests.factories import make_attempt, make_delivery, make_event, make_failed_event, make_order, make_subscription
 
 pytestmark = pytest.mark.django_db
 
@@ -30,24 +30,40 @@ def test_what_was_sent_and_answered_takes_the_permission_to_see_payloads():
         event = client.get(f"/api/events/{delivery.event.public_id}/").data
         for record, names in (
             (attempt, ("request_headers", "response_headers", "response_body")),
-            (event, ("payload", "changes")),
+            (event, ("payload", "changes", "error")),
         ):
             assert [name in record for name in names] == [confidential] * len(names)
 
 
+def test_an_error_which_may_quote_the_order_is_shown_to_who_sees_payloads():
+    order = make_order()
+    event = make_failed_event(
+        source="orderhooks", order_pk=str(order.pk), order_number=order.number, error="KeyError: 'ada@example.com'"
+    )
+    gone = make_failed_event(source="orderhooks", order_pk="0", error="KeyError: 'ada@example.com'")
+    view = ("view_order", "view_delivery", "view_event", "redeliver_delivery", "manage_all_subscriptions")
+    for permissions, shown in ((["view_payload"], True), ([], False)):
+        client = client_with(*view, *permissions)
+        for address in (f"events/{event.public_id}/", "events/", f"orders/{order.public_id}/webhooks/"):
+            assert ("ada@example.com" in str(client.get(f"/api/{address}").data)) == shown, address
+        answer = post(client, f"/events/{gone.public_id}/republish/", None)
+        assert answer.status_code == 409
+        assert ("can't be built: " in answer.data["detail"]) == shown
+
+
 def test_redelivering_sets_the_delivery_to_be_sent_now(api):
     delivery = make_delivery(state=Delivery.State.FAILED)
-    answer = post(api, f"/deliveries/{delivery.public_id}/redeliver/", None)
-    assert answer.status_code == 202
-    assert (answer.data["state"], answer.data["trigger"], answer.data["held"]) == ("pending", "manual", False)
+    response = post(api, f"/deliveries/{delivery.public_id}/redeliver/", None)
+    assert response.status_code == 202
+    assert (response.data["state"], response.data["trigger"], response.data["held"]) == ("pending", "manual", False)
     delivery.refresh_from_db()
-    assert answer.data["requested_by"] == delivery.requested_by != ""
+    assert response.data["requested_by"] == delivery.requested_by != ""
 
 
 def test_a_delivery_of_a_paused_subscription_is_told_to_be_held(api):
     delivery = make_delivery(state=Delivery.State.FAILED, subscription=make_subscription(state="paused"))
-    answer = post(api, f"/deliveries/{delivery.public_id}/redeliver/", None)
-    assert (answer.status_code, answer.data["held"]) == (202, True)
+    response = post(api, f"/deliveries/{delivery.public_id}/redeliver/", None)
+    assert (response.status_code, response.data["held"]) == (202, True)
 
 
 def test_a_delivery_that_is_being_sent_is_left_alone(api):
@@ -101,8 +117,8 @@ def test_topics_are_the_catalogue(api, settings):
 
 def test_a_test_is_not_redelivered(api):
     delivery = make_delivery(state="failed", trigger="test")
-    answer = post(api, f"/deliveries/{delivery.public_id}/redeliver/", None)
-    assert answer.status_code == 409
-    assert "A test is not sent again" in answer.data["detail"]
+    response = post(api, f"/deliveries/{delivery.public_id}/redeliver/", None)
+    assert response.status_code == 409
+    assert "A test is not sent again" in response.data["detail"]
     delivery.refresh_from_db()
     assert delivery.state == "failed"

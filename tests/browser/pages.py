@@ -6,16 +6,16 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from orderhooks.models import Delivery, Event, Order, Replay, Subscription, Tally
+from orderhooks.models import AttemptStats, Delivery, Event, Order, Replay, Subscription
 from tests.browser.visiting import Visit
 from tests.factories import (
     make_attempt,
+    make_attempt_stats,
     make_delivery,
     make_failed_event,
     make_order,
     make_replay,
     make_subscription,
-    make_tally,
 )
 
 
@@ -64,8 +64,8 @@ def open_shop(*, url: str, text: str = "Warehouse") -> Shop:
         requested_by=text[:150],
     )
     make_delivery(event=event, subscription=paused)
-    make_tally(subscription, 7)
-    make_tally(subscription, 2, outcome=Tally.Outcome.BROKEN)
+    make_attempt_stats(subscription, 7)
+    make_attempt_stats(subscription, 2, outcome=AttemptStats.Outcome.BROKEN)
     return Shop(order, event, subscription, paused, delivery, make_replay(subscription=subscription, total=9, done=4))
 
 
@@ -109,7 +109,7 @@ PAGES: dict[str, Callable[[Visit, Shop], None]] = {
     "new secret": _after(f"{SUBSCRIPTION}/change/", "New secret…", "Make it"),
     "subscription's history": _after(f"{SUBSCRIPTION}/history/"),
     "preview": _after(f"{SUBSCRIPTION}/preview/?topic=order.paid&order={{shop.order.number}}"),
-    "code for receivers": _after(f"{SUBSCRIPTION}/receivers/"),
+    "code for receivers": _after(f"{SUBSCRIPTION}/code-samples/"),
     "topics": _after("subscription/topics/"),
     "replays": _after("replay/"),
     "replay": _after("replay/{shop.replay.pk}/change/"),

@@ -9,16 +9,16 @@ from django.utils import timezone
 from PIL import Image
 
 from orderhooks.db import public_ids
-from orderhooks.models import Delivery, Order, Pump, Subscription, Tally
+from orderhooks.models import AttemptStats, Delivery, Order, Pump, Subscription
 from tests.browser.visiting import Visit
 from tests.factories import (
     make_attempt,
+    make_attempt_stats,
     make_delivery_at,
     make_event_at,
     make_order,
     make_replay,
     make_subscription,
-    make_tally,
     make_user,
 )
 
@@ -54,7 +54,7 @@ def addresses(database: None) -> dict[str, str]:
     subscriptions.filter(pk=warehouse.pk).update(
         failing_since=since, consecutive_failures=26, last_failure=WORDS, last_failure_at=now, last_success_at=since
     )
-    _tally(warehouse, crm, mail, now=now)
+    _attempt_stats(warehouse, crm, mail, now=now)
     _sell(order, warehouse, [mail, crm], since=since, now=now)
     replay = make_replay(
         subscription=crm,
@@ -76,17 +76,17 @@ def addresses(database: None) -> dict[str, str]:
     }
 
 
-def _tally(warehouse: Subscription, crm: Subscription, mail: Subscription, *, now: datetime) -> None:
+def _attempt_stats(warehouse: Subscription, crm: Subscription, mail: Subscription, *, now: datetime) -> None:
     for number in range(24):
         at = now - timedelta(hours=number)
-        make_tally(crm, 40 + number * 7 % 31, at=at, bucket=9)
-        make_tally(mail, 30 + number * 5 % 23, at=at, bucket=10)
+        make_attempt_stats(crm, 40 + number * 7 % 31, at=at, bucket=9)
+        make_attempt_stats(mail, 30 + number * 5 % 23, at=at, bucket=10)
         if number < 2:
-            make_tally(warehouse, (57, 34)[number], at=at, outcome=Tally.Outcome.BROKEN)
+            make_attempt_stats(warehouse, (57, 34)[number], at=at, outcome=AttemptStats.Outcome.BROKEN)
         else:
-            make_tally(warehouse, 38 + number * 3 % 17, at=at)
+            make_attempt_stats(warehouse, 38 + number * 3 % 17, at=at)
         if number % 6 == 1:
-            make_tally(mail, 3, at=at, outcome=Tally.Outcome.TIMEOUT)
+            make_attempt_stats(mail, 3, at=at, outcome=AttemptStats.Outcome.TIMEOUT)
 
 
 def _sell(order: Order, warehouse: Subscription, others: list[Subscription], *, since: datetime, now: datetime) -> None:

@@ -14,7 +14,7 @@ from orderhooks.management import doctor
 from orderhooks.models import CaptureFailure, Delivery, Pump, Subscription
 from orderhooks.reporting import START_WORKER
 from tests.commands.calls import called
-from tests.factories import make_delivery, make_event, make_subscription, make_tally
+from tests.factories import make_attempt_stats, make_delivery, make_event, make_subscription
 
 pytestmark = pytest.mark.django_db
 LONG_AGO = timedelta(minutes=5)
@@ -104,11 +104,11 @@ def test_a_sweep_that_does_not_come_is_told(monkeypatch, due_in: Any, level: str
     assert any(words in one for one in found(level))
 
 
-def test_what_is_long_due_is_told_unless_its_endpoint_cools() -> None:
+def test_what_is_long_due_is_told_unless_its_endpoint_cools_down() -> None:
     due = timezone.now() - LONG_AGO
     make_delivery(subscription=make_subscription(name="CRM"), next_attempt_at=due)
     make_delivery(subscription=make_subscription(name="Fresh"))
-    cooling = make_subscription(name="Cool", cooling_until=timezone.now() + timedelta(minutes=1))
+    cooling = make_subscription(name="Cool", circuit_open_until=timezone.now() + timedelta(minutes=1))
     make_delivery(subscription=cooling, next_attempt_at=due)
     [overdue] = [one for one in found("warn") if one.startswith("backlog")]
     assert "more than 2 min to: CRM." in overdue
@@ -163,7 +163,7 @@ def test_events_that_no_worker_takes_up_are_overdue() -> None:
 
 def test_changes_that_could_not_be_captured_fail_and_spoil_the_rate() -> None:
     crm = make_subscription(name="CRM")
-    make_tally(crm, 3)
+    make_attempt_stats(crm, 3)
     assert " 100 % " in called("orderhooks_status")
     row = CaptureFailure.objects.create(
         source="shop", fingerprint="a", order_pk="17", error="KeyError: 'total_currency'.", count=12

@@ -104,7 +104,7 @@ def test_a_replay_can_be_cancelled() -> None:
         ([], "Name a subscription, and give the start of the period with --since: 2h, 3d"),
         (["CRM"], "Name a subscription"),
         (["CRM", "--since", "soon"], "'soon' is not a valid time"),
-        (["CRM", "--since", "2h", "--until", "3h"], "let `since` be before `until`"),
+        (["CRM", "--since", "2h", "--until", "3h"], "`since` must be a time before `until`"),
         (["CRM", "--since", "2h", "--topic", "order.pade"], "order.pade"),
         (["Nobody", "--since", "2h"], "No subscription has the id or name"),
         (["--cancel", "rpl_1"], "There is no replay 'rpl_1'"),

@@ -10,10 +10,10 @@ from django_q.models import Schedule
 
 from orderhooks.management import status
 from orderhooks.models import Change, Pump, Subscription
-from orderhooks.models.tallies import Tally
+from orderhooks.models.attempt_stats import AttemptStats
 from orderhooks.reporting import START_WORKER
 from tests.commands.calls import called
-from tests.factories import make_delivery, make_event, make_failed_event, make_subscription, make_tally
+from tests.factories import make_attempt_stats, make_delivery, make_event, make_failed_event, make_subscription
 
 pytestmark = pytest.mark.django_db
 
@@ -22,8 +22,8 @@ def test_it_lists_each_subscription_with_its_state_success_and_backlog() -> None
     now = timezone.now()
     Pump.start(now=now)
     crm = make_subscription(name="CRM", last_success_at=now - timedelta(minutes=7, seconds=5))
-    make_tally(crm, 3)
-    make_tally(crm, 1, outcome=Tally.Outcome.BROKEN)
+    make_attempt_stats(crm, 3)
+    make_attempt_stats(crm, 1, outcome=AttemptStats.Outcome.BROKEN)
     make_delivery(subscription=crm)
     make_subscription(name="Shelf", state=Subscription.State.PAUSED)
     lines = called("orderhooks_status").splitlines()
@@ -43,7 +43,7 @@ def test_it_says_what_needs_a_person_and_how_to_fix_it() -> None:
     error = {"last_failure": "The endpoint answered 503.", "last_failure_at": now - timedelta(minutes=2, seconds=5)}
     error |= {"last_failure_kind": "status", "last_failure_status": 503}
     make_subscription(name="B", failing_since=now - timedelta(hours=1), **error)
-    make_subscription(name="C", failing_since=now, cooling_until=now + timedelta(seconds=100), **error)
+    make_subscription(name="C", failing_since=now, circuit_open_until=now + timedelta(seconds=100), **error)
     make_failed_event()
     printed = called("orderhooks_status")
     assert "failing for 0 s, cooling down for 2 min more" in printed
@@ -124,7 +124,7 @@ def test_events_that_no_worker_took_up_wait_and_say_for_how_long() -> None:
 def test_changes_of_a_process_that_died_wait_too() -> None:
     now = timezone.now()
     Change.objects.create(
-        unit="00000000-0000-4000-8000-000000000000",
+        transaction_id="00000000-0000-4000-8000-000000000000",
         source="orderhooks",
         order_pk="1",
         kind=Change.Kind.UPDATED,

@@ -21,7 +21,7 @@ ANSWERS: dict[str, Schema] = {
     "2XX": {"description": "It has arrived. The body is kept in the log, up to 4 KiB, and not read otherwise."},
     "410": {"description": "The endpoint is gone: its subscription is disabled at once."},
     "429": {
-        "description": "Too many: the endpoint cools, and the delivery is tried again, not before `Retry-After`.",
+        "description": "Too many: the endpoint cools down, and the delivery is tried again, not before `Retry-After`.",
         "headers": {
             "Retry-After": {
                 "description": "Seconds or an HTTP date; at most 24 hours are waited.",
@@ -31,7 +31,7 @@ ANSWERS: dict[str, Schema] = {
     },
     "default": {
         "description": "It has not arrived. It is tried again by a table over about three days; `Retry-After` can"
-        " lengthen a wait. Redirects are not followed. 502, 503 and 504 let the endpoint cool too."
+        " lengthen a wait. Redirects are not followed. 502, 503 and 504 let the endpoint cool down too."
     },
 }
 

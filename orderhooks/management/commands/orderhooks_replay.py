@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from orderhooks import publishing
+from orderhooks import operations
 from orderhooks.db import DatabaseClock
 from orderhooks.management import actor, lookup, times
 from orderhooks.models import Pump, Replay
@@ -50,10 +50,10 @@ class Command(BaseCommand):
         }
         try:
             if options["dry_run"]:
-                expected = publishing.preview_replay(subscription, **selection)
+                expected = operations.preview_replay(subscription, **selection)
                 return self.stdout.write(f"It would send {count(expected)} deliveries to {subscription}.")
-            replay = publishing.replay(subscription, **selection, by=actor.current())
-        except (publishing.ReplayError, UnknownTopicError) as error:
+            replay = operations.replay(subscription, **selection, by=actor.current())
+        except (operations.ReplayError, UnknownTopicError) as error:
             raise CommandError(str(error)) from None
         expected = Expected(replay.total, replay.total_is_exact)
         self.stdout.write(f"{replay.public_id}: sends {count(expected)} deliveries to {subscription} again.")
@@ -65,7 +65,7 @@ class Command(BaseCommand):
         replay = Replay.objects.filter(public_id=public_id).first()
         if replay is None:
             raise CommandError(f"There is no replay {public_id!r}. The admin lists them.")
-        was_running = publishing.cancel_replay(replay)
+        was_running = operations.cancel_replay(replay)
         replay.refresh_from_db()
         how = "Cancelled" if was_running else f"It was already {replay.state}"
         self.stdout.write(f"{how}; {replay.done} deliveries had been made due.")

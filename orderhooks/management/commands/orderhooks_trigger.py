@@ -5,10 +5,11 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
-from orderhooks import catalogue, previews, publishing, routing, topics
+from orderhooks import catalogue, operations, previews, publishing, routing, topics
 from orderhooks.management import actor, lookup
 from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.previews import PreviewError
+from orderhooks.sources import Role
 
 MOST_SHOWN = 100
 
@@ -21,9 +22,14 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("topic", help="such as order.paid")
-        parser.add_argument("--to", metavar="sub_…", help="the id or name of the only subscription that gets it")
-        parser.add_argument("--order", default="", metavar="NUMBER", help="its number; default: the newest order")
-        parser.add_argument("--store", default="", help="its store; default: any")
+        parser.add_argument("--to", metavar="sub_…", help="the id or name of the one subscription that gets it")
+        parser.add_argument(
+            "--order",
+            default="",
+            metavar="NUMBER",
+            help="the order's number, or its primary key where no order has that number; else the newest",
+        )
+        parser.add_argument("--store", default="", help="the store whose order it is; else any")
 
     def handle(self, *args: Any, topic: str, to: str | None, order: str, store: str, **options: Any) -> None:
         try:
@@ -37,44 +43,51 @@ class Command(BaseCommand):
         except (topics.UnknownTopicError, PreviewError) as error:
             raise CommandError(str(error)) from None
 
-    def _publish(self, topic: str, number: str, store: str) -> None:
+    def _publish(self, topic: str, wanted: str, store: str) -> None:
         if topic == catalogue.TEST:
             raise CommandError(f"A {catalogue.TEST} event goes to one subscription: name it with --to.")
         if not Subscription.objects.exists():
             raise CommandError(
                 "There is no subscription that could get it. Add one in the admin or with orderhooks_listen."
             )
-        source, order = previews.find_order(number, store=store)
+        source, order = previews.find_order(wanted, store=store, or_by_key=True)
+        key, number = Role(source).order_pk(order) or "", source.number(order)
         with transaction.atomic(using=Event.objects.db):
             publishing.publish(topic, order)
-        events = Event.objects.filter(topic=topic, source=source.name, order_pk=str(order.pk))
+        events = Event.objects.filter(topic=topic, source=source.name, order_pk=key)
         event = events.order_by("-sequence").first()
         if event is None:
             raise CommandError(
                 "The event was recorded, but not published yet. A worker does that: see its log, or "
                 "`manage.py orderhooks_status`."
             )
-        self.stdout.write(f"{topic} of order {source.number(order)}: {event.public_id}")
+        self.stdout.write(f"{topic} of order {_named(number, key, wanted)}: {event.public_id}")
         if event.error:
             raise CommandError(f"Its payload could not be built: {event.error}. Fix the order source, then try again.")
         [report] = routing.account_for([event], at_most=MOST_SHOWN)
         for outcome in report.standings:
             self.stdout.write(f"  {outcome.subscription}: {outcome.reason.label}")
 
-    def _publish_to(self, subscription: Subscription, topic: str, number: str) -> None:
-        delivery = publishing.publish_to(subscription, topic, number, by=actor.current())
+    def _publish_to(self, subscription: Subscription, topic: str, wanted: str) -> None:
+        delivery = publishing.publish_to(subscription, topic, wanted, by=actor.current())
+        event = delivery.event
         self.stdout.write(
-            f"{topic} of order {delivery.event.order_number} to {subscription}: {delivery.event.public_id}, "
-            f"delivery {delivery.public_id}"
+            f"{topic} of order {_named(event.order_number, event.order_pk, wanted)} to {subscription}: "
+            f"{event.public_id}, delivery {delivery.public_id}"
         )
         if subscription.state != Subscription.State.ACTIVE:
             self.stdout.write(self.style.WARNING(f"  It waits: the subscription is {subscription.state}."))
 
     def _test(self, subscription: Subscription) -> None:
-        delivery = publishing.send_test(subscription, by=actor.current())
+        delivery = operations.send_test(subscription, by=actor.current())
         attempt = delivery.attempts.get()
         self.stdout.write(f"{attempt.detail} ({attempt.duration_ms} ms)")
         if attempt.response_body:
             self.stdout.write(attempt.response_body)
         if delivery.state != Delivery.State.DELIVERED:
             raise CommandError(f"{subscription} did not accept the test: see the lines above.")
+
+
+def _named(number: str, key: str, wanted: str) -> str:
+    """The order's number; with its primary key where that is what it was found by."""
+    return number if wanted in ("", number) else f"{number} (primary key {key})"

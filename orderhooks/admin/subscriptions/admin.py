@@ -16,29 +16,29 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_post_parameters
 
-from orderhooks import publishing, reporting, tasks
+from orderhooks import operations, reporting, tasks
 from orderhooks.admin.health import HEALTH_COLUMNS, HealthColumns
 from orderhooks.admin.replays import ReplaysField
+from orderhooks.admin.subscriptions.actions import ACTION_BUTTONS, ActionsAdmin
 from orderhooks.admin.subscriptions.banners import COUNT_UP_TO, Banner, banner
 from orderhooks.admin.subscriptions.forms import OVERLAP_HOURS, SubscriptionForm
-from orderhooks.admin.subscriptions.reading import ReadingPages
-from orderhooks.admin.subscriptions.secrets import SECRET_BUTTONS, SecretPages, Shown
-from orderhooks.admin.subscriptions.traffic import TRAFFIC_BUTTONS, TrafficPages
+from orderhooks.admin.subscriptions.pages import PagesAdmin
+from orderhooks.admin.subscriptions.secrets import SECRET_BUTTONS, SecretsAdmin, Shown
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Attempt, Delivery, Subscription
 
 
 @admin.register(Subscription)
-class SubscriptionAdmin(HealthColumns, ReplaysField, TrafficPages, SecretPages, ReadingPages):
+class SubscriptionAdmin(HealthColumns, ReplaysField, ActionsAdmin, SecretsAdmin, PagesAdmin):
     form = SubscriptionForm
     list_display = ["name", *HEALTH_COLUMNS, "url", "topic_list"]
     list_filter = ["state"]
     search_fields = ["name", "url", "public_id__exact"]
     actions = ["pause", "resume", "rotate_secret", "revoke_former_secrets"]
     raw_id_fields = ["owner"]
-    buttons = (*TRAFFIC_BUTTONS, *SECRET_BUTTONS)
+    buttons = (*ACTION_BUTTONS, *SECRET_BUTTONS)
     readonly_fields = [
-        "standing",
+        "status_banner",
         "what_to_do",
         "more",
         "deliveries",
@@ -50,15 +50,15 @@ class SubscriptionAdmin(HealthColumns, ReplaysField, TrafficPages, SecretPages, 
         "consecutive_failures",
         "last_success_at",
         "last_failure",
-        "cooling_until",
+        "circuit_open_until",
         "created_at",
         "updated_at",
     ]
     fieldsets = [
-        (_("How it is doing"), {"fields": ["standing", "what_to_do", "deliveries", "replays", "more"]}),
+        (_("How it is doing"), {"fields": ["status_banner", "what_to_do", "deliveries", "replays", "more"]}),
         (_("Who and where"), {"fields": ["name", "store", "owner", "url"]}),
         (_("What"), {"fields": ["topics"]}),
-        (_("How it is signed"), {"fields": ["signature", "signing_secrets", "headers"]}),
+        (_("How it is signed"), {"fields": ["signature", "secret", "signing_secrets", "headers"]}),
         (_("Limits"), {"fields": ["ordered", "max_in_flight", "max_per_second", "timeout_seconds"]}),
         (_("Mail"), {"fields": ["contact_email", "mail_failing", "mail_disabled", "mail_recovered"]}),
         (
@@ -71,7 +71,7 @@ class SubscriptionAdmin(HealthColumns, ReplaysField, TrafficPages, SecretPages, 
                     "consecutive_failures",
                     "last_success_at",
                     "last_failure",
-                    "cooling_until",
+                    "circuit_open_until",
                     "created_at",
                     "updated_at",
                 ]
@@ -84,17 +84,18 @@ class SubscriptionAdmin(HealthColumns, ReplaysField, TrafficPages, SecretPages, 
         link = format_html('<a href="{}">{}</a>', catalogue, _("What each topic brings"))
         shown = []
         for title, options in self.fieldsets:
-            # Nothing is known yet of one that is being added.
-            names = [name for name in options["fields"] if obj is not None or name not in self.readonly_fields]
+            # Nothing is known yet of one that is being added; a secret can be given then, and only then.
+            hidden = self.readonly_fields if obj is None else ["secret"]
+            names = [name for name in options["fields"] if name not in hidden]
             if names:
                 shown.append((title, {"fields": names, **({"description": link} if "topics" in names else {})}))
         return shown
 
     @admin.display(description=_("state"))
-    def standing(self, subscription: Subscription) -> SafeString:
+    def status_banner(self, subscription: Subscription) -> SafeString:
         now = timezone.now()
         missing = reporting.worker_problems(tasks.look_at_worker(), now=now)
-        found = banner(subscription, now=now, held=lambda: publishing.held([subscription], most=COUNT_UP_TO + 1))
+        found = banner(subscription, now=now, held=lambda: operations.held([subscription], most=COUNT_UP_TO + 1))
         if missing:
             # Nothing is sent to anybody: that comes first.
             return Banner("stopped", missing[0], " ".join(missing[1:]), "").draw() + found.draw()
@@ -110,7 +111,7 @@ class SubscriptionAdmin(HealthColumns, ReplaysField, TrafficPages, SecretPages, 
         query = urlencode({"subscription__id__exact": subscription.pk})
         return format_html('<a href="{}?{}">{}</a>', page, query, _("What was sent to it"))
 
-    @method_decorator(sensitive_post_parameters("headers"))
+    @method_decorator(sensitive_post_parameters("headers", "secret"))
     def changeform_view(self, *args: Any, **kwargs: Any) -> HttpResponse:
         return super().changeform_view(*args, **kwargs)
 
@@ -119,8 +120,10 @@ class SubscriptionAdmin(HealthColumns, ReplaysField, TrafficPages, SecretPages, 
         with transaction.atomic(using=Subscription.objects.db):
             if not change:
                 obj.created_at = DatabaseClock().now()  # the clock that tells when events occurred
+                obj.given_secret = form.cleaned_data.get("secret", "")
+                is_given = bool(obj.given_secret)
                 super().save_model(request, obj, form, change)
-                obj._shown = Shown(obj, obj.new_secret)  # type: ignore[attr-defined]
+                obj._shown = Shown(obj, obj.new_secret, is_given=is_given)  # type: ignore[attr-defined]
                 return
             # No more than what was edited: workers write the health of the same row meanwhile.
             obj.save(update_fields={*form.changed_data, "updated_at"})

@@ -69,14 +69,14 @@ class BoundedPaginator(Paginator):
         return Page(rows.filter(pk__in=self.keys[first : first + self.per_page]), number, self)
 
 
-class LogChangeList(ChangeList):
+class BoundedChangeList(ChangeList):
     """Newest first, by an index; whatever columns the query string names."""
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
         return list(self.model_admin.get_ordering(request))
 
 
-class LogAdmin(ButtonsAdmin):
+class ReadOnlyAdmin(ButtonsAdmin):
     """A record that is looked at, with buttons and actions that each ask for a permission."""
 
     paginator = BoundedPaginator
@@ -86,7 +86,7 @@ class LogAdmin(ButtonsAdmin):
     list_per_page = 50
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return LogChangeList
+        return BoundedChangeList
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -101,7 +101,7 @@ class LogAdmin(ButtonsAdmin):
         return request.user.has_perm("orderhooks.redeliver_delivery")
 
     def has_payload_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("orderhooks.view_payload")
+        return sees_payload(request)
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         action = request.POST.get("action")
@@ -120,6 +120,11 @@ class LogAdmin(ButtonsAdmin):
 
     def list_address(self, model: str) -> str:
         return reverse(f"{self.admin_site.name}:orderhooks_{model}_changelist")
+
+
+def sees_payload(request: HttpRequest) -> bool:
+    """Whether the user may see payloads, headers and bodies, and the errors of events, which may quote an order."""
+    return request.user.has_perm("orderhooks.view_payload")
 
 
 def events_found(request: HttpRequest, term: str) -> list[int]:

@@ -1,13 +1,13 @@
-"""Note [Cooling]: an endpoint that is overloaded or away rests, is probed, and gets its backlog at a rising rate."""
+"""Note [Circuit breaker]: an endpoint that is overloaded or away is left alone, is probed, then recovers slowly."""
 
 from datetime import timedelta
 
 import pytest
 from django.utils import timezone
 
-from orderhooks import publishing, sending
+from orderhooks import operations, sending
 from orderhooks.models import Delivery, Subscription
-from orderhooks.models.subscriptions import LONGEST_COOLING_SECONDS, RAMP_TOP
+from orderhooks.models.circuit_breaker import LONGEST_OPEN_SECONDS, SLOW_START_TOP, after_successes, open_seconds
 from orderhooks.sending import claiming
 from orderhooks.transport import Outcome
 from tests.factories import claim, make_delivery, make_subscription
@@ -24,7 +24,7 @@ def answer(deliveries: list[Delivery], outcome: Outcome, *, now=NOW) -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "cools"),
+    ("outcome", "opens"),
     [
         *[
             (Outcome(status_code=status, error="status"), True)
@@ -36,33 +36,33 @@ def answer(deliveries: list[Delivery], outcome: Outcome, *, now=NOW) -> None:
         (FINE, False),
     ],
 )
-def test_what_cools_an_endpoint(outcome: Outcome, cools: bool) -> None:
+def test_what_opens_the_circuit(outcome: Outcome, opens: bool) -> None:
     subscription = make_subscription()
     make_delivery(subscription=subscription)
     answer(claim(), outcome)
     subscription.refresh_from_db()
-    assert (subscription.cooling_until is not None) is cools
+    assert (subscription.circuit_open_until is not None) is opens
 
 
-def test_nothing_automatic_is_sent_while_it_cools_and_then_one_probe() -> None:
+def test_nothing_automatic_is_sent_while_the_circuit_is_open_and_then_one_probe() -> None:
     subscription = make_subscription()
     for _ in range(6):
         make_delivery(subscription=subscription)
     now = timezone.now()
     answer(claim(1), AWAY, now=now)
     subscription.refresh_from_db()
-    until = subscription.cooling_until
+    until = subscription.circuit_open_until
     assert now < until <= now + timedelta(seconds=1.2)
     assert claim(9, now=until - timedelta(milliseconds=10)) == []
     [probe] = claim(9, now=until)
     assert claim(9, now=until) == [], "one probe goes first"
     answer([probe], AWAY, now=until)
     subscription.refresh_from_db()
-    assert subscription.cooling_until > until + timedelta(seconds=1.5), "the second rest is longer"
+    assert subscription.circuit_open_until > until + timedelta(seconds=1.5), "the second pause is longer"
 
 
 def test_the_backlog_of_one_that_has_come_back_drains_at_a_rising_rate() -> None:
-    subscription = make_subscription(ramp=1, coolings=3, cooling_until=NOW)
+    subscription = make_subscription(slow_start_limit=1, circuit_openings=3, circuit_open_until=NOW)
     for _ in range(40):
         make_delivery(subscription=subscription)
     sizes = []
@@ -72,15 +72,15 @@ def test_the_backlog_of_one_that_has_come_back_drains_at_a_rising_rate() -> None
         answer(lot, FINE)
     assert sizes == [1, 2, 4, 8, 16]
     subscription.refresh_from_db()
-    assert (subscription.cooling_until, subscription.coolings) == (None, 0)
+    assert (subscription.circuit_open_until, subscription.circuit_openings) == (None, 0)
 
 
 def test_the_rise_ends_when_it_takes_as_much_as_anybody() -> None:
-    subscription = make_subscription(ramp=RAMP_TOP)
+    subscription = make_subscription(slow_start_limit=SLOW_START_TOP)
     make_delivery(subscription=subscription)
     answer(claim(1), FINE)
     subscription.refresh_from_db()
-    assert subscription.ramp is None
+    assert subscription.slow_start_limit is None
 
 
 def test_many_failures_of_one_rest_lengthen_the_next_one_once() -> None:
@@ -89,24 +89,24 @@ def test_many_failures_of_one_rest_lengthen_the_next_one_once() -> None:
         make_delivery(subscription=subscription)
     answer(claim(5), AWAY)
     subscription.refresh_from_db()
-    assert (subscription.coolings, subscription.consecutive_failures) == (1, 5)
+    assert (subscription.circuit_openings, subscription.consecutive_failures) == (1, 5)
 
 
 def test_rests_grow_up_to_the_longest() -> None:
     subscription = Subscription()
     now = NOW
     for _ in range(200):
-        subscription.cool(now=now, dice=0.5)
-        rest = (subscription.cooling_until - now).total_seconds()
-        now = subscription.cooling_until
-    assert rest == LONGEST_COOLING_SECONDS
+        subscription.open_circuit(now=now, jitter=0.5)
+        rest = (subscription.circuit_open_until - now).total_seconds()
+        now = subscription.circuit_open_until
+    assert rest == LONGEST_OPEN_SECONDS
 
 
 def test_rests_are_spread_so_that_endpoints_do_not_come_back_together() -> None:
     early, late = Subscription(), Subscription()
-    early.cool(now=NOW, dice=0.0)
-    late.cool(now=NOW, dice=1.0)
-    assert (late.cooling_until - NOW) / (early.cooling_until - NOW) == pytest.approx(1.5)
+    early.open_circuit(now=NOW, jitter=0.0)
+    late.open_circuit(now=NOW, jitter=1.0)
+    assert (late.circuit_open_until - NOW) / (early.circuit_open_until - NOW) == pytest.approx(1.5)
 
 
 def test_retry_after_lengthens_the_rest() -> None:
@@ -114,7 +114,7 @@ def test_retry_after_lengthens_the_rest() -> None:
     make_delivery(subscription=subscription)
     answer(claim(), Outcome(status_code=429, error="status", response_headers={"Retry-After": "120"}))
     subscription.refresh_from_db()
-    assert subscription.cooling_until == NOW + timedelta(seconds=120)
+    assert subscription.circuit_open_until == NOW + timedelta(seconds=120)
 
 
 @pytest.mark.parametrize("asked", ["99999999", "Fri, 31 Dec 9999 23:59:59 -2359"])
@@ -123,19 +123,21 @@ def test_retry_after_lengthens_the_rest_by_a_day_at_most(asked: str) -> None:
     make_delivery(subscription=subscription)
     answer(claim(), Outcome(status_code=503, error="status", response_headers={"Retry-After": asked}))
     subscription.refresh_from_db()
-    assert subscription.cooling_until == NOW + timedelta(days=1)
+    assert subscription.circuit_open_until == NOW + timedelta(days=1)
 
 
-def test_what_a_person_asks_for_goes_out_though_it_cools_and_does_not_change_health() -> None:
-    subscription = make_subscription(cooling_until=NOW + timedelta(hours=1), ramp=1, coolings=4)
+def test_what_a_person_asks_for_goes_out_through_an_open_circuit_and_does_not_change_health() -> None:
+    subscription = make_subscription(
+        circuit_open_until=NOW + timedelta(hours=1), slow_start_limit=1, circuit_openings=4
+    )
     make_delivery(subscription=subscription)
     asked = make_delivery(subscription=subscription, state="failed")
-    publishing.redeliver(Delivery.objects.filter(pk=asked.pk))
+    operations.redeliver(Delivery.objects.filter(pk=asked.pk))
     [claimed] = claim(9)
     assert claimed.pk == asked.pk
     answer([claimed], AWAY)
     subscription.refresh_from_db()
-    assert (subscription.coolings, subscription.consecutive_failures) == (4, 0)
+    assert (subscription.circuit_openings, subscription.consecutive_failures) == (4, 0)
 
 
 def test_what_a_person_asks_for_goes_first() -> None:
@@ -146,12 +148,14 @@ def test_what_a_person_asks_for_goes_first() -> None:
     assert [one.trigger for one in claim(9)] == ["manual", "automatic"]
 
 
-def test_a_resumed_subscription_does_not_go_on_cooling() -> None:
-    subscription = make_subscription(state="disabled", cooling_until=NOW + timedelta(hours=1), ramp=1, coolings=9)
-    publishing.resume(Subscription.objects.filter(pk=subscription.pk))
+def test_resuming_closes_the_circuit() -> None:
+    subscription = make_subscription(
+        state="disabled", circuit_open_until=NOW + timedelta(hours=1), slow_start_limit=1, circuit_openings=9
+    )
+    operations.resume(Subscription.objects.filter(pk=subscription.pk))
     subscription.refresh_from_db()
-    assert (subscription.cooling_until, subscription.coolings) == (None, 0)
-    assert subscription.ramp == 1, "a probe goes first"
+    assert (subscription.circuit_open_until, subscription.circuit_openings) == (None, 0)
+    assert subscription.slow_start_limit == 1, "a probe goes first"
 
 
 def test_a_lone_success_among_failures_does_not_hide_that_it_was_failing() -> None:
@@ -161,3 +165,15 @@ def test_a_lone_success_among_failures_does_not_hide_that_it_was_failing() -> No
     subscription.refresh_from_db()
     assert (subscription.consecutive_failures, subscription.failing_since) == (0, None)
     assert subscription.last_success_at == NOW
+
+
+@pytest.mark.parametrize(
+    ("openings", "jitter", "seconds"), [(1, 0.5, 1), (2, 0.5, 2), (5, 0.0, 12.8), (9, 0.5, 256), (10, 1.0, 360)]
+)
+def test_how_long_a_circuit_stays_open(openings: int, jitter: float, seconds: float) -> None:
+    assert open_seconds(openings, jitter=jitter) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(("limit", "successes", "expected"), [(1, 1, 2), (64, 64, 128), (128, 1, None)])
+def test_how_a_slow_start_rises(limit: int, successes: int, expected: int | None) -> None:
+    assert after_successes(limit, successes) == expected

@@ -1,4 +1,4 @@
-"""Asking before something is done: a page with a question, a form where there is a choice, and a button."""
+"""Confirmation before something is done: a page with a question, a form where there is a choice, and a button."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from django.utils.functional import Promise
 
 from orderhooks.models import Subscription
 
-# Comes with the answer, and not with the button or the action that led to the question.
-ANSWER = "answered"
+# Comes with the confirmation, and not with the button or the action that led to it.
+CONFIRMED = "answered"
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class Confirmation:
     """`details` are sentences below the title; `submit` stands on the button."""
 
     title: str | Promise
@@ -27,26 +27,29 @@ class Question:
     danger: bool = False
 
 
-def is_answered(request: HttpRequest) -> bool:
-    """Whether the request comes from the page of a question."""
-    return ANSWER in request.POST
+def is_confirmed(request: HttpRequest) -> bool:
+    """Whether the request comes from the page that asks for confirmation."""
+    return CONFIRMED in request.POST
 
 
-def ask(
-    page: admin.ModelAdmin, request: HttpRequest, question: Question, subscriptions: Sequence[Subscription]
+def confirm(
+    model_admin: admin.ModelAdmin,
+    request: HttpRequest,
+    confirmation: Confirmation,
+    subscriptions: Sequence[Subscription],
 ) -> TemplateResponse:
-    """The page with the question. Its answer goes to the address that was asked, as the same button or action."""
-    hidden = [(ANSWER, "1")]
+    """The page that asks for confirmation. Its form is sent to the same URL, as the same button or action."""
+    hidden = [(CONFIRMED, "1")]
     if "action" in request.POST:
         hidden.append(("action", request.POST["action"]))
         hidden += [(ACTION_CHECKBOX_NAME, str(subscription.pk)) for subscription in subscriptions]
     context = {
-        **page.admin_site.each_context(request),
-        "title": question.title,
-        "opts": page.opts,
-        "question": question,
+        **model_admin.admin_site.each_context(request),
+        "title": confirmation.title,
+        "opts": model_admin.opts,
+        "confirmation": confirmation,
         "subscriptions": subscriptions,
         "subscription": subscriptions[0] if "action" not in request.POST else None,
         "hidden": hidden,
     }
-    return TemplateResponse(request, "admin/orderhooks/subscription/ask.html", context)
+    return TemplateResponse(request, "admin/orderhooks/subscription/confirmation.html", context)

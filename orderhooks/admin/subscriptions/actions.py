@@ -10,25 +10,25 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from orderhooks import publishing
+from orderhooks import operations
 from orderhooks.admin import bodies
 from orderhooks.admin.buttons import Button, ButtonsAdmin
-from orderhooks.admin.subscriptions.asking import Question, ask, is_answered
 from orderhooks.admin.subscriptions.banners import COUNT_UP_TO, bounded
+from orderhooks.admin.subscriptions.confirmation import Confirmation, confirm, is_confirmed
 from orderhooks.admin.subscriptions.forms import ResumptionForm
 from orderhooks.models import Subscription
 from orderhooks.models.subscriptions import SubscriptionQuerySet
 
 State = Subscription.State
 
-TRAFFIC_BUTTONS = (
+ACTION_BUTTONS = (
     Button("test", _("Send a test"), "change", network=True),
     Button("pause", _("Pause"), "change"),
     Button("resume", _("Resume…"), "change"),
 )
 
 
-class TrafficPages(ButtonsAdmin):
+class ActionsAdmin(ButtonsAdmin):
     """The buttons and actions that test, pause and resume."""
 
     def offers(self, request: HttpRequest, record: Subscription, button: Button) -> bool:
@@ -36,7 +36,7 @@ class TrafficPages(ButtonsAdmin):
         return fits.get(button.name, True) and super().offers(request, record, button)
 
     def press_test(self, request: HttpRequest, subscription: Subscription) -> HttpResponse:
-        delivery = publishing.send_test(subscription, by=request.user.get_username())
+        delivery = operations.send_test(subscription, by=request.user.get_username())
         attempt = delivery.attempts.first()
         outcome = delivery.last_status_code or delivery.last_error or delivery.state
         self.log_change(request, subscription, str(_("Sent a test: %s.") % outcome))
@@ -75,7 +75,7 @@ class TrafficPages(ButtonsAdmin):
         return self._resume(request, list(queryset))
 
     def _pause(self, request: HttpRequest, subscriptions: Sequence[Subscription]) -> None:
-        paused = publishing.pause(_rows(subscriptions))
+        paused = operations.pause(_rows(subscriptions))
         for subscription in subscriptions:
             self.log_change(request, subscription, str(_("Paused.")))
         self.message_user(
@@ -90,11 +90,11 @@ class TrafficPages(ButtonsAdmin):
 
     def _resume(self, request: HttpRequest, subscriptions: Sequence[Subscription]) -> HttpResponse | None:
         stopped = [subscription for subscription in subscriptions if subscription.state != State.ACTIVE]
-        form = ResumptionForm(request.POST if is_answered(request) else None)
+        form = ResumptionForm(request.POST if is_confirmed(request) else None)
         if stopped and not form.is_valid():
-            return ask(self, request, _question(stopped, form), subscriptions)
+            return confirm(self, request, _question(stopped, form), subscriptions)
         skip_before = form.skip_before(now=timezone.now()) if stopped else None
-        resumed = publishing.resume(_rows(stopped), skip_before=skip_before)
+        resumed = operations.resume(_rows(stopped), skip_before=skip_before)
         how = ngettext("Resumed; %d delivery skipped.", "Resumed; %d deliveries skipped.", resumed.skipped)
         for subscription in stopped:
             self.log_change(request, subscription, how % resumed.skipped if len(stopped) == 1 else str(_("Resumed.")))
@@ -117,13 +117,13 @@ def _rows(subscriptions: Sequence[Subscription]) -> SubscriptionQuerySet:
     return Subscription.objects.filter(pk__in=[subscription.pk for subscription in subscriptions])
 
 
-def _question(subscriptions: Sequence[Subscription], form: ResumptionForm) -> Question:
+def _question(subscriptions: Sequence[Subscription], form: ResumptionForm) -> Confirmation:
     now = timezone.now()
     counts = [
-        bounded(publishing.held(subscriptions, since=since, most=COUNT_UP_TO + 1))
+        bounded(operations.held(subscriptions, since=since, most=COUNT_UP_TO + 1))
         for since in (None, now - timedelta(hours=1), now - timedelta(days=1), now - timedelta(days=7))
     ]
-    return Question(
+    return Confirmation(
         title=_("Resume: what should happen to the held deliveries?"),
         submit=_("Resume"),
         details=[

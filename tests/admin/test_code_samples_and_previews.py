@@ -9,7 +9,7 @@ from django.utils import timezone
 from jsonschema import Draft202012Validator
 
 from orderhooks import topics
-from orderhooks.admin.subscriptions.receivers import snippets_for
+from orderhooks.admin.subscriptions.code_samples import snippets_for
 from orderhooks.models import Delivery, Event
 from orderhooks.receiver import verify
 from tests.admin.visits import page, staff
@@ -97,7 +97,7 @@ def test_a_preview_is_for_those_who_manage_and_see_payloads(permissions, status)
 
 def test_pages_to_read_are_read_and_nothing_else(operator):
     subscription = make_subscription(url=URL)
-    for name in ("preview", "receivers"):
+    for name in ("preview", "code-samples"):
         assert operator.post(f"/admin/orderhooks/subscription/{subscription.pk}/{name}/").status_code == 405
         answer = operator.get(f"/admin/orderhooks/subscription/{subscription.pk + 1}/{name}/")
         assert answer.status_code == 404
@@ -118,7 +118,7 @@ def test_pages_to_read_are_read_and_nothing_else(operator):
 )
 def test_code_for_receivers_is_the_subscriptions_own(operator, fields, pieces):
     subscription = make_subscription(**fields)
-    written = page(operator, f"subscription/{subscription.pk}/receivers/")
+    written = page(operator, f"subscription/{subscription.pk}/code-samples/")
     # Shown as text, all of it.
     assert "<?php" not in written
     assert [block.strip() for block in blocks(written)] == [one.code.strip() for one in snippets_for(subscription)]

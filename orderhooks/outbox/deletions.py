@@ -1,7 +1,7 @@
-"""Deleting: orders and lines that are about to be deleted, written down together while there is something to read.
+"""Deletions: orders and lines that are about to be deleted, captured together while there is something left to read.
 
-`publishing` collects them; see Note [Deletions]. The number of statements grows by the hundred, not by the row; where
-nobody wants to hear of it, next to nothing is asked.
+`signal_handlers` calls `before_delete` for each row. The number of statements grows with each hundred rows, not with
+each row, and it is small where no subscription wants `order.deleted`.
 """
 
 import logging
@@ -14,40 +14,108 @@ from django.db import DatabaseError, connections, models, transaction
 from orderhooks import payloads, sources, topics
 from orderhooks.db import DatabaseNow
 from orderhooks.models import Change, Subscription
-from orderhooks.outbox.noting import anyone_listens, describe
+from orderhooks.outbox.capturing import is_elsewhere
+from orderhooks.outbox.guarding import describe_error, mark_missed
 from orderhooks.outbox.reading import check_identifiers
 from orderhooks.outbox.rewinding import capture_order, captured_values, relation_of
+from orderhooks.outbox.transaction_batch import OnEvents, TransactionBatch, has_subscribers
 from orderhooks.sources import OrderSource, Role
 from orderhooks.sources.keys import text_of
 from orderhooks.sources.keys import values_of as keys_of
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["note_deletions"]
+__all__ = ["before_delete"]
 
+# Rows for each set of statements.
 AT_ONCE = 100
+# Deleted rows that are marked as missed when they could not be captured together. One says what is wrong with all.
+MARKED_AT_ONCE = 1
 DELETED = "order.deleted"
 
 
-def note_deletions(unit: UUID, gone: Sequence[tuple[Role, models.Model]], *, using: str) -> list[Change]:
-    """Write down in the running transaction that these orders and lines are about to be deleted."""
+def before_delete(role: Role, instance: models.Model, *, using: str, on_events: OnEvents) -> None:
+    """Capture a deletion while there is still something to read. See Note [Deletions]."""
+    if instance.pk is None or is_elsewhere(role, instance, using=using):
+        return
+    # Django deletes in a transaction. A store that sends the signal itself may not.
+    is_alone = not connections[using].in_atomic_block
+    with transaction.atomic(using=using, savepoint=False):
+        pending = _PendingDeletions.current(using, on_events)
+        pending.rows.append((role, instance))
+        if is_alone:
+            pending.capture()
+
+
+class _PendingDeletions:
+    """The rows that are about to be deleted on a connection. Captured right before the statement that deletes them.
+
+    # Note [Deletions]
+    Django sends a signal for each row that it is about to delete, then deletes all of them. To read the rows one by one
+    would take about ten statements a row. So the rows are kept in memory until the next statement of the connection,
+    whatever it is, and are then captured together. A rollback drops the batch that they belong to, and they are
+    forgotten.
+    """
+
+    def __init__(self, using: str, batch: TransactionBatch) -> None:
+        self.using = using
+        self.batch = batch
+        self.rows: list[tuple[Role, models.Model]] = []
+
+    @classmethod
+    def current(cls, using: str, on_events: OnEvents) -> "_PendingDeletions":
+        wrappers = connections[using].execute_wrappers
+        batch = TransactionBatch.current(using, on_events)
+        batch.register()
+        for pending in [one for one in wrappers if isinstance(one, cls)]:
+            if pending.batch is batch:
+                return pending
+            wrappers.remove(pending)
+        deletions = cls(using, batch)
+        wrappers.append(deletions)
+        return deletions
+
+    def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
+        self.capture()
+        return execute(sql, params, many, context)
+
+    def capture(self) -> None:
+        connection = connections[self.using]
+        if self in connection.execute_wrappers:
+            connection.execute_wrappers.remove(self)
+        rows, self.rows = self.rows, []
+        if not rows or connection.needs_rollback or TransactionBatch.find(self.using) is not self.batch:
+            return
+        try:
+            with transaction.atomic(using=self.using):
+                changes = _capture(self.batch.transaction_id, rows, using=self.using)
+        except Exception as error:
+            for role, instance in rows[:MARKED_AT_ONCE]:
+                mark_missed(role, instance, describe_error(error), using=self.using, error=error)
+            return
+        for change in changes:
+            self.batch.coalesce_on_commit(change)
+
+
+def _capture(transaction_id: UUID, rows: Sequence[tuple[Role, models.Model]], *, using: str) -> list[Change]:
+    """Write into the running transaction that these orders and lines are about to be deleted."""
     orders: dict[str, dict[str, OrderSource]] = {}
     lines: list[tuple[Role, models.Model]] = []
-    for role, instance in gone:
+    for role, instance in rows:
         if role.lines is None:
             orders.setdefault(role.source.name, {})[str(role.order_pk(instance, using=using))] = role.source
         else:
             lines.append((role, instance))
-    # What happens to the lines of an order that goes as well is nobody's news.
+    # A line of an order that is deleted with it needs no change of its own.
     lines = [(role, one) for role, one in lines if not _goes_too(role, one, orders, using=using)]
-    changes = _note_lines(unit, lines, using=using) if lines else []
+    changes = _capture_lines(transaction_id, lines, using=using) if lines else []
     if orders:
         patterns = list(Subscription.objects.using(using).values_list("topics", flat=True))
         wanted = any(topics.matches(one, DELETED) for one in patterns)
         for keys in orders.values() if patterns else ():
             source = next(iter(keys.values()))
             for chunk in _chunks(keys):
-                changes += _note_orders(unit, source, chunk, wanted=wanted, using=using)
+                changes += _capture_orders(transaction_id, source, chunk, wanted=wanted, using=using)
     return changes
 
 
@@ -61,24 +129,24 @@ def _chunks(many: Iterable[Any]) -> Iterator[list[Any]]:
     return (rows[start : start + AT_ONCE] for start in range(0, len(rows), AT_ONCE))
 
 
-def _note_lines(unit: UUID, lines: Sequence[tuple[Role, models.Model]], *, using: str) -> list[Change]:
-    if not anyone_listens(using):
+def _capture_lines(transaction_id: UUID, lines: Sequence[tuple[Role, models.Model]], *, using: str) -> list[Change]:
+    if not has_subscribers(using):
         return []
     changes: list[Change] = []
     roles = {(role.source.name, type(one)): role for role, one in lines}
     for (name, model), role in roles.items():
         keys = [one.pk for of, one in lines if of.source.name == name and type(one) is model]
         for chunk in _chunks(keys):
-            # A line that belongs to no order, as in a cart, is nobody's news.
+            # A line of a cart, for example, belongs to no order.
             changes += [
-                _line_gone(unit, role, line, order_pk)
+                _line_gone(transaction_id, role, line, order_pk)
                 for line in _locked(model, chunk, using=using)
                 if (order_pk := role.order_pk(line, using=using)) is not None
             ]
     return Change.objects.using(using).bulk_create(changes)
 
 
-def _line_gone(unit: UUID, role: Role, line: models.Model, order_pk: str) -> Change:
+def _line_gone(transaction_id: UUID, role: Role, line: models.Model, order_pk: str) -> Change:
     before: dict[str, Any] = {}
     error = ""
     try:
@@ -86,9 +154,9 @@ def _line_gone(unit: UUID, role: Role, line: models.Model, order_pk: str) -> Cha
         before = sources.watched_values(line, tuple(name for name in role.watched if name != link))
     except Exception as problem:
         logger.exception("could not read what is deleted of %s:%s", role.source.name, line.pk)
-        error = describe(problem)
+        error = describe_error(problem)
     return Change(
-        unit=unit,
+        transaction_id=transaction_id,
         source=role.source.name,
         order_pk=order_pk,
         kind=Change.Kind.UPDATED,
@@ -100,10 +168,12 @@ def _line_gone(unit: UUID, role: Role, line: models.Model, order_pk: str) -> Cha
     )
 
 
-def _note_orders(unit: UUID, source: OrderSource, keys: list[str], *, wanted: bool, using: str) -> list[Change]:
+def _capture_orders(
+    transaction_id: UUID, source: OrderSource, keys: list[str], *, wanted: bool, using: str
+) -> list[Change]:
     model = source.get_model()
     if not wanted:
-        # But what happened to them before, in this transaction or in one that is not folded yet, is to be told with
+        # But what happened to them before, in this transaction or in one that is not coalesced yet, is to be told with
         # the order as it was. Locked, so that nothing more happens.
         if connections[using].features.has_select_for_update:
             rows = sources.plain(model, using).filter(pk__in=keys_of(model, keys))
@@ -120,16 +190,22 @@ def _note_orders(unit: UUID, source: OrderSource, keys: list[str], *, wanted: bo
         with transaction.atomic(using=using):
             if relation is not None:
                 models.prefetch_related_objects(list(orders.values()), relation)
-            changes = [_order_gone(unit, source, key, order) for key, order in orders.items()]
+            changes = [_order_gone(transaction_id, source, key, order) for key, order in orders.items()]
     except DatabaseError:
         # The store's own code spoilt the transaction for the others: each by itself.
-        changes = [_order_gone_alone(unit, source, key, order, using=using) for key, order in orders.items()]
+        changes = [_order_gone_alone(transaction_id, source, key, order, using=using) for key, order in orders.items()]
     return Change.objects.using(using).bulk_create(changes)
 
 
-def _order_gone(unit: UUID, source: OrderSource, key: str, order: Any) -> Change:
+def _order_gone(transaction_id: UUID, source: OrderSource, key: str, order: Any) -> Change:
     """Raises DatabaseError: the transaction may be spoilt."""
-    change = Change(unit=unit, source=source.name, order_pk=key, kind=Change.Kind.DELETED, created_at=DatabaseNow())
+    change = Change(
+        transaction_id=transaction_id,
+        source=source.name,
+        order_pk=key,
+        kind=Change.Kind.DELETED,
+        created_at=DatabaseNow(),
+    )
     try:
         change.before = capture_order(source, order)
         number, store = source.number(order), source.store(order)
@@ -142,23 +218,23 @@ def _order_gone(unit: UUID, source: OrderSource, key: str, order: Any) -> Change
         raise
     except Exception as error:
         logger.exception("could not take the last snapshot of order %s:%s", source.name, key)
-        change.error = describe(error)
+        change.error = describe_error(error)
     return change
 
 
-def _order_gone_alone(unit: UUID, source: OrderSource, key: str, order: Any, *, using: str) -> Change:
+def _order_gone_alone(transaction_id: UUID, source: OrderSource, key: str, order: Any, *, using: str) -> Change:
     try:
         with transaction.atomic(using=using):
-            return _order_gone(unit, source, key, order)
+            return _order_gone(transaction_id, source, key, order)
     except DatabaseError as error:
         logger.exception("could not take the last snapshot of order %s:%s", source.name, key)
         return Change(
-            unit=unit,
+            transaction_id=transaction_id,
             source=source.name,
             order_pk=key,
             kind=Change.Kind.DELETED,
             before=capture_order(source, order),
-            error=describe(error),
+            error=describe_error(error),
             created_at=DatabaseNow(),
         )
 

@@ -1,6 +1,6 @@
-"""Tallies: how many attempts of each hour came to what, and how long they took, so that no page counts the log.
+"""Attempt statistics: how many attempts of each hour had which outcome, and how long they took.
 
-The worker counts in memory and writes about once a second; health and the dashboard add up.
+So no page has to count the log. The worker counts in memory and writes about once a second; `reporting` adds up.
 """
 
 from bisect import bisect_right
@@ -17,7 +17,7 @@ from orderhooks.models.deliveries import Delivery
 from orderhooks.models.subscriptions import Subscription
 from orderhooks.transport import Outcome
 
-__all__ = ["Counts", "Dashboard", "Tally", "bucket_of", "first_hour", "hour_of", "outcome_of", "percentile"]
+__all__ = ["AttemptStats", "Dashboard", "StatsBuffer", "bucket_of", "first_hour", "hour_of", "outcome_of", "percentile"]
 
 HOUR = timedelta(hours=1)
 # Bucket n holds the times below BOUNDS[n] ms: steps of √2 from 1 ms to a minute, then all that is longer.
@@ -58,7 +58,7 @@ def first_hour(*, now: datetime, hours: int) -> datetime:
     return hour_of(now) - (hours - 1) * HOUR
 
 
-class TallyQuerySet(models.QuerySet["Tally"]):
+class AttemptStatsQuerySet(models.QuerySet["AttemptStats"]):
     def by_hour(self) -> dict[tuple[datetime, str], int]:
         """How many attempts came to each outcome in each hour."""
         rows = self.values_list("hour", "outcome").order_by().annotate(Sum("count"))
@@ -66,11 +66,11 @@ class TallyQuerySet(models.QuerySet["Tally"]):
 
     def by_bucket(self) -> dict[int, int]:
         """How many of the attempts that the receiver answered, or let time out, took how long."""
-        heard = self.exclude(outcome=Tally.Outcome.OTHER)
+        heard = self.exclude(outcome=AttemptStats.Outcome.OTHER)
         return dict(heard.values_list("bucket").order_by().annotate(Sum("count")))
 
 
-class Tally(models.Model):
+class AttemptStats(models.Model):
     """How many attempts to one subscription in one hour had one outcome, and took as long as one bucket says."""
 
     class Outcome(models.TextChoices):
@@ -81,34 +81,36 @@ class Tally(models.Model):
         TIMEOUT = "timeout", _("no answer in time")
         OTHER = "other", _("not reached")  # refused, reset, no such host, …; also what failed here
 
-    # No constraint in the database: writing a tally must neither wait for a locked subscription nor fail because one
+    # No constraint in the database: writing statistics must neither wait for a locked subscription nor fail because one
     # was deleted a moment ago. What such a moment leaves behind goes with age.
     subscription = models.ForeignKey(
-        Subscription, models.CASCADE, related_name="tallies", db_constraint=False, db_index=False
+        Subscription, models.CASCADE, related_name="attempt_stats", db_constraint=False, db_index=False
     )
     hour = models.DateTimeField()
     outcome = models.CharField(max_length=8, choices=Outcome)
     bucket = models.PositiveSmallIntegerField()
     count = models.PositiveBigIntegerField()
 
-    objects = TallyQuerySet.as_manager()
+    objects = AttemptStatsQuerySet.as_manager()
 
     class Meta:
         base_manager_name = "objects"
         constraints = [
             # Where a count is added; also one subscription's hours.
-            models.UniqueConstraint(fields=["subscription", "hour", "outcome", "bucket"], name="orderhooks_tally_once"),
+            models.UniqueConstraint(
+                fields=["subscription", "hour", "outcome", "bucket"], name="orderhooks_attempt_stats_once"
+            ),
         ]
         indexes = [
             # The hours of all subscriptions: the dashboard, and pruning.
-            models.Index(fields=["hour"], name="orderhooks_tally_hour"),
+            models.Index(fields=["hour"], name="orderhooks_attempt_stats_hour"),
         ]
 
     def __str__(self) -> str:
         return f"{self.count} × {self.outcome} at {self.hour:%Y-%m-%d %H}:00"
 
 
-class Dashboard(Tally):
+class Dashboard(AttemptStats):
     """What the admin registers its dashboard for: its section lists models alone."""
 
     class Meta:
@@ -118,21 +120,21 @@ class Dashboard(Tally):
         verbose_name_plural = _("dashboard")
 
 
-def outcome_of(status_code: int | None, error: str) -> Tally.Outcome:
+def outcome_of(status_code: int | None, error: str) -> AttemptStats.Outcome:
     """What an attempt's outcome counts as."""
     if not error:
-        return Tally.Outcome.SUCCESS
+        return AttemptStats.Outcome.SUCCESS
     if error in ("timeout", "connect_timeout"):
-        return Tally.Outcome.TIMEOUT
+        return AttemptStats.Outcome.TIMEOUT
     if error == "status" and status_code is not None:
-        return BY_CLASS.get(status_code // 100, Tally.Outcome.OTHER)
-    return Tally.Outcome.OTHER
+        return BY_CLASS.get(status_code // 100, AttemptStats.Outcome.OTHER)
+    return AttemptStats.Outcome.OTHER
 
 
-BY_CLASS = {3: Tally.Outcome.REDIRECT, 4: Tally.Outcome.REFUSED, 5: Tally.Outcome.BROKEN}
+BY_CLASS = {3: AttemptStats.Outcome.REDIRECT, 4: AttemptStats.Outcome.REFUSED, 5: AttemptStats.Outcome.BROKEN}
 
 
-class Counts:
+class StatsBuffer:
     """One worker's attempts since it last wrote. A worker that is killed loses those of its last second, no more.
 
     Tests of an endpoint don't count: they are not what the store sends.
@@ -164,8 +166,8 @@ class Counts:
 
 
 def _add(rows: Sequence[tuple[Any, ...]]) -> None:
-    connection = connections[Tally.objects.db]
-    fields = [Tally._meta.get_field(name) for name in ("subscription", "hour", "outcome", "bucket", "count")]
+    connection = connections[AttemptStats.objects.db]
+    fields = [AttemptStats._meta.get_field(name) for name in ("subscription", "hour", "outcome", "bucket", "count")]
     values: Iterable[Any] = (
         field.get_db_prep_save(value, connection=connection)  # type: ignore[union-attr]
         for row in rows
@@ -176,8 +178,9 @@ def _add(rows: Sequence[tuple[Any, ...]]) -> None:
         cursor.execute(f"{INSERT} {places} {ADD.get(connection.vendor, ADD_TO_CONFLICT)}", list(values))
 
 
-INSERT = "INSERT INTO orderhooks_tally (subscription_id, hour, outcome, bucket, count) VALUES"
+INSERT = "INSERT INTO orderhooks_attemptstats (subscription_id, hour, outcome, bucket, count) VALUES"
 ADD_TO_CONFLICT = (
-    "ON CONFLICT (subscription_id, hour, outcome, bucket) DO UPDATE SET count = orderhooks_tally.count + excluded.count"
+    "ON CONFLICT (subscription_id, hour, outcome, bucket) DO UPDATE"
+    " SET count = orderhooks_attemptstats.count + excluded.count"
 )
 ADD = {"mysql": "ON DUPLICATE KEY UPDATE count = count + VALUES(count)"}

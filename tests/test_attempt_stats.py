@@ -1,4 +1,4 @@
-"""Tallies: what is counted as what, how times become percentiles, and what the worker writes when."""
+"""Attempt statistics: what is counted as what, how times become percentiles, and what the worker writes when."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -9,8 +9,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orderhooks import retention, sending, tasks
-from orderhooks.models import Subscription, Tally
-from orderhooks.models.tallies import BOUNDS, Counts, bucket_of, first_hour, hour_of, outcome_of, percentile
+from orderhooks.models import AttemptStats, Subscription
+from orderhooks.models.attempt_stats import BOUNDS, StatsBuffer, bucket_of, first_hour, hour_of, outcome_of, percentile
 from orderhooks.transport import Outcome
 from tests.factories import claim, make_delivery, make_subscription
 from tests.receivers import Answer, RecordingReceiver
@@ -88,8 +88,8 @@ def test_the_running_hour_is_the_last_of_the_day() -> None:
     assert hour_of(NOW) == datetime(2026, 11, 23, 10, tzinfo=UTC)
 
 
-def tallies() -> dict[tuple[int, str], int]:
-    rows = Tally.objects.values_list("subscription", "outcome").annotate(Sum("count"))
+def attempt_stats() -> dict[tuple[int, str], int]:
+    rows = AttemptStats.objects.values_list("subscription", "outcome").annotate(Sum("count"))
     return {(subscription, outcome): count for subscription, outcome, count in rows}
 
 
@@ -97,45 +97,45 @@ def tallies() -> dict[tuple[int, str], int]:
 class TestCounts:
     def test_they_are_added_up_in_the_table_with_one_statement(self) -> None:
         one, other = make_delivery(), make_delivery()
-        counts = Counts()
+        stats = StatsBuffer()
         for delivery in (other, one, one):
-            counts.add(delivery, Outcome(status_code=200, duration_ms=10), now=NOW)
-        counts.add(one, Outcome(error="timeout", duration_ms=15_000), now=NOW + HOUR)
+            stats.add(delivery, Outcome(status_code=200, duration_ms=10), now=NOW)
+        stats.add(one, Outcome(error="timeout", duration_ms=15_000), now=NOW + HOUR)
         with CaptureQueriesContext(connection) as captured:
-            counts.write()
+            stats.write()
         assert len(captured) == 1
-        counts.add(one, Outcome(status_code=200, duration_ms=10), now=NOW)
-        counts.write()
-        assert set(Tally.objects.values_list("subscription", "hour", "outcome", "bucket", "count")) == {
+        stats.add(one, Outcome(status_code=200, duration_ms=10), now=NOW)
+        stats.write()
+        assert set(AttemptStats.objects.values_list("subscription", "hour", "outcome", "bucket", "count")) == {
             (one.subscription_id, hour_of(NOW), "2xx", bucket_of(10), 3),
             (one.subscription_id, hour_of(NOW) + HOUR, "timeout", bucket_of(15_000), 1),
             (other.subscription_id, hour_of(NOW), "2xx", bucket_of(10), 1),
         }
 
     def test_tests_do_not_count_and_nothing_counted_is_nothing_written(self) -> None:
-        counts = Counts()
-        counts.add(make_delivery(trigger="test"), Outcome(status_code=200), now=NOW)
+        stats = StatsBuffer()
+        stats.add(make_delivery(trigger="test"), Outcome(status_code=200), now=NOW)
         with CaptureQueriesContext(connection) as captured:
-            counts.write()
+            stats.write()
         assert len(captured) == 0
 
     def test_what_could_not_be_written_waits(self, monkeypatch) -> None:
-        counts = Counts()
-        counts.add(make_delivery(), Outcome(status_code=200), now=NOW)
+        stats = StatsBuffer()
+        stats.add(make_delivery(), Outcome(status_code=200), now=NOW)
         with monkeypatch.context() as patch, pytest.raises(RuntimeError):
-            patch.setattr("orderhooks.models.tallies._add", lambda _rows: (_ for _ in ()).throw(RuntimeError))
-            counts.write()
-        counts.write()
-        assert sum(tallies().values()) == 1
+            patch.setattr("orderhooks.models.attempt_stats._add", lambda _rows: (_ for _ in ()).throw(RuntimeError))
+            stats.write()
+        stats.write()
+        assert sum(attempt_stats().values()) == 1
 
     def test_a_subscription_that_was_deleted_meanwhile_is_in_nobodys_way(self) -> None:
         gone, there = make_delivery(), make_delivery()
-        counts = Counts()
+        stats = StatsBuffer()
         for delivery in (gone, there):
-            counts.add(delivery, Outcome(status_code=200), now=NOW)
+            stats.add(delivery, Outcome(status_code=200), now=NOW)
         Subscription.objects.get(pk=gone.subscription_id).delete()
-        counts.write()
-        assert tallies()[there.subscription_id, "2xx"] == 1
+        stats.write()
+        assert attempt_stats()[there.subscription_id, "2xx"] == 1
 
 
 @pytest.mark.django_db(transaction=True)
@@ -146,28 +146,28 @@ class TestAWorker:
         for trigger in ("automatic", "manual", "automatic"):
             make_delivery(subscription=subscription, trigger=trigger)
         tasks.pump()
-        assert tallies() == {(subscription.pk, "2xx"): 2, (subscription.pk, "5xx"): 1}
+        assert attempt_stats() == {(subscription.pk, "2xx"): 2, (subscription.pk, "5xx"): 1}
 
     def test_it_counts_only_what_it_could_record(self) -> None:
         make_delivery()
         [delivery] = claim()
         delivery.lease_token = "00000000-0000-4000-8000-000000000001"
-        counts = Counts()
-        sending.record([sending.Sent(delivery, {}, NOW, Outcome(status_code=200))], now=NOW, counts=counts)
-        counts.write()
-        assert tallies() == {}
+        stats = StatsBuffer()
+        sending.record([sending.Sent(delivery, {}, NOW, Outcome(status_code=200))], now=NOW, stats=stats)
+        stats.write()
+        assert attempt_stats() == {}
 
     def test_it_counts_what_a_dead_worker_was_sending(self) -> None:
         delivery = make_delivery(state="sending", attempts_made=1, lease_expires_at=timezone.now() - HOUR)
         tasks.pump()
-        assert tallies() == {(delivery.subscription_id, "other"): 1}
+        assert attempt_stats() == {(delivery.subscription_id, "other"): 1}
 
 
 @pytest.mark.django_db(transaction=True)
-def test_old_tallies_are_pruned() -> None:
+def test_old_statistics_are_pruned() -> None:
     subscription = make_subscription()
     for days in (100, 1):
         hour = hour_of(timezone.now()) - timedelta(days=days)
-        Tally.objects.create(subscription=subscription, hour=hour, outcome="2xx", bucket=1, count=1)
+        AttemptStats.objects.create(subscription=subscription, hour=hour, outcome="2xx", bucket=1, count=1)
     assert retention.prune(before=timezone.now() - timedelta(days=90)) == 1
-    assert Tally.objects.count() == 1
+    assert AttemptStats.objects.count() == 1

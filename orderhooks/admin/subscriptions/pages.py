@@ -14,8 +14,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
-from orderhooks import catalogue, publishing
-from orderhooks.admin.subscriptions import receivers
+from orderhooks import catalogue, operations
+from orderhooks.admin.subscriptions import code_samples
 from orderhooks.admin.subscriptions.forms import PreviewForm
 from orderhooks.models import Subscription
 from orderhooks.previews import PreviewError
@@ -23,11 +23,11 @@ from orderhooks.previews import PreviewError
 # What is below the address of a subscription's page, and what it is called there.
 LINKS = {
     "preview": _("Preview an order's request"),
-    "receivers": _("Code for the receiver"),
+    "code_samples": _("Code for the receiver"),
 }
 
 
-class ReadingPages(admin.ModelAdmin):
+class PagesAdmin(admin.ModelAdmin):
     """Pages beside a subscription's own, all by GET. They change nothing."""
 
     def get_urls(self) -> list[URLPattern]:
@@ -38,7 +38,7 @@ class ReadingPages(admin.ModelAdmin):
         return [
             route("topics/", self.topics_view, "topics"),
             route("<path:object_id>/preview/", self.preview_view, "preview"),
-            route("<path:object_id>/receivers/", self.receivers_view, "receivers"),
+            route("<path:object_id>/code-samples/", self.code_samples_view, "code_samples"),
             *super().get_urls(),
         ]
 
@@ -71,7 +71,7 @@ class ReadingPages(admin.ModelAdmin):
         if form.is_valid():
             number, topic = form.cleaned_data["order"], form.cleaned_data["topic"]
             try:
-                shown = publishing.preview(subscription, number, topic=topic, now=timezone.now())
+                shown = operations.preview(subscription, number, topic=topic, now=timezone.now())
                 body = _pretty(json.loads(shown.body))
             except PreviewError as error:
                 problem = str(error)
@@ -86,24 +86,24 @@ class ReadingPages(admin.ModelAdmin):
             "problem": problem,
         }
         title = _("Preview for %s") % subscription
-        return self._answer(request, "preview", title, context, subscription=subscription)
+        return self._response(request, "preview", title, context, subscription=subscription)
 
-    def receivers_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+    def code_samples_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         subscription = self._subscription(request, object_id)
         context = {
-            "headers": receivers.headers_of(subscription),
-            "note": receivers.NOTES[subscription.signature],
-            "snippets": receivers.snippets_for(subscription),
-            "secret_variable": receivers.SECRET_VARIABLE,
+            "headers": code_samples.headers_of(subscription),
+            "note": code_samples.NOTES[subscription.signature],
+            "snippets": code_samples.snippets_for(subscription),
+            "secret_variable": code_samples.SECRET_VARIABLE,
         }
         title = _("Code for the receiver of %s") % subscription
-        return self._answer(request, "receivers", title, context, subscription=subscription)
+        return self._response(request, "code_samples", title, context, subscription=subscription)
 
     def topics_view(self, request: HttpRequest) -> HttpResponse:
         if not self.has_view_permission(request):
             raise PermissionDenied
         entries = [(entry, _pretty(entry.schema), _pretty(entry.example)) for entry in catalogue.entries()]
-        return self._answer(request, "topics", _("Topics and what they bring"), {"entries": entries})
+        return self._response(request, "topics", _("Topics and what they bring"), {"entries": entries})
 
     def _subscription(self, request: HttpRequest, object_id: str) -> Subscription:
         subscription: Subscription | None = self.get_object(request, object_id)
@@ -113,7 +113,7 @@ class ReadingPages(admin.ModelAdmin):
             raise PermissionDenied
         return subscription
 
-    def _answer(
+    def _response(
         self, request: HttpRequest, name: str, title: Any, context: dict[str, Any], **more: Any
     ) -> HttpResponse:
         whole = {

@@ -1,0 +1,178 @@
+"""Configuration: what people choose of a subscription, and what of it is valid. Its fields are listed here alone."""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models, router
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.debug import sensitive_variables
+
+from orderhooks import conf, topics, transport
+
+__all__ = ["CONFIGURABLE", "REQUIRED", "HasConfiguration", "validate_topics", "validate_url"]
+
+# A pump that ends waits for the slowest attempt, and claims nothing meanwhile.
+LONGEST_TIMEOUT_SECONDS = 30
+
+# All that people choose, in the order in which it is shown. The API and declarations take it from here.
+CONFIGURABLE = (
+    "name",
+    "store",
+    "url",
+    "topics",
+    "headers",
+    "signature",
+    "ordered",
+    "max_in_flight",
+    "max_per_second",
+    "timeout_seconds",
+    "contact_email",
+    "mail_failing",
+    "mail_disabled",
+    "mail_recovered",
+    "state",
+)
+# A subscription can't be made without these.
+REQUIRED = ("name", "url", "topics")
+# Validated whenever they are saved, by a program too. The others can hold nothing that sending could not work with.
+VALIDATED = (
+    "name",
+    "store",
+    "url",
+    "topics",
+    "signature",
+    "max_in_flight",
+    "max_per_second",
+    "timeout_seconds",
+    "contact_email",
+)
+
+NO_TOPICS = _('Name at least one topic, as a list: ["order.paid"], ["order.*"] or ["*"].')
+
+
+def validate_url(url: str) -> None:
+    """Raises ValidationError for a URL that no delivery could be sent to."""
+    try:
+        transport.check_url(url)
+    except transport.UrlRefusedError as error:
+        raise ValidationError(str(error), code="url") from None
+
+
+def validate_topics(patterns: object) -> None:
+    """Raises ValidationError unless it is a list of topics, families (`order.*`) or `*`, with at least one."""
+    if not isinstance(patterns, list) or not patterns:
+        raise ValidationError(NO_TOPICS, code="topics")
+    for pattern in patterns:
+        try:
+            topics.require_pattern(pattern)
+        except topics.UnknownTopicError as error:
+            raise ValidationError(str(error), code="topic") from None
+
+
+class HasConfiguration(models.Model):
+    """A row of what people choose. Its headers, signature and pace are in modules of their own."""
+
+    name = models.CharField(_("name"), max_length=200)
+    store = models.CharField(_("store"), max_length=255, blank=True, help_text=_("Leave blank for all stores."))
+    url = models.CharField(_("URL"), max_length=2000, validators=[validate_url])
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("owner"),
+        help_text=_("Sees and changes it in the API, beside those who may manage all subscriptions."),
+    )
+    topics = models.JSONField(
+        _("topics"),
+        default=list,
+        validators=[validate_topics],
+        help_text=_('A list such as ["order.paid", "order.cancelled"], ["order.*"] or ["*"].'),
+    )
+    ordered = models.BooleanField(
+        _("ordered"),
+        default=False,
+        help_text=_("Send an order's events one after the other: one that fails holds up the later ones of its order."),
+    )
+    timeout_seconds = models.PositiveSmallIntegerField(
+        _("seconds for an answer"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(LONGEST_TIMEOUT_SECONDS)],
+        help_text=_("How long one attempt may take, 30 at most. Blank: as the setting TIMEOUT_SECONDS says."),
+    )
+    contact_email = models.EmailField(
+        _("contact"), blank=True, help_text=_("Is told by e-mail how the endpoint is doing, beside the ADMINS.")
+    )
+    mail_failing = models.BooleanField(
+        _("when it fails"), default=True, help_text=_("Every attempt has failed for an hour.")
+    )
+    mail_disabled = models.BooleanField(
+        _("when it is disabled"), default=True, help_text=_("Nothing is sent to it any more.")
+    )
+    mail_recovered = models.BooleanField(_("when it recovers"), default=True, help_text=_("It answers again."))
+
+    class Meta:
+        abstract = True
+
+    def require_valid(self, written: Iterable[str] | None = None) -> None:
+        """Raises ValidationError if a value that a person chose is new and not valid.
+
+        `written`: the names of the fields that are about to be saved; None: all. Workers save others alone, and those
+        are not looked at.
+        """
+        deferred = self.get_deferred_fields()
+        names = [name for name in VALIDATED if (written is None or name in written) and name not in deferred]
+        if names and not self._state.adding:
+            rows = type(self)._base_manager.using(router.db_for_write(type(self), instance=self))
+            stored = rows.filter(pk=self.pk).values(*names).first() or {}
+            names = [name for name in names if name not in stored or stored[name] != getattr(self, name)]
+        if not names:
+            return
+        errors: dict[str, list[ValidationError]] = {}
+        try:
+            self.clean_fields(exclude={field.name for field in self._meta.fields} - set(names))
+        except ValidationError as error:
+            errors = error.update_error_dict(errors)
+        if "topics" in names and not self.topics:
+            # An empty list is a blank value, which has no validators to Django.
+            errors["topics"] = [ValidationError(NO_TOPICS, code="topics")]
+        if errors:
+            raise ValidationError(errors)
+
+    @sensitive_variables()
+    def clean_fields(self, exclude: Collection[str] | None = None) -> None:
+        """What is stored already is not judged again: settings may have refused a URL since, or dropped a topic."""
+        try:
+            super().clean_fields(exclude=exclude)
+        except ValidationError as error:
+            if self._state.adding:
+                raise
+            rows = type(self)._base_manager.using(router.db_for_write(type(self), instance=self))
+            stored = rows.filter(pk=self.pk).values(*error.error_dict).first() or {}
+            if found := {name: errors for name, errors in error.error_dict.items() if not self._keeps(name, stored)}:
+                raise ValidationError(found) from None
+
+    def _keeps(self, name: str, stored: Mapping[str, Any]) -> bool:
+        """Whether the field's value is as it is stored; of topics, whether those that are not stored are valid."""
+        if name not in stored:
+            return False
+        value, former = getattr(self, name), stored[name]
+        if name != "topics" or not isinstance(value, list) or not value:
+            return bool(value == former)
+        new = [pattern for pattern in value if pattern not in former]
+        try:
+            if new:
+                validate_topics(new)
+        except ValidationError:
+            return False
+        return True
+
+    @property
+    def attempt_seconds(self) -> float:
+        """How long one attempt may take: its own limit, or the setting's."""
+        return self.timeout_seconds or conf.current().timeout_seconds
