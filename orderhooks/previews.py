@@ -18,7 +18,7 @@ from orderhooks.db import DatabaseClock
 from orderhooks.encryption import HIDDEN, UndecryptableError
 from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.models.deliveries import REQUESTED_BY_LENGTH
-from orderhooks.sources import OrderSource, Role
+from orderhooks.sources import OrderSource, WatchedModel
 
 __all__ = [
     "Preview",
@@ -199,7 +199,7 @@ def _event(source: OrderSource, order: Any, topic: str, *, now: datetime) -> Eve
         sequence=(last or 0) + 1,
         topic=topic,
         source=source.name,
-        order_pk=Role(source).order_pk(order) or "",
+        order_pk=WatchedModel(source).order_pk(order) or "",
         order_number=number,
         store=order_store,
         payload=Event.as_stored(snapshot, using=Event.objects.db),

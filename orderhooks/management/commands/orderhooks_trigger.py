@@ -9,7 +9,7 @@ from orderhooks import catalogue, operations, previews, publishing, routing, top
 from orderhooks.management import actor, lookup
 from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.previews import PreviewError
-from orderhooks.sources import Role
+from orderhooks.sources import WatchedModel
 
 MOST_SHOWN = 100
 
@@ -51,7 +51,7 @@ class Command(BaseCommand):
                 "There is no subscription that could get it. Add one in the admin or with orderhooks_listen."
             )
         source, order = previews.find_order(wanted, store=store, or_by_key=True)
-        key, number = Role(source).order_pk(order) or "", source.number(order)
+        key, number = WatchedModel(source).order_pk(order) or "", source.number(order)
         with transaction.atomic(using=Event.objects.db):
             publishing.publish(topic, order)
         events = Event.objects.filter(topic=topic, source=source.name, order_pk=key)
