@@ -28,7 +28,7 @@ from orderhooks.api.subscription_fields import SubscriptionSerializer
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Delivery, Subscription
 from orderhooks.models.signing_secrets import LONGEST_OVERLAP, OVERLAP
-from orderhooks.rehearsing import PreviewError
+from orderhooks.previews import PreviewError
 from orderhooks.topics import UnknownTopicError
 
 HOUR = timedelta(hours=1)
