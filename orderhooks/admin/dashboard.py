@@ -23,8 +23,9 @@ from orderhooks.admin.webhooks import webhooks_of
 from orderhooks.db import DatabaseClock
 from orderhooks.models import AttemptStats, Dashboard, Delivery, Event, Subscription
 from orderhooks.models.attempt_stats import HOUR, first_hour, percentile
-from orderhooks.models.health import HOURS, Backlog, Health, backlog, health_of, unwell
-from orderhooks.tasks import SWEEP_LATE, Worker
+from orderhooks.reporting import Backlog, current_backlog
+from orderhooks.reporting.attempt_stats import HOURS, DayStats, day_stats, unhealthy
+from orderhooks.reporting.worker_status import SWEEP_LATE, Worker
 
 WORST = 10
 MOST_WAITING = 10_000
@@ -148,7 +149,7 @@ class DashboardAdmin(ListedLookups):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         now = DatabaseClock().now()
-        worker, waiting = tasks.look_at_worker(), backlog(at_most=MOST_WAITING)
+        worker, waiting = tasks.look_at_worker(), current_backlog(at_most=MOST_WAITING)
         attempt_stats = AttemptStats.objects.filter(hour__gte=first_hour(now=now, hours=HOURS))
         rows = table(attempt_stats.by_hour(), now=now)
         totals = [sum(row.counts[number] for row in rows) for number in range(len(FILLS))]
@@ -188,8 +189,8 @@ class DashboardAdmin(ListedLookups):
         context = {
             "title": _("Webhooks of order %(number)s") % {"number": number} if number else _("Webhooks of an order"),
             "number": number,
-            "webhooks": found.draw() if found.accounts else "",
-            "unknown": reporting.order_without_events_text(number) if number and not found.accounts else "",
+            "webhooks": found.draw() if found.reports else "",
+            "unknown": reporting.order_without_events_text(number) if number and not found.reports else "",
             "problems": reporting.worker_problems(tasks.look_at_worker(), now=DatabaseClock().now()),
         }
         return self._answer(request, "admin/orderhooks/order_webhooks.html", context)
@@ -217,11 +218,11 @@ class DashboardAdmin(ListedLookups):
         }
 
     def _unhealthy(self, *, now: datetime) -> list[Unhealthy]:
-        subscriptions = unwell(now=now, at_most=WORST)
-        health = health_of(subscriptions, now=now)
+        subscriptions = unhealthy(now=now, at_most=WORST)
+        health = day_stats(subscriptions, now=now)
         return [self._unhealthy_row(one, health[one.pk], now=now) for one in subscriptions]
 
-    def _unhealthy_row(self, subscription: Subscription, health: Health, *, now: datetime) -> Unhealthy:
+    def _unhealthy_row(self, subscription: Subscription, health: DayStats, *, now: datetime) -> Unhealthy:
         return Unhealthy(
             subscription=subscription,
             page=self._page("subscription_change", subscription.pk),

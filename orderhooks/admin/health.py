@@ -14,20 +14,21 @@ from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from orderhooks import endpoint_health
 from orderhooks.admin import charts, moments
 from orderhooks.models import Subscription
-from orderhooks.models.health import MOST_COUNTED, Condition, Health, condition, health_of
+from orderhooks.reporting import endpoint_health
+from orderhooks.reporting.attempt_stats import MOST_COUNTED, DayStats, day_stats
+from orderhooks.reporting.endpoint_health import Health, health_of
 
 __all__ = ["HEALTH_COLUMNS", "HealthColumns", "badge", "bounded", "condition_badge", "day_chart", "number", "rate"]
 
 HEALTH_COLUMNS = ["health", "last_error", "waiting", "success_rate", "last_day", "last_success"]
 LEVELS = {
-    Condition.ACTIVE: "good",
-    Condition.CIRCUIT_OPEN: "bad",
-    Condition.FAILING: "bad",
-    Condition.PAUSED: "held",
-    Condition.DISABLED: "bad",
+    Health.ACTIVE: "good",
+    Health.CIRCUIT_OPEN: "bad",
+    Health.FAILING: "bad",
+    Health.PAUSED: "held",
+    Health.DISABLED: "bad",
 }
 WORDS = 120
 
@@ -36,7 +37,7 @@ class _HealthList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         now = timezone.now()
-        health = health_of(self.result_list, now=now)
+        health = day_stats(self.result_list, now=now)
         for subscription in self.result_list:
             subscription._health, subscription._now = health[subscription.pk], now
 
@@ -87,12 +88,12 @@ def badge(level: str, words: object) -> SafeString:
 
 def condition_badge(subscription: Subscription, *, now: Any) -> SafeString:
     """How a subscription is, in words."""
-    found = condition(subscription, now=now)
+    found = health_of(subscription, now=now)
     words = endpoint_health.short_text(subscription, now=now)
     return badge(LEVELS[found], words)
 
 
-def rate(health: Health) -> str:
+def rate(health: DayStats) -> str:
     """`99.1 %`: never 100 % when something failed."""
     if health.success_rate is None:
         return "-"
@@ -110,7 +111,7 @@ def number(count: int) -> str:
     return number_format(count, force_grouping=True)
 
 
-def day_chart(health: Health) -> SafeString:
+def day_chart(health: DayStats) -> SafeString:
     """24 bars; the rate beside it says the same in a number."""
     label = _("Last 24 hours: %(succeeded)d attempts succeeded, %(failed)d failed") % {
         "succeeded": health.succeeded,

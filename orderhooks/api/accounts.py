@@ -7,13 +7,13 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orderhooks import reporting, routing
+from orderhooks import reporting
 from orderhooks.api import access
 from orderhooks.api.events import EventSerializer
 from orderhooks.api.fields import Moment
 from orderhooks.api.filters import require_known
 from orderhooks.models.events import EventQuerySet
-from orderhooks.routing import Standing
+from orderhooks.reporting import SubscriptionOutcome
 
 __all__ = ["accounts_of"]
 
@@ -24,23 +24,23 @@ SUBSCRIPTIONS = 200
 class StandingSerializer(serializers.Serializer[Any]):
     subscription = serializers.CharField(source="subscription.public_id")
     subscription_name = serializers.CharField(source="subscription.name")
-    reason = serializers.ChoiceField(choices=routing.Reason.choices, help_text="What came of it, or why nothing did.")
+    reason = serializers.ChoiceField(choices=reporting.Reason.choices, help_text="What came of it, or why nothing did.")
     text = serializers.SerializerMethodField(help_text="The reason in words.")
     delivery = serializers.SerializerMethodField(help_text="Its id, or null.")
     last_detail = serializers.SerializerMethodField(help_text="What the last attempt came to, in words.")
     next_attempt_at = serializers.SerializerMethodField()
 
-    def get_text(self, standing: Standing) -> str:
-        return reporting.standing_text(standing, now=timezone.now())
+    def get_text(self, outcome: SubscriptionOutcome) -> str:
+        return reporting.subscription_outcome_text(outcome, now=timezone.now())
 
-    def get_delivery(self, standing: Standing) -> str | None:
-        return standing.delivery.public_id if standing.delivery else None
+    def get_delivery(self, outcome: SubscriptionOutcome) -> str | None:
+        return outcome.delivery.public_id if outcome.delivery else None
 
-    def get_last_detail(self, standing: Standing) -> str:
-        return standing.delivery.last_detail if standing.delivery else ""
+    def get_last_detail(self, outcome: SubscriptionOutcome) -> str:
+        return outcome.delivery.last_detail if outcome.delivery else ""
 
-    def get_next_attempt_at(self, standing: Standing) -> Any:
-        moment = standing.delivery and standing.delivery.next_attempt_at
+    def get_next_attempt_at(self, outcome: SubscriptionOutcome) -> Any:
+        moment = outcome.delivery and outcome.delivery.next_attempt_at
         return moment and Moment().to_representation(moment)
 
 
@@ -48,14 +48,14 @@ def accounts_of(request: Request, events: EventQuerySet) -> Response:
     """The newest 50 events of an order, newest first, each for the first 200 subscriptions that the user sees."""
     require_known(request, [])
     newest = list(events.order_by("-sequence").defer("payload", "changes")[:NEWEST_EVENTS])
-    accounts = routing.account_for(newest, at_most=SUBSCRIPTIONS, among=access.subscriptions_of(request.user))
+    reports = reporting.event_reports(newest, at_most=SUBSCRIPTIONS, among=access.subscriptions_of(request.user))
     return Response(
         [
             {
-                **_told(account.event, request),
-                "subscriptions": StandingSerializer(account.standings, many=True).data,
+                **_told(report.event, request),
+                "subscriptions": StandingSerializer(report.outcomes, many=True).data,
             }
-            for account in accounts
+            for report in reports
         ]
     )
 

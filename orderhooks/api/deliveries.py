@@ -8,7 +8,7 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orderhooks import publishing, sending, story
+from orderhooks import publishing, sending
 from orderhooks.api import access
 from orderhooks.api.fields import OF_MODELS, Text
 from orderhooks.api.filters import DeliveryFilters
@@ -19,6 +19,7 @@ from orderhooks.api.resources import Resource
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Attempt, Delivery
 from orderhooks.models.deliveries import DeliveryQuerySet
+from orderhooks.reporting import delivery_summary
 
 # Of attempts; shown to those who may see payloads.
 CONFIDENTIAL = ("request_headers", "response_headers", "response_body")
@@ -97,7 +98,7 @@ class DeliveryDetailSerializer(DeliverySerializer):
         read_only_fields = fields
 
     def get_story(self, delivery: Delivery) -> list[str]:
-        return story.of(delivery, _newest(delivery), now=DatabaseClock().now())
+        return delivery_summary.summarize(delivery, _newest(delivery), now=DatabaseClock().now())
 
     def get_attempts(self, delivery: Delivery) -> list[dict[str, Any]]:
         return AttemptSerializer(_newest(delivery), many=True, context=self.context).data  # type: ignore[return-value]

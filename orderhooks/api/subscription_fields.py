@@ -16,7 +16,7 @@ from orderhooks.api.members import RowSerializer
 from orderhooks.db.encrypted_fields import seal
 from orderhooks.models import Subscription
 from orderhooks.models.configuration import validate_topics
-from orderhooks.models.health import Condition, condition
+from orderhooks.reporting.endpoint_health import Health, health_of
 from orderhooks.secrets import HIDDEN, Sealed
 
 __all__ = ["SubscriptionSerializer"]
@@ -59,7 +59,7 @@ class SubscriptionSerializer(RowSerializer):
     public_keys = serializers.SerializerMethodField(help_text="What `v1a` signatures are checked with, newest first.")
     # Only orderhooks disables.
     state = Choice(choices=[State.ACTIVE.value, State.PAUSED.value], required=False)
-    condition = serializers.SerializerMethodField(help_text=f"One of {', '.join(Condition.values)}.")
+    condition = serializers.SerializerMethodField(help_text=f"One of {', '.join(Health.values)}.")
 
     class Meta:
         model = Subscription
@@ -114,7 +114,7 @@ class SubscriptionSerializer(RowSerializer):
         return [row.public_key for row in rows if row.public_key]
 
     def get_condition(self, subscription: Subscription) -> str:
-        return condition(subscription, now=self.context["now"]).value
+        return health_of(subscription, now=self.context["now"]).value
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         self._require_given_again(attrs)

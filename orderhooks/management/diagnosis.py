@@ -15,8 +15,8 @@ from orderhooks import source_trials, tasks
 from orderhooks.db import DatabaseClock
 from orderhooks.management import moments, standing
 from orderhooks.models import Delivery, Event, Subscription
-from orderhooks.models.health import Condition, backlog, condition
-from orderhooks.reporting import LOSSES_SHOWN_FOR, MOST_WAITING, backlog_text, losses, worker_problems
+from orderhooks.reporting import LOSSES_SHOWN_FOR, MOST_WAITING, backlog_text, current_backlog, losses, worker_problems
+from orderhooks.reporting.endpoint_health import Health, health_of
 from orderhooks.secrets import UndecryptableError
 from orderhooks.sending import claiming
 
@@ -101,7 +101,7 @@ def _broker(now: datetime) -> Found:
 
 def _worker(now: datetime) -> Found:
     worker = tasks.look_at_worker()
-    troubles = worker_problems(worker, now=now, waiting=backlog(at_most=MOST_WAITING))
+    troubles = worker_problems(worker, now=now, waiting=current_backlog(at_most=MOST_WAITING))
     for trouble in troubles:
         yield "fail", trouble
     if worker.sweep_due_at is None:
@@ -129,7 +129,7 @@ def _backlog(now: datetime) -> Found:
     late = [
         lane.subscription.name
         for lane in claiming.due_lanes(now=now - OVERDUE)
-        if condition(lane.subscription, now=now) != Condition.CIRCUIT_OPEN
+        if health_of(lane.subscription, now=now) != Health.CIRCUIT_OPEN
     ]
     if late:
         yield (
@@ -139,7 +139,7 @@ def _backlog(now: datetime) -> Found:
                 "Either workers are missing, or the endpoint takes less than there is; see its page."
             ),
         )
-    waiting = backlog(at_most=MOST_WAITING)
+    waiting = current_backlog(at_most=MOST_WAITING)
     if waiting.unrouted + waiting.unfolded and waiting.since is not None and now - waiting.since > OVERDUE:
         late.append("")
         yield "fail", f"No worker takes up what is new: {backlog_text(waiting, now=now)} {standing.QCLUSTER}"

@@ -5,15 +5,24 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from orderhooks import endpoint_health, tasks
+from orderhooks import tasks
 from orderhooks.models import Event, Subscription
-from orderhooks.models.health import Backlog, Condition, Health, backlog, condition, health_of
-from orderhooks.reporting import MOST_WAITING, START_WORKER, losses, worker_problems
-from orderhooks.tasks import Worker
+from orderhooks.reporting import (
+    MOST_WAITING,
+    START_WORKER,
+    Backlog,
+    Worker,
+    current_backlog,
+    endpoint_health,
+    losses,
+    worker_problems,
+)
+from orderhooks.reporting.attempt_stats import DayStats, day_stats
+from orderhooks.reporting.endpoint_health import Health, health_of
 
 __all__ = ["MOST_WAITING", "QCLUSTER", "Row", "Standing", "columns", "look", "told"]
 
-WELL = (Condition.ACTIVE.value, Condition.PAUSED.value)
+WELL = (Health.ACTIVE.value, Health.PAUSED.value)
 QCLUSTER = START_WORKER
 
 
@@ -69,23 +78,23 @@ class Standing:
 def look(*, now: datetime) -> Standing:
     """Ask the database. The number of queries does not grow with the subscriptions."""
     subscriptions = list(Subscription.objects.order_by("name", "pk"))
-    health = health_of(subscriptions, now=now)
+    health = day_stats(subscriptions, now=now)
     return Standing(
         at=now,
         worker=tasks.look_at_worker(),
-        backlog=backlog(at_most=MOST_WAITING),
+        backlog=current_backlog(at_most=MOST_WAITING),
         lost=losses(now=now),
         unpublished=Event.objects.unpublished().count(),
         subscriptions=[_row(one, health[one.pk], now=now) for one in subscriptions],
     )
 
 
-def _row(subscription: Subscription, health: Health, *, now: datetime) -> Row:
+def _row(subscription: Subscription, health: DayStats, *, now: datetime) -> Row:
     report = endpoint_health.report(subscription, now=now)
     return Row(
         public_id=subscription.public_id,
         name=subscription.name,
-        condition=condition(subscription, now=now).value,
+        condition=health_of(subscription, now=now).value,
         state=endpoint_health.short_text(subscription, now=now),
         health=report.text() if report else "",
         reason=subscription.state_reason,

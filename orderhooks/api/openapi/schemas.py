@@ -8,13 +8,13 @@ from django.db.models import Field
 from rest_framework import serializers
 from rest_framework.fields import empty
 
-from orderhooks import routing, topics
+from orderhooks import reporting, topics
 from orderhooks.api import deliveries, fields
 from orderhooks.api.openapi.describing import NO_NUL, Schema
 from orderhooks.api.subscription_fields import SealedHeaders
 from orderhooks.currencies import CODES, validate_currency
 from orderhooks.models.configuration import validate_topics
-from orderhooks.models.health import Condition
+from orderhooks.reporting.endpoint_health import Health
 
 __all__ = ["HIDDEN", "TOLD", "is_nullable", "of_field"]
 
@@ -27,11 +27,11 @@ TOLD: dict[tuple[str, str], Schema] = {
     ("Attempt", "response_headers"): OBJECT,
     ("Event", "payload"): {"type": ["object", "null"], "description": "`data` of the body that receivers get."},
     ("Event", "changes"): {**OBJECT, "description": "[old, new] of each field that the transaction changed."},
-    ("Missed", "reason"): {"type": "string", "enum": list(routing.Reason.values)},
+    ("Missed", "reason"): {"type": "string", "enum": list(reporting.Reason.values)},
     ("Replay", "topics"): {**TEXTS, "description": "Patterns; empty: all that the subscription wants."},
     ("Standing", "delivery"): {"type": ["string", "null"], "description": "Its id, or null."},
     ("Standing", "next_attempt_at"): {"type": ["string", "null"], "format": "date-time"},
-    ("Subscription", "condition"): {"type": "string", "enum": list(Condition.values)},
+    ("Subscription", "condition"): {"type": "string", "enum": list(Health.values)},
 }
 TOLD |= {("Missed", name): TOLD["Event", name] for name in ("payload", "changes")}
 

@@ -10,9 +10,9 @@ from django.core.serializers.json import DjangoJSONEncoder
 from orderhooks.db import DatabaseClock
 from orderhooks.management import moments, standing
 from orderhooks.management.standing import Row, Standing
-from orderhooks.models.health import MOST_COUNTED, Condition
-from orderhooks.reporting import backlog_text
-from orderhooks.tasks import Worker
+from orderhooks.reporting import Worker, backlog_text
+from orderhooks.reporting.attempt_stats import MOST_COUNTED
+from orderhooks.reporting.endpoint_health import Health
 
 HEAD = ("subscription", "state", "success 24 h", "waiting", "last success", "last error")
 WORDS = 60
@@ -51,7 +51,7 @@ class Command(BaseCommand):
         self.stdout.write(backlog_text(found.backlog, now=now))
 
     def _styled(self, row: Row) -> Any:
-        styles = {Condition.ACTIVE.value: self.style.SUCCESS, Condition.PAUSED.value: self.style.WARNING}
+        styles = {Health.ACTIVE.value: self.style.SUCCESS, Health.PAUSED.value: self.style.WARNING}
         return styles.get(row.condition, self.style.ERROR)
 
 

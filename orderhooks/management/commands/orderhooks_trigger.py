@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
-from orderhooks import catalogue, publishing, rehearsing, routing, topics
+from orderhooks import catalogue, publishing, rehearsing, reporting, topics
 from orderhooks.management import choosing, operators
 from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.rehearsing import PreviewError
@@ -59,9 +59,9 @@ class Command(BaseCommand):
             raise CommandError(
                 f"Its payload could not be built: {event.error}. Correct the order source, then try again."
             )
-        [account] = routing.account_for([event], at_most=MOST_SHOWN)
-        for standing in account.standings:
-            self.stdout.write(f"  {standing.subscription}: {standing.reason.label}")
+        [report] = reporting.event_reports([event], at_most=MOST_SHOWN)
+        for outcome in report.outcomes:
+            self.stdout.write(f"  {outcome.subscription}: {outcome.reason.label}")
 
     def _tell(self, subscription: Subscription, topic: str, number: str) -> None:
         delivery = publishing.publish_to(subscription, topic, number, by=operators.current())

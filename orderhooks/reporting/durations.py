@@ -6,18 +6,18 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
-__all__ = ["moment_text", "relative_text", "span_text"]
+__all__ = ["relative_text", "span_text", "time_text"]
 
 
-def moment_text(moment: datetime, *, now: datetime) -> str:
+def time_text(at: datetime, *, now: datetime) -> str:
     """The time in the user's zone; without the date if it is today."""
-    local, today = (timezone.localtime(one) if timezone.is_aware(one) else one for one in (moment, now))
+    local, today = (timezone.localtime(one) if timezone.is_aware(one) else one for one in (at, now))
     return date_format(local, "TIME_FORMAT" if local.date() == today.date() else "DATETIME_FORMAT")
 
 
-def relative_text(moment: datetime, *, now: datetime) -> str:
+def relative_text(at: datetime, *, now: datetime) -> str:
     """`in 4 min`, `2 h 10 min ago`, `now`."""
-    wait = moment - now
+    wait = at - now
     if abs(wait) < timedelta(seconds=1):
         return _("now")
     text = _("in %(span)s") if wait > timedelta(0) else _("%(span)s ago")
