@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 
 from orderhooks import reporting, tasks
 from orderhooks.admin import charts, moments
-from orderhooks.admin.health import bounded, condition_badge, day_chart, number, rate
+from orderhooks.admin.health import bounded, day_chart, health_badge, number, rate
 from orderhooks.admin.lookups import ListedLookups
 from orderhooks.admin.webhooks import webhooks_of
 from orderhooks.db import DatabaseClock
@@ -219,17 +219,17 @@ class DashboardAdmin(ListedLookups):
 
     def _unhealthy(self, *, now: datetime) -> list[Unhealthy]:
         subscriptions = unhealthy(now=now, at_most=WORST)
-        health = day_stats(subscriptions, now=now)
-        return [self._unhealthy_row(one, health[one.pk], now=now) for one in subscriptions]
+        stats = day_stats(subscriptions, now=now)
+        return [self._unhealthy_row(one, stats[one.pk], now=now) for one in subscriptions]
 
-    def _unhealthy_row(self, subscription: Subscription, health: DayStats, *, now: datetime) -> Unhealthy:
+    def _unhealthy_row(self, subscription: Subscription, stats: DayStats, *, now: datetime) -> Unhealthy:
         return Unhealthy(
             subscription=subscription,
             page=self._page("subscription_change", subscription.pk),
-            badge=condition_badge(subscription, now=now),
-            rate=rate(health),
-            chart=day_chart(health),
-            waiting=bounded(health.waiting),
+            badge=health_badge(subscription, now=now),
+            rate=rate(stats),
+            chart=day_chart(stats),
+            waiting=bounded(stats.waiting),
         )
 
     def _page(self, name: str, *arguments: object) -> str:

@@ -59,7 +59,7 @@ class SubscriptionSerializer(RowSerializer):
     public_keys = serializers.SerializerMethodField(help_text="What `v1a` signatures are checked with, newest first.")
     # Only orderhooks disables.
     state = Choice(choices=[State.ACTIVE.value, State.PAUSED.value], required=False)
-    condition = serializers.SerializerMethodField(help_text=f"One of {', '.join(Health.values)}.")
+    health = serializers.SerializerMethodField(help_text=f"One of {', '.join(Health.values)}.")
 
     class Meta:
         model = Subscription
@@ -83,7 +83,7 @@ class SubscriptionSerializer(RowSerializer):
             "mail_recovered",
             "state",
             "state_reason",
-            "condition",
+            "health",
             "failing_since",
             "consecutive_failures",
             "last_success_at",
@@ -113,7 +113,7 @@ class SubscriptionSerializer(RowSerializer):
         rows = sorted(subscription.secrets.all(), key=lambda row: row.pk, reverse=True)
         return [row.public_key for row in rows if row.public_key]
 
-    def get_condition(self, subscription: Subscription) -> str:
+    def get_health(self, subscription: Subscription) -> str:
         return health_of(subscription, now=self.context["now"]).value
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:

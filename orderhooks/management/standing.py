@@ -22,21 +22,21 @@ from orderhooks.reporting.endpoint_health import Health, health_of
 
 __all__ = ["MOST_WAITING", "QCLUSTER", "Row", "Standing", "columns", "look", "told"]
 
-WELL = (Health.ACTIVE.value, Health.PAUSED.value)
+HEALTHY = (Health.ACTIVE.value, Health.PAUSED.value)
 QCLUSTER = START_WORKER
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One subscription. `success_rate` is from 0 to 1, None where nothing was sent; `state` says it in a few words,
-    `health` in sentences, with what to do.
+    `report` in sentences, with what to do.
     """
 
     public_id: str
     name: str
-    condition: str
-    state: str
     health: str
+    state: str
+    report: str
     reason: str
     success_rate: float | None
     waiting: int
@@ -48,7 +48,7 @@ class Row:
 
     def trouble(self) -> str:
         """Why somebody should look at it, or blank."""
-        return "" if self.condition in WELL else f"{self.name} ({self.public_id}): {self.health}"
+        return "" if self.health in HEALTHY else f"{self.name} ({self.public_id}): {self.report}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,28 +78,28 @@ class Standing:
 def look(*, now: datetime) -> Standing:
     """Ask the database. The number of queries does not grow with the subscriptions."""
     subscriptions = list(Subscription.objects.order_by("name", "pk"))
-    health = day_stats(subscriptions, now=now)
+    stats = day_stats(subscriptions, now=now)
     return Standing(
         at=now,
         worker=tasks.look_at_worker(),
         backlog=current_backlog(at_most=MOST_WAITING),
         lost=losses(now=now),
         unpublished=Event.objects.unpublished().count(),
-        subscriptions=[_row(one, health[one.pk], now=now) for one in subscriptions],
+        subscriptions=[_row(one, stats[one.pk], now=now) for one in subscriptions],
     )
 
 
-def _row(subscription: Subscription, health: DayStats, *, now: datetime) -> Row:
+def _row(subscription: Subscription, stats: DayStats, *, now: datetime) -> Row:
     report = endpoint_health.report(subscription, now=now)
     return Row(
         public_id=subscription.public_id,
         name=subscription.name,
-        condition=health_of(subscription, now=now).value,
+        health=health_of(subscription, now=now).value,
         state=endpoint_health.short_text(subscription, now=now),
-        health=report.text() if report else "",
+        report=report.text() if report else "",
         reason=subscription.state_reason,
-        success_rate=health.success_rate,
-        waiting=health.waiting,
+        success_rate=stats.success_rate,
+        waiting=stats.waiting,
         last_success_at=subscription.last_success_at,
         last_error=subscription.last_failure,
         last_error_at=subscription.last_failure_at,

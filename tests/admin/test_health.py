@@ -30,7 +30,7 @@ HALF_AN_HOUR = timedelta(minutes=30)
         ({"state": "disabled", "failing_since": NOW}, "bad", "disabled"),
     ],
 )
-def test_each_condition_in_words(operator, fields, level, words) -> None:
+def test_each_health_in_words(operator, fields, level, words) -> None:
     # Spans from now on, not from when this file was read.
     now = timezone.now()
     make_subscription(**{name: now + one if isinstance(one, timedelta) else one for name, one in fields.items()})

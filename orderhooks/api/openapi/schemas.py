@@ -31,7 +31,7 @@ TOLD: dict[tuple[str, str], Schema] = {
     ("Replay", "topics"): {**TEXTS, "description": "Patterns; empty: all that the subscription wants."},
     ("Standing", "delivery"): {"type": ["string", "null"], "description": "Its id, or null."},
     ("Standing", "next_attempt_at"): {"type": ["string", "null"], "format": "date-time"},
-    ("Subscription", "condition"): {"type": "string", "enum": list(Health.values)},
+    ("Subscription", "health"): {"type": "string", "enum": list(Health.values)},
 }
 TOLD |= {("Missed", name): TOLD["Event", name] for name in ("payload", "changes")}
 

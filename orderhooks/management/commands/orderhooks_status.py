@@ -52,7 +52,7 @@ class Command(BaseCommand):
 
     def _styled(self, row: Row) -> Any:
         styles = {Health.ACTIVE.value: self.style.SUCCESS, Health.PAUSED.value: self.style.WARNING}
-        return styles.get(row.condition, self.style.ERROR)
+        return styles.get(row.health, self.style.ERROR)
 
 
 def _cells(row: Row, found: Standing) -> tuple[str, ...]:
