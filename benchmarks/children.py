@@ -218,16 +218,16 @@ def unlimit(subscription: int) -> None:
     Subscription.objects.filter(pk=subscription).update(max_per_second=None)
 
 
-def claim_times(times: int, room: int) -> list[float]:
-    """Milliseconds of looking for what is due and claiming `room` from each subscription; it is given back."""
+def claim_times(times: int, capacity: int) -> list[float]:
+    """Milliseconds of looking for what is due and claiming `capacity` from each subscription; it is given back."""
     taken = []
     for _ in range(times):
         now = timezone.now()
         started = time.perf_counter()
-        lanes = claiming.due_lanes(now=now)
-        for lane in lanes:
-            lane.room = room
-        claimed = claiming.claim(lanes, now=now, lease_until=now + timedelta(seconds=30))
+        due = claiming.due(now=now)
+        for one in due:
+            one.capacity = capacity
+        claimed = claiming.claim(due, now=now, lease_until=now + timedelta(seconds=30))
         taken.append((time.perf_counter() - started) * 1e3)
         if not claimed:
             raise RuntimeError("There was nothing to claim.")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from django.db import IntegrityError, InterfaceError, InternalError, OperationalError, connections
 
-from orderhooks import conf, notices, outbox, replaying, routing, sending
+from orderhooks import conf, notifications, outbox, replaying, routing, sending
 from orderhooks.db import DatabaseClock, Wakeup
 from orderhooks.db.locks import is_lock_timeout
 from orderhooks.db.primary import own_database
@@ -50,7 +50,7 @@ class Turn:
     replays: bool = False
 
     def run(self, *, until: float) -> bool:
-        """Fold, route, claim, send and record until `until` (monotonic seconds). Whether something is still due."""
+        """Coalesce, route, claim, send and record until `until` (monotonic seconds). Whether something is still due."""
         settings = conf.current()
         linger_seconds = settings.linger_seconds if self.lingers else 0.0
         me = Pump.start(now=self.clock.now())
@@ -71,7 +71,7 @@ class Turn:
             me.end(now=self.clock.now())
         # Whoever published while the heartbeat was still there has sent no wake-up.
         waits = Event.objects.unrouted().exists() or Replay.objects.running().exists()
-        return waits or bool(claiming.due_lanes(now=self.clock.now()))
+        return waits or bool(claiming.due(now=self.clock.now()))
 
     def _pump(self, me: Pump, sender: sending.Sender, wakeup: Wakeup, *, until: float, linger_seconds: float) -> None:
         beat_at, last_move, answers = 0.0, time.monotonic(), True
@@ -84,7 +84,7 @@ class Turn:
                     self._beat(me, sender)
                 routed = self._route(at_once=not sender.is_busy)
                 moved = routed + sender.claim(now=self.clock.now()) + sender.collect(wait_seconds=LOOK_SECONDS)
-                sender.go_on()
+                sender.resume()
                 answers = True
                 if moved or sender.under_way:
                     last_move = time.monotonic()
@@ -128,10 +128,10 @@ class Turn:
         me.beat(now=self.clock.now())
         sender.stats.write()
         self.replays = Replay.objects.running().exists()
-        for event in outbox.fold_left_behind(now=self.clock.now()):
+        for event in outbox.coalesce_left_behind(now=self.clock.now()):
             announce(event_published, sender=Event, event=event)
         sending.recover(now=self.clock.now(), stats=sender.stats)
-        if notices.due(now=self.clock.now()).exists():
+        if notifications.due(now=self.clock.now()).exists():
             self.notices_due()
 
     def _is_in_the_way(self, me: Pump) -> bool:

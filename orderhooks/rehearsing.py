@@ -1,6 +1,6 @@
 """Rehearsing: what an endpoint says to a test, what an order's request would be, and events made by hand for one alone.
 
-For `publishing`, the admin and the commands.
+For `publishing`, `operations`, the admin and the commands.
 """
 
 import uuid
@@ -15,10 +15,10 @@ from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import catalogue, payloads, sending, signing, sources, topics, transport
 from orderhooks.db import DatabaseClock
+from orderhooks.encryption import HIDDEN, UndecryptableError
 from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.models.deliveries import REQUESTED_BY_LENGTH
-from orderhooks.secrets import HIDDEN, UndecryptableError
-from orderhooks.sources import OrderSource
+from orderhooks.sources import OrderSource, Role
 
 __all__ = ["Preview", "PreviewError", "find_order", "owe", "preview", "send_test", "topics_to_preview"]
 
@@ -111,7 +111,7 @@ def preview(
     next. Raises PreviewError and topics.UnknownTopicError.
     """
     topics.require(topic)
-    event = _event(order_number, topic, store=subscription.store, now=now)
+    event = _event(*find_order(order_number, store=subscription.store), topic, now=now)
     if stores is not None and event.store not in stores:
         raise PreviewError(_no_order(order_number, subscription.store))
     delivery = Delivery(event=event, subscription=subscription, attempts_made=1)
@@ -121,7 +121,7 @@ def preview(
     except UNSENDABLE as error:
         raise PreviewError(str(error)) from None
     own = {name.lower() for name in subscription.headers}
-    headers = {"host": urlsplit(url).netloc, **transport.framed(request.headers, request.body)}
+    headers = {"host": urlsplit(url).netloc, **transport.with_framing_headers(request.headers, request.body)}
     return Preview(
         order_number=event.order_number,
         topic=topic,
@@ -132,14 +132,14 @@ def preview(
     )
 
 
-def owe(subscription: Subscription, order_number: str, *, topic: str, by: str = "", now: datetime) -> Delivery:
+def owe(subscription: Subscription, order: str, *, topic: str, by: str = "", now: datetime) -> Delivery:
     """Owe the subscription, and nobody else, an event of that topic about the order as it is, wanted or not.
 
-    It is due at once, also while the endpoint cools down. A blank number: the newest order. Raises PreviewError and
-    topics.UnknownTopicError.
+    `order` is its number, or its primary key; blank: the newest order. It is due at once, also while the endpoint cools
+    down. Raises PreviewError and topics.UnknownTopicError.
     """
     topics.require(topic)
-    event = _event(order_number, topic, store=subscription.store, now=now)
+    event = _event(*find_order(order, store=subscription.store, or_by_key=True), topic, now=now)
     # Its one delivery is made here, so it counts as routed; and the database gives out sequences.
     event.sequence, event.published_at, event.routed_at = None, now, now
     with transaction.atomic(using=Event.objects.db):
@@ -159,8 +159,7 @@ def topics_to_preview(subscription: Subscription) -> list[str]:
     return sorted(names, key=lambda name: not topics.matches(subscription.topics, name))
 
 
-def _event(order_number: str, topic: str, *, store: str, now: datetime) -> Event:
-    source, order = find_order(order_number, store=store)
+def _event(source: OrderSource, order: Any, topic: str, *, now: datetime) -> Event:
     try:
         # A savepoint: the store's own code may spoil a transaction.
         with transaction.atomic(using=Event.objects.db):
@@ -176,7 +175,7 @@ def _event(order_number: str, topic: str, *, store: str, now: datetime) -> Event
         sequence=(last or 0) + 1,
         topic=topic,
         source=source.name,
-        order_pk=str(order.pk),
+        order_pk=Role(source).order_pk(order) or "",
         order_number=number,
         store=of_store,
         payload=Event.as_stored(snapshot, using=Event.objects.db),
@@ -184,10 +183,11 @@ def _event(order_number: str, topic: str, *, store: str, now: datetime) -> Event
     )
 
 
-def find_order(order_number: str = "", *, store: str = "") -> tuple[OrderSource, Any]:
+def find_order(order_number: str = "", *, store: str = "", or_by_key: bool = False) -> tuple[OrderSource, Any]:
     """The order that people call so, in that store or, if it is blank, in any; without a number the newest.
 
-    With the source that describes it. Raises PreviewError.
+    With the source that describes it. `or_by_key`: where no order is called so, the one of that primary key. Raises
+    PreviewError.
     """
     known = sources.configured()
     if not order_number:
@@ -205,7 +205,27 @@ def find_order(order_number: str = "", *, store: str = "") -> tuple[OrderSource,
         # As it is now it may have left the store.
         if order is not None and store in ("", source.store(order)):
             return source, order
-    raise PreviewError(_no_order(order_number, store))
+    if not or_by_key:
+        raise PreviewError(_no_order(order_number, store))
+    return _of_key(known.values(), order_number, store=store)
+
+
+def _of_key(known: Iterable[OrderSource], key: str, *, store: str) -> tuple[OrderSource, Any]:
+    found = []
+    for source in known:
+        order = sources.by_key(source, key, using=router.db_for_write(source.get_model()))
+        if order is not None and store in ("", source.store(order)):
+            found.append((source, order))
+    if not found:
+        where = f" in the store {store!r}" if store else ""
+        raise PreviewError(
+            f"There is no order {key!r}{where}: it is neither the number nor the primary key of one. Look its number "
+            "up in the list of orders."
+        )
+    if len(found) > 1:
+        numbers = ", ".join(f"{source.number(order)} ({source.name})" for source, order in found)
+        raise PreviewError(f"{len(found)} orders have the primary key {key!r}. Give the number of one: {numbers}.")
+    return found[0]
 
 
 def _no_order(order_number: str, store: str) -> str:

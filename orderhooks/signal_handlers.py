@@ -1,6 +1,6 @@
-"""Django's model signals, handed on to `publishing` inside the guard of `outbox`. Connected to watched models alone.
+"""Django's model signals, passed on to `outbox` inside its guard. Connected only to watched models.
 
-A handler of pre_delete without a sender would make Django read before it deletes, whatever the model.
+A handler of pre_delete without a sender would make Django read the rows of any model before it deletes them.
 """
 
 import functools
@@ -18,16 +18,16 @@ def on_pre_save(
     *, instance: Model, raw: bool, using: str, update_fields: frozenset[str] | None, **_kwargs: Any
 ) -> None:
     def capture(role: Role) -> None:
-        publishing.about_to_save(role, instance, update_fields=update_fields, using=using)
+        outbox.before_save(role, instance, update_fields=update_fields, using=using)
 
-    # `raw` is loaddata: fixtures restore a state, they are nothing that happened.
+    # `raw` means loaddata: fixtures restore a state, so nothing has happened to an order.
     if not raw:
         outbox.guarded(instance, using=using, capture=capture)
 
 
 def on_post_save(*, instance: Model, raw: bool, created: bool, using: str, **_kwargs: Any) -> None:
     def capture(role: Role) -> None:
-        publishing.saved(role, instance, created=created, using=using)
+        outbox.after_save(role, instance, created=created, using=using, on_events=publishing.announce_events)
 
     if not raw:
         outbox.guarded(instance, using=using, capture=capture)
@@ -35,16 +35,16 @@ def on_post_save(*, instance: Model, raw: bool, created: bool, using: str, **_kw
 
 def on_pre_delete(*, instance: Model, using: str, **_kwargs: Any) -> None:
     def capture(role: Role) -> None:
-        # Django tells of a child's row apart from its parent's, which may stay (`keep_parents`).
-        is_its_row = type(instance)._meta.concrete_model is role.model._meta.concrete_model
-        if is_its_row and not publishing.is_elsewhere(role, instance, using=using):
-            publishing.about_to_delete(role, instance, using=using)
+        # Django signals the deletion of a child's row apart from that of its parent's row, which may stay
+        # (`keep_parents`).
+        if type(instance)._meta.concrete_model is role.model._meta.concrete_model:
+            outbox.before_delete(role, instance, using=using, on_events=publishing.announce_events)
 
     outbox.guarded(instance, using=using, capture=capture)
 
 
 def connect() -> None:
-    """Called once, by `apps`; again by whoever changes the setting SOURCES, or defines models, later."""
+    """Connect the handlers. `apps` calls it once. Call it again after the setting SOURCES, or a model, has changed."""
     for model in sources.watched_models():
         pre_save.connect(on_pre_save, sender=model, dispatch_uid="orderhooks.pre_save")
         post_save.connect(on_post_save, sender=model, dispatch_uid="orderhooks.post_save")
@@ -54,7 +54,7 @@ def connect() -> None:
 
 
 def _make_saves_atomic(model: type[Model]) -> None:
-    """Let `save_base`, which sends both signals of a save, run by `publishing.save_atomically`."""
+    """Let `save_base`, which sends both signals of a save, run by `outbox.save_atomically`."""
     save_base = model.save_base
     if getattr(save_base, "is_atomic_for_orderhooks", False):
         return
@@ -65,7 +65,7 @@ def _make_saves_atomic(model: type[Model]) -> None:
         if role is None:
             return save_base(self, *args, **options)
         options["using"] = options.get("using") or router.db_for_write(type(self), instance=self)
-        publishing.save_atomically(
+        outbox.save_atomically(
             role,
             self,
             lambda: save_base(self, **options),
@@ -82,4 +82,4 @@ def _role_of(instance: Model) -> Role | None:
     try:
         return sources.role_of(instance)
     except Exception:
-        return None  # the guard of the signals tells of it
+        return None  # the guard of the signals reports it

@@ -27,6 +27,7 @@ __all__ = [
     "kind",
     "profile_headers",
     "public_key",
+    "require_secret",
     "sign",
     "signature_header",
     "verify",
@@ -61,6 +62,20 @@ def generate_secret(profile: str = "standard") -> str:
         key = Ed25519PrivateKey.generate()
         return _text(PRIVATE, key.private_bytes_raw() + key.public_key().public_bytes_raw())
     return _text(SYMMETRIC, os.urandom(48))
+
+
+@sensitive_variables()
+def require_secret(secret: str, profile: str = "standard") -> str:
+    """The secret, if requests of that profile can be signed with it. Raises InvalidSecretError."""
+    if not secret.startswith(kind(profile)):
+        raise InvalidSecretError(
+            f"The signature {profile!r} needs a secret that begins with {kind(profile)!r}; copy it whole."
+        )
+    if secret.startswith(PRIVATE):
+        _private_key(secret)
+    else:
+        _shared_key(secret)
+    return secret
 
 
 def kind(profile: str) -> str:

@@ -9,15 +9,14 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
-from django.core.exceptions import FieldDoesNotExist
+from django.core.exceptions import FieldDoesNotExist, FieldError
 from django.db import connections, models, router, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.utils.module_loading import import_string
 
-from orderhooks import conf, json_schema, topics
+from orderhooks import conf, json_schema, spelling, topics
 from orderhooks.models import Event
 from orderhooks.sources import Lines, OrderSource, Role, plain, read_columns, stored_values
 
@@ -27,6 +26,7 @@ __all__ = ["CHECK_IDS", "Fault", "is_unmigrated", "live_faults", "log_faults", "
 logger = logging.getLogger("orderhooks")
 
 MOST_MISFITS = 3
+MOST_COLUMNS = 30
 # Transitions tell values apart by looking them up.
 UNHASHABLE = ("JSONField", "ArrayField", "HStoreField")
 
@@ -171,14 +171,14 @@ def _key(path: str, model: type[models.Model]) -> Faults:
 
 
 def _fields(path: str, source: OrderSource) -> Faults:
-    owners: list[tuple[type[models.Model], Any, tuple[str, ...]]] = [
-        (source.get_model(), source.watched, tuple(source.transitions))
+    owners: list[tuple[type[models.Model], str, Any, tuple[str, ...]]] = [
+        (source.get_model(), "watched", source.watched, tuple(source.transitions))
     ]
     if source.lines:
-        owners.append((source.lines.get_model(), source.lines.watched, ()))
-    for model, watched, others in owners:
+        owners.append((source.lines.get_model(), "lines.watched", source.lines.watched, ()))
+    for model, what, watched, others in owners:
         if isinstance(watched, str):
-            yield Fault(path, "E042", f"`watched` is the text {watched!r}.", 'Write a tuple: watched = ("status",).')
+            yield _text_for_tuple(path, what, watched)
             continue
         yield from _columns(path, model, (*watched, *others))
     for field in source.get_model()._meta.concrete_fields:
@@ -191,13 +191,45 @@ def _fields(path: str, source: OrderSource) -> Faults:
             )
 
 
+def _text_for_tuple(path: str, what: str, given: str) -> Fault:
+    remedy = f'Write a tuple: {what.rpartition(".")[2]} = ("{given}",).'
+    return Fault(path, "E042", f"`{what}` is the text {given!r}.", remedy)
+
+
 def _columns(path: str, model: type[models.Model], names: Sequence[str]) -> Faults:
-    columns = {field.name for field in model._meta.concrete_fields if field.concrete}
+    columns = _names_of_columns(model)
     for name in names:
         if name not in columns:
-            near = get_close_matches(str(name), columns, n=1)
-            remedy = f"Did you mean {near[0]!r}?" if near else "Name concrete fields of the model."
+            near = spelling.nearest(str(name), columns)
+            remedy = f"Did you mean {near!r}?" if near else f"Name concrete fields of the model: {_some(columns)}."
             yield Fault(path, "E042", f"{model._meta.label} has no column {name!r}.", remedy)
+
+
+def _names_of_columns(model: type[models.Model]) -> list[str]:
+    return [field.name for field in model._meta.concrete_fields if field.concrete]
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_COLUMNS} more" if len(names) > MOST_COLUMNS else ""
+    return ", ".join(names[:MOST_COLUMNS]) + more
+
+
+def _order(path: str, source: OrderSource) -> Faults:
+    """The orders can be put in order as the source says; `find()` may be built on it."""
+    if isinstance(source.newest_first, str):
+        yield _text_for_tuple(path, "newest_first", source.newest_first)
+        return
+    model = source.get_model()
+    columns = _names_of_columns(model)
+    for by in source.newest_first:
+        try:
+            plain(model, router.db_for_write(model)).order_by(by)
+        except FieldError:
+            near = spelling.nearest(by.lstrip("-"), columns)
+            sign = "-" if by.startswith("-") else ""
+            remedy = f"Did you mean {sign + near!r}?" if near else f"Name fields of the model: {_some(columns)}."
+            text = f"`newest_first` names {by!r}, and {model._meta.label} can't be put in order by that."
+            yield Fault(path, "E042", text, remedy)
 
 
 def _foreign_key(path: str, source: OrderSource) -> Faults:
@@ -210,7 +242,11 @@ def _foreign_key(path: str, source: OrderSource) -> Faults:
     target = getattr(fields.get(name), "related_model", None)
     leads = target._meta.label if isinstance(target, type) and issubclass(target, models.Model) else "nothing"
     near = [field.name for field in fields.values() if _leads_to(field, order)]
-    remedy = f"Did you mean {near[0]!r}?" if near else f"Name {line._meta.label}'s foreign key to {order._meta.label}."
+    remedy = (
+        f"Did you mean {' or '.join(map(repr, near))}?"
+        if near
+        else f"Name {line._meta.label}'s foreign key to {order._meta.label}."
+    )
     text = f"`lines.order_field` is {name!r}, which leads to {leads}, not to {order._meta.label}."
     yield Fault(path, "E041", text, remedy)
 
@@ -233,8 +269,8 @@ def _topics(path: str, source: OrderSource) -> Faults:
     for by_value in source.transitions.values():
         for topic in by_value.values():
             if topic not in known:
-                near = get_close_matches(str(topic), known, n=1)
-                remedy = f"Did you mean {near[0]!r}? " if near else ""
+                near = spelling.nearest(str(topic), known)
+                remedy = f"Did you mean {near!r}? " if near else ""
                 remedy += "Topics of your own are added to ORDERHOOKS['TOPICS']."
                 yield Fault(path, "E045", f"The topic {topic!r} is not in the catalogue.", remedy)
 
@@ -287,6 +323,7 @@ STATIC: Sequence[tuple[str, str, Trial]] = (
     ("E040", "name", _name),
     ("E041", "model", _models),
     ("E042", "watched", _fields),
+    ("E042", "newest_first", _order),
     ("E041", "lines", _foreign_key),
     ("E045", "transitions", _topics),
     ("E043", "payload()", _payload_method),
@@ -353,6 +390,13 @@ def _newest_order(path: str, source: OrderSource) -> Faults:
             yield Fault(path, "E046", text, f"Return at most {_length(column)}.")
 
 
+def _ordered(path: str, source: OrderSource) -> Faults:
+    """The orders can be put in order, however the source does it."""
+    list(source.newest(using=router.db_for_write(source.get_model()))[:1])
+    return
+    yield
+
+
 def _findable(path: str, source: OrderSource) -> Faults:
     newest = _newest(source.get_model())
     if newest is None:
@@ -377,6 +421,7 @@ LIVE: Sequence[tuple[str, str, Trial]] = (
     ("E046", "reading of watched fields, or present(),", _captured),
     ("E046", "fetch(), number() or store()", _newest_order),
     ("E046", "payload() of its newest order", _newest_payload),
+    ("E046", "newest()", _ordered),
     ("W047", "find()", _findable),
 )
 

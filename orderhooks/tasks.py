@@ -17,7 +17,7 @@ from django_q.conf import Conf
 from django_q.models import OrmQ, Schedule
 from django_q.tasks import async_task
 
-from orderhooks import conf, notices, pumping, retention
+from orderhooks import conf, notifications, pumping, retention
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Pump, Subscription
 from orderhooks.reporting.worker_status import Worker
@@ -54,7 +54,7 @@ def wake() -> None:
 
 
 def pump(**_unknown: object) -> None:
-    """Move everything that is due: fold, route, claim, send, record. A django-q2 task; any number may run at once."""
+    """Do all that is due: coalesce, route, claim, send, record. A django-q2 task; any number may run at once."""
     task_seconds = float(Conf.TIMEOUT or 60)
     # A subscription may ask for more than the setting gives, not for more than the task has.
     longest = min(Subscription.objects.longest_timeout_seconds(), task_seconds - 2 * HAND_OVER_SECONDS)
@@ -75,7 +75,7 @@ def pump(**_unknown: object) -> None:
 
 def notify(**_unknown: object) -> None:
     """Send the e-mails that are due. A task of its own: a mail server may be slow."""
-    notices.send_due(now=DatabaseClock().now())
+    notifications.send_due(now=DatabaseClock().now())
 
 
 def prune(**_unknown: object) -> None:

@@ -3,9 +3,8 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 
-from orderhooks import conf
+from orderhooks import conf, spelling
 
 __all__ = ["Topic", "UnknownTopicError", "catalogue", "matches", "require", "require_pattern"]
 
@@ -78,8 +77,8 @@ def require_pattern(pattern: object) -> str:
 
 
 def _near(name: str, known: Iterable[str]) -> str:
-    near = get_close_matches(name, known, n=1)
-    return f"Did you mean {near[0]!r}? " if near else ""
+    near = spelling.nearest(name, known)
+    return f"Did you mean {near!r}? " if near else ""
 
 
 def matches(patterns: Iterable[str], topic: str) -> bool:

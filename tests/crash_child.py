@@ -28,8 +28,8 @@ def prepare(url: str) -> None:
     get_broker().purge_queue()
 
 
-def save_and_die_before_the_fold() -> None:
-    outbox.fold = die
+def save_and_die_before_coalescing() -> None:
+    outbox.transaction_batch.coalesce = die
     Order.objects.create()
 
 

@@ -108,10 +108,10 @@ def make_delivery_at(moment: datetime, **fields: Any) -> Delivery:
 def claim(limit: int = 1, *, now: datetime | None = None) -> list[Delivery]:
     """Claim up to so many due deliveries of each subscription, as a worker would, for half a minute."""
     now = now or timezone.now()
-    lanes = claiming.due_lanes(now=now)
-    for lane in lanes:
-        lane.room = limit
-    return claiming.claim(lanes, now=now, lease_until=now + timedelta(seconds=30))
+    due = claiming.due(now=now)
+    for one in due:
+        one.capacity = limit
+    return claiming.claim(due, now=now, lease_until=now + timedelta(seconds=30))
 
 
 def make_attempt(delivery: Delivery, **fields: Any) -> Attempt:

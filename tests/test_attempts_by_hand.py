@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 from django.utils import timezone
 
-from orderhooks import publishing, replaying, sending
+from orderhooks import operations, replaying, sending
 from orderhooks.models import Delivery
 from orderhooks.transport import Outcome
 from tests.factories import claim, make_delivery, make_replay, make_subscription
@@ -18,7 +18,7 @@ FINE = Outcome(status_code=200)
 
 def press(delivery: Delivery, outcome: Outcome = BROKEN) -> None:
     """Somebody redelivers it, and a worker makes the attempt."""
-    assert publishing.redeliver(Delivery.objects.filter(pk=delivery.pk), by="alice") == 1
+    assert operations.redeliver(Delivery.objects.filter(pk=delivery.pk), by="alice") == 1
     attempt(delivery, outcome, now=timezone.now() + timedelta(seconds=1))
 
 
@@ -55,7 +55,7 @@ def test_presses_leave_what_is_planned_as_it_is(used: int, presses: int) -> None
 def test_two_presses_before_a_worker_comes_keep_what_is_planned() -> None:
     planned = timezone.now().replace(microsecond=0) + timedelta(minutes=19)
     delivery = make_delivery(attempts_made=2, next_attempt_at=planned)
-    publishing.redeliver(Delivery.objects.all(), by="bob")
+    operations.redeliver(Delivery.objects.all(), by="bob")
     press(delivery)
     assert (delivery.next_attempt_at, delivery.table_attempts) == (planned, 2)
 
@@ -81,7 +81,7 @@ def test_one_that_arrives_by_hand_has_ended() -> None:
 def test_a_worker_that_dies_with_one_by_hand_uses_up_nothing() -> None:
     planned = timezone.now().replace(microsecond=0) + timedelta(minutes=19)
     delivery = make_delivery(attempts_made=2, next_attempt_at=planned)
-    publishing.redeliver(Delivery.objects.all())
+    operations.redeliver(Delivery.objects.all())
     claim(now=timezone.now() + timedelta(seconds=1))
     assert sending.recover(now=timezone.now() + timedelta(minutes=5)) == 1
     delivery.refresh_from_db()

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from orderhooks import publishing, sending
+from orderhooks import operations, sending
 from orderhooks.models import Delivery, Subscription
 from orderhooks.models.circuit_breaker import LONGEST_OPEN_SECONDS, SLOW_START_TOP, after_successes, open_seconds
 from orderhooks.sending import claiming
@@ -132,7 +132,7 @@ def test_what_a_person_asks_for_goes_out_through_an_open_circuit_and_does_not_ch
     )
     make_delivery(subscription=subscription)
     asked = make_delivery(subscription=subscription, state="failed")
-    publishing.redeliver(Delivery.objects.filter(pk=asked.pk))
+    operations.redeliver(Delivery.objects.filter(pk=asked.pk))
     [claimed] = claim(9)
     assert claimed.pk == asked.pk
     answer([claimed], AWAY)
@@ -144,7 +144,7 @@ def test_what_a_person_asks_for_goes_first() -> None:
     subscription = make_subscription()
     make_delivery(subscription=subscription, next_attempt_at=NOW - timedelta(hours=1))
     make_delivery(subscription=subscription, trigger="manual")
-    assert [lane.trigger for lane in claiming.due_lanes(now=timezone.now())] == ["manual", "automatic"]
+    assert [one.trigger for one in claiming.due(now=timezone.now())] == ["manual", "automatic"]
     assert [one.trigger for one in claim(9)] == ["manual", "automatic"]
 
 
@@ -152,7 +152,7 @@ def test_resuming_closes_the_circuit() -> None:
     subscription = make_subscription(
         state="disabled", circuit_open_until=NOW + timedelta(hours=1), slow_start_limit=1, circuit_openings=9
     )
-    publishing.resume(Subscription.objects.filter(pk=subscription.pk))
+    operations.resume(Subscription.objects.filter(pk=subscription.pk))
     subscription.refresh_from_db()
     assert (subscription.circuit_open_until, subscription.circuit_openings) == (None, 0)
     assert subscription.slow_start_limit == 1, "a probe goes first"

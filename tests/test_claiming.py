@@ -54,17 +54,17 @@ def test_whose_head_has_waited_longest_comes_first() -> None:
     first, second, third = make_subscription(), make_subscription(), make_subscription()
     for subscription, seconds in ((second, 20), (first, 30), (third, 10)):
         make_delivery(subscription=subscription, next_attempt_at=NOW - seconds * SECOND)
-    assert [lane.subscription for lane in claiming.due_lanes(now=NOW)] == [first, second, third]
+    assert [one.subscription for one in claiming.due(now=NOW)] == [first, second, third]
 
 
 def test_the_number_of_queries_does_not_grow_with_the_subscriptions_that_wait_for_nothing() -> None:
     make_delivery()
     with CaptureQueriesContext(connection) as few:
-        claiming.due_lanes(now=timezone.now())
+        claiming.due(now=timezone.now())
     for _ in range(20):
         make_delivery(state="delivered")
     with CaptureQueriesContext(connection) as many:
-        claiming.due_lanes(now=timezone.now())
+        claiming.due(now=timezone.now())
     assert len(few) == len(many)
 
 
@@ -104,15 +104,15 @@ def test_what_people_ask_for_comes_first_and_does_not_wait_for_an_open_circuit()
     owe(overloaded, 1)
     owe(free, 1, next_attempt_at=NOW - 60 * SECOND)
     owe(overloaded, 1, trigger="manual")
-    lanes = [(lane.subscription, lane.trigger) for lane in claiming.due_lanes(now=timezone.now())]
-    assert lanes == [(overloaded, "manual"), (free, "automatic")]
+    due = [(one.subscription, one.trigger) for one in claiming.due(now=timezone.now())]
+    assert due == [(overloaded, "manual"), (free, "automatic")]
 
 
 def test_neither_paused_nor_disabled_subscriptions_are_due() -> None:
     for state in ("paused", "disabled"):
         owe(make_subscription(state=state), 1, trigger="manual")
         owe(make_subscription(state=state), 1)
-    assert claiming.due_lanes(now=timezone.now()) == []
+    assert claiming.due(now=timezone.now()) == []
 
 
 def test_at_most_so_many_a_second_over_all_workers() -> None:
@@ -202,9 +202,9 @@ class TestOrdered:
         make_delivery(subscription=subscription, event=make_event(order_pk="1"), state="failed")
         make_delivery(subscription=subscription, event=make_event(order_pk="1"))
         make_delivery(subscription=subscription, event=make_event(order_pk="1"), trigger="manual")
-        assert claiming.due_lanes(now=timezone.now()) == []
+        assert claiming.due(now=timezone.now()) == []
         make_delivery(subscription=subscription, event=make_event(order_pk="2"))
-        assert [lane.trigger for lane in claiming.due_lanes(now=timezone.now())] == ["automatic"]
+        assert [one.trigger for one in claiming.due(now=timezone.now())] == ["automatic"]
 
     def test_an_event_that_is_not_routed_yet_goes_before_a_later_one(self) -> None:
         subscription = make_subscription(ordered=True)
@@ -268,11 +268,11 @@ def test_a_claim_is_planned_alike_where_many_wait(ordered: bool) -> None:
         owe_at_once(subscription, count)
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE orderhooks_event, orderhooks_delivery")
-        lanes = claiming.due_lanes(now=NOW)
-        for lane in lanes:
-            lane.room = 100
+        due = claiming.due(now=NOW)
+        for one in due:
+            one.capacity = 100
         with CaptureQueriesContext(connection) as captured:
-            assert len(claiming.claim(lanes, now=NOW, lease_until=NOW)) == 100
+            assert len(claiming.claim(due, now=NOW, lease_until=NOW)) == 100
         [statement] = [query["sql"] for query in captured if "UPDATE orderhooks_delivery" in query["sql"]]
         with connection.cursor() as cursor:
             cursor.execute(f"EXPLAIN (FORMAT JSON) {statement}")

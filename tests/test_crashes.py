@@ -71,7 +71,7 @@ def _on_the_server(statement: str) -> None:
         stack.enter_context(connection.cursor()).execute(statement)
 
 
-@pytest.mark.parametrize("moment", ["save_and_die_before_the_fold", "save_and_die_before_the_wake"])
+@pytest.mark.parametrize("moment", ["save_and_die_before_coalescing", "save_and_die_before_the_wake"])
 def test_an_order_whose_process_was_killed_after_the_commit_arrives(machine, receiver, moment: str) -> None:
     machine.run("prepare", receiver.url)
     machine.run(moment, killed=True)

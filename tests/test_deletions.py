@@ -7,7 +7,7 @@ from django.db import connection, transaction
 from django.db.models.signals import pre_delete
 from django.test.utils import CaptureQueriesContext
 
-from orderhooks import publishing
+from orderhooks import outbox, publishing
 from orderhooks.models import Change, Event, Order, OrderLine
 from orderhooks.sources import BuiltInOrders
 from tests.factories import make_order, make_subscription
@@ -36,7 +36,7 @@ def test_deleting_orders_costs_next_to_nothing_where_nobody_wants_to_hear_of_it(
         make_subscription(topics=topics)
     make_orders(300)
     with monkeypatch.context() as patch:
-        patch.setattr(publishing, "about_to_delete", lambda *_args, **_options: None)
+        patch.setattr(outbox, "before_delete", lambda *_args, **_options: None)
         plain = statements(lambda: Order.objects.filter(number__lt="2").delete())
     make_orders_again = 300 - Order.objects.count()
     assert make_orders_again > 0
@@ -145,7 +145,7 @@ def test_an_order_whose_code_fails_does_not_spoil_the_others(monkeypatch, proble
     assert not Order.objects.exists()
 
 
-def test_orders_saved_in_one_transaction_are_folded_together() -> None:
+def test_orders_saved_in_one_transaction_are_coalesced_together() -> None:
     make_subscription()
     make_orders(60)
     orders = list(Order.objects.all())

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from orderhooks.models import Attempt, Delivery, Event, Subscription
-from orderhooks.reporting import delivery_summary, durations, endpoint_health
+from orderhooks.reporting import delivery_summary, endpoint_health
 from orderhooks.transport.outcomes import NEXT_STEPS
 
 NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
@@ -166,31 +166,3 @@ def test_a_story_says_what_came_and_what_comes(words, expected):
 
 def test_every_kind_of_error_has_its_words():
     assert {*endpoint_health.OUTCOMES, "status"} == set(NEXT_STEPS)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "expected"),
-    [
-        (0, "now"),
-        (59, "in 59 s"),
-        (60, "in 1 min"),
-        (59 * 60 + 29, "in 59 min"),
-        (3600, "in 1 h 0 min"),
-        (-7800, "2 h 10 min ago"),
-        (100 * 3600, "in 4 d 4 h"),
-        (-86399, "1 d 0 h ago"),
-    ],
-)
-def test_a_moment_is_told_by_its_distance(seconds, expected):
-    assert durations.relative_text(NOW + timedelta(seconds=seconds), now=NOW) == expected
-
-
-def test_a_moment_is_told_in_the_users_zone(settings):
-    settings.TIME_ZONE = "Asia/Tokyo"
-    assert durations.time_text(NOW, now=NOW) == "noon"
-
-
-def test_a_project_without_time_zones_is_told_its_moments_too(settings):
-    settings.USE_TZ = False
-    naive = NOW.replace(tzinfo=None)
-    assert durations.time_text(naive, now=naive) == "3 a.m."

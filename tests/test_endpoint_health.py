@@ -1,12 +1,13 @@
 """How an endpoint is, in sentences that admin, API and commands share: the longest truth first, then what to do."""
 
+import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from orderhooks import reporting, transport
-from orderhooks.models import Delivery, Event, Subscription
+from orderhooks.models import CaptureFailure, Change, Delivery, Event, Subscription
 from orderhooks.reporting import Backlog, Worker, delivery_summary, endpoint_health
 from orderhooks.transport.outcomes import NEXT_STEPS, STATUS_STEPS
 from tests.factories import make_order, make_subscription
@@ -115,13 +116,13 @@ STEPS = [
     (("status", 302, "https://crm.example.com/accounts/login/?next=/hook"), "leads to a login page"),
     (("status", 302, "/login?next=%2Fhook"), "leads to a login page"),
     (("status", 303, "https://crm.example.com/users/sign_in"), "leads to a login page"),
-    (("status", 301, "https://crm.example.com/webhooks/"), "Put the address it leads to into the URL"),
-    (("status", 301, "https://crm.example.com/catalogue/login-page-designs"), "Put the address it leads to"),
-    (("status", 307, ""), "Put the address it leads to into the URL"),
+    (("status", 301, "https://crm.example.com/webhooks/"), "Change the URL to the address that it leads to"),
+    (("status", 301, "https://crm.example.com/catalogue/login-page-designs"), "Change the URL to the address"),
+    (("status", 307, ""), "Change the URL to the address that it leads to"),
     (("status", 401, ""), '"Authorization"'),
     (("status", 403, ""), "signing secret"),
     (("status", 404, ""), "path of the URL"),
-    (("status", 405, ""), "does not take POST"),
+    (("status", 405, ""), "does not accept POST there"),
     (("status", 429, ""), "requests a second"),
     (("status", 418, ""), "what its log says"),
     (("dns", None, ""), "host name"),
@@ -176,11 +177,50 @@ def test_a_missing_worker_is_the_first_thing_to_say(worker: Worker, waiting: Any
     assert reporting.worker_problems(worker, now=NOW, waiting=waiting) == expected
 
 
+def make_change() -> None:
+    Change.objects.create(transaction_id=uuid.uuid4(), source="orderhooks", kind=Change.Kind.UPDATED)
+
+
+def make_failure() -> None:
+    CaptureFailure.objects.record(source="orderhooks", order_pk="", error="KeyError: 'total'")
+
+
 @pytest.mark.django_db
 def test_an_order_without_events_is_known_or_not() -> None:
     make_order(number="1001")
     assert reporting.order_without_events_text("99999") == "No order 99999 is known."
-    assert reporting.order_without_events_text("1001").startswith("Order 1001 is known, and no event")
+    assert reporting.order_without_events_text("1001").startswith("Order 1001 is known. There is no subscription")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("sources", "make", "why"),
+    [
+        ([], None, "No order is watched: ORDERHOOKS['SOURCES'] is empty or wrong."),
+        (["nowhere.Orders"], None, "No order is watched: ORDERHOOKS['SOURCES'] is empty or wrong."),
+        (["tests.shapes.sources.UuidOrder"], None, "Its changes are not captured: ORDERHOOKS['SOURCES'] has no source"),
+        (None, None, "There is no subscription, so nothing that happens to orders is written down."),
+        (None, make_subscription, "No event about it is kept: nothing that is watched has changed since"),
+        (None, make_change, "A change of it is saved, and no worker has made an event of it yet."),
+        (None, make_failure, "A change of it could not be captured."),
+    ],
+)
+def test_why_there_is_no_event_of_an_order(settings, sources: Any, make: Any, why: str) -> None:
+    if sources is not None:
+        settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SOURCES": sources}
+    order = make_order(number="1001")
+    if make:
+        make_subscription()
+        make()
+    Change.objects.update(order_pk=str(order.pk))
+    CaptureFailure.objects.update(order_pk=str(order.pk))
+    Event.objects.all().delete()
+    assert reporting.no_events_text("orderhooks", str(order.pk)).startswith(why)
+    said = reporting.order_without_events_text("1001")
+    if sources is None:
+        assert said.startswith(f"Order 1001 is known. {why}")
+    else:
+        assert said.startswith("No order 1001 is known." if "UuidOrder" in str(sources) else why)
 
 
 @pytest.mark.django_db

@@ -4,10 +4,10 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.core.management import call_command
 
-from orderhooks import publishing
+from orderhooks import operations
+from orderhooks.encryption import HIDDEN
 from orderhooks.models import Subscription
 from orderhooks.models.header_hosts import origin_of
-from orderhooks.secrets import HIDDEN
 from tests.api.calls import EVERYTHING, client_with, errors_of, patch
 from tests.factories import make_subscription, make_user
 
@@ -56,7 +56,7 @@ def by_a_row_without_its_headers(subscription, url):
 
 
 def by_reconfiguring(subscription, url):
-    publishing.reconfigure(subscription, {"url": url, "headers": dict(subscription.headers)})
+    operations.reconfigure(subscription, {"url": url, "headers": dict(subscription.headers)})
 
 
 def by_the_api(subscription, url):

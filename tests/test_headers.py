@@ -9,8 +9,8 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from orderhooks import sending
+from orderhooks.encryption import Sealed
 from orderhooks.models import Attempt, Subscription
-from orderhooks.secrets import Sealed
 from orderhooks.transport import InvalidHeaderError, check_own_headers
 from tests.factories import make_delivery, make_subscription
 from tests.receivers import Answer, RecordingReceiver

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from orderhooks import publishing, retention, routing, sending
+from orderhooks import operations, retention, routing, sending
 from orderhooks.models import Attempt, Change, Delivery, Event, Order, Subscription, SubscriptionSecret
 from orderhooks.sending import claiming
 from orderhooks.transport import Outcome
@@ -56,7 +56,7 @@ worker = st.sampled_from(WORKERS)
 answers = st.sampled_from(list(ANSWERS))
 seconds = st.sampled_from([None, 0.4, 1, 6, 130, 5000, 100_000, 500_000])
 # All of it together is as likely as one thing that a worker does.
-operations = st.one_of(
+steps = st.one_of(
     st.tuples(st.just(name), st.fixed_dictionaries(arguments))
     for name, arguments in (
         ("resume", {"number": pick, "skips": st.booleans(), "age": st.sampled_from([0, 60, 4000])}),
@@ -262,7 +262,7 @@ class Life(RuleBasedStateMachine):
     # The operators.
 
     @precondition(lambda self: self.model.owed)
-    @rule(operation=operations)
+    @rule(operation=steps)
     def operate(self, operation: tuple[str, dict[str, Any]]) -> None:
         name, arguments = operation
         getattr(self, name)(**arguments)
@@ -270,7 +270,7 @@ class Life(RuleBasedStateMachine):
     def pause(self, number: int, said: str | None) -> None:
         """What is under way goes on, and may end at once."""
         subscription, endpoint = self.endpoint(number)
-        publishing.pause(Subscription.objects.filter(pk=subscription))
+        operations.pause(Subscription.objects.filter(pk=subscription))
         endpoint.state = "paused"
         if said and self.busy():
             name = self.holder(number)
@@ -279,7 +279,7 @@ class Life(RuleBasedStateMachine):
     def resume(self, number: int, skips: bool, age: int) -> None:
         subscription, endpoint = self.endpoint(number)
         before = self.now - timedelta(seconds=age) if skips else None
-        resumed = publishing.resume(Subscription.objects.filter(pk=subscription), skip_before=before)
+        resumed = operations.resume(Subscription.objects.filter(pk=subscription), skip_before=before)
         self.stamp(Delivery, "finished_at")
         skipped = []
         if stopped := endpoint.state != "active":
@@ -299,7 +299,7 @@ class Life(RuleBasedStateMachine):
         beside = {(one.endpoint, one.order) for one in self.under_way() if self.model.endpoints[one.endpoint].ordered}
         key, owed = self.delivery(number, lambda one: one.is_finished and 1 + ((one.endpoint, one.order) in beside))
         may = owed.state != "sending"
-        assert publishing.redeliver(Delivery.objects.filter(pk=key)) == may
+        assert operations.redeliver(Delivery.objects.filter(pk=key)) == may
         self.stamp(Delivery, "next_attempt_at")
         if may:
             owed.redeliver(self.now)

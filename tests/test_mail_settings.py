@@ -8,7 +8,7 @@ from django.core import mail
 from django.test import override_settings
 from django.utils import timezone
 
-from orderhooks import notices
+from orderhooks import notifications
 from orderhooks.checks import check_mail
 from tests.factories import make_subscription
 from tests.mail import HAS_MAILERS, LOCAL_MEMORY, SMTP, email_backend
@@ -40,7 +40,7 @@ def failing(settings) -> None:
 def test_mail_goes_out_with_the_projects_default(project) -> None:
     with project():
         assert check_mail() == []
-        assert notices.send_due(now=NOW) == 1
+        assert notifications.send_due(now=NOW) == 1
     assert [message.to for message in mail.outbox] == [["ops@example.com"]]
 
 
@@ -51,5 +51,5 @@ def test_a_project_without_a_default_mailer_is_told_and_loses_no_notice(aliases)
         [message] = check_mail()
         assert message.id == "orderhooks.W064"
         assert 'MAILERS["default"]' in message.hint
-        assert notices.send_due(now=NOW) == 0
-    assert notices.due(now=NOW + notices.PAUSE).exists()
+        assert notifications.send_due(now=NOW) == 0
+    assert notifications.due(now=NOW + notifications.PAUSE).exists()

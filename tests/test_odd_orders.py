@@ -199,7 +199,7 @@ class TestPublishWithChanges:
 
     def test_what_it_tells_is_undone_for_an_earlier_event(self, order: Order, monkeypatch) -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(outbox, "fold", lambda *_args, **_options: [])
+            patch.setattr(outbox.transaction_batch, "coalesce", lambda *_args, **_options: [])
             order.note = "first"
             order.save()
         Order.objects.filter(pk=order.pk).update(payment_status="paid")

@@ -13,10 +13,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orderhooks import outbox, publishing, signal_handlers, topics
-from orderhooks.models import Change, Delivery, Event, Order, OrderLine, Subscription
+from orderhooks.models import Change, Event, Order, OrderLine, Subscription
 from orderhooks.signals import event_published
 from orderhooks.sources import BuiltInOrders
-from tests.factories import make_delivery, make_order, make_subscription
+from tests.factories import make_order, make_subscription
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -35,7 +35,7 @@ def order() -> Order:
 
 
 def published() -> list[str]:
-    assert not Change.objects.exists(), "folding has left changes behind"
+    assert not Change.objects.exists(), "coalescing has left changes behind"
     return list(Event.objects.order_by("sequence").values_list("topic", flat=True))
 
 
@@ -163,14 +163,15 @@ def test_changes_that_cancel_out_make_no_event(order: Order) -> None:
     assert published() == []
 
 
-def test_two_transactions_are_told_apart_even_when_folded_together(order: Order, monkeypatch) -> None:
-    fold = outbox.fold
-    monkeypatch.setattr(outbox, "fold", lambda *_args, **_kwargs: [])  # the process dies before it can fold
+def test_two_transactions_are_told_apart_even_when_coalesced_together(order: Order, monkeypatch) -> None:
+    coalesce = outbox.coalesce
+    # The process dies before it can coalesce.
+    monkeypatch.setattr(outbox.transaction_batch, "coalesce", lambda *_args, **_kwargs: [])
     for status in ("paid", "refunded"):
         order.payment_status = status
         order.save()
     assert Change.objects.count() == 2
-    monkeypatch.setattr(outbox, "fold", fold)
+    monkeypatch.setattr(outbox.transaction_batch, "coalesce", coalesce)
     order.note = "still here"
     order.save()
     assert published() == ["order.updated", "order.paid", "order.updated", "order.refunded", "order.updated"]
@@ -483,18 +484,18 @@ def test_an_order_that_vanished_unseen_is_an_error_of_the_event(order: Order, mo
     assert "gone" in Event.objects.get().error
 
 
-def test_a_fold_that_fails_leaves_the_order_saved_and_the_changes_on_record(order: Order, monkeypatch, caplog) -> None:
+def test_coalescing_that_fails_leaves_the_order_saved_and_its_changes_there(order: Order, monkeypatch, caplog) -> None:
     def broken(*_args, **_kwargs):
         raise OSError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(outbox, "fold", broken)
+        patch.setattr(outbox.transaction_batch, "coalesce", broken)
         order.payment_status = "paid"
         order.save()
-    assert "could not fold" in caplog.text
+    assert "could not coalesce" in caplog.text
     change = Change.objects.get()
-    assert outbox.fold_left_behind(now=change.created_at) == []
-    outbox.fold_left_behind(now=change.created_at + outbox.LEFT_BEHIND_AFTER * 2)
+    assert outbox.coalesce_left_behind(now=change.created_at) == []
+    outbox.coalesce_left_behind(now=change.created_at + outbox.LEFT_BEHIND_AFTER * 2)
     assert published() == ["order.updated", "order.paid"]
 
 
@@ -515,74 +516,10 @@ def test_event_published_is_sent_once_committed_and_a_bad_handler_is_only_logged
     assert "a bad handler" in caplog.text
 
 
-def test_redeliver_takes_any_queryset_and_leaves_those_being_sent() -> None:
-    failed = make_delivery(state="failed", attempts_made=10)
-    sending = make_delivery(state="sending")
-    assert publishing.redeliver(Delivery.objects.order_by("pk")[:10]) == 1
-    failed.refresh_from_db()
-    sending.refresh_from_db()
-    assert (failed.state, failed.trigger, failed.finished_at) == ("pending", "manual", None)
-    assert sending.state == "sending"
-
-
-def test_redelivering_goes_in_batches_and_wakes_one_worker(monkeypatch, django_capture_on_commit_callbacks) -> None:
-    woken = []
-    monkeypatch.setattr(publishing.tasks, "wake", lambda: woken.append(1))
-    monkeypatch.setattr(publishing, "REDELIVER_AT_ONCE", 2)
-    subscription = make_subscription()
-    for _ in range(5):
-        make_delivery(state="failed", subscription=subscription)
-    with django_capture_on_commit_callbacks(execute=True):
-        assert publishing.redeliver(Delivery.objects.filter(state="failed"), by="a" * 300) == 5
-    assert set(Delivery.objects.values_list("state", "requested_by")) == {("pending", "a" * 254)}
-    assert woken == [1]
-
-
-def test_resuming_forgets_the_failures_and_wakes_a_worker(monkeypatch) -> None:
-    woken = []
-    monkeypatch.setattr(publishing.tasks, "wake", lambda: woken.append(1))
-    make_subscription(state="disabled", state_reason="410", consecutive_failures=9, failing_since=timezone.now())
-    make_subscription()
-    assert publishing.resume(Subscription.objects.filter(state="disabled")).subscriptions == 1
-    assert publishing.resume(Subscription.objects.order_by("pk")).subscriptions == 0
-    [one, _other] = Subscription.objects.order_by("pk")
-    assert (one.state, one.state_reason, one.consecutive_failures, one.failing_since) == ("active", "", 0, None)
-    assert woken == [1]
-    assert publishing.pause(Subscription.objects.all()) == 2
-    assert publishing.pause(Subscription.objects.all()) == 0
-
-
-@pytest.mark.parametrize(("skip", "states"), [(None, ["pending", "pending"]), (1, ["skipped", "pending"])])
-def test_resuming_sends_what_was_held_or_skips_what_is_older(skip, states, monkeypatch) -> None:
-    monkeypatch.setattr("orderhooks.models.deliveries.SKIP_AT_ONCE", 1)
-    subscription = make_subscription(state="paused")
-    now = timezone.now()
-    held = [
-        make_delivery(subscription=subscription, created_at=now - timedelta(hours=hours), state="pending")
-        for hours in (2, 0)
-    ]
-    done = make_delivery(subscription=subscription, created_at=now - timedelta(hours=2), state="delivered")
-    theirs = make_delivery(created_at=now - timedelta(hours=2))
-    before = now - timedelta(hours=skip) if skip else None
-    assert publishing.resume(Subscription.objects.filter(pk=subscription.pk), skip_before=before).subscriptions == 1
-    for delivery in (*held, done, theirs):
-        delivery.refresh_from_db()
-    assert [delivery.state for delivery in held] == states
-    assert (done.state, theirs.state) == ("delivered", "pending")
-    assert (held[0].finished_at is not None) is (states[0] == "skipped")
-
-
-def test_an_active_subscriptions_deliveries_are_not_skipped_by_resuming() -> None:
-    delivery = make_delivery()
-    assert publishing.resume(Subscription.objects.all(), skip_before=timezone.now()).subscriptions == 0
-    delivery.refresh_from_db()
-    assert delivery.state == "pending"
-
-
 def test_an_order_whose_code_kills_its_worker_ends_as_an_event_with_the_reason(monkeypatch) -> None:
     make_subscription()
     with monkeypatch.context() as patch:
-        patch.setattr(outbox, "fold", lambda *_args, **_options: [])
+        patch.setattr(outbox.transaction_batch, "coalesce", lambda *_args, **_options: [])
         make_order(lines=[])
     later = timezone.now() + timedelta(minutes=1)
 
@@ -594,12 +531,12 @@ def test_an_order_whose_code_kills_its_worker_ends_as_an_event_with_the_reason(m
 
     with monkeypatch.context() as patch:
         patch.setattr(BuiltInOrders, "payload", die)
-        for _ in range(outbox.FOLD_TRIES):
+        for _ in range(outbox.MAX_COALESCE_ATTEMPTS):
             with pytest.raises(DiedError):
-                outbox.fold_left_behind(now=later)
-        [event] = outbox.fold_left_behind(now=later)
+                outbox.coalesce_left_behind(now=later)
+        [event] = outbox.coalesce_left_behind(now=later)
     assert event.topic == "order.created"
     assert "killed its worker 3 times" in event.error
     assert event.published_at is None
     assert published() == ["order.created"]
-    assert publishing.republish(event), "mended, it can be published"
+    assert publishing.republish(event), "once fixed, it can be published"

@@ -8,9 +8,9 @@ from urllib.parse import urlencode
 import pytest
 from django.core.management import call_command
 
-from orderhooks import secrets
+from orderhooks import encryption
+from orderhooks.encryption import Purpose, UndecryptableError
 from orderhooks.models import Order, SubscriptionSecret
-from orderhooks.secrets import Purpose, UndecryptableError
 from tests.api.calls import EVERYTHING, client_with
 from tests.factories import make_subscription
 
@@ -20,15 +20,15 @@ LISTS = ["orders", "events", "subscriptions", "deliveries", "replays"]
 
 @pytest.mark.parametrize(("made_for", "opened_for"), list(itertools.product(Purpose, Purpose)))
 def test_a_text_opens_for_its_own_purpose_alone(made_for, opened_for):
-    token = secrets.encrypt(TEXT, made_for)
+    token = encryption.encrypt(TEXT, made_for)
 
     if made_for is opened_for:
-        assert secrets.decrypt(token, opened_for) == TEXT
+        assert encryption.decrypt(token, opened_for) == TEXT
     else:
         with pytest.raises(UndecryptableError):
-            secrets.decrypt(token, opened_for)
+            encryption.decrypt(token, opened_for)
         with pytest.raises(UndecryptableError):
-            secrets.reencrypt(token, opened_for)
+            encryption.reencrypt(token, opened_for)
 
 
 @pytest.mark.parametrize("resource", LISTS)
@@ -36,7 +36,7 @@ def test_a_text_opens_for_its_own_purpose_alone(made_for, opened_for):
 @pytest.mark.django_db
 def test_a_stored_secret_in_place_of_a_cursor_is_refused_and_told_to_nobody(resource, purpose, caplog):
     caplog.set_level(logging.DEBUG)
-    token = secrets.encrypt(TEXT, purpose)
+    token = encryption.encrypt(TEXT, purpose)
     cursor = b64encode(urlencode({"p": token}).encode()).decode()
 
     answer = client_with(*EVERYTHING).get(f"/api/{resource}/", {"cursor": cursor})

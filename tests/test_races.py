@@ -67,19 +67,19 @@ def test_two_saves_of_the_same_change_tell_it_once(in_a_thread) -> None:
     assert Event.objects.filter(topic="order.paid").count() == 1
 
 
-def test_folding_an_order_twice_at_once_makes_its_events_once(in_a_thread, monkeypatch) -> None:
+def test_coalescing_an_order_twice_at_once_makes_its_events_once(in_a_thread, monkeypatch) -> None:
     make_subscription()
     with monkeypatch.context() as patch:
-        patch.setattr(outbox, "fold", lambda *_args, **_kwargs: [])
+        patch.setattr(outbox.transaction_batch, "coalesce", lambda *_args, **_kwargs: [])
         order = make_order(lines=[])
     change = Change.objects.get()
 
-    def fold() -> None:
-        outbox.fold(change.source, change.order_pk, now=timezone.now())
+    def coalesce() -> None:
+        outbox.coalesce(change.source, change.order_pk, now=timezone.now())
 
     with transaction.atomic():
-        fold()
-        thread = in_a_thread(fold)
+        coalesce()
+        thread = in_a_thread(coalesce)
         wait_until_somebody_waits_for_a_lock()
     thread.join(20)
     assert Event.objects.filter(order_number=order.number).count() == 1

@@ -17,7 +17,7 @@ from django.urls import path
 from django.utils import timezone
 
 from orderhooks import sending, transport
-from orderhooks.admin.subscriptions.receivers import PROGRAMS, SECRET_VARIABLE, snippets_for
+from orderhooks.admin.subscriptions.code_samples import PROGRAMS, SECRET_VARIABLE, snippets_for
 from orderhooks.models import Receipt, Subscription
 from tests.factories import make_delivery, make_event
 

@@ -78,6 +78,12 @@ def test_a_guard_of_the_database_says_which_app_it_needs() -> None:
     assert "Add 'orderhooks' to INSTALLED_APPS" in done.stderr
 
 
+@pytest.mark.parametrize("apps", [["orderhooks"], ["django.contrib.contenttypes", "orderhooks"]], ids=len)
+def test_the_check_says_that_the_app_needs_users(apps: list[str]) -> None:
+    done = run(apps, "CacheReplays")
+    assert "HINT: Add 'django.contrib.auth' and 'django.contrib.contenttypes' to INSTALLED_APPS" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("apps", "cluster", "sources", "found"),
     [

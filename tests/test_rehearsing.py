@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from orderhooks import catalogue, publishing, sending, tasks
+from orderhooks import catalogue, operations, sending, tasks
 from orderhooks.models import Attempt, Delivery, Event, Subscription
 from orderhooks.receiver import verify
 from orderhooks.rehearsing import PreviewError, topics_to_preview
@@ -46,7 +46,7 @@ def health(subscription: Subscription) -> list[object]:
 def test_a_test_brings_an_example_order_and_the_answer_at_once(receiver) -> None:
     receiver.answer = lambda _count: Answer(202, b"hello")
     subscription, secret = Subscription.create_with_secret(name="w", url=receiver.url, topics=["order.paid"], store="n")
-    delivery = publishing.send_test(subscription, by="alice")
+    delivery = operations.send_test(subscription, by="alice")
     attempt = delivery.attempts.get()
     assert (delivery.state, delivery.trigger, delivery.attempts_made) == ("delivered", "test", 1)
     assert delivery.requested_by == attempt.requested_by == "alice"
@@ -65,7 +65,7 @@ def test_a_test_is_sent_in_any_state_and_says_nothing_about_health(receiver, sta
         url=receiver.url, state=state, consecutive_failures=2, failing_since=timezone.now()
     )
     before = health(subscription)
-    delivery = publishing.send_test(subscription)
+    delivery = operations.send_test(subscription)
     assert delivery.state == ("delivered" if status == 200 else "failed")
     assert delivery.last_status_code == status
     assert health(subscription) == before
@@ -74,11 +74,11 @@ def test_a_test_is_sent_in_any_state_and_says_nothing_about_health(receiver, sta
 def test_a_failed_test_is_never_tried_again(receiver) -> None:
     receiver.answer = lambda _count: Answer(500)
     subscription = make_subscription(url=receiver.url)
-    delivery = publishing.send_test(subscription)
+    delivery = operations.send_test(subscription)
     assert (delivery.next_attempt_at, delivery.lease_token) == (None, None)
     tasks.pump()
     send_due(now=timezone.now() + timedelta(days=2))
-    assert publishing.redeliver(Delivery.objects.all()) == 0
+    assert operations.redeliver(Delivery.objects.all()) == 0
     tasks.pump()
     assert (len(receiver.received), Delivery.objects.get().state) == (1, "failed")
 
@@ -95,7 +95,7 @@ def test_no_pump_takes_a_test_that_is_under_way_or_routes_its_event(receiver) ->
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sending, "attempt", attempt_beside_a_pump)
-        publishing.send_test(make_subscription(url=receiver.url))
+        operations.send_test(make_subscription(url=receiver.url))
     assert seen == [[("sending", 1)]]
     assert len(receiver.received) == 1
     assert not everything.deliveries.exists()
@@ -110,7 +110,7 @@ def test_a_test_whose_process_died_has_failed(receiver, monkeypatch) -> None:
 
     monkeypatch.setattr(sending, "attempt", die)
     with pytest.raises(Died):
-        publishing.send_test(make_subscription(url=receiver.url))
+        operations.send_test(make_subscription(url=receiver.url))
     sending.recover(now=timezone.now() + timedelta(minutes=5))
     assert Delivery.objects.get().state == "failed"
     assert Attempt.objects.get().error == "internal"
@@ -118,7 +118,7 @@ def test_a_test_whose_process_died_has_failed(receiver, monkeypatch) -> None:
 
 def test_a_test_takes_no_longer_than_its_subscription_allows(receiver, settings) -> None:
     receiver.answer = lambda _count: time.sleep(3) or Answer()
-    delivery = publishing.send_test(make_subscription(url=receiver.url, timeout_seconds=1))
+    delivery = operations.send_test(make_subscription(url=receiver.url, timeout_seconds=1))
     assert (delivery.state, delivery.last_error) == ("failed", "timeout")
     assert 900 <= delivery.attempts.get().duration_ms < 2500
 
@@ -126,7 +126,7 @@ def test_a_test_takes_no_longer_than_its_subscription_allows(receiver, settings)
 def test_no_transaction_may_be_open_round_a_test(receiver) -> None:
     subscription = make_subscription(url=receiver.url)
     with pytest.raises(RuntimeError), transaction.atomic():
-        publishing.send_test(subscription)
+        operations.send_test(subscription)
     assert receiver.received == []
     assert not Event.objects.exists()
 
@@ -141,8 +141,8 @@ def test_a_test_is_no_delivery_of_the_stores(receiver) -> None:
     try:
         receiver.answer = lambda count: Answer(200 if count == 1 else 500)
         subscription = make_subscription(url=receiver.url)
-        publishing.send_test(subscription)
-        publishing.send_test(subscription)
+        operations.send_test(subscription)
+        operations.send_test(subscription)
     finally:
         delivery_failed.disconnect(hear)
         delivery_succeeded.disconnect(hear)
@@ -152,7 +152,7 @@ def test_a_test_is_no_delivery_of_the_stores(receiver) -> None:
 def test_a_failed_test_holds_up_no_order_of_an_ordered_subscription(receiver) -> None:
     receiver.answer = lambda count: Answer(500 if count == 1 else 200)
     subscription = make_subscription(url=receiver.url, ordered=True)
-    publishing.send_test(subscription)
+    operations.send_test(subscription)
     make_delivery(subscription=subscription)
     tasks.pump()
     assert receiver.topics == ["webhook.test", "order.paid"]
@@ -165,7 +165,7 @@ def test_a_preview_is_the_request_that_would_arrive(receiver) -> None:
     order = make_order(number="1042", customer_name="Zoë ✓")
     Event.objects.all().delete()
     now = timezone.now()
-    shown = publishing.preview(subscription, "1042", topic="order.paid", now=now)
+    shown = operations.preview(subscription, "1042", topic="order.paid", now=now)
     assert not Delivery.objects.exists()
     assert not Event.objects.exists()
     assert receiver.received == []
@@ -194,7 +194,7 @@ def test_a_preview_says_whether_the_subscription_wants_it() -> None:
         ({"topics": ["order.paid"]}, "order.closed", False),
         ({"topics": ["*"], "store": "north"}, "order.closed", True),
     ):
-        shown = publishing.preview(make_endpoint(**fields), "1042", topic=topic, now=now)
+        shown = operations.preview(make_endpoint(**fields), "1042", topic=topic, now=now)
         assert (shown.wanted, json.loads(shown.body)["type"]) == (wanted, topic)
 
 
@@ -202,10 +202,10 @@ def test_the_order_of_the_subscriptions_own_store_is_shown() -> None:
     make_order(number="1042", store="north", customer_name="Nora")
     make_order(number="1042", store="south", customer_name="Sam")
     for store, name in (("north", "Nora"), ("south", "Sam"), ("", "Sam")):
-        shown = publishing.preview(make_endpoint(store=store), "1042", topic="order.paid", now=timezone.now())
+        shown = operations.preview(make_endpoint(store=store), "1042", topic="order.paid", now=timezone.now())
         assert json.loads(shown.body)["data"]["order"]["customer"]["name"] == name
     with pytest.raises(PreviewError, match="no order '1042' in the store 'west'"):
-        publishing.preview(make_endpoint(store="west"), "1042", topic="order.paid", now=timezone.now())
+        operations.preview(make_endpoint(store="west"), "1042", topic="order.paid", now=timezone.now())
 
 
 def test_what_stands_in_the_way_of_a_preview_is_told(settings, monkeypatch) -> None:
@@ -214,7 +214,7 @@ def test_what_stands_in_the_way_of_a_preview_is_told(settings, monkeypatch) -> N
 
     def refused(subscription: Subscription, number: str = "1042", topic: str = "order.paid") -> str:
         with pytest.raises((PreviewError, UnknownTopicError)) as problem:
-            publishing.preview(subscription, number, topic=topic, now=now)
+            operations.preview(subscription, number, topic=topic, now=now)
         return str(problem.value)
 
     assert "list of orders" in refused(make_endpoint(), "9999")
@@ -236,13 +236,13 @@ def test_an_order_of_the_stores_own_is_found_by_its_key_or_by_what_was_told_of_i
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SOURCES": ["tests.test_sources.Users"]}
     user = User.objects.create(username="ada")
     subscription, now = make_endpoint(), timezone.now()
-    shown = publishing.preview(subscription, str(user.pk), topic="order.paid", now=now)
+    shown = operations.preview(subscription, str(user.pk), topic="order.paid", now=now)
     assert json.loads(shown.body)["data"] == {"order": {"name": "ada"}, "changes": {}}
     make_event(source="users", order_pk=str(user.pk), order_number="A-7", store="")
-    assert publishing.preview(subscription, "A-7", topic="order.paid", now=now).body.count(b"ada") == 1
+    assert operations.preview(subscription, "A-7", topic="order.paid", now=now).body.count(b"ada") == 1
     user.delete()
     with pytest.raises(PreviewError, match="no order"):
-        publishing.preview(subscription, "A-7", topic="order.paid", now=now)
+        operations.preview(subscription, "A-7", topic="order.paid", now=now)
 
 
 def test_what_a_subscription_wants_is_offered_first() -> None:
@@ -258,19 +258,19 @@ def test_what_is_held_is_counted_up_to_a_bound() -> None:
     make_delivery(subscription=subscription, state="failed")
     make_delivery(subscription=other)
     moment = timezone.now()
-    assert publishing.held([subscription], most=10) == 3
-    assert publishing.held([subscription], most=2) == 2
-    assert publishing.held([subscription, other], most=10) == 4
-    assert publishing.held([subscription], since=moment - timedelta(minutes=1), most=10) == 3
-    assert publishing.held([subscription], since=moment + timedelta(minutes=1), most=10) == 0
+    assert operations.held([subscription], most=10) == 3
+    assert operations.held([subscription], most=2) == 2
+    assert operations.held([subscription, other], most=10) == 4
+    assert operations.held([subscription], since=moment - timedelta(minutes=1), most=10) == 3
+    assert operations.held([subscription], since=moment + timedelta(minutes=1), most=10) == 0
 
 
 def test_resuming_tells_how_many_were_skipped() -> None:
     subscription = make_endpoint(state="paused")
     make_delivery(subscription=subscription)
-    resumed = publishing.resume(Subscription.objects.all(), skip_before=timezone.now() + timedelta(seconds=1))
+    resumed = operations.resume(Subscription.objects.all(), skip_before=timezone.now() + timedelta(seconds=1))
     assert (resumed.subscriptions, resumed.skipped) == (1, 1)
-    assert publishing.resume(Subscription.objects.all()).subscriptions == 0
+    assert operations.resume(Subscription.objects.all()).subscriptions == 0
 
 
 def test_revealing_secrets_is_logged_without_them(caplog) -> None:

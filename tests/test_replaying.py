@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from orderhooks import publishing, replaying, retention, tasks
+from orderhooks import operations, replaying, retention, tasks
 from orderhooks.models import Delivery, Event, Replay
 from orderhooks.topics import UnknownTopicError
 from tests.factories import make_delivery, make_event_at, make_replay, make_subscription
@@ -53,8 +53,8 @@ class TestWhatGoesOut:
             if state != "missing":
                 fields = {"attempts_made": 0 if state == "skipped" else 3, "trigger": "manual"}
                 make_delivery(subscription=subscription, event=event, state=state.split()[0], **fields)
-        expected_count = publishing.preview_replay(subscription, since=NOW - 2 * HOUR, only=only)
-        replay = publishing.replay(subscription, since=NOW - 2 * HOUR, only=only, by="alice")
+        expected_count = operations.preview_replay(subscription, since=NOW - 2 * HOUR, only=only)
+        replay = operations.replay(subscription, since=NOW - 2 * HOUR, only=only, by="alice")
         work_off()
         replay.refresh_from_db()
         again = Delivery.objects.filter(requested_by=f"replay {replay.public_id} by alice")
@@ -70,10 +70,10 @@ class TestWhatGoesOut:
         times = [NOW - 3 * HOUR, NOW - 2 * HOUR, NOW - HOUR]
         before, inside, after = (make_event_at(time) for time in times)
         subscription = make_subscription()
-        publishing.replay(subscription, since=NOW - 2.5 * HOUR, until=NOW - 1.5 * HOUR)
+        operations.replay(subscription, since=NOW - 2.5 * HOUR, until=NOW - 1.5 * HOUR)
         work_off()
         assert due() == [inside]
-        publishing.replay(subscription, since=NOW - 2.5 * HOUR)
+        operations.replay(subscription, since=NOW - 2.5 * HOUR)
         work_off()
         assert due() == [inside, after]
         assert before not in due()
@@ -93,7 +93,7 @@ class TestWhatGoesOut:
         settings.ORDERHOOKS = {**settings.ORDERHOOKS, "TOPICS": {"stock.low": "Little is left."}}
         for topic in ("order.created", "order.paid", "stock.low"):
             make_event_at(NOW - HOUR, topic=topic)
-        publishing.replay(make_subscription(topics=wanted), since=NOW - 2 * HOUR, topics=asked)
+        operations.replay(make_subscription(topics=wanted), since=NOW - 2 * HOUR, topics=asked)
         work_off()
         assert {event.topic for event in due()} == topics
 
@@ -101,27 +101,27 @@ class TestWhatGoesOut:
     def test_by_store(self, store: str, stores: set[str]) -> None:
         for of in ("", "north", "south"):
             make_event_at(NOW - HOUR, store=of)
-        publishing.replay(make_subscription(store=store), since=NOW - 2 * HOUR)
+        operations.replay(make_subscription(store=store), since=NOW - 2 * HOUR)
         work_off()
         assert {event.store for event in due()} == stores
 
     def test_also_from_before_it_subscribed_and_to_nobody_else(self) -> None:
         make_event_at(NOW - HOUR)
         new, _other = make_subscription(created_at=NOW), make_subscription()
-        publishing.replay(new, since=NOW - 2 * HOUR)
+        operations.replay(new, since=NOW - 2 * HOUR)
         work_off()
         assert [one.subscription for one in Delivery.objects.all()] == [new]
 
     def test_not_the_tests_of_any_endpoint(self) -> None:
         make_event_at(NOW - HOUR, topic="webhook.test")
-        publishing.replay(make_subscription(), since=NOW - 2 * HOUR)
+        operations.replay(make_subscription(), since=NOW - 2 * HOUR)
         work_off()
         assert due() == []
 
     def test_not_what_could_not_be_published_or_is_about_to_be_sent(self) -> None:
         make_event_at(NOW - HOUR, payload=None, published_at=None, routed_at=None, error="ValueError: no")
         make_event_at(NOW - HOUR, routed_at=None)
-        publishing.replay(make_subscription(), since=NOW - 2 * HOUR)
+        operations.replay(make_subscription(), since=NOW - 2 * HOUR)
         work_off()
         assert due() == []
 
@@ -133,7 +133,7 @@ class TestBatches:
 
     def test_each_moves_the_cursor_and_the_last_ends_it(self) -> None:
         events = [make_event_at(NOW - HOUR + timedelta(seconds=number)) for number in range(5)]
-        replay = publishing.replay(make_subscription(), since=NOW - HOUR)
+        replay = operations.replay(make_subscription(), since=NOW - HOUR)
         seen = []
         while replaying.work_off(now=NOW):
             replay.refresh_from_db()
@@ -144,7 +144,7 @@ class TestBatches:
     def test_how_far_it_is_shows_by_time(self) -> None:
         for minutes in (60, 45, 30, 15):
             make_event_at(NOW - timedelta(minutes=minutes))
-        replay = publishing.replay(make_subscription(), since=NOW - HOUR, until=NOW)
+        replay = operations.replay(make_subscription(), since=NOW - HOUR, until=NOW)
         shares = [replay.share_done()]
         while replaying.work_off(now=NOW):
             replay.refresh_from_db()
@@ -154,7 +154,7 @@ class TestBatches:
     def test_a_batch_that_another_worker_did_is_not_done_twice(self) -> None:
         for _ in range(3):
             make_event_at(NOW - HOUR)
-        late = publishing.replay(make_subscription(), since=NOW - 2 * HOUR)
+        late = operations.replay(make_subscription(), since=NOW - 2 * HOUR)
         assert replaying.work_off(now=NOW) == 1
         Delivery.objects.update(state="delivered", finished_at=NOW)
         assert not replaying._move_on(late, now=NOW), "its cursor is the old one"
@@ -162,14 +162,14 @@ class TestBatches:
 
     def test_one_that_is_cancelled_while_a_worker_looks_at_it_sends_nothing(self) -> None:
         make_event_at(NOW - HOUR)
-        late = publishing.replay(make_subscription(), since=NOW - 2 * HOUR)
-        publishing.cancel_replay(late)
+        late = operations.replay(make_subscription(), since=NOW - 2 * HOUR)
+        operations.cancel_replay(late)
         assert not replaying._move_on(late, now=NOW)
         assert due() == []
 
     def test_a_batch_that_failed_halfway_is_done_again(self, monkeypatch) -> None:
         event = make_event_at(NOW - HOUR)
-        replay = publishing.replay(make_subscription(), since=NOW - 2 * HOUR)
+        replay = operations.replay(make_subscription(), since=NOW - 2 * HOUR)
         with monkeypatch.context() as patch, pytest.raises(RuntimeError):
             patch.setattr(replaying, "_make_due", lambda *_args, **_options: (_ for _ in ()).throw(RuntimeError))
             replaying.work_off(now=NOW)
@@ -181,10 +181,10 @@ class TestBatches:
     def test_a_cancelled_one_stops_where_it_is(self) -> None:
         for _ in range(5):
             make_event_at(NOW - HOUR)
-        replay = publishing.replay(make_subscription(), since=NOW - 2 * HOUR)
+        replay = operations.replay(make_subscription(), since=NOW - 2 * HOUR)
         replaying.work_off(now=NOW)
-        assert publishing.cancel_replay(replay)
-        assert not publishing.cancel_replay(replay)
+        assert operations.cancel_replay(replay)
+        assert not operations.cancel_replay(replay)
         work_off()
         replay.refresh_from_db()
         assert (replay.state, replay.done, len(due())) == ("cancelled", 2, 2)
@@ -197,13 +197,13 @@ class TestTheCount:
             make_event_at(NOW - HOUR + timedelta(seconds=number))
         subscription = make_subscription()
         monkeypatch.setattr(replaying, "MOST_COUNTED", 3)
-        assert publishing.preview_replay(subscription, since=NOW - 2 * HOUR) == replaying.Expected(3, is_exact=False)
+        assert operations.preview_replay(subscription, since=NOW - 2 * HOUR) == replaying.Expected(3, is_exact=False)
         monkeypatch.setattr(replaying, "EVENTS_LOOKED_AT", 2)
-        assert publishing.preview_replay(subscription, since=NOW - 2 * HOUR) == replaying.Expected(2, is_exact=False)
+        assert operations.preview_replay(subscription, since=NOW - 2 * HOUR) == replaying.Expected(2, is_exact=False)
 
     def test_makes_nothing(self) -> None:
         make_event_at(NOW - HOUR)
-        publishing.preview_replay(make_subscription(), since=NOW - 2 * HOUR)
+        operations.preview_replay(make_subscription(), since=NOW - 2 * HOUR)
         assert not Replay.objects.exists()
         assert due() == []
 
@@ -211,28 +211,28 @@ class TestTheCount:
 @pytest.mark.parametrize(
     ("arguments", "problem", "says"),
     [
-        ({"since": NOW + HOUR}, publishing.ReplayError, "since"),
-        ({"since": NOW, "until": NOW}, publishing.ReplayError, "until"),
-        ({"since": NOW - HOUR, "only": "some"}, publishing.ReplayError, "all, failed, never_sent"),
+        ({"since": NOW + HOUR}, operations.ReplayError, "since"),
+        ({"since": NOW, "until": NOW}, operations.ReplayError, "until"),
+        ({"since": NOW - HOUR, "only": "some"}, operations.ReplayError, "all, failed, never_sent"),
         ({"since": NOW - HOUR, "topics": ["order.eaten"]}, UnknownTopicError, "order.eaten"),
     ],
 )
 def test_what_makes_no_sense_is_told(arguments, problem, says) -> None:
     subscription = make_subscription()
-    for call in (publishing.replay, publishing.preview_replay):
+    for call in (operations.replay, operations.preview_replay):
         with pytest.raises(problem, match=says):
             call(subscription, **arguments)
     assert not Replay.objects.exists()
 
 
 def test_a_worker_is_woken(woken: list[bool]) -> None:
-    publishing.replay(make_subscription(), since=NOW - HOUR)
+    operations.replay(make_subscription(), since=NOW - HOUR)
     assert woken
 
 
 def test_a_pump_works_it_off(receiver: RecordingReceiver) -> None:
     events = [make_event_at(NOW - HOUR) for _ in range(3)]
-    replay = publishing.replay(make_subscription(url=receiver.url), since=NOW - 2 * HOUR, by="alice")
+    replay = operations.replay(make_subscription(url=receiver.url), since=NOW - 2 * HOUR, by="alice")
     tasks.pump()
     replay.refresh_from_db()
     assert (replay.state, replay.done) == ("done", 3)
@@ -251,7 +251,7 @@ def test_a_locked_subscription_holds_up_its_replay_alone(in_a_thread, receiver, 
 
     monkeypatch.setattr("orderhooks.pumping.LOCKED_SECONDS", 60.0)
     make_event_at(NOW - HOUR)
-    replay = publishing.replay(make_subscription(), since=NOW - 2 * HOUR)
+    replay = operations.replay(make_subscription(), since=NOW - 2 * HOUR)
     free = make_delivery(subscription=make_subscription(url=receiver.url))
     locked, release = threading.Event(), threading.Event()
 

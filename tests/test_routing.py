@@ -75,11 +75,11 @@ def test_a_machine_whose_clock_is_wrong_loses_no_event(monkeypatch, wrong: timed
     with monkeypatch.context() as patch:
         if whose == "order":
             patch.setattr(timezone, "datetime", WrongDatetime)
-        # As if the process died between the commit and folding.
-        patch.setattr(outbox, "fold", lambda *_args, **_kwargs: [])
+        # As if the process died between the commit and coalescing.
+        patch.setattr(outbox.transaction_batch, "coalesce", lambda *_args, **_kwargs: [])
         make_order(lines=[])
     now = timezone.now() + 2 * outbox.LEFT_BEHIND_AFTER
-    assert len(outbox.fold_left_behind(now=now)) == 1
+    assert len(outbox.coalesce_left_behind(now=now)) == 1
     assert route() == ["Inventory"]
 
 

@@ -8,7 +8,7 @@ from django.utils import timezone
 from standardwebhooks import Webhook
 
 import orderhooks
-from orderhooks import publishing, sending
+from orderhooks import operations, sending
 from orderhooks.models import Attempt, Delivery, Subscription
 from orderhooks.signals import (
     delivery_failed,
@@ -145,7 +145,7 @@ def test_the_retry_table_ends_in_failed(receiver: RecordingReceiver, heard) -> N
 
 def test_a_failed_delivery_can_be_redelivered(receiver: RecordingReceiver, heard) -> None:
     delivery = make_delivery(subscription=make_subscription(url=receiver.url), state="failed", attempts_made=10)
-    publishing.redeliver(Delivery.objects.filter(pk=delivery.pk))
+    operations.redeliver(Delivery.objects.filter(pk=delivery.pk))
     send_due()
     delivery.refresh_from_db()
     assert (delivery.state, delivery.attempts_made) == ("delivered", 11)
@@ -156,7 +156,7 @@ def test_a_failed_delivery_can_be_redelivered(receiver: RecordingReceiver, heard
 def test_who_asked_for_it_stands_on_the_attempt_and_only_there_when_automatic_ones_follow(receiver) -> None:
     receiver.answer = lambda count: Answer(500 if count == 1 else 200)
     delivery = make_delivery(subscription=make_subscription(url=receiver.url), state="failed", attempts_made=1)
-    publishing.redeliver(Delivery.objects.all(), by="alice")
+    operations.redeliver(Delivery.objects.all(), by="alice")
     send_due()
     delivery.refresh_from_db()
     assert (delivery.state, delivery.trigger, delivery.requested_by) == ("pending", "automatic", "")
@@ -169,7 +169,7 @@ def test_who_asked_for_it_stands_on_the_attempt_and_only_there_when_automatic_on
 
 def test_who_asked_for_the_attempt_that_was_the_last_is_kept(receiver) -> None:
     delivery = make_delivery(subscription=make_subscription(url=receiver.url), state="failed", attempts_made=10)
-    publishing.redeliver(Delivery.objects.all(), by="alice")
+    operations.redeliver(Delivery.objects.all(), by="alice")
     send_due()
     delivery.refresh_from_db()
     assert (delivery.state, delivery.trigger, delivery.requested_by) == ("delivered", "manual", "alice")
@@ -440,10 +440,10 @@ def test_a_subscription_without_a_limit_of_its_own_does_not_shorten_the_lease_of
         make_delivery(subscription=subscription)
     now = timezone.now()
     with sending.Sender(threads=8, longest_seconds=30) as sender:
-        sender.lanes.stopped = True
+        sender.queue.stopped = True
         sender.claim(now=now)
         leases = set(Delivery.objects.values_list("lease_expires_at", flat=True))
-        sender.lanes.go_on()
+        sender.queue.resume()
     assert leases == {now + sending.lease_for(30)}
 
 

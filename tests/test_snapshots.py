@@ -28,17 +28,17 @@ def order() -> Order:
 
 @pytest.fixture
 def dead(monkeypatch) -> Iterator[Callable[[], list[Event]]]:
-    """Processes die between commit and folding; the call folds what they left behind."""
+    """Processes die between commit and coalescing; the call coalesces what they left behind."""
     with monkeypatch.context() as patch:
-        patch.setattr(outbox, "fold", lambda *_args, **_options: [])
-        patch.setattr(outbox, "fold_many", lambda *_args, **_options: [])
+        patch.setattr(outbox.transaction_batch, "coalesce", lambda *_args, **_options: [])
+        patch.setattr(outbox.transaction_batch, "coalesce_many", lambda *_args, **_options: [])
 
-        def fold() -> list[Event]:
+        def coalesce() -> list[Event]:
             patch.undo()
             [(source, order_pk)] = Change.objects.order_by().values_list("source", "order_pk").distinct()
-            return outbox.fold(source, order_pk, now=timezone.now())
+            return outbox.coalesce(source, order_pk, now=timezone.now())
 
-        yield fold
+        yield coalesce
 
 
 def told(event: Event) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def test_a_transaction_that_commits_while_the_order_is_read_is_undone(order: Ord
 
     def follow() -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(outbox, "fold", lambda *_args, **_options: [])
+            patch.setattr(outbox.transaction_batch, "coalesce", lambda *_args, **_options: [])
             other = Order.objects.get(pk=order.pk)
             with transaction.atomic():
                 save(other, note="second")

@@ -11,7 +11,7 @@ from django.db import models
 from django.test.utils import isolate_apps
 
 from orderhooks import checks, json_schema, source_trials
-from orderhooks.management import diagnosis
+from orderhooks.management import doctor
 from orderhooks.sources import BuiltInOrders, Lines, OrderSource
 from tests.factories import make_order
 
@@ -59,6 +59,33 @@ class Mistyped(Users):
 
 class TextForTuple(Users):
     watched = "username"  # type: ignore[assignment]
+
+
+class TextForTupleOfLines(Users):
+    lines = Lines("admin.LogEntry", "user", "object_repr")  # type: ignore[arg-type]
+
+
+class FarFetched(Users):
+    watched = ("date",)
+
+
+class Misordered(Users):
+    newest_first = ("-date_join",)
+
+    def find(self, number: str, *, store: str, using: str) -> Any:
+        return self.newest(using=using).filter(username=number).first()
+
+
+class FarFromOrdered(Users):
+    newest_first = ("-placed_at",)
+
+
+class TextForOrder(Users):
+    newest_first = "-date_joined"  # type: ignore[assignment]
+
+
+class FarFromTopics(Users):
+    transitions = {"is_active": {False: "order.foo"}}  # type: ignore[dict-item]
 
 
 class Reverse(Users):
@@ -143,12 +170,28 @@ STATIC = [
     (["Ghost"], "E041", "can't be found", "app_label.Model"),
     (["GhostWithLines"], "E041", "can't be found", "app_label.Model"),
     (["Mistyped"], "E042", "no column 'usernam'", "Did you mean 'username'?"),
-    (["TextForTuple"], "E042", "is the text 'username'", "Write a tuple"),
+    (
+        ["TextForTuple"],
+        "E042",
+        "`watched` is the text 'username'",
+        'Write a tuple: watched = ("username",).',
+    ),
+    (["TextForTupleOfLines"], "E042", "`lines.watched` is the text 'object_repr'", 'watched = ("object_repr",).'),
+    (["FarFetched"], "E042", "no column 'date'", "Name concrete fields of the model: id, password, last_login, "),
+    (["Misordered"], "E042", "`newest_first` names '-date_join'", "Did you mean '-date_joined'?"),
+    (["FarFromOrdered"], "E042", "`newest_first` names '-placed_at'", "Name fields of the model: id, "),
+    (
+        ["TextForOrder"],
+        "E042",
+        "`newest_first` is the text",
+        'Write a tuple: newest_first = ("-date_joined",).',
+    ),
     (["Reverse"], "E042", "no column 'logentry'", "concrete fields"),
     (["ManyToMany"], "E042", "no column 'groups'", "concrete fields"),
     (["BadTransitionField"], "E042", "no column 'stat'", "concrete fields"),
     (["ListTransitions"], "E042", "values are lists or objects", "publish the topic yourself"),
     (["BadTopic"], "E045", "'order.payed' is not in the catalogue", "Did you mean 'order.paid'?"),
+    (["FarFromTopics"], "E045", "'order.foo' is not in the catalogue", "Topics of your own"),
     (["WrongKey"], "E041", "leads to contenttypes.ContentType, not to auth.User", "Did you mean 'user'?"),
     (["NoKey"], "E041", "leads to nothing", "Did you mean 'user'?"),
     (["GhostLines"], "E042", "no column 'colour'", "concrete fields"),
@@ -238,6 +281,14 @@ class Lost(BuiltInOrders):
         return None
 
 
+class Unordered(BuiltInOrders):
+    def newest(self, *, using: str) -> Any:
+        return super().newest(using=using).order_by("-ordered_at")
+
+    def find(self, number: str, *, store: str, using: str) -> Any:
+        return self.newest(using=using).filter(number=number).first()
+
+
 class Unfindable(BuiltInOrders):
     def number(self, order: Any) -> str:
         return f"N-{order.number}"
@@ -275,11 +326,13 @@ LIVE = [
     ("BadNumber", "E046", "number() of its newest order returns", "Return str"),
     ("LongNumber", "E046", "returns 1000 characters", "Return at most"),
     ("Lost", "E046", "fetch() does not find its newest order", "Let fetch()"),
+    ("Unordered", "E046", "Its newest() raises FieldError", "Fix its newest()"),
     ("Unfindable", "W047", "by its number", "Override find() together"),
     ("BadPayload", "E046", "total: is int, not string", "the one or the other"),
     ("RaisingPayload", "E046", "raises AttributeError: no customer", "Fix its payload()"),
     ("BadQuery", "E046", "there_is_no_such_table", "Fix its payload()"),
 ]
+BEFORE_ANY_ORDER = {"Unordered"}
 
 
 @pytest.mark.parametrize(("name", "check_id", "words", "remedy"), LIVE)
@@ -287,14 +340,15 @@ def test_what_goes_wrong_with_the_newest_order_is_told_by_check_and_doctor(
     settings, name: str, check_id: str, words: str, remedy: str
 ) -> None:
     use(settings, [name])
-    assert checks.check_sources_at_work(databases=["default"]) == [], "there is no order yet"
+    if name not in BEFORE_ANY_ORDER:
+        assert checks.check_sources_at_work(databases=["default"]) == [], "there is no order yet"
     make_order()
     [message] = checks.check_sources_at_work(databases=["default"])
     assert message.id == f"orderhooks.{check_id}"
     assert words in message.msg
     assert remedy in (message.hint or "")
     assert checks.check_sources_at_work() == [], "only where the database is asked"
-    [finding] = [one for one in diagnosis.examine() if one.what == "sources"]
+    [finding] = [one for one in doctor.examine() if one.what == "sources"]
     assert (finding.level, words in finding.text) == ("fail" if check_id[0] == "E" else "warn", True)
 
 
@@ -308,7 +362,7 @@ def test_migrate_is_not_refused_for_what_it_is_about_to_bring(settings, monkeypa
     use(settings, ["RaisingPayload"])
     monkeypatch.setattr(source_trials.MigrationExecutor, "migration_plan", lambda _self, _targets: ["one"])
     assert checks.check_sources_at_work(databases=["default"]) == []
-    [finding] = [one for one in diagnosis.examine() if one.what == "sources"]
+    [finding] = [one for one in doctor.examine() if one.what == "sources"]
     assert "manage.py migrate" in finding.text
 
 

@@ -127,3 +127,19 @@ def test_more_secrets_than_may_sign_do_not_sign_however_they_came() -> None:
     subscription = made(GOOD)
     added = [subscription.add_secret() for _number in range(20)]
     assert subscription.live_secrets(now=timezone.now()) == added[: -MOST_SECRETS - 1 : -1]
+
+
+def test_a_secret_that_the_receiver_has_already_is_the_one_that_signs() -> None:
+    own = signing.generate_secret()
+    subscription, secret = Subscription.create_with_secret(**GOOD, secret=own)
+    assert secret == own == subscription.secrets.get().reveal()
+    assert not subscription.given_secret, "a copy of the instance gets a secret of its own"
+
+
+@pytest.mark.parametrize("secret", ["hunter2", "whsec_c2hvcnQ=", "whsk_" + "A" * 86 + "=="])
+def test_a_secret_that_can_not_sign_is_refused_without_being_repeated(secret: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Subscription.create_with_secret(**GOOD, secret=secret)
+    assert list(caught.value.message_dict) == ["secret"]
+    assert secret not in str(caught.value)
+    assert not Subscription.objects.exists()

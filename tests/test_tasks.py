@@ -18,7 +18,7 @@ from django_q.scheduler import scheduler
 from orderhooks import outbox, pumping, tasks
 from orderhooks.db import DatabaseClock, Wakeup
 from orderhooks.models import Change, Delivery, Event, Pump
-from orderhooks.sending import claiming
+from orderhooks.sending import finishing
 from tests.factories import make_delivery, make_event, make_order, make_subscription
 from tests.receivers import Answer, RecordingReceiver
 
@@ -42,30 +42,30 @@ def test_a_pump_takes_unknown_keywords_and_may_run_with_nothing_to_do() -> None:
     assert tasks.pump(asked_by="a newer version") is None
 
 
-def test_a_pump_folds_what_a_dead_process_left_behind(receiver: RecordingReceiver, monkeypatch) -> None:
+def test_a_pump_coalesces_what_a_dead_process_left_behind(receiver: RecordingReceiver, monkeypatch) -> None:
     make_subscription(url=receiver.url)
     with monkeypatch.context() as patch:
-        patch.setattr("orderhooks.outbox.fold", lambda *_args, **_kwargs: [])
+        patch.setattr("orderhooks.outbox.transaction_batch.coalesce", lambda *_args, **_kwargs: [])
         make_order(lines=[])
     Change.objects.update(created_at=timezone.now() - timedelta(minutes=1))
     tasks.pump()
     assert receiver.topics == ["order.created"]
 
 
-def test_an_order_that_can_not_be_folded_holds_nobody_up(receiver: RecordingReceiver, monkeypatch, caplog) -> None:
+def test_an_order_that_can_not_be_coalesced_holds_nobody_up(receiver: RecordingReceiver, monkeypatch, caplog) -> None:
     make_subscription(url=receiver.url)
-    real = outbox.fold
+    real = outbox.coalesce
     with monkeypatch.context() as patch:
-        patch.setattr(outbox, "fold", lambda *_args, **_kwargs: [])
+        patch.setattr(outbox.transaction_batch, "coalesce", lambda *_args, **_kwargs: [])
         bad, _good = make_order(lines=[]), make_order(lines=[])
     Change.objects.update(created_at=timezone.now() - timedelta(minutes=1))
 
-    def fold(source: str, order_pk: str, **options):
+    def coalesce(source: str, order_pk: str, **options):
         if order_pk == str(bad.pk):
             raise RuntimeError("bad luck")
         return real(source, order_pk, **options)
 
-    monkeypatch.setattr(outbox.folding, "fold", fold)
+    monkeypatch.setattr(outbox.coalescing, "coalesce", coalesce)
     tasks.pump()
     assert receiver.topics == ["order.created"]
     assert "bad luck" in caplog.text
@@ -240,7 +240,7 @@ def test_a_pump_that_can_not_write_stops_sending_and_goes_on_when_it_can(receive
     subscription = make_subscription(url=receiver.url)
     for _ in range(3):
         make_delivery(subscription=subscription)
-    real, refused = claiming.finish, []
+    real, refused = finishing.finish, []
 
     def finish(results):
         if len(refused) < 5:
@@ -248,7 +248,7 @@ def test_a_pump_that_can_not_write_stops_sending_and_goes_on_when_it_can(receive
             raise OperationalError("cannot execute UPDATE in a read-only transaction")
         return real(results)
 
-    monkeypatch.setattr(claiming, "finish", finish)
+    monkeypatch.setattr(finishing, "finish", finish)
     tasks.pump()
     assert Delivery.objects.filter(state="delivered").count() == 3
     assert len(receiver.received) == 3, "no answer was lost, so nothing was sent twice"

@@ -280,8 +280,8 @@ def test_where_it_is_installed_a_project_without_django_settings_is_not_disturbe
     assert "1 passed" in done.stdout
 
 
-def test_what_the_readme_says_of_tests_is_true(tmp_path: Path) -> None:
-    section = (ROOT / "README.md").read_text().partition("### Test it\n")[2].partition("\n## ")[0]
+def test_what_the_how_to_says_of_tests_is_true(tmp_path: Path) -> None:
+    section = (ROOT / "docs" / "how-to" / "test.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     assert len(blocks) == 2
     (tmp_path / "test_readme.py").write_text(

@@ -19,7 +19,7 @@ from django.utils import timezone
 from orderhooks import outbox
 from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import Change, Event, Order
-from orderhooks.outbox import folding
+from orderhooks.outbox import coalescing
 from orderhooks.sources import BuiltInOrders
 from tests.factories import make_order, make_subscription
 
@@ -94,7 +94,7 @@ def refused(monkeypatch):
 
 
 def later(**past: float) -> list[Event]:
-    return outbox.fold_left_behind(now=timezone.now() + timedelta(**past))
+    return outbox.coalesce_left_behind(now=timezone.now() + timedelta(**past))
 
 
 @pytest.mark.django_db(transaction=True)
@@ -104,10 +104,10 @@ def test_an_order_that_can_not_be_read_for_a_moment_is_told_later(order: Order, 
         for one in [order, *(make_order(lines=[]) for _ in range(in_one - 1))]:
             one.note = "x"
             one.save()
-    for _ in range(2 * outbox.FOLD_TRIES):
+    for _ in range(2 * outbox.MAX_COALESCE_ATTEMPTS):
         assert later(minutes=1) == []
     assert not Event.objects.exists()
-    assert set(Change.objects.values_list("folds_begun", flat=True)) == {0}
+    assert set(Change.objects.values_list("coalesce_attempts", flat=True)) == {0}
     refused.undo()
     assert {event.error for event in later(minutes=1)} == {""}
     assert Event.objects.filter(published_at=None).count() == 0
@@ -126,17 +126,17 @@ def test_an_order_that_can_not_be_read_for_an_hour_needs_a_person(order: Order, 
 
 @pytest.mark.django_db(transaction=True)
 def test_orders_that_can_not_be_read_do_not_hold_up_the_worker(order: Order, refused, caplog) -> None:
-    for _ in range(folding.TRANSIENT_AT_ONCE + 3):
+    for _ in range(coalescing.TRANSIENT_AT_ONCE + 3):
         make_order(lines=[])
     caplog.clear()
     assert later(minutes=1) == []
-    assert caplog.text.count("can't be read at this moment") == folding.TRANSIENT_AT_ONCE
+    assert caplog.text.count("can't be read at this moment") == coalescing.TRANSIENT_AT_ONCE
 
 
 @pytest.mark.django_db(transaction=True)
 def test_what_can_not_be_written_is_an_event_that_says_why(order: Order, monkeypatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(outbox, "fold", lambda *_args, **_options: [])
+        patch.setattr(outbox.transaction_batch, "coalesce", lambda *_args, **_options: [])
         order.note = "x"
         order.save()
     tries = []
@@ -145,11 +145,11 @@ def test_what_can_not_be_written_is_an_event_that_says_why(order: Order, monkeyp
         tries.append(1)
         raise DataError("value too long")
 
-    monkeypatch.setattr(folding, "fold", fail)
+    monkeypatch.setattr(coalescing, "coalesce", fail)
     assert later(minutes=1) + later(minutes=1) == []
     [event] = later(minutes=1)
     assert (event.topic, event.error) == ("order.updated", "DataError: value too long")
-    assert len(tries) == outbox.FOLD_TRIES
+    assert len(tries) == outbox.MAX_COALESCE_ATTEMPTS
 
 
 @pytest.mark.django_db(transaction=True)

@@ -6,11 +6,14 @@ import socket
 import struct
 import threading
 import warnings
+from base64 import b64encode
+from urllib.parse import unquote
 
 import pytest
 
 from orderhooks.transport import connections, post, safe_text, sockets
 from orderhooks.transport.posting import KEPT_CHARACTERS
+from orderhooks.transport.resolver import Resolver
 from tests.receivers import Answer, RecordingReceiver
 
 TLS_HANDSHAKE = b"\x16"
@@ -152,7 +155,9 @@ def _has_peer(one: socket.socket) -> bool:
 
 @pytest.fixture
 def proxy():
-    """An egress proxy: keeps the request lines that it is asked, and answers each 204 itself."""
+    """An egress proxy: keeps the request lines that it is asked, and answers each itself, telling all that it was sent:
+    a tunnel is refused, anything else is done.
+    """
     asked: list[str] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -163,8 +168,12 @@ def proxy():
                 except OSError:
                     return
                 with connection:
-                    asked.append(connection.recv(65536).split(b"\r\n")[0].decode())
-                    connection.sendall(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+                    request = connection.recv(65536)
+                    asked.append(request.split(b"\r\n")[0].decode())
+                    told = request.partition(b"Proxy-Authorization: ")[2].split(b"\r\n")[0]
+                    status = b"407 " if request.startswith(b"CONNECT") else b"200 "
+                    headers = b"X-Seen: %b\r\nProxy-Authorization: %b\r\nConnection: close" % (told, told)
+                    connection.sendall(b"HTTP/1.1 %b%b\r\n%b\r\n\r\n%b" % (status, told, headers, request))
 
         threading.Thread(target=serve, daemon=True).start()
         yield f"http://127.0.0.1:{server.getsockname()[1]}", asked
@@ -174,8 +183,23 @@ def test_an_egress_proxy_is_asked_for_names_that_are_not_looked_up_here(proxy, s
     url, asked = proxy
     settings.ORDERHOOKS = {"REQUIRE_HTTPS": False, "EGRESS_PROXY": url}
     # The guard of the tests would refuse a look-up, and the one of the transport a connection to 127.0.0.1.
-    assert send("http://shop.example/hook").status_code == 204
+    assert send("http://shop.example/hook").status_code == 200
     assert asked == ["POST http://shop.example/hook HTTP/1.1"]
+
+
+@pytest.mark.parametrize("login", ["shop:correct%20horse", "shop:caf%C3%A9-horse"])
+@pytest.mark.parametrize("url", ["http://shop.example/hook", "https://shop.example/hook"])
+def test_what_an_egress_proxy_is_told_of_us_is_not_kept_where_it_echoes_it(
+    proxy, settings, url: str, login: str
+) -> None:
+    address, asked = proxy
+    settings.ORDERHOOKS = {"REQUIRE_HTTPS": False, "EGRESS_PROXY": address.replace("//", f"//{login}@")}
+    outcome = send(url)
+    assert len(asked) == 1
+    kept = str((outcome.detail, outcome.response_headers, outcome.response_body))
+    assert "(redacted)" in kept, "the proxy echoed it"
+    for encoding in ("latin-1", "utf-8"):
+        assert b64encode(unquote(login).encode(encoding)).decode() not in kept
 
 
 def test_literal_addresses_are_judged_before_the_proxy_is_asked(proxy, settings) -> None:
@@ -194,12 +218,12 @@ def test_a_resolver_that_does_not_answer_ends_at_the_deadline(monkeypatch) -> No
     release.set()
 
 
-def test_look_ups_that_hang_leave_a_bounded_number_of_threads(monkeypatch) -> None:
+def test_names_that_hang_leave_a_bounded_number_of_threads(monkeypatch) -> None:
     release = threading.Event()
-    monkeypatch.setattr(sockets, "_lookups", sockets.Lookups(2))
+    monkeypatch.setattr(sockets, "_resolver", Resolver(2))
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: release.wait(20) and [])
     details = [send("http://shop.example/", timeout_seconds=0.1).detail for _ in range(3)]
-    assert ["stopped answering" in detail for detail in details] == [False, False, True]
+    assert ["does not respond" in detail for detail in details] == [False, False, True]
     release.set()
 
 

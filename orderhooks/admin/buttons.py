@@ -45,6 +45,8 @@ class Button:
     permission: str
     danger: bool = False
     network: bool = False
+    # Whether it is what people come to the page for. At most one of a page is, and none where there is a Save.
+    main: bool = False
 
 
 class ButtonsAdmin(ListedLookups):
@@ -103,7 +105,7 @@ class ButtonsAdmin(ListedLookups):
         return format_html(
             '<button type="submit" class="button orderhooks-button{}" formmethod="post" formnovalidate'
             ' formaction="{}">{}</button>',
-            " orderhooks-danger" if button.danger else "",
+            (" orderhooks-main" if button.main else "") + (" orderhooks-danger" if button.danger else ""),
             address,
             button.label,
         )

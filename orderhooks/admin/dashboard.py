@@ -19,6 +19,7 @@ from orderhooks import reporting, tasks
 from orderhooks.admin import charts, moments
 from orderhooks.admin.health import bounded, day_chart, health_badge, number, rate
 from orderhooks.admin.lookups import ListedLookups
+from orderhooks.admin.read_only import sees_payload
 from orderhooks.admin.webhooks import webhooks_of
 from orderhooks.db import DatabaseClock
 from orderhooks.models import AttemptStats, Dashboard, Delivery, Event, Subscription
@@ -160,7 +161,7 @@ class DashboardAdmin(ListedLookups):
                 worker_notice(worker, now=now),
                 sweep_notice(worker, now=now),
                 *new_notices(worker, waiting, now=now),
-                *(Notice("bad", one) for one in reporting.losses(now=now)),
+                *(Notice("bad", one) for one in reporting.losses(now=now, with_errors=sees_payload(request))),
             ],
             "waiting": self._waiting(waiting, now=now),
             "nothing_waits": not waiting.total,
@@ -189,7 +190,7 @@ class DashboardAdmin(ListedLookups):
         context = {
             "title": _("Webhooks of order %(number)s") % {"number": number} if number else _("Webhooks of an order"),
             "number": number,
-            "webhooks": found.draw() if found.reports else "",
+            "webhooks": found.draw(with_errors=sees_payload(request)) if found.reports else "",
             "unknown": reporting.order_without_events_text(number) if number and not found.reports else "",
             "problems": reporting.worker_problems(tasks.look_at_worker(), now=DatabaseClock().now()),
         }

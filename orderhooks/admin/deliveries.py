@@ -18,14 +18,14 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from orderhooks import publishing, sending
+from orderhooks import operations, sending
 from orderhooks.admin import delivery_page, exports, filters
 from orderhooks.admin.buttons import Button
 from orderhooks.admin.delivery_page import DeliveryPage, distance, moment
 from orderhooks.admin.filters import FILTERS, are_combined
-from orderhooks.admin.log import LogAdmin, events_found
 from orderhooks.admin.order_links import OrderLinkedList, order_link, order_pages
-from orderhooks.admin.redelivering import redeliver, redeliver_after_asking, redelivery_text, row_of
+from orderhooks.admin.read_only import ReadOnlyAdmin, events_found
+from orderhooks.admin.redelivering import redeliver, redeliver_after_confirmation, redelivery_text, row_of
 from orderhooks.models import Delivery
 from orderhooks.reporting import delivery_summary, endpoint_health
 
@@ -46,7 +46,7 @@ FACTS = [
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(LogAdmin):
+class DeliveryAdmin(ReadOnlyAdmin):
     list_display = [
         "state_badge",
         "order_number",
@@ -66,7 +66,7 @@ class DeliveryAdmin(LogAdmin):
     list_select_related = ["event", "subscription"]
     actions = ["redeliver", "export"]
     buttons = (
-        Button("redeliver", _("Redeliver now"), "redeliver"),
+        Button("redeliver", _("Redeliver now"), "redeliver", main=True),
         Button("skip", _("Skip: don't send it"), "redeliver", danger=True),
     )
     readonly_fields = ["story", "what_to_do", *FACTS, "attempt_log", "request_body", "curl"]
@@ -235,7 +235,7 @@ class DeliveryAdmin(LogAdmin):
         redeliver(self, request, [row_of(delivery)])
 
     def press_skip(self, request: HttpRequest, delivery: Delivery) -> None:
-        if publishing.skip(Delivery.objects.filter(pk=delivery.pk)):
+        if operations.skip(Delivery.objects.filter(pk=delivery.pk)):
             self.log_change(request, delivery, str(_("Skipped.")))
             self.message_user(request, _("It is not sent. Redeliver it if you change your mind."))
 
@@ -250,7 +250,7 @@ class DeliveryAdmin(LogAdmin):
 
     @admin.action(description=_("Redeliver selected"), permissions=["redeliver"])
     def redeliver(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
-        return redeliver_after_asking(self, request, queryset)
+        return redeliver_after_confirmation(self, request, queryset)
 
     @admin.action(description=_("Export as CSV (none selected: all found)"))
     def export(self, request: HttpRequest, queryset: Any) -> HttpResponseBase:

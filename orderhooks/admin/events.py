@@ -17,8 +17,8 @@ from django.utils.translation import ngettext
 from orderhooks import publishing, topics
 from orderhooks.admin import bodies
 from orderhooks.admin.buttons import Button
-from orderhooks.admin.log import LogAdmin, events_found
 from orderhooks.admin.order_links import OrderLinkedList, order_link, order_pages
+from orderhooks.admin.read_only import ReadOnlyAdmin, events_found
 from orderhooks.models import Event
 
 # How many the action publishes at once; each reads its order anew.
@@ -73,7 +73,7 @@ FACTS = [
 
 
 @admin.register(Event)
-class EventAdmin(LogAdmin):
+class EventAdmin(ReadOnlyAdmin):
     list_display = ["topic", "order", "published", "error_text", "occurred_at", "store", "public_id"]
     list_display_links = ["topic", "public_id"]
     list_filter = [TopicFilter, PublishedFilter]
@@ -81,16 +81,25 @@ class EventAdmin(LogAdmin):
     # Draws the box; what is looked up is in get_search_results.
     search_fields = ["public_id"]
     search_help_text = _("An order number or a whole public id (evt_…).")
-    readonly_fields = ["what_to_do", *FACTS, "changes_text", "payload_text"]
+    readonly_fields = ["what_to_do", *FACTS, "error_withheld", "changes_text", "payload_text"]
     actions = ["publish_again"]
-    buttons = (Button("publish", _("Publish again"), "redeliver"),)
+    buttons = (Button("publish", _("Publish again"), "redeliver", main=True),)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         buttons = ["what_to_do"] if obj and obj._buttons else []
-        sections: list[tuple[Any, dict[str, Any]]] = [(None, {"fields": [*buttons, *FACTS]})]
-        if self.has_payload_permission(request):
+        sees_payload = self.has_payload_permission(request)
+        hidden = set() if request.user.has_perm("orderhooks.view_delivery") else {"deliveries"}
+        facts = ["error_withheld" if name == "error" and not sees_payload else name for name in FACTS]
+        sections: list[tuple[Any, dict[str, Any]]] = [
+            (None, {"fields": [*buttons, *(name for name in facts if name not in hidden)]})
+        ]
+        if sees_payload:
             sections.append((_("What is told"), {"fields": ["changes_text", "payload_text"]}))
         return sections
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        columns = list(super().get_list_display(request))
+        return columns if self.has_payload_permission(request) else [one for one in columns if one != "error_text"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Event]:
         # The list does without what is large.
@@ -132,6 +141,12 @@ class EventAdmin(LogAdmin):
     @admin.display(description=_("error"), empty_value="-")
     def error_text(self, event: Event) -> str:
         return Truncator(event.error).chars(MOST_CHARACTERS)
+
+    @admin.display(description=_("error"), empty_value="-")
+    def error_withheld(self, event: Event) -> str:
+        if not event.error:
+            return ""
+        return str(_("Its payload could not be built. To see why takes the permission to see payloads."))
 
     @admin.display(description=_("deliveries"))
     def deliveries(self, event: Event) -> SafeString:

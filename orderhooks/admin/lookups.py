@@ -3,8 +3,11 @@
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.exceptions import DisallowedModelAdminLookup
+from django.contrib.admin.views.main import ERROR_FLAG, IGNORED_PARAMS, PAGE_VAR, SEARCH_VAR
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 
 __all__ = ["ListedLookups"]
@@ -13,6 +16,9 @@ __all__ = ["ListedLookups"]
 MOST_WORDS = 10
 MOST_CHARACTERS = 200
 MOST_DIGITS = 18
+# Of parameters that are refused.
+MOST_NAMED = 10
+LONGEST_NAME = 60
 
 
 class ListedLookups(admin.ModelAdmin):
@@ -26,18 +32,56 @@ class ListedLookups(admin.ModelAdmin):
     linked_lookups: frozenset[str] = frozenset()
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
-        filters = self.get_list_filter(request)  # type: ignore[arg-type]
-        columns = {f"{one}__{ending}" for one in filters if isinstance(one, str) for ending in ("exact", "isnull")}
-        if lookup in self.linked_lookups | columns:
+        columns, own = self._known_parameters(request)
+        if lookup in columns:
             # The value goes to the database as it is: PostgreSQL refuses NUL, and no column takes such a number.
             text = str(value)
             return "\0" not in text and not (text.isdecimal() and len(text) > MOST_DIGITS)
-        return any(lookup in self._parameters(one) for one in filters if not isinstance(one, str))
+        return lookup in own
 
-    @staticmethod
-    def _parameters(listed: Any) -> set[str]:
-        """What a filter with code of its own is asked by; it knows its values."""
-        return set(getattr(listed, "parameters", ()) or {listed.parameter_name})
+    def _known_parameters(self, request: HttpRequest | None) -> tuple[list[str], list[str]]:
+        """Those that go to the database as they are, and those of filters with code of their own, which know their
+        values.
+        """
+        filters = self.get_list_filter(request)  # type: ignore[arg-type]
+        columns = [f"{one}__{ending}" for one in filters if isinstance(one, str) for ending in ("exact", "isnull")]
+        own: list[str] = []
+        for one in filters:
+            if not isinstance(one, str):
+                own += getattr(one, "parameters", ()) or [one.parameter_name]  # type: ignore[union-attr]
+        return [*columns, *sorted(self.linked_lookups)], own
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        try:
+            response = super().changelist_view(request, extra_context)
+        except DisallowedModelAdminLookup:
+            return self._refuse(request)
+        if response.status_code == 302 and response["location"].endswith(f"?{ERROR_FLAG}=1"):
+            messages.error(
+                request, _("No row can have the value that was asked for: this is the list without filters.")
+            )
+        return response
+
+    def _refuse(self, request: HttpRequest) -> HttpResponse:
+        """Django's own answer to a lookup that is not allowed says nothing."""
+        columns, own = self._known_parameters(request)
+        known = [*own, *columns, *([SEARCH_VAR] if self.get_search_fields(request) else [])]
+        asked = [
+            name
+            for name, values in request.GET.lists()
+            if name not in (*IGNORED_PARAMS, PAGE_VAR, ERROR_FLAG)
+            and not all(self.lookup_allowed(name, value, request) for value in values)
+        ]
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": _("Unknown filter"),
+            "unknown": [name[:LONGEST_NAME] for name in asked if name not in known][:MOST_NAMED],
+            "impossible": [name for name in asked if name in known],
+            "known": known,
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, "admin/orderhooks/unknown_filter.html", context, status=400)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

@@ -11,7 +11,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from orderhooks import sources
-from orderhooks.admin.log import LogChangeList
+from orderhooks.admin.read_only import BoundedChangeList
 from orderhooks.models import Event, Order
 
 __all__ = ["OrderLinkedList", "order_link", "order_pages"]
@@ -19,7 +19,7 @@ __all__ = ["OrderLinkedList", "order_link", "order_pages"]
 MOST_DIGITS = 18
 
 
-class OrderLinkedList(LogChangeList):
+class OrderLinkedList(BoundedChangeList):
     """A list of events or deliveries, whose `order_number` column links to the orders: one query for all its rows."""
 
     def get_results(self, request: HttpRequest) -> None:

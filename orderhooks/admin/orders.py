@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import ValidationError
 from django.core.paginator import Page, Paginator
+from django.db import models
 from django.forms.fields import InvalidJSONInput
 from django.http import HttpRequest
 from django.urls import reverse
@@ -16,10 +17,10 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from orderhooks import payloads, publishing, reporting, sources, tasks
+from orderhooks import operations, payloads, reporting, sources, tasks
 from orderhooks.admin.buttons import Button, ButtonsAdmin
 from orderhooks.admin.health import badge
-from orderhooks.admin.log import BoundedPaginator
+from orderhooks.admin.read_only import BoundedPaginator, sees_payload
 from orderhooks.admin.unaltered import KeepsUnaltered
 from orderhooks.admin.webhooks import Webhooks, webhooks_of
 from orderhooks.currencies import decimal_text
@@ -58,6 +59,19 @@ class JsonObjectField(forms.JSONField):
                 params={"error": error},
             ) from None
         return data
+
+
+class AmountField(forms.DecimalField):
+    """A number. Django compares a signalling NaN with the stored value, which raises, before it would refuse it."""
+
+    def to_python(self, value: Any) -> Any:
+        amount = super().to_python(value)
+        if amount is not None and not amount.is_finite():
+            raise ValidationError(self.error_messages["invalid"], code="invalid")
+        return amount
+
+
+AMOUNTS: Any = {models.DecimalField: {"form_class": AmountField}}
 
 
 class OrderForm(KeepsUnaltered):
@@ -137,6 +151,7 @@ class OrderLineInline(admin.TabularInline):
 
     model = OrderLine
     form = OrderLineForm
+    formfield_overrides = AMOUNTS
     formset = _LinesFormSet
     template = "admin/orderhooks/order/lines.html"
     extra = 0
@@ -172,6 +187,7 @@ class _OrderList(ChangeList):
 @admin.register(Order)
 class OrderAdmin(ButtonsAdmin):
     form = OrderForm
+    formfield_overrides = AMOUNTS
     inlines = [OrderLineInline]
     buttons = (Button("redeliver", _("Redeliver what failed"), "redeliver"),)
     list_display = [
@@ -224,6 +240,13 @@ class OrderAdmin(ButtonsAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return _OrderList
 
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        order = super().get_object(request, object_id, from_field)
+        if order is not None:
+            # A read-only field is not told who looks at it.
+            order._sees_payload = sees_payload(request)
+        return order
+
     def has_redeliver_permission(self, request: HttpRequest) -> bool:
         return _sees_log(request) and request.user.has_perm("orderhooks.redeliver_delivery")
 
@@ -232,7 +255,7 @@ class OrderAdmin(ButtonsAdmin):
 
     def press_redeliver(self, request: HttpRequest, order: Order) -> None:
         failed = Delivery.objects.filter(pk__in=self._webhooks_of(order).failed)
-        count = publishing.redeliver(failed, by=request.user.get_username())
+        count = operations.redeliver(failed, by=request.user.get_username())
         text = ngettext("%(count)d delivery is sent again.", "%(count)d deliveries are sent again.", count)
         self.log_change(request, order, text % {"count": count})
         self.message_user(request, text % {"count": count})
@@ -253,7 +276,9 @@ class OrderAdmin(ButtonsAdmin):
     def webhooks(self, order: Order) -> SafeString:
         buttons = self.what_to_do(order) if getattr(order, "_buttons", ()) else ""
         problems = reporting.worker_problems(tasks.look_at_worker(), now=DatabaseClock().now())
-        return self._webhooks_of(order).draw(buttons, problems=problems)
+        found = self._webhooks_of(order)
+        nothing = "" if found.reports else reporting.no_events_text(sources.BuiltInOrders.name, str(order.pk))
+        return found.draw(buttons, problems=problems, with_errors=vars(order)["_sees_payload"], nothing=nothing)
 
     def _webhooks_of(self, order: Any) -> Webhooks:
         # Asked for the page and for its button.

@@ -17,13 +17,13 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from orderhooks import publishing, sending
+from orderhooks import operations, sending
 from orderhooks.models import Delivery, Subscription
 from orderhooks.models.deliveries import DeliveryQuerySet
 from orderhooks.reporting import durations
 from orderhooks.reporting.counts import count_text
 
-__all__ = ["redeliver", "redeliver_after_asking", "redelivery_text", "row_of"]
+__all__ = ["redeliver", "redeliver_after_confirmation", "redelivery_text", "row_of"]
 
 # More are for a replay, which works in the background.
 MOST = 10_000
@@ -78,7 +78,9 @@ def redelivery_text(delivery: Delivery) -> str:
     return text % {"count": given.automatic_left, "when": when}
 
 
-def redeliver_after_asking(admin: ModelAdmin, request: HttpRequest, chosen: DeliveryQuerySet) -> HttpResponse | None:
+def redeliver_after_confirmation(
+    admin: ModelAdmin, request: HttpRequest, chosen: DeliveryQuerySet
+) -> HttpResponse | None:
     """The page that says what will happen; or, confirmed there, None: it is done and told."""
     columns = ("pk", "state", "trigger", "subscription__name", "subscription__state")
     rows = [Row(*row) for row in chosen.values_list(*columns)[: MOST + 1]]
@@ -117,7 +119,7 @@ def redeliver(admin: ModelAdmin, request: HttpRequest, rows: Sequence[Row]) -> N
     again = 0
     for start in range(0, len(rows), AT_ONCE):
         batch = Delivery.objects.filter(pk__in=[row.key for row in rows[start : start + AT_ONCE]])
-        again += publishing.redeliver(batch, by=user.get_username())
+        again += operations.redeliver(batch, by=user.get_username())
         # Those that somebody else's request had under way at this moment are not this user's.
         mine = batch.filter(trigger=Delivery.Trigger.MANUAL, requested_by=user.get_username())
         LogEntry.objects.log_actions(user.pk, mine.only("public_id"), CHANGE, _("Redelivered."))

@@ -16,11 +16,11 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from orderhooks import publishing, topics
+from orderhooks import operations, topics
 from orderhooks.admin import charts
 from orderhooks.admin.buttons import Button, ButtonsAdmin
 from orderhooks.admin.health import badge, number
-from orderhooks.admin.log import BoundedPaginator
+from orderhooks.admin.read_only import BoundedPaginator
 from orderhooks.models import Replay, Subscription
 
 REFRESH_SECONDS = 3
@@ -32,6 +32,11 @@ def may_replay(request: HttpRequest) -> bool:
     user = request.user
     sees = user.has_perm("orderhooks.view_subscription") or user.has_perm("orderhooks.change_subscription")
     return sees and user.has_perm("orderhooks.redeliver_delivery")
+
+
+def may_see_replays(request: HttpRequest) -> bool:
+    """As in the API."""
+    return request.user.has_perm("orderhooks.view_replay")
 
 
 class _Moment(forms.DateTimeField):
@@ -97,7 +102,7 @@ class ReplayAdmin(ButtonsAdmin):
     buttons = (Button("cancel", gettext_lazy("Cancel this replay"), "redeliver", danger=True),)
 
     def has_view_permission(self, request: HttpRequest, obj: Replay | None = None) -> bool:
-        return request.user.has_perm("orderhooks.view_delivery")
+        return may_see_replays(request)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return may_replay(request)
@@ -128,11 +133,17 @@ class ReplayAdmin(ButtonsAdmin):
         if not form.is_valid() or "again" in request.POST:
             return self._ask(request, form)
         if "confirm" not in request.POST:
-            return self._ask(request, form, expected=publishing.preview_replay(**form.cleaned_data))
-        replay = publishing.replay(**form.cleaned_data, by=request.user.get_username())
+            return self._ask(request, form, expected=operations.preview_replay(**form.cleaned_data))
+        replay = operations.replay(**form.cleaned_data, by=request.user.get_username())
         self.log_addition(request, replay, [{"added": {}}])
         self.log_change(request, replay.subscription, _("Replay %(replay)s.") % {"replay": replay.public_id})
-        return HttpResponseRedirect(self._page("change", replay.pk))
+        if self.has_view_permission(request):
+            return HttpResponseRedirect(self._page("change", replay.pk))
+        self.message_user(request, _("Replay %(replay)s has begun.") % {"replay": replay.public_id})
+        subscription_page = reverse(
+            f"{self.admin_site.name}:orderhooks_subscription_change", args=[replay.subscription_id]
+        )
+        return HttpResponseRedirect(subscription_page)
 
     def _ask(self, request: HttpRequest, form: ReplayForm, **more: Any) -> HttpResponse:
         context = {
@@ -158,7 +169,7 @@ class ReplayAdmin(ButtonsAdmin):
         return response
 
     def press_cancel(self, request: HttpRequest, replay: Replay) -> None:
-        if not publishing.cancel_replay(replay):
+        if not operations.cancel_replay(replay):
             self.message_user(request, _("It had already finished."), messages.WARNING)
             return
         self.log_change(request, replay, _("Cancelled."))
@@ -210,7 +221,7 @@ class ReplaysField(admin.ModelAdmin):
         record = super().get_object(request, object_id, from_field)
         if record is not None:
             # A read-only field is not told who looks at it.
-            record._may_replay = may_replay(request)
+            record._may_replay, record._may_see_replays = may_replay(request), may_see_replays(request)
         return record
 
     @admin.display(description=gettext_lazy("replays"))
@@ -222,6 +233,8 @@ class ReplaysField(admin.ModelAdmin):
             page = reverse(f"{site}:orderhooks_replay_add")
             label = _("Replay: send events again…")
             form = format_html('<a class="button orderhooks-button" href="{}?{}">{}</a> ', page, query, label)
+        if not getattr(subscription, "_may_see_replays", False):
+            return form or SafeString("-")
         former = reverse(f"{site}:orderhooks_replay_changelist")
         query = urlencode({"subscription__id__exact": subscription.pk})
         return format_html('{}<a href="{}?{}">{}</a>', form, former, query, _("Former replays"))

@@ -85,11 +85,24 @@ class Webhooks:
         )
         return format_html_join(" ", "{}", found)
 
-    def draw(self, before: SafeString | str = "", *, problems: Sequence[str] = ()) -> SafeString:
-        """The table, below the `problems` of the worker. `before` stands between the summary and the table."""
+    def draw(
+        self, before: SafeString | str = "", *, with_errors: bool, problems: Sequence[str] = (), nothing: str = ""
+    ) -> SafeString:
+        """The table, below the `problems` of the worker. `before` stands between the summary and the table.
+
+        `with_errors`: of events that could not be published; they may quote the order. `nothing`: what to say where
+        there are no events.
+        """
         chapters = [self._chapter(report) for report in self.reports]
-        context = {"chapters": chapters, "summary": self.summary(), "before": before, "more_page": self.more_page}
-        context["problems"] = problems
+        context = {
+            "chapters": chapters,
+            "summary": self.summary(),
+            "before": before,
+            "more_page": self.more_page,
+            "problems": problems,
+            "with_errors": with_errors,
+            "nothing": nothing,
+        }
         return render_to_string("admin/orderhooks/webhooks.html", context)
 
     def _chapter(self, report: EventReport) -> Chapter:

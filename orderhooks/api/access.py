@@ -37,7 +37,7 @@ __all__ = [
 MANAGE = "orderhooks.manage_all_subscriptions"
 REDELIVER = "orderhooks.redeliver_delivery"
 VIEW_DELIVERY, VIEW_EVENT = "orderhooks.view_delivery", "orderhooks.view_event"
-VIEW_SUBSCRIPTION = "orderhooks.view_subscription"
+VIEW_REPLAY, VIEW_SUBSCRIPTION = "orderhooks.view_replay", "orderhooks.view_subscription"
 # To see what was sent and answered, beside the log itself.
 VIEW_PAYLOAD = "orderhooks.view_payload"
 # The store of a subscription that gets the orders of all.

@@ -15,9 +15,11 @@ from orderhooks.api.filters import require_known
 from orderhooks.models.events import EventQuerySet
 from orderhooks.reporting import SubscriptionOutcome
 
-__all__ = ["accounts_of"]
+__all__ = ["LARGE", "StandingSerializer", "accounts_of"]
 
 NEWEST_EVENTS = 50
+# Of an event; left out of accounts.
+LARGE = ("payload", "changes")
 SUBSCRIPTIONS = 200
 
 
@@ -47,7 +49,7 @@ class StandingSerializer(serializers.Serializer[Any]):
 def accounts_of(request: Request, events: EventQuerySet) -> Response:
     """The newest 50 events of an order, newest first, each for the first 200 subscriptions that the user sees."""
     require_known(request, [])
-    newest = list(events.order_by("-sequence").defer("payload", "changes")[:NEWEST_EVENTS])
+    newest = list(events.order_by("-sequence").defer(*LARGE)[:NEWEST_EVENTS])
     reports = reporting.event_reports(newest, at_most=SUBSCRIPTIONS, among=access.subscriptions_of(request.user))
     return Response(
         [
@@ -62,4 +64,4 @@ def accounts_of(request: Request, events: EventQuerySet) -> Response:
 
 def _told(event: Any, request: Request) -> dict[str, Any]:
     shown = EventSerializer(event, context={"request": request})
-    return {name: value for name, value in shown.data.items() if name not in ("payload", "changes")}
+    return {name: value for name, value in shown.data.items() if name not in LARGE}

@@ -8,7 +8,7 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orderhooks import publishing, sending
+from orderhooks import operations, sending
 from orderhooks.api import access
 from orderhooks.api.fields import OF_MODELS, Text
 from orderhooks.api.filters import DeliveryFilters
@@ -145,7 +145,7 @@ class DeliveryViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource
     def redeliver(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """202 and the delivery; 409 while it is being sent, and for a test."""
         delivery = self.get_object()
-        if not publishing.redeliver(Delivery.objects.filter(pk=delivery.pk), by=request.user.get_username()):
+        if not operations.redeliver(Delivery.objects.filter(pk=delivery.pk), by=request.user.get_username()):
             raise ConflictError(
                 "A test is not sent again. Send a new one to its subscription."
                 if delivery.trigger == Delivery.Trigger.TEST
@@ -158,7 +158,7 @@ class DeliveryViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource
     def skip(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """The delivery, waiting or given up until now, skipped: it is not sent, and nothing waits for it."""
         delivery = self.get_object()
-        if not publishing.skip(Delivery.objects.filter(pk=delivery.pk)):
+        if not operations.skip(Delivery.objects.filter(pk=delivery.pk)):
             raise ConflictError(f"It is {delivery.get_state_display()}: only what waits or has failed can be skipped.")
         history.note_change(request, delivery, "Skipped.")
         return Response(self.get_serializer(self.get_object()).data)
@@ -167,7 +167,7 @@ class DeliveryViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource
     def redeliver_many(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """202 and `redelivered`: how many of these deliveries will be sent again."""
         chosen = self._chosen(request)
-        count = publishing.redeliver(chosen, by=request.user.get_username())
+        count = operations.redeliver(chosen, by=request.user.get_username())
         for delivery in chosen.filter(state=Delivery.State.PENDING).only("public_id"):
             history.note_change(request, delivery, "Redelivered.")
         return Response({"redelivered": count}, status=status.HTTP_202_ACCEPTED)
@@ -176,7 +176,7 @@ class DeliveryViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource
     def skip_many(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """`skipped`: how many of these deliveries waited or had been given up, and are skipped now."""
         chosen = self._chosen(request)
-        count = publishing.skip(chosen)
+        count = operations.skip(chosen)
         for delivery in chosen.filter(state=Delivery.State.SKIPPED).only("public_id"):
             history.note_change(request, delivery, "Skipped.")
         return Response({"skipped": count})

@@ -23,6 +23,8 @@ from orderhooks.api.resources import Protocol, Resource
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Event, Subscription
 
+# Of events; shown to those who may see payloads. An error may quote the order.
+CONFIDENTIAL = ("payload", "changes", "error")
 LARGEST_SEQUENCE = 2**63 - 1
 # What the feed takes.
 FEED = ("after", "page_size", "subscription")
@@ -49,7 +51,7 @@ class EventSerializer(serializers.ModelSerializer[Event]):
         read_only_fields = fields
 
     def get_fields(self) -> dict[str, Any]:
-        return access.visible(super().get_fields(), self.context["request"], hidden=("payload", "changes"))
+        return access.visible(super().get_fields(), self.context["request"], hidden=CONFIDENTIAL)
 
 
 class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource[Event]):
@@ -80,7 +82,8 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource[Ev
             raise ConflictError("It is published already. Redeliver its deliveries, or replay it to a subscription.")
         if not publishing.republish(event):
             event.refresh_from_db()
-            raise ConflictError(f"Its payload can't be built: {event.error} Mend the order source, then ask again.")
+            why = f": {event.error.rstrip('.')}" if request.user.has_perm(access.VIEW_PAYLOAD) else ""
+            raise ConflictError(f"Its payload can't be built{why}. Fix the order source, then try again.")
         history.note_change(request, event, "Published again.")
         return Response(self.get_serializer(self.get_object()).data, status=status.HTTP_200_OK)
 

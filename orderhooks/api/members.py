@@ -2,11 +2,12 @@
 
 import itertools
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from django.views.decorators.debug import sensitive_variables
 from rest_framework import serializers
+
+from orderhooks import spelling
 
 __all__ = ["KnownMembers", "PlainSerializer", "RowSerializer", "require_no_members"]
 
@@ -55,6 +56,6 @@ def require_no_members(data: Any) -> None:
 
 def _remedy(name: str, known: list[str]) -> str:
     quoted = name[:LONGEST_QUOTED]
-    if near := get_close_matches(quoted, known, n=1):
-        return f"There is no such member. Did you mean {near[0]}?"
+    if near := spelling.nearest(quoted, known):
+        return f"There is no such member. Did you mean {near}?"
     return "There is no such member. " + (f"There are: {', '.join(known)}." if known else "There are none.")

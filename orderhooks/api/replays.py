@@ -9,7 +9,7 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orderhooks import publishing
+from orderhooks import operations
 from orderhooks.api import access
 from orderhooks.api.fields import OF_MODELS, Choice, Flag, Moment, Text
 from orderhooks.api.filters import ReplayFilters
@@ -85,9 +85,9 @@ def begin(request: Request, subscription: Subscription, plan: dict[str, Any]) ->
         "subscription": subscription
     }
     if dry_run:
-        expected = publishing.preview_replay(**plan)
+        expected = operations.preview_replay(**plan)
         return Response({"count": expected.count, "count_is_exact": expected.is_exact})
-    replay = publishing.replay(**plan, by=request.user.get_username())
+    replay = operations.replay(**plan, by=request.user.get_username())
     history.note_change(request, subscription, f"Replay {replay.public_id}.")
     return Response(ReplaySerializer(replay).data, status=status.HTTP_202_ACCEPTED)
 
@@ -97,7 +97,10 @@ class ReplayViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource[R
     serializer_class = ReplaySerializer
     ids = "rpl_"
     filterset_class = ReplayFilters
-    needs = dict.fromkeys(("create", "cancel"), (access.REDELIVER, access.VIEW_SUBSCRIPTION))
+    needs = {
+        "create": (access.REDELIVER, access.VIEW_SUBSCRIPTION),
+        "cancel": (access.REDELIVER, access.VIEW_SUBSCRIPTION, access.VIEW_REPLAY),
+    }
     without_body = ["cancel"]
     rates = {"create": "replay"}
 
@@ -119,7 +122,7 @@ class ReplayViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource[R
     def cancel(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """The replay, cancelled: what it has made due already is sent. 409 if it was through."""
         replay = self.get_object()
-        if not publishing.cancel_replay(replay):
+        if not operations.cancel_replay(replay):
             raise ConflictError(f"It is {replay.get_state_display()} already.")
         history.note_change(request, replay, "Cancelled.")
         return Response(self.get_serializer(self.get_object()).data)

@@ -14,10 +14,10 @@ from orderhooks.api.access import ALL_STORES, is_in_reach, stores_of
 from orderhooks.api.fields import OF_MODELS, Choice, Text
 from orderhooks.api.members import RowSerializer
 from orderhooks.db.encrypted_fields import seal
+from orderhooks.encryption import HIDDEN, Sealed
 from orderhooks.models import Subscription
 from orderhooks.models.configuration import validate_topics
 from orderhooks.reporting.endpoint_health import Health, health_of
-from orderhooks.secrets import HIDDEN, Sealed
 
 __all__ = ["SubscriptionSerializer"]
 

@@ -13,7 +13,7 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orderhooks import publishing, signing
+from orderhooks import operations, signing
 from orderhooks.api import access, replays
 from orderhooks.api.deliveries import DeliveryDetailSerializer
 from orderhooks.api.fields import Moment, Number
@@ -99,7 +99,7 @@ class SubscriptionViewSet(
     def test(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Sends an example order as `webhook.test` now, waits for the answer, and shows the delivery with it."""
         subscription = self.get_object()
-        made = publishing.send_test(subscription, by=request.user.get_username())
+        made = operations.send_test(subscription, by=request.user.get_username())
         history.note_change(request, subscription, f"Sent a test: {made.state}.")
         delivery = Delivery.objects.select_related("event", "subscription").get(pk=made.pk)
         return Response(DeliveryDetailSerializer(delivery, context=self.get_serializer_context()).data)
@@ -112,7 +112,7 @@ class SubscriptionViewSet(
         serializer.is_valid(raise_exception=True)
         subscription = self.get_object()
         overlap = serializer.validated_data["overlap_hours"] * HOUR
-        secret = subscription.rotate_secret(now=timezone.now(), overlap=overlap)
+        secret = operations.rotate(subscription, overlap=overlap)
         history.note_change(request, subscription, "Rotated the signing secret.")
         return self._answer(subscription, secret)
 
@@ -120,7 +120,7 @@ class SubscriptionViewSet(
     def revoke_former_secrets(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """`revoked`: how many secrets signed beside the newest until now."""
         subscription = self.get_object()
-        revoked = subscription.revoke_former_secrets(now=timezone.now())
+        revoked = operations.revoke_former_secrets(subscription)
         history.note_change(request, subscription, "Revoked former signing secrets.")
         return Response({"revoked": revoked})
 
@@ -128,7 +128,7 @@ class SubscriptionViewSet(
     def pause(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """The subscription, paused: its deliveries are held."""
         subscription = self.get_object()
-        if publishing.pause(Subscription.objects.filter(pk=subscription.pk)):
+        if operations.pause(Subscription.objects.filter(pk=subscription.pk)):
             history.note_change(request, subscription, "Paused.")
         return self._answer(subscription)
 
@@ -139,7 +139,7 @@ class SubscriptionViewSet(
         serializer.is_valid(raise_exception=True)
         subscription = self.get_object()
         chosen = Subscription.objects.filter(pk=subscription.pk)
-        resumed = publishing.resume(chosen, skip_before=serializer.validated_data["skip_before"])
+        resumed = operations.resume(chosen, skip_before=serializer.validated_data["skip_before"])
         if resumed.subscriptions:
             history.note_change(request, subscription, f"Resumed; {resumed.skipped} deliveries skipped.")
         return self._answer(subscription)
@@ -171,7 +171,7 @@ class SubscriptionViewSet(
         subscription, stores = self.get_object(), access.order_stores_of(request.user)
         try:
             now = DatabaseClock().now()
-            shown = publishing.preview(subscription, given["order"], topic=given["topic"], now=now, stores=stores)
+            shown = operations.preview(subscription, given["order"], topic=given["topic"], now=now, stores=stores)
         except UnknownTopicError as error:
             raise ParameterError({"topic": [str(error)]}, code="topic") from None
         except PreviewError as error:
@@ -202,7 +202,7 @@ class SubscriptionViewSet(
         with transaction.atomic(using=Subscription.objects.db):
             url, headers = values.get("url", subscription.url), values.get("headers", subscription.headers)
             left = subscription.headers_left_behind(url=url, headers=headers)
-            secret = publishing.reconfigure(subscription, values)
+            secret = operations.reconfigure(subscription, values)
             if changed:
                 told = f"Changed {', '.join(changed)}."
                 if left:

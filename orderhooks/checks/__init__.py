@@ -5,7 +5,13 @@ from django.core.checks import register as register_check
 
 from orderhooks.checks.database import check_database
 from orderhooks.checks.deployment import check_deployment
-from orderhooks.checks.project import check_mail, check_one_database, check_queue_options, check_time_zone
+from orderhooks.checks.project import (
+    check_mail,
+    check_one_database,
+    check_queue_options,
+    check_time_zone,
+    check_users,
+)
 from orderhooks.checks.queue import check_queue
 from orderhooks.checks.settings import JUDGES, check_settings
 from orderhooks.checks.sources import check_sources, check_sources_at_work
@@ -22,6 +28,7 @@ __all__ = [
     "check_sources",
     "check_sources_at_work",
     "check_time_zone",
+    "check_users",
     "register",
 ]
 
@@ -34,6 +41,7 @@ def register() -> None:
         check_queue,
         check_queue_options,
         check_one_database,
+        check_users,
         check_time_zone,
         check_mail,
     )

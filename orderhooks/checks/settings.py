@@ -1,6 +1,5 @@
 """Each key of the setting ORDERHOOKS: its judge, with the id of its check. Never prints what may hold a secret."""
 
-import difflib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -10,7 +9,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Error
 from django.utils.module_loading import import_string
 
-from orderhooks import conf, topics
+from orderhooks import conf, spelling, topics
 
 MIN_KEY_LENGTH = 16
 RATE = re.compile(r"[1-9]\d*/(s|sec|second|m|min|minute|h|hour|d|day)")
@@ -157,8 +156,8 @@ def check_settings(**_kwargs: Any) -> list[CheckMessage]:
 def _unknown_keys(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
     for key in given:
         if key not in conf.KEYS:
-            near = difflib.get_close_matches(str(key).upper(), conf.KEYS, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"The settings are: {', '.join(sorted(conf.KEYS))}."
+            near = spelling.nearest(str(key).upper(), conf.KEYS)
+            hint = f"Did you mean {near!r}?" if near else f"The settings are: {', '.join(sorted(conf.KEYS))}."
             yield Error(f"ORDERHOOKS has an unknown key {key!r}.", hint=hint, id="orderhooks.E001")
 
 

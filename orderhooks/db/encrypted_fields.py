@@ -8,7 +8,7 @@ from django.db import models
 from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import transport
-from orderhooks.secrets import HIDDEN, Sealed
+from orderhooks.encryption import HIDDEN, Sealed
 
 
 class SealedHeadersField(models.JSONField):

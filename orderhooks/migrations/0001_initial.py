@@ -58,10 +58,10 @@ class Migration(migrations.Migration):
             name='Change',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('unit', models.UUIDField()),
+                ('transaction_id', models.UUIDField()),
                 ('source', models.CharField(max_length=64)),
                 ('order_pk', models.CharField(max_length=255)),
-                ('kind', models.CharField(choices=[('created', 'Created'), ('updated', 'Updated'), ('deleted', 'Deleted'), ('moment', 'Moment')], max_length=16)),
+                ('kind', models.CharField(choices=[('created', 'Created'), ('updated', 'Updated'), ('deleted', 'Deleted'), ('explicit', 'Explicit')], max_length=16)),
                 ('subject', models.CharField(blank=True, max_length=255)),
                 ('before', models.JSONField(default=dict)),
                 ('after', models.JSONField(default=dict)),
@@ -69,7 +69,7 @@ class Migration(migrations.Migration):
                 ('order_number', models.CharField(blank=True, max_length=255)),
                 ('store', models.CharField(blank=True, max_length=255)),
                 ('error', models.TextField(blank=True)),
-                ('folds_begun', models.PositiveSmallIntegerField(default=0)),
+                ('coalesce_attempts', models.PositiveSmallIntegerField(default=0)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
             ],
             options={

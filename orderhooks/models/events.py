@@ -23,11 +23,11 @@ class ChangeQuerySet(models.QuerySet["Change"]):
         return self.filter(source=source, order_pk=order_pk).order_by("id")
 
     def take(self, source: str, order_pk: str) -> "list[Change]":
-        """An order's changes, oldest first, deleted in the running transaction: nobody else can fold them too.
+        """An order's changes, oldest first, deleted in the running transaction: no other process can coalesce them.
 
-        On PostgreSQL that transaction's commit need not wait for the disk. If the machine stops before it is written,
-        so is the deletion not, and the changes are folded again; and no event can be sent before, as the claim that
-        comes before each request does wait, and what is written before it goes first.
+        On PostgreSQL that transaction's commit need not wait for the disk. If the machine stops before the
+        commit is written, the deletion is undone too, and the changes are coalesced again. No event can be sent before:
+        the claim that comes before each request does wait for the disk, and earlier commits are written first.
         """
         if connections[self.db].vendor == "postgresql":
             taken = list(self.raw(TAKE, [source, order_pk], using=self.db))
@@ -50,7 +50,7 @@ class ChangeQuerySet(models.QuerySet["Change"]):
         return by_order
 
     def left_behind(self, *, before: datetime) -> "ChangeQuerySet":
-        """Changes whose process did not live to fold them."""
+        """Changes whose process died before it coalesced them."""
         return self.filter(created_at__lt=before)
 
 
@@ -64,24 +64,25 @@ TAKE_MANY = TAKE.replace("order_pk = %s", "order_pk = ANY(%s)")
 
 
 class Change(models.Model):
-    """What one save did to an order, in the order's own transaction. Folding makes events of changes and deletes them.
+    """What one save changed of an order, written in the order's own transaction until it is coalesced into events.
 
-    # Note [Changes and units]
-    The changes of one transaction share a `unit`. They are written inside it, so a rollback, also of a savepoint, takes
-    them along; what survives the commit is folded: the first `before` against the last `after` is the net change.
+    # Note [Changes and transactions]
+    The changes of one transaction share a `transaction_id`. They are written inside the transaction, so a rollback,
+    also to a savepoint, takes them back. After the commit the remaining ones are coalesced: the net change is the first
+    `before` against the last `after`.
     """
 
     class Kind(models.TextChoices):
         CREATED = "created"
         UPDATED = "updated"
         DELETED = "deleted"
-        MOMENT = "moment"  # the store's own call of publish(); `subject` is its topic
+        EXPLICIT = "explicit"  # the store called publish(); `subject` is the topic
 
-    unit = models.UUIDField()
+    transaction_id = models.UUIDField()
     source = models.CharField(max_length=64)
     order_pk = models.CharField(max_length=IDENTIFIER_LENGTH)
     kind = models.CharField(max_length=16, choices=Kind)
-    # Blank: the order itself; else the primary key of a line, or the topic of a moment.
+    # Blank for the order itself; otherwise the primary key of a line, or the topic of an explicit change.
     subject = models.CharField(max_length=IDENTIFIER_LENGTH, blank=True)
     before = models.JSONField(default=dict)
     after = models.JSONField(default=dict)
@@ -89,10 +90,10 @@ class Change(models.Model):
     snapshot = models.JSONField(null=True)
     order_number = models.CharField(max_length=IDENTIFIER_LENGTH, blank=True)
     store = models.CharField(max_length=IDENTIFIER_LENGTH, blank=True)
-    # What the order source raised while the change was noted; it becomes the event's error.
+    # What the order source raised while the change was captured. It becomes the event's error.
     error = models.TextField(blank=True)
-    # How often a worker began to fold it, written down before it does: the store's code may kill the process.
-    folds_begun = models.PositiveSmallIntegerField(default=0)
+    # How often a worker began to coalesce it. Counted before it begins, because the store's code may kill the process.
+    coalesce_attempts = models.PositiveSmallIntegerField(default=0)
     created_at = models.DateTimeField(default=timezone.now)
 
     objects = ChangeQuerySet.as_manager()
@@ -100,7 +101,7 @@ class Change(models.Model):
     class Meta:
         base_manager_name = "objects"
         indexes = [
-            # Folding: all changes of an order, in their order.
+            # Coalescing: all changes of an order, oldest first.
             models.Index(fields=["source", "order_pk", "id"], name="orderhooks_change_order"),
             # The pump's look for changes that were left behind.
             models.Index(fields=["created_at"], name="orderhooks_change_created"),
@@ -152,7 +153,7 @@ class EventQuerySet(models.QuerySet["Event"]):
     def replace(self, changes: "Sequence[Change]", events: "Sequence[Event]") -> bool:
         """On PostgreSQL: insert the events that these changes of one order make, and delete the changes, in one go.
 
-        False, with nothing done, if there are other changes of the order, or some of these are gone: they are folded by
+        False, with nothing done, if there are other changes of the order, or some of these are gone. Then use
         `ChangeQuerySet.take`, which also says why this need not wait for the disk.
         """
         rows = [{name: _as_json(getattr(event, name)) for name in REPLACED} for event in events]
@@ -182,7 +183,7 @@ class EventQuerySet(models.QuerySet["Event"]):
 
 # The family of topics that tell of no order: tests, each for one endpoint.
 OF_OPERATORS = "webhook."
-# Folding is one statement, or a transaction that talks to nobody else.
+# Coalescing is one statement, or a transaction that talks to nobody else.
 SETTLED_AFTER = timedelta(seconds=10)
 REPLACED = (
     "public_id",
@@ -238,8 +239,8 @@ def _as_json(value: Any) -> Any:
 class Event(models.Model):
     """One thing that happened to one order. Never altered once published; outlives the order."""
 
-    # The primary key is the sequence: it grows, with gaps, and folding an order's changes one after the other makes it
-    # grow in the order of their commits.
+    # The primary key is the sequence. It grows, with gaps. The changes of one order are coalesced one transaction after
+    # the other, so it grows in the order of their commits.
     sequence = models.BigAutoField(primary_key=True)
     public_id = models.CharField(
         max_length=public_ids.MAX_LENGTH, unique=True, editable=False, default=public_ids.event_id

@@ -13,7 +13,7 @@ from django.db import models, router, transaction
 from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import transport
-from orderhooks.secrets import HIDDEN, Sealed
+from orderhooks.encryption import HIDDEN, Sealed
 
 __all__ = ["HasHeaders", "origin_of"]
 

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db import connections, models, router, transaction
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import secrets, signing
-from orderhooks.secrets import Purpose
+from orderhooks import encryption, signing
+from orderhooks.encryption import Purpose
 
 # The app's own, where stores look for who did what.
 logger = logging.getLogger("orderhooks")
@@ -46,8 +47,8 @@ class SubscriptionSecretQuerySet(models.QuerySet["SubscriptionSecret"]):
         done, unreadable = 0, []
         for pk, token, owner in self.values_list("pk", "encrypted", "subscription__public_id").iterator():
             try:
-                new = secrets.reencrypt(token, Purpose.SIGNING_SECRET)
-            except secrets.UndecryptableError:
+                new = encryption.reencrypt(token, Purpose.SIGNING_SECRET)
+            except encryption.UndecryptableError:
                 unreadable.append(owner)
             else:
                 done += self.filter(pk=pk, encrypted=token).update(encrypted=new) if new != token else 0
@@ -76,8 +77,8 @@ class SubscriptionSecret(models.Model):
 
     @sensitive_variables()
     def reveal(self) -> str:
-        """The secret itself. Raises secrets.UndecryptableError."""
-        return secrets.decrypt(self.encrypted, Purpose.SIGNING_SECRET)
+        """The secret itself. Raises encryption.UndecryptableError."""
+        return encryption.decrypt(self.encrypted, Purpose.SIGNING_SECRET)
 
 
 class HasSigningSecrets(models.Model):
@@ -97,6 +98,8 @@ class HasSigningSecrets(models.Model):
 
     # The signing secret that was made with the row. On the instance that saved it, and nowhere else: "".
     new_secret: str = ""
+    # Before a new row is saved: the signing secret that its receiver has already, or "" to have one made.
+    given_secret: str = ""
     # Of the subscription that this is a part of.
     public_id: Any
     secrets: Any
@@ -106,7 +109,7 @@ class HasSigningSecrets(models.Model):
 
     @sensitive_variables()
     def live_secrets(self, *, now: datetime) -> list[str]:
-        """The signing secrets in force, newest first, MOST_SECRETS at most. Raises secrets.UndecryptableError."""
+        """The signing secrets in force, newest first, MOST_SECRETS at most. Raises encryption.UndecryptableError."""
         rows = self.secrets.all()  # prefetched by the sender
         live = [row for row in rows if row.expires_at is None or row.expires_at > now]
         return [row.reveal() for row in sorted(live, key=lambda row: row.pk, reverse=True)[:MOST_SECRETS]]
@@ -115,26 +118,37 @@ class HasSigningSecrets(models.Model):
     def reveal_secrets(self, *, by: str, now: datetime) -> list[str]:
         """The signing secrets in force, newest first, for a person to see; the log `orderhooks` keeps who it was.
 
-        Raises secrets.UndecryptableError.
+        Raises encryption.UndecryptableError.
         """
         shown = self.live_secrets(now=now)
         logger.warning("secrets revealed subscription=%s by=%r", self.public_id, by)
         return shown
 
     @sensitive_variables()
-    def add_secret(self) -> str:
-        """Make a new signing secret beside those in force and return it: the only time that it is shown."""
-        row, secret = self._make_secret()
+    def require_valid_secret(self) -> None:
+        """Raises ValidationError if no request can be signed with the secret that is given."""
+        if self.given_secret:
+            try:
+                signing.require_secret(self.given_secret, self.signature)
+            except signing.InvalidSecretError as error:
+                raise ValidationError({"secret": ValidationError(str(error), code="secret")}) from None
+
+    @sensitive_variables()
+    def add_secret(self, secret: str = "") -> str:
+        """Add a signing secret to those in force and return it. A blank one is made, and this is the only time that it
+        is shown. Raises signing.InvalidSecretError.
+        """
+        row, secret = self._make_secret(secret)
         row.save(using=router.db_for_write(SubscriptionSecret, instance=self))
         return secret
 
     @sensitive_variables()
-    def _make_secret(self) -> tuple[SubscriptionSecret, str]:
-        """A new secret's row, not saved yet, and the secret itself."""
-        secret = signing.generate_secret(self.signature)
+    def _make_secret(self, secret: str = "") -> tuple[SubscriptionSecret, str]:
+        """A secret's row, not saved yet, and the secret itself."""
+        secret = signing.require_secret(secret, self.signature) if secret else signing.generate_secret(self.signature)
         row = SubscriptionSecret(
             subscription=self,  # type: ignore[misc]
-            encrypted=secrets.encrypt(secret, Purpose.SIGNING_SECRET),
+            encrypted=encryption.encrypt(secret, Purpose.SIGNING_SECRET),
             public_key=signing.public_key(secret),
         )
         return row, secret

@@ -12,17 +12,17 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import conf, secrets, topics
+from orderhooks import conf, encryption, topics
 from orderhooks.db import public_ids
 from orderhooks.db.clock import DatabaseClock
 from orderhooks.db.encrypted_fields import SealedHeadersField, seal
 from orderhooks.db.locks import is_lock_timeout, one_at_a_time
+from orderhooks.encryption import Purpose, Sealed
 from orderhooks.models.circuit_breaker import HasCircuitBreaker
 from orderhooks.models.configuration import LONGEST_TIMEOUT_SECONDS, HasConfiguration
 from orderhooks.models.header_hosts import HasHeaders
 from orderhooks.models.pace import HasPace
 from orderhooks.models.signing_secrets import HasSigningSecrets, Reencrypted, SubscriptionSecret
-from orderhooks.secrets import Purpose, Sealed
 
 # Hosts' clocks differ a little; an event too many is better than one that is lost.
 CLOCK_SKEW = timedelta(seconds=5)
@@ -60,13 +60,15 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
         wanted = list(objs)
         for one in wanted:
             one.require_valid()
+            one.require_valid_secret()
         using = router.db_for_write(Subscription)
         with transaction.atomic(using=using):
             made = super().bulk_create(wanted, *args, **options)
             rows = []
             for one in made:
                 if one.pk is not None:
-                    row, one.new_secret = one._make_secret()
+                    row, one.new_secret = one._make_secret(one.given_secret)
+                    one.given_secret = ""
                     rows.append(row)
             SubscriptionSecret.objects.using(using).bulk_create(rows)
         return made
@@ -94,10 +96,10 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
                 row = self.model.objects.select_for_update().get(pk=pk)
                 try:
                     headers = {
-                        name: Sealed(secrets.reencrypt(value.token, Purpose.HEADER))
+                        name: Sealed(encryption.reencrypt(value.token, Purpose.HEADER))
                         for name, value in row.headers.items()
                     }
-                except secrets.UndecryptableError:
+                except encryption.UndecryptableError:
                     unreadable.append(row.public_id)
                     continue
                 if headers != row.headers:
@@ -228,10 +230,11 @@ class Subscription(HasConfiguration, HasHeaders, HasSigningSecrets, HasPace, Has
         if not self._state.adding:
             super().save(*arguments, **options)
             return
+        self.require_valid_secret()
         using = options.get("using") or router.db_for_write(Subscription, instance=self)
         with transaction.atomic(using=using):
             super().save(*arguments, **options)
-            self.new_secret = self.add_secret()
+            self.new_secret, self.given_secret = self.add_secret(self.given_secret), ""
 
     def delete(self, *_arguments: Any, **_options: Any) -> tuple[int, dict[str, int]]:
         """See SubscriptionQuerySet.delete."""
@@ -250,22 +253,25 @@ class Subscription(HasConfiguration, HasHeaders, HasSigningSecrets, HasPace, Has
 
     @sensitive_variables()
     def own_headers(self) -> dict[str, str]:
-        """The headers that it adds to its requests, in the clear. Raises secrets.UndecryptableError."""
+        """The headers that it adds to its requests, in the clear. Raises encryption.UndecryptableError."""
         return {name: value.reveal() for name, value in self.headers.items()}
 
     @classmethod
     @sensitive_variables()
     def create_with_secret(
-        cls, *, headers: Mapping[str, str | Sealed] | None = None, **fields: object
+        cls, *, headers: Mapping[str, str | Sealed] | None = None, secret: str = "", **fields: object
     ) -> tuple["Subscription", str]:
-        """A new subscription and its first secret, in one transaction.
+        """A new subscription and its first signing secret, in one transaction.
 
-        Raises ValidationError for what the admin and the API would refuse too: see `save`.
+        `secret` is one that the receiver has already; blank: one is made. Raises ValidationError for what the admin and
+        the API would refuse too: see `save`.
         """
         sealed = seal(headers or {})
         # By the clock that tells when events occurred.
         fields.setdefault("created_at", DatabaseClock().now())
-        subscription = cls.objects.create(headers=sealed, **fields)
+        subscription = cls(headers=sealed, **fields)
+        subscription.given_secret = secret
+        subscription.save(force_insert=True)
         return subscription, subscription.new_secret
 
     @property

@@ -1,42 +1,32 @@
-"""The outbox: notes what a save did, in its transaction, and folds the notes of a transaction into events.
+"""The outbox: captures what a save changed, in its transaction, and coalesces a transaction's changes into events.
 
-`publishing` calls it in the store's process, the pump for what a dead process left. See Note [Changes and units].
+`signal_handlers` and `publishing` call it in the store's process; the pump calls it for what a process that died left
+behind. See Note [Changes and transactions].
 """
 
-from orderhooks.outbox.deleting import note_deletions
-from orderhooks.outbox.folding import FOLD_TRIES, LEFT_BEHIND_AFTER, fold, fold_left_behind, fold_many, republish
-from orderhooks.outbox.guarding import can_capture, guarded, mark_missed
-from orderhooks.outbox.netting import NetChange, net_change
-from orderhooks.outbox.noting import (
-    Note,
-    Stored,
-    anyone_listens,
-    describe,
-    note_change,
-    note_moment,
-    read_after,
-    read_before,
+from orderhooks.outbox.capturing import after_save, before_save, capture_explicit, save_atomically
+from orderhooks.outbox.coalescing import (
+    LEFT_BEHIND_AFTER,
+    MAX_COALESCE_ATTEMPTS,
+    coalesce,
+    coalesce_left_behind,
+    republish,
 )
+from orderhooks.outbox.deletions import before_delete
+from orderhooks.outbox.guarding import guarded
+from orderhooks.outbox.transaction_batch import coalesce_now
 
 __all__ = [
-    "FOLD_TRIES",
     "LEFT_BEHIND_AFTER",
-    "NetChange",
-    "Note",
-    "Stored",
-    "anyone_listens",
-    "can_capture",
-    "describe",
-    "fold",
-    "fold_left_behind",
-    "fold_many",
+    "MAX_COALESCE_ATTEMPTS",
+    "after_save",
+    "before_delete",
+    "before_save",
+    "capture_explicit",
+    "coalesce",
+    "coalesce_left_behind",
+    "coalesce_now",
     "guarded",
-    "mark_missed",
-    "net_change",
-    "note_change",
-    "note_deletions",
-    "note_moment",
-    "read_after",
-    "read_before",
     "republish",
+    "save_atomically",
 ]

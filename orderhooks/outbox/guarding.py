@@ -22,7 +22,7 @@ from orderhooks.sources import Role
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["can_capture", "guarded", "mark_missed", "survivable"]
+__all__ = ["can_capture", "describe_error", "guarded", "mark_missed", "survivable"]
 
 PROVED = "_orderhooks_proved"
 MIGRATE = "If a table or column is missing, run `manage.py migrate`."
@@ -44,7 +44,7 @@ def guarded(instance: models.Model, *, using: str, capture: Callable[[Role], Non
     except Exception as error:
         if _is_transaction_lost(error, using):
             raise
-        mark_missed(role, instance, describe(error), using=using, error=error)
+        mark_missed(role, instance, _with_remedy(error), using=using, error=error)
 
 
 def _is_transaction_lost(error: Exception, using: str) -> bool:
@@ -66,7 +66,12 @@ def _is_transaction_lost(error: Exception, using: str) -> bool:
             return bool(error.args) and error.args[0] in (1213, 2006, 2013)
 
 
-def describe(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
+    """What went wrong, with the class of the error, for the event's page."""
+    return f"{type(error).__name__}: {error}".replace("\x00", "")[:2000]
+
+
+def _with_remedy(error: Exception) -> str:
     """What went wrong in a line, with the remedy where it is known."""
     text = f"{type(error).__name__}: {error}".replace("\x00", "").replace("\n", " ")
     return f"{text[:1900]} {MIGRATE}" if isinstance(error, DatabaseError) else text[:2000]

@@ -1,6 +1,6 @@
 """Reading: an order as its transaction committed it, by the store's own code, or the reason why it can't be told.
 
-`folding` calls it. Errors of the database that pass by themselves rise; those of the store's code are the event's.
+`coalescing` calls it. Errors of the database that pass by themselves rise; those of the store's code are the event's.
 """
 
 import contextlib
@@ -15,13 +15,13 @@ from orderhooks import payloads, sources
 from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import Change
 from orderhooks.models.events import IDENTIFIER_LENGTH
-from orderhooks.outbox.noting import describe
+from orderhooks.outbox.guarding import describe_error
 from orderhooks.outbox.rewinding import hold_lines, rewind
 from orderhooks.sources import OrderSource
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["OrderRead", "check_identifiers", "deleted_order", "in_units", "read_order", "read_order_before"]
+__all__ = ["OrderRead", "by_transaction", "check_identifiers", "deleted_order", "read_order", "read_order_before"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def read_order(source_name: str, order_pk: str, *, using: str, prepare: Any = No
         if is_transient(error):
             raise
         logger.exception("could not read order %s:%s; publish its events again once fixed", source_name, order_pk)
-        return OrderRead(source, order, _kept(number), _kept(store), None, describe(error))
+        return OrderRead(source, order, _kept(number), _kept(store), None, describe_error(error))
 
 
 def read_order_before(source_name: str, order_pk: str, later: Sequence[Change], *, using: str) -> OrderRead:
@@ -77,23 +77,25 @@ def read_order_before(source_name: str, order_pk: str, later: Sequence[Change], 
         if order is not None:
             hold_lines(source, order, using=using)
         newer = [
-            change for unit in in_units(Change.objects.using(using).of_order(source_name, order_pk)) for change in unit
+            change
+            for changes in by_transaction(Change.objects.using(using).of_order(source_name, order_pk))
+            for change in changes
         ]
         return rewind(source, order, [*later, *newer], using=using)
 
     return read_order(source_name, order_pk, using=using, prepare=prepare)
 
 
-def in_units(changes: Iterable[Change]) -> list[list[Change]]:
+def by_transaction(changes: Iterable[Change]) -> list[list[Change]]:
     """The changes of each transaction, in the order of the commits.
 
     That is the order of their last changes: of two transactions that touch the same row, the later one writes down what
     it did to it when the other one has ended.
     """
-    units: dict[Any, list[Change]] = {}
+    transactions: dict[Any, list[Change]] = {}
     for change in sorted(changes, key=lambda change: change.pk):
-        units.setdefault(change.unit, []).append(change)
-    return sorted(units.values(), key=lambda unit: unit[-1].pk)
+        transactions.setdefault(change.transaction_id, []).append(change)
+    return sorted(transactions.values(), key=lambda captured: captured[-1].pk)
 
 
 def deleted_order(source_name: str, deletion: Change) -> OrderRead:
@@ -103,7 +105,7 @@ def deleted_order(source_name: str, deletion: Change) -> OrderRead:
     try:
         source = sources.by_name(source_name)
     except Exception as problem:
-        error = error or describe(problem)
+        error = error or describe_error(problem)
     return OrderRead(source, None, deletion.order_number, deletion.store, deletion.snapshot, error)
 
 

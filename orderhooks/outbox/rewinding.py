@@ -1,7 +1,7 @@
 """Rewinding: an order as an earlier transaction committed it, from what it is now and what was captured since.
 
-For `folding`, where other transactions have changed the order before it was read. Works on instances in memory alone:
-the store's `payload` gets an order whose watched fields and lines are those of that time.
+`coalescing` needs it where other transactions changed the order before it was read. Works only on instances in memory:
+the store's `payload` gets an order with the watched fields and lines of that time.
 """
 
 import contextlib
@@ -42,7 +42,7 @@ def rewind(source: OrderSource, order: Any, later: Sequence[Change], *, using: s
     """
     lines = {text_of(line, type(line)): line for line in _held(source, order)}
     for change in reversed(later):
-        of_line = change.subject != "" and change.kind != Change.Kind.MOMENT
+        of_line = change.subject != "" and change.kind != Change.Kind.EXPLICIT
         if of_line:
             _undo_line(source, lines, change, using=using)
         elif change.kind == Change.Kind.CREATED:

@@ -8,6 +8,7 @@ from orderhooks.reporting.order_report import (
     SubscriptionOutcome,
     event_reports,
     explain,
+    no_events_text,
     order_without_events_text,
     subscription_outcome_text,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "event_reports",
     "explain",
     "losses",
+    "no_events_text",
     "order_without_events_text",
     "subscription_outcome_text",
     "worker_problems",

@@ -1,4 +1,4 @@
-"""Times and spans in words, in the reader's language and zone. Used by whatever tells people about deliveries."""
+"""Times and durations as text, in the reader's language and time zone. Admin, API, commands and e-mails use them."""
 
 from datetime import datetime, timedelta
 
@@ -10,13 +10,15 @@ __all__ = ["relative_text", "span_text", "time_text"]
 
 
 def time_text(at: datetime, *, now: datetime) -> str:
-    """The time in the user's zone; without the date if it is today."""
+    """The time in Django's current time zone; without the date if it is today."""
     local, today = (timezone.localtime(one) if timezone.is_aware(one) else one for one in (at, now))
     return date_format(local, "TIME_FORMAT" if local.date() == today.date() else "DATETIME_FORMAT")
 
 
-def relative_text(at: datetime, *, now: datetime) -> str:
-    """`in 4 min`, `2 h 10 min ago`, `now`."""
+def relative_text(at: datetime | None, *, now: datetime) -> str:
+    """The time relative to `now`: `in 4 min`, `2 h 10 min ago`, `now`; `never` for None."""
+    if at is None:
+        return _("never")
     wait = at - now
     if abs(wait) < timedelta(seconds=1):
         return _("now")
@@ -25,7 +27,7 @@ def relative_text(at: datetime, *, now: datetime) -> str:
 
 
 def span_text(span: timedelta) -> str:
-    """`12 s`, `7 min`, `2 h 10 min`, `3 d 4 h`."""
+    """The duration in one or two units: `12 s`, `7 min`, `2 h 10 min`, `3 d 4 h`. A negative one is `0 s`."""
     seconds = max(0, round(span.total_seconds()))
     if seconds < 60:
         return _("%(seconds)d s") % {"seconds": seconds}

@@ -4,13 +4,14 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.db import models
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from orderhooks import sources, topics
-from orderhooks.models import Delivery, Event, Subscription
+from orderhooks.models import CaptureFailure, Change, Delivery, Event, Subscription
 from orderhooks.models.deliveries import UNENDED
 from orderhooks.reporting.durations import relative_text, time_text
 from orderhooks.reporting.endpoint_health import held_text
@@ -21,11 +22,14 @@ __all__ = [
     "SubscriptionOutcome",
     "event_reports",
     "explain",
+    "no_events_text",
     "order_without_events_text",
     "subscription_outcome_text",
 ]
 
 logger = logging.getLogger(__name__)
+
+NOTHING_WATCHED = "No order is watched: ORDERHOOKS['SOURCES'] is empty or wrong. `manage.py check` says more."
 
 
 class Reason(models.TextChoices):
@@ -142,20 +146,56 @@ def subscription_outcome_text(one: SubscriptionOutcome, *, now: datetime) -> str
 
 
 def order_without_events_text(number: str) -> str:
-    """What to say of an order number for which there are no events: `No order 99999 is known.` One query a source."""
-    for source in sources.configured().values():
-        if _is_known(source, number):
-            return _(
-                "Order %(number)s is known, and no event about it is kept: nothing that is watched has changed since "
-                "the first subscription was made, or its events were pruned."
-            ) % {"number": number}
+    """What to say of an order number for which there are no events: `No order 99999 is known.` One query a source, and
+    those of `no_events_text`.
+    """
+    known = _configured()
+    if not known:
+        return _(NOTHING_WATCHED)
+    for source in known.values():
+        if (order := _found(source, number)) is not None:
+            why = no_events_text(source.name, sources.Role(source).order_pk(order) or "")
+            return _("Order %(number)s is known. %(why)s") % {"number": number, "why": why}
     return _("No order %(number)s is known.") % {"number": number}
 
 
-def _is_known(source: sources.OrderSource, number: str) -> bool:
+def no_events_text(source: str, order_pk: str) -> str:
+    """Why no event is kept of an order that exists. At most three queries."""
+    known = _configured()
+    if not known:
+        return _(NOTHING_WATCHED)
+    if source not in known:
+        return _("Its changes are not captured: ORDERHOOKS['SOURCES'] has no source called “%(source)s”.") % {
+            "source": source
+        }
+    if not Subscription.objects.exists():
+        return _(
+            "There is no subscription, so nothing that happens to orders is written down. Add a subscription: it gets "
+            "what happens from then on."
+        )
+    if Change.objects.filter(source=source, order_pk=order_pk).exists():
+        return _("A change of it is saved, and no worker has made an event of it yet.")
+    if CaptureFailure.objects.filter(source=source, order_pk=order_pk).exists():
+        return _("A change of it could not be captured. The dashboard and `manage.py orderhooks_status` say why.")
+    return _(
+        "No event about it is kept: nothing that is watched has changed since the first subscription was made, or its "
+        "events were pruned."
+    )
+
+
+def _configured() -> dict[str, sources.OrderSource]:
+    """Empty while the setting SOURCES is wrong."""
     try:
-        return source.find(number, store="", using=source.get_model()._default_manager.db) is not None
+        return sources.configured()
+    except Exception:
+        logger.exception("no order is watched: the setting SOURCES is wrong")
+        return {}
+
+
+def _found(source: sources.OrderSource, number: str) -> Any:
+    try:
+        return source.find(number, store="", using=source.get_model()._default_manager.db)
     except Exception:
         # The store's own code; the doctor says what is wrong with it.
         logger.exception("the order source %r could not look for an order", source.name)
-        return False
+        return None

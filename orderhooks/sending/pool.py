@@ -19,7 +19,7 @@ from orderhooks.db import Wakeup
 from orderhooks.models import Delivery, Subscription
 from orderhooks.models.attempt_stats import StatsBuffer
 from orderhooks.sending import claiming
-from orderhooks.sending.lanes import Job, Lanes
+from orderhooks.sending.fair_queue import FairQueue, Job
 from orderhooks.sending.preparing import prepare
 from orderhooks.sending.recording import Sent, record
 from orderhooks.transport import Outcome
@@ -38,7 +38,7 @@ EXIT_SECONDS = 3.0
 # With fewer than so many waiting it is time to claim.
 LOW_WATER = 50
 # An endpoint that has answered since is known to answer.
-WELL_OF_LATE = timedelta(hours=1)
+HEALTHY_FOR = timedelta(hours=1)
 
 
 class Sender:
@@ -59,7 +59,7 @@ class Sender:
         settings = conf.current()
         self.clock = clock
         self.longest_seconds = settings.timeout_seconds if longest_seconds is None else longest_seconds
-        self.lanes = Lanes(
+        self.queue = FairQueue(
             threads=threads,
             most_of_subscription=settings.max_in_flight,
             most_of_host=settings.max_in_flight_per_host,
@@ -95,7 +95,7 @@ class Sender:
                 logger.warning("%d results can't be written down in time; they count as lost", self.under_way)
         finally:
             # After an error nobody can record a result: the leases run out, and the deliveries are due again.
-            self.lanes.close()
+            self.queue.close()
             if self.owns_wakeup:
                 self.wakeup.close()
         if kind is None:
@@ -110,41 +110,41 @@ class Sender:
     def under_way(self) -> int:
         """Deliveries that are claimed and neither recorded nor given back yet."""
         unwritten = len(self.results) + len(self.locked) + len(self.not_begun)
-        return self.lanes.waiting + self.lanes.under_way + unwritten
+        return self.queue.waiting + self.queue.under_way + unwritten
 
     @property
     def is_busy(self) -> bool:
         """Whether deliveries wait that could go out soon. Requests that hang are under way and keep nobody busy."""
-        return self.lanes.has_sendable()
+        return self.queue.has_sendable()
 
     def claim(self, *, now: datetime) -> int:
         """Claim due deliveries for the threads that are or will soon be free, and set off. Returns how many."""
-        room = self.lanes.room()
-        if room <= 0:
+        capacity = self.queue.capacity()
+        if capacity <= 0:
             return 0
-        lanes = claiming.due_lanes(now=now)
-        wants = [max(0, self.lanes.wanted(lane.subscription.pk)) for lane in lanes]
+        due = claiming.due(now=now)
+        wants = [max(0, self.queue.capacity_of(one.subscription.pk)) for one in due]
         proven = [
-            self.lanes.is_proven(lane.subscription.pk, is_well=_is_well(lane.subscription, now=now)) for lane in lanes
+            self.queue.is_proven(one.subscription.pk, is_healthy=_is_healthy(one.subscription, now=now)) for one in due
         ]
         few = split(
-            min(room, self.lanes.room_of_unproven()),
+            min(capacity, self.queue.capacity_of_unproven()),
             [0 if known else want for known, want in zip(proven, wants, strict=True)],
         )
-        many = split(room - sum(few), [want if known else 0 for known, want in zip(proven, wants, strict=True)])
-        for lane, share in zip(lanes, map(max, few, many), strict=True):
-            lane.room = share
+        many = split(capacity - sum(few), [want if known else 0 for known, want in zip(proven, wants, strict=True)])
+        for one, share in zip(due, map(max, few, many), strict=True):
+            one.capacity = share
         begin_by = time.monotonic() + BEGIN_SECONDS
-        slowest = max((lane.subscription.attempt_seconds for lane in lanes if lane.room), default=0.0)
+        slowest = max((one.subscription.attempt_seconds for one in due if one.capacity), default=0.0)
         lease = lease_for(min(slowest, self.longest_seconds))
-        claimed = claiming.claim(lanes, now=now, lease_until=now + lease)
-        self.lanes.put(
+        claimed = claiming.claim(due, now=now, lease_until=now + lease)
+        self.queue.put(
             [
                 Job(
                     delivery,
                     _host(delivery.subscription.url),
                     begin_by,
-                    is_well=_is_well(delivery.subscription, now=now),
+                    is_healthy=_is_healthy(delivery.subscription, now=now),
                 )
                 for delivery in claimed
             ]
@@ -153,7 +153,7 @@ class Sender:
 
     def collect(self, *, wait_seconds: float) -> int:
         """Record the attempts that have ended, waiting for some that long. Returns how many."""
-        self.lanes.adapt()
+        self.queue.adapt()
         freed = self._write_locked() if self.locked and time.monotonic() > self.locked_until else 0
         if self.under_way and not self._should_record():
             self.wakeup.wait(min(wait_seconds, BATCH_SECONDS) if self.results else wait_seconds)
@@ -163,19 +163,19 @@ class Sender:
 
     def stop(self) -> None:
         """Begin nothing more: what comes of it could not be written down."""
-        self.lanes.stopped = True
+        self.queue.stopped = True
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Begin again."""
-        if self.lanes.stopped:
-            self.lanes.go_on()
+        if self.queue.stopped:
+            self.queue.resume()
 
     def _should_record(self) -> bool:
         count = len(self.results)
         if not count:
             return False
-        # With nothing left to begin there is nothing to wait for, and a limited endpoint needs the room.
-        return count >= BATCH or not self.lanes.waiting or time.monotonic() > self.recorded_at + BATCH_SECONDS
+        # With nothing left to begin there is nothing to wait for, and a limited endpoint needs its capacity.
+        return count >= BATCH or not self.queue.waiting or time.monotonic() > self.recorded_at + BATCH_SECONDS
 
     def _record(self) -> int:
         batch = [self.results.popleft() for _ in range(len(self.results))]
@@ -185,7 +185,7 @@ class Sender:
             self.results.extendleft(reversed(batch))
             raise
         self.recorded_at = time.monotonic()
-        self.lanes.wrote(len(batch))
+        self.queue.results_written(len(batch))
         return written
 
     def _write_locked(self) -> int:
@@ -210,22 +210,22 @@ class Sender:
             self.not_begun.popleft()
 
     def _work(self) -> None:
-        while job := self.lanes.take():
+        while job := self.queue.take():
             started = time.monotonic()
             if started > job.send_before:
-                self.lanes.passed_by(job)
+                self.queue.abandon(job)
                 self.not_begun.append(job.delivery)
             else:
                 seconds = min(job.delivery.subscription.attempt_seconds, self.longest_seconds)
                 sent = attempt(job.delivery, seconds, now=self.clock())
                 self.results.append(sent)
-                self.lanes.done(
+                self.queue.done(
                     job,
                     seconds=time.monotonic() - started,
                     succeeded=sent.outcome.succeeded,
                     timed_out=sent.outcome.endpoint_is_overloaded,
                 )
-            if len(self.results) >= BATCH or self.lanes.waiting < LOW_WATER:
+            if len(self.results) >= BATCH or self.queue.waiting < LOW_WATER:
                 self.wakeup.notify()
 
 
@@ -253,25 +253,25 @@ def attempt(delivery: Delivery, timeout_seconds: float, *, now: datetime) -> Sen
     return Sent(delivery, headers, now, outcome, transport.safe_text(url))
 
 
-def split(room: int, wants: Sequence[int]) -> list[int]:
-    """Share the room out: the same for each as far as it wants so many; the first get what does not divide."""
+def split(capacity: int, wants: Sequence[int]) -> list[int]:
+    """Share the capacity out: the same for each as far as it wants so many; the first get what does not divide."""
     shares = [0] * len(wants)
     open_ = [number for number, want in enumerate(wants) if want > 0]
-    while room > 0 and open_:
-        each = max(1, room // len(open_))
+    while capacity > 0 and open_:
+        each = max(1, capacity // len(open_))
         for number in open_:
-            more = min(each, wants[number] - shares[number], room)
+            more = min(each, wants[number] - shares[number], capacity)
             shares[number] += more
-            room -= more
+            capacity -= more
         open_ = [number for number in open_ if shares[number] < wants[number]]
     return shares
 
 
-def _is_well(subscription: Subscription, *, now: datetime) -> bool:
+def _is_healthy(subscription: Subscription, *, now: datetime) -> bool:
     """Whether its last attempt succeeded, and not long ago."""
     failing = subscription.consecutive_failures or subscription.slow_start_limit is not None
     at = subscription.last_success_at
-    return not failing and at is not None and at > now - WELL_OF_LATE
+    return not failing and at is not None and at > now - HEALTHY_FOR
 
 
 def _host(url: str) -> str:

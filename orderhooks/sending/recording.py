@@ -13,8 +13,8 @@ from orderhooks import conf, retries
 from orderhooks.db.locks import brief_transaction, is_about_content
 from orderhooks.models import Delivery, Subscription
 from orderhooks.models.attempt_stats import StatsBuffer
-from orderhooks.sending import claiming
-from orderhooks.sending.claiming import Result
+from orderhooks.sending import finishing
+from orderhooks.sending.finishing import Result
 from orderhooks.signals import (
     announce,
     delivery_failed,
@@ -86,9 +86,9 @@ def record(sent: Sequence[Sent], *, now: datetime, stats: StatsBuffer | None = N
 
 
 def _finish(results: Sequence[Result]) -> tuple[list[Result], list[Result]]:
-    """`claiming.finish`; what the database refuses for its content is written without it, and keeps back no other."""
+    """`finishing.finish`; what the database refuses for its content is written without it, and keeps back no other."""
     try:
-        return claiming.finish(results)
+        return finishing.finish(results)
     except DatabaseError as error:
         if not is_about_content(error):
             raise
@@ -97,7 +97,7 @@ def _finish(results: Sequence[Result]) -> tuple[list[Result], list[Result]]:
     for result in results:
         for attempt in (result, _without_content(result)):
             try:
-                done, later = claiming.finish([attempt])
+                done, later = finishing.finish([attempt])
             except DatabaseError as error:
                 if not is_about_content(error):
                     raise

@@ -5,7 +5,7 @@ Outside this package, the admin and the API, nothing knows the fields of the bui
 """
 
 from orderhooks.sources.built_in import BuiltInOrders
-from orderhooks.sources.describing import Lines, OrderSource
+from orderhooks.sources.describing import Lines, OrderSource, by_key
 from orderhooks.sources.reading import StatementError, plain, read_columns, rows
 from orderhooks.sources.roles import (
     Role,
@@ -27,6 +27,7 @@ __all__ = [
     "StatementError",
     "UnknownSourceError",
     "as_json",
+    "by_key",
     "by_name",
     "configured",
     "deleted_models",

@@ -70,13 +70,7 @@ class OrderSource:
 
         Looks among primary keys. Override it together with `number`.
         """
-        try:
-            model = self.get_model()
-            if not reading.plain(model, using).filter(**keys.from_text(model, number)).exists():
-                return None
-        except (ValueError, TypeError, ValidationError):
-            return None  # no primary key looks like this
-        order = self.fetch(number, using=using)
+        order = by_key(self, number, using=using)
         fits = order is not None and self.number(order) == number and store in ("", self.store(order))
         return order if fits else None
 
@@ -122,3 +116,14 @@ class OrderSource:
     def present(self, order: Any, field: str, value: Any) -> Any:
         """How `changes` shows a watched field's value."""
         return value
+
+
+def by_key(source: OrderSource, text: str, *, using: str) -> Any:
+    """The order of that primary key as the database has it now, or None; also for text that no key looks like."""
+    model = source.get_model()
+    try:
+        if not reading.plain(model, using).filter(**keys.from_text(model, text)).exists():
+            return None
+    except (ValueError, TypeError, ValidationError):
+        return None
+    return source.fetch(text, using=using)

@@ -11,7 +11,7 @@ from typing import Any
 from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.utils import timezone
 
-# The JSON Schema of a moment, as `moment_text` writes it.
+# The JSON Schema of a moment, as `timestamp_text` writes it.
 MOMENT = {
     "type": "string",
     "format": "date-time",
@@ -86,7 +86,7 @@ def as_json(value: Any) -> Any:
         case bytes() | bytearray() | memoryview():
             return base64.b64encode(bytes(value)).decode()
         case datetime():
-            return moment_text(value)
+            return timestamp_text(value)
         case date() | time():
             return value.isoformat()
         case _:
@@ -100,7 +100,7 @@ def _storable(text: str) -> str:
     return text if text.isascii() else text.encode(errors="replace").decode()
 
 
-def moment_text(moment: datetime) -> str:
+def timestamp_text(moment: datetime) -> str:
     """ISO 8601 in UTC: `2026-11-23T10:00:00.000000Z`. A moment without a zone is taken for UTC already."""
     return (moment.replace(tzinfo=None) - (moment.utcoffset() or datetime.resolution * 0)).isoformat(
         timespec="microseconds"

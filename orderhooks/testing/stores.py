@@ -10,7 +10,7 @@ from django.db import connections
 from django.db.models import Max
 from django.test import override_settings
 
-from orderhooks import conf, publishing, pumping
+from orderhooks import conf, outbox, pumping
 from orderhooks.models import Attempt, Event, Subscription
 
 __all__ = ["Captured", "capture", "deliver_now"]
@@ -34,7 +34,7 @@ class Captured:
         """Oldest first; each has `topic`, `order_number`, `payload` and `changes`. Raises AssertionError, which fails
         the test, if one has no payload and so would not be sent.
         """
-        publishing.fold_now(self.using)
+        outbox.coalesce_now(self.using)
         events = list(Event.objects.using(self.using).filter(sequence__gt=self.after).order_by("sequence"))
         for event in events:
             if event.published_at is None:
@@ -57,7 +57,7 @@ class Captured:
 @contextmanager
 def capture(using: str = "default") -> Iterator[Captured]:
     """Tell which events orders make meanwhile, inside a test's transaction too, whether anybody subscribed or not."""
-    publishing.fold_now(using)  # what the running transaction has noted before
+    outbox.coalesce_now(using)  # what the running transaction has noted before
     last = Event.objects.using(using).aggregate(last=Max("sequence"))["last"] or 0
     # Without any subscription nothing is written down; this one gets nothing.
     listener = Subscription(name="capture", url="https://capture.invalid/", topics=["*"], state="paused")
@@ -76,7 +76,7 @@ def deliver_now(*, seconds: float = DELIVER_SECONDS) -> list[Attempt]:
     Receivers on this machine are allowed, by http too. Retries that are not due stay where they are. Inside a test's
     transaction what its orders have noted is published first.
     """
-    publishing.fold_now(Event.objects.db)
+    outbox.coalesce_now(Event.objects.db)
     last = Attempt.objects.aggregate(last=Max("pk"))["last"] or 0
     turn = pumping.Turn(other_work=_no, notices_due=_no)
     networks = [*conf.current().allowed_networks, *THIS_MACHINE]

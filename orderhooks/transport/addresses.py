@@ -1,4 +1,4 @@
-"""Addresses: which may be connected to. Explicit tables, as `ipaddress.is_global` lets many special ones through.
+"""Addresses: which may be connected to, by explicit tables. `ipaddress.is_global` accepts many special addresses.
 
 Sources: the IANA special-purpose address registries for IPv4 and IPv6; the clouds' own documents for metadata.
 """
@@ -10,7 +10,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-# Whoever reads these gets a machine's credentials, so no setting opens them. 169.254.0.0/16 holds those of most clouds.
+# A cloud's metadata service gives out the machine's credentials, so no setting opens these networks. Most clouds have
+# theirs in 169.254.0.0/16.
 METADATA = tuple(
     map(
         ip_network,
@@ -64,7 +65,7 @@ NEVER_OPEN = "a cloud's metadata service or link-local, which no setting opens"
 
 
 def parse_networks(texts: Sequence[str]) -> tuple[Network, ...]:
-    """Networks in CIDR notation. Raises ValueError for what is none, host bits included."""
+    """Parse networks in CIDR notation. Raises ValueError for a text that is not a network or has host bits set."""
     return _parse_networks(tuple(texts))
 
 
@@ -74,16 +75,19 @@ def _parse_networks(texts: tuple[str, ...]) -> tuple[Network, ...]:
 
 
 def judge(address: Address, *, allowed: Sequence[Network]) -> str:
-    """Why no connection may be opened to the address, or "" if one may. `allowed` are the networks that are opened."""
+    """The verdict on an address: why no connection may be opened to it, or "" if one may.
+
+    `allowed`: networks that are open although they are not public.
+    """
     if isinstance(address, IPv6Address) and address.ipv4_mapped:
         address = address.ipv4_mapped
     inner = list(_embedded(address))
     if any(_holds(METADATA, one) for one in (address, *inner)):
         return NEVER_OPEN
     for one in inner:
-        # Whoever opens a translator's network does not open what lies behind it on this side.
-        if why := judge(one, allowed=allowed):
-            return f"a way to {one}, which is {why}"
+        # Opening a translator's network does not open the IPv4 addresses behind it.
+        if verdict := judge(one, allowed=allowed):
+            return f"a way to {one}, which is {verdict}"
     if _holds(allowed, address):
         return ""
     for network, why in CLOSED:
@@ -95,7 +99,7 @@ def judge(address: Address, *, allowed: Sequence[Network]) -> str:
 
 
 def without_zone(text: str) -> Address:
-    """The address in a resolver's answer, without a zone such as %eth0. Raises ValueError."""
+    """Parse an address from the resolver, without a zone such as %eth0. Raises ValueError."""
     return ip_address(text.partition("%")[0])
 
 
@@ -104,12 +108,12 @@ def _holds(networks: Sequence[Network], address: Address) -> bool:
 
 
 def _embedded(address: Address) -> Iterator[IPv4Address]:
-    """IPv4 addresses that a translator or a tunnel would take out of an IPv6 address."""
+    """The IPv4 addresses that a translator or tunnel would extract from an IPv6 address."""
     if isinstance(address, IPv4Address):
         return
     number = int(address)
     last = number & 0xFFFFFFFF
-    # Of ::/96, :: and ::1 are addresses of their own.
+    # In ::/96, the addresses :: and ::1 embed no IPv4 address.
     if _holds(TRANSLATED, address) and number > 1:
         yield IPv4Address(last)
     if address in LOCAL_NAT64:
@@ -124,10 +128,10 @@ def _embedded(address: Address) -> Iterator[IPv4Address]:
 
 
 def _of_local_nat64(number: int) -> Iterator[IPv4Address]:
-    """Each IPv4 address that a translator with a prefix of 96, 64, 56 or 48 bits may read; nobody says which it is."""
+    """The IPv4 addresses that translators with prefixes of 96, 64, 56 and 48 bits would extract."""
     behind_prefix = number & (1 << 80) - 1
-    # Bits 64 to 71 are left out.
+    # Bits 64 to 71 are not part of the address (RFC 6052, 2.2).
     together = (behind_prefix >> 64) << 56 | behind_prefix & (1 << 56) - 1
     readings = (number & 0xFFFFFFFF, *(together >> shift & 0xFFFFFFFF for shift in (24, 32, 40)))
-    # What begins with 0 is a reading that is not meant, and leads nowhere.
+    # An address that begins with 0 comes from a prefix length that does not apply.
     yield from (IPv4Address(one) for one in readings if one >> 24)

@@ -1,6 +1,6 @@
-"""What requests and urllib3 run on: connections that are dialled by `sockets.dial` and kept alive between exchanges.
+"""The connections that requests and urllib3 use: opened by `sockets.connect`, kept alive between exchanges.
 
-Each request is sent as one piece, and nothing that is the same for all requests to a URL is worked out again.
+Each request is sent as one packet, and whatever is the same for all requests to a URL is computed once.
 """
 
 import functools
@@ -20,64 +20,61 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util import create_urllib3_context
 
 from orderhooks import conf
-from orderhooks.transport.answers import Answer
-from orderhooks.transport.sockets import Exchange, TimedSocket, TimedSSLSocket, dial, leftover
+from orderhooks.transport.responses import Response
+from orderhooks.transport.sockets import Exchange, TimedSocket, TimedSSLSocket, connect, has_unread_data
 from orderhooks.transport.urls import DEFAULT_PORTS
 
 HOSTS = 256
 CONNECTIONS_PER_HOST = 64
 URLS = 1024
-# A longer request is not copied to be one piece.
+# A longer request is not copied into one piece.
 ONE_PIECE_BYTES = 64 * 1024
 
 
-class Running(threading.local):
-    """The exchange that this thread is in: urllib3 has no way to hand it down to a connection."""
+class CurrentExchange(threading.local):
+    """The exchange of this thread. urllib3 has no way to hand it down to a connection."""
 
     exchange: Exchange
 
 
-running = Running()
+current = CurrentExchange()
 
 
-def require_dialled(sock: Any) -> None:
-    """Raises FailedError unless `dial` made the socket, or TLS was put around one of its making.
-
-    See Note [Fail closed].
-    """
+def require_guarded_socket(sock: Any) -> None:
+    """Raises FailedError unless the socket is one of `sockets.connect`, or TLS around one. See Note [Fail closed]."""
     if not isinstance(sock, TimedSocket | TimedSSLSocket):
-        raise running.exchange.fail("internal", f"urllib3 {urllib3.__version__} opened a connection past the guard.")
+        raise current.exchange.fail("internal", f"urllib3 {urllib3.__version__} connected without the address guard.")
 
 
-def require_guarded(pool: Any) -> Any:
-    """The pool, if its connections are ours. Raises FailedError otherwise. See Note [Fail closed]."""
+def require_guarded_pool(pool: Any) -> Any:
+    """Return the pool if it makes GuardedConnections. Raises FailedError otherwise. See Note [Fail closed]."""
     if not issubclass(pool.ConnectionCls, GuardedConnection):
-        raise running.exchange.fail("internal", f"urllib3 {urllib3.__version__} chose its own kind of connection.")
+        raise current.exchange.fail("internal", f"urllib3 {urllib3.__version__} chose another class of connection.")
     return pool
 
 
 class GuardedConnection(HTTPConnection):
-    """One connection, judged and dialled by `sockets.dial`.
+    """One connection, opened to judged addresses alone by `sockets.connect`.
 
     # Note [Fail closed]
-    The guard hangs on names that urllib3 and requests don't promise: `_new_conn` and `pool_classes_by_scheme`. Where a
-    new version no longer asks them, it would connect anywhere. So before a byte is sent, TLS included, the socket is
-    checked to be one of `dial`'s, and the pool to be one of ours; else the outcome is `internal`. Checked with urllib3
-    2.7 and requests 2.32.
+    The address guard depends on private names of urllib3 and requests: `_new_conn` and `pool_classes_by_scheme`. A new
+    version that no longer uses them would connect to any address. So before the first byte is sent, a TLS handshake
+    included, the socket must be one of `sockets.connect` and the pool must be one of ours. Otherwise the outcome is
+    `internal`. Checked with urllib3 2.7 and requests 2.32.
     """
 
-    response_class = Answer
+    response_class = Response
     guarded = True
-    fresh = True
-    # What urllib3 has sent of the request so far, while it waits to go out in one piece.
-    held: list[bytes] | None = None
+    is_new = True
+    # The pieces of the request that urllib3 has written so far. They are sent together.
+    pieces: list[bytes] | None = None
 
     def _new_conn(self) -> TimedSocket:
-        self.fresh = True
-        return dial(
+        self.is_new = True
+        return connect(
             self._dns_host,
             self.port,
-            running.exchange,
+            current.exchange,
             guarded=self.guarded,
             allowed=conf.current().allowed_networks,
             options=self.socket_options or (),
@@ -85,51 +82,51 @@ class GuardedConnection(HTTPConnection):
 
     @property
     def is_connected(self) -> bool:
-        """Whether the connection can serve another exchange: open, and nothing left of the last one's answer."""
-        return super().is_connected and not (self.sock and leftover(self.sock))
+        """Whether the connection can serve another exchange: it is open, and nothing unread is left of the last one."""
+        return super().is_connected and not (self.sock and has_unread_data(self.sock))
 
     def request(self, method: str, url: str, body: Any = None, headers: Any = None, **_options: Any) -> None:
-        """urllib3's without what needs a look at each header again: bodies are bytes, and headers tell their length."""
-        running.exchange.reused = self.sock is not None and not self.fresh
+        """Send a request. Unlike urllib3's method it expects a body of bytes and headers that hold its length."""
+        current.exchange.reused = self.sock is not None and not self.is_new
         if self.sock is not None:
-            self.sock.exchange = running.exchange  # type: ignore[union-attr]
+            self.sock.exchange = current.exchange  # type: ignore[union-attr]
             self.sock.settimeout(self.timeout)
-        self.held = []
+        self.pieces = []
         try:
             self.putrequest(method, url, skip_accept_encoding=True)
             for name, value in headers.items():
                 http.client.HTTPConnection.putheader(self, name, value)
             self.endheaders(body)
         finally:
-            held, self.held = self.held, None
-        # Headers and body apart would be two packets, and wake the receiver twice.
-        for piece in [b"".join(held)] if sum(map(len, held)) <= ONE_PIECE_BYTES else held:
+            pieces, self.pieces = self.pieces, None
+        # Headers and body sent separately would be two packets, and wake the receiver twice.
+        for piece in [b"".join(pieces)] if sum(map(len, pieces)) <= ONE_PIECE_BYTES else pieces:
             self.send(piece)
-        self.fresh = False
+        self.is_new = False
 
     def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]  # as urllib3 has it
-        """urllib3's without its second look at headers."""
+        """The response. Unlike urllib3's method it does not parse the headers a second time."""
         self.sock.settimeout(self.timeout)
-        answer = http.client.HTTPConnection.getresponse(self)
+        response = http.client.HTTPConnection.getresponse(self)
         return urllib3.HTTPResponse(
-            body=answer,
-            headers=urllib3.HTTPHeaderDict(answer.headers.items()),
-            status=answer.status,
-            version=answer.version,
-            reason=answer.reason,
+            body=response,
+            headers=urllib3.HTTPHeaderDict(response.headers.items()),
+            status=response.status,
+            version=response.version,
+            reason=response.reason,
             preload_content=False,
             decode_content=False,
-            original_response=answer,
+            original_response=response,
             request_method="POST",
         )
 
     def send(self, data: Any) -> None:
-        if self.held is not None:
-            self.held.append(data)
+        if self.pieces is not None:
+            self.pieces.append(data)
             return
         if self.sock is None:
             self.connect()
-        require_dialled(self.sock)
+        require_guarded_socket(self.sock)
         super().send(data)
 
 
@@ -138,7 +135,7 @@ class GuardedTLSConnection(HTTPSConnection, GuardedConnection):
 
 
 class ProxiedConnection(GuardedConnection):
-    """To the egress proxy, which the setting names: it looks names up and guards by itself."""
+    """A connection to the egress proxy of the settings. The proxy resolves names and guards addresses itself."""
 
     guarded = False
 
@@ -158,22 +155,22 @@ GUARDED_POOLS = _pools(GuardedConnection, GuardedTLSConnection)
 PROXIED_POOLS = _pools(ProxiedConnection, ProxiedTLSConnection)
 
 
-def _wrap_dialled(wrap: Callable[..., ssl.SSLSocket]) -> Callable[..., ssl.SSLSocket]:
+def _wrap_guarded(wrap: Callable[..., ssl.SSLSocket]) -> Callable[..., ssl.SSLSocket]:
     def wrap_socket(sock: Any, *arguments: Any, **options: Any) -> ssl.SSLSocket:
-        require_dialled(sock)
+        require_guarded_socket(sock)
         return wrap(sock, *arguments, **options)
 
     return wrap_socket
 
 
 class Adapter(HTTPAdapter):
-    """requests' adapter with the connections above and one TLS context for all: loading the certificates is dear."""
+    """requests' adapter with the connections above, and one TLS context: loading the certificates is expensive."""
 
     def __init__(self, ca_bundle: str) -> None:
         self.context = create_urllib3_context()
         self.context.load_verify_locations(ca_bundle or certifi.where())
         self.context.sslsocket_class = TimedSSLSocket
-        self.context.wrap_socket = _wrap_dialled(self.context.wrap_socket)  # type: ignore[method-assign]
+        self.context.wrap_socket = _wrap_guarded(self.context.wrap_socket)  # type: ignore[method-assign]
         super().__init__(pool_connections=HOSTS, pool_maxsize=CONNECTIONS_PER_HOST)
         self.pool_of = functools.lru_cache(maxsize=URLS)(self._pool_of)
 
@@ -190,9 +187,9 @@ class Adapter(HTTPAdapter):
         self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
     ) -> Any:
         if proxies:
-            return require_guarded(super().get_connection_with_tls_context(request, verify, proxies, cert))
+            return require_guarded_pool(super().get_connection_with_tls_context(request, verify, proxies, cert))
         key, context = self.pool_of(request.url)
-        return require_guarded(self.poolmanager.connection_from_pool_key(key, dict(context)))
+        return require_guarded_pool(self.poolmanager.connection_from_pool_key(key, dict(context)))
 
     def _pool_of(self, url: str) -> tuple[urllib3.poolmanager.PoolKey, dict[str, Any]]:
         request = PreparedRequest()
@@ -206,7 +203,7 @@ class Adapter(HTTPAdapter):
         return super().request_url(request, proxies) if proxies else request.path_url
 
     def build_response(self, req: PreparedRequest, resp: Any) -> Any:
-        """urllib3's own: what requests adds of cookies, encodings and history is nothing to `posting`."""
+        """Return urllib3's response. `posting` needs no cookies, encodings or history, which requests would add."""
         return resp
 
     def build_connection_pool_key_attributes(self, request: PreparedRequest, verify: Any, cert: Any = None) -> Any:
@@ -215,14 +212,14 @@ class Adapter(HTTPAdapter):
         return host, tls if host["scheme"] == "https" else {}
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """Leave the pool as it is: its context has the certificates, and demands one."""
+        """Do nothing: the TLS context has the certificates and verifies each endpoint."""
 
 
 _adapters: dict[str, Adapter] = {}
 
 
 def adapter() -> Adapter:
-    """This process's adapter, for the certificates that the settings name."""
+    """The adapter of this process, for the certificates of the setting CA_BUNDLE."""
     ca_bundle = conf.current().ca_bundle
     try:
         return _adapters[ca_bundle]
@@ -230,5 +227,5 @@ def adapter() -> Adapter:
         return _adapters.setdefault(ca_bundle, Adapter(ca_bundle))
 
 
-# A connection that was open before a fork must not be used on both sides of it.
+# A connection that was opened before a fork must not be used by both processes.
 os.register_at_fork(after_in_child=_adapters.clear)

@@ -1,4 +1,4 @@
-"""Headers: which may be sent. Asked when a subscription's own are saved, and for every request again.
+"""Headers: which may be sent. Checked when a subscription's own headers are saved, and again for each request.
 
 Source: RFC 9110, 5.1 and 5.5 (field names and values).
 """
@@ -11,7 +11,7 @@ LONGEST_NAME = 100
 LONGEST_VALUE = 4096
 NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
-# What frames the request, or is part of its format; signatures of all profiles among them.
+# Headers that frame the request or belong to its format, the signature headers of all profiles included.
 RESERVED = frozenset(
     "accept-encoding connection content-encoding content-length content-type expect host keep-alive "
     "proxy-authorization proxy-connection te trailer transfer-encoding upgrade user-agent "
@@ -22,14 +22,14 @@ RESERVED_PREFIX = "webhook-"
 
 
 class InvalidHeaderError(ValueError):
-    """A header that can't be sent; the text says why and never holds the value."""
+    """The header can't be sent. The message says why and never holds the value."""
 
 
 def check_header(name: str, value: str) -> None:
-    """Raises InvalidHeaderError for what would break a request's framing or can't be told in Latin-1."""
+    """Raises InvalidHeaderError if the name is not a token (RFC 9110), or the value has controls or is not Latin-1."""
     if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
         raise InvalidHeaderError(
-            f"{name!r} is not a valid header name. Use letters, digits and hyphens, {LONGEST_NAME} characters at most."
+            f"{name!r} is not a valid header name. Use letters, digits and hyphens, at most {LONGEST_NAME} characters."
         )
     if CONTROL.search(value):
         raise InvalidHeaderError(f"The value of {name} holds a line break or another control character. Remove it.")
@@ -40,7 +40,10 @@ def check_header(name: str, value: str) -> None:
 
 
 def check_own_headers(headers: Mapping[str, str]) -> None:
-    """Raises InvalidHeaderError for headers that a subscription may not add to its requests."""
+    """Raises InvalidHeaderError if a subscription may not add these headers to its requests.
+
+    At most 20; none twice, empty, too long or reserved, and none that `check_header` refuses.
+    """
     if len(headers) > MOST:
         raise InvalidHeaderError(f"A subscription has at most {MOST} headers of its own.")
     seen: set[str] = set()

@@ -1,52 +1,56 @@
-"""Outcomes: every way that an attempt can end, in words for an operator."""
+"""Outcomes: every way in which an attempt can end, with the next step for an operator."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-# Each kind of failure, and what an operator can do about it.
+# The kinds of failure, each with what an operator can do.
 NEXT_STEPS = {
-    "dns": "Check the host name for typing errors, and whether it is still registered.",
+    "dns": "Check the spelling of the host name, and whether it is still registered.",
     "blocked": "Use an address of the public internet, or open the network in the settings.",
     "refused": "Ask the receiver whether its service is running, and on this port.",
     "connect_timeout": "Ask the receiver whether a firewall drops connections from here.",
     "tls": "The receiver has to fix its certificate or TLS settings.",
-    "timeout": "The receiver should answer at once and do its work afterwards.",
+    "timeout": "The receiver should respond at once and do its work afterwards.",
     "reset": "Ask the receiver what its log says at this time.",
     "protocol": "Check that the URL leads to a web server.",
-    "too_large": "The receiver should answer with a short text.",
-    "status": "Ask the receiver what its log says of this webhook-id.",
+    "too_large": "The receiver should respond with a short text.",
+    "status": "Ask the receiver what its log says about this webhook-id.",
     "payload": "Fix the order source and publish the event again.",
     "internal": "See the worker's log.",
 }
-# What to check first where the status of the answer tells more than that it was not 2xx.
+# The next step for statuses that say more than that the response was not 2xx.
 STATUS_STEPS = {
-    304: "A POST must not be answered 304 (not modified): the receiver, or a cache before it, has to stop doing so.",
-    400: "The receiver could not read the request: check that it expects JSON as this subscription sends it.",
+    304: "A POST must not be answered 304 (not modified): the receiver, or a cache in front of it, must stop that.",
+    400: "The receiver could not read the request: check that it expects the JSON that this subscription sends.",
     401: 'Give the credentials that the receiver expects in the subscription\'s headers: "Authorization".',
     403: "Check the signing secret at the receiver, the subscription's headers, and whether a firewall or CSRF check "
-    "turns the request away.",
-    404: "Check the path of the URL; the receiver answers, but has nothing there.",
-    405: "Check the path of the URL: what is there does not take POST.",
+    "refuses the request.",
+    404: "Check the path of the URL: the receiver has nothing there.",
+    405: "Check the path of the URL: the receiver does not accept POST there.",
     407: "The proxy asks for credentials: check EGRESS_PROXY.",
-    408: "The receiver should answer at once and do its work afterwards.",
-    410: "The receiver wants no more webhooks. Resume the subscription only if its people ask for it.",
-    411: "The receiver, or a proxy before it, mishandles Content-Length: ask its people.",
-    413: "The receiver has to take larger requests.",
-    415: "The receiver has to take application/json.",
-    429: "The receiver takes fewer requests: set a limit in the subscription (requests a second).",
-    502: "The receiver's web server can't reach its application: ask its people whether it runs.",
-    503: "The receiver is overloaded or down for maintenance; it is tried again by itself.",
-    504: "The receiver should answer at once and do its work afterwards.",
+    408: "The receiver should respond at once and do its work afterwards.",
+    410: "The receiver wants no more webhooks. Resume the subscription only if the people who run it ask for it.",
+    411: "The receiver, or a proxy in front of it, mishandles Content-Length: ask the people who run it.",
+    413: "The receiver has to accept larger requests.",
+    415: "The receiver has to accept application/json.",
+    429: "The receiver wants fewer requests: set a limit in the subscription (requests a second).",
+    502: "The receiver's web server can't reach its application: ask the people who run it.",
+    503: "The receiver is overloaded or down for maintenance; it is tried again automatically.",
+    504: "The receiver should respond at once and do its work afterwards.",
 }
-# Redirects that lead to a login page name it so.
+# How the URLs of login pages look.
 LOGIN = re.compile(
     r"/(?:log[-_]?in|sign[-_]?in|sso|auth|accounts?/log)(?:[/?.]|$)|[?&](?:next|returnto|return_to)=", re.IGNORECASE
 )
 
 
 def next_step(kind: str, status: int | None = None, *, location: str = "") -> str:
-    """What to do first about a failure of that kind; `status` and `location` are those of the answer, if any."""
+    """What an operator should do first about a failure.
+
+    `kind` is a key of NEXT_STEPS; an unknown one counts as `internal`. `status` and `location` (the header) come from
+    the response, if there was one.
+    """
     if kind != "status" or status is None:
         return NEXT_STEPS.get(kind, NEXT_STEPS["internal"])
     if status in STATUS_STEPS:
@@ -54,27 +58,29 @@ def next_step(kind: str, status: int | None = None, *, location: str = "") -> st
     if 300 <= status < 400:
         if LOGIN.search(location):
             return (
-                "It leads to a login page: the receiver has to take this path without a login (the signature tells "
-                'who is calling), or give credentials in the subscription\'s headers: "Authorization".'
+                "It leads to a login page: the receiver has to accept this path without a login (the signature tells "
+                'who sends), or give credentials in the subscription\'s headers: "Authorization".'
             )
-        return "Redirects are not followed. Put the address it leads to into the URL."
+        return "Redirects are not followed. Change the URL to the address that it leads to."
     return NEXT_STEPS["status"]
 
 
 OURS = frozenset({"internal", "payload"})
-# Signs that an endpoint has too much to do, or is away: whatever is sent to it next would fail in the same way. Among
-# them a name that can't be looked up, a certificate that is not right, and a connection that a proxy breaks off as
-# nobody is behind it.
+# Failures after which the next request would fail in the same way, because the endpoint is overloaded or unavailable:
+# also a name that can't be resolved, an invalid certificate, and a connection that a proxy resets because there is no
+# server behind it.
 OVERLOADED_ERRORS = frozenset({"timeout", "connect_timeout", "refused", "dns", "reset", "tls"})
-# 408 and 520 to 524 are a proxy's words for no proper answer (the latter Cloudflare's).
+# With 408 and with 520 to 524 (Cloudflare) a proxy says that it got no valid response.
 OVERLOADED_STATUSES = frozenset({408, 429, 502, 503, 504, 520, 521, 522, 523, 524})
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of an attempt. `error` is "" for a 2xx answer, else one of NEXT_STEPS; `detail` says it in plain words.
+    """The result of an attempt.
 
-    `response_body` holds at most 4 KiB; all text is safe to store and to show as text.
+    `error` is "" after a 2xx response, and otherwise a key of NEXT_STEPS. `detail` is a sentence for people.
+    `status_code` is None if no valid response arrived. `response_body` has at most 4,096 characters. All texts are safe
+    to store and to show as text.
     """
 
     status_code: int | None = None
@@ -90,15 +96,15 @@ class Outcome:
 
     @property
     def endpoint_is_to_blame(self) -> bool:
-        """Whether the endpoint failed, not we."""
+        """Whether the endpoint failed, and not orderhooks or the order source."""
         return not self.succeeded and self.error not in OURS
 
     @property
     def endpoint_is_overloaded(self) -> bool:
-        """Whether more requests would make it worse: too many requests, a gateway's answer, no answer, nobody there."""
+        """Whether more requests would make it worse: the endpoint is overloaded or unavailable."""
         return self.error in OVERLOADED_ERRORS or self.status_code in OVERLOADED_STATUSES
 
     @property
     def retry_after(self) -> str:
-        """The header's value, or ""."""
+        """The value of the Retry-After header, or ""."""
         return next((value for name, value in self.response_headers.items() if name.lower() == "retry-after"), "")

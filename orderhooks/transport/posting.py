@@ -1,4 +1,4 @@
-"""Posting: one request within its deadline, and an Outcome for whatever happens."""
+"""Posting: send one request within its deadline, and describe whatever happens as an Outcome."""
 
 import base64
 import functools
@@ -40,65 +40,66 @@ def post(
     timeout_seconds: float = 15.0,
     redact: Collection[str] = (),
 ) -> Outcome:
-    """POST the body. Never raises for what the URL, the network or the receiver does; needs no database.
+    """POST the body and return the Outcome. Whatever the URL, the network or the receiver does, it raises nothing.
 
-    All of it, name look-up to last byte, ends within `timeout_seconds`; at most 64 KiB of the body are read and 4 KiB
-    kept. Only open addresses are connected to (ORDERHOOKS["ALLOWED_NETWORKS"]). No redirect is followed; no cookies,
-    netrc or proxies of the environment are used. The Outcome holds none of the texts in `redact`, and no cookies,
-    authorization or signatures, whatever the receiver echoes.
+    Everything from the DNS query to the last byte ends within `timeout_seconds`. At most 64 KiB of the response's body
+    are read and 4 KiB kept. Only public addresses and those in ORDERHOOKS["ALLOWED_NETWORKS"] are connected to.
+    Redirects are not followed. Cookies, netrc and the environment's proxies are not used. The Outcome holds none of
+    the texts in `redact` and no cookies, authorization or signatures, even if the receiver echoes them. The database
+    is not used.
     """
     started = time.monotonic()
-    clean = Redactor([*redact, *_proxy_credentials(conf.current().egress_proxy)])
+    redactor = Redactor([*redact, *_proxy_credentials(conf.current().egress_proxy)])
     try:
         request = _prepare(check_url(url), body, headers)
     except UrlRefusedError as error:
-        return _failure("blocked", str(error), started, clean)
+        return _failure("blocked", str(error), started, redactor)
     except InvalidHeaderError as error:
-        return _failure("internal", str(error), started, clean)
+        return _failure("internal", str(error), started, redactor)
     deadline = started + timeout_seconds
     exchange = Exchange(deadline)
-    outcome = _exchange(request, exchange, started, clean)
-    if outcome.error == "reset" and exchange.reused and not exchange.answered:
-        # The receiver closed a connection that it had kept open just as we used it again: it has seen nothing.
-        outcome = _exchange(request, Exchange(deadline), started, clean)
+    outcome = _exchange(request, exchange, started, redactor)
+    if outcome.error == "reset" and exchange.reused and not exchange.response_started:
+        # The receiver closed an idle connection just as we used it again, so it did not see the request.
+        outcome = _exchange(request, Exchange(deadline), started, redactor)
     return outcome
 
 
 @functools.lru_cache(maxsize=8)
 @sensitive_variables()
 def _proxy_credentials(proxy: str) -> tuple[str, ...]:
-    """What the egress proxy is told of us, which it may echo: `Basic …`, from which the password follows."""
+    """The egress proxy's credentials in each form that it may echo, such as `Basic …`."""
     parts = urlsplit(proxy)
     if parts.username is None and parts.password is None:
         return ()
     login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
-    # As urllib3 encodes it, and as it would be in UTF-8.
+    # urllib3 encodes it in Latin-1; the proxy may read it as UTF-8.
     forms = [login.encode(encoding, "replace") for encoding in ("latin-1", "utf-8")]
     written = (parts.netloc.rpartition("@")[0], parts.password or "", unquote(parts.password or ""))
     return (*(f"Basic {base64.b64encode(form).decode()}" for form in forms), login, *written)
 
 
 def _prepare(url: str, body: bytes, headers: Mapping[str, str]) -> requests.PreparedRequest:
-    # By hand: what Session.prepare_request does for cookies, auth and encodings costs more than sending.
+    # Not by Session.prepare_request: its work on cookies, auth and encodings takes longer than sending.
     for name, value in headers.items():
         check_header(name, value)
     request = requests.PreparedRequest()
     request.method = "POST"
     request.url = url
     request.body = body
-    request.headers = framed(headers, body)  # type: ignore[assignment]  # which urllib3 copies, and asks nothing
+    request.headers = with_framing_headers(headers, body)  # type: ignore[assignment]  # urllib3 copies it
     return request
 
 
-def framed(headers: Mapping[str, str], body: bytes) -> dict[str, str]:
-    """The headers with those that every request carries besides, but for `host`, which is the URL's."""
+def with_framing_headers(headers: Mapping[str, str], body: bytes) -> dict[str, str]:
+    """The headers with those that every request has, except `host`, which comes from the URL."""
     return {**headers, "accept-encoding": "identity", "content-length": str(len(body))}
 
 
-def _exchange(request: requests.PreparedRequest, exchange: Exchange, started: float, clean: Redactor) -> Outcome:
-    connections.running.exchange = exchange
+def _exchange(request: requests.PreparedRequest, exchange: Exchange, started: float, redactor: Redactor) -> Outcome:
+    connections.current.exchange = exchange
     proxy = conf.current().egress_proxy
-    status, answer, body = None, {}, b""
+    status, headers, body = None, {}, b""
     try:
         raw: Any = connections.adapter().send(
             request,
@@ -107,36 +108,36 @@ def _exchange(request: requests.PreparedRequest, exchange: Exchange, started: fl
             proxies={"http": proxy, "https": proxy} if proxy else None,
         )
         try:
-            status, answer = raw.status, _headers(raw.headers, clean)
-            if exchange.ended:
-                # http.client takes the end of the connection for the end of the headers.
-                raise exchange.fail("protocol", "The endpoint hung up in the middle of its answer's headers.")
+            status, headers = raw.status, _headers(raw.headers, redactor)
+            if exchange.end_received:
+                # http.client treats the end of the connection as the end of the headers.
+                raise exchange.fail("protocol", "The endpoint closed the connection within the response's headers.")
             if status < 200:
-                raise exchange.fail("protocol", f"The endpoint answered {status}, which is no final answer.")
+                raise exchange.fail("protocol", f"The endpoint answered {status}, which is not a final status.")
             if not 300 <= status < 400:
-                body = _read(raw)
+                body = _read_body(raw)
         finally:
-            # Whatever was not read would be taken for the next answer; a body read to its end has given it back.
+            # Closes the connection, unless the body was read to its end: unread data must not become the next response.
             raw.close()
     except Exception as error:
-        kind, detail = _explain(exchange, error)
-        return _failure(kind, detail, started, clean, status=status, headers=answer)
+        kind, detail = _classify(exchange, error)
+        return _failure(kind, detail, started, redactor, status=status, headers=headers)
     finally:
-        del connections.running.exchange
+        del connections.current.exchange
     return Outcome(
         status_code=status,
         error="" if 200 <= status < 300 else "status",
-        detail=_status_detail(status, _location(answer)),
-        duration_ms=_since(started),
-        response_headers=answer,
-        response_body=clean(safe_text(body), cut=len(body) == BODY_BYTES)[:KEPT_CHARACTERS],
+        detail=_status_detail(status, _location(headers)),
+        duration_ms=_milliseconds_since(started),
+        response_headers=headers,
+        response_body=redactor(safe_text(body), cut=len(body) == BODY_BYTES)[:KEPT_CHARACTERS],
     )
 
 
-def _headers(headers: Mapping[str, str], clean: Redactor) -> dict[str, str]:
+def _headers(headers: Mapping[str, str], redactor: Redactor) -> dict[str, str]:
     kept = list(headers.items())[:KEPT_HEADERS]
-    names = clean.all([header_text(name) for name, _value in kept])
-    values = clean.all([REDACTED if is_credential(name) else header_text(value) for name, value in kept])
+    names = redactor.all([header_text(name) for name, _value in kept])
+    values = redactor.all([REDACTED if is_credential(name) else header_text(value) for name, value in kept])
     return {
         name[:KEPT_NAME_CHARACTERS]: value[:KEPT_HEADER_CHARACTERS] for name, value in zip(names, values, strict=True)
     }
@@ -146,49 +147,49 @@ def _location(headers: Mapping[str, str]) -> str:
     return next((value for name, value in headers.items() if name.lower() == "location"), "")
 
 
-def _read(raw: urllib3.BaseHTTPResponse) -> bytes:
+def _read_body(raw: urllib3.BaseHTTPResponse) -> bytes:
     parts: list[bytes] = []
-    room = BODY_BYTES
-    while room and (part := raw.read(min(room, CHUNK_BYTES), decode_content=False)):
+    remaining_bytes = BODY_BYTES
+    while remaining_bytes and (part := raw.read(min(remaining_bytes, CHUNK_BYTES), decode_content=False)):
         parts.append(part)
-        room -= len(part)
+        remaining_bytes -= len(part)
     return b"".join(parts)
 
 
-def _explain(exchange: Exchange, error: Exception) -> tuple[str, str]:
-    """The kind and the sentence for what requests or urllib3 raised."""
+def _classify(exchange: Exchange, error: Exception) -> tuple[str, str]:
+    """The kind and the description of the error that requests or urllib3 raised."""
     if exchange.failure:
         return exchange.failure.kind, exchange.failure.detail
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return "tls", f"The endpoint's certificate is not right: {cause.verify_message}."
+            return "tls", f"The endpoint's certificate is not valid: {cause.verify_message}."
     if time.monotonic() >= exchange.deadline or any(isinstance(cause, TimeoutError) for cause in causes):
         if not exchange.connected and not exchange.reused:
-            return "connect_timeout", "The endpoint did not answer the call in time."
-        return "timeout", "The endpoint gave no full answer in time."
+            return "connect_timeout", "The endpoint did not accept a connection in time."
+        return "timeout", "The endpoint did not send a complete response in time."
     for cause in causes:
         if type(cause) is http.client.HTTPException:
-            return "too_large", f"The endpoint's answer has too many headers ({cause})."
+            return "too_large", f"The endpoint's response has too many headers ({cause})."
         for types, kind, detail in SIGNS:
             if isinstance(cause, types):
                 return kind, f"{detail} ({type(cause).__name__}: {cause})"
-    return "protocol", f"The endpoint did not speak HTTP as it should ({type(error).__name__}: {error})."
+    return "protocol", f"The endpoint did not send a valid HTTP response ({type(error).__name__}: {error})."
 
 
-# The innermost cause is looked at first; the first row that fits tells the kind.
+# Causes are compared from the innermost outwards; the first row that fits gives the kind.
 SIGNS: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
-    ((http.client.LineTooLong,), "too_large", "The endpoint's answer has a line without end."),
-    ((http.client.RemoteDisconnected,), "reset", "The endpoint closed the connection without an answer."),
+    ((http.client.LineTooLong,), "too_large", "The endpoint's response has a line that is too long."),
+    ((http.client.RemoteDisconnected,), "reset", "The endpoint closed the connection without a response."),
     ((ConnectionError,), "reset", "The endpoint broke the connection."),
     ((ssl.SSLEOFError, ssl.SSLZeroReturnError), "tls", "The endpoint ended the TLS connection."),
-    ((ssl.SSLError,), "tls", "The endpoint does not speak TLS as it should."),
-    ((http.client.HTTPException,), "protocol", "The endpoint did not speak HTTP as it should."),
+    ((ssl.SSLError,), "tls", "The endpoint does not follow the TLS protocol."),
+    ((http.client.HTTPException,), "protocol", "The endpoint did not send a valid HTTP response."),
 )
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """The exception and all that it wraps, innermost first: as cause, context, argument or `reason`."""
+    """The exception and all that it wraps as cause, context, argument or `reason`, the innermost first."""
     found: list[BaseException] = []
     waiting: list[object] = [error]
     while waiting:
@@ -209,7 +210,7 @@ def _failure(
     kind: str,
     detail: str,
     started: float,
-    clean: Redactor,
+    redactor: Redactor,
     *,
     status: int | None = None,
     headers: Mapping[str, str] | None = None,
@@ -217,11 +218,11 @@ def _failure(
     return Outcome(
         status_code=status,
         error=kind,
-        detail=f"{clean(safe_text(detail))[:DETAIL_CHARACTERS]} {NEXT_STEPS[kind]}",
-        duration_ms=_since(started),
+        detail=f"{redactor(safe_text(detail))[:DETAIL_CHARACTERS]} {NEXT_STEPS[kind]}",
+        duration_ms=_milliseconds_since(started),
         response_headers=headers or {},
     )
 
 
-def _since(started: float) -> int:
+def _milliseconds_since(started: float) -> int:
     return int((time.monotonic() - started) * 1000)

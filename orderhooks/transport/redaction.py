@@ -1,13 +1,13 @@
-"""Redaction: what must not be stored of an exchange, also where a receiver echoes it.
+"""Redaction: remove secrets from what is stored of an exchange, also where a receiver echoes them.
 
-Called before anything is cut to length, so that no half of a secret is left at the cut.
+It runs before texts are cut to their length, so that no part of a secret is left at the cut.
 
 # Note [Windows of secrets]
-A text may hold thousands of secret words with the same core, and an answer may repeat the core: looking for one after
-the other takes as long as all of them times the answer. So each place of the answer is looked up in a set, once for
-each length: of what is shorter than LONGEST_WINDOW the whole, of what is longer each run of so many characters. The
-time grows with the length of the answer and of the secrets, and of no product (Karp and Rabin's idea, with the hashes
-of Python's strings). Spellings are read, not written: an answer is decoded, and not each secret encoded.
+There may be thousands of secrets that share a core, and a response may repeat that core. Searching for one secret after
+the other would take the product of both lengths. So each position of the response is looked up in sets, once for each
+length. The sets hold secrets shorter than LONGEST_WINDOW as a whole, and of longer ones each run of LONGEST_WINDOW
+characters. The time is linear in the length of the response and of the secrets (the idea of Rabin and Karp, with the
+hashes of Python's strings). Encodings are handled by decoding the response once, not by encoding each secret.
 """
 
 import base64
@@ -22,30 +22,30 @@ from urllib.parse import unquote
 from orderhooks.transport.text import safe_text
 
 REDACTED = "(redacted)"
-# Shorter texts stand in every other answer and guard nothing.
+# Shorter texts occur in many responses and protect nothing.
 SHORTEST = 4
 SHORTEST_WORD = 8
-# So many characters in a row of a longer secret are taken out, wherever they stand in it.
+# Any run of this many characters of a longer secret is removed.
 LONGEST_WINDOW = 16
-# Blocks times characters: up to here one look for each block is quickest.
+# Up to this product of blocks and characters, searching for each block is the fastest.
 MOST_COMPARED = 1_000_000
 WORD = re.compile(r"[^\s,;=]+")
-# Headers whose values are credentials, whoever sends them.
+# Headers whose values are credentials.
 CREDENTIALS = re.compile(r"(proxy-)?authorization|(set-)?cookie2?|.*signature.*|x-shopify-hmac-sha256", re.IGNORECASE)
 
 
 @functools.lru_cache(maxsize=256)
 def is_credential(header: str) -> bool:
-    """Whether the values of headers of this name are never stored."""
+    """Whether a header of this name holds credentials, so that its value is never stored."""
     return CREDENTIALS.fullmatch(header) is not None
 
 
-# How receivers spell what they echo: what stands for one character, what may be the beginning of that where an answer
-# is cut, and how to read it.
-Spelling = tuple[re.Pattern[str], re.Pattern[str], Callable[[str], str]]
+# The encodings in which receivers echo texts: a pattern for one encoded character, a pattern for an incomplete one at
+# the cut end of a response, and a function that decodes it.
+Encoding = tuple[re.Pattern[str], re.Pattern[str], Callable[[str], str]]
 PERCENT = "%[0-7][0-9a-f]|%[cd][0-9a-f]%[89ab][0-9a-f]|%e[0-9a-f](?:%[89ab][0-9a-f]){2}|%f[0-7](?:%[89ab][0-9a-f]){3}"
 PERCENT_BEGUN = re.compile("%(?:[c-f]?[0-9a-f]?(?:%[89ab]?[0-9a-f]?){0,3})?$", re.IGNORECASE)
-SPELLINGS: dict[str, Spelling] = {
+ENCODINGS: dict[str, Encoding] = {
     "\\": (
         re.compile(r'\\(?:u[0-9a-fA-F]{4}|["\\/bfnrt])'),
         re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?$"),
@@ -66,7 +66,7 @@ SPELLINGS: dict[str, Spelling] = {
 
 
 class Redactor:
-    """Takes the given texts out of others, in the spellings in which a receiver would echo them.
+    """Removes the given texts from others, also in the encodings in which a receiver may echo them.
 
     See Note [Windows of secrets]. The time is linear in the lengths of both.
     """
@@ -76,7 +76,7 @@ class Redactor:
 
     @functools.cached_property
     def _parts(self) -> set[str]:
-        """What is taken out whole; of a longer word its text has all windows."""
+        """The texts to remove as a whole. A longer word needs no entry: the windows of its text cover it."""
         wholes = {whole for text in self._texts for whole in _wholes(text)}
         return wholes | {word for word in self._words if len(word) < LONGEST_WINDOW}
 
@@ -86,24 +86,24 @@ class Redactor:
 
     @functools.cached_property
     def _windows(self) -> dict[int, set[str]]:
-        """What to look for, by its length."""
+        """The windows to search for, by their length."""
         windows: dict[int, set[str]] = {}
         for part in self._parts:
             size = min(len(part), LONGEST_WINDOW)
-            # None begins or ends with a space, which is nobody's secret.
+            # A window that begins or ends with a space would remove spaces that are not secret.
             runs = (part[at : at + size] for at in range(len(part) - size + 1))
             windows.setdefault(size, set()).update(run for run in runs if run == run.strip())
         return windows
 
     @functools.cached_property
     def _blocks(self) -> set[str]:
-        """Of these, whatever is taken out holds one: a window is twice as long as a block."""
+        """Texts of which every removed text contains at least one, because a window is twice as long as a block."""
         size = LONGEST_WINDOW // 2
         parts = self._parts
         return {part[at : at + size] for part in parts for at in range(0, max(1, len(part) - size + 1), size)}
 
     def _may_be_in(self, text: str) -> bool:
-        """A quick look, which nearly always says no; not worth it where it would be long."""
+        """A quick test that is nearly always negative. It is skipped where it would take long."""
         if len(self._blocks) * len(text) > MOST_COMPARED:
             return True
         for block in self._blocks:  # noqa: SIM110  # any() takes twice as long
@@ -113,29 +113,32 @@ class Redactor:
 
     @functools.cached_property
     def _beginnings(self) -> dict[int, set[str]]:
-        """What a part may begin with, by its length, where a window would not know it."""
+        """The beginnings of parts, by their length. A window can't recognize a part that the cut leaves shorter."""
         lengths = range(SHORTEST, LONGEST_WINDOW)
         parts = self._parts | self._words
         return {size: {part[:size] for part in parts if len(part) > size} for size in lengths}
 
     def all(self, texts: Sequence[str]) -> Sequence[str]:
-        """Each without them. Nearly always one look at all of them together tells that there are none."""
+        """Redact each text. Nearly always one search through all of them together finds nothing."""
         together = "\n".join(texts)
         return texts if self(together) == together else [self(text) for text in texts]
 
     def __call__(self, text: str, *, cut: bool = False) -> str:
-        """The text without them. `cut`: it may end in the middle of one."""
+        """Redact the text. `cut`: it was cut, so that it may end in the middle of a secret."""
         if len(text) < SHORTEST or not self._texts:
             return text
         text = self._without(text, text, range(len(text) + 1), cut=cut)
-        for mark, (pattern, begun, decode) in SPELLINGS.items():
+        for mark, (pattern, begun, decode) in ENCODINGS.items():
             if mark in text:
                 end = begun.search(text, max(0, len(text) - 40)) if cut else None
                 text = self._without(text, *_read(text, end.start() if end else len(text), pattern, decode), cut=cut)
         return text
 
     def _without(self, text: str, read: str, places: Sequence[int], *, cut: bool) -> str:
-        """`read` is the text as one spelling has it; `places` are where its characters stand, and its end."""
+        """Redact `text` where `read`, its decoded form, holds secrets.
+
+        `places` has the position in `text` of each character of `read`, and of its end.
+        """
         if not cut and not self._may_be_in(read):
             return text
         kept, end = [], 0
@@ -159,7 +162,7 @@ class Redactor:
 
 
 def _joined(spans: Collection[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Sorted spans, those that overlap as one."""
+    """Merge sorted spans that overlap."""
     begin = stop = -1
     for first, last in spans:
         if first < stop:
@@ -173,7 +176,7 @@ def _joined(spans: Collection[tuple[int, int]]) -> Iterator[tuple[int, int]]:
 
 
 def _read(text: str, end: int, pattern: re.Pattern[str], decode: Callable[[str], str]) -> tuple[str, list[int]]:
-    """The text up to `end` decoded, and where each of its characters stands."""
+    """Decode the text up to `end`. Also returns the position in `text` of each decoded character."""
     parts: list[str] = []
     places: list[int] = []
     at = 0
@@ -186,12 +189,12 @@ def _read(text: str, end: int, pattern: re.Pattern[str], decode: Callable[[str],
 
 
 def _forms(text: str) -> set[str]:
-    """As it is, and as the bytes that were sent look to those who take them for UTF-8."""
+    """The text, and its Latin-1 bytes as a receiver sees them that decodes them as UTF-8."""
     return {text} if text.isascii() else {text, safe_text(text.encode("latin-1", "replace"))}
 
 
 def _wholes(text: str) -> Iterator[str]:
-    """The text, and the password that Basic only encodes. Its words (`Bearer …`, signatures) are looked for besides."""
+    """The text and, for Basic, the login and the password that are encoded in it."""
     if len(text) >= SHORTEST:
         yield text
     scheme, _space, credentials = text.partition(" ")

@@ -1,6 +1,7 @@
-"""Sockets that know how much time and room is left: each wait ends at the exchange's deadline, whoever drips.
+"""Sockets that know how much time and how many bytes are left: each wait ends at the exchange's deadline.
 
-A timeout of urllib3 or of a plain socket begins anew with each read, so a byte a second would hold a thread for ever.
+A timeout of urllib3 or of a plain socket begins again with each read, so that an endpoint that sends one byte a second
+would hold a thread for ever.
 """
 
 import errno
@@ -14,28 +15,28 @@ from ipaddress import ip_address
 from typing import Any
 
 from orderhooks.transport import addresses, urls
-from orderhooks.transport.lookups import Lookups, NotBegunError, TooLateError
+from orderhooks.transport.resolver import Resolver, ResolverBusyError, ResolverTimeoutError
 
-# Status line and headers, and the body's 64 KiB on top; what is beyond is not read.
+# The status line, the headers and 64 KiB of the body. Nothing more is read.
 READ_BYTES = 128 * 1024
-# What a deadline may be overrun by, once in an exchange.
+# By how much one exchange may overrun its deadline.
 SLACK_SECONDS = 0.1
 
 
-_lookups = Lookups()
+_resolver = Resolver()
 
 
-def _forget_lookups() -> None:
-    # A fork has none of its parent's threads.
-    global _lookups
-    _lookups = Lookups()
+def _new_resolver() -> None:
+    # A forked process has none of its parent's threads.
+    global _resolver
+    _resolver = Resolver()
 
 
-os.register_at_fork(after_in_child=_forget_lookups)
+os.register_at_fork(after_in_child=_new_resolver)
 
 
 class FailedError(OSError):
-    """A failure whose kind and sentence are known where it happens."""
+    """A failure whose kind and description are known where it happens. `kind` is a key of `outcomes.NEXT_STEPS`."""
 
     def __init__(self, kind: str, detail: str) -> None:
         super().__init__(detail)
@@ -44,58 +45,66 @@ class FailedError(OSError):
 
 
 class Exchange:
-    """One request and its answer: the deadline (monotonic seconds), the room left, and how far it got."""
+    """One request and its response: the deadline (monotonic seconds), the bytes that may still be read, the progress.
 
-    __slots__ = ("answered", "connected", "deadline", "ended", "failure", "reused", "room")
+    `reused`: the connection had served an exchange before. `response_started`: a byte of the response was received.
+    `end_received`: the endpoint has closed the connection. `failure`: what `fail` recorded.
+    """
+
+    __slots__ = ("connected", "deadline", "end_received", "failure", "remaining_bytes", "response_started", "reused")
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
-        self.room = READ_BYTES
+        self.remaining_bytes = READ_BYTES
         self.connected = False
         self.reused = False
-        self.answered = False
-        self.ended = False
+        self.response_started = False
+        self.end_received = False
         self.failure: FailedError | None = None
 
     def seconds_left(self) -> float:
-        """Raises TimeoutError when there are none."""
+        """The seconds until the deadline, more than 0. Raises TimeoutError if it has passed."""
         left = self.deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("the attempt's time is up")
         return left
 
     def received(self, size: int) -> int:
+        """Count `size` bytes that were received; 0 is the end of the connection. Returns `size`.
+
+        Raises FailedError if the response is longer than READ_BYTES.
+        """
         if size:
-            self.answered = True
-            self.room -= size
-            if self.room < 0:
-                raise self.fail("too_large", "The endpoint's answer has no end in sight.")
+            self.response_started = True
+            self.remaining_bytes -= size
+            if self.remaining_bytes < 0:
+                raise self.fail("too_large", "The endpoint's response does not end.")
         else:
-            self.ended = True
+            self.end_received = True
         return size
 
     def fail(self, kind: str, detail: str) -> FailedError:
-        """Remember the failure, since libraries in between wrap what is raised; for `raise exchange.fail(…)`."""
+        """Record a failure and return it, for `raise exchange.fail(…)`. Libraries in between wrap what is raised."""
         self.failure = FailedError(kind, detail)
         return self.failure
 
 
-class AnswerReader(io.BufferedReader):
-    """What http.client reads an answer from. On closing it tells the socket whether more lay there than the answer.
+class ResponseReader(io.BufferedReader):
+    """The file from which http.client reads a response. When it is closed, it marks a socket that has unread data.
 
-    A second answer that nobody asked for must not be taken for the next exchange's.
+    Data after the response, such as a second one, must not be read as the response of the next exchange.
     """
 
-    raw: "AnswerSource"
+    raw: "ResponseSource"
 
     def close(self) -> None:
         if not self.closed:
             self.raw.only_buffered = True
-            self.raw.owner.spoilt |= bool(self.peek(1))
+            self.raw.owner.desynchronized |= bool(self.peek(1))
         super().close()
 
 
-class AnswerSource(socket.SocketIO):
+class ResponseSource(socket.SocketIO):
     only_buffered = False
 
     def __init__(self, owner: "TimedSocket | TimedSSLSocket") -> None:
@@ -107,7 +116,7 @@ class AnswerSource(socket.SocketIO):
 
 
 class SteadyTimeout:
-    """For sockets: a timeout that hardly differs is left as it is, since each new one is a call of the system."""
+    """For sockets: keep a timeout that differs by less than SLACK_SECONDS, because setting one is a system call."""
 
     def settimeout(self, seconds: float | None) -> None:
         now = self.gettimeout()  # type: ignore[attr-defined]
@@ -116,13 +125,16 @@ class SteadyTimeout:
 
 
 class TimedSocket(SteadyTimeout, socket.socket):
-    """A TCP socket within an exchange. A connection that is kept alive is given the next exchange's."""
+    """A TCP socket that obeys its exchange. A connection that is kept alive gets the next exchange.
+
+    `desynchronized`: data was received that belongs to no exchange, so that the connection can't be used again.
+    """
 
     exchange: Exchange
-    spoilt = False
+    desynchronized = False
 
     def makefile(self, *_mode: Any, **_options: Any) -> Any:
-        return _answer_reader(self)
+        return _response_reader(self)
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         self.settimeout(self.exchange.seconds_left())
@@ -134,16 +146,16 @@ class TimedSocket(SteadyTimeout, socket.socket):
 
 
 class TimedSSLSocket(SteadyTimeout, ssl.SSLSocket):
-    """The same over TLS. The handshake runs before the exchange is set, on the time that `dial` left."""
+    """The same over TLS. The handshake runs before `exchange` is set, within the timeout that `connect` left."""
 
     exchange: Exchange | None = None
-    spoilt = False
+    desynchronized = False
 
     def makefile(self, *_mode: Any, **_options: Any) -> Any:
-        return _answer_reader(self)
+        return _response_reader(self)
 
     def getpeername(self) -> Any:
-        """The peer's address. Asked as TLS begins; a connection that is gone by then is closed, as ssl forgets to."""
+        """The peer's address. `ssl` asks for it before the handshake; it forgets to close a connection that is gone."""
         try:
             return super().getpeername()
         except OSError as error:
@@ -154,9 +166,9 @@ class TimedSSLSocket(SteadyTimeout, ssl.SSLSocket):
         if self.exchange is None:
             return super().read(len, buffer)
         self.settimeout(self.exchange.seconds_left())
-        answer = super().read(len, buffer)
-        self.exchange.received(answer if isinstance(answer, int) else answer.__len__())
-        return answer
+        received = super().read(len, buffer)
+        self.exchange.received(received if isinstance(received, int) else received.__len__())
+        return received
 
     def send(self, data: Any, flags: int = 0) -> int:
         if self.exchange is not None:
@@ -164,24 +176,29 @@ class TimedSSLSocket(SteadyTimeout, ssl.SSLSocket):
         return super().send(data, flags)
 
 
-def _answer_reader(owner: TimedSocket | TimedSSLSocket) -> AnswerReader:
+def _response_reader(owner: TimedSocket | TimedSSLSocket) -> ResponseReader:
     owner._io_refs += 1  # type: ignore[union-attr]  # as socket.makefile() does: the reader's close() gives it back
-    return AnswerReader(AnswerSource(owner))
+    return ResponseReader(ResponseSource(owner))
 
 
-def leftover(connection: Any) -> bool:
-    """Whether something was received that no exchange asked for."""
-    return connection.spoilt or (isinstance(connection, ssl.SSLSocket) and connection.pending() > 0)
+def has_unread_data(connection: Any) -> bool:
+    """Whether a TimedSocket or TimedSSLSocket has received data that belongs to no exchange."""
+    return connection.desynchronized or (isinstance(connection, ssl.SSLSocket) and connection.pending() > 0)
 
 
-def dial(
+def connect(
     host: str, port: int, exchange: Exchange, *, guarded: bool, allowed: Sequence[str], options: Iterable[Any]
 ) -> TimedSocket:
-    """A connection to the first address of the host that answers; if guarded, only if all its addresses are open.
+    """Connect to the first address of the host that accepts.
 
-    Raises FailedError, and TimeoutError when the exchange's time is up.
+    If `guarded`, all addresses of the host must be open to us: public, or in one of the networks `allowed`. `options`
+    are arguments of `setsockopt`.
+
+    Raises:
+        FailedError: an address is blocked, the name can't be found, or no address accepts.
+        TimeoutError: the exchange's time is up.
     """
-    found = look_up(host, port, exchange)
+    found = resolve(host, port, exchange)
     if guarded:
         for address in found:
             try:
@@ -195,10 +212,10 @@ def dial(
         try:
             for option in options:
                 connection.setsockopt(*option)
-            # An address that does not answer leaves time for the others.
+            # An address that does not respond leaves time for the others.
             connection.settimeout(exchange.seconds_left() / (len(found) - number))
             connection.connect((address, port))
-            # What urllib3 does next, a TLS handshake perhaps, has the time that is left and no more.
+            # What urllib3 does next, such as a TLS handshake, has the time that is left.
             connection.settimeout(exchange.seconds_left())
         except OSError as error:
             connection.close()
@@ -210,23 +227,23 @@ def dial(
             exchange.connected = True
             return connection
     if isinstance(problem, TimeoutError):
-        raise exchange.fail("connect_timeout", f"{host} did not answer the call in time.")
+        raise exchange.fail("connect_timeout", f"{host} did not accept a connection in time.")
     if isinstance(problem, ConnectionRefusedError):
         raise exchange.fail("refused", f"Nothing listens at {host}, port {port}.")
     raise exchange.fail("refused", f"{host}, port {port}, can't be reached: {problem}.")
 
 
-def look_up(host: str, port: int, exchange: Exchange) -> list[str]:
-    """The host's addresses. In a thread, since the system's resolver knows no deadline. Raises FailedError."""
+def resolve(host: str, port: int, exchange: Exchange) -> list[str]:
+    """The host's addresses; those of a literal address are itself. Raises FailedError if the name can't be found."""
     try:
         return [str(ip_address(host.strip("[]")))]
     except ValueError:
         pass
-    answer = _lookups.ask(host, port, wait_seconds=exchange.seconds_left())
-    if isinstance(answer, NotBegunError):
-        raise exchange.fail("dns", "This machine's name resolver has stopped answering.")
-    if isinstance(answer, TooLateError):
+    result = _resolver.resolve(host, port, timeout_seconds=exchange.seconds_left())
+    if isinstance(result, ResolverBusyError):
+        raise exchange.fail("dns", "This machine's name resolver does not respond.")
+    if isinstance(result, ResolverTimeoutError):
         raise exchange.fail("dns", f"Looking up {host} took too long.")
-    if isinstance(answer, Exception) or not answer:
+    if isinstance(result, Exception) or not result:
         raise exchange.fail("dns", f"The name {host} can't be found.")
-    return answer
+    return result

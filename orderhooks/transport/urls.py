@@ -1,7 +1,7 @@
-"""URLs: what an endpoint's URL may look like. Asked when a subscription is saved, and again at each attempt.
+"""URLs: which URLs an endpoint may have. Checked when a subscription is saved, and again at each attempt.
 
-Strict, so that no two parsers read it differently. Sources: the WHATWG URL and Fetch standards (hosts that end in a
-number, bad ports), UTS 46 (international names), RFC 3986.
+Strict, so that two parsers can't read a URL differently. Sources: the WHATWG URL and Fetch standards (hosts that end in
+a number, bad ports), UTS 46 (international names), RFC 3986.
 """
 
 import functools
@@ -38,20 +38,23 @@ QUAD = re.compile(r"(0|[1-9][0-9]{0,2})(\.(0|[1-9][0-9]{0,2})){3}")
 
 
 class UrlRefusedError(ValueError):
-    """A URL to which no webhook is sent; the text is the reason and the remedy."""
+    """No webhook is sent to the URL. The message holds the reason and the remedy."""
 
 
 def check_url(url: str) -> str:
-    """The URL as it will be called: host in lower-case ASCII, path percent-encoded. Raises UrlRefusedError.
+    """The URL as it will be requested: the host in lower-case ASCII, the path percent-encoded.
 
-    Names are not looked up here: their addresses are judged when a connection is opened.
+    Host names are not resolved here: their addresses are judged when a connection is opened.
+
+    Raises:
+        UrlRefusedError: no webhook is sent to the URL.
     """
     settings = conf.current()
     return _check(url, settings.require_https, settings.allowed_networks)
 
 
 def called_url(url: str) -> str:
-    """The URL as it will be called, or as it is written if it is refused. Never raises."""
+    """The URL as it will be requested, or unchanged if it is refused. Raises nothing."""
     try:
         return check_url(url)
     except UrlRefusedError:
@@ -119,7 +122,7 @@ def _name(text: str, allowed_networks: Sequence[str]) -> str:
         raise UrlRefusedError(f"The host is not a valid name. {EXAMPLE}")
     if not NUMBER.fullmatch(labels[-1]):
         return name
-    # A name that ends in a number is an address in one of many spellings, which programs read differently.
+    # A name that ends in a number is an IPv4 address in one of many forms, which programs read differently.
     if not QUAD.fullmatch(name) or any(int(label) > 255 for label in labels):
         raise UrlRefusedError("Write an IPv4 address as four decimal numbers, such as 198.41.0.4.")
     require_open(IPv4Address(name), name, allowed_networks)
@@ -132,22 +135,20 @@ def _ascii(text: str) -> str:
     try:
         name = idna.encode(text, uts46=True).decode("ascii").lower()
     except (idna.IDNAError, UnicodeError):
-        raise UrlRefusedError(
-            "The host is not a valid international name (UTS 46). Check it for typing errors."
-        ) from None
+        raise UrlRefusedError("The host is not a valid international name (UTS 46). Check its spelling.") from None
     if NUMBER.fullmatch(name.removesuffix(".").rpartition(".")[2]):
         raise UrlRefusedError("Write an IPv4 address in ASCII digits.")
     return name
 
 
 def require_open(address: addresses.Address, host: str, allowed_networks: Sequence[str]) -> None:
-    """Raises UrlRefusedError if no connection may be opened to the address to which the host leads."""
-    why = addresses.judge(address, allowed=addresses.parse_networks(allowed_networks))
-    if why:
+    """Raises UrlRefusedError if no connection may be opened to the address of the host."""
+    verdict = addresses.judge(address, allowed=addresses.parse_networks(allowed_networks))
+    if verdict:
         where = host if host == str(address) else f"{host} ({address})"
-        if why == addresses.NEVER_OPEN:
-            raise UrlRefusedError(f"{where} is {why}. Use a public address.")
+        if verdict == addresses.NEVER_OPEN:
+            raise UrlRefusedError(f"{where} is {verdict}. Use a public address.")
         raise UrlRefusedError(
-            f"{where} is {why}. Use a public address, or open the network with "
+            f"{where} is {verdict}. Use a public address, or open the network with "
             'ORDERHOOKS["ALLOWED_NETWORKS"] if the receiver is really there.'
         )

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from orderhooks.admin import filters, log
+from orderhooks.admin import filters, read_only
 from orderhooks.db import public_ids
 from tests.admin.visits import page, staff
 from tests.factories import make_attempt, make_delivery, make_event, make_subscription
@@ -215,8 +215,8 @@ def test_a_span_that_the_newest_reach_beyond_is_counted_exactly(operator, monkey
 @pytest.mark.parametrize(("grouped", "expected"), [(False, "2+ deliveries"), (True, "&gt;2 deliveries")])
 def test_the_list_counts_and_leafs_to_its_bound(operator, monkeypatch, settings, grouped, expected):
     settings.USE_THOUSAND_SEPARATOR = grouped
-    monkeypatch.setattr(log.BoundedPaginator, "bound", 2)
-    monkeypatch.setattr(log.LogAdmin, "list_per_page", 1)
+    monkeypatch.setattr(read_only.BoundedPaginator, "bound", 2)
+    monkeypatch.setattr(read_only.ReadOnlyAdmin, "list_per_page", 1)
     subscription = make_subscription()
     for _ in range(4):
         make_delivery(subscription=subscription)
@@ -242,7 +242,7 @@ def test_a_list_of_combined_filters_counts_less_far(operator, monkeypatch):
 
 def test_a_number_within_the_bound_is_told_exactly(operator, settings):
     settings.USE_THOUSAND_SEPARATOR = True
-    assert str(log.Total(1234, bound=1234)) == "1234"  # Django groups it
+    assert str(read_only.Total(1234, bound=1234)) == "1234"  # Django groups it
     make_delivery()
     assert "1 delivery" in page(operator, "delivery/")
 

@@ -3,6 +3,7 @@
 import pytest
 
 from orderhooks.admin import events
+from orderhooks.models import CaptureFailure
 from tests.admin.visits import history_of, page, run, staff
 from tests.factories import (
     make_delivery,
@@ -33,6 +34,35 @@ def test_what_is_told_takes_its_own_permission():
     for permissions, count in ((["view_payload"], 4), (["change_event", "redeliver_delivery"], 0)):
         text = page(staff("view_event", *permissions), f"event/{event.pk}/change/")
         assert text.count("a secret wish") == count
+
+
+def test_an_error_which_may_quote_the_order_is_shown_to_who_sees_payloads(django_capture_on_commit_callbacks):
+    order = make_order()
+    event = make_failed_event(
+        source="orderhooks", order_pk=str(order.pk), order_number=order.number, error="KeyError: 'ada@example.com'"
+    )
+    with django_capture_on_commit_callbacks(execute=True):
+        CaptureFailure.objects.record(source="shop", order_pk="1", error="KeyError: 'ada@example.com'")
+    pages = [
+        ("event/", ""),
+        (f"event/{event.pk}/change/", "To see why takes the permission to see payloads."),
+        (f"order/{order.pk}/change/", "Not published: its payload could not be built."),
+        (f"dashboard/order/?number={order.number}", "Not published: its payload could not be built."),
+        ("dashboard/", "`manage.py orderhooks_status` shows the error."),
+    ]
+    view = ("view_event", "view_order", "view_delivery")
+    may, may_not = staff(*view, "view_payload"), staff(*view)
+    for address, instead in pages:
+        assert "KeyError: &#x27;ada@example.com&#x27;" in page(may, address), address
+        text = page(may_not, address)
+        assert "ada@example.com" not in text, address
+        assert instead in text, address
+
+
+def test_how_many_deliveries_there_are_takes_the_permission_to_see_them():
+    event = make_delivery().event
+    assert "1 delivery" not in page(staff("view_event"), f"event/{event.pk}/change/")
+    assert "1 delivery" in page(staff("view_event", "view_delivery"), f"event/{event.pk}/change/")
 
 
 def test_publishing_again_tells_what_worked_and_is_written_down(operator):

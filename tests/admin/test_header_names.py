@@ -31,7 +31,7 @@ def test_headers_of_any_name_are_on_every_page_that_shows_headers(
     assert f"{name}: from the receiver" in answer
     shown = page(operator, f"{base}/preview/?topic=order.paid&order={order.number}")
     assert f"{name}: (hidden)" in shown
-    assert f">{name}<" in page(operator, f"{base}/receivers/")
+    assert f">{name}<" in page(operator, f"{base}/code-samples/")
     assert f"{name}: (hidden)" in page(operator, f"{base}/change/")
     tested = page(operator, f"delivery/{Delivery.objects.latest('pk').pk}/change/")
     assert f"{name}: from the receiver" in tested

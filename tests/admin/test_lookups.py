@@ -70,7 +70,7 @@ def test_no_list_of_ours_is_searched_or_ordered_by_what_is_hidden(model: type[mo
         ("view_delivery", "delivery/?subscription__headers__isnull=0"),
         ("view_delivery", "delivery/?lease_token__startswith=0"),
         ("view_delivery", "delivery/?attempts__response_body__startswith=a"),
-        ("view_delivery", "replay/?subscription__headers__isnull=0"),
+        ("view_replay", "replay/?subscription__headers__isnull=0"),
         ("view_subscription", "subscription/?headers__Authorization__startswith=a"),
         ("view_subscription", "subscription/?headers__startswith=a"),
         ("view_subscription", "subscription/?secrets__key__startswith=a"),
@@ -105,6 +105,34 @@ def test_what_our_pages_link_to_is_found(operator: Any, address: str, shown: str
         "order": make_order(),
     }
     assert shown.format(**rows) in page(operator, address.format(**rows))
+
+
+@pytest.mark.parametrize(
+    ("address", "said", "taken"),
+    [
+        ("delivery/?state=pending", "It has no parameter “state”.", ("state__exact", "since", "event__exact", "q")),
+        ("delivery/?state__exact=pending&<b>=1", "It has no parameter “&lt;b&gt;”.", ("state__exact", "answer")),
+        ("event/?number=1", "It has no parameter “number”.", ("topic", "published", "order_number__exact", "q")),
+        ("event/?order_number__exact=a%00", "The value of “order_number__exact” can't be looked for.", ("topic",)),
+        ("order/?state=open", "It has no parameter “state”.", ("status__exact", "q")),
+        ("subscription/?name=a", "It has no parameter “name”.", ("state__exact", "q")),
+        ("replay/?id=1", "It has no parameter “id”.", ("state__exact", "subscription__id__exact")),
+    ],
+)
+def test_a_parameter_that_a_list_does_not_take_is_answered_with_those_that_it_takes(
+    operator: Any, address: str, said: str, taken: tuple[str, ...]
+) -> None:
+    text = page(operator, address, status=400)
+    assert said in text
+    for name in taken:
+        assert f"<code>{name}</code>" in text
+    assert "Show the list without filters" in text
+
+
+def test_a_value_that_no_row_can_have_leads_to_the_list_which_says_so(operator: Any) -> None:
+    answer = operator.get("/admin/orderhooks/delivery/?event__exact=abc", follow=True)
+    assert [status for _address, status in answer.redirect_chain] == [302]
+    assert "No row can have the value that was asked for" in answer.content.decode()
 
 
 @pytest.mark.parametrize("record", ["order", "subscription"])

@@ -19,7 +19,7 @@ def order_page() -> tuple[str, str]:
 
 
 def order_without_events() -> tuple[str, str]:
-    return f"order/{make_order().pk}/change/", "Nothing has happened yet"
+    return f"order/{make_order().pk}/change/", "There is no subscription"
 
 
 def order_of_any_source() -> tuple[str, str]:

@@ -88,7 +88,7 @@ def test_the_history_of_a_subscription_tells_old_and_new_and_no_secret(operator)
     [
         *("delivery/", "subscription/", "event/", "order/", "replay/", "replay/add/", "subscription/topics/"),
         *("dashboard/order/", "subscription/{key}/change/", "subscription/{key}/preview/"),
-        *("subscription/{key}/receivers/", "subscription/{key}/resume/"),
+        *("subscription/{key}/code-samples/", "subscription/{key}/resume/"),
         *("subscription/add/", "order/add/", "subscription/{key}/history/", "subscription/{key}/delete/"),
     ],
 )

@@ -89,7 +89,10 @@ def test_an_event_that_could_not_be_published_says_why(operator) -> None:
 
 
 def test_an_order_without_events(operator) -> None:
-    assert "Nothing has happened yet" in told(operator, make_order())
+    order = make_order()
+    assert "There is no subscription, so nothing that happens" in told(operator, order)
+    make_subscription()
+    assert "No event about it is kept" in told(operator, order)
 
 
 def test_only_its_own_events_are_told(operator) -> None:

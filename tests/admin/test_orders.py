@@ -101,3 +101,16 @@ def test_an_emptied_json_field_is_an_empty_object(operator):
     operator.post(f"/admin/orderhooks/order/{order.pk}/change/", order_form(order, metadata=""))
     order.refresh_from_db()
     assert order.metadata == {}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("amount", ["sNaN", "-sNaN12", "NaN", "Infinity", "1e999999", "12..5"])
+@pytest.mark.parametrize("place", ["total", "unit_price"])
+def test_an_amount_that_is_no_number_is_an_error_of_the_form(operator, place: str, amount: str) -> None:
+    order = make_order(lines=[{"sku": "A"}])
+    lines = [{"sku": "A", **({"unit_price": amount} if place == "unit_price" else {})}]
+    form = order_form(order, lines, **({"total": amount} if place == "total" else {}))
+    for address in (f"/admin/orderhooks/order/{order.pk}/change/", "/admin/orderhooks/order/add/"):
+        answer = operator.post(address, form)
+        assert answer.status_code == 200
+        assert "Please correct the error" in answer.content.decode()

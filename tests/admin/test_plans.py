@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from benchmarks.filling import fill
-from orderhooks import publishing, replaying
+from orderhooks import operations, replaying
 from orderhooks.models import Order, Subscription
 from tests.admin.visits import page
 from tests.factories import make_event
@@ -51,9 +51,9 @@ def test_nothing_reads_the_log_from_end_to_end(operator) -> None:
     work: list[Callable[[], object]] = [lambda path=path: page(operator, path) for path in paths]
     for only in ("all", "failed", "never_sent"):
         for topics in ([], ["order.paid"], ["order.*"]):
-            publishing.replay(subscription, since=month, only=only, topics=topics)
+            operations.replay(subscription, since=month, only=only, topics=topics)
             options = {"since": month, "only": only, "topics": topics}
-            work.append(lambda options=options: publishing.preview_replay(subscription, **options))
+            work.append(lambda options=options: operations.preview_replay(subscription, **options))
     work.append(lambda: replaying.work_off(now=timezone.now()))
     for one in work:
         assert scans(one) == []

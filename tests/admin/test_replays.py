@@ -9,7 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from orderhooks import publishing, replaying
+from orderhooks import operations, replaying
 from orderhooks.admin.replays import ReplayAdmin
 from orderhooks.models import Delivery, Replay
 from tests.admin.visits import page, staff
@@ -117,7 +117,7 @@ def test_the_page_comes_again_while_it_runs_and_shows_how_far_it_is(operator, mo
     monkeypatch.setattr(replaying, "BATCH", 2)
     for _ in range(3):
         make_event_at(NOW - HOUR)
-    replay = publishing.replay(make_subscription(), since=NOW - 2 * HOUR, until=NOW)
+    replay = operations.replay(make_subscription(), since=NOW - 2 * HOUR, until=NOW)
     address = f"/admin/orderhooks/replay/{replay.pk}/change/"
     replaying.work_off(now=NOW)
     running = operator.get(address)
@@ -133,7 +133,7 @@ def test_the_page_comes_again_while_it_runs_and_shows_how_far_it_is(operator, mo
 
 def test_a_page_that_shows_it_running_comes_again_even_if_it_ends_at_that_moment(operator, monkeypatch) -> None:
     make_event_at(NOW - HOUR)
-    replay = publishing.replay(make_subscription(), since=NOW - 2 * HOUR, until=NOW)
+    replay = operations.replay(make_subscription(), since=NOW - 2 * HOUR, until=NOW)
     read = ReplayAdmin.get_object
 
     def read_before_it_ends(self: ReplayAdmin, *arguments: Any) -> Replay | None:
@@ -175,7 +175,7 @@ def test_former_ones_are_listed_with_the_same_queries_however_many(operator) -> 
 
 class TestWhoMay:
     def test_a_viewer_sees_and_does_nothing(self, events) -> None:
-        viewer = staff("view_delivery", "view_subscription")
+        viewer = staff("view_replay", "view_subscription")
         replay = make_replay()
         page(viewer, "replay/")
         assert "Cancel this replay" not in page(viewer, f"replay/{replay.pk}/change/")
@@ -187,7 +187,7 @@ class TestWhoMay:
 
     @pytest.mark.parametrize("sees", ["view_subscription", "change_subscription"])
     def test_who_may_redeliver_and_sees_subscriptions_may_replay(self, events, sees) -> None:
-        redeliverer = staff("view_delivery", "redeliver_delivery", sees)
+        redeliverer = staff("view_replay", "redeliver_delivery", sees)
         subscription = make_subscription()
         assert redeliverer.post(ADD, form(subscription, confirm="yes")).status_code == 302
         replay = Replay.objects.get()
@@ -204,9 +204,16 @@ class TestWhoMay:
 
     def test_others_see_nothing(self) -> None:
         replay = make_replay()
-        nobody = staff("view_order", "change_subscription", "view_replay", "change_replay", "delete_replay")
+        nobody = staff("view_order", "change_subscription", "view_delivery", "change_replay", "delete_replay")
         page(nobody, "replay/", status=403)
         page(nobody, f"replay/{replay.pk}/change/", status=403)
+        assert "Former replays" not in page(nobody, f"subscription/{replay.subscription_id}/change/")
+
+    def test_who_may_replay_and_sees_none_comes_back_to_the_subscription(self, events) -> None:
+        redeliverer, subscription = staff("redeliver_delivery", "view_subscription"), make_subscription()
+        answer = redeliverer.post(ADD, form(subscription, confirm="yes"), follow=True)
+        assert answer.redirect_chain == [(f"/admin/orderhooks/subscription/{subscription.pk}/change/", 302)]
+        assert f"Replay {Replay.objects.get().public_id} has begun." in answer.content.decode()
 
     def test_nobody_deletes_or_changes_one(self, operator) -> None:
         replay = make_replay()

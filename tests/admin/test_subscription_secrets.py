@@ -8,7 +8,7 @@ from django.contrib.messages import get_messages
 from django.contrib.sessions.models import Session
 from django.utils import timezone
 
-from tests.admin.test_traffic import answered, history, press
+from tests.admin.test_actions import answered, history, press
 from tests.admin.visits import client_of, page, run, staff
 from tests.factories import make_subscription, make_user
 

@@ -9,6 +9,7 @@ from django.contrib.sessions.models import Session
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from orderhooks import signing
 from orderhooks.admin.subscriptions.forms import SubscriptionForm
 from orderhooks.models import Subscription
 from tests.admin.visits import errors_of, page
@@ -76,12 +77,87 @@ def test_editing_makes_no_other_secret_and_shows_none(operator):
         ("*", ["*"]),
     ],
 )
-def test_topics_are_written_one_per_line_or_with_commas(operator, typed, stored):
-    operator.post("/admin/orderhooks/subscription/add/", subscription_form(topics=typed))
+@pytest.mark.parametrize("field", ["topics", "topics_others"])
+def test_topics_may_be_typed_with_commas_or_spaces(operator, typed, stored, field):
+    fields = subscription_form(topics=[], **{field: typed}) if field != "topics" else subscription_form(topics=typed)
+    operator.post("/admin/orderhooks/subscription/add/", fields)
+    assert Subscription.objects.get().topics == stored
+
+
+def boxes(text: str) -> dict[str, bool]:
+    """The boxes for topics on a page, by pattern: whether each is checked."""
+    found = re.findall(r'<input type="checkbox" name="topics" value="([^"]+)"([^>]*)>', text)
+    return {pattern: "checked" in rest for pattern, rest in found}
+
+
+def test_topics_are_chosen_by_boxes_with_their_meaning(operator, settings):
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "TOPICS": {"loyalty.points_added": "Points were added."}}
+    text = page(operator, "subscription/add/")
+    assert "An order was placed." in text
+    assert "Points were added." in text
+    shown = boxes(text)
+    assert {"*", "order.*", "order.paid", "loyalty.*", "loyalty.points_added"} <= set(shown)
+    assert not any(shown.values())
+    assert "webhook.test" not in shown, "a test goes to the subscription that is tested, whatever its topics"
+    operator.post("/admin/orderhooks/subscription/add/", subscription_form(topics=["order.*", "loyalty.points_added"]))
     subscription = Subscription.objects.get()
-    assert subscription.topics == stored
-    text = page(operator, f"subscription/{subscription.pk}/change/")
-    assert "\n".join(stored) in text
+    assert subscription.topics == ["order.*", "loyalty.points_added"]
+    checked = boxes(page(operator, f"subscription/{subscription.pk}/change/"))
+    assert [pattern for pattern, is_checked in checked.items() if is_checked] == ["order.*", "loyalty.points_added"]
+
+
+def test_patterns_that_the_catalogue_does_not_hold_any_more_are_kept(operator):
+    subscription = make_subscription(topics=["order.paid"])
+    Subscription.objects.filter(pk=subscription.pk).update(topics=["order.paid", "gift.wrapped"])
+    address = f"/admin/orderhooks/subscription/{subscription.pk}/change/"
+    assert 'name="topics_others" value="gift.wrapped"' in page(operator, f"subscription/{subscription.pk}/change/")
+    fields = subscription_form(topics=["order.paid"], topics_others="gift.wrapped", name="Renamed")
+    assert operator.post(address, fields).status_code == 302
+    subscription.refresh_from_db()
+    assert (subscription.name, subscription.topics) == ("Renamed", ["order.paid", "gift.wrapped"])
+    assert "topics" not in LogEntry.objects.latest("pk").change_message.lower()
+    operator.post(address, subscription_form(topics=["order.closed", "order.paid"]))
+    subscription.refresh_from_db()
+    assert subscription.topics == ["order.closed", "order.paid"]
+
+
+def test_a_topic_that_is_misspelt_gets_a_suggestion(operator):
+    answer = operator.post(
+        "/admin/orderhooks/subscription/add/", subscription_form(topics=["order.closed"], topics_others="order.payed")
+    )
+    assert "Did you mean &#x27;order.paid&#x27;?" in answer.content.decode()
+    assert boxes(answer.content.decode())["order.closed"]
+    assert 'name="topics_others" value="order.payed"' in answer.content.decode()
+
+
+def test_a_secret_that_the_receiver_has_already_can_be_given(operator):
+    own = signing.generate_secret()
+    answer = operator.post("/admin/orderhooks/subscription/add/", subscription_form(secret=own))
+    subscription = Subscription.objects.get()
+    assert [one.reveal() for one in subscription.secrets.all()] == [own]
+    text = answer.content.decode()
+    assert own not in text
+    assert "Requests are signed with the secret that you gave." in text
+    assert f"/admin/orderhooks/subscription/{subscription.pk}/test/" in text
+    assert not any(own in f"{entry.change_message}{entry.object_repr}" for entry in LogEntry.objects.all())
+    assert 'name="secret"' not in page(operator, f"subscription/{subscription.pk}/change/")
+
+
+@pytest.mark.parametrize(
+    ("given", "signature", "says"),
+    [
+        ("hunter2", "standard", "begins with &#x27;whsec_&#x27;"),
+        ("whsec_c2hvcnQ=", "standard", "24 to 64 bytes"),
+        ("whsec_" + "A" * 64, "ed25519", "begins with &#x27;whsk_&#x27;"),
+        ("whsk_" + "A" * 86 + "==", "ed25519", "Ed25519"),
+    ],
+)
+def test_a_secret_that_can_not_sign_is_refused_and_not_shown_again(operator, given, signature, says):
+    answer = operator.post("/admin/orderhooks/subscription/add/", subscription_form(secret=given, signature=signature))
+    text = answer.content.decode()
+    assert says in text
+    assert given not in text
+    assert not Subscription.objects.exists()
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def test_an_event_is_published_again(client: Client) -> None:
         "subscription/add/",
         "subscription/topics/",
         "subscription/{}/preview/",
-        "subscription/{}/receivers/",
+        "subscription/{}/code-samples/",
         "subscription/{}/history/",
     ],
 )

@@ -98,7 +98,13 @@ TABLE: list[tuple[str, str, list[str], Any, dict[str, int]]] = [
         {"owner": 202, "other": 422, "manager": 202},
     ),
     ("get", "replays/{replay}/", ["view_replay"], None, OWNED),
-    ("post", "replays/{replay}/cancel/", ["redeliver_delivery", "view_subscription"], {}, OWNED),
+    (
+        "post",
+        "replays/{replay}/cancel/",
+        ["redeliver_delivery", "view_subscription", "view_replay"],
+        {},
+        OWNED,
+    ),
     ("get", "stats/", ["view_delivery"], None, ALL),
 ]
 # It waits for an endpoint: tests/api/test_actions.py.

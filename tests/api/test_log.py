@@ -6,7 +6,7 @@ import pytest
 
 from orderhooks.models import Delivery
 from tests.api.calls import client_with, has_key, ids, post
-from tests.factories import make_attempt, make_delivery, make_event, make_order, make_subscription
+from tests.factories import make_attempt, make_delivery, make_event, make_failed_event, make_order, make_subscription
 
 pytestmark = pytest.mark.django_db
 
@@ -30,9 +30,25 @@ def test_what_was_sent_and_answered_takes_the_permission_to_see_payloads():
         event = client.get(f"/api/events/{delivery.event.public_id}/").data
         for record, names in (
             (attempt, ("request_headers", "response_headers", "response_body")),
-            (event, ("payload", "changes")),
+            (event, ("payload", "changes", "error")),
         ):
             assert [name in record for name in names] == [confidential] * len(names)
+
+
+def test_an_error_which_may_quote_the_order_is_shown_to_who_sees_payloads():
+    order = make_order()
+    event = make_failed_event(
+        source="orderhooks", order_pk=str(order.pk), order_number=order.number, error="KeyError: 'ada@example.com'"
+    )
+    gone = make_failed_event(source="orderhooks", order_pk="0", error="KeyError: 'ada@example.com'")
+    view = ("view_order", "view_delivery", "view_event", "redeliver_delivery", "manage_all_subscriptions")
+    for permissions, shown in ((["view_payload"], True), ([], False)):
+        client = client_with(*view, *permissions)
+        for address in (f"events/{event.public_id}/", "events/", f"orders/{order.public_id}/webhooks/"):
+            assert ("ada@example.com" in str(client.get(f"/api/{address}").data)) == shown, address
+        answer = post(client, f"/events/{gone.public_id}/republish/", None)
+        assert answer.status_code == 409
+        assert ("can't be built: " in answer.data["detail"]) == shown
 
 
 def test_redelivering_sets_the_delivery_to_be_sent_now(api):

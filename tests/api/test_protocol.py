@@ -10,7 +10,7 @@ from django.urls import Resolver404, resolve
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from orderhooks import publishing
+from orderhooks import operations
 from orderhooks.models import Delivery
 from tests.api.calls import EVERYTHING, client_with, errors_of, ids, patch, post
 from tests.factories import (
@@ -84,7 +84,7 @@ def test_an_error_of_ours_is_a_problem_that_tells_nothing_and_the_log_tells_it(m
     def fail(*_args, **_options):
         raise RuntimeError("s3cr3t")
 
-    monkeypatch.setattr(publishing, "pause", fail)
+    monkeypatch.setattr(operations, "pause", fail)
     heard = []
     listener = got_request_exception.connect(lambda **given: heard.append(given["request"].path), weak=False)
     client = client_with(*EVERYTHING)

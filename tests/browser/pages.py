@@ -109,7 +109,7 @@ PAGES: dict[str, Callable[[Visit, Shop], None]] = {
     "new secret": _after(f"{SUBSCRIPTION}/change/", "New secret…", "Make it"),
     "subscription's history": _after(f"{SUBSCRIPTION}/history/"),
     "preview": _after(f"{SUBSCRIPTION}/preview/?topic=order.paid&order={{shop.order.number}}"),
-    "code for receivers": _after(f"{SUBSCRIPTION}/receivers/"),
+    "code for receivers": _after(f"{SUBSCRIPTION}/code-samples/"),
     "topics": _after("subscription/topics/"),
     "replays": _after("replay/"),
     "replay": _after("replay/{shop.replay.pk}/change/"),

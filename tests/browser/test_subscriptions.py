@@ -16,7 +16,7 @@ from tests.receivers import Answer, RecordingReceiver
 def test_a_url_that_is_not_allowed_is_refused_with_the_reason_and_the_remedy(operator: Visit, receiver) -> None:
     operator.go("subscription/add/")
     operator.page.get_by_label("Name").fill("Warehouse")
-    operator.page.get_by_label("Topics").fill("order.*")
+    operator.page.get_by_label("order.*:").check()
     operator.page.get_by_label("URL").fill("http://169.254.169.254/latest/meta-data/")
     operator.press("Save")
     expect(operator.page.locator(".field-url .errorlist")).to_contain_text("169.254.169.254")

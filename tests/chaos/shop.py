@@ -26,7 +26,7 @@ from django_q.models import Schedule  # noqa: E402
 from django_q.scheduler import scheduler  # noqa: E402
 from django_q.tasks import async_task  # noqa: E402
 
-from orderhooks import outbox, publishing, retention, routing, tasks  # noqa: E402
+from orderhooks import operations, outbox, publishing, retention, routing, tasks  # noqa: E402
 from orderhooks.db import DatabaseClock  # noqa: E402
 from orderhooks.models import Attempt, Change, Delivery, Event, Order, OrderLine, Subscription  # noqa: E402
 
@@ -86,9 +86,9 @@ def edit_notes(note: str) -> int:
 
 
 def place_and_die(moment: str) -> None:
-    """Killed after the commit: before the "fold" of its changes, or before the "wake" of a worker."""
-    if moment == "fold":
-        outbox.fold = _die
+    """Killed after the commit: before the "coalesce" of its changes, or before the "wake" of a worker."""
+    if moment == "coalesce":
+        outbox.transaction_batch.coalesce = _die
     else:
         publishing.tasks.wake = _die
     Order.objects.create(total="24.80")
@@ -138,11 +138,11 @@ def remove(subscription: int) -> None:
 
 
 def resume(subscription: int) -> int:
-    return publishing.resume(Subscription.objects.filter(pk=subscription)).subscriptions
+    return operations.resume(Subscription.objects.filter(pk=subscription)).subscriptions
 
 
 def pause(subscription: int) -> int:
-    return publishing.pause(Subscription.objects.filter(pk=subscription))
+    return operations.pause(Subscription.objects.filter(pk=subscription))
 
 
 def rotate_secret(subscription: int, overlap_seconds: float) -> str:
@@ -151,7 +151,7 @@ def rotate_secret(subscription: int, overlap_seconds: float) -> str:
 
 
 def redeliver(**chosen: Any) -> int:
-    return publishing.redeliver(Delivery.objects.filter(**chosen))
+    return operations.redeliver(Delivery.objects.filter(**chosen))
 
 
 def republish() -> list[bool]:
@@ -200,7 +200,7 @@ def hold_the_file(seconds: float) -> None:
 
 
 def owed() -> int:
-    """What is not done yet: changes to fold, events to route, deliveries of active subscriptions to send."""
+    """What is not done yet: changes to coalesce, events to route, deliveries of active subscriptions to send."""
     open_ = Delivery.objects.filter(
         Q(state="sending") | Q(state="pending", subscription__state=Subscription.State.ACTIVE)
     )
@@ -208,7 +208,7 @@ def owed() -> int:
 
 
 def changes() -> int:
-    """How many are not folded yet."""
+    """How many are not coalesced yet."""
     return Change.objects.count()
 
 

@@ -40,7 +40,7 @@ def test_a_store_whose_clock_jumps_loses_nothing(chaos: Chaos, wrong: int) -> No
         site.shop_clock.write_text(str(wrong))
     site.place(20)
     dying = site.open_shop()
-    dying.begin("place_and_die", moment="fold")
+    dying.begin("place_and_die", moment="coalesce")
     dying.wait_for_death()
     site.settle(40, sweeper=site.open_shop(site.worker_clock))
     chaos.reckon(site)

@@ -23,7 +23,7 @@ def test_a_store_killed_between_commit_and_wake_is_made_good_by_the_real_sweep(c
     site = chaos.site(redis=chaos.redis().url)
     site.subscribe("/all")
     site.start_cluster()
-    for moment in chaos.random.choices(["fold", "wake"], k=4):
+    for moment in chaos.random.choices(["coalesce", "wake"], k=4):
         shop = site.open_shop()
         shop.begin("place_and_die", moment=moment)
         shop.wait_for_death()

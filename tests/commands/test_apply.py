@@ -8,7 +8,7 @@ import pytest
 from django.core.management.base import CommandError
 
 from orderhooks.api.subscription_fields import SubscriptionSerializer
-from orderhooks.management import declaring
+from orderhooks.management import declarations
 from orderhooks.models import Subscription
 from tests.commands.calls import called
 from tests.factories import make_subscription
@@ -61,8 +61,8 @@ def test_it_makes_what_there_is_not_and_shows_each_secret_once(apply) -> None:
     assert lines[0] == "+ CRM"
     assert "    topics: order.paid, order.cancelled" in lines
     assert "    headers: X-Api-Key: (hidden)" in lines
-    assert "2 made, 0 changed, 0 as they were." in lines
-    secrets = dict(re.findall(r"Secret of (\w+), shown this once: (whsec_\S+)", printed))
+    assert "2 created, 0 changed, 0 unchanged." in lines
+    secrets = dict(re.findall(r"Secret of (\w+), shown only once: (whsec_\S+)", printed))
     assert {name: [secrets[name]] for name in secrets} == {
         one.name: one.live_secrets(now=one.created_at) for one in (crm, shelf)
     }
@@ -72,7 +72,7 @@ def test_it_makes_what_there_is_not_and_shows_each_secret_once(apply) -> None:
 def test_the_second_time_changes_nothing(apply) -> None:
     apply(CRM + SHELF)
     before = list(Subscription.objects.order_by("pk").values())
-    assert apply(CRM + SHELF) == "= CRM\n= Shelf\nNo changes: 2 as they were.\n"
+    assert apply(CRM + SHELF) == "= CRM\n= Shelf\nNo changes: 2 unchanged.\n"
     assert list(Subscription.objects.order_by("pk").values()) == before
 
 
@@ -85,7 +85,7 @@ def test_what_differs_is_shown_and_changed_and_nothing_else(apply) -> None:
         "~ CRM",
         "    url: https://crm.example.com/hooks → https://crm.example.com/webhooks",
         "    max_in_flight: 4 → none",
-        "0 made, 1 changed, 0 as they were.",
+        "0 created, 1 changed, 0 unchanged.",
     ]
     crm = Subscription.objects.get(name="CRM")
     assert (crm.url, crm.max_in_flight) == ("https://crm.example.com/webhooks", None)
@@ -116,7 +116,7 @@ def test_of_a_key_pair_the_public_half_alone_is_shown(apply) -> None:
 def test_a_dry_run_shows_and_leaves_all(apply) -> None:
     printed = apply(CRM, "--dry-run")
     assert printed.startswith("+ CRM\n")
-    assert printed.endswith("1 to make, 0 to change, 0 as they were.\n")
+    assert printed.endswith("1 to create, 0 to change, 0 unchanged.\n")
     assert not Subscription.objects.exists()
 
 
@@ -133,22 +133,22 @@ def table(**values: Any) -> str:
         ("a = 1", "must hold tables [[subscriptions]]"),
         (table(url=""), "[[subscriptions]] 1 (CRM): url: is missing."),
         (table(name=""), "[[subscriptions]] 1: name: is missing."),
-        (table(colour='"red"'), "(CRM): colour: there is no such key. Known are name, url"),
-        (table(name="1"), "name: is a text, not 1."),
-        (table(ordered="1"), "ordered: is true or false, not 1."),
-        (table(max_in_flight='"5"'), "max_in_flight: is a whole number, not '5'."),
+        (table(colour='"red"'), "(CRM): colour: is not a known key. Known keys: name, url"),
+        (table(name="1"), "name: must be a text, not 1."),
+        (table(ordered="1"), "ordered: must be true or false, not 1."),
+        (table(max_in_flight='"5"'), "max_in_flight: must be a whole number, not '5'."),
         (table(max_in_flight="0"), "max_in_flight: Ensure this value is greater than or equal to 1."),
         (table(timeout_seconds="31"), "timeout_seconds: Ensure this value is less than or equal to 30."),
-        (table(state='"disabled"'), "state: is one of active, paused."),
+        (table(state='"disabled"'), "state: must be one of active, paused."),
         (table(topics='["order.pade"]'), "topics: "),
         (table(topics='"order.paid"'), "topics: "),
         (table(url='"ftp://a"'), "url: "),
         (table(signature='"rot13"'), "signature: "),
-        (table(headers='"a"'), "headers: is a table of texts."),
-        (table(headers="{ a = 1 }"), "headers: is a table of texts."),
+        (table(headers='"a"'), "headers: must be a table of texts."),
+        (table(headers="{ a = 1 }"), "headers: must be a table of texts."),
         (table(headers='{ Host = "a" }'), "headers: The header Host is set by orderhooks itself."),
         (table(headers='{ A = "${NO_SUCH_NAME}" }'), "headers: the environment has no variable NO_SUCH_NAME."),
-        (table() + table(), "[[subscriptions]] 2 (CRM): the name stands twice in the file."),
+        (table() + table(), "[[subscriptions]] 2 (CRM): the name is used twice in the file."),
     ],
 )
 def test_each_fault_is_told_with_its_place_and_nothing_is_changed(apply, text: str, words: str) -> None:
@@ -185,4 +185,4 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 def test_the_keys_are_the_fields_that_programs_write_by_the_api() -> None:
     written = {name for name, one in SubscriptionSerializer().fields.items() if not one.read_only}
-    assert set(declaring.DECLARED) == written, "Add to declaring.DECLARED what is new in the API, and the reverse."
+    assert set(declarations.FIELDS) == written, "Add to declarations.FIELDS what is new in the API, and the reverse."

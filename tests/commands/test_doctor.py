@@ -10,8 +10,9 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from orderhooks import tasks
-from orderhooks.management import diagnosis, standing
+from orderhooks.management import doctor
 from orderhooks.models import CaptureFailure, Delivery, Pump, Subscription
+from orderhooks.reporting import START_WORKER
 from tests.commands.calls import called
 from tests.factories import make_attempt_stats, make_delivery, make_event, make_subscription
 
@@ -28,7 +29,7 @@ def healthy(monkeypatch) -> None:
 
 
 def found(level: str) -> list[str]:
-    return [f"{one.what}: {one.text}" for one in diagnosis.examine() if one.level == level]
+    return [f"{one.what}: {one.text}" for one in doctor.examine() if one.level == level]
 
 
 def test_where_all_is_well_each_thing_is_ok() -> None:
@@ -47,7 +48,7 @@ def test_programs_get_json() -> None:
 
 def test_a_failure_is_status_1() -> None:
     Pump.objects.all().delete()
-    assert found("fail") == [f"worker: No worker has ever been seen. {standing.QCLUSTER}"]
+    assert found("fail") == [f"worker: No worker has ever been seen. {START_WORKER}"]
     with pytest.raises(CommandError, match=r"1 of these checks failed\."):
         called("orderhooks_doctor")
 
@@ -60,8 +61,8 @@ def test_wrong_settings_are_told_with_their_hint(settings) -> None:
 
 
 def test_clocks_that_differ_are_told(monkeypatch) -> None:
-    wrong = timezone.now() + timedelta(minutes=7, seconds=30)
-    monkeypatch.setattr(diagnosis.timezone, "now", lambda: wrong)
+    wrong = timezone.now() + timedelta(minutes=7, seconds=5)
+    monkeypatch.setattr(doctor.timezone, "now", lambda: wrong)
     assert found("fail") == ["clock: This host and its database are 7 min apart. Keep their clocks in step (NTP)."]
 
 
@@ -123,7 +124,7 @@ def test_secrets_that_no_key_opens_are_told(settings) -> None:
     make_subscription(name="CRM")
     settings.SECRET_KEY = "another key, with which nothing was encrypted"
     [one] = found("fail")
-    assert one.startswith("secrets: No key opens the secrets of CRM.")
+    assert one.startswith("secrets: No configured key decrypts the secrets of CRM.")
 
 
 def test_a_subscription_without_a_secret_is_told() -> None:
@@ -147,17 +148,17 @@ def test_a_database_that_is_not_migrated_is_told(monkeypatch) -> None:
         raise OperationalError("no such table:\norderhooks_pump")
         yield
 
-    monkeypatch.setitem(diagnosis.EXAMINATIONS, "worker", missing)
+    monkeypatch.setitem(doctor.EXAMINATIONS, "worker", missing)
     [one] = found("fail")
-    assert one == ("worker: The database answered: no such table: orderhooks_pump. Has `manage.py migrate` run?")
+    assert one == (
+        "worker: The database reported an error: no such table: orderhooks_pump. Has `manage.py migrate` run?"
+    )
 
 
 def test_events_that_no_worker_takes_up_are_overdue() -> None:
     make_event(routed_at=None, published_at=timezone.now() - LONG_AGO)
     [one] = found("fail")
-    assert one.startswith(
-        "backlog: No worker takes up what is new: 1 new event waits to be sent, the oldest for 5 min."
-    )
+    assert one.startswith("backlog: No worker handles what is new: 1 new event waits to be sent, the oldest for 5 min.")
 
 
 def test_changes_that_could_not_be_captured_fail_and_spoil_the_rate() -> None:

@@ -16,7 +16,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from orderhooks import tasks
-from orderhooks.management.listening import Arrival, ForwardError, Listener, check_forward_url, forward
+from orderhooks.management.dev_receiver import Arrival, ForwardError, Listener, check_forward_url, forward
 from orderhooks.models import Delivery, Subscription
 from tests.commands.calls import called
 from tests.factories import make_delivery, make_event, make_order
@@ -55,8 +55,8 @@ def test_it_shows_each_webhook_and_deletes_its_subscription() -> None:
     lines = printed.splitlines()
     assert re.fullmatch(r"Listening at http://127\.0\.0\.1:\d+/ for order\.created as listen-\d+\.", lines[0])
     assert lines[1] == "No worker is running: start `manage.py qcluster`, which sends webhooks."
-    assert re.fullmatch(r"204  order\.created  order A-7  evt_\w{26}  signature holds", lines[2])
-    assert lines[3:] == ["Ended after 1 webhooks; the subscription is deleted."]
+    assert re.fullmatch(r"204  order\.created  order A-7  evt_\w{26}  signature valid", lines[2])
+    assert lines[3:] == ["Stopped after 1 webhooks; the subscription is deleted."]
     assert not Subscription.objects.exists()
     assert not Delivery.objects.exists()
 
@@ -92,7 +92,7 @@ def test_it_answers_as_the_receiver_behind_it_does(receiver: RecordingReceiver) 
 
 def test_a_signal_ends_it() -> None:
     printed = listened(then=lambda: os.kill(os.getpid(), signal.SIGTERM))
-    assert printed.endswith("Ended after 0 webhooks; the subscription is deleted.\n")
+    assert printed.endswith("Stopped after 0 webhooks; the subscription is deleted.\n")
     assert not Subscription.objects.exists()
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
@@ -160,7 +160,7 @@ class TestListener:
     def test_a_receiver_that_is_not_there_is_a_bad_gateway(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as closed:
             url = f"http://127.0.0.1:{closed.getsockname()[1]}/"
-        with pytest.raises(ForwardError, match=re.escape(url) + " gave no answer: .*refused"):
+        with pytest.raises(ForwardError, match=re.escape(url) + " did not respond: .*refused"):
             forward(url, {}, b"")
 
     @pytest.mark.parametrize("url", ["", "example.com", "file:///etc/passwd", "http://", "http://[::1", "http://a:x/"])
@@ -194,7 +194,7 @@ def test_what_comes_before_the_secret_is_known_is_to_come_again() -> None:
     told: list[Arrival] = []
     with Listener(port=0, on_arrival=told.append) as listener:
         assert forward(listener.url, {}, b"{}") == 503
-    assert [arrival.problem for arrival in told] == ["it came before the subscription was made"]
+    assert [arrival.problem for arrival in told] == ["it arrived before the subscription was created"]
 
 
 @pytest.mark.parametrize("path", ["/für?ü=ß", "/a%20b?c=%C3%BC"])
@@ -206,5 +206,5 @@ def test_a_path_that_is_not_ascii_is_forwarded_to(path: str) -> None:
 
 
 def test_a_host_that_is_not_a_name_is_no_crash() -> None:
-    with pytest.raises(ForwardError, match="gave no answer"):
+    with pytest.raises(ForwardError, match="did not respond"):
         forward("http://ü" + "ü" * 300 + ".localhost:1/", {}, b"{}")

@@ -82,7 +82,7 @@ def test_ctrl_c_ends_the_watching_alone(monkeypatch) -> None:
     printed = called("orderhooks_replay", "CRM", "--since", "2h")
     replay = Replay.objects.get()
     assert replay.state == Replay.State.RUNNING
-    assert f"It goes on. `manage.py orderhooks_replay --cancel {replay.public_id}` stops it." in printed
+    assert f"It goes on. `manage.py orderhooks_replay --cancel {replay.public_id}` cancels it." in printed
 
 
 def test_nobody_need_wait() -> None:
@@ -95,16 +95,16 @@ def test_a_replay_can_be_cancelled() -> None:
     assert called("orderhooks_replay", "--cancel", replay.public_id) == "Cancelled; 3 deliveries had been made due.\n"
     replay.refresh_from_db()
     assert replay.state == Replay.State.CANCELLED
-    assert called("orderhooks_replay", "--cancel", replay.public_id).startswith("It was cancelled already")
+    assert called("orderhooks_replay", "--cancel", replay.public_id).startswith("It was already cancelled")
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "Name a subscription, and with --since from when on: 2h, 3d"),
+        ([], "Name a subscription, and give the start of the period with --since: 2h, 3d"),
         (["CRM"], "Name a subscription"),
         (["CRM", "--since", "soon"], "'soon' is not a valid time"),
-        (["CRM", "--since", "2h", "--until", "3h"], "let `since` be before `until`"),
+        (["CRM", "--since", "2h", "--until", "3h"], "`since` must be a time before `until`"),
         (["CRM", "--since", "2h", "--topic", "order.pade"], "order.pade"),
         (["Nobody", "--since", "2h"], "No subscription has the id or name"),
         (["--cancel", "rpl_1"], "There is no replay 'rpl_1'"),

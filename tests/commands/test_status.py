@@ -1,4 +1,4 @@
-"""`orderhooks_status` answers who is unwell, what waits, and whether a worker is there."""
+"""`orderhooks_status` says which endpoints fail, what waits, and whether a worker is running."""
 
 import json
 from datetime import timedelta
@@ -8,9 +8,10 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 from django_q.models import Schedule
 
-from orderhooks.management import standing
+from orderhooks.management import status
 from orderhooks.models import Change, Pump, Subscription
 from orderhooks.models.attempt_stats import AttemptStats
+from orderhooks.reporting import START_WORKER
 from tests.commands.calls import called
 from tests.factories import make_attempt_stats, make_delivery, make_event, make_failed_event, make_subscription
 
@@ -36,7 +37,7 @@ def test_it_lists_each_subscription_with_its_state_success_and_backlog() -> None
     assert len(lines) == 6, "nothing needs a person"
 
 
-def test_it_tells_what_needs_a_person_and_how_to_mend_it() -> None:
+def test_it_says_what_needs_a_person_and_how_to_fix_it() -> None:
     now = timezone.now()
     make_subscription(name="A", state=Subscription.State.DISABLED, state_reason="The endpoint answered 410 Gone.")
     error = {"last_failure": "The endpoint answered 503.", "last_failure_at": now - timedelta(minutes=2, seconds=5)}
@@ -47,20 +48,20 @@ def test_it_tells_what_needs_a_person_and_how_to_mend_it() -> None:
     printed = called("orderhooks_status")
     assert "failing for 0 s, cooling down for 2 min more" in printed
     assert "The endpoint answered 503. (2 min ago)" in printed
-    troubles = [line for line in printed.splitlines() if line.startswith("! ")]
+    problems = [line for line in printed.splitlines() if line.startswith("! ")]
     assert printed.startswith("! No worker"), "the first line"
-    assert troubles[0] == f"! No worker has ever been seen. {standing.QCLUSTER}"
-    assert any("1 events have no payload" in line for line in troubles)
+    assert problems[0] == f"! No worker has ever been seen. {START_WORKER}"
+    assert any("1 events have no payload" in line for line in problems)
     assert any(
         line.startswith("! A (sub_") and "): Disabled: nothing is sent to it" in line and "410 Gone." in line
-        for line in troubles
+        for line in problems
     )
-    [failing] = [line for line in troubles if line.startswith("! B (sub_")]
+    [failing] = [line for line in problems if line.startswith("! B (sub_")]
     assert "): Failing since " in failing
     assert "It answered 503 at" in failing
     assert "it will be disabled at" in failing
-    assert failing.endswith("it is tried again by itself.")
-    [cooling] = [line for line in troubles if line.startswith("! C (sub_")]
+    assert failing.endswith("it is tried again automatically.")
+    [cooling] = [line for line in problems if line.startswith("! C (sub_")]
     assert "it is cooling down" in cooling
     assert cooling.index("Failing since") < cooling.index("it is cooling down")
 
@@ -68,7 +69,7 @@ def test_it_tells_what_needs_a_person_and_how_to_mend_it() -> None:
 def test_a_worker_that_went_away_long_ago_is_missed() -> None:
     now = timezone.now()
     Pump.objects.create(started_at=now - timedelta(hours=3, seconds=5), beat_at=now - timedelta(hours=3, seconds=5))
-    assert f"No worker has been seen for 3 h 0 min. {standing.QCLUSTER}" in called("orderhooks_status")
+    assert f"No worker has been seen for 3 h 0 min. {START_WORKER}" in called("orderhooks_status")
 
 
 def test_programs_get_json_and_a_status() -> None:
@@ -78,8 +79,8 @@ def test_programs_get_json_and_a_status() -> None:
     assert told["subscriptions"][0]["health"] == "disabled"
     assert told["subscriptions"][0]["success_rate"] is None
     assert told["worker"] == {"at_work": False, "seen_at": None, "sweep_due_at": told["worker"]["sweep_due_at"]}
-    assert len(told["troubles"]) == 2
-    with pytest.raises(CommandError, match="2 of these need a person"):
+    assert len(told["problems"]) == 2
+    with pytest.raises(CommandError, match="2 problems need a person"):
         called("orderhooks_status", "--json", "--fail")
 
 
@@ -100,9 +101,9 @@ def test_the_queries_do_not_grow_with_the_subscriptions(django_assert_num_querie
         make_subscription(name=f"Endpoint {number}")
         if number == 0:
             with django_assert_num_queries(14, exact=False) as first:
-                standing.look(now=timezone.now())
+                status.system_status(now=timezone.now())
     with django_assert_num_queries(len(first)):
-        standing.look(now=timezone.now())
+        status.system_status(now=timezone.now())
 
 
 def test_events_that_no_worker_took_up_wait_and_say_for_how_long() -> None:
@@ -113,7 +114,7 @@ def test_events_that_no_worker_took_up_wait_and_say_for_how_long() -> None:
     make_event(routed_at=None)
     printed = called("orderhooks_status")
     waiting = "2 new events wait to be sent, the oldest for 4 min."
-    assert printed.splitlines()[0] == f"! No worker has been seen for 5 min. {waiting} {standing.QCLUSTER}"
+    assert printed.splitlines()[0] == f"! No worker has been seen for 5 min. {waiting} {START_WORKER}"
     assert waiting in printed.splitlines()
     told = json.loads(called("orderhooks_status", "--json"))
     assert (told["waiting"], told["unrouted"]) == (2, 2)
@@ -123,7 +124,7 @@ def test_events_that_no_worker_took_up_wait_and_say_for_how_long() -> None:
 def test_changes_of_a_process_that_died_wait_too() -> None:
     now = timezone.now()
     Change.objects.create(
-        unit="00000000-0000-4000-8000-000000000000",
+        transaction_id="00000000-0000-4000-8000-000000000000",
         source="orderhooks",
         order_pk="1",
         kind=Change.Kind.UPDATED,

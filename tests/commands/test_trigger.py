@@ -1,16 +1,19 @@
 """`orderhooks_trigger` tells of something by hand: to all who want it, or to one alone."""
 
 import json
+from typing import Any
 
 import pytest
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from orderhooks import tasks
+from orderhooks import rehearsing, tasks
 from orderhooks.models import Delivery, Event, Order, Subscription
+from orderhooks.sources import BuiltInOrders, OrderSource
 from tests.commands.calls import called
 from tests.factories import make_order, make_subscription
 from tests.receivers import Answer, RecordingReceiver
+from tests.shapes.models import CompositeOrder
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -53,6 +56,60 @@ def test_without_a_number_it_is_the_newest_order_of_the_store() -> None:
     make_subscription(name="CRM")
     assert "of order A-2 to CRM" in called("orderhooks_trigger", "order.paid", "--to", "CRM")
     assert "of order A-1: evt_" in called("orderhooks_trigger", "order.paid", "--store", "berlin")
+
+
+class Prefixed(BuiltInOrders):
+    """Its `find()` is the one that OrderSource has: it looks among keys alone."""
+
+    find = OrderSource.find
+
+    def number(self, order: Any) -> str:
+        return f"N-{order.number}"
+
+
+@pytest.mark.parametrize("to", [[], ["--to", "CRM"]], ids=["all", "one"])
+def test_an_order_is_found_by_its_number_or_else_by_its_key(settings, to: list[str]) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SOURCES": [f"{__name__}.Prefixed"]}
+    make_subscription(name="CRM", topics=["order.paid"])
+    first = make_order(number="A-1")
+    make_order(number="A-2")
+    assert f"of order N-A-1 (primary key {first.pk})" in called(
+        "orderhooks_trigger", "order.paid", "--order", str(first.pk), *to
+    )
+    # Known by its event now.
+    assert "of order N-A-1" in called("orderhooks_trigger", "order.paid", "--order", "N-A-1", *to)
+    with pytest.raises(CommandError, match="no order 'N-A-9': it is neither the number nor the primary key of one"):
+        called("orderhooks_trigger", "order.paid", "--order", "N-A-9", *to)
+
+
+def test_a_number_comes_before_a_key() -> None:
+    make_subscription(name="CRM")
+    first = make_order(number="A-1")
+    make_order(number=str(first.pk))
+    assert f"of order {first.pk}: evt_" in called("orderhooks_trigger", "order.paid", "--order", str(first.pk))
+
+
+class Second(Prefixed):
+    name = "second"
+
+
+def test_a_key_of_several_sources_is_asked_for_by_number(settings, monkeypatch) -> None:
+    make_subscription(name="CRM")
+    order = make_order(number="A-1")
+    known = {"orderhooks": BuiltInOrders(), "second": Second()}
+    monkeypatch.setattr(rehearsing.sources, "configured", lambda: known)
+    with pytest.raises(CommandError, match=r"2 orders have the primary key .*: A-1 \(orderhooks\), N-A-1 \(second\)\."):
+        called("orderhooks_trigger", "order.paid", "--order", str(order.pk))
+
+
+def test_an_order_with_a_composite_key_is_told(settings) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SOURCES": ["tests.shapes.sources.CompositeOrder"]}
+    make_subscription(name="CRM")
+    CompositeOrder.objects.create(tenant="north", number=7, state="open")
+    key = '["north", "7"]'
+    for to in ([], ["--to", "CRM"]):
+        assert f"(primary key {key})" in called("orderhooks_trigger", "order.paid", "--order", key, *to)
+    assert set(Event.objects.values_list("order_pk", flat=True)) == {key}
 
 
 def test_what_is_held_is_said_to_wait() -> None:

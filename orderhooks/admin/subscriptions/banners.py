@@ -16,7 +16,7 @@ from django.utils.translation import ngettext
 from orderhooks.models import Subscription
 from orderhooks.reporting import endpoint_health
 
-__all__ = ["Banner", "banner", "bounded", "moment_text"]
+__all__ = ["Banner", "banner", "bounded", "time_text"]
 
 State = Subscription.State
 
@@ -82,7 +82,7 @@ def banner(subscription: Subscription, *, now: datetime, held: Callable[[], int]
     return Banner(
         "well",
         _("Active: its deliveries arrive."),
-        _("Last success: %s") % moment_text(subscription.last_success_at),
+        _("Last success: %s") % time_text(subscription.last_success_at),
         "",
     )
 
@@ -92,7 +92,7 @@ def bounded(count: int) -> str:
     return f"{COUNT_UP_TO:,}+" if count > COUNT_UP_TO else f"{count:,}"
 
 
-def moment_text(moment: datetime) -> str:
+def time_text(moment: datetime) -> str:
     """A moment in the reader's zone and format."""
     return localize(timezone.localtime(moment) if settings.USE_TZ else moment)
 

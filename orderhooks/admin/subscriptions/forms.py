@@ -8,38 +8,84 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.core.validators import EMPTY_VALUES
 from django.utils import timezone
-from django.utils.text import format_lazy
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext_lazy
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import rehearsing, topics
+from orderhooks import catalogue, rehearsing, signing, topics
 from orderhooks.db.encrypted_fields import seal
+from orderhooks.encryption import HIDDEN, Sealed
 from orderhooks.models import Subscription
-from orderhooks.models.configuration import validate_topics
 from orderhooks.models.signing_secrets import LONGEST_OVERLAP, OVERLAP
-from orderhooks.secrets import HIDDEN, Sealed
 
 HOUR = timedelta(hours=1)
 OVERLAP_HOURS = round(OVERLAP / HOUR)
 LOCAL_FORMAT = "%Y-%m-%dT%H:%M"
 
 
-class TopicsField(forms.CharField):
-    """A list of patterns, written one per line or with commas between."""
+class TopicsWidget(forms.CheckboxSelectMultiple):
+    """A box for each topic of the catalogue, by family, and a line for patterns that it does not hold."""
 
-    widget = forms.Textarea(attrs={"rows": 6, "cols": 40})
+    def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> SafeString:
+        words = _words(value)
+        boxes = {pattern for _family, choices in self.choices for pattern, _label in choices}
+        others = [word for word in words if word not in boxes]
+        typed = forms.TextInput().render(
+            f"{name}{OTHERS}", " ".join(others), {"id": f"id_{name}{OTHERS}", "class": "vTextField"}, renderer
+        )
+        return format_html(
+            '<div class="orderhooks-topics">{}<p><label for="id_{}">{}</label> {}</p></div>',
+            super().render(name, [word for word in words if word in boxes], attrs, renderer),
+            f"{name}{OTHERS}",
+            _("Others, with spaces between:"),
+            typed,
+        )
+
+    def value_from_datadict(self, data: Any, files: Any, name: str) -> list[str]:
+        chosen = data.getlist(name) if hasattr(data, "getlist") else data.get(name, [])
+        return [*_words(chosen), *_words(data.get(f"{name}{OTHERS}"))]
+
+    def value_omitted_from_data(self, data: Any, files: Any, name: str) -> bool:
+        return False
+
+
+# What the line for other patterns is called, behind the field's name.
+OTHERS = "_others"
+
+
+def _choices_of_topics() -> list[tuple[str, list[tuple[str, str]]]]:
+    families: dict[str, list[tuple[str, str]]] = {}
+    for topic in topics.catalogue().values():
+        # Tests are sent to the one subscription that is tested, whatever its topics are.
+        if topic.name != catalogue.TEST:
+            family = topic.name.rpartition(".")[0]
+            families.setdefault(family, []).append((topic.name, f"{topic.name}: {topic.description}"))
+    found = [(gettext("All"), [("*", gettext("*: every topic, also those that are added later"))])]
+    for family, choices in families.items():
+        every = (f"{family}.*", gettext("%s: all of these, also those that are added later") % f"{family}.*")
+        found.append((family, [every, *choices]))
+    return found
+
+
+def _words(value: Any) -> list[str]:
+    """Patterns, each once, as a list or as text with spaces, commas or new lines between."""
+    texts = [value] if isinstance(value, str) else value or []
+    return list(dict.fromkeys(word for text in texts for word in str(text).replace(",", " ").split()))
+
+
+class TopicsField(forms.Field):
+    """A list of patterns."""
+
+    widget = TopicsWidget
     empty_values = [*EMPTY_VALUES]
 
-    def prepare_value(self, value: Any) -> Any:
-        return "\n".join(map(str, value)) if isinstance(value, list) else value
-
-    def to_python(self, value: Any) -> Any:
-        words = str(value or "").replace(",", "\n").split()
-        return list(dict.fromkeys(words))
+    def to_python(self, value: Any) -> list[str]:
+        return _words(value)
 
     def has_changed(self, initial: Any, data: Any) -> bool:
-        return (initial or []) != self.to_python(data)
+        return set(initial or []) != set(_words(data))
 
 
 class HeadersField(forms.CharField):
@@ -74,7 +120,6 @@ class HeadersField(forms.CharField):
 class SubscriptionForm(forms.ModelForm):
     topics = TopicsField(
         label=_("Topics"),
-        validators=[validate_topics],
         error_messages={"required": _("Name at least one topic, such as order.paid, or * for all.")},
     )
 
@@ -82,6 +127,17 @@ class SubscriptionForm(forms.ModelForm):
         label=_("Headers"),
         required=False,
         help_text=_("Sent with each request, one Name: value per line, such as Authorization: Bearer …. Encrypted."),
+    )
+
+    secret = forms.CharField(
+        label=_("Its own secret"),
+        required=False,
+        max_length=200,
+        widget=forms.PasswordInput(attrs={"size": 80, "autocomplete": "off", "spellcheck": "false"}),
+        help_text=_(
+            "For a receiver that has a signing secret already: whsec_ and 24 to 64 bytes in base64. Blank: one is made,"
+            " and shown on the next page."
+        ),
     )
 
     # The names of headers whose hidden values do not go along to another host.
@@ -113,9 +169,10 @@ class SubscriptionForm(forms.ModelForm):
         super().__init__(*args, **kwargs)
         if "topics" in self.fields:
             # Read now, not at import: the setting TOPICS adds to the catalogue.
-            self.fields["topics"].help_text = format_lazy(
-                "{} {}", _("One per line: * (all), order.* (a family) or any of"), ", ".join(topics.catalogue())
-            )
+            self.fields["topics"].widget.choices = _choices_of_topics()
+        if self.instance.pk:
+            # Rotating is how to change it.
+            self.fields.pop("secret", None)
         if "headers" in self.fields:
             self.fields["headers"].former = self.instance.headers  # type: ignore[attr-defined]
             if self.instance.headers and "url" in self.fields:
@@ -124,12 +181,22 @@ class SubscriptionForm(forms.ModelForm):
                     " the new host should get."
                 )
 
+    def clean_topics(self) -> list[str]:
+        """In the order that is stored, if they are the same: the model judges none that it has already."""
+        chosen: list[str] = self.cleaned_data["topics"]
+        return list(self.instance.topics) if set(chosen) == set(self.instance.topics or ()) else chosen
+
     @sensitive_variables()
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
         if {"url", "headers"} <= cleaned.keys():
             # The model drops them when it is saved.
             self.left_behind = self.instance.headers_left_behind(url=cleaned["url"], headers=cleaned["headers"])
+        if cleaned.get("secret"):
+            try:
+                signing.require_secret(cleaned["secret"], cleaned.get("signature", Subscription.Signature.STANDARD))
+            except signing.InvalidSecretError as error:
+                self.add_error("secret", ValidationError(str(error), code="secret"))
         return cleaned
 
 
@@ -162,7 +229,7 @@ class ResumptionForm(forms.Form):
         return given
 
     def skip_before(self, *, now: datetime) -> datetime | None:
-        """What `publishing.resume` is told."""
+        """What `operations.resume` is told."""
         moment: datetime | None = self.cleaned_data["moment"]
         return {self.ALL: None, self.NEWER: moment, self.NONE: now}[self.cleaned_data["choice"]]
 

@@ -13,18 +13,18 @@ from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timesince import timeuntil
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import signing
+from orderhooks import operations, signing
 from orderhooks.admin.buttons import Button, ButtonsAdmin
-from orderhooks.admin.subscriptions.asking import Question, ask, is_answered
-from orderhooks.admin.subscriptions.banners import moment_text
+from orderhooks.admin.subscriptions.banners import time_text
+from orderhooks.admin.subscriptions.confirmation import Confirmation, confirm, is_confirmed
 from orderhooks.admin.subscriptions.forms import RotationForm
+from orderhooks.encryption import UndecryptableError
 from orderhooks.models import Subscription
 from orderhooks.models.subscriptions import SubscriptionQuerySet
-from orderhooks.secrets import UndecryptableError
 
 SECRET_BUTTONS = (
     Button("rotate", _("New secret…"), "change"),
@@ -41,13 +41,15 @@ class Shown:
     secret: str = field(repr=False)
     overlap_hours: int = 0
     is_new: bool = True
+    # Whether the user gave it, and so has it.
+    is_given: bool = False
 
     @property
     def public_key(self) -> str:
         return signing.public_key(self.secret)
 
 
-class SecretPages(ButtonsAdmin):
+class SecretsAdmin(ButtonsAdmin):
     """The buttons and actions that have to do with signing secrets."""
 
     def has_reveal_permission(self, request: HttpRequest) -> bool:
@@ -66,7 +68,7 @@ class SecretPages(ButtonsAdmin):
     def signing_secrets(self, subscription: Subscription) -> SafeString:
         now = timezone.now()
         rows = [
-            (_("made %s") % moment_text(secret.created_at), _ending(secret.expires_at, now=now), secret.public_key)
+            (_("made %s") % time_text(secret.created_at), _ending(secret.expires_at, now=now), secret.public_key)
             for secret in subscription.secrets.live(now=now).order_by("-pk")
         ]
         return format_html_join(SafeString("<br>"), "{} {} {}", rows)
@@ -80,19 +82,19 @@ class SecretPages(ButtonsAdmin):
 
     @sensitive_variables("shown")
     def _rotate(self, request: HttpRequest, subscriptions: Sequence[Subscription], *, onward: str) -> HttpResponse:
-        form = RotationForm(request.POST if is_answered(request) else None)
+        form = RotationForm(request.POST if is_confirmed(request) else None)
         if not form.is_valid():
-            question = Question(
+            confirmation = Confirmation(
                 title=ngettext("Make a new signing secret?", "Make new signing secrets?", len(subscriptions)),
                 submit=_("Make it"),
                 details=[_("The new secret is shown once, on the next page. Give it to those who run the receiver.")],
                 form=form,
             )
-            return ask(self, request, question, subscriptions)
-        now, hours = timezone.now(), form.cleaned_data["hours"]
+            return confirm(self, request, confirmation, subscriptions)
+        hours = form.cleaned_data["hours"]
         with transaction.atomic(using=Subscription.objects.db):
             shown = [
-                Shown(subscription, subscription.rotate_secret(now=now, overlap=form.overlap), hours)
+                Shown(subscription, operations.rotate(subscription, overlap=form.overlap), hours)
                 for subscription in subscriptions
             ]
         text = ngettext(
@@ -114,17 +116,17 @@ class SecretPages(ButtonsAdmin):
         return self._revoke(request, list(queryset))
 
     def _revoke(self, request: HttpRequest, subscriptions: Sequence[Subscription]) -> HttpResponse | None:
-        if not is_answered(request):
-            question = Question(
+        if not is_confirmed(request):
+            confirmation = Confirmation(
                 title=_("Revoke former secrets now?"),
                 submit=_("Revoke now"),
                 details=[_("The newest secret alone signs then. A receiver that does not know it refuses requests.")],
                 danger=True,
             )
-            return ask(self, request, question, subscriptions)
-        now, revoked = timezone.now(), 0
+            return confirm(self, request, confirmation, subscriptions)
+        revoked = 0
         for subscription in subscriptions:
-            if count := subscription.revoke_former_secrets(now=now):
+            if count := operations.revoke_former_secrets(subscription):
                 self.log_change(request, subscription, str(_("Revoked former signing secrets.")))
                 revoked += count
         text = ngettext(
@@ -149,7 +151,9 @@ class SecretPages(ButtonsAdmin):
     def show_secrets(self, request: HttpRequest, shown: Sequence[Shown], *, onward: str) -> HttpResponse:
         """The page with secrets. An answer, not a message: messages wait in cookies or in the session's table."""
         title = ngettext("New signing secret", "New signing secrets", len(shown))
-        if not any(one.is_new for one in shown):
+        if all(one.is_given for one in shown):
+            title = gettext("Signing secret")
+        elif not any(one.is_new for one in shown):
             title = ngettext("Signing secret", "Signing secrets", len(shown))
         context = {
             **self.admin_site.each_context(request),
@@ -176,6 +180,6 @@ def _ending(expires_at: datetime | None, *, now: datetime) -> str:
     if expires_at is None:
         return ""
     return _("signs until %(time)s, for %(duration)s more") % {
-        "time": moment_text(expires_at),
+        "time": time_text(expires_at),
         "duration": timeuntil(expires_at, now),
     }

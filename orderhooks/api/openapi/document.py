@@ -27,7 +27,7 @@ parameter is an error. Errors are problem details (RFC 9457): 400 if the request
 asks for, 422 if it is and is refused for what it says.
 
 You see the subscriptions that you made and what belongs to them; with the permission `manage_all_subscriptions` all.
-Payloads, headers and bodies of the log take `view_payload`.
+Payloads, errors of events, and headers and bodies of the log take `view_payload`.
 """
 TAGS = {
     "orders": "The store's orders.",

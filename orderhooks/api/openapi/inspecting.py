@@ -6,7 +6,7 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 from rest_framework.serializers import ListSerializer, SerializerMethodField
 
-from orderhooks.api.accounts import StandingSerializer
+from orderhooks.api.accounts import LARGE, StandingSerializer
 from orderhooks.api.deliveries import AttemptSerializer
 from orderhooks.api.events import EventSerializer
 from orderhooks.api.missed import MissedSerializer
@@ -164,7 +164,7 @@ class Described(AutoSchema):
             if is_request and field.read_only:
                 continue
             properties[key] = self._field(name, field, direction)
-            if field.required if is_request else key not in schemas.HIDDEN:
+            if field.required if is_request else (name, key) not in schemas.HIDDEN:
                 required.append(key)
         text = {"description": _in_lines(type(serializer).__doc__)} if type(serializer).__doc__ else {}
         # See `api.members`. (What can only be read may be sent back too, which is nothing to ask for.)
@@ -197,10 +197,11 @@ class Described(AutoSchema):
         self.registry = registry
         names = [self._component(one, "response") for one in (EventSerializer, MissedSerializer, StandingSerializer)]
         event = self.registry[names[0], ResolvedComponent.SCHEMA].schema
-        shown = {name: schema for name, schema in event["properties"].items() if name not in schemas.HIDDEN}
+        shown = {name: schema for name, schema in event["properties"].items() if name not in LARGE}
         standings = {"type": "array", "items": {"$ref": "#/components/schemas/Standing"}}
         properties = {**shown, "subscriptions": standings}
-        self._add("Account", {"type": "object", "properties": properties, "required": list(properties)})
+        required = [name for name in properties if ("Event", name) not in schemas.HIDDEN]
+        self._add("Account", {"type": "object", "properties": properties, "required": required})
         self._shown(Page(EventSerializer))
         for name, schema in (orders.COMPONENTS | problems.COMPONENTS).items():
             self._add(name, schema)

@@ -9,7 +9,7 @@ from rest_framework import serializers
 from rest_framework.fields import empty
 
 from orderhooks import reporting, topics
-from orderhooks.api import deliveries, fields
+from orderhooks.api import deliveries, events, fields
 from orderhooks.api.openapi.describing import NO_NUL, Schema
 from orderhooks.api.subscription_fields import SealedHeaders
 from orderhooks.currencies import CODES, validate_currency
@@ -36,7 +36,12 @@ TOLD: dict[tuple[str, str], Schema] = {
 TOLD |= {("Missed", name): TOLD["Event", name] for name in ("payload", "changes")}
 
 # Shown to those who may see payloads alone, so that an answer may be without them.
-HIDDEN = frozenset({"payload", "changes", *deliveries.CONFIDENTIAL})
+HIDDEN = frozenset(
+    (owner, name)
+    for owners, names in ((("Event", "Missed"), events.CONFIDENTIAL), (("Attempt",), deliveries.CONFIDENTIAL))
+    for owner in owners
+    for name in names
+)
 
 
 def of_field(field: serializers.Field[Any, Any, Any, Any], *, is_request: bool) -> Schema | None:

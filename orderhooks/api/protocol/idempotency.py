@@ -16,12 +16,12 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orderhooks import secrets
+from orderhooks import encryption
 from orderhooks.api.protocol.drf import Json
 from orderhooks.api.protocol.problems import ConflictError
+from orderhooks.encryption import Purpose
 from orderhooks.models import IdempotentRequest
 from orderhooks.models.idempotency import digest_of
-from orderhooks.secrets import Purpose
 
 __all__ = ["HEADER", "REPLAYED", "answered_once"]
 
@@ -91,7 +91,7 @@ def _fingerprint(request: Request) -> str:
 @sensitive_variables()
 def _keep(made: IdempotentRequest, response: Response) -> None:
     made.status_code = response.status_code
-    made.answer = secrets.encrypt(Json().render(response.data).decode(), Purpose.ANSWER)
+    made.answer = encryption.encrypt(Json().render(response.data).decode(), Purpose.RESPONSE)
     made.headers = {name: response[name] for name in KEPT_HEADERS if name in response}
     made.save(update_fields=["status_code", "answer", "headers"])
 
@@ -104,7 +104,7 @@ def _again(made: IdempotentRequest, fingerprint: str) -> Response:
             code="idempotency_key_reused",
         )
     try:
-        data = json.loads(secrets.decrypt(made.answer, Purpose.ANSWER) or "null")
-    except secrets.UndecryptableError as error:
+        data = json.loads(encryption.decrypt(made.answer, Purpose.RESPONSE) or "null")
+    except encryption.UndecryptableError as error:
         raise ConflictError(str(error), code="answer_unreadable") from None
     return Response(data, status=made.status_code, headers={**made.headers, REPLAYED: "true"})

@@ -7,10 +7,10 @@ from rest_framework.exceptions import NotFound
 from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
 
-from orderhooks import secrets
+from orderhooks import encryption
 from orderhooks.api.protocol.numbers import whole_number
 from orderhooks.api.protocol.problems import ParameterError
-from orderhooks.secrets import Purpose
+from orderhooks.encryption import Purpose
 
 __all__ = ["Pages", "page_size_of"]
 
@@ -50,7 +50,7 @@ class Pages(CursorPagination):
 
     def encode_cursor(self, cursor: Any) -> str:
         if cursor.position is not None:
-            sealed = secrets.encrypt(cursor.position, Purpose.CURSOR)
+            sealed = encryption.encrypt(cursor.position, Purpose.CURSOR)
             cursor = cursor._replace(position=sealed)
         return super().encode_cursor(cursor)
 
@@ -66,9 +66,9 @@ class Pages(CursorPagination):
             if cursor is None or cursor.position is None:
                 return cursor
             # Never under the keys of what is stored: a stored secret would be opened, and told in the database's error.
-            position = secrets.decrypt(cursor.position, Purpose.CURSOR)
+            position = encryption.decrypt(cursor.position, Purpose.CURSOR)
             if not PRIMARY_KEY.fullmatch(position):
                 raise refusal
             return cursor._replace(position=position)
-        except (NotFound, secrets.UndecryptableError, ValueError):
+        except (NotFound, encryption.UndecryptableError, ValueError):
             raise refusal from None

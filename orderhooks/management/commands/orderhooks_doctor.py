@@ -1,4 +1,4 @@
-"""`manage.py orderhooks_doctor`: what could keep webhooks from going out, and what to do."""
+"""`manage.py orderhooks_doctor`: find what could keep webhooks from being sent, with the remedies."""
 
 import json
 from dataclasses import asdict
@@ -6,22 +6,22 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from orderhooks.management import diagnosis
+from orderhooks.management import doctor
 
 
 class Command(BaseCommand):
     help = (
-        "Looks at settings, clock, broker, worker, backlog, secrets and endpoints; a line for each finding, with its "
-        "remedy. Ends with status 1 if anything is marked `fail`."
+        "Examines settings, order sources, clock, broker, worker, backlog, losses, secrets and endpoints. Prints a "
+        "line for each finding, with its remedy. Exits with status 1 if anything is marked `fail`."
     )
-    # It reports them itself, beside the rest.
+    # `examine` runs them and reports them with the other findings.
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print a JSON array, for programs")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        findings = list(diagnosis.examine())
+        findings = list(doctor.examine())
         if options["json"]:
             self.stdout.write(json.dumps([asdict(finding) for finding in findings], indent=2))
         else:

@@ -1,4 +1,4 @@
-"""`manage.py orderhooks_listen`: a receiver for development that subscribes itself, shows what comes, and cleans up."""
+"""`manage.py orderhooks_listen`: a receiver for development that subscribes itself and shows each webhook."""
 
 import signal
 import threading
@@ -11,30 +11,30 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import transport
-from orderhooks.management.listening import Arrival, ForwardError, Listener, check_forward_url
+from orderhooks.management.dev_receiver import Arrival, ForwardError, Listener, check_forward_url
 from orderhooks.models import Pump, Subscription
 
-NEEDED = (
-    'Requests to this machine are refused by the settings. For development put ORDERHOOKS = {"REQUIRE_HTTPS": False, '
-    '"ALLOWED_NETWORKS": ["127.0.0.0/8"]} there, and start the worker again.'
+SETTINGS_NEEDED = (
+    'The settings refuse requests to this machine. For development set ORDERHOOKS = {"REQUIRE_HTTPS": False, '
+    '"ALLOWED_NETWORKS": ["127.0.0.0/8"]}, and restart the worker.'
 )
 PORTS = range(65536)
 
 
 class Command(BaseCommand):
     help = (
-        "Opens a receiver on this machine, subscribes it, and shows each webhook and whether its signature holds. "
-        "With --forward-to each is passed on and answered as that URL answers. Ctrl-C ends it and deletes its "
-        "subscription, with what was owed to it."
+        "Starts a receiver on this machine, subscribes it, and shows each webhook and whether its signature is valid. "
+        "With --forward-to, each webhook is forwarded to that URL and gets the status of its response. Ctrl-C stops "
+        "the receiver and deletes its subscription, with the deliveries that wait for it."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--topics", nargs="+", default=["*"], metavar="TOPIC", help="order.paid, order.* or *")
-        parser.add_argument("--store", default="", help="only orders of this store")
-        parser.add_argument("--port", type=int, default=0, help="to listen at; else any that is free")
-        parser.add_argument("--forward-to", default="", metavar="URL", help="pass each webhook on to this URL")
-        parser.add_argument("--body", action="store_true", help="show bodies too")
-        parser.add_argument("--count", type=int, default=0, metavar="N", help="end after so many webhooks")
+        parser.add_argument("--store", default="", help="only events of this store's orders")
+        parser.add_argument("--port", type=int, default=0, help="the port to listen on; default: any that is free")
+        parser.add_argument("--forward-to", default="", metavar="URL", help="forward each webhook to this URL")
+        parser.add_argument("--body", action="store_true", help="also show the bodies")
+        parser.add_argument("--count", type=int, default=0, metavar="N", help="stop after N webhooks")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["port"] not in PORTS:
@@ -60,7 +60,7 @@ class Command(BaseCommand):
             ) from None
         with listener, _ended_by_signals(done), self._subscribed(listener, options):
             done.wait()
-        self.stdout.write(f"Ended after {arrived} webhooks; the subscription is deleted.")
+        self.stdout.write(f"Stopped after {arrived} webhooks; the subscription is deleted.")
 
     @contextmanager
     @sensitive_variables("secret")
@@ -68,7 +68,7 @@ class Command(BaseCommand):
         try:
             transport.check_url(listener.url)
         except transport.UrlRefusedError:
-            raise CommandError(NEEDED) from None
+            raise CommandError(SETTINGS_NEEDED) from None
         name = f"listen-{listener.server.server_port}"
         fields = {"name": name, "url": listener.url, "topics": options["topics"], "store": options["store"]}
         try:
@@ -80,7 +80,7 @@ class Command(BaseCommand):
         try:
             self.stdout.write(f"Listening at {listener.url} for {', '.join(options['topics'])} as {subscription}.")
             if options["forward_to"]:
-                self.stdout.write(f"Each webhook goes on to {options['forward_to']}.")
+                self.stdout.write(f"Each webhook is forwarded to {options['forward_to']}.")
             if not Pump.objects.fresh().exists():
                 self.stdout.write(
                     self.style.WARNING("No worker is running: start `manage.py qcluster`, which sends webhooks.")
@@ -93,13 +93,13 @@ class Command(BaseCommand):
     def _show(self, arrival: Arrival, *, with_body: bool) -> None:
         event = arrival.event
         if event is None:
-            line = self.style.ERROR(f"{arrival.status}  not a webhook of ours: {arrival.problem}")
+            line = self.style.ERROR(f"{arrival.status}  not a valid webhook: {arrival.problem}")
         else:
             order = event.data.get("order")
             number = order.get("number", "-") if isinstance(order, dict) else "-"
-            told = f"{arrival.status}  {event.topic}  order {number}  {event.id}  signature holds"
+            text = f"{arrival.status}  {event.topic}  order {number}  {event.id}  signature valid"
             good = 200 <= arrival.status < 300
-            line = (self.style.SUCCESS if good else self.style.ERROR)(f"{told}  {arrival.problem}".rstrip())
+            line = (self.style.SUCCESS if good else self.style.ERROR)(f"{text}  {arrival.problem}".rstrip())
         self.stdout.write(line)
         if with_body:
             self.stdout.write(arrival.pretty())
@@ -108,7 +108,7 @@ class Command(BaseCommand):
 
 @contextmanager
 def _ended_by_signals(done: threading.Event) -> Iterator[None]:
-    """SIGINT and SIGTERM set it, in the main thread of a process."""
+    """Let SIGINT and SIGTERM set `done`. Does nothing outside the main thread, where Python handles no signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

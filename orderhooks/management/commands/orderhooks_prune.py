@@ -1,4 +1,4 @@
-"""`manage.py orderhooks_prune`: delete what is finished and older than RETENTION_DAYS."""
+"""`manage.py orderhooks_prune`: delete records that are finished and older than RETENTION_DAYS."""
 
 from datetime import timedelta
 from typing import Any
@@ -11,12 +11,13 @@ from orderhooks import conf, retention
 
 class Command(BaseCommand):
     help = (
-        "Deletes finished deliveries with their attempts, events that nobody is owed, and receipts, if they are older "
-        "than ORDERHOOKS['RETENTION_DAYS']. Works in small batches beside everything else; a worker does it each day."
+        "Deletes finished deliveries with their attempts, events without open deliveries, and receipts, if they are "
+        "older than ORDERHOOKS['RETENTION_DAYS']. It works in small batches and may run at any time. A worker does the "
+        "same once a day."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--days", type=float, help="keep so many days in place of RETENTION_DAYS")
+        parser.add_argument("--days", type=float, help="keep this many days instead of RETENTION_DAYS")
 
     def handle(self, *args: Any, days: float | None, **options: Any) -> None:
         kept = conf.current().retention_days if days is None else days
@@ -24,6 +25,6 @@ class Command(BaseCommand):
             raise CommandError("--days takes a number from 0 to 36500.")
         before = timezone.now() - timedelta(days=kept)
         rows = 0
-        while gone := retention.prune(before=before):
-            rows += gone
+        while deleted := retention.prune(before=before):
+            rows += deleted
         self.stdout.write(f"Deleted {rows} deliveries, events and receipts from before {before:%Y-%m-%d %H:%M %Z}.")

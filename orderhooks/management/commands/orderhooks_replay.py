@@ -1,59 +1,59 @@
-"""`manage.py orderhooks_replay --since 2h NAME`: send a subscription the events of a time again."""
+"""`manage.py orderhooks_replay --since 2h NAME`: send the events of a period to a subscription again."""
 
 import time
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from orderhooks import publishing
+from orderhooks import operations
 from orderhooks.db import DatabaseClock
-from orderhooks.management import choosing, moments, operators
+from orderhooks.management import actor, lookup, times
 from orderhooks.models import Pump, Replay
 from orderhooks.replaying import Expected
 from orderhooks.topics import UnknownTopicError
 
-LOOK_SECONDS = 0.5
-BAR = 30
+POLL_SECONDS = 0.5
+BAR_CHARACTERS = 30
 
 
 class Command(BaseCommand):
     help = (
-        "Makes the deliveries of a time due again; workers send them. Shows how many first, then how far it has got. "
-        "Ctrl-C stops the watching, not the replay."
+        "Makes the deliveries of a period due again; workers send them. Shows how many there are, then the progress. "
+        "Ctrl-C stops the display, not the replay."
     )
 
-    # Between two looks at it.
+    # Called between two readings of the progress; tests replace it.
     wait = staticmethod(time.sleep)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("subscription", nargs="?", metavar="sub_…", help="its id or name")
-        parser.add_argument("--since", metavar="WHEN", help=f"from when on: {moments.HOW}")
-        parser.add_argument("--until", metavar="WHEN", help="up to when; else now")
+        parser.add_argument("--since", metavar="WHEN", help=f"the start of the period: {times.FORMATS}")
+        parser.add_argument("--until", metavar="WHEN", help="the end of the period; default: now")
         parser.add_argument("--topic", action="append", default=[], help="only this topic or family; may be repeated")
         parser.add_argument("--only", choices=Replay.Only.values, default=Replay.Only.ALL.value)
-        parser.add_argument("--dry-run", action="store_true", help="only say how many deliveries it would send")
-        parser.add_argument("--no-wait", action="store_true", help="do not watch how it gets on")
-        parser.add_argument("--cancel", metavar="rpl_…", help="stop that replay where it is")
+        parser.add_argument("--dry-run", action="store_true", help="only count the deliveries")
+        parser.add_argument("--no-wait", action="store_true", help="do not show the progress")
+        parser.add_argument("--cancel", metavar="rpl_…", help="cancel this replay")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["cancel"]:
             return self._cancel(options["cancel"])
         if not options["subscription"] or not options["since"]:
-            raise CommandError(f"Name a subscription, and with --since from when on: {moments.HOW}.")
-        subscription = choosing.subscription(options["subscription"])
+            raise CommandError(f"Name a subscription, and give the start of the period with --since: {times.FORMATS}.")
+        subscription = lookup.subscription(options["subscription"])
         now = DatabaseClock().now()
-        wanted: dict[str, Any] = {
-            "since": moments.parse(options["since"], now=now),
-            "until": moments.parse(options["until"], now=now) if options["until"] else None,
+        selection: dict[str, Any] = {
+            "since": times.parse(options["since"], now=now),
+            "until": times.parse(options["until"], now=now) if options["until"] else None,
             "topics": options["topic"],
             "only": options["only"],
         }
         try:
             if options["dry_run"]:
-                expected = publishing.preview_replay(subscription, **wanted)
+                expected = operations.preview_replay(subscription, **selection)
                 return self.stdout.write(f"It would send {count(expected)} deliveries to {subscription}.")
-            replay = publishing.replay(subscription, **wanted, by=operators.current())
-        except (publishing.ReplayError, UnknownTopicError) as error:
+            replay = operations.replay(subscription, **selection, by=actor.current())
+        except (operations.ReplayError, UnknownTopicError) as error:
             raise CommandError(str(error)) from None
         expected = Expected(replay.total, replay.total_is_exact)
         self.stdout.write(f"{replay.public_id}: sends {count(expected)} deliveries to {subscription} again.")
@@ -65,31 +65,31 @@ class Command(BaseCommand):
         replay = Replay.objects.filter(public_id=public_id).first()
         if replay is None:
             raise CommandError(f"There is no replay {public_id!r}. The admin lists them.")
-        was_running = publishing.cancel_replay(replay)
+        was_running = operations.cancel_replay(replay)
         replay.refresh_from_db()
-        how = "Cancelled" if was_running else f"It was {replay.state} already"
+        how = "Cancelled" if was_running else f"It was already {replay.state}"
         self.stdout.write(f"{how}; {replay.done} deliveries had been made due.")
 
     def _watch(self, replay: Replay) -> None:
-        """A bar on a terminal, else a line at the end."""
+        """Show a progress bar on a terminal. Write one line at the end everywhere."""
         if not Pump.objects.fresh().exists():
             self.stdout.write(
                 self.style.WARNING(
                     "No worker is running. The replay begins when one is started (`manage.py qcluster`)."
                 )
             )
-        drawn = self.stdout.isatty()
+        is_terminal = self.stdout.isatty()
         try:
             while replay.state == Replay.State.RUNNING:
-                if drawn:
+                if is_terminal:
                     self.stdout.write(f"\r{bar(replay)}", ending="")
                     self.stdout.flush()
-                self.wait(LOOK_SECONDS)
+                self.wait(POLL_SECONDS)
                 replay.refresh_from_db()
         except KeyboardInterrupt:
-            self.stdout.write(f"\nIt goes on. `manage.py orderhooks_replay --cancel {replay.public_id}` stops it.")
+            self.stdout.write(f"\nIt goes on. `manage.py orderhooks_replay --cancel {replay.public_id}` cancels it.")
             return
-        if drawn:
+        if is_terminal:
             self.stdout.write(f"\r{bar(replay)}")
         self.stdout.write(f"{replay.get_state_display()}: {replay.done} deliveries are sent, or wait for their turn.")
 
@@ -102,4 +102,4 @@ def count(expected: Expected) -> str:
 def bar(replay: Replay) -> str:
     """`[=====     ]  50 %  120 deliveries`."""
     share = replay.share_done()
-    return f"[{'=' * round(share * BAR):{BAR}}] {share:4.0%}  {replay.done} deliveries"
+    return f"[{'=' * round(share * BAR_CHARACTERS):{BAR_CHARACTERS}}] {share:4.0%}  {replay.done} deliveries"

@@ -1,0 +1,204 @@
+"""The list of subscriptions, and the page of one."""
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib import admin, messages
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.decorators import method_decorator
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.debug import sensitive_post_parameters
+
+from orderhooks import operations, reporting, tasks
+from orderhooks.admin.health import HEALTH_COLUMNS, HealthColumns
+from orderhooks.admin.replays import ReplaysField
+from orderhooks.admin.subscriptions.actions import ACTION_BUTTONS, ActionsAdmin
+from orderhooks.admin.subscriptions.banners import COUNT_UP_TO, Banner, banner
+from orderhooks.admin.subscriptions.forms import OVERLAP_HOURS, SubscriptionForm
+from orderhooks.admin.subscriptions.pages import PagesAdmin
+from orderhooks.admin.subscriptions.secrets import SECRET_BUTTONS, SecretsAdmin, Shown
+from orderhooks.db import DatabaseClock
+from orderhooks.models import Attempt, Delivery, Subscription
+
+
+@admin.register(Subscription)
+class SubscriptionAdmin(HealthColumns, ReplaysField, ActionsAdmin, SecretsAdmin, PagesAdmin):
+    form = SubscriptionForm
+    list_display = ["name", *HEALTH_COLUMNS, "url", "topic_list"]
+    list_filter = ["state"]
+    search_fields = ["name", "url", "public_id__exact"]
+    actions = ["pause", "resume", "rotate_secret", "revoke_former_secrets"]
+    raw_id_fields = ["owner"]
+    buttons = (*ACTION_BUTTONS, *SECRET_BUTTONS)
+    readonly_fields = [
+        "status_banner",
+        "what_to_do",
+        "more",
+        "deliveries",
+        "replays",
+        "signing_secrets",
+        "public_id",
+        "state",
+        "failing_since",
+        "consecutive_failures",
+        "last_success_at",
+        "last_failure",
+        "circuit_open_until",
+        "created_at",
+        "updated_at",
+    ]
+    fieldsets = [
+        (_("How it is doing"), {"fields": ["status_banner", "what_to_do", "deliveries", "replays", "more"]}),
+        (_("Who and where"), {"fields": ["name", "store", "owner", "url"]}),
+        (_("What"), {"fields": ["topics"]}),
+        (_("How it is signed"), {"fields": ["signature", "secret", "signing_secrets", "headers"]}),
+        (_("Limits"), {"fields": ["ordered", "max_in_flight", "max_per_second", "timeout_seconds"]}),
+        (_("Mail"), {"fields": ["contact_email", "mail_failing", "mail_disabled", "mail_recovered"]}),
+        (
+            _("Record"),
+            {
+                "fields": [
+                    "public_id",
+                    "state",
+                    "failing_since",
+                    "consecutive_failures",
+                    "last_success_at",
+                    "last_failure",
+                    "circuit_open_until",
+                    "created_at",
+                    "updated_at",
+                ]
+            },
+        ),
+    ]
+
+    def get_fieldsets(self, request: HttpRequest, obj: Subscription | None = None) -> Any:
+        catalogue = reverse(f"{self.admin_site.name}:orderhooks_subscription_topics")
+        link = format_html('<a href="{}">{}</a>', catalogue, _("What each topic brings"))
+        shown = []
+        for title, options in self.fieldsets:
+            # Nothing is known yet of one that is being added; a secret can be given then, and only then.
+            hidden = self.readonly_fields if obj is None else ["secret"]
+            names = [name for name in options["fields"] if name not in hidden]
+            if names:
+                shown.append((title, {"fields": names, **({"description": link} if "topics" in names else {})}))
+        return shown
+
+    @admin.display(description=_("state"))
+    def status_banner(self, subscription: Subscription) -> SafeString:
+        now = timezone.now()
+        missing = reporting.worker_problems(tasks.look_at_worker(), now=now)
+        found = banner(subscription, now=now, held=lambda: operations.held([subscription], most=COUNT_UP_TO + 1))
+        if missing:
+            # Nothing is sent to anybody: that comes first.
+            return Banner("stopped", missing[0], " ".join(missing[1:]), "").draw() + found.draw()
+        return found.draw()
+
+    @admin.display(description=_("topics"))
+    def topic_list(self, subscription: Subscription) -> str:
+        return ", ".join(map(str, subscription.topics))
+
+    @admin.display(description=_("deliveries"))
+    def deliveries(self, subscription: Subscription) -> SafeString:
+        page = reverse(f"{self.admin_site.name}:orderhooks_delivery_changelist")
+        query = urlencode({"subscription__id__exact": subscription.pk})
+        return format_html('<a href="{}?{}">{}</a>', page, query, _("What was sent to it"))
+
+    @method_decorator(sensitive_post_parameters("headers", "secret"))
+    def changeform_view(self, *args: Any, **kwargs: Any) -> HttpResponse:
+        return super().changeform_view(*args, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: Subscription, form: Any, change: bool) -> None:
+        # The secret waits on the object for the page that shows it; the row holds it encrypted.
+        with transaction.atomic(using=Subscription.objects.db):
+            if not change:
+                obj.created_at = DatabaseClock().now()  # the clock that tells when events occurred
+                obj.given_secret = form.cleaned_data.get("secret", "")
+                is_given = bool(obj.given_secret)
+                super().save_model(request, obj, form, change)
+                obj._shown = Shown(obj, obj.new_secret, is_given=is_given)  # type: ignore[attr-defined]
+                return
+            # No more than what was edited: workers write the health of the same row meanwhile.
+            obj.save(update_fields={*form.changed_data, "updated_at"})
+            self._tell_left_behind(request, obj, form.left_behind)
+            if "signature" in form.changed_data and (secret := obj.fit_secret(now=timezone.now())):
+                obj._shown = Shown(obj, secret, OVERLAP_HOURS)  # type: ignore[attr-defined]
+
+    def _tell_left_behind(self, request: HttpRequest, obj: Subscription, names: Sequence[str]) -> None:
+        if not names:
+            return
+        count = len(names)
+        noted = ngettext(
+            "The value of %d header was dropped: the URL has another host.",
+            "The values of %d headers were dropped: the URL has another host.",
+            count,
+        )
+        self.log_change(request, obj, noted % count)
+        shown = ngettext(
+            "The URL has another host. The value of this header was given for the former one and was dropped: %s."
+            " Type it again if the new host should get it.",
+            "The URL has another host. The values of these headers were given for the former one and were dropped: %s."
+            " Type them again if the new host should get them.",
+            count,
+        )
+        self.message_user(request, shown % ", ".join(names), messages.WARNING)
+
+    def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
+        """What was changed, from what to what; of headers and secrets that they were, and no more."""
+        if add or not form.changed_data:
+            return super().construct_change_message(request, form, formsets, add)
+        return " ".join(_change_text(form, name) for name in form.changed_data)
+
+    def response_add(
+        self, request: HttpRequest, obj: Subscription, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        return self._show_first(request, obj, super().response_add(request, obj, post_url_continue))
+
+    def response_change(self, request: HttpRequest, obj: Subscription) -> HttpResponse:
+        return self._show_first(request, obj, super().response_change(request, obj))
+
+    def _show_first(self, request: HttpRequest, obj: Subscription, response: HttpResponse) -> HttpResponse:
+        shown = getattr(obj, "_shown", None)
+        return self.show_secrets(request, [shown], onward=response.headers.get("location", "")) if shown else response
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, Any, Any, Any]:
+        """What goes with a subscription, counted: its deliveries may be a million, and are deleted with it."""
+        chosen = [one.pk for one in objs]
+        counts = {
+            str(model._meta.verbose_name_plural): rows.count()
+            for model, rows in (
+                (Subscription, Subscription.objects.filter(pk__in=chosen)),
+                (Delivery, Delivery.objects.filter(subscription__in=chosen)),
+                (Attempt, Attempt.objects.filter(delivery__subscription__in=chosen)),
+            )
+        }
+        missing = set() if self.has_delete_permission(request) else {self.opts.verbose_name}
+        return [str(one) for one in objs], counts, missing, []
+
+
+# A URL may be as long as a history entry is read.
+SHOWN_CHARACTERS = 300
+NEVER_TOLD = frozenset({"headers"})
+
+
+def _change_text(form: Any, name: str) -> str:
+    label = form.fields[name].label or name
+    if name in NEVER_TOLD or "secret" in name:
+        return gettext("%(field)s changed.") % {"field": label}
+    shown = [_shown(form.fields[name], value) for value in (form[name].initial, form.cleaned_data.get(name))]
+    return gettext("%(field)s: %(old)s → %(new)s.") % {"field": label, "old": shown[0], "new": shown[1]}
+
+
+def _shown(field: Any, value: Any) -> str:
+    if isinstance(value, list | tuple):
+        value = ", ".join(map(str, value))
+    value = dict(getattr(field, "choices", ())).get(value, value) if isinstance(value, str) else value
+    text = "-" if value in (None, "") else " ".join(str(value).split())
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"

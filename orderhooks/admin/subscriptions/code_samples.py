@@ -1,0 +1,93 @@
+"""Code for receivers: what a subscription's requests carry, and programs that verify them, ready to be copied."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from django.template.loader import render_to_string
+from django.utils.functional import Promise
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
+
+from orderhooks import signing, transport
+from orderhooks.encryption import HIDDEN
+from orderhooks.models import Subscription
+
+Signature = Subscription.Signature
+
+# Where the programs read their secret.
+SECRET_VARIABLE = "SHOP_WEBHOOK_SECRET"  # noqa: S105 - a name, no secret
+# Paths that mean the same in every language; for others the programs show one to be replaced.
+PLAIN_PATH = re.compile(r"/[A-Za-z0-9_./~-]*")
+EXAMPLE_PATH = "/webhooks"
+
+
+@dataclass(frozen=True, slots=True)
+class Snippet:
+    """A program: what it is for, how to run it, and its text."""
+
+    name: str
+    title: str | Promise
+    needs: str
+    code: str
+
+
+# The template's name, what to call it, and how to get what it needs.
+PROGRAMS: tuple[tuple[str, str | Promise, str], ...] = (
+    ("django", _("Python, with Django"), "python -m pip install <path of the checkout or wheel of orderhooks>"),
+    ("flask", _("Python, with Flask"), "pip install flask standardwebhooks"),
+    ("node", _("Node.js"), "node receiver.mjs"),
+    ("php", _("PHP"), "php -S 127.0.0.1:8080 receiver.php"),
+)
+_OTHER_SENDER = _(
+    "The programs check webhook-signature, which every request carries. A receiver that verifies {sender}'s webhooks"
+    " already can go on as it does, by the headers named after it: its key is the whole text of the secret, whsec_"
+    " included."
+)
+# How a signature other than the standard one is verified.
+NOTES: Mapping[str, str | Promise] = {
+    Signature.STANDARD: _("The key is the signing secret, whsec_…, which was shown when it was made."),
+    Signature.ED25519: _(
+        "The key is the public key, whpk_…, on the subscription's page. The Django program verifies with it as it"
+        " stands; in the others, check what follows v1a, in webhook-signature with any Ed25519 library, over"
+        " id.timestamp.body and with the 32 bytes behind whpk_."
+    ),
+    Signature.GITHUB: format_lazy(_OTHER_SENDER, sender="GitHub"),
+    Signature.STRIPE: format_lazy(_OTHER_SENDER, sender="Stripe"),
+    Signature.SHOPIFY: format_lazy(_OTHER_SENDER, sender="Shopify"),
+    Signature.WOOCOMMERCE: format_lazy(_OTHER_SENDER, sender="WooCommerce"),
+}
+MEANINGS: Mapping[str, str | Promise] = {
+    "content-type": "application/json",
+    "webhook-id": _("the event's id, the same on every attempt: act on each once"),
+    "webhook-timestamp": _("this attempt's time, in Unix seconds"),
+    "webhook-signature": _("one signature for each secret in force, with spaces between"),
+    "webhook-topic": _("what happened, as the body's type says it"),
+    "webhook-attempt": _("the number of the attempt"),
+}
+
+
+def headers_of(subscription: Subscription) -> list[tuple[str, str | Promise]]:
+    """The headers of its requests and what each holds; those of its own without their values."""
+    message = signing.Message("", "", 0, b"")
+    signed = signing.profile_headers(subscription.signature, message, [signing.generate_secret(subscription.signature)])
+    of_profile = [(name, _("as that sender fills it")) for name in signed if name not in MEANINGS]
+    return [*MEANINGS.items(), *of_profile, *((name, HIDDEN) for name in subscription.headers)]
+
+
+def snippets_for(subscription: Subscription) -> list[Snippet]:
+    """The programs, with the subscription's path."""
+    context = {"path": _path(subscription.url), "secret_variable": SECRET_VARIABLE}
+    return [
+        Snippet(name, title, needs, render_to_string(f"orderhooks/receivers/{name}.txt", context))
+        for name, title, needs in PROGRAMS
+    ]
+
+
+def _path(url: str) -> str:
+    try:
+        path = urlsplit(transport.check_url(url)).path
+    except transport.UrlRefusedError:
+        path = ""
+    return path if PLAIN_PATH.fullmatch(path) else EXAMPLE_PATH

@@ -1,0 +1,207 @@
+"""The doctor: examine everything that could keep webhooks from being sent, one thing after the other.
+
+For `orderhooks_doctor`.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from django.core import checks
+from django.db import router
+from django.db.utils import DatabaseError
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
+
+from orderhooks import source_trials, tasks
+from orderhooks.db import DatabaseClock
+from orderhooks.encryption import UndecryptableError
+from orderhooks.management import status
+from orderhooks.models import Delivery, Event, Subscription
+from orderhooks.reporting import (
+    LOSSES_SHOWN_FOR,
+    MOST_WAITING,
+    START_WORKER,
+    backlog_text,
+    current_backlog,
+    losses,
+    worker_problems,
+)
+from orderhooks.reporting.durations import relative_text, span_text
+from orderhooks.reporting.endpoint_health import Health, health_of
+from orderhooks.sending import claiming
+
+__all__ = ["Finding", "examine"]
+
+Level = Literal["ok", "warn", "fail"]
+CLOCKS_APART = timedelta(seconds=5)
+# A pump runs within a minute and a half, whatever has died.
+OVERDUE = timedelta(minutes=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The result of one examination: a sentence, with the remedy if something is wrong."""
+
+    what: str
+    level: Level
+    text: str
+
+
+def examine() -> Iterator[Finding]:
+    """Yield the findings of all examinations. One that raises an error yields a `fail`; the others still run."""
+    for what, examination in EXAMINATIONS.items():
+        try:
+            yield from (Finding(what, level, text) for level, text in examination(DatabaseClock().now()))
+        except DatabaseError as error:
+            text = f"The database reported an error: {error}. Has `manage.py migrate` run?"
+            yield Finding(what, "fail", text.replace("\n", " "))
+        except Exception as error:
+            # It may come from the project's own code. It must not hide the other findings.
+            text = f"The examination failed: {type(error).__name__}: {error}. Fix that first."
+            yield Finding(what, "fail", text.replace("\n", " "))
+
+
+# The examination of the order sources reports these.
+OF_SOURCES = frozenset(f"orderhooks.{check_id}" for check_id in source_trials.CHECK_IDS)
+Found = Iterator[tuple[Level, str]]
+
+
+def _settings(now: datetime) -> Found:
+    messages = checks.run_checks(databases=[router.db_for_write(Event)])
+    wrong = [one for one in messages if (one.id or "").startswith("orderhooks.") and one.id not in OF_SOURCES]
+    for message in wrong:
+        level: Level = "fail" if message.is_serious() else "warn"
+        yield level, f"{message.msg} {message.hint or ''} ({message.id})".replace("  ", " ")
+    if not wrong:
+        yield "ok", "The system checks find nothing wrong."
+
+
+def _sources(now: datetime) -> Found:
+    faults = source_trials.static_faults()
+    unmigrated = source_trials.is_unmigrated()
+    for fault in [*faults, *([] if unmigrated else source_trials.live_faults())]:
+        yield ("fail" if fault.check_id.startswith("E") else "warn"), f"{fault.source}: {fault.text} {fault.remedy}"
+        faults = [*faults, fault]
+    if unmigrated:
+        yield "fail", "Migrations are not applied. Run `manage.py migrate`; the order sources are tried after that."
+    elif not faults:
+        yield "ok", "The order sources can read and describe their newest orders."
+
+
+def _clock(now: datetime) -> Found:
+    apart = abs(timezone.now() - now)
+    if apart > CLOCKS_APART:
+        yield "fail", f"This host and its database are {span_text(apart)} apart. Keep their clocks in step (NTP)."
+    else:
+        yield "ok", "This host and its database agree on the time."
+
+
+def _broker(now: datetime) -> Found:
+    if problem := tasks.broker_problem():
+        missing = "ModuleNotFoundError" in problem or "ImportError" in problem
+        remedy = "Install that package beside django-q2." if missing else "Start it, or correct Q_CLUSTER."
+        kept = "Nothing is lost: the backlog is sent once the broker answers."
+        yield "fail", f"The broker can't be reached: {problem}. {remedy} {kept}"
+    else:
+        yield "ok", "The broker answers."
+
+
+def _worker(now: datetime) -> Found:
+    worker = tasks.look_at_worker()
+    problems = worker_problems(worker, now=now, waiting=current_backlog(at_most=MOST_WAITING))
+    for problem in problems:
+        yield "fail", problem
+    if worker.sweep_due_at is None:
+        yield (
+            "warn",
+            (
+                "The sweep is off: no worker is started each minute, so deliveries may wait for the next order. "
+                'Set ORDERHOOKS["SWEEP"] to True, then run `manage.py migrate`.'
+            ),
+        )
+    elif not problems:
+        yield (
+            "ok",
+            f"A worker was seen {relative_text(worker.seen_at, now=now)}, and one is started each minute (the sweep).",
+        )
+
+
+def _backlog(now: datetime) -> Found:
+    lost = Delivery.objects.lease_expired(now=now - OVERDUE).count()
+    if lost:
+        abandoned = f"{lost} deliveries were being sent by workers that are gone, and no other worker took them over."
+        yield "fail", f"{abandoned} {START_WORKER}"
+    late = [
+        one.subscription.name
+        for one in claiming.due(now=now - OVERDUE)
+        if health_of(one.subscription, now=now) != Health.CIRCUIT_OPEN
+    ]
+    if late:
+        yield (
+            "warn",
+            (
+                f"Deliveries have been due for more than {span_text(OVERDUE)} to: {', '.join(sorted(set(late)))}. "
+                "Either there are too few workers, or the endpoint takes fewer requests than are due: see its page."
+            ),
+        )
+    waiting = current_backlog(at_most=MOST_WAITING)
+    if waiting.unrouted + waiting.unfolded and waiting.since is not None and now - waiting.since > OVERDUE:
+        late.append("")
+        yield "fail", f"No worker handles what is new: {backlog_text(waiting, now=now)} {START_WORKER}"
+    if not lost and not late:
+        yield "ok", f"Nothing is overdue. {backlog_text(waiting, now=now)}"
+
+
+def _losses(now: datetime) -> Found:
+    lost = losses(now=now)
+    for one in lost:
+        yield "fail", one
+    if not lost:
+        yield "ok", f"No change of an order failed to be captured in the last {LOSSES_SHOWN_FOR.days} days."
+
+
+@sensitive_variables()
+def _secrets(now: datetime) -> Found:
+    unreadable = []
+    for subscription in Subscription.objects.prefetch_related("secrets").order_by("name", "pk"):
+        try:
+            readable = subscription.live_secrets(now=now)
+            subscription.own_headers()
+        except UndecryptableError:
+            unreadable.append(subscription.name)
+        else:
+            if not readable:
+                yield "fail", f"{subscription.name} has no signing secret. Rotate it."
+    if unreadable:
+        yield (
+            "fail",
+            (
+                f"No configured key decrypts the secrets of {', '.join(unreadable)}. Put the former key back into "
+                'ORDERHOOKS["ENCRYPTION_KEYS"] (or the former SECRET_KEY into SECRET_KEY_FALLBACKS), or rotate them.'
+            ),
+        )
+    else:
+        yield "ok", "All secrets can be read."
+
+
+def _endpoints(now: datetime) -> Found:
+    problems = [problem for row in status.system_status(now=now).subscriptions if (problem := row.problem())]
+    for problem in problems:
+        yield "warn", problem
+    if not problems:
+        yield "ok", "No endpoint is failing."
+
+
+EXAMINATIONS: dict[str, Callable[[datetime], Found]] = {
+    "settings": _settings,
+    "sources": _sources,
+    "clock": _clock,
+    "broker": _broker,
+    "worker": _worker,
+    "backlog": _backlog,
+    "losses": _losses,
+    "secrets": _secrets,
+    "endpoints": _endpoints,
+}

@@ -1,0 +1,135 @@
+"""The system's status, for `orderhooks_status`: each subscription, the worker, the sweep, the backlog."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from orderhooks import tasks
+from orderhooks.models import Event, Subscription
+from orderhooks.reporting import (
+    MOST_WAITING,
+    Backlog,
+    Worker,
+    current_backlog,
+    endpoint_health,
+    losses,
+    worker_problems,
+)
+from orderhooks.reporting.attempt_stats import DayStats, day_stats
+from orderhooks.reporting.endpoint_health import Health, health_of
+
+__all__ = ["SubscriptionStatus", "SystemStatus", "as_dict", "columns", "system_status"]
+
+HEALTHY = (Health.ACTIVE.value, Health.PAUSED.value)
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionStatus:
+    """One subscription.
+
+    `state` is a few words and `report` is sentences with the remedy; `report` is blank for a healthy endpoint.
+    `success_rate` is from 0 to 1 over the last 24 hours, or None if nothing was sent.
+    """
+
+    public_id: str
+    name: str
+    health: str
+    state: str
+    report: str
+    reason: str
+    success_rate: float | None
+    waiting: int
+    last_success_at: datetime | None
+    last_error: str
+    last_error_at: datetime | None
+    failing_since: datetime | None
+    circuit_open_until: datetime | None
+
+    def problem(self) -> str:
+        """What is wrong with its endpoint, or blank."""
+        return "" if self.health in HEALTHY else f"{self.name} ({self.public_id}): {self.report}"
+
+
+@dataclass(frozen=True, slots=True)
+class SystemStatus:
+    """The status of the system at one time."""
+
+    at: datetime
+    worker: Worker
+    backlog: Backlog
+    unpublished: int
+    # A sentence for each kind of recent change that was saved but not captured.
+    lost: Sequence[str]
+    subscriptions: Sequence[SubscriptionStatus]
+
+    def problems(self) -> list[str]:
+        """A sentence with its remedy for each problem that a person has to solve. A missing worker comes first."""
+        found = worker_problems(self.worker, now=self.at, waiting=self.backlog)
+        found += self.lost
+        if self.unpublished:
+            found.append(
+                f"{self.unpublished} events have no payload. See their errors in the admin, fix the order source, "
+                "then publish them again there."
+            )
+        return found + [problem for row in self.subscriptions if (problem := row.problem())]
+
+
+def system_status(*, now: datetime) -> SystemStatus:
+    """Read the status from the database. The number of queries does not grow with the subscriptions."""
+    subscriptions = list(Subscription.objects.order_by("name", "pk"))
+    stats = day_stats(subscriptions, now=now)
+    return SystemStatus(
+        at=now,
+        worker=tasks.look_at_worker(),
+        backlog=current_backlog(at_most=MOST_WAITING),
+        lost=losses(now=now),
+        unpublished=Event.objects.unpublished().count(),
+        subscriptions=[_subscription_status(one, stats[one.pk], now=now) for one in subscriptions],
+    )
+
+
+def _subscription_status(subscription: Subscription, stats: DayStats, *, now: datetime) -> SubscriptionStatus:
+    report = endpoint_health.report(subscription, now=now)
+    return SubscriptionStatus(
+        public_id=subscription.public_id,
+        name=subscription.name,
+        health=health_of(subscription, now=now).value,
+        state=endpoint_health.short_text(subscription, now=now),
+        report=report.text() if report else "",
+        reason=subscription.state_reason,
+        success_rate=stats.success_rate,
+        waiting=stats.waiting,
+        last_success_at=subscription.last_success_at,
+        last_error=subscription.last_failure,
+        last_error_at=subscription.last_failure_at,
+        failing_since=subscription.failing_since,
+        circuit_open_until=subscription.circuit_open_until,
+    )
+
+
+def as_dict(status: SystemStatus) -> dict[str, Any]:
+    """The status for programs, with `problems`.
+
+    `waiting` counts the whole backlog. `unrouted` counts the events and changes in it that no worker has turned into
+    deliveries yet. Counts above `reporting.MOST_WAITING` are lower bounds.
+    """
+    waiting = status.backlog
+    return {
+        "at": status.at,
+        "worker": asdict(status.worker),
+        "waiting": waiting.total,
+        "unrouted": waiting.unrouted + waiting.unfolded,
+        "oldest_waiting_since": waiting.since,
+        "unpublished": status.unpublished,
+        "lost": list(status.lost),
+        "subscriptions": [asdict(row) for row in status.subscriptions],
+        "problems": status.problems(),
+    }
+
+
+def columns(rows: Iterable[Sequence[str]]) -> list[str]:
+    """The rows as lines of text with aligned columns."""
+    rows = list(rows)
+    widths = [max(len(row[number]) for row in rows) for number in range(len(rows[0]))] if rows else []
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -1,0 +1,165 @@
+"""Notifications: e-mails to a subscription's contact and to ADMINS when an endpoint fails, is disabled, or recovers.
+
+Which e-mails are due follows from the subscription's state and from the last notification. So none is lost with a
+queue, and none is sent for each delivery.
+"""
+
+import hashlib
+import logging
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.core.cache import cache
+from django.core.mail import send_mail
+from django.db.models import Q
+from django.utils.translation import gettext as _
+
+from orderhooks.models import Delivery, Subscription
+from orderhooks.models.subscriptions import SubscriptionQuerySet
+
+logger = logging.getLogger(__name__)
+
+NotifiedState = Subscription.NotifiedState
+
+# An endpoint that fails for a shorter time is not reported.
+FAILING_AFTER = timedelta(hours=1)
+# The least time between two notifications about a subscription, also after one that could not be sent.
+PAUSE = timedelta(minutes=5)
+COUNT_UP_TO = 10_000
+# The most e-mails to one contact, about all subscriptions that name it: it may be the address of a stranger.
+CONTACT_MAILS_A_DAY = 20
+NAME_CHARACTERS = 60
+
+
+def due(*, now: datetime) -> SubscriptionQuerySet:
+    """The subscriptions whose state differs from the last notification about it."""
+    disabled = Q(state=Subscription.State.DISABLED) & ~Q(last_notified_state=NotifiedState.DISABLED)
+    failing = Q(state=Subscription.State.ACTIVE, failing_since__lte=now - FAILING_AFTER) & ~Q(
+        last_notified_state=NotifiedState.FAILING
+    )
+    recovered = Q(state=Subscription.State.ACTIVE, failing_since=None) & ~Q(last_notified_state=NotifiedState.HEALTHY)
+    rested = Q(last_notified_at=None) | Q(last_notified_at__lte=now - PAUSE)
+    return Subscription.objects.filter(disabled | failing | recovered, rested)
+
+
+def send_due(*, now: datetime) -> int:
+    """Send the notifications that are due. Returns the number of subscriptions about which an e-mail was sent.
+
+    A notification that can't be sent is logged, and due again after PAUSE.
+    """
+    return sum(_send(subscription, now=now) for subscription in due(now=now))
+
+
+def _send(subscription: Subscription, *, now: datetime) -> bool:
+    if subscription.state == Subscription.State.DISABLED:
+        news = NotifiedState.DISABLED
+    else:
+        news = NotifiedState.FAILING if subscription.failing_since else NotifiedState.HEALTHY
+    before = subscription.last_notified_state
+    # The UPDATE decides between two workers. It comes before the e-mail, so that a crash sends none twice.
+    mine = Subscription.objects.filter(
+        pk=subscription.pk, last_notified_state=before, last_notified_at=subscription.last_notified_at
+    )
+    recipients = _recipients(subscription, news)
+    # A resumed subscription has recovered only after a success.
+    silent = news == NotifiedState.HEALTHY and (subscription.last_success_at is None or before == NotifiedState.HEALTHY)
+    if not mine.update(last_notified_state=news, last_notified_at=now) or not recipients or silent:
+        return False
+    sent = [recipient for recipient in recipients if _send_to(recipient, subscription, news, now=now)]
+    if not sent:
+        Subscription.objects.filter(pk=subscription.pk, last_notified_state=news).update(last_notified_state=before)
+    return bool(sent)
+
+
+def _send_to(recipient: str, subscription: Subscription, news: str, *, now: datetime) -> bool:
+    """Send an e-mail to one recipient alone, so that nobody sees the others. Returns whether it was sent."""
+    is_admin = recipient in _admins()
+    if not is_admin and not _takes_another(recipient, now=now):
+        logger.warning(
+            "subscription=%s: no e-mail to its contact, which has reached the limit of the day", subscription.public_id
+        )
+        return False
+    text = _text(subscription, news, is_admin=is_admin)
+    try:
+        send_mail(_subject(subscription, news), text, None, [recipient])
+    except Exception:
+        logger.exception("could not send an e-mail about subscription=%s", subscription.public_id)
+        return False
+    return True
+
+
+def _takes_another(contact: str, *, now: datetime) -> bool:
+    """Whether the contact got fewer than CONTACT_MAILS_A_DAY e-mails. If so, one more is counted.
+
+    They are counted in two places. The database counts the subscriptions that name the contact, for all workers. The
+    cache also counts subscriptions that were deleted or name another contact by now. If the cache fails, the database
+    counts alone.
+    """
+    notified = Subscription.objects.filter(contact_email__iexact=contact, last_notified_at__gt=now - timedelta(days=1))
+    if notified[: CONTACT_MAILS_A_DAY + 1].count() > CONTACT_MAILS_A_DAY:
+        return False
+    # A digest, because some caches refuse some characters and long keys.
+    key = hashlib.sha256(f"{contact.lower()} {now:%Y-%m-%d}".encode()).hexdigest()
+    try:
+        return any(cache.add(f"orderhooks:mail:{key}:{number}", 1, 24 * 3600) for number in range(CONTACT_MAILS_A_DAY))
+    except Exception:
+        logger.exception("the cache fails: e-mails to a contact are counted by the database alone")
+        return True
+
+
+def _admins() -> list[str]:
+    # In Django 6, ADMINS may hold addresses as well as pairs of name and address.
+    return [admin if isinstance(admin, str) else admin[1] for admin in settings.ADMINS]
+
+
+def _recipients(subscription: Subscription, news: str) -> list[str]:
+    wanted = {
+        NotifiedState.FAILING: subscription.mail_failing,
+        NotifiedState.DISABLED: subscription.mail_disabled,
+        NotifiedState.HEALTHY: subscription.mail_recovered,
+    }[NotifiedState(news)]
+    contact = [subscription.contact_email] if subscription.contact_email and wanted else []
+    return list(dict.fromkeys([*contact, *_admins()]))
+
+
+def _subject(subscription: Subscription, news: str) -> str:
+    subject = {
+        NotifiedState.FAILING: _("Webhooks to %s are failing"),
+        NotifiedState.DISABLED: _("Webhooks to %s were stopped"),
+        NotifiedState.HEALTHY: _("Webhooks to %s are delivered again"),
+    }[NotifiedState(news)]
+    return settings.EMAIL_SUBJECT_PREFIX + subject % _quoted(subscription.name)
+
+
+def _quoted(name: str) -> str:
+    """A subscription's name, which any user may choose: in quotes, on one line, cut, without texts that mail programs
+    turn into links.
+    """
+    plain = "".join(letter if letter.isprintable() else " " for letter in name)
+    words = plain.replace("://", " ").replace("www.", " ").replace('"', "'").split()
+    short = " ".join(words)
+    return f"“{short[: NAME_CHARACTERS - 1]}…”" if len(short) > NAME_CHARACTERS else f"“{short}”"
+
+
+def _text(subscription: Subscription, news: str, *, is_admin: bool) -> str:
+    """The body. A contact may be a stranger, and gets no text that the subscriber or the endpoint can choose."""
+    waiting = Delivery.objects.filter(subscription=subscription, state=Delivery.State.PENDING)
+    count = waiting[: COUNT_UP_TO + 1].count()
+    held = f"{COUNT_UP_TO:,}+" if count > COUNT_UP_TO else f"{count:,}"
+    about = f"{_quoted(subscription.name)} ({subscription.public_id})"
+    lines = [f"{about}: {subscription.url}" if is_admin else about, ""]
+    if news == NotifiedState.DISABLED:
+        lines += [
+            subscription.state_reason,
+            _("Nothing more is sent until the subscription is resumed. %s deliveries are held.") % held,
+        ]
+    elif news == NotifiedState.FAILING:
+        last = waiting.exclude(last_error="").order_by("-id").values_list("last_detail", flat=True).first()
+        lines += [
+            _("Every attempt has failed since %s.") % f"{subscription.failing_since:%Y-%m-%d %H:%M %Z}",
+            *([last] if last and is_admin else []),
+            _("%s deliveries are waiting. They are tried again automatically.") % held,
+        ]
+    else:
+        lines.append(_("The endpoint works again. %s deliveries are waiting and are sent now.") % held)
+    return "\n".join(lines)

@@ -1,0 +1,196 @@
+"""Operations: what operators ask for. The one door for the admin, the API and the commands.
+
+Each function changes the records, and wakes a worker once that is committed.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any
+
+from django.db import models, transaction
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
+
+from orderhooks import replaying, tasks, topics
+from orderhooks.models import Delivery, Replay, Subscription
+from orderhooks.models.deliveries import DeliveryQuerySet
+from orderhooks.models.signing_secrets import OVERLAP
+from orderhooks.models.subscriptions import SubscriptionQuerySet
+from orderhooks.rehearsing import preview, send_test
+from orderhooks.replaying import Expected
+
+__all__ = [
+    "ReplayError",
+    "Resumed",
+    "cancel_replay",
+    "held",
+    "pause",
+    "preview",
+    "preview_replay",
+    "reconfigure",
+    "redeliver",
+    "replay",
+    "resume",
+    "revoke_former_secrets",
+    "rotate",
+    "send_test",
+    "skip",
+]
+
+REDELIVER_AT_ONCE = 1000
+
+
+class ReplayError(ValueError):
+    """A replay that is not possible. Its text says what to change."""
+
+
+def redeliver(deliveries: "models.QuerySet[Delivery]", *, by: str = "") -> int:
+    """Send deliveries again, now, except those that are being sent. Returns how many will be sent.
+
+    `by` is the name of the user who asks for it. Works in batches, so that the query may find a million.
+    """
+    # By primary key: an UPDATE can't have the slice or the ordering that the caller's query may have.
+    keys = deliveries.values_list("pk", flat=True).iterator(chunk_size=REDELIVER_AT_ONCE)
+    count = 0
+    while batch := list(islice(keys, REDELIVER_AT_ONCE)):
+        count += Delivery.objects.filter(pk__in=batch).redeliver(by=by)
+    if count:
+        transaction.on_commit(tasks.wake, using=Delivery.objects.db)
+    return count
+
+
+def skip(deliveries: DeliveryQuerySet) -> int:
+    """Skip deliveries that are pending or have failed. Returns how many are skipped.
+
+    In an ordered subscription, the deliveries that waited for them go on.
+    """
+    count = deliveries.skip(failed=True)
+    if count:
+        transaction.on_commit(tasks.wake, using=Delivery.objects.db)
+    return count
+
+
+@sensitive_variables()
+def reconfigure(subscription: Subscription, values: Mapping[str, Any]) -> str:
+    """Set fields of a subscription. `values` may hold its `state` too: active or paused.
+
+    No other column is written, because workers write the endpoint's health to the same row. Returns a new signing
+    secret, shown this once, if the new `signature` needs another kind of secret, otherwise "".
+    """
+    values = dict(values)
+    state = values.pop("state", subscription.state)
+    for name, value in values.items():
+        setattr(subscription, name, value)
+    with transaction.atomic(using=Subscription.objects.db):
+        subscription.save(update_fields=[*values, "updated_at"])
+        secret = subscription.fit_secret(now=timezone.now())
+        if state != subscription.state:
+            change_state = resume if state == Subscription.State.ACTIVE else pause
+            change_state(Subscription.objects.filter(pk=subscription.pk))
+    return secret
+
+
+@sensitive_variables()
+def rotate(subscription: Subscription, *, overlap: timedelta = OVERLAP) -> str:
+    """Make a new signing secret and return it, shown this once. The former ones sign beside it for `overlap`."""
+    return subscription.rotate_secret(now=timezone.now(), overlap=overlap)
+
+
+def revoke_former_secrets(subscription: Subscription) -> int:
+    """End the overlap: from now on, only the newest secret signs. Returns how many were revoked."""
+    return subscription.revoke_former_secrets(now=timezone.now())
+
+
+def pause(subscriptions: SubscriptionQuerySet) -> int:
+    """Hold the deliveries of subscriptions until they are resumed. Returns how many were not paused before."""
+    return subscriptions.pause()
+
+
+def held(subscriptions: Iterable[Subscription], *, since: datetime | None = None, most: int) -> int:
+    """How many deliveries of these subscriptions are pending, at most `most`. `since`: only those made since then."""
+    waiting = Delivery.objects.filter(subscription__in=subscriptions, state=Delivery.State.PENDING)
+    if since is not None:
+        waiting = waiting.since(since)
+    return waiting[:most].count()
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """How many subscriptions are active again, and how many of their deliveries were skipped."""
+
+    subscriptions: int
+    skipped: int
+
+
+def resume(subscriptions: SubscriptionQuerySet, *, skip_before: datetime | None = None) -> Resumed:
+    """Send to paused and disabled subscriptions again.
+
+    The deliveries that were held are sent, except those made before `skip_before`, which are skipped.
+    """
+    stopped = Subscription.objects.filter(pk__in=list(subscriptions.values_list("pk", flat=True)))
+    stopped = stopped.exclude(state=Subscription.State.ACTIVE)
+    skipped = 0
+    if skip_before is not None:
+        skipped = Delivery.objects.filter(subscription__in=list(stopped), created_at__lt=skip_before).skip()
+    count = stopped.resume()
+    if count:
+        transaction.on_commit(tasks.wake, using=Delivery.objects.db)
+    return Resumed(count, skipped)
+
+
+def replay(
+    subscription: Subscription,
+    *,
+    since: datetime,
+    until: datetime | None = None,
+    topics: Iterable[str] = (),
+    only: str = Replay.Only.ALL,
+    by: str = "",
+) -> Replay:
+    """Send the events from `since` until `until` (now, if it is None) to a subscription again, in the background.
+
+    `topics` are patterns; none stands for all that the subscription wants. `only` is a value of Replay.Only. `by` is
+    the name of the user who asks for it.
+
+    Raises: ReplayError if the times or `only` are not valid; topics.UnknownTopicError.
+    """
+    planned = _plan(subscription, since=since, until=until, patterns=topics, only=only)
+    expected = replaying.expect(planned)
+    planned.total, planned.total_is_exact = expected.count, expected.is_exact
+    planned.requested_by = by[:150]
+    planned.save()
+    transaction.on_commit(tasks.wake, using=Delivery.objects.db)
+    return planned
+
+
+def preview_replay(
+    subscription: Subscription,
+    *,
+    since: datetime,
+    until: datetime | None = None,
+    topics: Iterable[str] = (),
+    only: str = Replay.Only.ALL,
+) -> Expected:
+    """How many deliveries `replay` would send. Raises the errors of `replay`."""
+    return replaying.expect(_plan(subscription, since=since, until=until, patterns=topics, only=only))
+
+
+def cancel_replay(replay: Replay) -> bool:
+    """Stop a replay. Deliveries that it has made due already are sent. False if it had already finished."""
+    return bool(Replay.objects.filter(pk=replay.pk).cancel())
+
+
+def _plan(
+    subscription: Subscription, *, since: datetime, until: datetime | None, patterns: Iterable[str], only: str
+) -> Replay:
+    until = until or timezone.now()
+    if since >= until:
+        raise ReplayError("`since` must be a time before `until` and before now.")
+    if only not in Replay.Only.values:
+        raise ReplayError(f"{only!r} is not a valid choice of `only`. Choose one of {', '.join(Replay.Only.values)}.")
+    wanted = [topics.require_pattern(pattern) for pattern in patterns]
+    planned = Replay(subscription=subscription, since=since, until=until, topics=wanted, only=only)
+    planned.cursor = planned.start()
+    return planned

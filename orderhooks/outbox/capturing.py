@@ -1,0 +1,225 @@
+"""Capturing: what a save changed of an order, written to the outbox in the transaction of that save.
+
+`signal_handlers` calls it before and after each save of a watched model, `publishing` for the topics that the store
+publishes itself. What is to happen after the commit, once the changes have become events, is handed in as `on_events`.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connections, models, router, transaction
+
+from orderhooks.db import DatabaseNow
+from orderhooks.models import Change
+from orderhooks.outbox.guarding import can_capture, describe_error, mark_missed, survivable
+from orderhooks.outbox.stored_values import StoredValues, may_have_row, read_after, read_before, touched_fields
+from orderhooks.outbox.transaction_batch import OnEvents, TransactionBatch, has_subscribers, is_wanted
+from orderhooks.sources import Role
+
+__all__ = ["after_save", "before_save", "capture_explicit", "is_elsewhere", "save_atomically"]
+
+logger = logging.getLogger(__name__)
+
+# The attribute of an instance that holds one entry for each save that has begun and not ended, the outermost first.
+SAVES = "_orderhooks_saves"
+
+
+@dataclass(frozen=True, slots=True)
+class _BeforeSave:
+    """What was stored before a save, and which of the watched fields the save may change."""
+
+    stored: StoredValues
+    touched: tuple[str, ...]
+
+
+def before_save(role: Role, instance: models.Model, *, update_fields: Iterable[str] | None, using: str) -> None:
+    """Read the stored values of what a save may change, and keep them on the instance until `after_save`."""
+    saves: list[_BeforeSave | None] = instance.__dict__.setdefault(SAVES, [])
+    saves.append(None)
+    touched = touched_fields(role, instance, update_fields)
+    if not touched or not may_have_row(role, instance):
+        return
+    if is_elsewhere(role, instance, using=using):
+        return
+    # All fields of a line: if it moves to another order, both orders' events show the whole line.
+    stored = read_before(role, instance, role.watched if role.lines else touched, using=using)
+    outer = next((entry.stored for entry in reversed(saves) if entry is not None), None)
+    if stored is not None and outer is not None:
+        # A handler saves the instance again inside a save. The changes of both begin where the outer one began.
+        values = {**stored.values, **{name: outer.values[name] for name in stored.values if name in outer.values}}
+        stored = StoredValues(values, outer.order_pk)
+    saves[-1] = None if stored is None else _BeforeSave(stored, touched)
+
+
+def after_save(role: Role, instance: models.Model, *, created: bool, using: str, on_events: OnEvents) -> None:
+    """Capture what the save changed."""
+    before = _end_of_save(instance)
+    # A row of a parent model alone is not an order yet.
+    if created and not role.is_part(instance):
+        if is_elsewhere(role, instance, using=using) or not is_wanted(using):
+            return
+        before = _before_creation(role)
+    elif before is None:
+        return
+    after, error = _read_after(role, instance, before, using=using)
+    if role.lines and not created:
+        # A field that was not saved has its stored value, whatever the instance holds.
+        is_moved = role.lines.order_field in before.touched
+        order_pk = after.order_pk if is_moved else before.stored.order_pk
+        after = StoredValues({**before.stored.values, **after.values}, order_pk)
+    for change in _changes(role, instance, before.stored, after, created=created):
+        change.error = error
+        _write(change, using=using, on_events=on_events)
+
+
+def capture_explicit(
+    role: Role,
+    order: models.Model,
+    topic: str,
+    changes: Mapping[str, Sequence[Any]],
+    *,
+    using: str,
+    on_events: OnEvents,
+) -> None:
+    """Capture that the store publishes a topic about an order, with the `[old, new]` values of changed fields."""
+    if not is_wanted(using):
+        return
+    with transaction.atomic(using=using):
+        before = {field: old for field, (old, _new) in changes.items()}
+        after = {field: new for field, (_old, new) in changes.items()}
+        change = _change(role, role.order_pk(order, using=using), topic, Change.Kind.EXPLICIT, before, after)
+        _write(change, using=using, on_events=on_events)
+
+
+def save_atomically(
+    role: Role,
+    instance: models.Model,
+    save: Callable[[], None],
+    *,
+    update_fields: Iterable[str] | None = None,
+    using: str,
+) -> None:
+    """Run a save of the store so that the save and its captured changes are committed together or not at all.
+
+    Outside of a transaction Django commits the row before it sends `post_save`. The change would be lost if another
+    handler raised, or if the process died. See `OrderSource.atomic_saves`.
+    """
+    depth = len(instance.__dict__.get(SAVES, ()))
+    try:
+        with _own_transaction(role, instance, update_fields, using):
+            save()
+    finally:
+        # A save that failed never came to `after_save`.
+        if saves := instance.__dict__.get(SAVES):
+            del saves[depth:]
+        if not saves:
+            instance.__dict__.pop(SAVES, None)
+
+
+def is_elsewhere(role: Role, instance: models.Model, *, using: str) -> bool:
+    """Whether the order is changed in another database than that of orderhooks, where nothing can be captured.
+
+    Records a capture failure if there is any subscription.
+    """
+    if can_capture(using):
+        return False
+    home = router.db_for_write(Change)
+    if has_subscribers(home):
+        text = (
+            f"The order was changed in the database {using!r}, and orderhooks keeps its tables in {home!r}: no "
+            "transaction holds both. Route the orders, orderhooks and users to one database."
+        )
+        mark_missed(role, instance, text, using=using)
+    return True
+
+
+def _own_transaction(
+    role: Role, instance: models.Model, update_fields: Iterable[str] | None, using: str
+) -> AbstractContextManager[Any]:
+    if connections[using].in_atomic_block or not role.source.atomic_saves or not can_capture(using):
+        return nullcontext()
+    try:
+        may_be_captured = bool(touched_fields(role, instance, update_fields))
+    except Exception:
+        may_be_captured = False  # the order source is wrong; the guard of the signals reports it
+    return transaction.atomic(using=using) if may_be_captured else nullcontext()
+
+
+def _end_of_save(instance: models.Model) -> _BeforeSave | None:
+    saves = instance.__dict__.get(SAVES) or [None]
+    before: _BeforeSave | None = saves.pop()
+    if not saves:
+        instance.__dict__.pop(SAVES, None)
+    return before
+
+
+def _before_creation(role: Role) -> _BeforeSave:
+    values = {} if role.lines else role.defaults()
+    return _BeforeSave(StoredValues(values, None), role.watched if role.lines else tuple(values))
+
+
+def _read_after(role: Role, instance: models.Model, before: _BeforeSave, *, using: str) -> tuple[StoredValues, str]:
+    """What the save left, or why it can't be read."""
+    try:
+        return read_after(role, instance, before.touched, using=using), ""
+    except Exception as problem:
+        logger.exception("could not read what was saved of %s %s", instance._meta.label, instance.pk)
+        order_pk = before.stored.order_pk or role.order_pk(instance, using=using)
+        return StoredValues({}, order_pk), describe_error(problem)
+
+
+def _changes(
+    role: Role, instance: models.Model, before: StoredValues, after: StoredValues, *, created: bool
+) -> list[Change]:
+    """The changes that a save made: one of its order; of two orders if a line moved; none if a line has no order."""
+    if role.lines is None:
+        kind = Change.Kind.CREATED if created else Change.Kind.UPDATED
+        return [_change(role, after.order_pk, "", kind, before.values, after.values)]
+    if before.order_pk == after.order_pk:
+        of_orders = [(after.order_pk, before.values, after.values)]
+    else:
+        of_orders = [(before.order_pk, before.values, {}), (after.order_pk, {}, after.values)]
+    subject = role.subject(instance)
+    # A line of a cart, for example, belongs to no order.
+    return [
+        _change(role, order_pk, subject, Change.Kind.UPDATED, old, new)
+        for order_pk, old, new in of_orders
+        if order_pk is not None
+    ]
+
+
+def _change(
+    role: Role, order_pk: Any, subject: str, kind: Change.Kind, before: dict[str, Any], after: dict[str, Any]
+) -> Change:
+    return Change(
+        source=role.source.name, order_pk=str(order_pk), kind=kind, subject=subject, before=before, after=after
+    )
+
+
+def _write(change: Change, *, using: str, on_events: OnEvents) -> None:
+    """Write a change in the running transaction, unless it changes nothing, and have it coalesced after the commit."""
+    # Atomic, so that in autocommit mode the change is written before it is coalesced. Not inside the store's
+    # transaction: after an error of ours Django would roll it back.
+    with nullcontext() if connections[using].in_atomic_block else transaction.atomic(using=using):
+        batch = TransactionBatch.current(using, on_events)
+        if change.kind == Change.Kind.UPDATED and change.before == change.after and not change.error:
+            return
+        _check_lengths(change)
+        change.transaction_id = batch.transaction_id
+        # A clock that all processes share: events are compared with the time at which a subscription began.
+        change.created_at = DatabaseNow()
+        with survivable(using, "write"):
+            change.save(force_insert=True, using=using)
+        batch.coalesce_on_commit(change)
+
+
+def _check_lengths(change: Change) -> None:
+    # Checked here, because an error of the database would cost the store its transaction.
+    for name in ("order_pk", "subject"):
+        text = getattr(change, name)
+        longest = Change._meta.get_field(name).max_length  # type: ignore[union-attr]
+        if longest is not None and len(text) > longest:
+            raise ValueError(f"The key {text[:50]!r}… has {len(text)} characters; at most {longest} can be kept.")

@@ -1,0 +1,273 @@
+"""Coalescing: the captured changes of a transaction become events, with the order as that transaction committed it.
+
+Runs in the store's process right after the commit, and in the pump for what a process that died left behind. See
+Note [Changes and transactions].
+"""
+
+import logging
+import random
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connections, transaction
+from django.db.models import F
+
+from orderhooks import payloads, sources
+from orderhooks.db.locks import brief_transaction
+from orderhooks.db.transient_errors import is_transient
+from orderhooks.models import Change, Event
+from orderhooks.outbox.guarding import describe_error
+from orderhooks.outbox.net_changes import LINES, net_change
+from orderhooks.outbox.reading import OrderRead, by_transaction, deleted_order, read_order, read_order_before
+
+logger = logging.getLogger(__name__)
+
+# The process that wrote younger changes may still be about to coalesce them.
+LEFT_BEHIND_AFTER = timedelta(seconds=3)
+COALESCE_AT_ONCE = 500
+# Orders of one transaction for each set of statements.
+COALESCE_TOGETHER = 100
+# After this many attempts, the code of the order source is what kills the workers.
+MAX_COALESCE_ATTEMPTS = 3
+# How long an order is tried again while the database does not let it be read. After that, a person has to look.
+TRANSIENT_FOR = timedelta(hours=1)
+# Each may wait until a time limit. After this many in one turn, the others wait for the next turn.
+TRANSIENT_AT_ONCE = 3
+
+
+def coalesce(
+    source_name: str, order_pk: str, *, now: datetime, using: str | None = None, captured: Sequence[Change] = ()
+) -> list[Event]:
+    """Turn an order's changes into events, transaction by transaction, oldest first. May run twice, or side by side.
+
+    A lock on the changes lets one process at a time coalesce an order, so that `sequence` follows the commits.
+    `captured` holds the changes that this process has just captured in one transaction. If the order has no others, it
+    is now as that transaction committed it, and PostgreSQL does the rest in one statement.
+
+    Raises an error that `is_transient` knows, with nothing done, if the order can't be read at this moment.
+
+    # Note [The order as committed]
+    An order that is read after a commit may show what later transactions did to it. But the changes of those
+    transactions were committed with it, and they stay in the outbox until all older changes of the order are coalesced.
+    So the order is read first and the changes are taken after it. If all changes are of one transaction, no other
+    transaction came in between. Otherwise the order is read again for each transaction, and the changes of later
+    transactions are undone on it.
+    """
+    using = using or Change.objects.db
+    order = None
+    if captured:
+        order = _read(source_name, order_pk, captured, using=using)
+        if connections[using].vendor == "postgresql" and (events := _replace(captured, order, now=now, using=using)):
+            return events
+    known = {change.pk for change in captured}
+    with transaction.atomic(using=using):
+        changes = Change.objects.using(using).take(source_name, order_pk)
+        if order is not None and known == {change.pk for change in changes}:
+            events = _events(changes, order, now=now)
+        else:
+            events = _events_of_transactions(by_transaction(changes), now=now, using=using)
+        Event.objects.using(using).bulk_create(events)
+    return events
+
+
+def coalesce_many(captured: Mapping[tuple[str, str], Sequence[Change]], *, now: datetime, using: str) -> list[Event]:
+    """Coalesce all orders of one transaction, with one set of writing statements for each hundred orders.
+
+    An order that can't be read at this moment is left to the pump.
+    """
+    by_source: dict[str, dict[str, Sequence[Change]]] = {}
+    for (source_name, order_pk), changes in captured.items():
+        by_source.setdefault(source_name, {})[order_pk] = changes
+    events: list[Event] = []
+    for source_name, orders in by_source.items():
+        keys = list(orders)
+        for start in range(0, len(keys), COALESCE_TOGETHER):
+            chunk = {order_pk: orders[order_pk] for order_pk in keys[start : start + COALESCE_TOGETHER]}
+            events += _coalesce_chunk(source_name, chunk, now=now, using=using)
+    return events
+
+
+def _coalesce_chunk(
+    source_name: str, captured: Mapping[str, Sequence[Change]], *, now: datetime, using: str
+) -> list[Event]:
+    orders: dict[str, OrderRead] = {}
+    for order_pk, changes in captured.items():
+        try:
+            orders[order_pk] = _read(source_name, order_pk, changes, using=using)
+        except Exception as error:
+            logger.warning("order %s:%s can't be read at this moment: %s", source_name, order_pk, describe_error(error))
+    events: list[Event] = []
+    with transaction.atomic(using=using):
+        taken = Change.objects.using(using).take_many(source_name, list(orders))
+        for order_pk, changes in taken.items():
+            if {change.pk for change in changes} == {change.pk for change in captured[order_pk]}:
+                events += _events(changes, orders[order_pk], now=now)
+            else:
+                events += _events_of_transactions(by_transaction(changes), now=now, using=using)
+        Event.objects.using(using).bulk_create(events)
+    return events
+
+
+def _read(source_name: str, order_pk: str, captured: Sequence[Change], *, using: str) -> OrderRead:
+    deletion = next((change for change in captured if change.kind == Change.Kind.DELETED), None)
+    if deletion:
+        return deleted_order(source_name, deletion)
+    return read_order(source_name, order_pk, using=using)
+
+
+def _replace(captured: Sequence[Change], order: OrderRead, *, now: datetime, using: str) -> list[Event]:
+    for change in captured:
+        change.created_at = now  # only the database knows it; `replace` reads it there
+    events = _events(captured, order, now=now)
+    return events if events and Event.objects.using(using).replace(captured, events) else []
+
+
+def _events_of_transactions(transactions: Sequence[Sequence[Change]], *, now: datetime, using: str) -> list[Event]:
+    """The events of several transactions, each with the order as that one committed it."""
+    events: list[Event] = []
+    for place, changes in enumerate(transactions):
+        first = changes[0]
+        deletion = next((change for change in changes if change.kind == Change.Kind.DELETED), None)
+        if deletion:
+            order = deleted_order(first.source, deletion)
+        else:
+            later = [change for one in transactions[place + 1 :] for change in one]
+            order = read_order_before(first.source, first.order_pk, later, using=using)
+        events += _events(changes, order, now=now)
+    return events
+
+
+def _give_up(source_name: str, order_pk: str, error: str, *, now: datetime, using: str) -> list[Event]:
+    """Make events that say why the order can't be told, for a person to see, without reading it."""
+    with transaction.atomic(using=using):
+        transactions = by_transaction(Change.objects.using(using).take(source_name, order_pk))
+        try:
+            source = sources.by_name(source_name)
+        except sources.UnknownSourceError:
+            source = None
+        order = OrderRead(source, error=error)
+        events = [event for changes in transactions for event in _events(changes, order, now=now)]
+        Event.objects.using(using).bulk_create(events)
+    return events
+
+
+def coalesce_left_behind(*, now: datetime) -> list[Event]:
+    """Coalesce what processes that died between commit and coalescing left behind, and what could not be read then."""
+    left = Change.objects.left_behind(before=now - LEFT_BEHIND_AFTER).order_by().values_list("source", "order_pk")
+    orders = list(left.distinct()[:COALESCE_AT_ONCE])
+    # Those that can't be read at this moment must not be the first ones each time.
+    random.shuffle(orders)
+    events: list[Event] = []
+    refused = 0
+    for source, order_pk in orders:
+        try:
+            events += _coalesce_left_behind(source, order_pk, now=now)
+        except Exception as error:
+            # One order that can't be coalesced must not hold up the others; it stays on record.
+            if not is_transient(error):
+                logger.exception("could not coalesce the changes of order %s:%s", source, order_pk)
+                continue
+            logger.warning("order %s:%s can't be read at this moment: %s", source, order_pk, describe_error(error))
+            refused += 1
+            if refused == TRANSIENT_AT_ONCE:
+                break
+    return events
+
+
+def _coalesce_left_behind(source: str, order_pk: str, *, now: datetime) -> list[Event]:
+    using = Change.objects.db
+    with brief_transaction(using):
+        changes = list(Change.objects.using(using).of_order(source, order_pk).select_for_update())
+        attempts = max((change.coalesce_attempts for change in changes), default=0)
+        _count_attempts(source, order_pk, 1, using=using)
+    if attempts >= MAX_COALESCE_ATTEMPTS:
+        logger.error("reading order %s:%s killed its worker %d times; its events wait", source, order_pk, attempts)
+        error = (
+            f"Reading the order killed its worker {attempts} times. Fix the order source's code, then publish it again."
+        )
+        return _give_up(source, order_pk, error, now=now, using=using)
+    try:
+        # Whoever keeps a table locked, as a migration does, must not keep the worker from all else.
+        with brief_transaction(using, may_be_silent=True):
+            return coalesce(source, order_pk, now=now, using=using)
+    except Exception as error:
+        connections[using].close_if_unusable_or_obsolete()
+        waiting_since = min((change.created_at for change in changes), default=now)
+        if is_transient(error) and now - waiting_since < TRANSIENT_FOR:
+            _count_attempts(source, order_pk, -1, using=using)  # it did not die of it
+            raise
+        if not is_transient(error) and attempts + 1 < MAX_COALESCE_ATTEMPTS:
+            raise
+        logger.exception("could not coalesce the changes of order %s:%s; its events wait", source, order_pk)
+        return _give_up(source, order_pk, describe_error(error), now=now, using=using)
+
+
+def _count_attempts(source: str, order_pk: str, more: int, *, using: str) -> None:
+    changes = Change.objects.using(using).filter(source=source, order_pk=order_pk)
+    if more < 0:
+        changes = changes.filter(coalesce_attempts__gt=0)
+    changes.update(coalesce_attempts=F("coalesce_attempts") + more)
+
+
+def republish(event: Event, *, now: datetime) -> bool:
+    """Build the payload of an event that failed to get one. False if it failed again or another process was first."""
+    using = event._state.db or Event.objects.db
+    try:
+        order = read_order(event.source, event.order_pk, using=using)
+    except Exception as error:
+        order = OrderRead(None, error=describe_error(error))
+    if order.error:
+        Event.objects.filter(pk=event.pk, published_at=None).update(error=order.error)
+        event.refresh_from_db()
+        return False
+    return event.publish({"order": order.snapshot, "changes": event.changes}, now=now)
+
+
+def _events(captured: Sequence[Change], order: OrderRead, *, now: datetime) -> list[Event]:
+    net = net_change(captured, order.source)
+    error = next((change.error for change in captured if change.error), "") or order.error
+    changes = net.changes
+    try:
+        changes = _presented(net.changes, order)
+        payloads.check(changes)
+    except Exception as problem:
+        logger.exception("could not present the changes of order %s:%s", captured[0].source, captured[0].order_pk)
+        error = error or describe_error(problem)
+        changes = {field: pair for field, pair in net.changes.items() if _can_be_kept(pair)}
+    return [
+        Event(
+            topic=topic,
+            source=captured[0].source,
+            order_pk=captured[0].order_pk,
+            order_number=order.number,
+            store=order.store,
+            payload=None if error else {"order": order.snapshot, "changes": changes},
+            changes=changes,
+            error=error,
+            occurred_at=captured[-1].created_at,
+            published_at=None if error else now,
+        )
+        for topic in net.topics
+    ]
+
+
+def _can_be_kept(value: Any) -> bool:
+    try:
+        payloads.check(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _presented(changes: dict[str, list[Any]], order: OrderRead) -> dict[str, list[Any]]:
+    source, instance = order.source, order.instance
+    if source is None or instance is None:
+        return changes
+
+    def present(field: str, value: Any) -> Any:
+        if field == LINES:
+            return [{name: present(name, one) for name, one in line.items()} for line in value]
+        return source.present(instance, field, value)
+
+    return {field: [present(field, value) for value in pair] for field, pair in changes.items()}

@@ -1,0 +1,250 @@
+"""Deletions: orders and lines that are about to be deleted, captured together while there is something left to read.
+
+`signal_handlers` calls `before_delete` for each row. The number of statements grows with each hundred rows, not with
+each row, and it is small where no subscription wants `order.deleted`.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+from uuid import UUID
+
+from django.db import DatabaseError, connections, models, transaction
+
+from orderhooks import payloads, sources, topics
+from orderhooks.db import DatabaseNow
+from orderhooks.models import Change, Subscription
+from orderhooks.outbox.capturing import is_elsewhere
+from orderhooks.outbox.guarding import describe_error, mark_missed
+from orderhooks.outbox.reading import check_identifiers
+from orderhooks.outbox.rewinding import capture_order, captured_values, relation_of
+from orderhooks.outbox.transaction_batch import OnEvents, TransactionBatch, has_subscribers
+from orderhooks.sources import OrderSource, Role
+from orderhooks.sources.keys import text_of
+from orderhooks.sources.keys import values_of as keys_of
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["before_delete"]
+
+# Rows for each set of statements.
+AT_ONCE = 100
+# Deleted rows that are marked as missed when they could not be captured together. One says what is wrong with all.
+MARKED_AT_ONCE = 1
+DELETED = "order.deleted"
+
+
+def before_delete(role: Role, instance: models.Model, *, using: str, on_events: OnEvents) -> None:
+    """Capture a deletion while there is still something to read. See Note [Deletions]."""
+    if instance.pk is None or is_elsewhere(role, instance, using=using):
+        return
+    # Django deletes in a transaction. A store that sends the signal itself may not.
+    is_alone = not connections[using].in_atomic_block
+    with transaction.atomic(using=using, savepoint=False):
+        pending = _PendingDeletions.current(using, on_events)
+        pending.rows.append((role, instance))
+        if is_alone:
+            pending.capture()
+
+
+class _PendingDeletions:
+    """The rows that are about to be deleted on a connection. Captured right before the statement that deletes them.
+
+    # Note [Deletions]
+    Django sends a signal for each row that it is about to delete, then deletes all of them. To read the rows one by one
+    would take about ten statements a row. So the rows are kept in memory until the next statement of the connection,
+    whatever it is, and are then captured together. A rollback drops the batch that they belong to, and they are
+    forgotten.
+    """
+
+    def __init__(self, using: str, batch: TransactionBatch) -> None:
+        self.using = using
+        self.batch = batch
+        self.rows: list[tuple[Role, models.Model]] = []
+
+    @classmethod
+    def current(cls, using: str, on_events: OnEvents) -> "_PendingDeletions":
+        wrappers = connections[using].execute_wrappers
+        batch = TransactionBatch.current(using, on_events)
+        batch.register()
+        for pending in [one for one in wrappers if isinstance(one, cls)]:
+            if pending.batch is batch:
+                return pending
+            wrappers.remove(pending)
+        deletions = cls(using, batch)
+        wrappers.append(deletions)
+        return deletions
+
+    def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
+        self.capture()
+        return execute(sql, params, many, context)
+
+    def capture(self) -> None:
+        connection = connections[self.using]
+        if self in connection.execute_wrappers:
+            connection.execute_wrappers.remove(self)
+        rows, self.rows = self.rows, []
+        if not rows or connection.needs_rollback or TransactionBatch.find(self.using) is not self.batch:
+            return
+        try:
+            with transaction.atomic(using=self.using):
+                changes = _capture(self.batch.transaction_id, rows, using=self.using)
+        except Exception as error:
+            for role, instance in rows[:MARKED_AT_ONCE]:
+                mark_missed(role, instance, describe_error(error), using=self.using, error=error)
+            return
+        for change in changes:
+            self.batch.coalesce_on_commit(change)
+
+
+def _capture(transaction_id: UUID, rows: Sequence[tuple[Role, models.Model]], *, using: str) -> list[Change]:
+    """Write into the running transaction that these orders and lines are about to be deleted."""
+    orders: dict[str, dict[str, OrderSource]] = {}
+    lines: list[tuple[Role, models.Model]] = []
+    for role, instance in rows:
+        if role.lines is None:
+            orders.setdefault(role.source.name, {})[str(role.order_pk(instance, using=using))] = role.source
+        else:
+            lines.append((role, instance))
+    # A line of an order that is deleted with it needs no change of its own.
+    lines = [(role, one) for role, one in lines if not _goes_too(role, one, orders, using=using)]
+    changes = _capture_lines(transaction_id, lines, using=using) if lines else []
+    if orders:
+        patterns = list(Subscription.objects.using(using).values_list("topics", flat=True))
+        wanted = any(topics.matches(one, DELETED) for one in patterns)
+        for keys in orders.values() if patterns else ():
+            source = next(iter(keys.values()))
+            for chunk in _chunks(keys):
+                changes += _capture_orders(transaction_id, source, chunk, wanted=wanted, using=using)
+    return changes
+
+
+def _goes_too(role: Role, line: models.Model, orders: dict[str, dict[str, OrderSource]], *, using: str) -> bool:
+    deleted = orders.get(role.source.name)
+    return bool(deleted) and role.order_pk(line, using=using) in deleted  # type: ignore[operator]
+
+
+def _chunks(many: Iterable[Any]) -> Iterator[list[Any]]:
+    rows = list(many)
+    return (rows[start : start + AT_ONCE] for start in range(0, len(rows), AT_ONCE))
+
+
+def _capture_lines(transaction_id: UUID, lines: Sequence[tuple[Role, models.Model]], *, using: str) -> list[Change]:
+    if not has_subscribers(using):
+        return []
+    changes: list[Change] = []
+    roles = {(role.source.name, type(one)): role for role, one in lines}
+    for (name, model), role in roles.items():
+        keys = [one.pk for of, one in lines if of.source.name == name and type(one) is model]
+        for chunk in _chunks(keys):
+            # A line of a cart, for example, belongs to no order.
+            changes += [
+                _line_gone(transaction_id, role, line, order_pk)
+                for line in _locked(model, chunk, using=using)
+                if (order_pk := role.order_pk(line, using=using)) is not None
+            ]
+    return Change.objects.using(using).bulk_create(changes)
+
+
+def _line_gone(transaction_id: UUID, role: Role, line: models.Model, order_pk: str) -> Change:
+    before: dict[str, Any] = {}
+    error = ""
+    try:
+        link = role.lines.order_field if role.lines else ""
+        before = sources.watched_values(line, tuple(name for name in role.watched if name != link))
+    except Exception as problem:
+        logger.exception("could not read what is deleted of %s:%s", role.source.name, line.pk)
+        error = describe_error(problem)
+    return Change(
+        transaction_id=transaction_id,
+        source=role.source.name,
+        order_pk=order_pk,
+        kind=Change.Kind.UPDATED,
+        subject=role.subject(line),
+        before=before,
+        snapshot=captured_values(line),
+        error=error,
+        created_at=DatabaseNow(),
+    )
+
+
+def _capture_orders(
+    transaction_id: UUID, source: OrderSource, keys: list[str], *, wanted: bool, using: str
+) -> list[Change]:
+    model = source.get_model()
+    if not wanted:
+        # But what happened to them before, in this transaction or in one that is not coalesced yet, is to be told with
+        # the order as it was. Locked, so that nothing more happens.
+        if connections[using].features.has_select_for_update:
+            rows = sources.plain(model, using).filter(pk__in=keys_of(model, keys))
+            list(_lock(rows, using=using).values_list("pk"))
+        told = Change.objects.using(using).filter(source=source.name, order_pk__in=keys)
+        keys = list(told.order_by().values_list("order_pk", flat=True).distinct())
+    if not keys:
+        return []
+    orders = {text_of(order, model): order for order in _locked(model, keys_of(model, keys), using=using)}
+    if type(source).fetch is not OrderSource.fetch:
+        orders = {key: order for key in orders if (order := source.fetch(key, using=using)) is not None}
+    relation = relation_of(source.lines)
+    try:
+        with transaction.atomic(using=using):
+            if relation is not None:
+                models.prefetch_related_objects(list(orders.values()), relation)
+            changes = [_order_gone(transaction_id, source, key, order) for key, order in orders.items()]
+    except DatabaseError:
+        # The store's own code spoilt the transaction for the others: each by itself.
+        changes = [_order_gone_alone(transaction_id, source, key, order, using=using) for key, order in orders.items()]
+    return Change.objects.using(using).bulk_create(changes)
+
+
+def _order_gone(transaction_id: UUID, source: OrderSource, key: str, order: Any) -> Change:
+    """Raises DatabaseError: the transaction may be spoilt."""
+    change = Change(
+        transaction_id=transaction_id,
+        source=source.name,
+        order_pk=key,
+        kind=Change.Kind.DELETED,
+        created_at=DatabaseNow(),
+    )
+    try:
+        change.before = capture_order(source, order)
+        number, store = source.number(order), source.store(order)
+        check_identifiers(number=number, store=store)
+        change.order_number, change.store = str(number), str(store)
+        snapshot = source.payload(order)
+        payloads.check(snapshot)
+        change.snapshot = snapshot
+    except DatabaseError:
+        raise
+    except Exception as error:
+        logger.exception("could not take the last snapshot of order %s:%s", source.name, key)
+        change.error = describe_error(error)
+    return change
+
+
+def _order_gone_alone(transaction_id: UUID, source: OrderSource, key: str, order: Any, *, using: str) -> Change:
+    try:
+        with transaction.atomic(using=using):
+            return _order_gone(transaction_id, source, key, order)
+    except DatabaseError as error:
+        logger.exception("could not take the last snapshot of order %s:%s", source.name, key)
+        return Change(
+            transaction_id=transaction_id,
+            source=source.name,
+            order_pk=key,
+            kind=Change.Kind.DELETED,
+            before=capture_order(source, order),
+            error=describe_error(error),
+            created_at=DatabaseNow(),
+        )
+
+
+def _locked(model: type[models.Model], keys: list[Any], *, using: str) -> list[Any]:
+    """The rows, locked: whoever changes them now waits, and then finds them gone."""
+    return list(_lock(sources.plain(model, using).filter(pk__in=keys), using=using))
+
+
+def _lock(rows: "models.QuerySet[Any]", *, using: str) -> "models.QuerySet[Any]":
+    features = connections[using].features
+    # SQLite has but one writer, and Django leaves the lock out there.
+    return rows.select_for_update(of=("self",) if features.has_select_for_update_of else ())

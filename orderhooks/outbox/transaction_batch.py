@@ -1,0 +1,133 @@
+"""Transaction batches: which changes a running transaction has captured, and what happens once it has committed.
+
+`capturing` and `deletions` put changes into a batch; `coalescing` makes events of them after the commit.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from uuid import uuid4
+
+from django.db import connections, transaction
+from django.utils import timezone
+
+from orderhooks.db.transient_errors import is_transient
+from orderhooks.models import Change, Event, Subscription
+from orderhooks.outbox.coalescing import coalesce, coalesce_many
+from orderhooks.outbox.guarding import survivable
+
+__all__ = ["OnEvents", "TransactionBatch", "coalesce_now", "has_subscribers", "is_wanted"]
+
+logger = logging.getLogger(__name__)
+
+# Called in the store's process with the events of a transaction that has committed. Called with none of them if the
+# pump has to coalesce the changes instead.
+OnEvents = Callable[[Sequence[Event]], None]
+
+
+def has_subscribers(using: str) -> bool:
+    """Whether there is any subscription, in any state. Without one, nothing is captured."""
+    with survivable(using, "listen"):
+        return Subscription.objects.using(using).exists()
+
+
+def is_wanted(using: str) -> bool:
+    """What `has_subscribers` says, without a query if the running transaction has captured something already."""
+    batch = TransactionBatch.find(using)
+    return (batch is not None and bool(batch.captured)) or has_subscribers(using)
+
+
+def coalesce_now(using: str) -> list[Event]:
+    """Make events at once of what the running transaction has captured so far, and call nobody. Returns the events.
+
+    For tests, whose transactions are rolled back. In a store it would publish what may still be rolled back.
+    """
+    batch = TransactionBatch.find(using)
+    if batch is None:
+        return []
+    hooks = connections[using].run_on_commit
+    hooks[:] = [entry for entry in hooks if entry[1] is not batch]
+    return batch.coalesce()
+
+
+class TransactionBatch:
+    """The changes that a transaction has captured. As an on-commit hook, it coalesces them, then calls `on_events`.
+
+    See Note [Changes and transactions]. A connection has at most one batch among its hooks. Django drops a hook
+    together with the savepoint in which it was registered, and every change of the batch was written inside that
+    savepoint. So the batch that is found, or a new one, is the right one.
+    """
+
+    def __init__(self, using: str, on_events: OnEvents) -> None:
+        self.transaction_id = uuid4()
+        self.using = using
+        self.on_events = on_events
+        # By source and order. A rollback to a savepoint may have taken some of the changes back.
+        self.captured: dict[tuple[str, str], list[Change]] = {}
+        self.registered = False
+        # Whether the pump has to coalesce what this process could not.
+        self.is_left_behind = False
+
+    @classmethod
+    def find(cls, using: str) -> "TransactionBatch | None":
+        """The batch of the running transaction, if it has one."""
+        hooks = (entry[1] for entry in connections[using].run_on_commit)
+        return next((hook for hook in hooks if isinstance(hook, cls)), None)
+
+    @classmethod
+    def current(cls, using: str, on_events: OnEvents) -> "TransactionBatch":
+        """The batch of the running transaction, or a new one that is not registered yet."""
+        return cls.find(using) or cls(using, on_events)
+
+    def coalesce_on_commit(self, change: Change) -> None:
+        """Add a change that has been written in the running transaction."""
+        captured = self.captured.setdefault((change.source, change.order_pk), [])
+        # SQLite gives a key out again if the savepoint that took it was rolled back.
+        captured[:] = [*(one for one in captured if one.pk != change.pk), change]
+        self.register()
+
+    def register(self) -> None:
+        """Have the batch called after the commit, before the store's own hooks: if one of them raises, Django calls no
+        further hook.
+        """
+        if self.registered:
+            return
+        self.registered = True
+        transaction.on_commit(self, using=self.using, robust=True)
+        hooks = connections[self.using].run_on_commit
+        # A test case never commits, and `captureOnCommitCallbacks` counts the hooks from the front.
+        if not any(getattr(block, "_from_testcase", False) for block in connections[self.using].atomic_blocks):
+            hooks.insert(0, hooks.pop())
+
+    def __call__(self) -> None:
+        events = self.coalesce()
+        if events or self.is_left_behind:
+            self.on_events(events)
+
+    def coalesce(self) -> list[Event]:
+        """Make events of the changes. What fails is logged and left to the pump."""
+        captured, self.captured = self.captured, {}
+        if len(captured) > 1:
+            try:
+                events = coalesce_many(captured, now=timezone.now(), using=self.using)
+                self.is_left_behind = not events
+                return events
+            except Exception:
+                logger.exception("could not coalesce the changes of %d orders together", len(captured))
+        return self._coalesce_each(captured)
+
+    def _coalesce_each(self, captured: Mapping[tuple[str, str], Sequence[Change]]) -> list[Event]:
+        events: list[Event] = []
+        for (source, order_pk), changes in captured.items():
+            try:
+                events += coalesce(source, order_pk, now=timezone.now(), using=self.using, captured=changes)
+            except Exception as error:
+                # The order is saved and its changes are on record: the pump coalesces them.
+                self.is_left_behind = True
+                logger.log(
+                    logging.WARNING if is_transient(error) else logging.ERROR,
+                    "could not coalesce the changes of order %s:%s yet",
+                    source,
+                    order_pk,
+                    exc_info=True,
+                )
+        return events
