@@ -17,11 +17,11 @@ from standardwebhooks import Webhook
 from orderhooks import payloads, signing
 from orderhooks.models import Event, Receipt
 from orderhooks.receiver import (
-    CacheReplays,
-    DatabaseReplays,
+    CacheDeduplicator,
+    DatabaseDeduplicator,
     InvalidWebhookError,
     ReceivedEvent,
-    repetition,
+    deduplication,
     verify,
     webhook,
 )
@@ -138,7 +138,7 @@ def test_a_missing_header_is_named(name):
 
 
 @pytest.mark.parametrize(
-    ("seconds_off", "why"), [(-301, "old. Check the clock"), (301, "ahead. Check the clocks"), (-(10**9), "old")]
+    ("seconds_off", "why"), [(-301, "old. Check this machine"), (301, "future. Check the clocks"), (-(10**9), "old")]
 )
 def test_a_timestamp_out_of_bounds_is_refused(seconds_off, why):
     assert why in refusal(headers=signed(at=NOW + seconds_off))
@@ -186,7 +186,7 @@ def test_nothing_in_a_header_makes_it_crash(name, text):
 def test_a_signed_body_that_is_no_event_is_refused(content):
     body = json.dumps(content).encode()
 
-    assert "no event of orderhooks" in refusal(body, signed(body))
+    assert "not an event of orderhooks" in refusal(body, signed(body))
 
 
 @pytest.mark.parametrize("attempt", ["", "one", "-1", "²", "9" * 5000])
@@ -222,9 +222,11 @@ urlpatterns = [path("hooks/<int:number>/", numbered)]
 def test_a_view_needs_no_csrf_token_and_gets_its_own_arguments():
     headers = signed(at=int(datetime.now(UTC).timestamp()))
 
-    answer = Client(enforce_csrf_checks=True).post("/hooks/5/", BODY, content_type="application/json", headers=headers)
+    response = Client(enforce_csrf_checks=True).post(
+        "/hooks/5/", BODY, content_type="application/json", headers=headers
+    )
 
-    assert (answer.status_code, answer.content) == (200, b"5 order.paid")
+    assert (response.status_code, response.content) == (200, b"5 order.paid")
 
 
 class Handler:
@@ -238,31 +240,31 @@ class Handler:
 
     def __call__(self, request, event):
         self.events.append(event)
-        answer = self.answers.pop(0) if self.answers else None
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        response = self.answers.pop(0) if self.answers else None
+        if isinstance(response, Exception):
+            raise response
+        return response
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
 def test_only_post_is_let_in(method):
     handler = Handler()
 
-    answer = webhook(SECRET)(handler)(request_of(method=method))
+    response = webhook(SECRET)(handler)(request_of(method=method))
 
-    assert (answer.status_code, answer["allow"], handler.events) == (405, "POST", [])
+    assert (response.status_code, response["allow"], handler.events) == (405, "POST", [])
 
 
 def test_a_forged_request_gets_401_a_reason_and_a_line_in_the_log(caplog):
     handler = Handler()
 
     with caplog.at_level(logging.WARNING, logger="orderhooks.receiver"):
-        answer = webhook(SECRET)(handler)(request_of(secrets=[OTHER]))
+        response = webhook(SECRET)(handler)(request_of(secrets=[OTHER]))
 
-    assert answer.status_code == 401
-    assert "No signature fits" in json.loads(answer.content)["error"]
+    assert response.status_code == 401
+    assert "No signature matches" in json.loads(response.content)["error"]
     assert "/hooks/" in caplog.text
-    assert "No signature fits" in caplog.text
+    assert "No signature matches" in caplog.text
     assert SECRET not in caplog.text
     assert handler.events == []
 
@@ -284,14 +286,14 @@ def test_a_callable_is_asked_for_the_secret_at_each_request():
 def test_a_receiver_without_a_secret_lets_nothing_in_and_says_so_in_its_log(secret, caplog):
     handler = Handler()
 
-    answer = webhook(secret)(handler)(request_of())
+    response = webhook(secret)(handler)(request_of())
 
-    assert answer.status_code == 500
-    assert "no webhook can be checked at /hooks/" in caplog.text
+    assert response.status_code == 500
+    assert "cannot verify webhooks at /hooks/" in caplog.text
     assert handler.events == []
 
 
-def test_a_view_that_returns_something_else_is_told_so():
+def test_a_view_that_returns_something_else_raises():
     with pytest.raises(TypeError, match="HttpResponse or None, not dict"):
         webhook(SECRET)(Handler({"ok": True}))(request_of())
 
@@ -299,27 +301,27 @@ def test_a_view_that_returns_something_else_is_told_so():
 def test_the_error_report_of_a_failing_view_holds_no_secret():
     request = request_of()
     try:
-        webhook([SECRET], replays=None)(Handler(RuntimeError("no")))(request)
+        webhook([SECRET], deduplicate=None)(Handler(RuntimeError("no")))(request)
     except RuntimeError as error:
         report = ExceptionReporter(None, type(error), error, error.__traceback__).get_traceback_html()
     assert "RuntimeError" in report
     assert SECRET.removeprefix("whsec_")[:20] not in report
 
 
-# replays
+# deduplication
 
 
 @pytest.fixture(params=["cache", "database"])
-def replays(request, db, settings):
+def deduplicator(request, db, settings):
     """Each of the two guards, as a function of its name."""
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "receipts"}}
-    yield CacheReplays if request.param == "cache" else DatabaseReplays
+    yield CacheDeduplicator if request.param == "cache" else DatabaseDeduplicator
     caches["default"].clear()
 
 
-def test_a_webhook_that_was_acted_on_is_answered_200_and_not_acted_on_again(replays):
+def test_a_webhook_that_was_acted_on_is_answered_200_and_not_acted_on_again(deduplicator):
     handler = Handler()
-    endpoint = webhook(SECRET, replays=replays("shop"))(handler)
+    endpoint = webhook(SECRET, deduplicate=deduplicator("shop"))(handler)
 
     statuses = [endpoint(request_of()).status_code for _ in range(3)]
 
@@ -327,9 +329,9 @@ def test_a_webhook_that_was_acted_on_is_answered_200_and_not_acted_on_again(repl
     assert len(handler.events) == 1
 
 
-def test_another_webhook_is_no_replay(replays):
+def test_another_webhook_is_no_duplicate(deduplicator):
     handler = Handler()
-    endpoint = webhook(SECRET, replays=replays("shop"))(handler)
+    endpoint = webhook(SECRET, deduplicate=deduplicator("shop"))(handler)
 
     for webhook_id in ("evt_1", "evt_2"):
         assert endpoint(request_of(webhook_id=webhook_id)).status_code == 204
@@ -337,23 +339,23 @@ def test_another_webhook_is_no_replay(replays):
     assert [event.id for event in handler.events] == ["evt_1", "evt_2"]
 
 
-def test_receivers_of_different_names_share_a_store(replays):
+def test_receivers_of_different_names_share_a_store(deduplicator):
     for name in ("stock", "mail"):
-        assert webhook(SECRET, replays=replays(name))(Handler())(request_of()).status_code == 204
+        assert webhook(SECRET, deduplicate=deduplicator(name))(Handler())(request_of()).status_code == 204
 
 
 @pytest.mark.parametrize("status", [199, 302, 400, 404, 500, 503])
-def test_a_webhook_that_was_answered_outside_2xx_is_acted_on_again(replays, status):
+def test_a_webhook_that_was_answered_outside_2xx_is_acted_on_again(deduplicator, status):
     handler = Handler(HttpResponse(status=status))
-    endpoint = webhook(SECRET, replays=replays("shop"))(handler)
+    endpoint = webhook(SECRET, deduplicate=deduplicator("shop"))(handler)
 
     assert [endpoint(request_of()).status_code for _ in range(3)] == [status, 204, 200]
     assert len(handler.events) == 2
 
 
-def test_a_webhook_whose_view_raised_is_acted_on_again(replays):
+def test_a_webhook_whose_view_raised_is_acted_on_again(deduplicator):
     handler = Handler(RuntimeError("no"))
-    endpoint = webhook(SECRET, replays=replays("shop"))(handler)
+    endpoint = webhook(SECRET, deduplicate=deduplicator("shop"))(handler)
 
     with pytest.raises(RuntimeError, match="no"):
         endpoint(request_of())
@@ -362,15 +364,15 @@ def test_a_webhook_whose_view_raised_is_acted_on_again(replays):
     assert len(handler.events) == 2
 
 
-def test_a_forged_request_uses_up_no_id(replays):
-    endpoint = webhook(SECRET, replays=replays("shop"))(Handler())
+def test_a_forged_request_uses_up_no_id(deduplicator):
+    endpoint = webhook(SECRET, deduplicate=deduplicator("shop"))(Handler())
 
     assert endpoint(request_of(secrets=[OTHER])).status_code == 401
     assert endpoint(request_of()).status_code == 204
 
 
-def test_the_longest_id_fits(replays):
-    endpoint = webhook(SECRET, replays=replays("x" * 100))(Handler())
+def test_the_longest_id_fits(deduplicator):
+    endpoint = webhook(SECRET, deduplicate=deduplicator("x" * 100))(Handler())
 
     statuses = [endpoint(request_of(webhook_id="i" * length)).status_code for length in (200, 200, 201)]
 
@@ -378,16 +380,16 @@ def test_the_longest_id_fits(replays):
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("answer", [HttpResponse(status=503), RuntimeError("no")])
-def test_what_a_failed_view_wrote_is_rolled_back_with_the_receipt(answer):
-    @webhook(SECRET, replays=DatabaseReplays("shop"))
+@pytest.mark.parametrize("response", [HttpResponse(status=503), RuntimeError("no")])
+def test_what_a_failed_view_wrote_is_rolled_back_with_the_receipt(response):
+    @webhook(SECRET, deduplicate=DatabaseDeduplicator("shop"))
     def view(request, event):
         Receipt.objects.create(receiver="written by the view", webhook_id=event.id)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        if isinstance(response, Exception):
+            raise response
+        return response
 
-    if isinstance(answer, Exception):
+    if isinstance(response, Exception):
         with pytest.raises(RuntimeError):
             view(request_of())
     else:
@@ -398,7 +400,7 @@ def test_what_a_failed_view_wrote_is_rolled_back_with_the_receipt(answer):
 
 @pytest.mark.django_db
 def test_what_a_view_wrote_is_committed_with_the_receipt():
-    @webhook(SECRET, replays=DatabaseReplays("shop"))
+    @webhook(SECRET, deduplicate=DatabaseDeduplicator("shop"))
     def view(request, event):
         Receipt.objects.create(receiver="written by the view", webhook_id=event.id)
 
@@ -409,7 +411,7 @@ def test_what_a_view_wrote_is_committed_with_the_receipt():
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("savepoint", [True, False])
 def test_a_view_that_swallows_a_database_error_is_never_acknowledged_with_nothing_saved(savepoint):
-    @webhook(SECRET, replays=DatabaseReplays("shop"))
+    @webhook(SECRET, deduplicate=DatabaseDeduplicator("shop"))
     def view(request, event):
         try:
             with transaction.atomic(savepoint=savepoint):
@@ -426,8 +428,8 @@ def test_a_view_that_swallows_a_database_error_is_never_acknowledged_with_nothin
 
 
 @pytest.mark.django_db
-def test_an_integrity_error_of_the_view_is_not_taken_for_a_replay():
-    @webhook(SECRET, replays=DatabaseReplays("shop"))
+def test_an_integrity_error_of_the_view_is_not_taken_for_a_duplicate():
+    @webhook(SECRET, deduplicate=DatabaseDeduplicator("shop"))
     def view(request, event):
         Receipt.objects.create(receiver="shop", webhook_id=event.id)
 
@@ -453,12 +455,12 @@ def in_threads(count, work):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_requests_at_the_same_time_one_is_acted_on(replays):
-    if replays is DatabaseReplays and connection.vendor == "sqlite":
+def test_of_requests_at_the_same_time_one_is_acted_on(deduplicator):
+    if deduplicator is DatabaseDeduplicator and connection.vendor == "sqlite":
         pytest.skip("SQLite in memory turns a second writer away at once")
     handler = Handler()
     together = threading.Barrier(6, timeout=20)
-    endpoint = webhook(SECRET, replays=replays("shop"))(handler)
+    endpoint = webhook(SECRET, deduplicate=deduplicator("shop"))(handler)
 
     def post():
         together.wait()
@@ -476,7 +478,7 @@ def test_a_twin_of_one_that_is_being_worked_on_is_told_to_come_again(settings):
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "twins"}}
     twins = []
 
-    @webhook(SECRET, replays=CacheReplays("twins"))
+    @webhook(SECRET, deduplicate=CacheDeduplicator("twins"))
     def view(request, event):
         twins.append(in_threads(1, lambda: view(request_of()).status_code))
 
@@ -489,10 +491,10 @@ def test_a_twin_of_one_that_is_being_worked_on_is_told_to_come_again(settings):
 def test_a_process_that_died_at_work_blocks_only_for_a_while(settings, monkeypatch):
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "died"}}
     # A mark that is stale at once stands for one whose time has run out.
-    monkeypatch.setattr(repetition, "WORKING_SECONDS", 0)
+    monkeypatch.setattr(deduplication, "PROCESSING_SECONDS", 0)
     inner = []
 
-    @webhook(SECRET, replays=CacheReplays("died"))
+    @webhook(SECRET, deduplicate=CacheDeduplicator("died"))
     def view(request, event):
         if not inner:
             inner.append(None)
@@ -505,10 +507,10 @@ def test_a_process_that_died_at_work_blocks_only_for_a_while(settings, monkeypat
 
 def test_a_view_that_outlived_its_mark_takes_no_others_mark_away(settings, monkeypatch):
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "outlived"}}
-    monkeypatch.setattr(repetition, "WORKING_SECONDS", 0)
+    monkeypatch.setattr(deduplication, "PROCESSING_SECONDS", 0)
     calls = []
 
-    @webhook(SECRET, replays=CacheReplays("outlived"))
+    @webhook(SECRET, deduplicate=CacheDeduplicator("outlived"))
     def view(request, event):
         calls.append(event)
         if len(calls) == 1:
@@ -525,7 +527,7 @@ def test_a_view_that_outlived_its_mark_takes_no_others_mark_away(settings, monke
 @pytest.mark.django_db
 def test_a_receiver_that_remembers_in_a_cache_touches_no_table(settings, django_assert_num_queries):
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "queries"}}
-    endpoint = webhook(SECRET, replays=CacheReplays("queries"))(Handler())
+    endpoint = webhook(SECRET, deduplicate=CacheDeduplicator("queries"))(Handler())
     with django_assert_num_queries(0):
         endpoint(request_of())
     caches["default"].clear()

@@ -15,7 +15,14 @@ from django.views import View
 
 from orderhooks import signing
 from orderhooks.models import Receipt
-from orderhooks.receiver import CacheReplays, CacheSequences, DatabaseReplays, DatabaseSequences, ReceivedEvent, webhook
+from orderhooks.receiver import (
+    CacheDeduplicator,
+    CacheSequenceGuard,
+    DatabaseDeduplicator,
+    DatabaseSequenceGuard,
+    ReceivedEvent,
+    webhook,
+)
 from orderhooks.testing import signed_request
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -91,8 +98,8 @@ def around_as_view(decorate: Decorator) -> Any:
 KINDS = [function, async_function, class_of_views, decorated_dispatch, class_of_async_views, around_as_view]
 GUARDS: Mapping[str, Callable[[], dict[str, Any]]] = {
     "no guards": dict,
-    "database": lambda: {"replays": DatabaseReplays("views"), "sequences": DatabaseSequences("views")},
-    "cache": lambda: {"replays": CacheReplays("views"), "sequences": CacheSequences("views")},
+    "database": lambda: {"deduplicate": DatabaseDeduplicator("views"), "skip_stale": DatabaseSequenceGuard("views")},
+    "cache": lambda: {"deduplicate": CacheDeduplicator("views"), "skip_stale": CacheSequenceGuard("views")},
 }
 
 
@@ -141,7 +148,7 @@ def test_any_kind_of_view_takes_what_was_signed_and_needs_no_login(endpoint, gua
     assert post(url, server=server, event_id=name, sequence=5) in (202, 204)
     assert acted == [("order.paid", 7)]
     assert post(url, server=server, secret=signing.generate_secret()) == 401
-    # A repetition, and an older event, are told by the guards.
+    # The guards answer a duplicate and an older event.
     post(url, server=server, event_id=name, sequence=5)
     post(url, server=server, sequence=4)
     assert len(acted) == (3 if guards == "no guards" else 1)
@@ -149,7 +156,7 @@ def test_any_kind_of_view_takes_what_was_signed_and_needs_no_login(endpoint, gua
 
 @pytest.mark.parametrize("server", ["wsgi", "asgi"])
 def test_what_a_view_that_fails_has_written_goes_with_the_receipt(endpoint, server: str) -> None:
-    url = endpoint(replays=DatabaseReplays("views"))
+    url = endpoint(deduplicate=DatabaseDeduplicator("views"))
     assert post(url, server=server, event_id="evt_1", order={"note": "fail"}) == 500
     assert Receipt.objects.count() == 0
     assert post(url, server=server, event_id="evt_1", order={"note": ""}) in (202, 204)
@@ -165,11 +172,11 @@ def test_only_post_is_let_in_without_a_login(endpoint, server: str) -> None:
         assert async_to_sync(AsyncClient().get)(url).status_code == 405
 
 
-def test_an_async_view_that_returns_something_else_is_told_so(rf) -> None:
+def test_an_async_view_that_returns_something_else_raises(rf) -> None:
     @webhook(SECRET)
     async def view(request: HttpRequest, event: ReceivedEvent) -> str:
         return "done"
 
     request = signed_request(SECRET)
-    with pytest.raises(TypeError, match="returns an HttpResponse or None, not str"):
+    with pytest.raises(TypeError, match="must return an HttpResponse or None, not str"):
         async_to_sync(view)(rf.post("/", request.body, "application/json", headers=request.headers))

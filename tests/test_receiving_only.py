@@ -33,7 +33,7 @@ from django.test import Client
 from django.urls import path
 from orderhooks import receiver
 
-guards = {"replays": getattr(receiver, given["guard"])("crm")}
+guards = {"deduplicate": getattr(receiver, given["guard"])("crm")}
 module = sys.modules["endpoint"] = types.ModuleType("endpoint")
 module.urlpatterns = [path("hooks/", receiver.webhook(given["secret"], **guards)(lambda request, event: None))]
 call_command("check", fail_level="WARNING")
@@ -62,10 +62,10 @@ def run(apps: list[str], guard: str) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.parametrize(
     ("apps", "guard"),
     [
-        ([], "CacheReplays"),
-        ([*AUTH, "orderhooks"], "DatabaseReplays"),
-        ([*AUTH, "orderhooks"], "CacheReplays"),
-        ([*ADMIN, "orderhooks"], "DatabaseReplays"),
+        ([], "CacheDeduplicator"),
+        ([*AUTH, "orderhooks"], "DatabaseDeduplicator"),
+        ([*AUTH, "orderhooks"], "CacheDeduplicator"),
+        ([*ADMIN, "orderhooks"], "DatabaseDeduplicator"),
     ],
 )
 def test_it_needs_neither_queue_nor_api(apps: list[str], guard: str) -> None:
@@ -74,7 +74,7 @@ def test_it_needs_neither_queue_nor_api(apps: list[str], guard: str) -> None:
 
 
 def test_a_guard_of_the_database_says_which_app_it_needs() -> None:
-    done = run([], "DatabaseReplays")
+    done = run([], "DatabaseDeduplicator")
     assert "Add 'orderhooks' to INSTALLED_APPS" in done.stderr
 
 

@@ -3,11 +3,11 @@
 from django.http import HttpRequest, HttpResponse
 
 from fulfilment.models import Parcel
-from orderhooks.receiver import DatabaseReplays, ReceivedEvent, webhook
+from orderhooks.receiver import DatabaseDeduplicator, ReceivedEvent, webhook
 from shop.receiver_secrets import secret_of
 
 
-@webhook(secret=secret_of("fulfilment"), replays=DatabaseReplays("fulfilment"))
+@webhook(secret=secret_of("fulfilment"), deduplicate=DatabaseDeduplicator("fulfilment"))
 def parcels(request: HttpRequest, event: ReceivedEvent) -> HttpResponse:
     if event.topic == "order.paid":
         order = event.data["order"]

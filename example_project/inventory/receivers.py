@@ -10,14 +10,14 @@ from django.db.models import F
 from django.http import HttpRequest, HttpResponse
 
 from inventory.models import StockMove
-from orderhooks.receiver import DatabaseReplays, ReceivedEvent, webhook
+from orderhooks.receiver import DatabaseDeduplicator, ReceivedEvent, webhook
 from shop.models import Product
 from shop.receiver_secrets import secret_of
 
 DIRECTION = {"order.created": -1, "order.cancelled": 1}
 
 
-@webhook(secret=secret_of("inventory"), replays=DatabaseReplays("inventory"))
+@webhook(secret=secret_of("inventory"), deduplicate=DatabaseDeduplicator("inventory"))
 def stock(request: HttpRequest, event: ReceivedEvent) -> HttpResponse:
     if event.topic not in DIRECTION:
         return HttpResponse(status=204)

@@ -8,7 +8,7 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 
 from mailroom.models import SentMail
-from orderhooks.receiver import DatabaseReplays, ReceivedEvent, webhook
+from orderhooks.receiver import DatabaseDeduplicator, ReceivedEvent, webhook
 from shop.receiver_secrets import secret_of
 
 MAILS = {
@@ -29,7 +29,7 @@ MAILS = {
 }
 
 
-@webhook(secret=secret_of("mailroom"), replays=DatabaseReplays("mailroom"))
+@webhook(secret=secret_of("mailroom"), deduplicate=DatabaseDeduplicator("mailroom"))
 def mails(request: HttpRequest, event: ReceivedEvent) -> HttpResponse:
     order = event.data.get("order") or {}
     recipient = order.get("customer", {}).get("email")

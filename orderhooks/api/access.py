@@ -21,7 +21,7 @@ from orderhooks.models.subscriptions import SubscriptionQuerySet
 
 __all__ = [
     "ALL_STORES",
-    "Permitted",
+    "ActionPermission",
     "deliveries_of",
     "events_of",
     "is_in_reach",
@@ -45,22 +45,22 @@ ALL_STORES = ""
 VERBS = {"GET": "view", "HEAD": "view", "POST": "add", "PUT": "change", "PATCH": "change", "DELETE": "delete"}
 
 
-class Permitted(BasePermission):
-    """A login, and what the view's `needs` say of the action; else the permission on its model that goes with the
-    method. OPTIONS needs the login alone.
+class ActionPermission(BasePermission):
+    """Requires a login and the permissions of the action: those in the view's `required_permissions`, otherwise
+    Django's permission for the method on the view's model. OPTIONS requires only the login.
     """
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        # None where the project's UNAUTHENTICATED_USER is None.
+        # None if the project's UNAUTHENTICATED_USER is None.
         if not getattr(request.user, "is_authenticated", False):
             return False
         if request.method == "OPTIONS":
             return True
         if view.action is None:
             raise MethodNotAllowed(str(request.method))
-        needs: Mapping[str, Collection[str]] = view.needs
-        if view.action in needs:
-            return request.user.has_perms(needs[view.action])
+        required: Mapping[str, Collection[str]] = view.required_permissions
+        if view.action in required:
+            return request.user.has_perms(required[view.action])
         return request.user.has_perm(_on_model(view.queryset.model, VERBS[str(request.method)]))
 
 

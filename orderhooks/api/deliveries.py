@@ -1,4 +1,4 @@
-"""Deliveries in the API: the log with its attempts and its story, sending again, and skipping."""
+"""Deliveries in the API: list, read, redeliver, skip."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from rest_framework.response import Response
 
 from orderhooks import operations, sending
 from orderhooks.api import access
-from orderhooks.api.fields import OF_MODELS, Text
+from orderhooks.api.fields import MODEL_FIELD_MAPPING, StrictCharField
 from orderhooks.api.filters import DeliveryFilters
 from orderhooks.api.members import PlainSerializer
 from orderhooks.api.protocol import history
 from orderhooks.api.protocol.problems import ConflictError
-from orderhooks.api.resources import Resource
+from orderhooks.api.resources import ResourceViewSet
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Attempt, Delivery
 from orderhooks.models.deliveries import DeliveryQuerySet
@@ -30,7 +30,7 @@ MOST_ATTEMPTS = 100
 
 
 class AttemptSerializer(serializers.ModelSerializer[Attempt]):
-    serializer_field_mapping = OF_MODELS
+    serializer_field_mapping = MODEL_FIELD_MAPPING
 
     class Meta:
         model = Attempt
@@ -54,7 +54,7 @@ class AttemptSerializer(serializers.ModelSerializer[Attempt]):
 
 
 class DeliverySerializer(serializers.ModelSerializer[Delivery]):
-    serializer_field_mapping = OF_MODELS
+    serializer_field_mapping = MODEL_FIELD_MAPPING
 
     event = serializers.CharField(source="event.public_id", read_only=True)
     topic = serializers.CharField(source="event.topic", read_only=True)
@@ -90,14 +90,14 @@ class DeliverySerializer(serializers.ModelSerializer[Delivery]):
 
 
 class DeliveryDetailSerializer(DeliverySerializer):
-    story = serializers.SerializerMethodField(help_text="What came of it and what comes next, in sentences.")
+    summary = serializers.SerializerMethodField(help_text="What has happened and what comes next, in sentences.")
     attempts = serializers.SerializerMethodField(help_text=f"The newest {MOST_ATTEMPTS}, oldest first.")
 
     class Meta(DeliverySerializer.Meta):
-        fields = [*DeliverySerializer.Meta.fields, "story", "attempts"]
+        fields = [*DeliverySerializer.Meta.fields, "summary", "attempts"]
         read_only_fields = fields
 
-    def get_story(self, delivery: Delivery) -> list[str]:
+    def get_summary(self, delivery: Delivery) -> list[str]:
         return delivery_summary.summarize(delivery, _newest(delivery), now=DatabaseClock().now())
 
     def get_attempts(self, delivery: Delivery) -> list[dict[str, Any]]:
@@ -109,20 +109,20 @@ def _newest(delivery: Delivery) -> list[Attempt]:
 
 
 class ChosenSerializer(PlainSerializer):
-    deliveries = serializers.ListField(child=Text(max_length=64), allow_empty=False, max_length=MOST_AT_ONCE)
+    deliveries = serializers.ListField(child=StrictCharField(max_length=64), allow_empty=False, max_length=MOST_AT_ONCE)
 
 
-class DeliveryViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource[Delivery]):
+class DeliveryViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceViewSet[Delivery]):
     # The event is told by id, topic and number; its payload may be large.
     queryset = Delivery.objects.select_related("event", "subscription").defer("event__payload", "event__changes")
-    ids = "dlv_"
+    public_id_prefix = "dlv_"
     filterset_class = DeliveryFilters
-    needs = {
+    required_permissions = {
         **dict.fromkeys(("redeliver", "redeliver_many", "skip", "skip_many"), (access.REDELIVER, access.VIEW_DELIVERY)),
         "curl": ["orderhooks.view_delivery", access.VIEW_PAYLOAD],
     }
-    without_body = ["redeliver", "skip"]
-    rates = {"redeliver": "redeliver", "redeliver_many": "redeliver"}
+    actions_without_body = ["redeliver", "skip"]
+    throttle_scopes = {"redeliver": "redeliver", "redeliver_many": "redeliver"}
 
     def get_queryset(self) -> QuerySet[Delivery]:
         mine = access.deliveries_of(self.request.user).select_related("event", "subscription")
@@ -134,7 +134,7 @@ class DeliveryViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource
     @action(detail=True)
     def attempts(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """The attempts, newest first, in pages."""
-        return self.answer_list(self.get_object().attempts.order_by("-pk"), AttemptSerializer)
+        return self.list_response(self.get_object().attempts.order_by("-pk"), AttemptSerializer)
 
     @action(detail=True)
     def curl(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -151,7 +151,7 @@ class DeliveryViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource
                 if delivery.trigger == Delivery.Trigger.TEST
                 else "It is being sent at this moment. Look at the outcome, then ask again if need be."
             )
-        history.note_change(request, delivery, "Redelivered.")
+        history.log_change(request, delivery, "Redelivered.")
         return Response(self.get_serializer(self.get_object()).data, status=status.HTTP_202_ACCEPTED)
 
     @action(detail=True, methods=["post"])
@@ -160,7 +160,7 @@ class DeliveryViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource
         delivery = self.get_object()
         if not operations.skip(Delivery.objects.filter(pk=delivery.pk)):
             raise ConflictError(f"It is {delivery.get_state_display()}: only what waits or has failed can be skipped.")
-        history.note_change(request, delivery, "Skipped.")
+        history.log_change(request, delivery, "Skipped.")
         return Response(self.get_serializer(self.get_object()).data)
 
     @action(detail=False, methods=["post"], url_path="redeliver")
@@ -169,7 +169,7 @@ class DeliveryViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource
         chosen = self._chosen(request)
         count = operations.redeliver(chosen, by=request.user.get_username())
         for delivery in chosen.filter(state=Delivery.State.PENDING).only("public_id"):
-            history.note_change(request, delivery, "Redelivered.")
+            history.log_change(request, delivery, "Redelivered.")
         return Response({"redelivered": count}, status=status.HTTP_202_ACCEPTED)
 
     @action(detail=False, methods=["post"], url_path="skip")
@@ -178,7 +178,7 @@ class DeliveryViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource
         chosen = self._chosen(request)
         count = operations.skip(chosen)
         for delivery in chosen.filter(state=Delivery.State.SKIPPED).only("public_id"):
-            history.note_change(request, delivery, "Skipped.")
+            history.log_change(request, delivery, "Skipped.")
         return Response({"skipped": count})
 
     def _chosen(self, request: Request) -> DeliveryQuerySet:

@@ -12,14 +12,14 @@ from rest_framework.utils.urls import replace_query_param
 
 from orderhooks import catalogue, publishing
 from orderhooks.api import access
-from orderhooks.api.fields import OF_MODELS
+from orderhooks.api.fields import MODEL_FIELD_MAPPING
 from orderhooks.api.filters import PAGING, EventFilters, require_known
 from orderhooks.api.protocol import history
-from orderhooks.api.protocol.drf import FORMAT
-from orderhooks.api.protocol.numbers import whole_number
+from orderhooks.api.protocol.drf import FORMAT_PARAMETER
 from orderhooks.api.protocol.pagination import page_size_of
 from orderhooks.api.protocol.problems import ConflictError, ParameterError
-from orderhooks.api.resources import Protocol, Resource
+from orderhooks.api.protocol.query_parameters import int_parameter
+from orderhooks.api.resources import ApiViewSet, ResourceViewSet
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Event, Subscription
 
@@ -31,7 +31,7 @@ FEED = ("after", "page_size", "subscription")
 
 
 class EventSerializer(serializers.ModelSerializer[Event]):
-    serializer_field_mapping = OF_MODELS
+    serializer_field_mapping = MODEL_FIELD_MAPPING
 
     class Meta:
         model = Event
@@ -54,14 +54,14 @@ class EventSerializer(serializers.ModelSerializer[Event]):
         return access.visible(super().get_fields(), self.context["request"], hidden=CONFIDENTIAL)
 
 
-class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource[Event]):
+class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceViewSet[Event]):
     queryset = Event.objects.all()
     serializer_class = EventSerializer
-    ids = "evt_"
+    public_id_prefix = "evt_"
     ordered_by = "sequence"
     filterset_class = EventFilters
-    needs = {"republish": [access.REDELIVER, access.VIEW_EVENT]}
-    without_body = ["republish"]
+    required_permissions = {"republish": [access.REDELIVER, access.VIEW_EVENT]}
+    actions_without_body = ["republish"]
 
     def get_queryset(self) -> QuerySet[Event]:
         return access.events_of(self.request.user)
@@ -84,12 +84,12 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource[Ev
             event.refresh_from_db()
             why = f": {event.error.rstrip('.')}" if request.user.has_perm(access.VIEW_PAYLOAD) else ""
             raise ConflictError(f"Its payload can't be built{why}. Fix the order source, then try again.")
-        history.note_change(request, event, "Published again.")
+        history.log_change(request, event, "Published again.")
         return Response(self.get_serializer(self.get_object()).data, status=status.HTTP_200_OK)
 
     def _feed(self, request: Request) -> Response:
         require_known(request, {*FEED, *EventFilters.base_filters, *PAGING})
-        if clashing := request.query_params.keys() - {*FEED, FORMAT}:
+        if clashing := request.query_params.keys() - {*FEED, FORMAT_PARAMETER}:
             text = f"The feed is not filtered by it. It takes: {', '.join(FEED)}."
             raise ParameterError({name: [text] for name in sorted(clashing)}, code="clash")
         after, size = _sequence(request), page_size_of(request)
@@ -117,13 +117,13 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource[Ev
 
 def _sequence(request: Request) -> int:
     text = "Give the sequence of the last event that you have, or 0 to begin with the oldest that is kept."
-    return whole_number(request, "after", default=0, lowest=0, highest=LARGEST_SEQUENCE, remedy=text)
+    return int_parameter(request, "after", default=0, lowest=0, highest=LARGEST_SEQUENCE, remedy=text)
 
 
-class TopicViewSet(Protocol):
+class TopicViewSet(ApiViewSet):
     """The catalogue, with the JSON Schema and an example of each topic's body; open to every user who is logged in."""
 
-    needs = {"list": (), "retrieve": (), "json_schema": ()}
+    required_permissions = {"list": (), "retrieve": (), "json_schema": ()}
     queryset = Subscription.objects.none()
     lookup_value_regex = "[^/]+"
 

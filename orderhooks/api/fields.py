@@ -1,6 +1,6 @@
-"""What the serializers' fields have in common: they take the JSON type that they show, and no other.
+"""Serializer fields that accept only the JSON type that they show: DRF's own also take 5 for "5", or "yes" for true.
 
-A code of `problems.REFUSED` says that a value is of the right form and refused all the same.
+An error whose code is in `problems.UNPROCESSABLE_CODES` becomes a 422, any other a 400.
 """
 
 import math
@@ -17,20 +17,20 @@ from rest_framework import serializers
 from orderhooks import payloads
 from orderhooks.currencies import decimal_text
 
-DEEPEST = payloads.MAX_PASSED_THROUGH_DEPTH
-# What every database's integer holds; SQLite would take more and then differ.
-LARGEST_WHOLE = 2**31 - 1
+MAX_DEPTH = payloads.MAX_PASSED_THROUGH_DEPTH
+# The largest integer of every database. SQLite would store larger ones and then differ from the others.
+MAX_INTEGER = 2**31 - 1
 AMOUNT = r"^[0-9]{1,12}(\.[0-9]{1,4})?$"
 # https://www.rfc-editor.org/rfc/rfc3339#section-5.6
-MOMENT = re.compile(
+RFC3339 = re.compile(
     r"[0-9]{4}(-[0-9]{2}){2}[T ]([0-9]{2}:){2}[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})", re.IGNORECASE
 )
 
 
-class Text(serializers.CharField):
-    """Text, without the white space round it."""
+class StrictCharField(serializers.CharField):
+    """A JSON string, stripped of surrounding white space."""
 
-    default_error_messages = {"whitespace": "Give more than white space."}
+    default_error_messages = {"whitespace": "This field may not be only white space."}
 
     def run_validation(self, data: Any = serializers.empty) -> Any:
         if isinstance(data, str) and data and not data.strip() and self.trim_whitespace and not self.allow_blank:
@@ -38,13 +38,13 @@ class Text(serializers.CharField):
         return super().run_validation(data)
 
     def to_internal_value(self, data: Any) -> str:
-        # DRF would take numbers.
+        # DRF would accept numbers.
         if not isinstance(data, str):
             self.fail("invalid")
         return super().to_internal_value(data)
 
 
-class Email(Text):
+class StrictEmailField(StrictCharField):
     """An e-mail address."""
 
     def __init__(self, **options: Any) -> None:
@@ -53,12 +53,12 @@ class Email(Text):
         self.validators.append(EmailValidator(code="email"))
 
 
-class Whole(serializers.IntegerField):
-    """A whole number: 3 or 3.0, as JSON Schema has it."""
+class StrictIntegerField(serializers.IntegerField):
+    """A JSON integer: 3 or 3.0, as in JSON Schema."""
 
     def __init__(self, **options: Any) -> None:
-        # A model's field has the bound of its database.
-        super().__init__(**{**options, "max_value": min(LARGEST_WHOLE, options.get("max_value") or LARGEST_WHOLE)})
+        # A field of a model brings the bound of its own database.
+        super().__init__(**{**options, "max_value": min(MAX_INTEGER, options.get("max_value") or MAX_INTEGER)})
 
     def to_internal_value(self, data: Any) -> int:
         if isinstance(data, bool) or not (isinstance(data, int) or (isinstance(data, float) and data.is_integer())):
@@ -66,8 +66,8 @@ class Whole(serializers.IntegerField):
         return int(data)
 
 
-class Number(serializers.FloatField):
-    """A number."""
+class StrictFloatField(serializers.FloatField):
+    """A finite JSON number."""
 
     def to_internal_value(self, data: Any) -> float:
         try:
@@ -79,8 +79,8 @@ class Number(serializers.FloatField):
         return number
 
 
-class Flag(serializers.BooleanField):
-    """True or false, and no word for it."""
+class StrictBooleanField(serializers.BooleanField):
+    """JSON true or false; no text or number that DRF would accept for it."""
 
     def to_internal_value(self, data: Any) -> bool:
         if not isinstance(data, bool):
@@ -88,10 +88,13 @@ class Flag(serializers.BooleanField):
         return data
 
 
-class Money(serializers.DecimalField):
-    """An amount of an order or of its line: text, shown with the decimal places of the order's currency."""
+class MoneyField(serializers.DecimalField):
+    """An amount of an order or a line, as text such as "19.90", with at most 12 digits before the point and 4 after it.
 
-    default_error_messages = {"text": 'Give a valid number as text, such as "19.90".'}
+    It is shown with the decimal places of the order's currency.
+    """
+
+    default_error_messages = {"text": 'Send a valid number as text, such as "19.90".'}
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"max_digits": 16, "decimal_places": 4, "min_value": Decimal(0), **options})
@@ -100,7 +103,7 @@ class Money(serializers.DecimalField):
         if not isinstance(data, str):
             self.fail("text")
         amount = super().to_internal_value(data)
-        # DRF also takes "+5", "1e2" and "५".
+        # DRF would also accept "+5", "1e2" and "५".
         if amount >= 0 and not re.fullmatch(AMOUNT[1:-1], data):
             self.fail("text")
         return amount
@@ -113,28 +116,28 @@ class Money(serializers.DecimalField):
         return value
 
 
-class Moment(serializers.DateTimeField):
-    """ISO 8601 in UTC, whatever the project's settings."""
+class StrictDateTimeField(serializers.DateTimeField):
+    """A date and time with a zone (RFC 3339), shown in UTC whatever the project's settings."""
 
-    default_error_messages = {"invalid": "Give a moment such as 2026-11-24T06:00:00Z."}
+    default_error_messages = {"invalid": "This is not a valid date and time. Send one such as 2026-11-24T06:00:00Z."}
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"format": "iso-8601", "default_timezone": UTC, **options})
 
     def to_internal_value(self, value: Any) -> datetime:
-        if not isinstance(value, str) or not MOMENT.fullmatch(value):
+        if not isinstance(value, str) or not RFC3339.fullmatch(value):
             self.fail("invalid")
         try:
-            moment = parse_datetime(value.upper())
+            parsed = parse_datetime(value.upper())
         except ValueError:
-            moment = None
-        if moment is None:
+            parsed = None
+        if parsed is None:
             self.fail("overflow")
-        return self.enforce_timezone(moment)
+        return self.enforce_timezone(parsed)
 
 
-class Choice(serializers.ChoiceField):
-    """One of the choices; the error names them."""
+class StrictChoiceField(serializers.ChoiceField):
+    """One of the choices. The error lists them."""
 
     def to_internal_value(self, data: Any) -> Any:
         if not isinstance(data, str):
@@ -148,20 +151,20 @@ class Choice(serializers.ChoiceField):
         return super().fail(key, **values)
 
 
-class JsonObject(serializers.JSONField):
-    """A JSON object that every database stores and every receiver parses."""
+class JsonObjectField(serializers.JSONField):
+    """A JSON object that every database can store and every receiver can parse."""
 
     default_error_messages = {
         "object": 'Send a JSON object such as {{"city": "Kyoto"}}.',
-        "deep": "Nest no deeper than {deepest} levels.",
-        "json": "Leave out NaN, infinite numbers, NUL characters and lone surrogates: no receiver could read them.",
+        "deep": "Nest at most {max_depth} levels.",
+        "json": "Remove NaN, infinite numbers, NUL characters and lone surrogates: no receiver could read them.",
     }
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         if not isinstance(data, dict):
             self.fail("object")
-        if _depth(data) > DEEPEST:
-            self.fail("deep", deepest=DEEPEST)
+        if _depth(data) > MAX_DEPTH:
+            self.fail("deep", max_depth=MAX_DEPTH)
         try:
             payloads.check(data)
         except (TypeError, ValueError):
@@ -170,7 +173,7 @@ class JsonObject(serializers.JSONField):
 
 
 def _depth(data: Any) -> int:
-    """Level by level, since recursion is what deep nesting breaks."""
+    """How many levels are nested. Counted without recursion, which deep nesting would break."""
     level, depth = [data], 0
     while level:
         depth += 1
@@ -183,16 +186,16 @@ def _depth(data: Any) -> int:
     return depth
 
 
-# For `serializer_field_mapping`.
-OF_MODELS: dict[Any, Any] = {
+# Value of `serializer_field_mapping` in the API's model serializers.
+MODEL_FIELD_MAPPING: dict[Any, Any] = {
     **serializers.ModelSerializer.serializer_field_mapping,
-    models.BooleanField: Flag,
-    models.CharField: Text,
-    models.DateTimeField: Moment,
-    models.DecimalField: Money,
-    models.EmailField: Email,
-    models.JSONField: JsonObject,
-    models.PositiveIntegerField: Whole,
-    models.PositiveSmallIntegerField: Whole,
-    models.TextField: Text,
+    models.BooleanField: StrictBooleanField,
+    models.CharField: StrictCharField,
+    models.DateTimeField: StrictDateTimeField,
+    models.DecimalField: MoneyField,
+    models.EmailField: StrictEmailField,
+    models.JSONField: JsonObjectField,
+    models.PositiveIntegerField: StrictIntegerField,
+    models.PositiveSmallIntegerField: StrictIntegerField,
+    models.TextField: StrictCharField,
 }

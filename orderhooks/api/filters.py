@@ -1,4 +1,4 @@
-"""What lists are filtered by: equality and moments alone. An unknown parameter is an error: else it would show all."""
+"""The filters of lists: by equality and by time. An unknown parameter is an error, otherwise it would show all rows."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -13,22 +13,32 @@ from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail
 from rest_framework.request import Request
 
-from orderhooks.api.fields import Moment
-from orderhooks.api.protocol.drf import FORMAT
+from orderhooks.api.fields import StrictDateTimeField
+from orderhooks.api.protocol.drf import FORMAT_PARAMETER
 from orderhooks.api.protocol.problems import ParameterError
 from orderhooks.db import public_ids
 from orderhooks.models import Delivery, Event, Order, Replay, Subscription
 from orderhooks.models.deliveries import DeliveryQuerySet
 from orderhooks.models.events import EventQuerySet
 
-__all__ = ["DeliveryFilters", "EventFilters", "OrderFilters", "ReplayFilters", "StrictFilters", "SubscriptionFilters"]
+__all__ = [
+    "DeliveryFilters",
+    "EventFilters",
+    "OrderFilters",
+    "ReplayFilters",
+    "StrictFilterBackend",
+    "SubscriptionFilters",
+]
 
 PAGING = ("cursor", "page_size", "ordering")
 ANSWERED = [("0", "not at all"), ("2", "2xx"), ("3", "3xx"), ("4", "4xx"), ("5", "5xx")]
 
 
-class StrictFilters(DjangoFilterBackend):
-    """Applies the view's `filterset_class` to its list, or raises ParameterError with what to give instead."""
+class StrictFilterBackend(DjangoFilterBackend):
+    """Applies the view's `filterset_class` to its list.
+
+    Raises ParameterError for unknown parameters and invalid values.
+    """
 
     def filter_queryset(self, request: Request, queryset: Any, view: Any) -> Any:
         if view.action != "list":
@@ -39,9 +49,9 @@ class StrictFilters(DjangoFilterBackend):
         if filterset is None:
             return queryset
         given = {name: request.query_params[name] for name in filters if name in request.query_params}
-        # Fields of forms strip: what is left of white space would filter nothing.
+        # Form fields strip white space, and an empty value would filter nothing.
         if blank := {name: value for name, value in given.items() if not value.strip()}:
-            text = "Give a value, or leave the parameter out."
+            text = "Send a value, or leave the parameter out."
             raise ParameterError(
                 {name: [ErrorDetail(text, "whitespace" if blank[name] else "blank")] for name in blank}
             )
@@ -51,18 +61,18 @@ class StrictFilters(DjangoFilterBackend):
         return filterset.qs
 
     def to_html(self, request: Request, queryset: Any, view: Any) -> str:
-        return ""  # its form is in a template of an app that need not be installed
+        return ""  # the form's template is in an app that need not be installed
 
 
 def require_known(request: Request, names: Iterable[str]) -> None:
-    """Raises ParameterError for query parameters that are not among these, or come twice."""
+    """Raises ParameterError for query parameters that are not among `names` (or `format`), or that come twice."""
     names = list(names)
     if twice := [name for name, values in request.query_params.lists() if len(values) > 1]:
-        raise ParameterError({name: ["Give it once."] for name in twice})
-    allowed = {*names, FORMAT}
+        raise ParameterError({name: ["Send this parameter only once."] for name in twice})
+    allowed = {*names, FORMAT_PARAMETER}
     if unknown := [name for name in request.query_params if name not in allowed]:
         known = ", ".join(sorted(names)) or "none"
-        raise ParameterError({name: [f"There is no such parameter. There are: {known}."] for name in unknown})
+        raise ParameterError({name: [f"Unknown parameter. Known parameters: {known}."] for name in unknown})
 
 
 def _remedy(filterset: django_filters.FilterSet, name: str, found: Sequence[ValidationError]) -> ErrorDetail:
@@ -70,26 +80,26 @@ def _remedy(filterset: django_filters.FilterSet, name: str, found: Sequence[Vali
     code = str(found[0].code or "invalid")
     if isinstance(field, ChoiceField):
         choices: Any = field.choices
-        return ErrorDetail(f"Give one of: {', '.join(str(value) for value, _label in choices if value)}.", code)
+        return ErrorDetail(f"Send one of: {', '.join(str(value) for value, _label in choices if value)}.", code)
     return ErrorDetail(" ".join(text for one in found for text in one.messages), code)
 
 
-class MomentField(Field):
+class DateTimeFormField(Field):
     def to_python(self, value: Any) -> datetime | None:
         if not value:
             return None
         try:
-            moment: datetime = Moment().run_validation(value)
+            parsed: datetime = StrictDateTimeField().run_validation(value)
         except serializers.ValidationError as error:
             [detail] = error.detail
             raise ValidationError(str(detail), code=str(getattr(detail, "code", "invalid"))) from None
-        return moment
+        return parsed
 
 
-class MomentFilter(django_filters.Filter):
-    """A moment, as the bodies have it."""
+class DateTimeFilter(django_filters.Filter):
+    """A date and time, in the same form as in request bodies."""
 
-    field_class = MomentField
+    field_class = DateTimeFormField
 
 
 class OrderFilters(django_filters.FilterSet):
@@ -99,20 +109,20 @@ class OrderFilters(django_filters.FilterSet):
 
 
 class EventFilters(django_filters.FilterSet):
-    since = MomentFilter(method="made_since")
-    until = MomentFilter(method="made_until")
+    since = DateTimeFilter(method="made_since")
+    until = DateTimeFilter(method="made_until")
 
     class Meta:
         model = Event
         fields = ["topic", "order_number", "store"]
 
-    # The ids tell the time and have an index.
+    # Ids contain the time, and unlike the time they have an index.
 
-    def made_since(self, events: EventQuerySet, _name: str, moment: datetime) -> EventQuerySet:
-        return events.filter(public_id__gte=public_ids.earliest_at("evt_", moment))
+    def made_since(self, events: EventQuerySet, _name: str, at: datetime) -> EventQuerySet:
+        return events.filter(public_id__gte=public_ids.earliest_at("evt_", at))
 
-    def made_until(self, events: EventQuerySet, _name: str, moment: datetime) -> EventQuerySet:
-        return events.filter(public_id__lt=public_ids.earliest_at("evt_", moment))
+    def made_until(self, events: EventQuerySet, _name: str, at: datetime) -> EventQuerySet:
+        return events.filter(public_id__lt=public_ids.earliest_at("evt_", at))
 
 
 class SubscriptionFilters(django_filters.FilterSet):
@@ -122,7 +132,7 @@ class SubscriptionFilters(django_filters.FilterSet):
 
 
 def _of(rows: QuerySet[Any], name: str, owner: QuerySet[Any], public_id: str) -> QuerySet[Any]:
-    # By key, which the indexes of the log begin with.
+    # Filters by primary key, which the indexes of the log begin with.
     return rows.filter(**{name: owner.filter(public_id=public_id).values_list("pk", flat=True).first() or 0})
 
 
@@ -132,7 +142,7 @@ class DeliveryFilters(django_filters.FilterSet):
     order_number = django_filters.CharFilter(method="of_order")
     topic = django_filters.CharFilter(method="of_topic")
     answered = django_filters.ChoiceFilter(choices=ANSWERED, method="last_answered")
-    since = MomentFilter(method="made_since")
+    since = DateTimeFilter(method="made_since")
 
     class Meta:
         model = Delivery
@@ -153,8 +163,8 @@ class DeliveryFilters(django_filters.FilterSet):
     def last_answered(self, rows: DeliveryQuerySet, _name: str, status_class: str) -> DeliveryQuerySet:
         return rows.answered(int(status_class))
 
-    def made_since(self, rows: DeliveryQuerySet, _name: str, moment: datetime) -> DeliveryQuerySet:
-        return rows.since(moment)
+    def made_since(self, rows: DeliveryQuerySet, _name: str, at: datetime) -> DeliveryQuerySet:
+        return rows.since(at)
 
 
 class ReplayFilters(django_filters.FilterSet):

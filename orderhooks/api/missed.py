@@ -11,7 +11,7 @@ from rest_framework.utils.urls import replace_query_param
 
 from orderhooks import reporting
 from orderhooks.api.events import EventSerializer
-from orderhooks.api.fields import Moment
+from orderhooks.api.fields import StrictDateTimeField
 from orderhooks.api.filters import require_known
 from orderhooks.api.protocol.pagination import page_size_of
 from orderhooks.api.protocol.problems import ParameterError
@@ -81,7 +81,7 @@ def _since(request: Request) -> Any:
     if "since" not in request.query_params:
         return None
     try:
-        return Moment().run_validation(request.query_params["since"])
+        return StrictDateTimeField().run_validation(request.query_params["since"])
     except serializers.ValidationError as error:
         raise ParameterError({"since": error.detail}) from None
 
@@ -89,6 +89,6 @@ def _since(request: Request) -> Any:
 def _cursor(request: Request) -> str:
     cursor: str = request.query_params.get("cursor", "")
     if "cursor" in request.query_params and not re.fullmatch("evt_[0-9A-Z]{26}", cursor):
-        text = "This cursor is not one that we gave. Begin again without it."
+        text = "This is not a valid cursor. Start again without one."
         raise ParameterError({"cursor": [text]}, code="cursor")
     return cursor

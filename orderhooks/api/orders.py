@@ -16,13 +16,13 @@ from rest_framework.response import Response
 
 from orderhooks import sources
 from orderhooks.api import access
-from orderhooks.api.accounts import accounts_of
-from orderhooks.api.fields import OF_MODELS, Choice, Money, Whole
+from orderhooks.api.fields import MODEL_FIELD_MAPPING, MoneyField, StrictChoiceField, StrictIntegerField
 from orderhooks.api.filters import OrderFilters
 from orderhooks.api.members import RowSerializer
+from orderhooks.api.order_reports import order_report
 from orderhooks.api.protocol import history
 from orderhooks.api.protocol.etags import etag_of, is_known, require_match
-from orderhooks.api.resources import Resource
+from orderhooks.api.resources import ResourceViewSet
 from orderhooks.models import Event, Order, OrderLine
 
 MOST_LINES = 1000
@@ -52,10 +52,10 @@ class LinePlan:
 
 
 class LineSerializer(RowSerializer):
-    serializer_field_mapping = OF_MODELS
-    quantity = Whole(min_value=1, required=False)
-    fulfilled_quantity = Whole(min_value=0, required=False)
-    unit_price = Money(required=False)
+    serializer_field_mapping = MODEL_FIELD_MAPPING
+    quantity = StrictIntegerField(min_value=1, required=False)
+    fulfilled_quantity = StrictIntegerField(min_value=0, required=False)
+    unit_price = MoneyField(required=False)
 
     class Meta:
         model = OrderLine
@@ -70,14 +70,14 @@ class OrderSerializer(RowSerializer):
     are given and it is not.
     """
 
-    serializer_field_mapping = OF_MODELS
-    serializer_choice_field = Choice
+    serializer_field_mapping = MODEL_FIELD_MAPPING
+    serializer_choice_field = StrictChoiceField
 
-    subtotal = Money(required=False)
-    discount = Money(required=False)
-    shipping = Money(required=False)
-    tax = Money(required=False)
-    total = Money(required=False)
+    subtotal = MoneyField(required=False)
+    discount = MoneyField(required=False)
+    shipping = MoneyField(required=False)
+    tax = MoneyField(required=False)
+    total = MoneyField(required=False)
     lines = LineSerializer(many=True, required=False, max_length=MOST_LINES)  # type: ignore[call-arg]
 
     class Meta:
@@ -219,13 +219,13 @@ class OrderViewSet(
     mixins.RetrieveModelMixin,
     mixins.DestroyModelMixin,
     mixins.ListModelMixin,
-    Resource[Order],
+    ResourceViewSet[Order],
 ):
     queryset = Order.objects.prefetch_related("lines")
     serializer_class = OrderSerializer
-    ids = "ord_"
+    public_id_prefix = "ord_"
     filterset_class = OrderFilters
-    needs = {"webhooks": ["orderhooks.view_order", "orderhooks.view_delivery"]}
+    required_permissions = {"webhooks": ["orderhooks.view_order", "orderhooks.view_delivery"]}
 
     def get_queryset(self) -> QuerySet[Order]:
         rows = access.orders_of(self.request.user).prefetch_related("lines")
@@ -237,7 +237,7 @@ class OrderViewSet(
         return self._tagged(super().create(request, *args, **kwargs))
 
     def perform_create(self, serializer: Any) -> None:
-        history.note_addition(self.request, serializer.save())
+        history.log_addition(self.request, serializer.save())
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         response = self._tagged(super().retrieve(request, *args, **kwargs))
@@ -254,7 +254,7 @@ class OrderViewSet(
         # Names of fields alone: what a client sends is not for the history.
         fields = self.get_serializer().get_fields()  # type: ignore[attr-defined]
         changed = [name for name, field in fields.items() if name in request.data and not field.read_only]
-        history.note_change(request, serializer.save(), f"Changed {', '.join(changed) or 'nothing'}.")
+        history.log_change(request, serializer.save(), f"Changed {', '.join(changed) or 'nothing'}.")
         return self._tagged(Response(serializer.data))
 
     def partial_update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -264,7 +264,7 @@ class OrderViewSet(
     @_in_a_transaction
     def destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         order = self._matched(request)
-        history.note_deletion(request, order)
+        history.log_deletion(request, order)
         order.delete()
         return Response(status=status.HTTP_204_NO_CONTENT)
 
@@ -275,7 +275,7 @@ class OrderViewSet(
         events = Event.objects.filter(source=sources.BuiltInOrders.name, order_pk=str(order.pk))
         if (stores := access.order_stores_of(request.user)) is not None:
             events = events.filter(store__in=stores)  # it may have been another store's before
-        return accounts_of(request, events)
+        return order_report(request, events)
 
     def _matched(self, request: Request) -> Order:
         order = self.get_object()

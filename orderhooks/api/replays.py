@@ -11,12 +11,18 @@ from rest_framework.response import Response
 
 from orderhooks import operations
 from orderhooks.api import access
-from orderhooks.api.fields import OF_MODELS, Choice, Flag, Moment, Text
+from orderhooks.api.fields import (
+    MODEL_FIELD_MAPPING,
+    StrictBooleanField,
+    StrictCharField,
+    StrictChoiceField,
+    StrictDateTimeField,
+)
 from orderhooks.api.filters import ReplayFilters
 from orderhooks.api.members import PlainSerializer
 from orderhooks.api.protocol import history
 from orderhooks.api.protocol.problems import ConflictError
-from orderhooks.api.resources import Resource
+from orderhooks.api.resources import ResourceViewSet
 from orderhooks.models import Replay, Subscription
 from orderhooks.models.configuration import validate_topics
 
@@ -26,18 +32,18 @@ __all__ = ["PlanSerializer", "ReplayViewSet", "begin"]
 class PlanSerializer(PlainSerializer):
     """What to replay."""
 
-    since = Moment(help_text="Events from then on.")
-    until = Moment(required=False, help_text="Events before then; else those up to now.")
+    since = StrictDateTimeField(help_text="Events from then on.")
+    until = StrictDateTimeField(required=False, help_text="Events before then; else those up to now.")
     topics = serializers.ListField(
-        child=Text(max_length=128),
+        child=StrictCharField(max_length=128),
         required=False,
         allow_empty=False,
         max_length=200,
         validators=[validate_topics],
         help_text="Patterns; without them all that the subscription wants.",
     )
-    only = Choice(choices=Replay.Only.choices, required=False, help_text="Else all of them.")
-    dry_run = Flag(required=False, default=False, help_text="Count only.")
+    only = StrictChoiceField(choices=Replay.Only.choices, required=False, help_text="Else all of them.")
+    dry_run = StrictBooleanField(required=False, default=False, help_text="Count only.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if attrs["since"] >= attrs.get("until", timezone.now()):
@@ -46,11 +52,11 @@ class PlanSerializer(PlainSerializer):
 
 
 class PlanForSerializer(PlanSerializer):
-    subscription = Text(max_length=64, help_text="Its id.")
+    subscription = StrictCharField(max_length=64, help_text="Its id.")
 
 
 class ReplaySerializer(serializers.ModelSerializer[Replay]):
-    serializer_field_mapping = OF_MODELS
+    serializer_field_mapping = MODEL_FIELD_MAPPING
 
     subscription = serializers.CharField(source="subscription.public_id", read_only=True)
     subscription_name = serializers.CharField(source="subscription.name", read_only=True)
@@ -88,21 +94,21 @@ def begin(request: Request, subscription: Subscription, plan: dict[str, Any]) ->
         expected = operations.preview_replay(**plan)
         return Response({"count": expected.count, "count_is_exact": expected.is_exact})
     replay = operations.replay(**plan, by=request.user.get_username())
-    history.note_change(request, subscription, f"Replay {replay.public_id}.")
+    history.log_change(request, subscription, f"Replay {replay.public_id}.")
     return Response(ReplaySerializer(replay).data, status=status.HTTP_202_ACCEPTED)
 
 
-class ReplayViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource[Replay]):
+class ReplayViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceViewSet[Replay]):
     queryset = Replay.objects.select_related("subscription")
     serializer_class = ReplaySerializer
-    ids = "rpl_"
+    public_id_prefix = "rpl_"
     filterset_class = ReplayFilters
-    needs = {
+    required_permissions = {
         "create": (access.REDELIVER, access.VIEW_SUBSCRIPTION),
         "cancel": (access.REDELIVER, access.VIEW_SUBSCRIPTION, access.VIEW_REPLAY),
     }
-    without_body = ["cancel"]
-    rates = {"create": "replay"}
+    actions_without_body = ["cancel"]
+    throttle_scopes = {"create": "replay"}
 
     def get_queryset(self) -> QuerySet[Replay]:
         return access.replays_of(self.request.user).select_related("subscription")
@@ -124,5 +130,5 @@ class ReplayViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource[R
         replay = self.get_object()
         if not operations.cancel_replay(replay):
             raise ConflictError(f"It is {replay.get_state_display()} already.")
-        history.note_change(request, replay, "Cancelled.")
+        history.log_change(request, replay, "Cancelled.")
         return Response(self.get_serializer(self.get_object()).data)

@@ -1,4 +1,4 @@
-"""What all resources are: viewsets that speak the protocol, know their rows by public id and keep access."""
+"""The views that the API's views derive from: errors, permissions, rate limits, rows by public id."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -15,37 +15,40 @@ from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
-from orderhooks.api.access import Permitted
-from orderhooks.api.filters import StrictFilters
+from orderhooks.api.access import ActionPermission
+from orderhooks.api.filters import StrictFilterBackend
 from orderhooks.api.members import require_no_members
 from orderhooks.api.protocol import drf, idempotency, problems
-from orderhooks.api.protocol.pagination import Pages
+from orderhooks.api.protocol.pagination import KeysetPagination
 from orderhooks.api.protocol.parsers import StrictJSONParser
-from orderhooks.api.protocol.rates import Rate
-from orderhooks.api.protocol.texts import require_storable_address
+from orderhooks.api.protocol.storable_text import require_storable_url
+from orderhooks.api.protocol.throttling import ActionThrottle
 
-__all__ = ["Nowhere", "Problems", "Protocol", "Resource"]
+__all__ = ["ApiViewSet", "NotFoundView", "ProblemDetailsView", "ResourceViewSet"]
 
 Row = TypeVar("Row", bound=Model)
 
 
-class Problems(APIView):
-    """Errors are problem details, whatever the format; the rest looks the same whatever the project's DRF settings."""
+class ProblemDetailsView(APIView):
+    """For every view of the API: errors are problem details, and formats do not depend on the project's DRF settings.
+
+    Only authentication and throttling are the project's.
+    """
 
     settings = drf.SETTINGS
-    renderer_classes = [drf.Json, BrowsableAPIRenderer]
+    renderer_classes = [drf.ApiRenderer, BrowsableAPIRenderer]
     parser_classes = [StrictJSONParser]
-    content_negotiation_class = drf.Negotiation
-    metadata_class = drf.Metadata
+    content_negotiation_class = drf.ApiContentNegotiation
+    metadata_class = drf.ApiMetadata
     versioning_class = None
     permission_classes = [IsAuthenticated]
 
     def get_renderers(self) -> list[Any]:
-        browsable = drf.pages_for_browsers()
+        browsable = drf.has_browsable_api()
         return [one() for one in self.renderer_classes if browsable or not issubclass(one, BrowsableAPIRenderer)]
 
     def get_exception_handler(self) -> Any:
-        return problems.answer
+        return problems.exception_response
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         response = super().finalize_response(request, response, *args, **kwargs)
@@ -54,73 +57,80 @@ class Problems(APIView):
         return response
 
 
-class Nowhere(Problems):
-    """An address among the API's own that leads nowhere: a problem, where Django would answer with a page."""
+class NotFoundView(ProblemDetailsView):
+    """Responds 404 as problem details, where Django would respond with an HTML page."""
 
     permission_classes = []
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        raise NotFound("There is nothing at this address.")
+        raise NotFound("Not found.")
 
 
-class Protocol(Problems, viewsets.ViewSet):
-    """Problem details, rates and repeated requests, for every viewset of the API."""
+class ApiViewSet(ProblemDetailsView, viewsets.ViewSet):
+    """A viewset of the API: problem details, permissions by action, rate limits, `Idempotency-Key`."""
 
-    permission_classes = [Permitted]
-    # The permissions that an action needs; those of its method on the view's model, if it is not among them.
-    needs: Mapping[str, Collection[str]] = {}
-    # The rate of API_RATES that an action falls under.
-    rates: Mapping[str, str] = {}
-    # Actions that take no body.
-    without_body: Collection[str] = ()
-    # Actions that wait for somebody else's answer, which no transaction may.
-    outside_transactions: Collection[str] = ()
+    permission_classes = [ActionPermission]
+    # Permissions by action. Other actions require Django's model permission of the method, such as `add` for POST.
+    required_permissions: Mapping[str, Collection[str]] = {}
+    # Keys of the setting API_RATES by action. Other actions have no rate limit of their own.
+    throttle_scopes: Mapping[str, str] = {}
+    # Actions whose request body must be empty.
+    actions_without_body: Collection[str] = ()
+    # Actions that wait for the network, which must not happen inside a transaction.
+    actions_outside_transactions: Collection[str] = ()
 
     @classmethod
     def as_view(cls, actions: Any = None, **options: Any) -> Any:
         view = super().as_view(actions, **options)
-        waits = set(cls.outside_transactions) & set((actions or {}).values())
-        # Also where the setting ATOMIC_REQUESTS puts every request into one.
-        return transaction.non_atomic_requests(view) if waits else view
+        is_outside = set(cls.actions_outside_transactions) & set((actions or {}).values())
+        # The setting ATOMIC_REQUESTS would open a transaction for each request.
+        return transaction.non_atomic_requests(view) if is_outside else view
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        require_storable_address(request, kwargs)
+        require_storable_url(request, kwargs)
         if request.method == "POST" and idempotency.HEADER in request.headers:
-            # What `dispatch` is about to call, now that the user is known and allowed to.
-            in_transaction = self.action not in self.outside_transactions
+            # Wraps what `dispatch` calls next, after authentication and permissions have passed.
+            in_transaction = self.action not in self.actions_outside_transactions
             handler = getattr(self, self.action)
-            setattr(self, "post", idempotency.answered_once(handler, request, in_transaction=in_transaction))  # noqa: B010
-        if self.action in self.without_body:
+            setattr(self, "post", idempotency.run_once(handler, request, in_transaction=in_transaction))  # noqa: B010
+        if self.action in self.actions_without_body:
             require_no_members(request.data)
 
     def get_throttles(self) -> list[BaseThrottle]:
         throttles = super().get_throttles()
-        return [*throttles, Rate(self.rates[self.action])] if self.action in self.rates else throttles
+        if self.action in self.throttle_scopes:
+            throttles.append(ActionThrottle(self.throttle_scopes[self.action]))
+        return throttles
 
 
-class Resource(Protocol, viewsets.GenericViewSet[Row], Generic[Row]):
-    """Rows with public ids that begin with `ids`, in pages."""
+class ResourceViewSet(ApiViewSet, viewsets.GenericViewSet[Row], Generic[Row]):
+    """A viewset of rows that have public ids, with pages and filters."""
 
-    ids: str
+    # What the rows' public ids begin with, such as "ord_".
+    public_id_prefix: str
+    # The field that `?ordering=` names. Rows are in the order of their primary keys.
     ordered_by = "created_at"
-    pagination_class = Pages
-    filter_backends = [StrictFilters]
+    pagination_class = KeysetPagination
+    filter_backends = [StrictFilterBackend]
     lookup_field = "public_id"
 
     def get_object(self) -> Row:
-        """The row of the address. One that there is not and one of somebody else's are the same 404."""
+        """The row with the id in the URL.
+
+        Raises NotFound, in the same words whether the row does not exist or the user may not see it.
+        """
         public_id = self.kwargs["public_id"]
         row = None
-        if re.fullmatch(self.ids + "[0-9A-Z]{26}", public_id):
+        if re.fullmatch(self.public_id_prefix + "[0-9A-Z]{26}", public_id):
             row = self.get_queryset().filter(public_id=public_id).first()
         if row is None:
-            raise NotFound("There is nothing of this id that you may see.")
+            raise NotFound("Not found.")
         self.check_object_permissions(self.request, row)
         return row
 
-    def answer_list(self, rows: Any, serializer: Any) -> Response:
-        """A page of rows that are not the resource's own."""
+    def list_response(self, rows: Any, serializer: Any) -> Response:
+        """A page of rows of another model, such as the attempts of a delivery."""
         page = self.paginate_queryset(rows)
         return self.get_paginated_response(serializer(page, many=True, context=self.get_serializer_context()).data)

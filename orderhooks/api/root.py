@@ -1,4 +1,4 @@
-"""The root of the API: where its resources are."""
+"""The root of the API: the URLs of its resources."""
 
 from contextlib import suppress
 from typing import Any
@@ -8,16 +8,16 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
-from orderhooks.api.resources import Problems
+from orderhooks.api.resources import ProblemDetailsView
 
-__all__ = ["Root"]
+__all__ = ["RootView"]
 
 
-class Root(Problems):
-    """The addresses of the API's resources, and of its document. Open to everybody: it tells nothing of the store."""
+class RootView(ProblemDetailsView):
+    """The URLs of the API's resources and of its OpenAPI document. Open to everybody: it shows no data of the store."""
 
     permission_classes = []
-    # The names of the routes of lists, by the resource.
+    # Names of list routes by resource, such as {"orders": "order-list"}.
     lists: dict[str, str] = {}
 
     def get_view_name(self) -> str:
@@ -28,7 +28,7 @@ class Root(Problems):
         found = {
             name: reverse(f"{namespace}:{route}", request=request, kwargs=kwargs) for name, route in self.lists.items()
         }
-        # Without the extra `openapi` there is none.
+        # The route exists only with the extra `openapi`.
         with suppress(NoReverseMatch):
             found["schema"] = reverse(f"{namespace}:schema", request=request, kwargs=kwargs)
         return Response(found)

@@ -9,10 +9,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from orderhooks.api import access
-from orderhooks.api.fields import Moment
+from orderhooks.api.fields import StrictDateTimeField
 from orderhooks.api.filters import require_known
-from orderhooks.api.protocol.numbers import whole_number
-from orderhooks.api.resources import Protocol
+from orderhooks.api.protocol.query_parameters import int_parameter
+from orderhooks.api.resources import ApiViewSet
 from orderhooks.db import DatabaseClock
 from orderhooks.models import AttemptStats, Delivery, Subscription
 from orderhooks.models.attempt_stats import HOUR, first_hour, percentile
@@ -25,7 +25,7 @@ MOST_WAITING = 10_000
 
 
 class HourSerializer(serializers.Serializer[Any]):
-    hour = Moment(help_text="Its beginning, UTC.")
+    hour = StrictDateTimeField(help_text="Its beginning, UTC.")
     succeeded = serializers.IntegerField()
     failed = serializers.IntegerField()
 
@@ -42,7 +42,7 @@ class StatisticsSerializer(serializers.Serializer[Any]):
     p99_ms = serializers.FloatField(allow_null=True)
     waiting = serializers.IntegerField(help_text="Deliveries that wait to be sent.")
     waiting_is_exact = serializers.BooleanField(help_text=f"False if it is more than {MOST_WAITING}.")
-    oldest_waiting_at = Moment(allow_null=True, help_text="When the oldest of them was made.")
+    oldest_waiting_at = StrictDateTimeField(allow_null=True, help_text="When the oldest of them was made.")
     by_hour = HourSerializer(many=True)
 
 
@@ -88,13 +88,13 @@ def _by_hour(counted: dict[tuple[datetime, str], int], *, hours: int, now: datet
 
 
 def _hours(request: Request) -> int:
-    return whole_number(request, "hours", default=HOURS, lowest=1, highest=MOST_HOURS)
+    return int_parameter(request, "hours", default=HOURS, lowest=1, highest=MOST_HOURS)
 
 
-class StatisticsViewSet(Protocol):
+class StatisticsViewSet(ApiViewSet):
     """Of all subscriptions that the user sees."""
 
-    needs = {"list": ["orderhooks.view_delivery"]}
+    required_permissions = {"list": ["orderhooks.view_delivery"]}
     queryset = Delivery.objects.none()
 
     def list(self, request: Request) -> Response:

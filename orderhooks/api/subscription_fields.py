@@ -11,7 +11,7 @@ from django.views.decorators.debug import sensitive_variables
 from rest_framework import serializers
 
 from orderhooks.api.access import ALL_STORES, is_in_reach, stores_of
-from orderhooks.api.fields import OF_MODELS, Choice, Text
+from orderhooks.api.fields import MODEL_FIELD_MAPPING, StrictCharField, StrictChoiceField
 from orderhooks.api.members import RowSerializer
 from orderhooks.db.encrypted_fields import seal
 from orderhooks.encryption import HIDDEN, Sealed
@@ -25,10 +25,10 @@ State = Subscription.State
 MOST_TOPICS = 200
 
 
-class SealedHeaders(serializers.DictField):
+class SealedHeadersField(serializers.DictField):
     """Header names with their values: written as text, read as `(hidden)`. `(hidden)` keeps the value that is there."""
 
-    child = Text(trim_whitespace=False)
+    child = StrictCharField(trim_whitespace=False)
 
     @sensitive_variables()
     def run_validation(self, data: Any = serializers.empty) -> Any:
@@ -44,21 +44,21 @@ class SealedHeaders(serializers.DictField):
 
 
 class SubscriptionSerializer(RowSerializer):
-    serializer_field_mapping = OF_MODELS
+    serializer_field_mapping = MODEL_FIELD_MAPPING
 
     owner = serializers.SerializerMethodField(help_text="The user name of who made it; null if there is none.")
     topics = serializers.ListField(
-        child=Text(max_length=128),
+        child=StrictCharField(max_length=128),
         allow_empty=False,
         max_length=MOST_TOPICS,
         validators=[validate_topics],
         error_messages={"empty": 'Name at least one topic: ["order.paid"], ["order.*"] or ["*"].'},
     )
-    headers = SealedHeaders(required=False)
-    signature = Choice(choices=Subscription.Signature.choices, required=False)
+    headers = SealedHeadersField(required=False)
+    signature = StrictChoiceField(choices=Subscription.Signature.choices, required=False)
     public_keys = serializers.SerializerMethodField(help_text="What `v1a` signatures are checked with, newest first.")
     # Only orderhooks disables.
-    state = Choice(choices=[State.ACTIVE.value, State.PAUSED.value], required=False)
+    state = StrictChoiceField(choices=[State.ACTIVE.value, State.PAUSED.value], required=False)
     health = serializers.SerializerMethodField(help_text=f"One of {', '.join(Health.values)}.")
 
     class Meta:

@@ -16,13 +16,13 @@ from rest_framework.response import Response
 from orderhooks import operations, signing
 from orderhooks.api import access, replays
 from orderhooks.api.deliveries import DeliveryDetailSerializer
-from orderhooks.api.fields import Moment, Number
+from orderhooks.api.fields import StrictDateTimeField, StrictFloatField
 from orderhooks.api.filters import SubscriptionFilters, require_known
 from orderhooks.api.members import PlainSerializer
 from orderhooks.api.missed import missed_of
 from orderhooks.api.protocol import history
 from orderhooks.api.protocol.problems import ConflictError, ParameterError
-from orderhooks.api.resources import Resource
+from orderhooks.api.resources import ResourceViewSet
 from orderhooks.api.statistics import statistics_of
 from orderhooks.api.subscription_fields import SubscriptionSerializer
 from orderhooks.db import DatabaseClock
@@ -36,7 +36,7 @@ VIEW, CHANGE = "orderhooks.view_subscription", "orderhooks.change_subscription"
 
 
 class RotationSerializer(PlainSerializer):
-    overlap_hours = Number(
+    overlap_hours = StrictFloatField(
         required=False,
         default=OVERLAP / HOUR,
         min_value=0,
@@ -46,28 +46,28 @@ class RotationSerializer(PlainSerializer):
 
 
 class ResumptionSerializer(PlainSerializer):
-    skip_before = Moment(
+    skip_before = StrictDateTimeField(
         required=False, default=None, help_text="Skip what is held from before; else all of it goes out."
     )
 
 
 class SubscriptionViewSet(
-    mixins.RetrieveModelMixin, mixins.DestroyModelMixin, mixins.ListModelMixin, Resource[Subscription]
+    mixins.RetrieveModelMixin, mixins.DestroyModelMixin, mixins.ListModelMixin, ResourceViewSet[Subscription]
 ):
     queryset = Subscription.objects.select_related("owner").prefetch_related("secrets")
     serializer_class = SubscriptionSerializer
-    ids = "sub_"
+    public_id_prefix = "sub_"
     filterset_class = SubscriptionFilters
-    needs = {
+    required_permissions = {
         **dict.fromkeys(("test", "pause", "resume", "rotate_secret", "revoke_former_secrets"), (CHANGE,)),
         "replay": [access.REDELIVER, VIEW],
         "stats": [VIEW, "orderhooks.view_delivery"],
         "missed": [VIEW, "orderhooks.view_event"],
         "preview": [VIEW, access.VIEW_PAYLOAD],
     }
-    rates = {"test": "test", "replay": "replay", "rotate_secret": "rotate"}
-    without_body = ["test", "pause", "revoke_former_secrets"]
-    outside_transactions = ["test"]
+    throttle_scopes = {"test": "test", "replay": "replay", "rotate_secret": "rotate"}
+    actions_without_body = ["test", "pause", "revoke_former_secrets"]
+    actions_outside_transactions = ["test"]
 
     def get_queryset(self) -> QuerySet[Subscription]:
         return access.subscriptions_of(self.request.user).select_related("owner").prefetch_related("secrets")
@@ -92,7 +92,7 @@ class SubscriptionViewSet(
         return self.update(request, *args, partial=True, **kwargs)
 
     def perform_destroy(self, instance: Subscription) -> None:
-        history.note_deletion(self.request, instance)
+        history.log_deletion(self.request, instance)
         instance.delete()
 
     @action(detail=True, methods=["post"])
@@ -100,7 +100,7 @@ class SubscriptionViewSet(
         """Sends an example order as `webhook.test` now, waits for the answer, and shows the delivery with it."""
         subscription = self.get_object()
         made = operations.send_test(subscription, by=request.user.get_username())
-        history.note_change(request, subscription, f"Sent a test: {made.state}.")
+        history.log_change(request, subscription, f"Sent a test: {made.state}.")
         delivery = Delivery.objects.select_related("event", "subscription").get(pk=made.pk)
         return Response(DeliveryDetailSerializer(delivery, context=self.get_serializer_context()).data)
 
@@ -113,7 +113,7 @@ class SubscriptionViewSet(
         subscription = self.get_object()
         overlap = serializer.validated_data["overlap_hours"] * HOUR
         secret = operations.rotate(subscription, overlap=overlap)
-        history.note_change(request, subscription, "Rotated the signing secret.")
+        history.log_change(request, subscription, "Rotated the signing secret.")
         return self._answer(subscription, secret)
 
     @action(detail=True, methods=["post"], url_path="revoke-former-secrets")
@@ -121,7 +121,7 @@ class SubscriptionViewSet(
         """`revoked`: how many secrets signed beside the newest until now."""
         subscription = self.get_object()
         revoked = operations.revoke_former_secrets(subscription)
-        history.note_change(request, subscription, "Revoked former signing secrets.")
+        history.log_change(request, subscription, "Revoked former signing secrets.")
         return Response({"revoked": revoked})
 
     @action(detail=True, methods=["post"])
@@ -129,7 +129,7 @@ class SubscriptionViewSet(
         """The subscription, paused: its deliveries are held."""
         subscription = self.get_object()
         if operations.pause(Subscription.objects.filter(pk=subscription.pk)):
-            history.note_change(request, subscription, "Paused.")
+            history.log_change(request, subscription, "Paused.")
         return self._answer(subscription)
 
     @action(detail=True, methods=["post"])
@@ -141,7 +141,7 @@ class SubscriptionViewSet(
         chosen = Subscription.objects.filter(pk=subscription.pk)
         resumed = operations.resume(chosen, skip_before=serializer.validated_data["skip_before"])
         if resumed.subscriptions:
-            history.note_change(request, subscription, f"Resumed; {resumed.skipped} deliveries skipped.")
+            history.log_change(request, subscription, f"Resumed; {resumed.skipped} deliveries skipped.")
         return self._answer(subscription)
 
     @action(detail=True, methods=["post"])
@@ -190,7 +190,7 @@ class SubscriptionViewSet(
     def _create(self, values: dict[str, Any]) -> Response:
         with transaction.atomic(using=Subscription.objects.db):
             subscription, secret = Subscription.create_with_secret(**values, owner=self.request.user)
-            history.note_addition(self.request, subscription)
+            history.log_addition(self.request, subscription)
         return self._answer(subscription, secret, status=status.HTTP_201_CREATED)
 
     @sensitive_variables()
@@ -207,7 +207,7 @@ class SubscriptionViewSet(
                 told = f"Changed {', '.join(changed)}."
                 if left:
                     told += f" The values of {len(left)} headers were dropped: the URL has another host."
-                history.note_change(self.request, subscription, told)
+                history.log_change(self.request, subscription, told)
         return self._answer(subscription, secret)
 
     @sensitive_variables()

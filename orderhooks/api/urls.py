@@ -1,16 +1,16 @@
-"""The API's addresses; names are in the namespace `orderhooks`."""
+"""The API's URLs, in the namespace `orderhooks`."""
 
 from django.urls import path, re_path
 from rest_framework.routers import SimpleRouter
 
+from orderhooks.api.declarative import NamedSubscriptionViewSet
 from orderhooks.api.deliveries import DeliveryViewSet
 from orderhooks.api.events import EventViewSet, TopicViewSet
-from orderhooks.api.named import NamedSubscriptionViewSet
 from orderhooks.api.openapi import routes
 from orderhooks.api.orders import OrderViewSet
 from orderhooks.api.replays import ReplayViewSet
-from orderhooks.api.resources import Nowhere
-from orderhooks.api.root import Root
+from orderhooks.api.resources import NotFoundView
+from orderhooks.api.root import RootView
 from orderhooks.api.statistics import StatisticsViewSet
 from orderhooks.api.subscriptions import SubscriptionViewSet
 
@@ -27,17 +27,17 @@ router.register("stats", StatisticsViewSet, basename="stats")
 
 by_name = NamedSubscriptionViewSet.as_view({"get": "retrieve", "put": "upsert", "delete": "destroy"})
 
-# No more than what begins as the API's own: a store may have other addresses under the same prefix. They end in a
-# slash, so that Django's APPEND_SLASH goes on finding the ones that lack it.
-nowhere = re_path(
+# Only under the API's own prefixes, because a store may have other URLs beside them. The pattern ends in a slash, so
+# that Django's APPEND_SLASH still redirects URLs that lack it.
+not_found = re_path(
     rf"^({'|'.join(prefix for prefix, _view, _name in router.registry)})/[\s\S]*/\Z",
-    Nowhere.as_view(),
+    NotFoundView.as_view(),
 )
 
 # What the OpenAPI document tells of.
 described = [path("subscriptions/by-name/<path:name>/", by_name, name="subscription-by-name"), *router.urls]
 
 lists = {prefix: f"{basename}-list" for prefix, _view, basename in router.registry}
-root = path("", Root.as_view(lists=lists), name="root")
+root = path("", RootView.as_view(lists=lists), name="root")
 
-urlpatterns = [root, *described, *routes.found(), nowhere]
+urlpatterns = [root, *described, *routes.found(), not_found]

@@ -1,6 +1,6 @@
 """Receipts: the webhooks that receivers in this project have acted on, and how far they are with each order.
 
-Written by `receiver.DatabaseReplays` and `receiver.DatabaseSequences`.
+Written by `receiver.DatabaseDeduplicator` and `receiver.DatabaseSequenceGuard`.
 """
 
 from django.db import models

@@ -1,8 +1,10 @@
-"""For projects that receive webhooks: `verify` for any framework, `webhook` for Django views, guards for repetitions.
+"""For projects that receive webhooks: `verify` for any framework, `webhook` for Django views.
 
-Needs nothing of the sender but the secret; a receiver without the guards of the database needs no table of orderhooks.
+All that is needed of the sender is the secret. Only DatabaseDeduplicator and DatabaseSequenceGuard need tables of
+orderhooks, and so `orderhooks` in INSTALLED_APPS.
 """
 
+from orderhooks.receiver.deduplication import CacheDeduplicator, DatabaseDeduplicator, Deduplicator
 from orderhooks.receiver.events import (
     Change,
     Customer,
@@ -12,24 +14,23 @@ from orderhooks.receiver.events import (
     ReceivedOrder,
     UnknownOrderShapeError,
 )
-from orderhooks.receiver.repetition import CacheReplays, DatabaseReplays, Replays
-from orderhooks.receiver.staleness import CacheSequences, DatabaseSequences, Sequences
-from orderhooks.receiver.verifying import verify
+from orderhooks.receiver.staleness import CacheSequenceGuard, DatabaseSequenceGuard, SequenceGuard
+from orderhooks.receiver.verification import verify
 from orderhooks.receiver.views import webhook
 
 __all__ = [
-    "CacheReplays",
-    "CacheSequences",
+    "CacheDeduplicator",
+    "CacheSequenceGuard",
     "Change",
     "Customer",
-    "DatabaseReplays",
-    "DatabaseSequences",
+    "DatabaseDeduplicator",
+    "DatabaseSequenceGuard",
+    "Deduplicator",
     "InvalidWebhookError",
     "Line",
     "ReceivedEvent",
     "ReceivedOrder",
-    "Replays",
-    "Sequences",
+    "SequenceGuard",
     "UnknownOrderShapeError",
     "verify",
     "webhook",

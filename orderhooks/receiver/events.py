@@ -1,4 +1,4 @@
-"""Events as receivers get them: `verify` makes them of requests whose signature holds."""
+"""Events as receivers get them. `verify` returns one for a request whose signature is valid."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,15 +21,15 @@ T = TypeVar("T")
 
 
 class InvalidWebhookError(Exception):
-    """A request that is no webhook of ours; the text says what is wrong and what to do, and never holds the secret."""
+    """The request is not a valid webhook. The text says what is wrong and what to do, and never holds the secret."""
 
 
 class UnknownOrderShapeError(ValueError):
-    """An order that is not shaped like the built-in one: it comes from an order source of the store's own."""
+    """The order lacks a built-in field, or has one of another type. It comes from an order source of the store."""
 
 
 class Change(NamedTuple):
-    """What a field was before the transaction, and what it is since."""
+    """A field's value before the transaction and after it."""
 
     old: Any
     new: Any
@@ -37,6 +37,8 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Customer:
+    """Who ordered. A text that the store does not know is empty."""
+
     name: str
     email: str
     phone: str
@@ -44,7 +46,7 @@ class Customer:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One article of an order. The price is in the order's currency."""
+    """One line of an order. `unit_price` is in the order's currency."""
 
     sku: str
     name: str
@@ -55,7 +57,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedOrder:
-    """The order as the transaction committed it. Money is in `currency`, times are in UTC."""
+    """The order as the transaction committed it. Amounts are in `currency` (ISO 4217), times are in UTC."""
 
     id: str
     number: str
@@ -79,24 +81,31 @@ class ReceivedOrder:
     created_at: datetime
     updated_at: datetime
     lines: tuple[Line, ...]
-    # All that came, with what this class does not know: fields of a later version, or that the store adds.
+    # The whole order as it came, with fields of a later version and fields that the store adds.
     raw: Mapping[str, Any] = field(repr=False, compare=False)
 
     @classmethod
-    def of(cls, data: Any) -> "ReceivedOrder":
-        """From `data["order"]` of an event: a dict as JSON has it. Raises UnknownOrderShapeError."""
+    def from_data(cls, data: Any) -> "ReceivedOrder":
+        """The order in `event.data["order"]`, a dict of JSON values.
+
+        Raises UnknownOrderShapeError if a built-in field is missing or has another type.
+        """
         try:
             return cls(**_read(data, ORDER), raw=data)
         except (TypeError, ValueError) as error:
             raise UnknownOrderShapeError(
-                f"This order is not shaped like the built-in one ({error}): it comes from an order source of the "
-                'store\'s own. Read event.data["order"].'
+                f"This order does not have the built-in fields and types ({error}): it comes from an order source of "
+                'the store. Read event.data["order"] instead.'
             ) from error
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedEvent:
-    """An event whose signature holds. All of it was signed except `attempt`, which serves logs alone."""
+    """An event whose signature is valid.
+
+    `sequence` grows with each change of an order: of two events of one order, the newer has the higher one. `attempt`
+    counts how often the sender has tried, from 1. It alone is not signed, so use it only for logs.
+    """
 
     id: str
     topic: str
@@ -109,72 +118,74 @@ class ReceivedEvent:
 
     @property
     def order(self) -> ReceivedOrder:
-        """The order, typed. Raises UnknownOrderShapeError for one that is not shaped like the built-in one."""
-        return ReceivedOrder.of(self.data.get("order"))
+        """The order with types. Raises UnknownOrderShapeError if a built-in field is missing or has another type."""
+        return ReceivedOrder.from_data(self.data.get("order"))
 
     @property
     def changes(self) -> dict[str, Change]:
-        """What the transaction changed, by field, as JSON has it: money and times are text. Of lines, all that were and
-        all that are. Raises UnknownOrderShapeError.
+        """What the transaction changed, by the field's name. Values are JSON values: money and times are text. For
+        `lines` they are all lines before and all lines after.
+
+        Raises UnknownOrderShapeError if the changes are not pairs of old and new.
         """
         try:
-            changes = _a(dict, self.data.get("changes"))
-            return {name: Change(*_a(list, pair)) for name, pair in changes.items()}
+            changes = _typed(dict, self.data.get("changes"))
+            return {name: Change(*_typed(list, pair)) for name, pair in changes.items()}
         except TypeError as error:
             raise UnknownOrderShapeError(
-                f'These changes are no pairs of old and new ({error}). Read event.data["changes"].'
+                f'These changes are not pairs of old and new ({error}). Read event.data["changes"] instead.'
             ) from error
 
 
-# Nothing is taken for what it is not: a sum of floats, or a time of no zone, would be found out much later. Errors tell
-# no values, as those may be a customer's.
+# Types are strict, because a sum of floats, or a time without a zone, would be noticed much later. Errors name no
+# values, because those may be a customer's.
 
 
-def _a(kind: type[T], value: Any) -> T:
-    # Not isinstance, as True is an int too.
+def _typed(kind: type[T], value: Any) -> T:
+    # Not isinstance, because True is an int too.
     if type(value) is not kind:
-        raise TypeError(f"{type(value).__name__} in place of {kind.__name__}")
+        raise TypeError(f"expected {kind.__name__}, got {type(value).__name__}")
     return value
 
 
 def _money(value: Any) -> Decimal:
     try:
-        amount = Decimal(_a(str, value))
+        amount = Decimal(_typed(str, value))
     except InvalidOperation:
-        raise ValueError("no decimal number") from None
+        raise ValueError("not a valid decimal number") from None
     if not amount.is_finite():
-        raise ValueError("no decimal number")
+        raise ValueError("not a valid decimal number")
     return amount
 
 
-def _moment(value: Any) -> datetime:
+def _time(value: Any) -> datetime:
     try:
-        moment = datetime.fromisoformat(_a(str, value))
+        time = datetime.fromisoformat(_typed(str, value))
     except ValueError:
-        raise ValueError("no time") from None
-    if moment.tzinfo is None:
-        raise ValueError("a time of no zone")
-    return moment
+        raise ValueError("not a valid date and time") from None
+    if time.tzinfo is None:
+        raise ValueError("the time has no zone")
+    return time
 
 
 Fields = Mapping[str, Callable[[Any], object]]
-_text, _whole, _flag, _mapping = (partial(_a, kind) for kind in (str, int, bool, dict))
-CUSTOMER: Fields = dict.fromkeys(("name", "email", "phone"), _text)
-LINE: Fields = {"sku": _text, "name": _text, "quantity": _whole, "fulfilled_quantity": _whole, "unit_price": _money}
+_str, _int, _bool, _dict = (partial(_typed, kind) for kind in (str, int, bool, dict))
+CUSTOMER: Fields = dict.fromkeys(("name", "email", "phone"), _str)
+LINE: Fields = {"sku": _str, "name": _str, "quantity": _int, "fulfilled_quantity": _int, "unit_price": _money}
 ORDER: Fields = {
-    **dict.fromkeys(("id", "number", "store", "status", "payment_status", "fulfillment_status"), _text),
-    **dict.fromkeys(("currency", "note"), _text),
+    **dict.fromkeys(("id", "number", "store", "status", "payment_status", "fulfillment_status"), _str),
+    **dict.fromkeys(("currency", "note"), _str),
     **dict.fromkeys(("subtotal", "discount", "shipping", "tax", "total"), _money),
-    **dict.fromkeys(("billing_address", "shipping_address", "metadata"), _mapping),
-    **dict.fromkeys(("placed_at", "created_at", "updated_at"), _moment),
-    "is_test": _flag,
+    **dict.fromkeys(("billing_address", "shipping_address", "metadata"), _dict),
+    **dict.fromkeys(("placed_at", "created_at", "updated_at"), _time),
+    "is_test": _bool,
     "customer": lambda value: Customer(**_read(value, CUSTOMER)),
-    "lines": lambda value: tuple(Line(**_read(line, LINE)) for line in _a(list, value)),
+    "lines": lambda value: tuple(Line(**_read(line, LINE)) for line in _typed(list, value)),
 }
 
 
 def _read(data: Any, fields: Fields) -> dict[str, Any]:
-    given, values = _a(dict, data), {}
+    given, values = _typed(dict, data), {}
     for name, read in fields.items():
         if name not in given:
             raise ValueError(f"{name} is missing")

@@ -1,6 +1,7 @@
-"""Staleness: passes an order's event over if one that is newer was acted on already.
+"""Sequence guards: an order's event is skipped if a newer one of the same order was already acted on.
 
-For receivers that keep a copy of the order: whoever acts on single topics, by mail for one, wants every event.
+For receivers that keep a copy of the order. A receiver that acts on single topics, such as by sending a mail, needs
+every event and no such guard.
 """
 
 import hashlib
@@ -15,137 +16,155 @@ from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 
-from orderhooks.receiver.answers import WORKING_SECONDS, Act, busy, passed_over, succeeded, table
 from orderhooks.receiver.events import ReceivedEvent, UnknownOrderShapeError
+from orderhooks.receiver.responses import PROCESSING_SECONDS, CallView, busy, is_success, require_tables, skipped
 
-__all__ = ["CacheSequences", "DatabaseSequences", "Sequences"]
+__all__ = ["CacheSequenceGuard", "DatabaseSequenceGuard", "SequenceGuard"]
 
 logger = logging.getLogger("orderhooks.receiver")
 
-# What `LatestSequence.order` holds.
+# The length of the column `LatestSequence.order`.
 MAX_ORDER_LENGTH = 200
-# The family of topics that tests of an endpoint have: their order is an example, and may be none at all.
-OF_NO_ORDER = "webhook."
-Key = Callable[[ReceivedEvent], str]
+# Topics of tests of an endpoint. Their order is an example, or missing.
+WITHOUT_ORDER = "webhook."
+# Returns a text that identifies the order of an event.
+OrderKey = Callable[[ReceivedEvent], str]
 
 
-class Sequences(Protocol):
-    """Sees to it that no older event of an order is acted on after a newer one."""
+class SequenceGuard(Protocol):
+    """Makes sure that no event of an order is acted on after a newer one."""
 
-    def in_turn(self, event: ReceivedEvent, act: Act) -> HttpResponseBase:
-        """What `act` answers, or an answer in its place. An `act` that raises or answers outside 2xx leaves no mark."""
+    def run_unless_stale(self, event: ReceivedEvent, call_view: CallView) -> HttpResponseBase:
+        """Call the view, unless a newer event of the order was already acted on.
+
+        Returns the view's response, or another one if the view was not called. An event whose view raises or responds
+        outside 2xx is not remembered: the sender tries again.
+        """
+        ...
 
 
 def order_id(event: ReceivedEvent) -> str:
-    """What tells the built-in orders apart. Raises UnknownOrderShapeError."""
+    """The `id` of a built-in order. Raises UnknownOrderShapeError if the order has none of 1 to 200 characters."""
     order = event.data.get("order")
     found = order.get("id") if isinstance(order, dict) else None
     if not isinstance(found, str) or not 0 < len(found) <= MAX_ORDER_LENGTH:
         raise UnknownOrderShapeError(
-            "The order of this event has no text `id`: it comes from an order source of the store's own. Give the "
-            "guard a function `key=` of the event that tells orders apart."
+            "The order of this event has no text `id`, so it comes from an order source of the store. Give the guard "
+            "`key=`, a function that takes the event and returns a text that identifies the order."
         )
     return found
 
 
-class DatabaseSequences:
-    """Remembers each order's newest sequence in the table of `LatestSequence`, in one transaction with what the view
-    writes to that database. An older event waits until the newer one's transaction has ended.
+class DatabaseSequenceGuard:
+    """Remembers each order's newest sequence in the table of `LatestSequence`, in the transaction of what the view
+    writes to that database.
 
-    `name` tells receivers that share the table apart, `key` the orders.
+    `name` (at most 100 characters) separates receivers that share the table. `key` returns a text of at most 200
+    characters that identifies an event's order. Needs `orderhooks` in INSTALLED_APPS.
     """
 
-    def __init__(self, name: str = "", *, key: Key = order_id) -> None:
+    def __init__(self, name: str = "", *, key: OrderKey = order_id) -> None:
         self.name = name
         self.key = key
 
-    def in_turn(self, event: ReceivedEvent, act: Act) -> HttpResponseBase:
-        rows = table("LatestSequence")
-        using = router.db_for_write(rows.model)
-        if event.topic.startswith(OF_NO_ORDER):
-            return act()
+    def run_unless_stale(self, event: ReceivedEvent, call_view: CallView) -> HttpResponseBase:
+        """As `SequenceGuard.run_unless_stale`. An event waits until the transaction of another one of its order has
+        ended, or gets 409 if the database chose it as a deadlock's victim.
+
+        Raises UnknownOrderShapeError from `key`, and ImproperlyConfigured without the app.
+        """
+        require_tables()
+        from orderhooks.models import LatestSequence
+
+        using = router.db_for_write(LatestSequence)
+        if event.topic.startswith(WITHOUT_ORDER):
+            return call_view()
         order = self.key(event)
-        mine = rows.using(using).filter(receiver=self.name, order=order)
+        row = LatestSequence.objects.using(using).filter(receiver=self.name, order=order)
         try:
             with transaction.atomic(using=using):
-                if not _advance(mine, self.name, order, event.sequence):
-                    return _passed_over(event, order)
-                response = act()
-                if succeeded(response):
+                if not _advance(row, self.name, order, event.sequence):
+                    return _stale(event, order)
+                response = call_view()
+                if is_success(response):
                     # Raises if the view has swallowed a database error: the commit would be a rollback under a 2xx
-                    # answer.
-                    mine.get()
+                    # status.
+                    row.get()
                 else:
                     transaction.set_rollback(True, using=using)
-        except _BusyError:
-            return busy("Other events of this order are being worked on.")
+        except _DeadlockError:
+            return busy("Other events of this order are being processed.")
         return response
 
 
-class _BusyError(Exception):
-    """The database gave the transaction up for that of another event, as InnoDB does with a deadlock's victim."""
+class _DeadlockError(Exception):
+    """The database ended the transaction in favour of another event's, as InnoDB does with a deadlock's victim."""
 
 
-def _advance(rows: "models.QuerySet[models.Model]", receiver: str, order: str, sequence: int) -> bool:
-    """Make it the order's newest sequence. False if there is one as new; waits for whoever is about to say.
+def _advance(row: "models.QuerySet[models.Model]", receiver: str, order: str, sequence: int) -> bool:
+    """Store this as the order's newest sequence, after waiting for other transactions that store one.
 
-    Raises _BusyError.
+    False if the stored one is equal or newer. Raises _DeadlockError.
     """
-    older = rows.filter(sequence__lt=sequence)
+    older = row.filter(sequence__lt=sequence)
     values = {"sequence": sequence, "updated_at": timezone.now()}
     try:
         if older.update(**values):
             return True
         try:
-            with transaction.atomic(using=rows.db):
-                rows.create(receiver=receiver, order=order, **values)
+            with transaction.atomic(using=row.db):
+                row.create(receiver=receiver, order=order, **values)
         except IntegrityError:
-            # There is one, perhaps only since this moment and older.
+            # Another transaction may have created the row meanwhile, with an older sequence.
             return bool(older.update(**values))
     except OperationalError as error:
-        raise _BusyError from error
+        raise _DeadlockError from error
     return True
 
 
-class CacheSequences:
-    """Remembers each order's newest sequence in a cache that all of the receiver's processes share, for `ttl_seconds`.
+class CacheSequenceGuard:
+    """Remembers each order's newest sequence in a cache that all of the receiver's processes share, for `ttl_seconds`
+    (7 days).
 
-    While an event of the order is being worked on, others of it are answered 409, so that the sender comes again.
-    `name` tells receivers that share the cache apart, `key` the orders.
+    `name` separates receivers that share the cache; `cache` is an alias of the setting CACHES; `key` returns a text
+    that identifies an event's order. Needs no database.
     """
 
     def __init__(
-        self, name: str = "", *, cache: str = "default", ttl_seconds: float = 7 * 24 * 3600, key: Key = order_id
+        self, name: str = "", *, cache: str = "default", ttl_seconds: float = 7 * 24 * 3600, key: OrderKey = order_id
     ) -> None:
         self.name = name
         self.cache = cache
         self.ttl_seconds = ttl_seconds
         self.key = key
 
-    def in_turn(self, event: ReceivedEvent, act: Act) -> HttpResponseBase:
-        if event.topic.startswith(OF_NO_ORDER):
-            return act()
+    def run_unless_stale(self, event: ReceivedEvent, call_view: CallView) -> HttpResponseBase:
+        """As `SequenceGuard.run_unless_stale`. While an event of the order is being processed, another one of it gets
+        409, so that the sender tries again. Raises UnknownOrderShapeError from `key`.
+        """
+        if event.topic.startswith(WITHOUT_ORDER):
+            return call_view()
         cache = caches[self.cache]
         order = self.key(event)
-        # A digest, since not every cache takes every character or length as a key.
+        # A digest, because not every cache accepts every character or length in a key.
         newest = "orderhooks:sequence:" + hashlib.sha256(f"{self.name}\0{order}".encode()).hexdigest()
-        lock, mine = f"{newest}:working", str(uuid.uuid4())
-        if not cache.add(lock, mine, WORKING_SECONDS):
-            return busy("Another event of this order is being worked on.")
+        lock, owner = f"{newest}:processing", str(uuid.uuid4())
+        if not cache.add(lock, owner, PROCESSING_SECONDS):
+            return busy("Another event of this order is being processed.")
         try:
             if cache.get(newest, 0) >= event.sequence:
-                return _passed_over(event, order)
-            response = act()
-            if succeeded(response):
-                # A view that took too long may have been overtaken: the mark never goes back.
+                return _stale(event, order)
+            response = call_view()
+            if is_success(response):
+                # A newer event may have overtaken a view that took too long: the sequence never goes back.
                 cache.set(newest, max(event.sequence, cache.get(newest, 0)), self.ttl_seconds)
             return response
         finally:
-            # A view that took too long has lost its mark; another request's is not ours to take away.
-            if cache.get(lock) == mine:
+            # A view that took too long has lost its lock, and the one there now is another request's.
+            if cache.get(lock) == owner:
                 cache.delete(lock)
 
 
-def _passed_over(event: ReceivedEvent, order: str) -> HttpResponse:
-    logger.info("webhook passed over event=%s order=%s: it or a newer one was acted on", event.id, order)
-    return passed_over("This event, or a newer one of its order, was acted on before.")
+def _stale(event: ReceivedEvent, order: str) -> HttpResponse:
+    logger.info("webhook skipped event=%s order=%s: it or a newer one was already acted on", event.id, order)
+    return skipped("This event, or a newer one of its order, was already acted on.")

@@ -1,4 +1,4 @@
-"""Views: the endpoint of webhooks in a Django project, round a view that acts on events."""
+"""The decorator `webhook`: makes a Django view that acts on events an endpoint for webhooks."""
 
 import functools
 import inspect
@@ -14,41 +14,45 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.csrf import csrf_exempt
 
 from orderhooks import signing
-from orderhooks.receiver.answers import Act
+from orderhooks.receiver.deduplication import Deduplicator
 from orderhooks.receiver.events import InvalidWebhookError, ReceivedEvent
-from orderhooks.receiver.repetition import Replays
-from orderhooks.receiver.staleness import CacheSequences, Sequences
-from orderhooks.receiver.verifying import TOLERANCE_SECONDS, Secrets, verify
+from orderhooks.receiver.responses import CallView
+from orderhooks.receiver.staleness import CacheSequenceGuard, SequenceGuard
+from orderhooks.receiver.verification import TOLERANCE_SECONDS, Secrets, verify
 
 __all__ = ["webhook"]
 
 logger = logging.getLogger("orderhooks.receiver")
 
-# A function, with def or async def, or a class of views.
+# A function, an async function, or a class-based view.
 View = TypeVar("View", bound=Callable[..., Any])
 
 
 def webhook(
     secret: Secrets | Callable[[], Secrets],
     *,
-    replays: Replays | None = None,
-    sequences: Sequences | None = None,
+    deduplicate: Deduplicator | None = None,
+    skip_stale: SequenceGuard | None = None,
     tolerance_seconds: float = TOLERANCE_SECONDS,
 ) -> Callable[[View], View]:
-    """Make `view(request, event, …)` the endpoint of webhooks: it is called for those alone whose signature holds.
+    """Make `view(request, event, …)` an endpoint for webhooks. It is called only for requests whose signature is valid.
 
-    `secret` is one, a list of them, or a callable that is asked at each request. The view answers with a response, or
-    None for 204; anything but 2xx makes the sender try again. Without `replays` a webhook may be acted on twice; with
-    `sequences` the view is not called for an order's event that is older than one it has acted on.
+    `secret` is the signing secret, several of them, or a callable that returns either and is called for each request.
+    `deduplicate` makes sure that an event is acted on once, however often it comes. `skip_stale` skips an event that
+    is older than one of the same order that was already acted on. `tolerance_seconds` is how far the request's time
+    may differ from this machine's clock.
 
-    The view may be a function, an async one, or a class of views, whose method is `post(self, request, event, …)`. The
-    signature stands in for a login and for the CSRF token: neither is asked for.
+    The view returns a response, or None for 204. On a status outside 2xx, or an exception, the sender tries again. An
+    invalid request gets 401, or 405 if it is no POST, without calling the view; 500 says that `secret` is invalid.
+
+    The view may be a function, an async function, or a class-based view with the method
+    `post(self, request, event, …)`. The signature replaces a login and the CSRF token, so the endpoint needs neither.
     """
-    # The endpoint holds a callable and never the text: error reports show the variables of every frame.
-    read_secrets = secret if callable(secret) else _returning(secret)
+    # The endpoint holds a callable and never the secret itself: error reports show the variables of every frame.
+    read_secrets = secret if callable(secret) else _constant(secret)
 
     def read(request: HttpRequest) -> ReceivedEvent | HttpResponseBase:
-        """The event, or the answer to a request that is none."""
+        """The event, or the response to an invalid request."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         try:
@@ -57,22 +61,22 @@ def webhook(
             logger.warning("webhook refused at %s: %s", request.path, error)
             return JsonResponse({"error": str(error)}, status=401)
         except signing.InvalidSecretError as error:
-            logger.error("no webhook can be checked at %s: %s", request.path, error)
-            return JsonResponse({"error": "The receiver is not set up; its log says why."}, status=500)
+            logger.error("cannot verify webhooks at %s: %s", request.path, error)
+            return JsonResponse({"error": "The receiver has no valid secret. Its log has the details."}, status=500)
 
-    def guarded(event: ReceivedEvent, act: Act) -> HttpResponseBase:
-        """What `act` answers, or what the guards answer in its place."""
+    def guarded(event: ReceivedEvent, call_view: CallView) -> HttpResponseBase:
+        """The view's response, or that of a guard if the view was not called."""
 
-        def act_once() -> HttpResponseBase:
-            return replays.once(event.id, act) if replays else act()
+        def call_once() -> HttpResponseBase:
+            return deduplicate.run_once(event.id, call_view) if deduplicate else call_view()
 
-        def act_in_turn() -> HttpResponseBase:
-            return sequences.in_turn(event, act) if sequences else act()
+        def call_unless_stale() -> HttpResponseBase:
+            return skip_stale.run_unless_stale(event, call_view) if skip_stale else call_view()
 
-        # A cache must remember nothing that the database has not committed yet: its guard is the outer one.
-        if isinstance(sequences, CacheSequences):
-            return sequences.in_turn(event, act_once)
-        return replays.once(event.id, act_in_turn) if replays else act_in_turn()
+        # A cache must not remember what the database has not committed yet, so its guard is the outer one.
+        if isinstance(skip_stale, CacheSequenceGuard):
+            return skip_stale.run_unless_stale(event, call_once)
+        return deduplicate.run_once(event.id, call_unless_stale) if deduplicate else call_unless_stale()
 
     def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
         if isinstance(view, type):
@@ -88,15 +92,14 @@ def webhook(
                 if not isinstance(event, ReceivedEvent):
                     return event
 
-                async def act() -> HttpResponseBase:
-                    answer = view(request, event, *args, **kwargs)
-                    return _response(await answer if inspect.isawaitable(answer) else answer)
+                async def call_view() -> HttpResponseBase:
+                    result = view(request, event, *args, **kwargs)
+                    return _response(await result if inspect.isawaitable(result) else result)
 
-                if replays is None and sequences is None:
-                    return await act()
-                # The guards are not async. What the view writes by the ORM is written in their thread, and so in their
-                # transaction.
-                return await sync_to_async(guarded)(event, async_to_sync(act))
+                if deduplicate is None and skip_stale is None:
+                    return await call_view()
+                # The guards are not async. The view's ORM calls run in the guards' thread, and so in their transaction.
+                return await sync_to_async(guarded)(event, async_to_sync(call_view))
 
             return async_endpoint
 
@@ -115,18 +118,18 @@ def webhook(
 
 
 def _is_async(view: Callable[..., Any]) -> bool:
-    """Whether it has to be awaited. The `dispatch` of a class of views does not look so: its class tells."""
+    """Whether the result must be awaited. A class-based view says so on its class: its `dispatch` looks synchronous."""
     instance = getattr(getattr(view, "func", view), "__self__", None)
     return iscoroutinefunction(view) or bool(getattr(instance, "view_is_async", False))
 
 
-def _returning(secrets: Secrets) -> Callable[[], Secrets]:
+def _constant(secrets: Secrets) -> Callable[[], Secrets]:
     return lambda: secrets
 
 
-def _response(answer: object) -> HttpResponseBase:
-    if answer is None:
+def _response(result: object) -> HttpResponseBase:
+    if result is None:
         return HttpResponse(status=204)
-    if not isinstance(answer, HttpResponseBase):
-        raise TypeError(f"A webhook's view returns an HttpResponse or None, not {type(answer).__name__}.")
-    return answer
+    if not isinstance(result, HttpResponseBase):
+        raise TypeError(f"A webhook's view must return an HttpResponse or None, not {type(result).__name__}.")
+    return result

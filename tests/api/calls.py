@@ -1,4 +1,4 @@
-"""How the tests of the API call it and read its answers."""
+"""How the tests of the API call it and read its responses."""
 
 from typing import Any
 
@@ -27,11 +27,11 @@ def patch(api: APIClient, path: str, data: Any) -> Any:
     return api.patch(f"/api{path}", data, format="json")
 
 
-def errors_of(answer: Any) -> dict[str, str]:
+def errors_of(response: Any) -> dict[str, str]:
     """The texts of a problem's errors by the place that they name."""
-    assert answer["Content-Type"] == "application/problem+json"
+    assert response["Content-Type"] == "application/problem+json"
     found: dict[str, str] = {}
-    for one in answer.data["errors"]:
+    for one in response.data["errors"]:
         place = one["pointer"] if "pointer" in one else f"?{one['parameter']}"
         found[place] = " ".join([*filter(None, [found.get(place)]), one["detail"]])
     return found
@@ -43,6 +43,6 @@ def has_key(data: Any, key: str) -> bool:
     return isinstance(data, list) and any(has_key(value, key) for value in data)
 
 
-def ids(answer: Any) -> list[str]:
-    assert answer.status_code == 200, answer.data
-    return [one["public_id"] for one in answer.data["results"]]
+def ids(response: Any) -> list[str]:
+    assert response.status_code == 200, response.data
+    return [one["public_id"] for one in response.data["results"]]

@@ -160,8 +160,8 @@ def call(client: APIClient, method: str, path: str, body: Any, ids: dict[str, st
         return {name: filled(one) for name, one in value.items()} if isinstance(value, dict) else value
 
     data = None if body is None else filled(body)
-    answer = getattr(client, method)(f"/api/{path.format(**ids)}", data, format=None if data is None else "json")
-    return answer.status_code
+    response = getattr(client, method)(f"/api/{path.format(**ids)}", data, format=None if data is None else "json")
+    return response.status_code
 
 
 @pytest.mark.parametrize(("method", "path", "permissions", "body", "statuses"), TABLE)
@@ -226,15 +226,15 @@ def test_lists_hold_what_belongs_to_the_caller_alone():
         ("replays", "manager", 2),
         ("events", "other", 0),
     ]:
-        answer = world.caller(role, EVERYTHING[:-1]).get(f"/api/{path}/")
-        assert len(answer.data["results"]) == count, (path, role)
+        response = world.caller(role, EVERYTHING[:-1]).get(f"/api/{path}/")
+        assert len(response.data["results"]) == count, (path, role)
 
 
 def test_events_are_those_of_the_stores_that_the_user_may_subscribe_to():
     world = World()
     make_delivery()
-    answer = world.caller("owner", ["view_event"]).get("/api/events/")
-    assert {one["store"] for one in answer.data["results"]} == {"berlin"}
+    response = world.caller("owner", ["view_event"]).get("/api/events/")
+    assert {one["store"] for one in response.data["results"]} == {"berlin"}
 
 
 def test_whose_a_subscription_is_can_not_be_written():
@@ -250,28 +250,28 @@ def test_whose_a_subscription_is_can_not_be_written():
 def test_an_owner_subscribes_to_the_stores_of_the_setting_alone(fields):
     world = World()
     client = world.caller("owner", EVERYTHING[:-1])
-    answer = post(client, "/subscriptions/", {**ENDPOINT, **fields})
-    assert (answer.status_code, answer.data["errors"][0]["pointer"]) == (422, "/store")
-    assert "berlin" in answer.data["detail"]
+    response = post(client, "/subscriptions/", {**ENDPOINT, **fields})
+    assert (response.status_code, response.data["errors"][0]["pointer"]) == (422, "/store")
+    assert "berlin" in response.data["detail"]
     path = f"/subscriptions/{world.subscription.public_id}/"
     assert patch(client, path, fields).status_code == 422
     assert patch(client, path, {"name": "New", "store": "berlin"}).status_code == 200
 
 
-def test_an_order_shows_the_standing_of_the_callers_subscriptions_alone():
+def test_an_order_report_covers_only_the_callers_subscriptions():
     world = World()
     make_delivery(event=world.delivery.event)
     type(world.delivery.event).objects.update(order_pk=str(world.order.pk), source="orderhooks")
     for role, names in (("owner", 1), ("manager", 2)):
         client = world.caller(role, ["view_order", "view_delivery"])
-        for account in client.get(f"/api/orders/{world.order.public_id}/webhooks/").data:
-            assert len(account["subscriptions"]) == names
+        for report in client.get(f"/api/orders/{world.order.public_id}/webhooks/").data:
+            assert len(report["subscriptions"]) == names
 
 
 @pytest.mark.parametrize("path", ["/events/", "/topics/"])
 def test_the_log_and_the_catalogue_can_not_be_written(api, path):
-    answer = post(api, path, {})
-    assert (answer.status_code, answer["Allow"]) == (405, "GET, HEAD, OPTIONS")
+    response = post(api, path, {})
+    assert (response.status_code, response["Allow"]) == (405, "GET, HEAD, OPTIONS")
 
 
 @pytest.mark.parametrize("record", ["events", "deliveries"])

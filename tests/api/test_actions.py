@@ -32,9 +32,9 @@ def test_a_test_shows_the_answer_at_once(receiver: RecordingReceiver):
     api = client_with(*EVERYTHING)
     subscription = make_subscription(url=receiver.url)
     receiver.answer = lambda count: Answer(503, b"closed for lunch")
-    answer = post(api, f"/subscriptions/{subscription.public_id}/test/", {})
-    assert (answer.status_code, answer.data["state"], answer.data["topic"]) == (200, "failed", "webhook.test")
-    [attempt] = answer.data["attempts"]
+    response = post(api, f"/subscriptions/{subscription.public_id}/test/", {})
+    assert (response.status_code, response.data["state"], response.data["topic"]) == (200, "failed", "webhook.test")
+    [attempt] = response.data["attempts"]
     assert (attempt["status_code"], attempt["response_body"]) == (503, "closed for lunch")
     assert LogEntry.objects.get().change_message == "By the API: Sent a test: failed."
 
@@ -116,16 +116,16 @@ def test_a_replay_that_makes_no_sense_is_refused_where_it_is_wrong(api, plan, pl
 def test_a_delivery_that_waits_or_failed_is_skipped(api):
     failed, sent = make_delivery(state="failed"), make_delivery(state="delivered")
     assert post(api, f"/deliveries/{failed.public_id}/skip/", {}).data["state"] == "skipped"
-    answer = post(api, f"/deliveries/{sent.public_id}/skip/", {})
-    assert (answer.status_code, answer.data["code"]) == (409, "conflict")
-    assert "It is delivered" in answer.data["detail"]
+    response = post(api, f"/deliveries/{sent.public_id}/skip/", {})
+    assert (response.status_code, response.data["code"]) == (409, "conflict")
+    assert "It is delivered" in response.data["detail"]
 
 
 def test_many_deliveries_are_redelivered_or_skipped_at_once(api):
     failed = [make_delivery(state="failed") for _ in range(3)]
     chosen = [one.public_id for one in failed]
-    answer = post(api, "/deliveries/redeliver/", {"deliveries": chosen[:2]})
-    assert (answer.status_code, answer.data) == (202, {"redelivered": 2})
+    response = post(api, "/deliveries/redeliver/", {"deliveries": chosen[:2]})
+    assert (response.status_code, response.data) == (202, {"redelivered": 2})
     assert Delivery.objects.filter(state="pending", trigger="manual").count() == 2
     assert post(api, "/deliveries/skip/", {"deliveries": chosen}).data == {"skipped": 3}
     assert LogEntry.objects.filter(change_message="By the API: Skipped.").count() == 3
@@ -134,11 +134,11 @@ def test_many_deliveries_are_redelivered_or_skipped_at_once(api):
     assert errors_of(post(api, "/deliveries/skip/", {"deliveries": []})).keys() == {"/deliveries"}
 
 
-def test_a_delivery_tells_its_story_and_its_attempts_in_pages(api):
+def test_a_delivery_has_a_summary_and_its_attempts_in_pages(api):
     delivery = make_delivery(attempts_made=2)
     for status in (503, 500):
         make_attempt(delivery, status_code=status, error="status")
-    told = api.get(f"/api/deliveries/{delivery.public_id}/").data["story"]
+    told = api.get(f"/api/deliveries/{delivery.public_id}/").data["summary"]
     assert any("answered 503 once" in sentence for sentence in told)
     first = api.get(f"/api/deliveries/{delivery.public_id}/attempts/?page_size=1").data
     assert [one["status_code"] for one in first["results"]] == [500]
@@ -155,8 +155,8 @@ def test_a_curl_script_names_no_secret(api):
 def test_an_event_without_a_payload_is_published_again_or_says_why_not(api):
     order = make_order()
     event = make_failed_event(order_pk=str(order.pk))
-    answer = post(api, f"/events/{event.public_id}/republish/", {})
-    assert (answer.status_code, answer.data["error"]) == (200, "")
+    response = post(api, f"/events/{event.public_id}/republish/", {})
+    assert (response.status_code, response.data["error"]) == (200, "")
     assert post(api, f"/events/{event.public_id}/republish/", {}).status_code == 409
     gone = make_failed_event(order_pk="999999")
     refused = post(api, f"/events/{gone.public_id}/republish/", {})
@@ -216,9 +216,9 @@ def test_a_name_with_spaces_round_it_is_found_again(api):
 
 def test_a_name_that_two_have_is_a_conflict_that_tells_them(api):
     twins = [make_subscription(name="CRM") for _ in range(2)]
-    answer = api.put("/api/subscriptions/by-name/CRM/", ENDPOINT, format="json")
-    assert answer.status_code == 409
-    assert all(one.public_id in answer.data["detail"] for one in twins)
+    response = api.put("/api/subscriptions/by-name/CRM/", ENDPOINT, format="json")
+    assert response.status_code == 409
+    assert all(one.public_id in response.data["detail"] for one in twins)
 
 
 def test_what_a_subscription_missed_comes_with_the_reason(api):

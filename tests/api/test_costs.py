@@ -18,7 +18,7 @@ from tests.factories import make_attempt, make_delivery, make_event, make_order,
 
 pytestmark = pytest.mark.django_db
 ROWS = int(os.environ.get("TEST_LOG_ROWS", "300"))
-LARGEST_ANSWER = 50_000_000
+MAX_RESPONSE_BYTES = 50_000_000
 # A page reads its rows, what they refer to and who asks; none of it for each row.
 MOST_QUERIES = 20
 # Two for each of its 50 newest events.
@@ -102,11 +102,13 @@ def test_each_get_at_its_worst_is_bounded(ids):
         with CaptureQueriesContext(
             connection,
         ) as queries:
-            answer = api.get(f"/api/{path.format(**ids)}")
+            response = api.get(f"/api/{path.format(**ids)}")
         if "TEST_LOG_ROWS" in os.environ:
-            print(f"{path} {time.perf_counter() - started:.2f} s {len(answer.content):,} bytes {len(queries)} queries")
-        assert answer.status_code == 200, path
-        assert len(answer.content) < LARGEST_ANSWER, path
+            print(
+                f"{path} {time.perf_counter() - started:.2f} s {len(response.content):,} bytes {len(queries)} queries"
+            )
+        assert response.status_code == 200, path
+        assert len(response.content) < MAX_RESPONSE_BYTES, path
         assert len(queries) <= MORE_QUERIES.get(path, MOST_QUERIES), path
 
 

@@ -51,7 +51,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 @cache
-def answers(settings: str) -> dict[str, Any]:
+def responses(settings: str) -> dict[str, Any]:
     environment = {**os.environ, "TEST_REST_FRAMEWORK": settings, "TEST_DATABASE": "sqlite"}
     done = subprocess.run(
         [sys.executable, "-m", HERE], env=environment, capture_output=True, text=True, timeout=120, check=False
@@ -62,7 +62,7 @@ def answers(settings: str) -> dict[str, Any]:
 
 
 def test_answers_are_as_the_document_says_without_any_settings():
-    found = answers("{}")
+    found = responses("{}")
 
     assert found["made"] == [
         201,
@@ -79,4 +79,4 @@ def test_answers_are_as_the_document_says_without_any_settings():
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_answers_are_the_same_under_other_settings(name):
-    assert answers(json.dumps(SETTINGS[name])) == answers("{}")
+    assert responses(json.dumps(SETTINGS[name])) == responses("{}")

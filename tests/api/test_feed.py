@@ -11,9 +11,9 @@ from tests.factories import make_event, make_event_at, make_failed_event, make_s
 pytestmark = pytest.mark.django_db
 
 
-def sequences(answer):
-    assert answer.status_code == 200, answer.data
-    return [one["sequence"] for one in answer.data["results"]]
+def sequences(response):
+    assert response.status_code == 200, response.data
+    return [one["sequence"] for one in response.data["results"]]
 
 
 @pytest.fixture
@@ -40,16 +40,16 @@ def test_the_feed_waits_where_an_earlier_event_may_yet_be_committed(api, old):
     settled = make_event_at(old)
     make_event()
     make_event_at(old)
-    answer = api.get("/api/events/?after=0")
-    assert (sequences(answer), answer.data["next"]) == ([settled.sequence], None)
+    response = api.get("/api/events/?after=0")
+    assert (sequences(response), response.data["next"]) == ([settled.sequence], None)
 
 
 def test_the_feed_leaves_out_tests_of_endpoints_and_what_has_no_payload(api, old):
     make_event_at(old, topic="webhook.test")
     failed = make_failed_event()
     told = make_event_at(old)
-    answer = api.get("/api/events/?after=0")
-    assert sequences(answer) == [told.sequence]
+    response = api.get("/api/events/?after=0")
+    assert sequences(response) == [told.sequence]
     assert failed.sequence < told.sequence
 
 
@@ -65,8 +65,8 @@ def test_the_feed_of_somebody_elses_subscription_is_an_error(old):
     subscription = make_subscription(owner=make_user())
     client = client_with("view_event", "view_payload")
     for public_id in (subscription.public_id, "sub_x"):
-        answer = client.get("/api/events/", {"after": 0, "subscription": public_id})
-        assert "no subscription" in errors_of(answer)["?subscription"]
+        response = client.get("/api/events/", {"after": 0, "subscription": public_id})
+        assert "no subscription" in errors_of(response)["?subscription"]
 
 
 @pytest.mark.parametrize("after", ["-1", "x", "", "²", "1.5", "9" * 30, "9223372036854775808"])

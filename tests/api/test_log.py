@@ -53,17 +53,17 @@ def test_an_error_which_may_quote_the_order_is_shown_to_who_sees_payloads():
 
 def test_redelivering_sets_the_delivery_to_be_sent_now(api):
     delivery = make_delivery(state=Delivery.State.FAILED)
-    answer = post(api, f"/deliveries/{delivery.public_id}/redeliver/", None)
-    assert answer.status_code == 202
-    assert (answer.data["state"], answer.data["trigger"], answer.data["held"]) == ("pending", "manual", False)
+    response = post(api, f"/deliveries/{delivery.public_id}/redeliver/", None)
+    assert response.status_code == 202
+    assert (response.data["state"], response.data["trigger"], response.data["held"]) == ("pending", "manual", False)
     delivery.refresh_from_db()
-    assert answer.data["requested_by"] == delivery.requested_by != ""
+    assert response.data["requested_by"] == delivery.requested_by != ""
 
 
 def test_a_delivery_of_a_paused_subscription_is_told_to_be_held(api):
     delivery = make_delivery(state=Delivery.State.FAILED, subscription=make_subscription(state="paused"))
-    answer = post(api, f"/deliveries/{delivery.public_id}/redeliver/", None)
-    assert (answer.status_code, answer.data["held"]) == (202, True)
+    response = post(api, f"/deliveries/{delivery.public_id}/redeliver/", None)
+    assert (response.status_code, response.data["held"]) == (202, True)
 
 
 def test_a_delivery_that_is_being_sent_is_left_alone(api):
@@ -117,8 +117,8 @@ def test_topics_are_the_catalogue(api, settings):
 
 def test_a_test_is_not_redelivered(api):
     delivery = make_delivery(state="failed", trigger="test")
-    answer = post(api, f"/deliveries/{delivery.public_id}/redeliver/", None)
-    assert answer.status_code == 409
-    assert "A test is not sent again" in answer.data["detail"]
+    response = post(api, f"/deliveries/{delivery.public_id}/redeliver/", None)
+    assert response.status_code == 409
+    assert "A test is not sent again" in response.data["detail"]
     delivery.refresh_from_db()
     assert delivery.state == "failed"

@@ -165,9 +165,9 @@ def _errors(schema: dict[str, Any], value: Any, made: dict[str, Any]) -> list[st
 @pytest.mark.django_db
 def test_it_is_served_as_json_or_yaml_to_who_is_logged_in():
     api = client_with()
-    answer = api.get("/api/schema/")
-    assert (answer.status_code, answer["Content-Type"]) == (200, "application/json")
-    told = json.loads(answer.content)
+    response = api.get("/api/schema/")
+    assert (response.status_code, response["Content-Type"]) == (200, "application/json")
+    told = json.loads(response.content)
     assert told["servers"] == [{"url": "/api"}]
     as_yaml = api.get("/api/schema/", headers={"accept": "application/yaml"})
     assert as_yaml["Content-Type"].startswith("application/yaml")
@@ -182,13 +182,13 @@ def test_a_page_has_a_strict_policy_and_needs_a_login(page):
     client = Client()
     assert client.get(f"/api/{page}/").status_code == 403
     client.force_login(make_user())
-    answer = client.get(f"/api/{page}/")
-    assert answer.status_code == 200
-    policy = answer["Content-Security-Policy"]
+    response = client.get(f"/api/{page}/")
+    assert response.status_code == 200
+    policy = response["Content-Security-Policy"]
     assert policy.startswith("default-src 'self'; ")
     assert "script-src" not in policy
-    assert b"http" not in answer.content
-    assert b"<style" not in answer.content
+    assert b"http" not in response.content
+    assert b"<style" not in response.content
 
 
 class Cart(APIView):

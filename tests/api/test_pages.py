@@ -34,15 +34,15 @@ def test_a_cursor_does_not_tell_the_primary_key(api):
 @pytest.mark.parametrize("cursor", ["x", base64.b64encode(b"p=1").decode(), base64.b64encode(b"p=%00").decode()])
 def test_a_forged_cursor_is_a_400(api, cursor):
     make_event()
-    assert "Begin again" in errors_of(api.get("/api/events/", {"cursor": cursor}))["?cursor"]
+    assert "Start again" in errors_of(api.get("/api/events/", {"cursor": cursor}))["?cursor"]
 
 
 @pytest.mark.parametrize("size", ["0", "201", "1000000", "-1", "+5", "x", "", "5.0"])
 def test_a_page_has_a_largest_size_and_a_least(api, size):
     for _ in range(3):
         make_event()
-    answer = api.get("/api/events/", {"page_size": size})
-    assert errors_of(answer) == {"?page_size": "Give a whole number from 1 to 200."}
+    response = api.get("/api/events/", {"page_size": size})
+    assert errors_of(response) == {"?page_size": "Send an integer from 1 to 200."}
     assert len(ids(api.get("/api/events/?page_size=200"))) == 3
 
 
@@ -50,7 +50,7 @@ def test_a_list_is_read_from_its_other_end(api):
     first, second = make_event().public_id, make_event().public_id
     assert ids(api.get("/api/events/?ordering=sequence")) == [first, second]
     assert ids(api.get("/api/events/?ordering=-sequence")) == [second, first]
-    assert errors_of(api.get("/api/events/?ordering=payload")) == {"?ordering": "Give one of: -sequence, sequence."}
+    assert errors_of(api.get("/api/events/?ordering=payload")) == {"?ordering": "Send one of: -sequence, sequence."}
     assert ids(api.get("/api/deliveries/?ordering=created_at")) == []
 
 

@@ -37,25 +37,25 @@ PROBLEMS = [
 
 @pytest.mark.parametrize(("method", "path", "body", "status", "code"), PROBLEMS)
 def test_every_error_is_a_problem(api, method, path, body, status, code):
-    answer = getattr(api, method)(f"/api{path}", body, format=None if body is None else "json")
-    problem = json.loads(answer.content)
-    assert (answer.status_code, problem["status"], problem["code"]) == (status, status, code)
-    assert answer["Content-Type"] == "application/problem+json"
+    response = getattr(api, method)(f"/api{path}", body, format=None if body is None else "json")
+    problem = json.loads(response.content)
+    assert (response.status_code, problem["status"], problem["code"]) == (status, status, code)
+    assert response["Content-Type"] == "application/problem+json"
     assert problem["type"] == "about:blank"
     assert problem["title"]
     assert problem["detail"]
 
 
 def test_errors_before_a_view_begins_are_problems_too(api):
-    for answer, status in (
+    for response, status in (
         (APIClient().get("/api/orders/"), 403),
         (client_with().get("/api/orders/"), 403),
         (api.post("/api/orders/", b"{", content_type="application/json"), 400),
         (api.post("/api/orders/", b"{}", content_type="text/plain"), 415),
         (api.get("/api/orders/", headers={"accept": "image/png"}), 406),
     ):
-        assert (answer.status_code, json.loads(answer.content)["status"]) == (status, status)
-        assert answer["Content-Type"] == "application/problem+json"
+        assert (response.status_code, json.loads(response.content)["status"]) == (status, status)
+        assert response["Content-Type"] == "application/problem+json"
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,8 @@ def test_errors_before_a_view_begins_are_problems_too(api):
 )
 @pytest.mark.parametrize("method", ["get", "post", "trace"])
 def test_an_address_that_leads_nowhere_is_a_problem(api, method, path):
-    answer = getattr(api, method)(f"/api/{path}")
-    assert (answer.status_code in (404, 405), answer["Content-Type"]) == (True, "application/problem+json")
+    response = getattr(api, method)(f"/api/{path}")
+    assert (response.status_code in (404, 405), response["Content-Type"]) == (True, "application/problem+json")
 
 
 def test_other_addresses_under_the_same_prefix_are_left_to_the_store():
@@ -76,8 +76,8 @@ def test_other_addresses_under_the_same_prefix_are_left_to_the_store():
 
 def test_a_body_that_is_too_large_is_a_problem(api, settings):
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 100
-    answer = api.post("/api/orders/", {"note": "x" * 200}, format="json", headers={"Idempotency-Key": "a"})
-    assert (answer.status_code, answer.data["code"]) == (413, "too_large")
+    response = api.post("/api/orders/", {"note": "x" * 200}, format="json", headers={"Idempotency-Key": "a"})
+    assert (response.status_code, response.data["code"]) == (413, "too_large")
 
 
 def test_an_error_of_ours_is_a_problem_that_tells_nothing_and_the_log_tells_it(monkeypatch, caplog):
@@ -90,10 +90,10 @@ def test_an_error_of_ours_is_a_problem_that_tells_nothing_and_the_log_tells_it(m
     client = client_with(*EVERYTHING)
     client.raise_request_exception = False
     path = f"/subscriptions/{make_subscription().public_id}/pause/"
-    answer = post(client, path, {})
+    response = post(client, path, {})
     got_request_exception.disconnect(listener)
-    assert (answer.status_code, answer.data["code"]) == (500, "internal")
-    assert "s3cr3t" not in answer.content.decode()
+    assert (response.status_code, response.data["code"]) == (500, "internal")
+    assert "s3cr3t" not in response.content.decode()
     assert heard == [f"/api{path}"]
     assert "s3cr3t" in caplog.text
 
@@ -198,12 +198,12 @@ def test_the_log_is_filtered_by_time(api):
 @pytest.mark.parametrize("name", ["secrets", "secret", "encrypted", "headers", "owner__password", "state__in", "limit"])
 def test_a_parameter_that_is_unknown_is_an_error(api, path, name):
     # Nothing is filtered by a secret, and no mistyped filter shows everything.
-    assert "There is no such parameter" in errors_of(api.get(f"/api/{path}/", {name: "x"}))[f"?{name}"]
+    assert "Unknown parameter" in errors_of(api.get(f"/api/{path}/", {name: "x"}))[f"?{name}"]
 
 
 @pytest.mark.parametrize("path", ["orders/?store=a&store=b", "stats/?hours=1&hours=2", "events/?after=0&after=1"])
 def test_a_parameter_that_comes_twice_is_an_error(api, path):
-    assert "Give it once." in errors_of(api.get(f"/api/{path}")).values()
+    assert "Send this parameter only once." in errors_of(api.get(f"/api/{path}")).values()
 
 
 @pytest.mark.parametrize(
@@ -237,8 +237,8 @@ def test_a_topic_is_read_by_itself_and_so_is_its_schema(api):
 
 
 def test_options_tell_what_a_resource_is_to_who_is_logged_in():
-    answer = APIClient().options("/api/orders/")
-    assert answer.status_code == 403
+    response = APIClient().options("/api/orders/")
+    assert response.status_code == 403
     client = APIClient()
     client.force_login(make_user())
     assert client.options("/api/orders/").status_code == 200

@@ -42,8 +42,8 @@ def test_the_secret_comes_again_with_the_repeated_answer_and_is_encrypted_meanwh
 @pytest.mark.parametrize(("path", "body"), [("/orders/", {"note": "y"}), ("/subscriptions/", {"note": "x"})])
 def test_another_request_under_the_same_key_is_a_conflict(api, path, body):
     send(api, "/orders/", {"note": "x"})
-    answer = send(api, path, body)
-    assert (answer.status_code, answer.data["code"]) == (409, "idempotency_key_reused")
+    response = send(api, path, body)
+    assert (response.status_code, response.data["code"]) == (409, "idempotency_key_reused")
     assert (Order.objects.count(), Subscription.objects.count()) == (1, 0)
 
 
@@ -73,9 +73,9 @@ def test_a_key_is_forgotten_after_a_day_and_its_row_deleted(api):
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "two words", "é"])
 def test_a_key_that_is_none_is_refused(api, key):
-    answer = send(api, "/orders/", {}, key=key)
-    assert answer.status_code == 400
-    assert "Idempotency-Key" in answer.data["detail"]
+    response = send(api, "/orders/", {}, key=key)
+    assert response.status_code == 400
+    assert "Idempotency-Key" in response.data["detail"]
 
 
 def test_keys_differ_by_case(api):
@@ -108,12 +108,12 @@ def test_requests_of_one_key_at_the_same_moment_do_it_once():
     if connection.vendor == "sqlite":
         pytest.skip("SQLite in memory is one connection; run with TEST_DATABASE=postgres")
     api = client_with(*EVERYTHING)
-    barrier, answers = threading.Barrier(4), []
+    barrier, responses = threading.Barrier(4), []
 
     def run() -> None:
         barrier.wait(10)
         try:
-            answers.append(send(api, "/orders/", {}))
+            responses.append(send(api, "/orders/", {}))
         finally:
             connection.close()
 
@@ -122,6 +122,6 @@ def test_requests_of_one_key_at_the_same_moment_do_it_once():
         thread.start()
     for thread in threads:
         thread.join(30)
-    assert [answer.status_code for answer in answers] == [201] * 4
-    assert len({answer.json()["public_id"] for answer in answers}) == 1
+    assert [response.status_code for response in responses] == [201] * 4
+    assert len({response.json()["public_id"] for response in responses}) == 1
     assert Order.objects.count() == 1

@@ -17,7 +17,7 @@ def test_each_address_of_the_root_leads_somewhere():
 
 
 def test_a_browser_gets_a_page():
-    answer = APIClient().get("/api/", HTTP_ACCEPT="text/html")
+    response = APIClient().get("/api/", HTTP_ACCEPT="text/html")
 
-    assert answer["Content-Type"].startswith("text/html")
-    assert b"/api/orders/" in answer.content
+    assert response["Content-Type"].startswith("text/html")
+    assert b"/api/orders/" in response.content

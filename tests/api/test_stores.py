@@ -35,9 +35,9 @@ def test_lists_hold_the_orders_of_the_store_alone_also_filtered(api):
 def test_an_order_of_another_store_is_a_404(api, method, tail):
     order = make_order(store="paris")
 
-    answer = getattr(api, method)(f"/api/orders/{order.public_id}/{tail}", {}, format="json")
+    response = getattr(api, method)(f"/api/orders/{order.public_id}/{tail}", {}, format="json")
 
-    assert answer.status_code == 404
+    assert response.status_code == 404
     assert Order.objects.filter(pk=order.pk).exists()
 
 
@@ -46,13 +46,13 @@ def test_no_order_is_written_into_another_store_and_nothing_is_told_of_its_numbe
     mine = make_order(number="8", store="berlin")
 
     for number in ("7", "9"):
-        answers = [
+        responses = [
             post(api, "/orders/", {"number": number, "store": "paris"}),
             patch(api, f"/orders/{mine.public_id}/", {"number": number, "store": "paris"}),
         ]
-        for answer in answers:
-            assert answer.status_code == 422
-            assert list(errors_of(answer)) == ["/store"]
+        for response in responses:
+            assert response.status_code == 422
+            assert list(errors_of(response)) == ["/store"]
 
 
 def test_the_events_of_the_time_in_another_store_are_not_told(api):
@@ -73,10 +73,10 @@ def test_a_preview_shows_no_order_that_has_left_the_store(api, store):
     order = make_order(number="7", store="paris")
     make_event(order_number="7", order_pk=str(order.pk), store="berlin", source="orderhooks")
 
-    answer = api.get(f"/api/subscriptions/{subscription.public_id}/preview/?order=7&topic=order.paid")
+    response = api.get(f"/api/subscriptions/{subscription.public_id}/preview/?order=7&topic=order.paid")
 
-    assert answer.status_code == 409
-    assert "There is no order" in answer.data["detail"]
+    assert response.status_code == 409
+    assert "There is no order" in response.data["detail"]
 
 
 def test_without_the_setting_the_permissions_hold_for_all_stores():

@@ -51,20 +51,20 @@ def test_an_unknown_member_is_named_and_nothing_is_done(api, method, path, body,
     }
     sent = json.loads(json.dumps({**body, name: "x"}).replace("{subscription}", ids["subscription"]))
 
-    answer = getattr(api, method)(f"/api{path.format(**ids)}", sent, format="json")
+    response = getattr(api, method)(f"/api{path.format(**ids)}", sent, format="json")
 
-    assert answer.status_code == 400
-    assert (f"Did you mean {meant}?" if meant else "There are none.") in errors_of(answer)[f"/{name}"]
+    assert response.status_code == 400
+    assert (f"Did you mean {meant}?" if meant else "There are none.") in errors_of(response)[f"/{name}"]
     assert not LogEntry.objects.exists()
 
 
 def test_an_unknown_member_of_a_line_is_named_with_its_place(api):
     line = {"sku": "TEA-1", "name": "Tea", "quantity": 1}
 
-    answer = post(api, "/orders/", {"lines": [line, {**line, "unitprice": "1.00"}]})
+    response = post(api, "/orders/", {"lines": [line, {**line, "unitprice": "1.00"}]})
 
-    assert answer.status_code == 400
-    assert "Did you mean unit_price?" in errors_of(answer)["/lines/1/unitprice"]
+    assert response.status_code == 400
+    assert "Did you mean unit_price?" in errors_of(response)["/lines/1/unitprice"]
 
 
 @pytest.mark.parametrize("path", ["/orders/{order}/", "/subscriptions/{subscription}/"])
@@ -94,9 +94,9 @@ def test_a_number_is_bounded_however_it_is_spelled(api, path, name, lowest, high
         assert api.get(url, {name: text}).status_code == 200, text[:20]
     wrong = [str(highest + 1), "0000500000" + "0" * 15, "00001" + "0" * 30, "9" * 5000, "", " 1"]
     for text in [*wrong, "-1", "+1", "1.0", "1e1", "x"]:
-        answer = api.get(url, {name: text})
-        assert answer.status_code == 400, text[:20]
-        assert errors_of(answer)[f"?{name}"]
+        response = api.get(url, {name: text})
+        assert response.status_code == 400, text[:20]
+        assert errors_of(response)[f"?{name}"]
 
 
 @pytest.mark.parametrize("bad", [NUL, SURROGATE])
@@ -111,10 +111,10 @@ def test_texts_that_can_not_be_stored_are_a_400_in_names_and_values(api, bad, sh
     }[shape]
 
     # As ASCII: the client of the tests can't write a lone surrogate otherwise.
-    answer = api.post(f"/api{path}", json.dumps(body), content_type="application/json")
+    response = api.post(f"/api{path}", json.dumps(body), content_type="application/json")
 
-    assert answer.status_code == 400
-    assert bad not in answer.content.decode()
+    assert response.status_code == 400
+    assert bad not in response.content.decode()
 
 
 @pytest.mark.parametrize("name", [NUL, SURROGATE, "a note for whoever reads the history"])
@@ -151,8 +151,8 @@ def test_a_nul_in_an_address_is_a_400(api, path):
 
 
 def test_of_many_unknown_members_some_are_named(api):
-    answer = api.post("/api/orders/", {f"statuz{number}": 1 for number in range(5000)}, format="json")
+    response = api.post("/api/orders/", {f"statuz{number}": 1 for number in range(5000)}, format="json")
 
-    assert answer.status_code == 400
-    assert len(errors_of(answer)) == 20
-    assert len(answer.content) < 20_000
+    assert response.status_code == 400
+    assert len(errors_of(response)) == 20
+    assert len(response.content) < 20_000

@@ -25,22 +25,22 @@ def test_the_secret_is_in_the_answer_that_made_it_and_in_no_other(api):
     subscription = Subscription.objects.get()
     assert [one.reveal() for one in subscription.secrets.all()] == [created.data["secret"]]
     path = f"/subscriptions/{created.data['public_id']}/"
-    for answer in (
+    for response in (
         api.get(f"/api{path}"),
         api.get("/api/subscriptions/"),
         patch(api, path, {"name": "ERP"}),
         api.put(f"/api{path}", ENDPOINT, format="json"),
     ):
-        assert answer.status_code == 200
-        assert "whsec_" not in answer.content.decode()
-        assert not has_key(json.loads(answer.content), "secret")
-        assert not has_key(json.loads(answer.content), "id")
+        assert response.status_code == 200
+        assert "whsec_" not in response.content.decode()
+        assert not has_key(json.loads(response.content), "secret")
+        assert not has_key(json.loads(response.content), "id")
 
 
 def test_a_secret_can_not_be_brought_along(api):
-    answer = post(api, "/subscriptions/", {**ENDPOINT, "secret": "whsec_abc"})
-    assert answer.status_code == 400
-    assert "no such member" in errors_of(answer)["/secret"]
+    response = post(api, "/subscriptions/", {**ENDPOINT, "secret": "whsec_abc"})
+    assert response.status_code == 400
+    assert "no such member" in errors_of(response)["/secret"]
 
 
 UNFIT_SUBSCRIPTIONS = [
@@ -81,9 +81,9 @@ REFUSED_SUBSCRIPTIONS = [
     [*((400, *row) for row in UNFIT_SUBSCRIPTIONS), *((422, *row) for row in REFUSED_SUBSCRIPTIONS)],
 )
 def test_a_bad_subscription_is_refused_at_its_field(api, status, fields, where, piece):
-    answer = post(api, "/subscriptions/", {**ENDPOINT, **fields})
-    assert answer.status_code == status
-    [(place, text)] = errors_of(answer).items()
+    response = post(api, "/subscriptions/", {**ENDPOINT, **fields})
+    assert response.status_code == status
+    [(place, text)] = errors_of(response).items()
     assert place.startswith(f"/{where}")
     assert piece in text
     assert not Subscription.objects.exists()
@@ -93,9 +93,9 @@ def test_headers_are_written_and_read_back_without_their_values(api):
     created = post(api, "/subscriptions/", {**ENDPOINT, "headers": {"Authorization": "tok_s3cr3t", "X-Team": "shop"}})
     path = f"/subscriptions/{created.data['public_id']}/"
     hidden = {"Authorization": "(hidden)", "X-Team": "(hidden)"}
-    for answer in (created, api.get(f"/api{path}"), patch(api, path, {"name": "ERP"})):
-        assert answer.data["headers"] == hidden
-        assert "s3cr3t" not in answer.content.decode()
+    for response in (created, api.get(f"/api{path}"), patch(api, path, {"name": "ERP"})):
+        assert response.data["headers"] == hidden
+        assert "s3cr3t" not in response.content.decode()
     # What was read can be sent back: a hidden value stays, another is replaced, one that is left out goes.
     for given, expected in [
         ({**hidden, "X-Team": "ops"}, {"Authorization": "tok_s3cr3t", "X-Team": "ops"}),
@@ -117,8 +117,8 @@ def test_headers_are_written_and_read_back_without_their_values(api):
     ],
 )
 def test_bad_headers_are_refused_at_their_field(api, headers, piece):
-    answer = post(api, "/subscriptions/", {**ENDPOINT, "headers": headers})
-    [(place, text)] = errors_of(answer).items()
+    response = post(api, "/subscriptions/", {**ENDPOINT, "headers": headers})
+    [(place, text)] = errors_of(response).items()
     assert place.startswith("/headers")
     assert piece in text
     assert not Subscription.objects.exists()
@@ -127,9 +127,9 @@ def test_bad_headers_are_refused_at_their_field(api, headers, piece):
 def test_rotating_shows_the_new_secret_once(api):
     subscription = make_subscription()
     path = f"/subscriptions/{subscription.public_id}/"
-    answer = post(api, f"{path}rotate-secret/", {})
+    response = post(api, f"{path}rotate-secret/", {})
     secrets = subscription.live_secrets(now=timezone.now())
-    assert (answer.status_code, answer.data["secret"], len(secrets)) == (200, secrets[0], 2)
+    assert (response.status_code, response.data["secret"], len(secrets)) == (200, secrets[0], 2)
     assert not has_key(json.loads(api.get(f"/api{path}").content), "secret")
     assert post(api, f"{path}revoke-former-secrets/", {}).data == {"revoked": 1}
     assert subscription.live_secrets(now=timezone.now()) == secrets[:1]
@@ -140,8 +140,8 @@ def test_rotating_shows_the_new_secret_once(api):
 @pytest.mark.parametrize("hours", [-1, 169, 10**400, "soon", "1", True, None])
 def test_an_overlap_that_makes_no_sense_is_refused(api, hours):
     subscription = make_subscription()
-    answer = post(api, f"/subscriptions/{subscription.public_id}/rotate-secret/", {"overlap_hours": hours})
-    assert list(errors_of(answer)) == ["/overlap_hours"]
+    response = post(api, f"/subscriptions/{subscription.public_id}/rotate-secret/", {"overlap_hours": hours})
+    assert list(errors_of(response)) == ["/overlap_hours"]
     assert subscription.secrets.count() == 1
 
 
@@ -166,7 +166,7 @@ def test_choosing_ed25519_makes_a_key_and_shows_its_public_half(api):
     [private] = Subscription.objects.get().live_secrets(now=timezone.now())
     assert private.startswith("whsk_")
     assert api.get(f"/api{path}").data["public_keys"] == created.data["public_keys"] == [signing.public_key(private)]
-    # Another profile needs a shared secret, and the answer to the change shows it.
+    # Another profile needs a shared secret, and the response to the change shows it.
     changed = patch(api, path, {"signature": "github"})
     assert changed.data["secret"].startswith("whsec_")
     assert "secret" not in patch(api, path, {"signature": "stripe"}).data
@@ -180,20 +180,20 @@ def test_resuming_forgets_the_failures(api):
         failing_since="2026-01-01T00:00:00Z",
         consecutive_failures=10,
     )
-    answer = patch(api, f"/subscriptions/{subscription.public_id}/", {"state": "active"})
-    assert (answer.data["state"], answer.data["state_reason"]) == ("active", "")
-    assert (answer.data["failing_since"], answer.data["consecutive_failures"]) == (None, 0)
+    response = patch(api, f"/subscriptions/{subscription.public_id}/", {"state": "active"})
+    assert (response.data["state"], response.data["state_reason"]) == ("active", "")
+    assert (response.data["failing_since"], response.data["consecutive_failures"]) == (None, 0)
 
 
 def test_renaming_a_disabled_subscription_leaves_it_disabled(api):
     subscription = make_subscription(state="disabled", state_reason="It answered 410.", consecutive_failures=3)
-    answer = patch(api, f"/subscriptions/{subscription.public_id}/", {"name": "New", "consecutive_failures": 0})
-    assert (answer.data["name"], answer.data["state"], answer.data["state_reason"]) == (
+    response = patch(api, f"/subscriptions/{subscription.public_id}/", {"name": "New", "consecutive_failures": 0})
+    assert (response.data["name"], response.data["state"], response.data["state_reason"]) == (
         "New",
         "disabled",
         "It answered 410.",
     )
-    assert answer.data["consecutive_failures"] == 3
+    assert response.data["consecutive_failures"] == 3
 
 
 def test_an_edit_does_not_undo_what_a_worker_wrote_meanwhile(api, monkeypatch):
@@ -205,8 +205,8 @@ def test_an_edit_does_not_undo_what_a_worker_wrote_meanwhile(api, monkeypatch):
         return is_valid(serializer, **options)
 
     monkeypatch.setattr(SubscriptionSerializer, "is_valid", is_valid_while_a_worker_disables)
-    answer = patch(api, f"/subscriptions/{subscription.public_id}/", {"name": "ERP"})
-    assert (answer.data["name"], answer.data["state"]) == ("ERP", "disabled")
+    response = patch(api, f"/subscriptions/{subscription.public_id}/", {"name": "ERP"})
+    assert (response.data["name"], response.data["state"]) == ("ERP", "disabled")
 
 
 def test_pausing_and_resuming_with_a_choice_of_what_was_held(api):
@@ -235,8 +235,8 @@ def test_limits_order_and_contact_are_set_and_judged(api):
         "contact_email": "team@example.com",
         "mail_failing": False,
     }
-    answer = patch(api, path, given)
-    assert {name: answer.data[name] for name in given} == given
+    response = patch(api, path, given)
+    assert {name: response.data[name] for name in given} == given
     for bad in (
         {"max_in_flight": 0},
         {"max_per_second": -1},
@@ -244,4 +244,4 @@ def test_limits_order_and_contact_are_set_and_judged(api):
         {"timeout_seconds": 31},
     ):
         assert patch(api, path, bad).status_code == 400
-    assert "circuit_open_until" in answer.data
+    assert "circuit_open_until" in response.data

@@ -147,7 +147,7 @@ class TestListener:
             assert self.post(listener, b"{}", headers) == 401
         [arrival] = arrivals
         assert arrival.event is None
-        assert "No signature fits" in arrival.problem
+        assert "No signature matches" in arrival.problem
         assert arrival.pretty() == "{}"
 
     def test_what_is_too_long_or_has_no_length_is_not_read(self) -> None:

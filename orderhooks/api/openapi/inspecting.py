@@ -6,12 +6,12 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 from rest_framework.serializers import ListSerializer, SerializerMethodField
 
-from orderhooks.api.accounts import LARGE, StandingSerializer
 from orderhooks.api.deliveries import AttemptSerializer
 from orderhooks.api.events import EventSerializer
 from orderhooks.api.missed import MissedSerializer
 from orderhooks.api.openapi import log, orders, parameters, problems, schemas, subscriptions
 from orderhooks.api.openapi.describing import Answer, Key, Operation, Page, Schema, Source
+from orderhooks.api.order_reports import LARGE, SubscriptionOutcomeSerializer
 from orderhooks.api.protocol import idempotency
 
 __all__ = ["OPERATIONS", "Described"]
@@ -65,7 +65,7 @@ class Described(AutoSchema):
 
     def _id(self, name: str) -> Schema:
         if name == "public_id":
-            return {"type": "string", "pattern": f"^{self._seen.ids}[0-9A-Z]{{26}}$"}
+            return {"type": "string", "pattern": f"^{self._seen.public_id_prefix}[0-9A-Z]{{26}}$"}
         if name == "name":
             return {"type": "string", "minLength": 1, "maxLength": 200, "pattern": r"^[^\u0000\n]*$"}
         return {"type": "string", "pattern": "^[^/]+$"}
@@ -103,7 +103,7 @@ class Described(AutoSchema):
         return self._add(f"Patched{name}", {"type": "object", "properties": properties, "additionalProperties": False})
 
     def _answer(self, answer: Answer) -> Schema:
-        names = [*answer.headers, *([idempotency.REPLAYED] if self.method == "POST" else [])]
+        names = [*answer.headers, *([idempotency.REPLAYED_HEADER] if self.method == "POST" else [])]
         headers = {"headers": {name: parameters.ANSWERED[name] for name in names}} if names else {}
         if answer.body is None:
             return {"description": answer.text, **headers}
@@ -143,7 +143,7 @@ class Described(AutoSchema):
             reads_query=bool(query),
             pages="cursor" in query,
             logs_in=first is not None and first.authenticate_header(self.view.request) is not None,
-            rated=self._seen.action in self._seen.rates,
+            rated=self._seen.action in self._seen.throttle_scopes,
         )
         return {status: problems.response(status, text) for status, text in found.items()}
 
@@ -195,13 +195,16 @@ class Described(AutoSchema):
     def add_parts(self, registry: Any) -> None:
         """The components that answers hold beside those of their own serializers."""
         self.registry = registry
-        names = [self._component(one, "response") for one in (EventSerializer, MissedSerializer, StandingSerializer)]
+        names = [
+            self._component(one, "response")
+            for one in (EventSerializer, MissedSerializer, SubscriptionOutcomeSerializer)
+        ]
         event = self.registry[names[0], ResolvedComponent.SCHEMA].schema
         shown = {name: schema for name, schema in event["properties"].items() if name not in LARGE}
-        standings = {"type": "array", "items": {"$ref": "#/components/schemas/Standing"}}
-        properties = {**shown, "subscriptions": standings}
+        outcomes = {"type": "array", "items": {"$ref": "#/components/schemas/SubscriptionOutcome"}}
+        properties = {**shown, "subscriptions": outcomes}
         required = [name for name in properties if ("Event", name) not in schemas.HIDDEN]
-        self._add("Account", {"type": "object", "properties": properties, "required": required})
+        self._add("EventReport", {"type": "object", "properties": properties, "required": required})
         self._shown(Page(EventSerializer))
         for name, schema in (orders.COMPONENTS | problems.COMPONENTS).items():
             self._add(name, schema)

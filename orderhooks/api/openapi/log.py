@@ -25,7 +25,7 @@ DELIVERIES: dict[Key, Operation] = {
     ("DeliveryViewSet", "retrieve"): Operation(
         "getDelivery",
         "Read a delivery",
-        {200: Answer("The delivery, with its story and its attempts.", DeliveryDetailSerializer)},
+        {200: Answer("The delivery, with a summary and its attempts.", DeliveryDetailSerializer)},
     ),
     ("DeliveryViewSet", "attempts"): Operation(
         "listAttempts",

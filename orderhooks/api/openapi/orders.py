@@ -97,7 +97,7 @@ ORDERS: dict[Key, Operation] = {
         {
             200: Answer(
                 "The newest 50 events, newest first, each with the first 200 subscriptions.",
-                {"type": "array", "items": {"$ref": "#/components/schemas/Account"}},
+                {"type": "array", "items": {"$ref": "#/components/schemas/EventReport"}},
             )
         },
         "For each event and each subscription that you see: what came of it, or why nothing did.",

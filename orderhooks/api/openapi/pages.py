@@ -18,14 +18,14 @@ from rest_framework.views import APIView
 
 from orderhooks.api.openapi.document import document
 from orderhooks.api.protocol import drf
-from orderhooks.api.resources import Problems
+from orderhooks.api.resources import ProblemDetailsView
 
 __all__ = ["DocumentView", "RedocView", "SwaggerView"]
 
 SCHEMA = "schema/"
 
 
-class DocumentView(Problems):
+class DocumentView(ProblemDetailsView):
     """The OpenAPI 3.1 document: JSON, or YAML if `Accept` asks for it."""
 
     permission_classes = [IsAuthenticated]
@@ -40,7 +40,7 @@ class DocumentView(Problems):
 class _Page(APIView):
     permission_classes = [IsAuthenticated]
     renderer_classes = [TemplateHTMLRenderer]
-    content_negotiation_class = drf.Negotiation
+    content_negotiation_class = drf.ApiContentNegotiation
     versioning_class = None
     schema = None
     # Beside `default-src 'self'`: what the page's own script can't do without.

@@ -6,13 +6,13 @@ from typing import Any
 import django_filters
 from django.utils.encoding import force_str
 
-from orderhooks.api.filters import MomentFilter
+from orderhooks.api.filters import DateTimeFilter
 from orderhooks.api.openapi.describing import NO_NUL, Schema
 from orderhooks.api.protocol import idempotency, pagination
 
 __all__ = ["ANSWERED", "IDEMPOTENCY_KEY", "IF_MATCH", "IF_NONE_MATCH", "filters_of", "in_path", "in_query", "paging"]
 
-MOMENT: Schema = {"type": "string", "format": "date-time"}
+DATE_TIME: Schema = {"type": "string", "format": "date-time"}
 TEXT: Schema = {"type": "string", "minLength": 1, "pattern": NO_NUL}
 
 # What the filters mean; elsewhere their names say it.
@@ -50,7 +50,7 @@ def _parameter(place: str, name: str, schema: Schema, text: str, *, required: bo
 
 IDEMPOTENCY_KEY = in_header(
     idempotency.HEADER,
-    {"type": "string", "pattern": idempotency.FORM, "examples": ["3f1c7a52-0a0e-4d0b-9b1c-0f3f0f6d9d55"]},
+    {"type": "string", "pattern": idempotency.KEY_PATTERN, "examples": ["3f1c7a52-0a0e-4d0b-9b1c-0f3f0f6d9d55"]},
     "Of your own making, such as a UUID. A request that comes again under it within 24 hours is answered as the first"
     " time and does nothing more; another request under it is a 409.",
 )
@@ -64,7 +64,7 @@ IF_NONE_MATCH = in_header(
 # Headers of answers.
 ANSWERED: dict[str, Schema] = {
     "ETag": {"description": "Stands for the order as it is shown.", "required": True, "schema": {"type": "string"}},
-    idempotency.REPLAYED: {
+    idempotency.REPLAYED_HEADER: {
         "description": "`true` if this was answered before, under the same key.",
         "schema": {"type": "string", "enum": ["true"]},
     },
@@ -87,7 +87,7 @@ def paging(ordered_by: str) -> list[Schema]:
 
 
 def page_size() -> Schema:
-    size = {"type": "integer", "minimum": 1, "maximum": pagination.MOST, "default": pagination.PAGE_SIZE}
+    size = {"type": "integer", "minimum": 1, "maximum": pagination.MAX_PAGE_SIZE, "default": pagination.PAGE_SIZE}
     return in_query("page_size", size, "How many at most.")
 
 
@@ -101,4 +101,4 @@ def _filter_schema(kind: django_filters.Filter) -> Schema:
     choices: Any = kind.extra.get("choices")
     if choices is not None:
         return {"type": "string", "enum": [force_str(value) for value, _label in choices]}
-    return MOMENT if isinstance(kind, MomentFilter) else TEXT
+    return DATE_TIME if isinstance(kind, DateTimeFilter) else TEXT

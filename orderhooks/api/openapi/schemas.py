@@ -11,7 +11,7 @@ from rest_framework.fields import empty
 from orderhooks import reporting, topics
 from orderhooks.api import deliveries, events, fields
 from orderhooks.api.openapi.describing import NO_NUL, Schema
-from orderhooks.api.subscription_fields import SealedHeaders
+from orderhooks.api.subscription_fields import SealedHeadersField
 from orderhooks.currencies import CODES, validate_currency
 from orderhooks.models.configuration import validate_topics
 from orderhooks.reporting.endpoint_health import Health
@@ -29,8 +29,11 @@ TOLD: dict[tuple[str, str], Schema] = {
     ("Event", "changes"): {**OBJECT, "description": "[old, new] of each field that the transaction changed."},
     ("Missed", "reason"): {"type": "string", "enum": list(reporting.Reason.values)},
     ("Replay", "topics"): {**TEXTS, "description": "Patterns; empty: all that the subscription wants."},
-    ("Standing", "delivery"): {"type": ["string", "null"], "description": "Its id, or null."},
-    ("Standing", "next_attempt_at"): {"type": ["string", "null"], "format": "date-time"},
+    ("SubscriptionOutcome", "delivery"): {
+        "type": ["string", "null"],
+        "description": "The delivery's id; null if there is none.",
+    },
+    ("SubscriptionOutcome", "next_attempt_at"): {"type": ["string", "null"], "format": "date-time"},
     ("Subscription", "health"): {"type": "string", "enum": list(Health.values)},
 }
 TOLD |= {("Missed", name): TOLD["Event", name] for name in ("payload", "changes")}
@@ -65,13 +68,13 @@ def _plain(field: serializers.Field[Any, Any, Any, Any], *, is_request: bool) ->
     match field:
         case serializers.ChoiceField():
             return {"type": "string", "enum": list(field.choices)}
-        case fields.Moment():
+        case fields.StrictDateTimeField():
             return {"type": "string", "format": "date-time"}
-        case fields.Money():
+        case fields.MoneyField():
             return _money(is_request=is_request)
-        case fields.JsonObject():
+        case fields.JsonObjectField():
             return dict(OBJECT)
-        case SealedHeaders():
+        case SealedHeadersField():
             return _headers(field, is_request=is_request)
         case serializers.ListField():
             return _list(field, is_request=is_request)
@@ -108,7 +111,7 @@ def _money(*, is_request: bool) -> Schema:
     return {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$", "description": "In the order's currency."}
 
 
-def _headers(field: SealedHeaders, *, is_request: bool) -> Schema:
+def _headers(field: SealedHeadersField, *, is_request: bool) -> Schema:
     value = _text(field.child, is_request=True) if is_request else {"type": "string", "const": "(hidden)"}
     return {"type": "object", "additionalProperties": value}
 

@@ -2,7 +2,7 @@
 
 from orderhooks.api.deliveries import DeliveryDetailSerializer
 from orderhooks.api.openapi.describing import NO_NUL, Answer, Key, Operation, Page, Schema, object_of
-from orderhooks.api.openapi.parameters import MOMENT, in_query, page_size
+from orderhooks.api.openapi.parameters import DATE_TIME, in_query, page_size
 from orderhooks.api.replays import PlanSerializer, ReplaySerializer
 from orderhooks.api.statistics import HOURS, MOST_HOURS, StatisticsSerializer
 from orderhooks.api.subscription_fields import SubscriptionSerializer
@@ -135,7 +135,7 @@ BY_ID: dict[Key, Operation] = {
         {200: Answer("A page, oldest first, each with the reason.", MISSED)},
         "What the subscription wanted and has not got, for a receiver that was away.",
         parameters=[
-            in_query("since", MOMENT, "From then on; else of the last 24 hours."),
+            in_query("since", DATE_TIME, "From then on; else of the last 24 hours."),
             in_query("cursor", {"type": "string", "pattern": "^evt_[0-9A-Z]{26}$"}, "From `next` of another page."),
             page_size(),
         ],

@@ -1,1 +1,1 @@
-"""What every resource of the API says and keeps to, whatever it is about: errors, pages, rates, repeated requests."""
+"""What all resources of the API share: errors, pages, rate limits, ETags, idempotency keys, history."""

@@ -1,7 +1,7 @@
-"""What the API needs of DRF's settings, whatever a project has set for views of its own.
+"""The API's own DRF settings, so that the project's settings for its other views do not change the API.
 
-Authentication and throttles are the project's: DEFAULT_AUTHENTICATION_CLASSES and DEFAULT_THROTTLE_CLASSES hold here
-too. Everything else decides what requests and answers look like, which clients and the OpenAPI document rely on.
+DEFAULT_AUTHENTICATION_CLASSES and DEFAULT_THROTTLE_CLASSES are the project's. Everything else decides the form of
+requests and responses, on which clients and the OpenAPI document rely.
 """
 
 from typing import Any
@@ -11,33 +11,33 @@ from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import BrowsableAPIRenderer, JSONRenderer
 from rest_framework.settings import APISettings, api_settings
 
-__all__ = ["FORMAT", "SETTINGS", "Json", "Metadata", "Negotiation", "pages_for_browsers"]
+__all__ = ["FORMAT_PARAMETER", "SETTINGS", "ApiContentNegotiation", "ApiMetadata", "ApiRenderer", "has_browsable_api"]
 
 # The query parameter that chooses a format.
-FORMAT = "format"
-# DRF's own defaults, for what views read from their `settings` (names of views, suffixes, formats).
-SETTINGS = APISettings({"URL_FORMAT_OVERRIDE": FORMAT, "FORMAT_SUFFIX_KWARG": "format"})
+FORMAT_PARAMETER = "format"
+# DRF's defaults, for what views read from their attribute `settings`: names of views, suffixes, formats.
+SETTINGS = APISettings({"URL_FORMAT_OVERRIDE": FORMAT_PARAMETER, "FORMAT_SUFFIX_KWARG": "format"})
 
 
-class Json(JSONRenderer):
-    """JSON as it has always been: compact, UTF-8, without NaN."""
+class ApiRenderer(JSONRenderer):
+    """Compact JSON in UTF-8, without NaN, whatever COMPACT_JSON and UNICODE_JSON are."""
 
     compact = True
     ensure_ascii = False
     strict = True
 
 
-class Negotiation(DefaultContentNegotiation):
-    """By `Accept`, or by `?format=`."""
+class ApiContentNegotiation(DefaultContentNegotiation):
+    """Chooses the format by `Accept`, or by `?format=`."""
 
     settings = SETTINGS  # type: ignore[assignment]
 
 
-class Metadata(SimpleMetadata):
-    """What OPTIONS answers."""
+class ApiMetadata(SimpleMetadata):
+    """The body of responses to OPTIONS."""
 
 
-def pages_for_browsers() -> bool:
-    """Whether the project has DRF's pages for browsers anywhere: then the API has them too."""
+def has_browsable_api() -> bool:
+    """Whether the project's DEFAULT_RENDERER_CLASSES include DRF's browsable API. Then this API is browsable too."""
     classes: Any = api_settings.DEFAULT_RENDERER_CLASSES or []
     return any(issubclass(one, BrowsableAPIRenderer) for one in classes)

@@ -1,4 +1,4 @@
-"""History: what is done by the API stands beside what is done in the admin, with the user."""
+"""The admin's history also shows what users do by the API."""
 
 from typing import Any
 
@@ -6,24 +6,25 @@ from django.apps import apps
 from django.db import models
 from rest_framework.request import Request
 
-__all__ = ["note_addition", "note_change", "note_deletion"]
+__all__ = ["log_addition", "log_change", "log_deletion"]
 
 
-def note_addition(request: Request, row: models.Model) -> None:
-    _note(request, row, "ADDITION", "Added by the API.")
+def log_addition(request: Request, row: models.Model) -> None:
+    """Record that the request's user created this row."""
+    _log(request, row, "ADDITION", "Added by the API.")
 
 
-def note_change(request: Request, row: models.Model, message: str) -> None:
-    """The message is a sentence, such as "Paused."; it must hold no secret."""
-    _note(request, row, "CHANGE", f"By the API: {message}")
+def log_change(request: Request, row: models.Model, message: str) -> None:
+    """Record that the request's user changed this row. `message` is a sentence such as "Paused.", without secrets."""
+    _log(request, row, "CHANGE", f"By the API: {message}")
 
 
-def note_deletion(request: Request, row: models.Model) -> None:
-    """Before the row is gone."""
-    _note(request, row, "DELETION", "Deleted by the API.")
+def log_deletion(request: Request, row: models.Model) -> None:
+    """Record that the request's user deletes this row. Call it before the deletion."""
+    _log(request, row, "DELETION", "Deleted by the API.")
 
 
-def _note(request: Request, row: models.Model, flag: str, message: str) -> None:
+def _log(request: Request, row: models.Model, flag: str, message: str) -> None:
     if not apps.is_installed("django.contrib.admin"):
         return
     from django.contrib.admin import models as history

@@ -1,7 +1,8 @@
-"""`Idempotency-Key`: a POST that comes again within a day is answered as the first time, and does nothing more.
+"""`Idempotency-Key`: a POST that is repeated within 24 hours gets the first response again and has no other effect.
 
 Source: the IETF draft "The Idempotency-Key HTTP Header Field" (draft-ietf-httpapi-idempotency-key-header). It leaves
-open what becomes of errors: only what succeeded is kept here, so that a corrected request may come under the same key.
+open how errors are treated: only successful responses are stored here, so that a client can correct a request and send
+it with the same key.
 """
 
 import json
@@ -17,61 +18,65 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from orderhooks import encryption
-from orderhooks.api.protocol.drf import Json
+from orderhooks.api.protocol.drf import ApiRenderer
 from orderhooks.api.protocol.problems import ConflictError
 from orderhooks.encryption import Purpose
 from orderhooks.models import IdempotentRequest
 from orderhooks.models.idempotency import digest_of
 
-__all__ = ["HEADER", "REPLAYED", "answered_once"]
+__all__ = ["HEADER", "REPLAYED_HEADER", "run_once"]
 
 HEADER = "Idempotency-Key"
-# Of an answer that was given before.
-REPLAYED = "Idempotent-Replayed"
-LONGEST = 255
-FORM = f"^[!-~]{{1,{LONGEST}}}$"
-KEPT_HEADERS = ("ETag", "Location")
+# "true" in a response that was stored for an earlier request.
+REPLAYED_HEADER = "Idempotent-Replayed"
+MAX_KEY_LENGTH = 255
+KEY_PATTERN = f"^[!-~]{{1,{MAX_KEY_LENGTH}}}$"
+STORED_HEADERS = ("ETag", "Location")
 
 Handler = Callable[..., Response]
 
 
-def answered_once(handler: Handler, request: Request, *, in_transaction: bool) -> Handler:
-    """The handler of a request that carries a key. It runs in the transaction that keeps its answer: a process that
-    dies leaves neither, and another request of the same key waits.
+def run_once(handler: Handler, request: Request, *, in_transaction: bool) -> Handler:
+    """Wrap the handler of a request that has a key, so that it runs once per user, key and day.
 
-    If it can't run in one, as it waits for somebody else's answer, two that come at the same moment both run.
+    The handler runs in the transaction that stores its response: if the process dies, neither is committed, and a
+    second request with the key waits for the first. With `in_transaction=False`, for handlers that wait for the
+    network, two simultaneous requests both run.
+
+    Raises ValidationError for an invalid key. The wrapped handler raises ConflictError if the key came with another
+    request.
     """
     key, fingerprint = request.headers[HEADER], _fingerprint(request)
-    if not re.fullmatch(FORM[1:-1], key):
-        text = f"Give 1 to {LONGEST} visible ASCII characters, such as a new UUID for each request."
+    if not re.fullmatch(KEY_PATTERN[1:-1], key):
+        text = f"Send 1 to {MAX_KEY_LENGTH} visible ASCII characters, such as a new UUID for each request."
         raise ValidationError({HEADER: [text]})
     if not in_transaction:
-        return _looked_up(handler, key, fingerprint)
+        return _without_transaction(handler, key, fingerprint)
 
     @sensitive_variables()
     def run(request: Request, *args: Any, **kwargs: Any) -> Response:
         with transaction.atomic(using=IdempotentRequest.objects.db):
-            made, is_new = _claim(request, key, fingerprint)
+            stored, is_new = _claim(request, key, fingerprint)
             if not is_new:
-                return _again(made, fingerprint)
+                return _stored_response(stored, fingerprint)
             response = handler(request, *args, **kwargs)
-            _keep(made, response)
+            _store(stored, response)
             return response
 
     return run
 
 
-def _looked_up(handler: Handler, key: str, fingerprint: str) -> Handler:
+def _without_transaction(handler: Handler, key: str, fingerprint: str) -> Handler:
     @sensitive_variables()
     def run(request: Request, *args: Any, **kwargs: Any) -> Response:
         user: Any = request.user
-        if made := IdempotentRequest.objects.find(user.pk, key, now=timezone.now()):
-            return _again(made, fingerprint)
+        if stored := IdempotentRequest.objects.find(user.pk, key, now=timezone.now()):
+            return _stored_response(stored, fingerprint)
         response = handler(request, *args, **kwargs)
         with transaction.atomic(using=IdempotentRequest.objects.db):
-            made, is_new = _claim(request, key, fingerprint)
+            stored, is_new = _claim(request, key, fingerprint)
             if is_new:
-                _keep(made, response)
+                _store(stored, response)
         return response
 
     return run
@@ -83,28 +88,28 @@ def _claim(request: Request, key: str, fingerprint: str) -> tuple[IdempotentRequ
 
 
 def _fingerprint(request: Request) -> str:
-    # Read before DRF parses it: it can be had as it came only then.
+    # The raw body is available only before DRF parses it.
     body = request._request.body
     return digest_of(b"\n".join([str(request.method).encode(), request.get_full_path().encode(), body]))
 
 
 @sensitive_variables()
-def _keep(made: IdempotentRequest, response: Response) -> None:
-    made.status_code = response.status_code
-    made.answer = encryption.encrypt(Json().render(response.data).decode(), Purpose.RESPONSE)
-    made.headers = {name: response[name] for name in KEPT_HEADERS if name in response}
-    made.save(update_fields=["status_code", "answer", "headers"])
+def _store(stored: IdempotentRequest, response: Response) -> None:
+    stored.status_code = response.status_code
+    stored.answer = encryption.encrypt(ApiRenderer().render(response.data).decode(), Purpose.RESPONSE)
+    stored.headers = {name: response[name] for name in STORED_HEADERS if name in response}
+    stored.save(update_fields=["status_code", "answer", "headers"])
 
 
 @sensitive_variables()
-def _again(made: IdempotentRequest, fingerprint: str) -> Response:
-    if made.fingerprint != fingerprint:
+def _stored_response(stored: IdempotentRequest, fingerprint: str) -> Response:
+    if stored.fingerprint != fingerprint:
         raise ConflictError(
-            "Another request came under this key within the last 24 hours. Use a new key for a new request.",
+            f"This {HEADER} came with another request within the last 24 hours. Use a new key for a new request.",
             code="idempotency_key_reused",
         )
     try:
-        data = json.loads(encryption.decrypt(made.answer, Purpose.RESPONSE) or "null")
+        data = json.loads(encryption.decrypt(stored.answer, Purpose.RESPONSE) or "null")
     except encryption.UndecryptableError as error:
-        raise ConflictError(str(error), code="answer_unreadable") from None
-    return Response(data, status=made.status_code, headers={**made.headers, REPLAYED: "true"})
+        raise ConflictError(str(error), code="response_unreadable") from None
+    return Response(data, status=stored.status_code, headers={**stored.headers, REPLAYED_HEADER: "true"})

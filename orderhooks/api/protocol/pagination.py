@@ -1,4 +1,4 @@
-"""Pages by cursor, so that a page costs the same however deep it lies in the log."""
+"""Pages by cursor: a late page costs as much as the first one."""
 
 import re
 from typing import Any
@@ -8,31 +8,31 @@ from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
 
 from orderhooks import encryption
-from orderhooks.api.protocol.numbers import whole_number
 from orderhooks.api.protocol.problems import ParameterError
+from orderhooks.api.protocol.query_parameters import int_parameter
 from orderhooks.encryption import Purpose
 
-__all__ = ["Pages", "page_size_of"]
+__all__ = ["KeysetPagination", "page_size_of"]
 
 PAGE_SIZE = 50
-MOST = 200
+MAX_PAGE_SIZE = 200
 PRIMARY_KEY = re.compile("[0-9]{1,18}")
 
 
 def page_size_of(request: Request) -> int:
-    """`?page_size=`, 1 to 200. Raises ParameterError."""
-    return whole_number(request, "page_size", default=PAGE_SIZE, lowest=1, highest=MOST)
+    """The value of `?page_size=`, 1 to 200, 50 by default. Raises ParameterError."""
+    return int_parameter(request, "page_size", default=PAGE_SIZE, lowest=1, highest=MAX_PAGE_SIZE)
 
 
-class Pages(CursorPagination):
-    """By primary key, which the indexes of the log end with: newest first, or as `?ordering=` says.
+class KeysetPagination(CursorPagination):
+    """Pages by primary key, with which the log's indexes end: newest first, or as `?ordering=` says.
 
-    The view's `ordered_by` is what `ordering` calls the primary key, whose order is that of the rows' making.
+    Primary keys are in the order of creation. `?ordering=` names the view's `ordered_by` in their place.
     """
 
     page_size = PAGE_SIZE
     page_size_query_param = "page_size"
-    max_page_size = MOST
+    max_page_size = MAX_PAGE_SIZE
     ordering = "-pk"
 
     def get_page_size(self, request: Request) -> int:
@@ -40,35 +40,33 @@ class Pages(CursorPagination):
 
     def get_ordering(self, request: Request, queryset: Any, view: Any) -> tuple[str, ...]:
         name = view.ordered_by
-        orders = {f"-{name}": ("-pk",), name: ("pk",)}
+        orderings = {f"-{name}": ("-pk",), name: ("pk",)}
         wanted = request.query_params.get("ordering", f"-{name}")
-        if wanted not in orders:
-            raise ParameterError({"ordering": [f"Give one of: {', '.join(orders)}."]})
-        return orders[wanted]
+        if wanted not in orderings:
+            raise ParameterError({"ordering": [f"Send one of: {', '.join(orderings)}."]})
+        return orderings[wanted]
 
-    # The position is sealed: a primary key does not leave the database, and a forged one does not reach it.
+    # The position is encrypted, so that primary keys are not shown and forged ones do not reach the database.
 
     def encode_cursor(self, cursor: Any) -> str:
         if cursor.position is not None:
-            sealed = encryption.encrypt(cursor.position, Purpose.CURSOR)
-            cursor = cursor._replace(position=sealed)
+            cursor = cursor._replace(position=encryption.encrypt(cursor.position, Purpose.CURSOR))
         return super().encode_cursor(cursor)
 
     def decode_cursor(self, request: Request) -> Any:
-        # DRF answers 404, and takes nothing for the first page.
-        refusal = ParameterError(
-            {"cursor": ["This cursor is not one that we gave. Begin again without it."]}, code="cursor"
-        )
+        # DRF would respond 404, and would treat an empty cursor as the first page.
+        invalid = ParameterError({"cursor": ["This is not a valid cursor. Start again without one."]}, code="cursor")
         if request.query_params.get("cursor") == "":
-            raise refusal
+            raise invalid
         try:
             cursor: Any = super().decode_cursor(request)
             if cursor is None or cursor.position is None:
                 return cursor
-            # Never under the keys of what is stored: a stored secret would be opened, and told in the database's error.
+            # CURSOR has its own keys: otherwise a stored secret sent as a cursor would be decrypted, and shown in the
+            # database's error.
             position = encryption.decrypt(cursor.position, Purpose.CURSOR)
             if not PRIMARY_KEY.fullmatch(position):
-                raise refusal
+                raise invalid
             return cursor._replace(position=position)
         except (NotFound, encryption.UndecryptableError, ValueError):
-            raise refusal from None
+            raise invalid from None

@@ -1,8 +1,9 @@
-"""Problem details (RFC 9457): the body of every answer from 400 on, as `application/problem+json`.
+"""Problem details (RFC 9457): the body of every response with a status from 400, as `application/problem+json`.
 
-400 is a request that is not of the form that the document asks for; 422 one that is, and is refused for what it says.
+400: the request does not match the OpenAPI document. 422: it does, but its content is not valid, such as an unknown
+topic.
 
-`code` is for programs; `errors` tells where the request is wrong: at a `pointer` into its body (RFC 6901) or in a query
+`code` is for programs. `errors` says where the request is wrong: at a `pointer` into the body (RFC 6901), or in a query
 `parameter`.
 """
 
@@ -19,44 +20,46 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 from rest_framework.views import exception_handler
 
-__all__ = ["MEDIA_TYPE", "ConflictError", "ParameterError", "PreconditionFailedError", "answer"]
+__all__ = ["MEDIA_TYPE", "ConflictError", "ParameterError", "PreconditionFailedError", "exception_response"]
 
 MEDIA_TYPE = "application/problem+json"
-# How many errors `detail` tells in words.
-TOLD = 3
-# Codes of errors in what is of the form that the document asks for: 422. The others are of form: 400.
-REFUSED = frozenset(
+# How many errors `detail` contains. `errors` has all of them.
+MAX_IN_DETAIL = 3
+# Codes of errors in requests that match the OpenAPI document. If a request has only such errors, it is a 422.
+UNPROCESSABLE_CODES = frozenset(
     "amount clash currency cursor deep email headers json line number overflow range store taken topic topics "
     "unknown url whitespace".split()
 )
 
 
 class ConflictError(APIException):
-    """The request makes no sense as things are."""
+    """409: the request is not possible in the current state of the row."""
 
     status_code = HTTPStatus.CONFLICT
     default_code = "conflict"
 
 
 class PreconditionFailedError(APIException):
-    """Something has changed since the client looked."""
+    """412: the row has changed since the client read it."""
 
     status_code = HTTPStatus.PRECONDITION_FAILED
     default_code = "precondition_failed"
 
 
 class TooLargeError(APIException):
+    """413: the body is larger than Django accepts."""
+
     status_code = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-    default_detail = "The body is larger than the setting DATA_UPLOAD_MAX_MEMORY_SIZE allows. Send less at once."
+    default_detail = "The body is larger than the setting DATA_UPLOAD_MAX_MEMORY_SIZE allows. Send a smaller one."
     default_code = "too_large"
 
 
 class ParameterError(ValidationError):
-    """Query parameters that say nothing: {"state": ["…"]}."""
+    """400 or 422: invalid query parameters. Its argument has the errors by parameter: {"state": ["…"]}."""
 
 
-def answer(error: Exception, context: dict[str, Any]) -> Response | None:
-    """What a view answers to an error; None leaves it to Django's debug page."""
+def exception_response(error: Exception, context: dict[str, Any]) -> Response | None:
+    """The response to an error that a view raised, as DRF's EXCEPTION_HANDLER. None shows Django's debug page."""
     if isinstance(error, RequestDataTooBig):
         error = TooLargeError()
     response = exception_handler(error, context)
@@ -65,18 +68,18 @@ def answer(error: Exception, context: dict[str, Any]) -> Response | None:
     detail = getattr(error, "detail", None)
     errors = list(_errors(error)) if isinstance(error, ValidationError) else []
     if errors:
-        text, code = _in_words(errors), "invalid"
-        if all(one["code"] in REFUSED for one in errors):
+        text, code = _detail_of(errors), "invalid"
+        if all(one["code"] in UNPROCESSABLE_CODES for one in errors):
             response.status_code, code = HTTPStatus.UNPROCESSABLE_ENTITY, "refused"
     else:
         detail = detail if isinstance(detail, ErrorDetail) else ErrorDetail(str(response.data["detail"]), "error")
         text, code = str(detail), str(detail.code)
-    response.data = describe(response.status_code, text, code=code, errors=errors)
+    response.data = problem_of(response.status_code, text, code=code, errors=errors)
     return response
 
 
-def describe(status: int, detail: str, *, code: str, errors: list[dict[str, str]] | None = None) -> dict[str, Any]:
-    """The members of a problem. Its type is the status: what there is to tell beside it is in `code`."""
+def problem_of(status: int, detail: str, *, code: str, errors: list[dict[str, str]] | None = None) -> dict[str, Any]:
+    """The body of a problem. Its `type` is "about:blank", because `status` and `code` say all there is."""
     problem: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -99,7 +102,7 @@ def _errors(error: ValidationError) -> Iterator[dict[str, str]]:
 def _leaves(detail: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], ErrorDetail]]:
     if isinstance(detail, dict):
         for name, inner in detail.items():
-            # What is wrong with the whole stands at the whole.
+            # Errors of the whole object are at the object's own pointer.
             is_whole = name == api_settings.NON_FIELD_ERRORS_KEY and _is_flat(inner)
             yield from _leaves(inner, path if is_whole else (*path, str(name)))
     elif isinstance(detail, list):
@@ -110,7 +113,7 @@ def _leaves(detail: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...
 
 
 def _is_flat(detail: Any) -> bool:
-    # A project may give the key a name that a field has.
+    # A project may set NON_FIELD_ERRORS_KEY to the name of a field.
     return isinstance(detail, list) and all(isinstance(one, ErrorDetail) for one in detail)
 
 
@@ -118,18 +121,20 @@ def _escaped(step: str) -> str:
     return step.replace("~", "~0").replace("/", "~1")
 
 
-def _in_words(errors: list[dict[str, str]]) -> str:
-    told = [f"{one.get('pointer', one.get('parameter', '')).strip('/')}: {one['detail']}" for one in errors[:TOLD]]
-    more = [f"and {len(errors) - TOLD} more, see errors."] if len(errors) > TOLD else []
-    return " ".join(text.removeprefix(": ") for text in [*told, *more])
+def _detail_of(errors: list[dict[str, str]]) -> str:
+    texts = [
+        f"{one.get('pointer', one.get('parameter', '')).strip('/')}: {one['detail']}" for one in errors[:MAX_IN_DETAIL]
+    ]
+    more = [f"and {len(errors) - MAX_IN_DETAIL} more, see errors."] if len(errors) > MAX_IN_DETAIL else []
+    return " ".join(text.removeprefix(": ") for text in [*texts, *more])
 
 
 def _unexpected(error: Exception, context: dict[str, Any]) -> Response:
-    # As Django does it for a view that raises: those who watch over the store are told.
+    # As Django does for a view that raises, so that error reporting works.
     request = context["request"]._request
     got_request_exception.send(sender=None, request=request)
     status = HTTPStatus.INTERNAL_SERVER_ERROR
-    text = "Something went wrong on our side. It is in the store's log; try again later."
-    response = Response(describe(status, text, code="internal"), status=status)
+    text = "An internal error occurred. It is in the store's log. Try again later."
+    response = Response(problem_of(status, text, code="internal"), status=status)
     log_response("%s: %s", status.phrase, request.path, response=response, request=request, exception=error)
     return response

@@ -1,4 +1,4 @@
-"""Verifying: the event in a request, if a secret that is known here has signed it."""
+"""`verify`: checks a request's signature and time, and returns its event."""
 
 import json
 import time
@@ -13,9 +13,9 @@ from orderhooks.receiver.events import InvalidWebhookError, ReceivedEvent
 __all__ = ["TOLERANCE_SECONDS", "Secrets", "verify"]
 
 TOLERANCE_SECONDS = 300.0
-# Twelve digits reach the year 33658; more would only make trouble for the clock's arithmetic.
+# Twelve digits reach the year 33658. Longer numbers would only break the arithmetic with times.
 MAX_TIMESTAMP_DIGITS = 12
-# What `Receipt.webhook_id` holds; an event's id has 30.
+# The length of the column `Receipt.webhook_id`. An event's id has 30 characters.
 MAX_ID_LENGTH = 200
 
 Secrets = str | Iterable[str]
@@ -30,20 +30,22 @@ def verify(
     tolerance_seconds: float = TOLERANCE_SECONDS,
     now: float | None = None,
 ) -> ReceivedEvent:
-    """The event in a request: its raw body, its headers (in any case), and the secrets that may have signed.
+    """Check the signature and the time of a request, and return its event.
 
-    A secret is what both sides share (`whsec_…`), or the sender's public key (`whpk_…`).
+    `body` is the raw body; names in `headers` may be in any case. `secrets` is one or several secrets, one of which
+    must have signed: a shared secret (`whsec_…`), or the sender's public key (`whpk_…`). The request's time may differ
+    from `now` (Unix seconds; the current time by default) by at most `tolerance_seconds`.
 
-    `now` is in Unix seconds. Raises InvalidWebhookError for the request's faults and signing.InvalidSecretError for
-    a secret that can't be one. Source: https://github.com/standard-webhooks/standard-webhooks
+    Raises InvalidWebhookError for an invalid request, and signing.InvalidSecretError for an invalid secret.
+    Source: https://github.com/standard-webhooks/standard-webhooks
     """
     keys = [secrets] if isinstance(secrets, str) else list(secrets or ())
     if not keys:
         raise signing.InvalidSecretError(
-            "There is no secret to check signatures with. Give the one that the sender showed with the subscription."
+            "There is no secret to check signatures with. Pass the one that the sender showed for the subscription."
         )
     if not isinstance(body, bytes):
-        raise TypeError("verify() needs the raw body as bytes: what was decoded or parsed is not what was signed.")
+        raise TypeError("verify() needs the raw body as bytes: a decoded or parsed body is not what was signed.")
     given = {name.lower(): value for name, value in headers.items()}
     webhook_id = _required(given, "webhook-id")
     if len(webhook_id) > MAX_ID_LENGTH or not webhook_id.isprintable():
@@ -55,8 +57,8 @@ def verify(
     )
     if not signing.verify(keys, _required(given, "webhook-signature"), webhook_id, timestamp, body):
         raise InvalidWebhookError(
-            "No signature fits. Compare the secret with the sender's, and check that the body is the raw one: "
-            "JSON that was parsed and written again is not what was signed."
+            "No signature matches. Compare the secret with the sender's, and check that the body is the raw one: "
+            "JSON that was parsed and serialized again is not what was signed."
         )
     return _event(webhook_id, body, attempt=given.get("webhook-attempt", ""))
 
@@ -65,26 +67,29 @@ def _required(headers: Mapping[str, str], name: str) -> str:
     value = headers.get(name, "")
     if not value:
         raise InvalidWebhookError(
-            f"The header {name} is missing. Either this is no webhook, or a proxy in between drops the header."
+            f"The header {name} is missing. Either this is not a webhook, or a proxy in between removed the header."
         )
     if not value.isascii():
-        raise InvalidWebhookError(f"The header {name} is not ASCII. Either this is no webhook, or it was damaged.")
+        raise InvalidWebhookError(
+            f"The header {name} is not ASCII. Either this is not a webhook, or it was damaged on the way."
+        )
     return value
 
 
 def _timestamp(text: str, *, now: float, tolerance_seconds: float) -> int:
-    # The digits come first: int() would also take "-1", " 1", "1_0" and digits of other scripts.
+    # Digits are checked first: int() would also take "-1", " 1", "1_0" and digits of other scripts.
     if not (text.isascii() and text.isdigit()) or len(text) > MAX_TIMESTAMP_DIGITS:
-        raise InvalidWebhookError("The webhook-timestamp is no time in whole Unix seconds.")
+        raise InvalidWebhookError("The webhook-timestamp is not a valid time in whole Unix seconds.")
     timestamp = int(text)
     if timestamp < now - tolerance_seconds:
         raise InvalidWebhookError(
-            f"The webhook-timestamp is more than {tolerance_seconds:g} s old. Check the clock of this machine; "
-            "if it is right, the request was held up or is a replay."
+            f"The webhook-timestamp is more than {tolerance_seconds:g} s old. Check this machine's clock. "
+            "If it is right, the request was delayed, or somebody sent a recorded one again."
         )
     if timestamp > now + tolerance_seconds:
         raise InvalidWebhookError(
-            f"The webhook-timestamp lies more than {tolerance_seconds:g} s ahead. Check the clocks of both machines."
+            f"The webhook-timestamp is more than {tolerance_seconds:g} s in the future. Check the clocks of both "
+            "machines."
         )
     return timestamp
 
@@ -92,11 +97,11 @@ def _timestamp(text: str, *, now: float, tolerance_seconds: float) -> int:
 def _event(webhook_id: str, body: bytes, *, attempt: str) -> ReceivedEvent:
     try:
         content = json.loads(body)
-        moment = datetime.fromisoformat(content["timestamp"])
+        occurred_at = datetime.fromisoformat(content["timestamp"])
         event = ReceivedEvent(
             id=webhook_id,
             topic=content["type"],
-            occurred_at=moment,
+            occurred_at=occurred_at,
             sequence=content["sequence"],
             store=content["store"],
             api_version=content["api_version"],
@@ -104,11 +109,11 @@ def _event(webhook_id: str, body: bytes, *, attempt: str) -> ReceivedEvent:
             attempt=int(attempt) if attempt.isascii() and attempt.isdigit() and len(attempt) < 10 else 1,
         )
         texts = (event.topic, event.store, event.api_version)
-        shaped = all(isinstance(text, str) for text in texts) and isinstance(event.data, dict)
-        if not shaped or type(event.sequence) is not int or moment.tzinfo is None:
+        is_typed = all(isinstance(text, str) for text in texts) and isinstance(event.data, dict)
+        if not is_typed or type(event.sequence) is not int or occurred_at.tzinfo is None:
             raise ValueError("a field has the wrong type")
     except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise InvalidWebhookError(
-            "The signature holds, but the body is no event of orderhooks: is this the endpoint of another sender?"
+            "The signature is valid, but the body is not an event of orderhooks. Does another sender use this endpoint?"
         ) from error
     return event

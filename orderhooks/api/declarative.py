@@ -1,4 +1,4 @@
-"""Subscriptions by name, for programs that declare what there shall be: the same PUT twice is the same as once."""
+"""Subscriptions by name, for programs that declare what should exist. Sending a PUT twice has the effect of one."""
 
 from typing import Any
 
@@ -15,30 +15,31 @@ from orderhooks.models.subscriptions import AmbiguousNameError, sole_declaration
 
 __all__ = ["NamedSubscriptionViewSet"]
 
-# What is given in any case, or stays as it is if it is not.
-NOT_RESET = ("name", "url", "topics", "state")
+# PUT resets every field that is not sent to its default, except these.
+KEPT_FIELDS = ("name", "url", "topics", "state")
 
 
 class NamedSubscriptionViewSet(SubscriptionViewSet):
-    """One subscription, known by a name that no other one has among those that the user sees."""
+    """One subscription by its name. Raises ConflictError if several that the user may see have this name."""
 
     lookup_field = "name"
-    needs = {"upsert": ["orderhooks.add_subscription", "orderhooks.change_subscription"]}
+    required_permissions = {"upsert": ["orderhooks.add_subscription", "orderhooks.change_subscription"]}
 
     def get_object(self) -> Subscription:
         found = self._find()
         if found is None:
-            raise NotFound("There is no subscription of this name that you may see.")
+            raise NotFound("Not found.")
         return found
 
     @sensitive_variables()
     def upsert(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Makes the subscription (201, with its `secret`) or changes it (200). What is not given is at its default
-        afterwards, but for its `state`.
+        """Create the subscription (201, with its `secret`) or change it (200).
+
+        Fields that are not sent get their defaults, except `state`.
         """
         name = self._name()
         with sole_declaration(name):
-            found = self._declared()
+            found = self._find_changeable()
             data = request.data
             if isinstance(data, dict):
                 data = {**self._defaults(), **data, "name": self.kwargs["name"]}
@@ -49,7 +50,7 @@ class NamedSubscriptionViewSet(SubscriptionViewSet):
             return self._create(serializer.validated_data)
 
     def _name(self) -> str:
-        # As the serializer strips the name that it saves.
+        # The serializer strips the name that it saves.
         return str(self.kwargs["name"]).strip()
 
     def _find(self) -> Subscription | None:
@@ -59,8 +60,11 @@ class NamedSubscriptionViewSet(SubscriptionViewSet):
         except AmbiguousNameError as error:
             raise ConflictError(str(error)) from None
 
-    def _declared(self) -> Subscription | None:
-        """The one to change: the user's own, or nobody's. Raises ConflictError where the name is somebody else's."""
+    def _find_changeable(self) -> Subscription | None:
+        """The subscription to change: the user's own, or one without an owner. None if there is none yet.
+
+        Raises ConflictError if the name belongs to another user's subscription.
+        """
         visible: Any = self.get_queryset()
         try:
             own = visible.filter(Q(owner=None) | Q(owner=self.request.user)).named(self._name())
@@ -68,8 +72,8 @@ class NamedSubscriptionViewSet(SubscriptionViewSet):
             raise ConflictError(str(error)) from None
         if own is None and (other := self._find()) is not None:
             raise ConflictError(
-                f"{other.public_id} has this name and belongs to somebody else. Declare another name, or change it"
-                " by its id."
+                f"The subscription {other.public_id} of another user has this name. Use another name, or change that"
+                " subscription by its id."
             )
         return own
 
@@ -78,5 +82,5 @@ class NamedSubscriptionViewSet(SubscriptionViewSet):
         return {
             name: Subscription._meta.get_field(name).get_default()  # type: ignore[union-attr]
             for name, field in serializer.fields.items()
-            if not field.read_only and name not in NOT_RESET
+            if not field.read_only and name not in KEPT_FIELDS
         }

@@ -1,14 +1,17 @@
-"""Rates: how often a user may have the API do what costs requests or work. The setting API_RATES says how often."""
+"""Rate limits of actions that are expensive or send requests. The setting API_RATES has the limits."""
 
 from rest_framework.throttling import SimpleRateThrottle
 
 from orderhooks import conf
 
-__all__ = ["Rate"]
+__all__ = ["ActionThrottle"]
 
 
-class Rate(SimpleRateThrottle):
-    """One kind of action's own limit for each user, beside the throttles of the project. In the default cache."""
+class ActionThrottle(SimpleRateThrottle):
+    """Limits how often each user may call the actions of one scope, in addition to the project's own throttles.
+
+    Counts are in the default cache. `scope` is a key of API_RATES.
+    """
 
     cache_format = "orderhooks_rate_%(scope)s_%(ident)s"
 

@@ -1,0 +1,26 @@
+"""Integers in query parameters."""
+
+import re
+
+from rest_framework.request import Request
+
+from orderhooks.api.protocol.problems import ParameterError
+
+__all__ = ["int_parameter"]
+
+
+def int_parameter(request: Request, name: str, *, default: int, lowest: int, highest: int, remedy: str = "") -> int:
+    """The query parameter as an integer; `default` if it is missing.
+
+    Raises ParameterError with the text `remedy` if it is not an integer from `lowest` to `highest`.
+    """
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    # int() would also accept "+5", " 5" and "५", and would raise another error for thousands of digits.
+    digits = text.lstrip("0") or text[-1:]
+    if re.fullmatch("[0-9]+", digits, re.ASCII) and len(digits) <= len(str(highest)):
+        number = int(digits)
+        if lowest <= number <= highest:
+            return number
+    raise ParameterError({name: [remedy or f"Send an integer from {lowest} to {highest}."]})
