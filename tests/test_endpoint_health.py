@@ -150,8 +150,8 @@ WAITING = [
 
 @pytest.mark.parametrize(("counts", "expected"), WAITING)
 def test_what_waits_is_told_with_its_age(counts: tuple[int, int, int], expected: str) -> None:
-    waiting, unrouted, unfolded = counts
-    backlog = Backlog(waiting, None, unrouted, unfolded, NOW - 4 * MINUTE)
+    waiting, unrouted, uncoalesced = counts
+    backlog = Backlog(waiting, None, unrouted, uncoalesced, NOW - 4 * MINUTE)
     assert reporting.backlog_text(backlog, now=NOW) == expected
 
 

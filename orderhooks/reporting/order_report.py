@@ -101,7 +101,7 @@ class EventReport:
 def event_reports(
     events: Iterable[Event], *, at_most: int, among: "models.QuerySet[Subscription] | None" = None
 ) -> list[EventReport]:
-    """Explain each event for the first so many subscriptions, of all or `among` some. Two queries for all events."""
+    """Explain each event for the first `at_most` subscriptions, of all or `among` some. Two queries for all events."""
     chosen = Subscription.objects.all() if among is None else among
     subscriptions = list(chosen.order_by("name", "pk")[:at_most])
     events = sorted(events, key=lambda event: event.pk)
@@ -154,7 +154,7 @@ def order_without_events_text(number: str) -> str:
         return _(NOTHING_WATCHED)
     for source in known.values():
         if (order := _found(source, number)) is not None:
-            why = no_events_text(source.name, sources.Role(source).order_pk(order) or "")
+            why = no_events_text(source.name, sources.WatchedModel(source).order_pk(order) or "")
             return _("Order %(number)s is known. %(why)s") % {"number": number, "why": why}
     return _("No order %(number)s is known.") % {"number": number}
 
