@@ -1,4 +1,4 @@
-"""When a delivery is tried again: a pure function of the retry table, the clock and the dice."""
+"""When a delivery is tried again: a pure function of the retry table, the clock and the jitter."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -15,19 +15,19 @@ def next_attempt_at(
     *,
     schedule: Sequence[float],
     now: datetime,
-    dice: float,
+    jitter: float,
     retry_after: str = "",
 ) -> datetime | None:
     """When the next attempt is due after `used` of the table, or None when they were all that it has.
 
     `schedule` is the table: seconds before attempt 2, 3, ….
 
-    `dice` is a number from 0 to 1 that spreads the wait by 20 % either way. `retry_after` is the response header:
+    `jitter` is a number from 0 to 1 that spreads the wait by 20 % either way. `retry_after` is the response header:
     it may lengthen the wait up to 24 hours and never shortens it.
     """
     if used > len(schedule):
         return None
-    own = timedelta(seconds=schedule[used - 1] * (1 - JITTER + 2 * JITTER * dice))
+    own = timedelta(seconds=schedule[used - 1] * (1 - JITTER + 2 * JITTER * jitter))
     return now + max(own, timedelta(seconds=retry_after_seconds(retry_after, now=now)))
 
 
