@@ -58,7 +58,7 @@ def _schema(topic: topics.Topic, known: list[OrderSource]) -> dict[str, Any]:
             "description": "The same on every attempt: act on each id once.",
         },
         "type": {"const": topic.name},
-        "timestamp": {**sources.MOMENT, "description": "When it happened, UTC."},
+        "timestamp": {**sources.TIMESTAMP, "description": "When it happened, UTC."},
         "api_version": {"const": payloads.API_VERSION},
         "sequence": {
             "type": "integer",
