@@ -56,8 +56,8 @@ class OrderSource:
     without being captured, even if another `post_save` handler raises an error or the process dies. Set it to False if
     such handlers need autocommit. Then a change can be lost unless it is saved in `transaction.atomic()`.
 
-    When the methods run: `fetch`, `number`, `store`, `payload` and `present` after the commit, on the connection on which
-    the order was saved. Before a deletion, `fetch`, `number`, `store` and `payload` run in its transaction. `find` and
+    When the methods run: `fetch`, `number`, `store`, `payload` and `present` after the commit, on the connection of the
+    save. Before a deletion, `fetch`, `number`, `store` and `payload` run in its transaction. `find` and
     `newest` run for previews, commands and checks, on the connection for writing. An error in any of them never reaches
     the store's save: the event is kept with the error, and can be published again.
     """
