@@ -69,9 +69,9 @@ def _stored_changes(
 def publish_to(subscription: Subscription, topic: str, order: str = "", *, by: str = "") -> Delivery:
     """Send an event about an order, as it is now, to one subscription only, whether it wants the topic or not.
 
-    For development, and for receivers that lost something. `order` is its number, or its primary key where no order has
-    that number; blank: the newest order. `by` is the name of the user who asks for it. Raises previews.PreviewError
-    and topics.UnknownTopicError.
+    For development, and for receivers that lost something. `order` is the order's number, or its primary key if no
+    order has that number; blank stands for the newest order. `by` is the name of the user who asks for it. Raises
+    previews.PreviewError and topics.UnknownTopicError.
     """
     delivery = create_manual_delivery(subscription, order, topic=topic, by=by, now=DatabaseClock().now())
     transaction.on_commit(tasks.wake, using=Delivery.objects.db)

@@ -80,7 +80,7 @@ def backlog_text(waiting: Backlog, *, now: datetime) -> str:
         for count, words in (
             (waiting.waiting, ngettext("%(count)s delivery", "%(count)s deliveries", waiting.waiting)),
             (waiting.unrouted, ngettext("%(count)s new event", "%(count)s new events", waiting.unrouted)),
-            (waiting.unfolded, ngettext("%(count)s new change", "%(count)s new changes", waiting.unfolded)),
+            (waiting.uncoalesced, ngettext("%(count)s new change", "%(count)s new changes", waiting.uncoalesced)),
         )
         if count
     ]

@@ -151,8 +151,8 @@ WAITING = [
 
 @pytest.mark.parametrize(("counts", "expected"), WAITING)
 def test_what_waits_is_told_with_its_age(counts: tuple[int, int, int], expected: str) -> None:
-    waiting, unrouted, unfolded = counts
-    backlog = Backlog(waiting, None, unrouted, unfolded, NOW - 4 * MINUTE)
+    waiting, unrouted, uncoalesced = counts
+    backlog = Backlog(waiting, None, unrouted, uncoalesced, NOW - 4 * MINUTE)
     assert reporting.backlog_text(backlog, now=NOW) == expected
 
 
@@ -179,7 +179,7 @@ def test_a_missing_worker_is_the_first_thing_to_say(worker: Worker, waiting: Any
 
 
 def make_change() -> None:
-    Change.objects.create(unit=uuid.uuid4(), source="orderhooks", kind=Change.Kind.UPDATED)
+    Change.objects.create(transaction_id=uuid.uuid4(), source="orderhooks", kind=Change.Kind.UPDATED)
 
 
 def make_failure() -> None:

@@ -80,7 +80,7 @@ def test_a_guard_of_the_database_says_which_app_it_needs() -> None:
 
 @pytest.mark.parametrize("apps", [["orderhooks"], ["django.contrib.contenttypes", "orderhooks"]], ids=len)
 def test_the_check_says_that_the_app_needs_users(apps: list[str]) -> None:
-    done = run(apps, "CacheReplays")
+    done = run(apps, "CacheDeduplicator")
     assert "HINT: Add 'django.contrib.auth' and 'django.contrib.contenttypes' to INSTALLED_APPS" in done.stderr
 
 

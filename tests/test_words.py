@@ -30,7 +30,7 @@ ENGLISH = {
     r"\bso many\b": "at most N, the number",
     r"\bwhat becomes of\b": "what should happen to",
     r"\bthrough already\b": "already finished",
-    r"\bis no (?!longer|more|limit|other)(?!t)\w+": "is not a ...",
+    r"[\"”’'}\])] is no \w+": "is not a valid ...",
     r"\bsomebody paused\b": "paused by",
 }
 SOURCES = [

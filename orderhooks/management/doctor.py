@@ -139,7 +139,7 @@ def _backlog(now: datetime) -> Found:
             ),
         )
     waiting = backlog(at_most=MOST_WAITING)
-    if waiting.unrouted + waiting.unfolded and waiting.since is not None and now - waiting.since > OVERDUE:
+    if waiting.unrouted + waiting.uncoalesced and waiting.since is not None and now - waiting.since > OVERDUE:
         late.append("")
         yield "fail", f"No worker handles what is new: {backlog_text(waiting, now=now)} {START_WORKER}"
     if not lost and not late:

@@ -111,7 +111,7 @@ def as_dict(status: SystemStatus) -> dict[str, Any]:
         "at": status.at,
         "worker": asdict(status.worker),
         "waiting": waiting.total,
-        "unrouted": waiting.unrouted + waiting.unfolded,
+        "unrouted": waiting.unrouted + waiting.uncoalesced,
         "oldest_waiting_since": waiting.since,
         "unpublished": status.unpublished,
         "lost": list(status.lost),

@@ -1,6 +1,6 @@
 """Capture failures: changes of orders that could not be captured, counted by what went wrong.
 
-`outbox` records them; status and doctor show them. A change that is counted here was saved, and nobody was told of it.
+`outbox` records them; status and doctor show them. Such a change was saved, but no event was made of it.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ SOURCE_LENGTH = 64
 
 class CaptureFailureQuerySet(models.QuerySet["CaptureFailure"]):
     def recent(self, *, since: datetime | None = None) -> "CaptureFailureQuerySet":
-        """The newest hundred, the latest first; those that happened again since then, if given."""
+        """The newest hundred failures, the latest first. `since`: only those that happened again since then."""
         rows = self.filter(last_at__gte=since) if since else self
         return rows.order_by("-last_at", "-pk")[:AT_MOST]
 
@@ -33,9 +33,9 @@ class CaptureFailureQuerySet(models.QuerySet["CaptureFailure"]):
         """Count one change that could not be captured. Never raises.
 
         `source` is the source's name, or blank; `error` says in plain words what went wrong and what to do; `order_pk`
-        is the order's primary key as text, or blank where nobody knows it; `using` is the database in which the order
-        is being saved. Written once that database's transaction has committed: if it is rolled back, nothing was lost.
-        Nothing is written where the table is missing.
+        is the order's primary key as text, or blank if it is not known; `using` is the database in which the order is
+        being saved. Written once that database's transaction has committed, because a rollback loses nothing. Nothing
+        is written if the table is missing.
         """
         try:
             write = partial(_write, source=source, order_pk=order_pk, error=error)
@@ -68,7 +68,7 @@ class CaptureFailure(models.Model):
         return f"{self.source}: {self.error}"
 
 
-# What tells one order's error from another's: quoted texts, and words with a digit (numbers, keys, dates).
+# The parts of an error that differ from order to order: quoted texts, and words with a digit (numbers, keys, dates).
 PARTICULARS = re.compile(r"'[^']*'|\"[^\"]*\"|\w*\d\w*")
 
 
@@ -105,5 +105,5 @@ def _write(*, source: str, order_pk: str, error: str) -> None:
 
 
 def _log_unwritten(problem: Exception) -> None:
-    # The failure itself has its line in the log already.
+    # The failure itself is in the log already.
     logger.debug("could not record that a change was not captured: %s", problem)

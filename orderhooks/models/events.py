@@ -86,7 +86,7 @@ class Change(models.Model):
     subject = models.CharField(max_length=IDENTIFIER_LENGTH, blank=True)
     before = models.JSONField(default=dict)
     after = models.JSONField(default=dict)
-    # An order's payload, or a line's values, just before the deletion: there is nothing left to read afterwards.
+    # An order's payload, or a line's values, just before the deletion, because nothing is left to read afterwards.
     snapshot = models.JSONField(null=True)
     order_number = models.CharField(max_length=IDENTIFIER_LENGTH, blank=True)
     store = models.CharField(max_length=IDENTIFIER_LENGTH, blank=True)
@@ -117,7 +117,7 @@ class EventQuerySet(models.QuerySet["Event"]):
         return self.filter(routed_at=None, published_at__isnull=False).order_by("sequence")
 
     def about(self, patterns: Iterable[str]) -> "EventQuerySet":
-        """Those whose topics the patterns take in: what `topics.matches` says, for a query."""
+        """Events whose topic matches one of the patterns: `topics.matches` as a query."""
         patterns = list(patterns)
         if "*" in patterns:
             return self
@@ -128,19 +128,19 @@ class EventQuerySet(models.QuerySet["Event"]):
         return self.filter(wanted)
 
     def wanted(self, patterns: Iterable[str], *, store: str) -> "EventQuerySet":
-        """Those that a subscription with these topics and this store wants; tests of an endpoint are not among them."""
+        """Events that a subscription with these topics and this store wants, without the tests of endpoints."""
         events = self.about(patterns).of_orders()
         return events.filter(store=store) if store else events
 
     def of_orders(self) -> "EventQuerySet":
-        """Without the tests of endpoints."""
+        """Events without the tests of endpoints."""
         return self.exclude(topic__startswith=OF_OPERATORS)
 
     def feed(self, *, after: int, at_most: int, now: datetime) -> "list[Event]":
-        """The first so many behind a sequence, oldest first, up to where one with a lower sequence may yet appear.
+        """Up to `at_most` events after `after`, stopping before any that a slower transaction could still precede.
 
-        A sequence is given out when an event is written, and seen when it is committed: so what is younger than
-        SETTLED_AFTER waits for the next time, and all that comes after it.
+        An event gets its sequence when it is written, and is visible when it is committed. So an event younger than
+        SETTLED_AFTER, and all events after it, wait for the next call.
         """
         settled = now - SETTLED_AFTER
         feed: list[Event] = []
@@ -169,21 +169,21 @@ class EventQuerySet(models.QuerySet["Event"]):
             made = cursor.fetchall()
         if made[0][0] != len(keys):
             return False
-        told = {public_id: (sequence, occurred_at) for _taken, public_id, sequence, occurred_at in made}
+        inserted = {public_id: (sequence, occurred_at) for _taken, public_id, sequence, occurred_at in made}
         for event in events:
-            event.sequence, event.occurred_at = told[event.public_id]
+            event.sequence, event.occurred_at = inserted[event.public_id]
             event._state.adding, event._state.db = False, self.db
         return True
 
     def unpublished(self) -> "EventQuerySet":
         """Events whose payload could not be built."""
-        # Those are not routed either, and what is not is found by its index.
+        # They are not routed either, and the index of unrouted events finds them.
         return self.filter(published_at=None, routed_at=None)
 
 
-# The family of topics that tell of no order: tests, each for one endpoint.
+# The family of topics that are not about an order: tests, each for one endpoint.
 OF_OPERATORS = "webhook."
-# Coalescing is one statement, or a transaction that talks to nobody else.
+# Longer than coalescing takes: it is one statement, or a transaction without calls to other services.
 SETTLED_AFTER = timedelta(seconds=10)
 REPLACED = (
     "public_id",
@@ -252,7 +252,7 @@ class Event(models.Model):
     store = models.CharField(_("store"), max_length=IDENTIFIER_LENGTH, blank=True)
     payload = models.JSONField(_("payload"), null=True)
     changes = models.JSONField(_("changes"), default=dict)
-    # Why there is no payload: what the order source raised.
+    # Why there is no payload: the error of the order source.
     error = models.TextField(_("error"), blank=True)
     occurred_at = models.DateTimeField(_("occurred at"))
     published_at = models.DateTimeField(_("published at"), null=True)
@@ -278,13 +278,13 @@ class Event(models.Model):
             ),
         ]
         indexes = [
-            # The pump: what waits to be routed. Small, because routed events leave it.
+            # The pump: events that wait to be routed. Small, because routed events leave it.
             PartialIndex(
                 fields=["sequence"],
                 condition=Q(routed_at__isnull=True),
                 name="orderhooks_event_unrouted",
             ),
-            # What comes before in the same order, for ordered subscriptions.
+            # Earlier events of the same order, for ordered subscriptions.
             models.Index(fields=["source", "order_pk", "sequence"], name="orderhooks_event_of_order"),
             # The events of an order, in sequence: the order's page and `?order_number=`.
             models.Index(fields=["order_number", "sequence"], name="orderhooks_event_order"),
@@ -297,7 +297,7 @@ class Event(models.Model):
 
     @staticmethod
     def as_stored(payload: Any, *, using: str) -> Any:
-        """The payload as that database gives it back: PostgreSQL and MySQL sort the keys of objects."""
+        """The payload as the database returns it: PostgreSQL and MySQL sort the keys of objects."""
         connection = connections[using]
         is_mariadb = getattr(connection, "mysql_is_mariadb", False)
         select = {"postgresql": "SELECT %s::jsonb", "mysql": "SELECT CAST(%s AS JSON)"}.get(connection.vendor)
@@ -309,7 +309,7 @@ class Event(models.Model):
         return json.loads(stored) if isinstance(stored, str) else stored
 
     def publish(self, payload: Any, *, now: datetime) -> bool:
-        """Give an event that failed its payload at last. False if another process was first."""
+        """Publish an event that had no payload, with this one. False if another process was first."""
         changed = Event.objects.filter(pk=self.pk, published_at=None).update(
             payload=payload, error="", published_at=now
         )

@@ -118,20 +118,20 @@ class Backlog:
     """What waits, over all subscriptions. Each count is `at_most` + 1 if there is more.
 
     `waiting`: deliveries to be sent; `oldest`: the oldest of them. `unrouted`: events that no worker has turned into
-    deliveries yet; `unfolded`: changes of orders that no worker has turned into events yet, whose process died.
+    deliveries yet; `uncoalesced`: changes of orders that no worker has turned into events yet, whose process died.
     `since`: how long the oldest of all has waited.
     """
 
     waiting: int
     oldest: Delivery | None
     unrouted: int = 0
-    unfolded: int = 0
+    uncoalesced: int = 0
     since: datetime | None = None
 
     @property
     def total(self) -> int:
         """All that waits, of whatever kind."""
-        return self.waiting + self.unrouted + self.unfolded
+        return self.waiting + self.unrouted + self.uncoalesced
 
 
 def backlog(*, at_most: int) -> Backlog:
@@ -148,7 +148,7 @@ def backlog(*, at_most: int) -> Backlog:
         waiting=pending.order_by()[: at_most + 1].count(),
         oldest=oldest,
         unrouted=unrouted.order_by()[: at_most + 1].count(),
-        unfolded=changes.order_by()[: at_most + 1].count(),
+        uncoalesced=changes.order_by()[: at_most + 1].count(),
         since=min((time for time in times if time is not None), default=None),
     )
 

@@ -237,4 +237,4 @@ def _check_lengths(change: Change) -> None:
         text = getattr(change, name)
         longest = Change._meta.get_field(name).max_length  # type: ignore[union-attr]
         if longest is not None and len(text) > longest:
-            raise ValueError(f"The key {text[:50]!r}… has {len(text)} characters; at most {longest} can be kept.")
+            raise ValueError(f"The key {text[:50]!r}… has {len(text)} characters; at most {longest} can be stored.")

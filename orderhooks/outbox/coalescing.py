@@ -118,13 +118,13 @@ def _read(source_name: str, order_pk: str, captured: Sequence[Change], *, using:
 
 def _replace(captured: Sequence[Change], order: OrderRead, *, now: datetime, using: str) -> list[Event]:
     for change in captured:
-        change.created_at = now  # only the database knows it; `replace` reads it there
+        change.created_at = now  # a placeholder: the database knows the time, and `replace` reads it there
     events = _events(captured, order, now=now)
     return events if events and Event.objects.using(using).replace(captured, events) else []
 
 
 def _events_of_transactions(transactions: Sequence[Sequence[Change]], *, now: datetime, using: str) -> list[Event]:
-    """The events of several transactions, each with the order as that one committed it."""
+    """The events of several transactions, each with the order as that transaction committed it."""
     events: list[Event] = []
     for place, changes in enumerate(transactions):
         first = changes[0]
@@ -139,7 +139,7 @@ def _events_of_transactions(transactions: Sequence[Sequence[Change]], *, now: da
 
 
 def _give_up(source_name: str, order_pk: str, error: str, *, now: datetime, using: str) -> list[Event]:
-    """Make events that say why the order can't be told, for a person to see, without reading it."""
+    """Make events without a payload that say why the order can't be read, so that a person sees it."""
     with transaction.atomic(using=using):
         transactions = by_transaction(Change.objects.using(using).take(source_name, order_pk))
         try:
@@ -153,10 +153,10 @@ def _give_up(source_name: str, order_pk: str, error: str, *, now: datetime, usin
 
 
 def coalesce_left_behind(*, now: datetime) -> list[Event]:
-    """Coalesce what processes that died between commit and coalescing left behind, and what could not be read then."""
+    """Coalesce the changes whose process died after the commit, and those whose order could not be read then."""
     left = Change.objects.left_behind(before=now - LEFT_BEHIND_AFTER).order_by().values_list("source", "order_pk")
     orders = list(left.distinct()[:COALESCE_AT_ONCE])
-    # Those that can't be read at this moment must not be the first ones each time.
+    # Orders that can't be read at this moment must not be the first ones each time.
     random.shuffle(orders)
     events: list[Event] = []
     refused = 0
@@ -164,7 +164,7 @@ def coalesce_left_behind(*, now: datetime) -> list[Event]:
         try:
             events += _coalesce_left_behind(source, order_pk, now=now)
         except Exception as error:
-            # One order that can't be coalesced must not hold up the others; it stays on record.
+            # An order that can't be coalesced must not hold up the others. Its changes stay in the outbox.
             if not is_transient(error):
                 logger.exception("could not coalesce the changes of order %s:%s", source, order_pk)
                 continue
@@ -184,18 +184,18 @@ def _coalesce_left_behind(source: str, order_pk: str, *, now: datetime) -> list[
     if attempts >= MAX_COALESCE_ATTEMPTS:
         logger.error("reading order %s:%s killed its worker %d times; its events wait", source, order_pk, attempts)
         error = (
-            f"Reading the order killed its worker {attempts} times. Fix the order source's code, then publish it again."
+            f"Reading the order killed its worker {attempts} times. Fix the order source, then publish the event again."
         )
         return _give_up(source, order_pk, error, now=now, using=using)
     try:
-        # Whoever keeps a table locked, as a migration does, must not keep the worker from all else.
+        # A lock on a table, for example a migration's, must not keep the worker from its other work.
         with brief_transaction(using, may_be_silent=True):
             return coalesce(source, order_pk, now=now, using=using)
     except Exception as error:
         connections[using].close_if_unusable_or_obsolete()
         waiting_since = min((change.created_at for change in changes), default=now)
         if is_transient(error) and now - waiting_since < TRANSIENT_FOR:
-            _count_attempts(source, order_pk, -1, using=using)  # it did not die of it
+            _count_attempts(source, order_pk, -1, using=using)  # the attempt did not kill the worker
             raise
         if not is_transient(error) and attempts + 1 < MAX_COALESCE_ATTEMPTS:
             raise
@@ -211,7 +211,7 @@ def _count_attempts(source: str, order_pk: str, more: int, *, using: str) -> Non
 
 
 def republish(event: Event, *, now: datetime) -> bool:
-    """Build the payload of an event that failed to get one. False if it failed again or another process was first."""
+    """Build the payload of an event that has none. False if that failed again, or if another process was first."""
     using = event._state.db or Event.objects.db
     try:
         order = read_order(event.source, event.order_pk, using=using)

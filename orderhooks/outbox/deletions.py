@@ -181,13 +181,13 @@ def _capture_orders(
 ) -> list[Change]:
     model = source.get_model()
     if not wanted:
-        # But what happened to them before, in this transaction or in one that is not coalesced yet, is to be told with
-        # the order as it was. Locked, so that nothing more happens.
+        # But changes from before, of this transaction or of one that is not coalesced yet, still become events that
+        # show the order as it was. Locked, so that no change is added.
         if connections[using].features.has_select_for_update:
             rows = sources.plain(model, using).filter(pk__in=keys_of(model, keys))
             list(_lock(rows, using=using).values_list("pk"))
-        told = Change.objects.using(using).filter(source=source.name, order_pk__in=keys)
-        keys = list(told.order_by().values_list("order_pk", flat=True).distinct())
+        captured = Change.objects.using(using).filter(source=source.name, order_pk__in=keys)
+        keys = list(captured.order_by().values_list("order_pk", flat=True).distinct())
     if not keys:
         return []
     orders = {text_of(order, model): order for order in _locked(model, keys_of(model, keys), using=using)}
@@ -200,13 +200,13 @@ def _capture_orders(
                 models.prefetch_related_objects(list(orders.values()), relation)
             changes = [_order_gone(transaction_id, source, key, order) for key, order in orders.items()]
     except DatabaseError:
-        # The store's own code spoilt the transaction for the others: each by itself.
+        # The store's own code has spoilt the transaction for the other orders. Capture each one by itself.
         changes = [_order_gone_alone(transaction_id, source, key, order, using=using) for key, order in orders.items()]
     return Change.objects.using(using).bulk_create(changes)
 
 
 def _order_gone(transaction_id: UUID, source: OrderSource, key: str, order: Any) -> Change:
-    """Raises DatabaseError: the transaction may be spoilt."""
+    """Raises DatabaseError, because the transaction may be spoilt then."""
     change = Change(
         transaction_id=transaction_id,
         source=source.name,
@@ -248,11 +248,11 @@ def _order_gone_alone(transaction_id: UUID, source: OrderSource, key: str, order
 
 
 def _locked(model: type[models.Model], keys: list[Any], *, using: str) -> list[Any]:
-    """The rows, locked: whoever changes them now waits, and then finds them gone."""
+    """The rows, locked. A transaction that wants to change them waits, and then finds them gone."""
     return list(_lock(sources.plain(model, using).filter(pk__in=keys), using=using))
 
 
 def _lock(rows: "models.QuerySet[Any]", *, using: str) -> "models.QuerySet[Any]":
     features = connections[using].features
-    # SQLite has but one writer, and Django leaves the lock out there.
+    # SQLite has only one writer, and Django leaves the lock out there.
     return rows.select_for_update(of=("self",) if features.has_select_for_update_of else ())

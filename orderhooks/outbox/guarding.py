@@ -5,8 +5,9 @@ its transaction has committed, by `CaptureFailure`, which status and doctor show
 
 # Note [The store's transaction survives]
 PostgreSQL refuses every further statement in a transaction in which one has failed, so a statement of ours that may
-fail stands in a savepoint. The first of its kind in a transaction alone: once it went well, the transaction holds a
-lock on the tables that it used, and nobody can drop or alter them before it ends. So bulk saves cost no savepoints.
+fail stands in a savepoint. Only the first statement of a kind in a transaction needs one: once it has succeeded, the
+transaction holds a lock on the tables that it used, and nobody can drop or alter them before the transaction ends. So
+bulk saves cost no further savepoints.
 """
 
 import logging
@@ -29,10 +30,10 @@ MIGRATE = "If a table or column is missing, run `manage.py migrate`."
 
 
 def guarded(instance: models.Model, *, using: str, capture: Callable[[WatchedModel], None]) -> None:
-    """Call `capture(watched_model)` for an instance that a source watches. What it raises is logged and marked.
+    """Call `capture(watched_model)` for an instance that a source watches. An error is logged and counted, not raised.
 
-    Raises it only where the database has given up the store's transaction with it (a lost connection, a time limit, a
-    deadlock): Django would else roll it back without a word, and the store take it for saved.
+    The error is raised only if the database has given up the store's transaction (a lost connection, a time limit, a
+    deadlock). Otherwise Django would roll the transaction back silently, and the store would take it for saved.
     """
     if connections[using].needs_rollback:
         return  # the store's own statement failed before: nothing of this transaction will be committed
@@ -80,17 +81,17 @@ def _with_remedy(error: Exception) -> str:
 def mark_missed(
     watched_model: WatchedModel | None, instance: models.Model, text: str, *, using: str, error: Exception | None = None
 ) -> None:
-    """Log in one line, and mark, that a change of this instance could not be captured. Never raises."""
+    """Log in one line, and count, that a change of this instance could not be captured. Never raises."""
     source = watched_model.source.name if watched_model else ""
     key = _key_of(watched_model, instance)
-    # The traceback tells whose code it was; for what the database refuses the sentence says it all.
+    # The traceback shows whose code failed. An error of the database needs none: its text says enough.
     trace = error if error is not None and not isinstance(error, DatabaseError) else None
     logger.error("a change of %s %s was not captured: %s", instance._meta.label, key, text, exc_info=trace)
     CaptureFailure.objects.record(source=source, order_pk=key, error=text, using=using)
 
 
 def _key_of(watched_model: WatchedModel | None, instance: models.Model) -> str:
-    """The order's key as far as the instance tells it: nothing more is asked of a database that has just failed."""
+    """The order's key as far as the instance holds it. A database that has just failed is not queried."""
     try:
         if watched_model is None or watched_model.lines is None:
             return str(instance.pk)
@@ -100,7 +101,7 @@ def _key_of(watched_model: WatchedModel | None, instance: models.Model) -> str:
 
 
 def can_capture(using: str) -> bool:
-    """Whether a transaction of this database can hold what is captured: it is the one in which orderhooks lives."""
+    """Whether a transaction of this database can hold captured changes: orderhooks keeps its tables in it."""
     home = router.db_for_write(Change)
     return using == home or _place(using) == _place(home)
 
@@ -108,7 +109,7 @@ def can_capture(using: str) -> bool:
 def _place(alias: str) -> tuple[str, ...]:
     settings = connections[alias].settings_dict
     name = str(settings.get("NAME"))
-    # Each connection to a database in memory has one of its own.
+    # Each connection to a database in memory has a database of its own.
     return (alias,) if name == ":memory:" else (*(str(settings.get(key)) for key in ("ENGINE", "HOST", "PORT")), name)
 
 
@@ -123,7 +124,7 @@ def survivable(using: str, *kind: Hashable) -> Iterator[None]:
         yield
         return
     if connection.vendor == "postgresql" and kind not in _proved(using):
-        # By hand: Django's would be released, which is one more round trip, and ends with the transaction anyway.
+        # By hand: Django would release its savepoint, one more round trip, and it ends with the transaction anyway.
         _execute("SAVEPOINT orderhooks", using=using)
         try:
             yield
@@ -148,10 +149,10 @@ def _execute(statement: str, *, using: str) -> None:
 
 
 def _proved(using: str) -> set[Hashable]:
-    """The kinds of statements that went well in the running transaction.
+    """The kinds of statements that have succeeded in the running transaction.
 
-    Django starts a new list of on-commit hooks after each commit and after each rollback, also to a savepoint: what was
-    proved is held together with the list of its time.
+    Django starts a new list of on-commit hooks after each commit and each rollback, also to a savepoint. So the kinds
+    are kept together with the list during which they succeeded.
     """
     connection = connections[using]
     hooks, kinds = connection.__dict__.get(PROVED, (None, set()))

@@ -1,6 +1,7 @@
-"""Reading: an order as its transaction committed it, by the store's own code, or the reason why it can't be told.
+"""Reading: an order as its transaction committed it, by the store's own code, or the reason why that is not possible.
 
-`coalescing` calls it. Errors of the database that pass by themselves rise; those of the store's code are the event's.
+`coalescing` calls it. Errors of the database that pass by themselves are raised. Errors of the store's code become the
+event's error.
 """
 
 import contextlib
@@ -26,7 +27,7 @@ __all__ = ["OrderRead", "by_transaction", "check_identifiers", "deleted_order", 
 
 @dataclass(frozen=True, slots=True)
 class OrderRead:
-    """The order as committed, ready to be told, or why it can't be."""
+    """The order as it was committed, with its payload in `snapshot`, or the `error` that prevents one."""
 
     source: OrderSource | None
     instance: Any = None
@@ -37,14 +38,14 @@ class OrderRead:
 
 
 def read_order(source_name: str, order_pk: str, *, using: str, prepare: Any = None) -> OrderRead:
-    """The order as the database has it now; `prepare(source, order)` may give another instance to tell.
+    """The order as the database has it now, or the instance that `prepare(source, order)` makes of it.
 
     What the store's code raises is in `error`. Raises what `is_transient` knows: the same may go well a little later.
     """
     source, order = None, None
     number: Any = ""
     store: Any = ""
-    # Inside a transaction a query that fails would spoil what is written there.
+    # Inside a transaction, a query that fails would spoil what is written there.
     inside = connections[using].in_atomic_block
     try:
         with transaction.atomic(using=using) if inside else contextlib.nullcontext():
@@ -53,7 +54,7 @@ def read_order(source_name: str, order_pk: str, *, using: str, prepare: Any = No
             if prepare is not None:
                 order = prepare(source, order)
             if order is None:
-                raise LookupError("The order is gone from the database, and nobody saw it being deleted.")
+                raise LookupError("The order is no longer in the database, and its deletion was not captured.")
             number, store = source.number(order), source.store(order)
             check_identifiers(number=number, store=store)
             snapshot = source.payload(order)
@@ -62,15 +63,17 @@ def read_order(source_name: str, order_pk: str, *, using: str, prepare: Any = No
     except Exception as error:
         if is_transient(error):
             raise
-        logger.exception("could not read order %s:%s; publish its events again once fixed", source_name, order_pk)
+        logger.exception(
+            "could not read order %s:%s; fix its source, then publish its events again", source_name, order_pk
+        )
         return OrderRead(source, order, _kept(number), _kept(store), None, describe_error(error))
 
 
 def read_order_before(source_name: str, order_pk: str, later: Sequence[Change], *, using: str) -> OrderRead:
-    """The order as it was before the `later` changes, oldest first, and those that are still in the outbox.
+    """The order as it was before the `later` changes, oldest first, and before those that are still in the outbox.
 
-    Those were committed after the others were taken, and maybe before the order was read: so they are looked for after
-    that. Undoing what the order does not show yet alters nothing.
+    The latter were committed after the others were taken, maybe before the order was read. So they are read after the
+    order. To undo a change that the order does not show yet alters nothing.
     """
 
     def prepare(source: OrderSource, order: Any) -> Any:
@@ -89,8 +92,8 @@ def read_order_before(source_name: str, order_pk: str, later: Sequence[Change], 
 def by_transaction(changes: Iterable[Change]) -> list[list[Change]]:
     """The changes of each transaction, in the order of the commits.
 
-    That is the order of their last changes: of two transactions that touch the same row, the later one writes down what
-    it did to it when the other one has ended.
+    That is the order of their last changes. Of two transactions that change the same row, the later one can write its
+    change of the row only after the other one has ended.
     """
     transactions: dict[Any, list[Change]] = {}
     for change in sorted(changes, key=lambda change: change.pk):
@@ -109,18 +112,18 @@ def deleted_order(source_name: str, deletion: Change) -> OrderRead:
     return OrderRead(source, None, deletion.order_number, deletion.store, deletion.snapshot, error)
 
 
-def check_identifiers(**told: Any) -> None:
-    """Raises ValueError, with a sentence, if an order's `number` or `store` can't be kept."""
-    for name, text in told.items():
+def check_identifiers(**identifiers: Any) -> None:
+    """Raises ValueError if an order's `number` or `store` can't be stored. Its text says what to change."""
+    for name, text in identifiers.items():
         payloads.check(str(text))
         if len(str(text)) > IDENTIFIER_LENGTH:
             raise ValueError(
-                f"The order's {name} has {len(str(text))} characters; at most {IDENTIFIER_LENGTH} can be kept. "
+                f"The order's {name} has {len(str(text))} characters; at most {IDENTIFIER_LENGTH} can be stored. "
                 f"Have the method {name}() of its source return a shorter one."
             )
 
 
 def _kept(identifier: Any) -> str:
-    """As much of it as can be kept, so that people find the event of an order that can't be told."""
+    """As much of it as can be stored, so that people find the event of an order that can't be read."""
     text = str(identifier).encode(errors="replace").decode().replace("\x00", "")
     return text[:IDENTIFIER_LENGTH]

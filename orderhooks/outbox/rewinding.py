@@ -22,11 +22,11 @@ __all__ = ["UnrestorableError", "capture_order", "captured_values", "hold_lines"
 
 
 class UnrestorableError(ValueError):
-    """A value that can't be made again of the JSON that it was captured as."""
+    """A value that can't be restored from the JSON that it was captured as."""
 
 
 def hold_lines(source: OrderSource, order: Any, *, using: str) -> None:
-    """Read an order's lines once, so that its `payload` sees what `rewind` will make of them."""
+    """Read an order's lines once and keep them on it, so that `payload` sees them as `rewind` changes them."""
     relation = relation_of(source.lines)
     if relation is None:
         return
@@ -35,10 +35,10 @@ def hold_lines(source: OrderSource, order: Any, *, using: str) -> None:
 
 
 def rewind(source: OrderSource, order: Any, later: Sequence[Change], *, using: str) -> Any:
-    """The order before the `later` changes, given oldest first, were made; None if it was not there.
+    """The order as it was before the `later` changes, which are given oldest first. None if it did not exist then.
 
-    `order` is as it was read, with its lines held, and is altered; None if it is gone. A change that it does not show
-    yet does no harm. Raises UnrestorableError.
+    `order` is the order as it was read, with its lines held, or None if it was deleted. It is altered. A change that it
+    does not show yet does no harm. Raises UnrestorableError.
     """
     lines = {text_of(line, type(line)): line for line in _held(source, order)}
     for change in reversed(later):
@@ -59,7 +59,7 @@ def rewind(source: OrderSource, order: Any, later: Sequence[Change], *, using: s
 
 
 def capture_order(source: OrderSource, order: Any) -> dict[str, Any]:
-    """All that is loaded of an order and of the lines that it holds, to restore it once it has been deleted."""
+    """All that is loaded of an order and of the lines that it holds, to restore it after its deletion."""
     return {
         "order": captured_values(order),
         "lines": [{"pk": text_of(line, type(line)), "values": captured_values(line)} for line in _held(source, order)],
@@ -70,7 +70,7 @@ def captured_values(instance: models.Model) -> dict[str, Any]:
     """All fields of an instance that are loaded, as JSON."""
     values: dict[str, Any] = {}
     for field in instance._meta.concrete_fields:
-        # What the store's field can't do is missing afterwards, no more.
+        # A value that the store's field can't convert is left out.
         with contextlib.suppress(Exception):
             if field.attname in instance.__dict__:
                 values |= sources.watched_values(instance, (field.name,))
@@ -84,7 +84,7 @@ def _undo_line(source: OrderSource, lines: dict[str, Any], change: Change, *, us
     line: Any = lines.get(change.subject)
     if line is None and source.lines is not None:
         model = source.lines.get_model()
-        # It may be in another order now, or hidden by the manager; else it was deleted.
+        # It may be in another order now, or hidden by the manager; otherwise it was deleted.
         line = next(iter(sources.plain(model, using).filter(pk__in=values_of(model, [change.subject]))), None)
         line = line or _restore(model, {**(change.snapshot or {}), **change.before}, pk=change.subject, using=using)
         lines[change.subject] = line
@@ -107,7 +107,7 @@ def _restore_order(source: OrderSource, before: Mapping[str, Any], *, using: str
 
 
 def _restore(model: type[models.Model], values: Mapping[str, Any], *, pk: str = "", using: str) -> Any:
-    """An instance as the ORM makes it of a row. What is not known of it is deferred, and missed if it is asked for."""
+    """An instance as the ORM makes it from a row. Fields without a known value are deferred."""
     names, made = [], []
     for field in model._meta.concrete_fields:
         value = values.get(field.name, pk if field.primary_key and pk else None)
@@ -135,7 +135,7 @@ def _set(instance: models.Model, name: str, value: Any) -> None:
 
 
 def _made_of(field: Any, value: Any) -> Iterator[Any]:
-    """What the field may hold for a JSON value, the likeliest first."""
+    """The values that the field may hold for a JSON value, the likeliest first."""
     made = field.to_python(value)
     if isinstance(made, datetime) and made.tzinfo and not settings.USE_TZ:
         yield made.replace(tzinfo=None)
@@ -160,7 +160,7 @@ def _held(source: OrderSource, order: Any) -> list[Any]:
 
 
 def _give(order: Any, relation: str, lines: list[Any]) -> None:
-    """As `prefetch_related` leaves them: `order.<relation>.all()` asks no database."""
+    """Keep the lines as `prefetch_related` does, so that `order.<relation>.all()` makes no query."""
     held = order.__dict__.setdefault("_prefetched_objects_cache", {})
     held.pop(relation, None)
     manager = getattr(order, relation)
@@ -172,7 +172,7 @@ def _give(order: Any, relation: str, lines: list[Any]) -> None:
 
 
 def _in_order(lines: list[Any]) -> list[Any]:
-    # Lines that were put back are behind the others; most shops show lines in the order in which they were added.
+    # Restored lines come after the others, and most shops show lines in the order in which they were added.
     try:
         return sorted(lines, key=lambda line: line.pk)
     except TypeError:

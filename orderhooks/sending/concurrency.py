@@ -54,7 +54,7 @@ class Window:
         return self.size / max(self.seconds, 0.001) if self.is_known and not self.is_slow else 0.0
 
     def learn(self, seconds: float, *, now: float) -> None:
-        """A request took so many seconds and ended `now` (monotonic seconds)."""
+        """Take in a request that took `seconds` and ended at `now` (monotonic seconds)."""
         self.seconds = self.seconds + NEWEST * (seconds - self.seconds) if self.seconds else seconds
         grown = self.least_seconds * LEAST_GROWS_A_SECOND ** min(now - self.learnt_at, 60.0)
         self.least_seconds, self.learnt_at = min(seconds, grown) if grown else seconds, now

@@ -26,7 +26,7 @@ ALL_SLOW_SHARE = 2
 # What all may hold together that are not known to respond, and these and the slow ones: a half, three fourths.
 UNPROVEN_SHARE = 2
 NOT_QUICK_SHARE = 4 / 3
-# A request hangs that takes so many times what is usual, and as long as this.
+# A request hangs if it takes HANGS_TIMES as long as usual, and at least HANGS_SECONDS.
 HANGS_TIMES = 3.0
 HANGS_SECONDS = 0.25
 # Claimed ahead: what an endpoint will get in this time.
@@ -232,7 +232,7 @@ class FairQueue:
             self._end(job)
 
     def results_written(self, count: int) -> None:
-        """So many results are written down, or wait for another session's lock."""
+        """`count` results are written, or wait because another session has locked their rows."""
         with self.changed:
             was_full = self.unwritten >= MOST_UNWRITTEN
             self.unwritten -= count

@@ -29,13 +29,13 @@ logger = logging.getLogger(__name__)
 # What a lease lasts beyond the attempt's own deadline: time to begin it, and to write the result down.
 BEGIN_SECONDS = 5.0
 LEASE_MARGIN_SECONDS = 15.0
-# Results are written in batches: so many or more, or after so long, or as soon as there is nothing else to do.
+# Results are written when BATCH of them wait, after BATCH_SECONDS, or as soon as there is nothing else to do.
 BATCH = 25
 BATCH_SECONDS = 0.1
 LOCKED_SECONDS = 0.5
 # Beyond the attempts' own deadline.
 EXIT_SECONDS = 3.0
-# With fewer than so many waiting it is time to claim.
+# With fewer deliveries waiting it is time to claim.
 LOW_WATER = 50
 # An endpoint that has answered since is known to answer.
 HEALTHY_FOR = timedelta(hours=1)
@@ -254,7 +254,10 @@ def attempt(delivery: Delivery, timeout_seconds: float, *, now: datetime) -> Sen
 
 
 def split(capacity: int, wants: Sequence[int]) -> list[int]:
-    """Share the capacity out: the same for each as far as it wants so many; the first get what does not divide."""
+    """Share `capacity` out evenly, at most what each wants. What does not divide goes to the first ones.
+
+    Returns the shares in the order of `wants`.
+    """
     shares = [0] * len(wants)
     open_ = [number for number, want in enumerate(wants) if want > 0]
     while capacity > 0 and open_:

@@ -22,8 +22,10 @@ THIS_MACHINE = ("127.0.0.0/8", "::1/128")
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """What orders have told since `capture` began. Each look publishes what the running transaction has noted so far,
-    so that two saves are one transaction's net change if nobody looks in between.
+    """The events of orders since `capture` began.
+
+    Each access publishes what the running transaction has changed so far. So two saves become one net change only if
+    nothing is read in between.
     """
 
     after: int
@@ -39,7 +41,7 @@ class Captured:
         for event in events:
             if event.published_at is None:
                 raise AssertionError(
-                    f"{event} would not be sent, for want of a payload: {event.error}. Mend the order source."
+                    f"{event} would not be sent, because it has no payload: {event.error}. Fix the order source."
                 )
         return events
 
@@ -57,9 +59,9 @@ class Captured:
 @contextmanager
 def capture(using: str = "default") -> Iterator[Captured]:
     """Tell which events orders make meanwhile, inside a test's transaction too, whether anybody subscribed or not."""
-    outbox.coalesce_now(using)  # what the running transaction has noted before
+    outbox.coalesce_now(using)  # what the running transaction has changed before
     last = Event.objects.using(using).aggregate(last=Max("sequence"))["last"] or 0
-    # Without any subscription nothing is written down; this one gets nothing.
+    # Without a subscription nothing is captured. This one is paused, so it gets nothing.
     listener = Subscription(name="capture", url="https://capture.invalid/", topics=["*"], state="paused")
     listener.save(using=using)
     try:
@@ -74,7 +76,7 @@ def deliver_now(*, seconds: float = DELIVER_SECONDS) -> list[Attempt]:
     """Send what is due by the real engine, in this process, and return the attempts that were made, oldest first.
 
     Receivers on this machine are allowed, by http too. Retries that are not due stay where they are. Inside a test's
-    transaction what its orders have noted is published first.
+    transaction, the changes of its orders are published first.
     """
     outbox.coalesce_now(Event.objects.db)
     last = Attempt.objects.aggregate(last=Max("pk"))["last"] or 0
