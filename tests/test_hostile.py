@@ -128,10 +128,12 @@ def test_every_retry_after_is_a_wait_of_a_day_at_most(runs: Mapping[str, Run]) -
     asked = {run.outcomes[0].retry_after: run for name, run in runs.items() if "asks to come back" in name}
     assert len(asked) > 10
     for value in asked:
-        due = retries.next_attempt_at(1, schedule=[5.0], now=NOW, dice=0.5, retry_after=value)
+        due = retries.next_attempt_at(1, schedule=[5.0], now=NOW, jitter=0.5, retry_after=value)
         assert due is not None
         assert NOW + timedelta(seconds=5) <= due <= NOW + timedelta(hours=24)
-    assert retries.next_attempt_at(1, schedule=[5.0], now=NOW, dice=0.5, retry_after="7") == NOW + timedelta(seconds=7)
+    assert retries.next_attempt_at(1, schedule=[5.0], now=NOW, jitter=0.5, retry_after="7") == NOW + timedelta(
+        seconds=7
+    )
 
 
 def test_the_whole_table(runs: Mapping[str, Run]) -> None:

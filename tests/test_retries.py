@@ -12,8 +12,8 @@ SCHEDULE = Settings().retry_schedule
 DAY = 24 * 3600
 
 
-def wait_after(attempts_made, *, dice=0.5, retry_after="", schedule=SCHEDULE):
-    due = next_attempt_at(attempts_made, schedule=schedule, now=NOW, dice=dice, retry_after=retry_after)
+def wait_after(attempts_made, *, jitter=0.5, retry_after="", schedule=SCHEDULE):
+    due = next_attempt_at(attempts_made, schedule=schedule, now=NOW, jitter=jitter, retry_after=retry_after)
     return None if due is None else (due - NOW).total_seconds()
 
 
@@ -32,7 +32,7 @@ def wait_after(attempts_made, *, dice=0.5, retry_after="", schedule=SCHEDULE):
     ],
 )
 def test_the_wait_is_the_tables_give_or_take_a_fifth(attempts_made, earliest, middle, latest):
-    waits = [wait_after(attempts_made, dice=dice) for dice in (0, 0.5, 1)]
+    waits = [wait_after(attempts_made, jitter=jitter) for jitter in (0, 0.5, 1)]
 
     assert waits == pytest.approx([earliest, middle, latest])
 
@@ -74,7 +74,7 @@ def test_retry_after_lengthens_the_wait_within_bounds(retry_after, wait):
 
 
 def test_retry_after_never_cuts_the_tables_own_wait_short():
-    assert wait_after(9, dice=1, retry_after=str(DAY)) == pytest.approx(1.2 * DAY)
+    assert wait_after(9, jitter=1, retry_after=str(DAY)) == pytest.approx(1.2 * DAY)
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,7 @@ def _decide(delivery: Delivery, outcome: Outcome, *, now: datetime) -> tuple[Del
         delivery.table_attempts,
         schedule=conf.current().retry_schedule,
         now=now,
-        dice=_dice(),
+        jitter=_jitter(),
         retry_after=outcome.retry_after,
     )
     return (Delivery.State.PENDING, next_at) if next_at else (Delivery.State.FAILED, None)
@@ -253,7 +253,7 @@ def _judge(subscription: Subscription, outcomes: Sequence[Outcome], *, now: date
         subscription.record_failure(now=now, detail=outcome.detail, kind=outcome.error, status=outcome.status_code)
         if outcome.endpoint_is_overloaded:
             asked = retries.retry_after_seconds(outcome.retry_after, now=now)
-            subscription.open_circuit(now=now, jitter=_dice(), at_least_seconds=asked)
+            subscription.open_circuit(now=now, jitter=_jitter(), at_least_seconds=asked)
     days = conf.current().disable_after_days
     # Our own trouble, such as a worker's death, must not be the last straw.
     failed = any(outcome.endpoint_is_to_blame for outcome in outcomes)
@@ -263,5 +263,5 @@ def _judge(subscription: Subscription, outcomes: Sequence[Outcome], *, now: date
     return news
 
 
-def _dice() -> float:
+def _jitter() -> float:
     return random.random()  # noqa: S311 - spreads the load, guards nothing
