@@ -1,6 +1,6 @@
-"""Signatures: of the Standard Webhooks specification, and the headers of senders that receivers already verify.
+"""Signatures of the Standard Webhooks specification, and of senders whose signatures receivers already verify.
 
-Made by `sending`, checked by `receiver`. Sources:
+`sending` signs, `receiver` verifies. Sources:
 https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries
 https://docs.stripe.com/webhooks#verify-manually
@@ -24,31 +24,33 @@ __all__ = [
     "InvalidSecretError",
     "Message",
     "generate_secret",
-    "kind",
     "profile_headers",
     "public_key",
     "require_secret",
+    "secret_prefix",
     "sign",
     "signature_header",
     "verify",
 ]
 
 # Shared between both sides; signs with HMAC (v1).
-SYMMETRIC = "whsec_"
+SHARED_PREFIX = "whsec_"
 SECRET_BYTES = range(24, 65)
 # Ed25519: signs (v1a); the seed, then the public key.
-PRIVATE = "whsk_"
-# What a receiver checks v1a with.
-PUBLIC = "whpk_"
+PRIVATE_PREFIX = "whsk_"
+# The key with which a receiver verifies v1a.
+PUBLIC_PREFIX = "whpk_"
 
 
 class InvalidSecretError(ValueError):
-    """A key that is not what it should be; the text never holds it."""
+    """The secret or key is not valid. The message never holds it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What is signed: the event's id and topic, the attempt's time in whole Unix seconds, the body as sent."""
+    """What is signed. `id` and `topic` are the event's, `timestamp` is the attempt's time in whole Unix seconds, and
+    `body` is the body as it is sent.
+    """
 
     id: str
     topic: str
@@ -57,68 +59,75 @@ class Message:
 
 
 def generate_secret(profile: str = "standard") -> str:
-    """A new secret for a profile: `whsec_` and 48 random bytes (whose base64 needs no padding), or an Ed25519 key."""
-    if kind(profile) == PRIVATE:
+    """A new secret for a signature profile: `whsec_` and the base64 of 48 random bytes, or an Ed25519 key pair."""
+    if secret_prefix(profile) == PRIVATE_PREFIX:
         key = Ed25519PrivateKey.generate()
-        return _text(PRIVATE, key.private_bytes_raw() + key.public_key().public_bytes_raw())
-    return _text(SYMMETRIC, os.urandom(48))
+        return _text(PRIVATE_PREFIX, key.private_bytes_raw() + key.public_key().public_bytes_raw())
+    return _text(SHARED_PREFIX, os.urandom(48))
 
 
 @sensitive_variables()
 def require_secret(secret: str, profile: str = "standard") -> str:
-    """The secret, if requests of that profile can be signed with it. Raises InvalidSecretError."""
-    if not secret.startswith(kind(profile)):
+    """Return the secret if it can sign requests of the profile. Raises InvalidSecretError otherwise."""
+    if not secret.startswith(secret_prefix(profile)):
         raise InvalidSecretError(
-            f"The signature {profile!r} needs a secret that begins with {kind(profile)!r}; copy it whole."
+            f"The signature {profile!r} needs a secret that begins with {secret_prefix(profile)!r}. Copy all of it."
         )
-    if secret.startswith(PRIVATE):
+    if secret.startswith(PRIVATE_PREFIX):
         _private_key(secret)
     else:
         _shared_key(secret)
     return secret
 
 
-def kind(profile: str) -> str:
-    """What a profile's secrets begin with."""
-    return PRIVATE if profile == "ed25519" else SYMMETRIC
+def secret_prefix(profile: str) -> str:
+    """The prefix of a profile's secrets."""
+    return PRIVATE_PREFIX if profile == "ed25519" else SHARED_PREFIX
 
 
 @sensitive_variables()
 def public_key(secret: str) -> str:
-    """The `whpk_…` that belongs to a `whsk_…`; "" for a shared secret, which has none. Raises InvalidSecretError."""
-    return _text(PUBLIC, _private_key(secret).public_key().public_bytes_raw()) if secret.startswith(PRIVATE) else ""
+    """The public key `whpk_…` of a secret `whsk_…`, or "" for a shared secret. Raises InvalidSecretError."""
+    return (
+        _text(PUBLIC_PREFIX, _private_key(secret).public_key().public_bytes_raw())
+        if secret.startswith(PRIVATE_PREFIX)
+        else ""
+    )
 
 
 @sensitive_variables()
 def sign(secret: str, webhook_id: str, timestamp: int, body: bytes) -> str:
-    """One signature of `id.timestamp.body`: `v1,<base64>` by HMAC-SHA256, or `v1a,<base64>` if the secret is `whsk_…`.
+    """Sign `id.timestamp.body`: `v1,<base64>` by HMAC-SHA256, or `v1a,<base64>` by Ed25519 if the secret is `whsk_…`.
 
     `timestamp` is in whole Unix seconds. Raises InvalidSecretError.
     """
     content = b"%s.%d.%s" % (webhook_id.encode(), timestamp, body)
-    if secret.startswith(PRIVATE):
+    if secret.startswith(PRIVATE_PREFIX):
         return _text("v1a,", _private_key(secret).sign(content))
     return _text("v1,", hmac.digest(_shared_key(secret), content, "sha256"))
 
 
 def signature_header(secrets: Iterable[str], webhook_id: str, timestamp: int, body: bytes) -> str:
-    """The value of `webhook-signature`: a signature by each live secret, in the order given, one space between."""
+    """The value of `webhook-signature`: a signature by each secret, in their order, separated by spaces.
+
+    `timestamp` is in whole Unix seconds. Raises InvalidSecretError.
+    """
     return " ".join(sign(secret, webhook_id, timestamp, body) for secret in secrets)
 
 
 @sensitive_variables()
 def verify(keys: Iterable[str], header: str, webhook_id: str, timestamp: int, body: bytes) -> bool:
-    """Whether any signature in the header fits any of the keys: `whsec_…` or, for Ed25519, `whpk_…`.
+    """Whether any signature in the header is valid by any of the keys: `whsec_…` or, for Ed25519, `whpk_…`.
 
-    Compares in constant time. Raises InvalidSecretError.
+    It compares in constant time. `timestamp` is in whole Unix seconds. Raises InvalidSecretError.
     """
     found = False
     signatures = header.split(" ")
     content = b"%s.%d.%s" % (webhook_id.encode(), timestamp, body)
     for key in keys:
-        if key.startswith(PUBLIC):
+        if key.startswith(PUBLIC_PREFIX):
             public = _public_key(key)
-            found |= any([_fits(public, one[4:], content) for one in signatures if one.startswith("v1a,")])
+            found |= any([_is_valid(public, one[4:], content) for one in signatures if one.startswith("v1a,")])
         else:
             expected = sign(_require_shared(key), webhook_id, timestamp, body).encode()
             found |= any([hmac.compare_digest(one.encode(), expected) for one in signatures if one.startswith("v1,")])
@@ -126,21 +135,23 @@ def verify(keys: Iterable[str], header: str, webhook_id: str, timestamp: int, bo
 
 
 def profile_headers(profile: str, message: Message, secrets: Sequence[str]) -> dict[str, str]:
-    """The signature headers of a request, in the profile's way. `secrets`: those in force, newest first.
+    """The signature headers of a request in a profile. `secrets`: those in force, the newest first.
 
-    Every profile has the standard header, so that a receiver can move over to it at any time.
-    Raises InvalidSecretError.
+    Every profile includes the standard header, so that a receiver can change to it at any time.
+
+    Raises:
+        InvalidSecretError: a secret is not valid, or none fits the profile.
     """
-    fitting = [secret for secret in secrets if secret.startswith(kind(profile))]
-    if not fitting:
-        raise InvalidSecretError(f"The subscription has no secret in force for the signature {profile!r}: rotate it.")
+    suitable = [secret for secret in secrets if secret.startswith(secret_prefix(profile))]
+    if not suitable:
+        raise InvalidSecretError(f"The subscription has no secret in force for the signature {profile!r}. Rotate it.")
     standard = signature_header(secrets, message.id, message.timestamp, message.body)
-    return {"webhook-signature": standard, **PROFILES[profile](message, fitting)}
+    return {"webhook-signature": standard, **PROFILES[profile](message, suitable)}
 
 
 # Note [One signature only]
-# GitHub's, Shopify's and WooCommerce's headers have room for one signature. While two secrets are in force it is by the
-# older one, which every receiver has; once that one has run out, or was revoked, the newer one signs.
+# The headers of GitHub, Shopify and WooCommerce hold one signature. While two secrets are in force, the older one
+# signs, because every receiver has it. Once it has expired or was revoked, the newer one signs.
 
 
 def _github(message: Message, secrets: Sequence[str]) -> dict[str, str]:
@@ -173,14 +184,14 @@ def _woocommerce(message: Message, secrets: Sequence[str]) -> dict[str, str]:
     }
 
 
-def _nothing_more(_message: Message, _secrets: Sequence[str]) -> dict[str, str]:
+def _no_headers(_message: Message, _secrets: Sequence[str]) -> dict[str, str]:
     return {}
 
 
-# What each profile adds to the standard header.
+# The headers that each profile adds to the standard one.
 PROFILES: Mapping[str, Callable[[Message, Sequence[str]], dict[str, str]]] = {
-    "standard": _nothing_more,
-    "ed25519": _nothing_more,  # the kind of the secret decides how the standard header is signed
+    "standard": _no_headers,
+    "ed25519": _no_headers,  # the secret's prefix decides how the standard header is signed
     "github": _github,
     "stripe": _stripe,
     "shopify": _shopify,
@@ -189,41 +200,42 @@ PROFILES: Mapping[str, Callable[[Message, Sequence[str]], dict[str, str]]] = {
 
 
 def _hmac(secret: str, content: bytes) -> bytes:
-    # These senders' keys are the secret's own characters, the prefix included.
+    # These senders use the characters of the secret as the key, the prefix included.
     return hmac.digest(_require_shared(secret).encode(), content, "sha256")
 
 
 def _require_shared(secret: str) -> str:
-    if not secret.startswith(SYMMETRIC):
+    if not secret.startswith(SHARED_PREFIX):
         raise InvalidSecretError(
-            f"A shared secret begins with {SYMMETRIC!r}, and a receiver's public key with {PUBLIC!r}; copy it whole."
+            f"A shared secret begins with {SHARED_PREFIX!r}, and a receiver's public key with {PUBLIC_PREFIX!r}. Copy "
+            "all of it."
         )
     return secret
 
 
 def _shared_key(secret: str) -> bytes:
-    key = _bytes(_require_shared(secret), SYMMETRIC)
+    key = _bytes(_require_shared(secret), SHARED_PREFIX)
     if len(key) not in SECRET_BYTES:
-        raise InvalidSecretError(f"A signing secret holds 24 to 64 bytes; this one holds {len(key)}.")
+        raise InvalidSecretError(f"A signing secret holds 24 to 64 bytes. This one holds {len(key)}. Copy all of it.")
     return key
 
 
 def _private_key(secret: str) -> Ed25519PrivateKey:
-    raw = _bytes(secret, PRIVATE)
+    raw = _bytes(secret, PRIVATE_PREFIX)
     key = Ed25519PrivateKey.from_private_bytes(raw[:32]) if len(raw) == 64 else None
     if key is None or key.public_key().public_bytes_raw() != raw[32:]:
-        raise InvalidSecretError(f"The part behind {PRIVATE!r} is no Ed25519 key of 64 bytes; copy it whole.")
+        raise InvalidSecretError(f"The part after {PRIVATE_PREFIX!r} is not a valid Ed25519 key pair. Copy all of it.")
     return key
 
 
 def _public_key(text: str) -> Ed25519PublicKey:
-    raw = _bytes(text, PUBLIC)
+    raw = _bytes(text, PUBLIC_PREFIX)
     if len(raw) != 32:
-        raise InvalidSecretError(f"The part behind {PUBLIC!r} is no Ed25519 public key of 32 bytes; copy it whole.")
+        raise InvalidSecretError(f"The part after {PUBLIC_PREFIX!r} is not a valid Ed25519 public key. Copy all of it.")
     return Ed25519PublicKey.from_public_bytes(raw)
 
 
-def _fits(key: Ed25519PublicKey, signature: str, content: bytes) -> bool:
+def _is_valid(key: Ed25519PublicKey, signature: str, content: bytes) -> bool:
     try:
         key.verify(base64.b64decode(signature, validate=True), content)
     except (InvalidSignature, binascii.Error, ValueError):
@@ -235,7 +247,7 @@ def _bytes(text: str, prefix: str) -> bytes:
     try:
         return base64.b64decode(text.removeprefix(prefix), validate=True)
     except (binascii.Error, ValueError):
-        raise InvalidSecretError(f"The part behind {prefix!r} is not base64; copy it whole.") from None
+        raise InvalidSecretError(f"The part after {prefix!r} is not valid base64. Copy all of it.") from None
 
 
 def _text(prefix: str, raw: bytes) -> str:

@@ -11,7 +11,7 @@ from shlex import quote
 from orderhooks import payloads, transport
 from orderhooks.models import Attempt, Delivery
 from orderhooks.sending.preparing import plain_headers
-from orderhooks.signing import PRIVATE, SYMMETRIC, kind
+from orderhooks.signing import PRIVATE_PREFIX, SHARED_PREFIX, secret_prefix
 
 __all__ = ["curl_script"]
 
@@ -78,7 +78,7 @@ ed25519() {
     content > "$folder/content"
     openssl pkeyutl -sign -inkey "$folder/key" -keyform DER -rawin -in "$folder/content"
 }"""
-SIGNING = {SYMMETRIC: HMAC, PRIVATE: KEY}
+SIGNING = {SHARED_PREFIX: HMAC, PRIVATE_PREFIX: KEY}
 
 
 def curl_script(delivery: Delivery, attempt: Attempt | None = None) -> str:
@@ -87,7 +87,7 @@ def curl_script(delivery: Delivery, attempt: Attempt | None = None) -> str:
     With `attempt`: to where that one went, under its number. Without, or if nobody knows where: to where the next goes.
     """
     event, subscription = delivery.event, delivery.subscription
-    prefix = kind(subscription.signature)
+    prefix = secret_prefix(subscription.signature)
     variables = dict(_variables(subscription.headers))
     plain = {
         **plain_headers(delivery),
