@@ -12,6 +12,8 @@ from django.test.utils import isolate_apps
 
 from orderhooks import checks, json_schema, source_trials
 from orderhooks.management import doctor
+from orderhooks.source_trials import static
+from orderhooks.source_trials.faults import faults_of
 from orderhooks.sources import BuiltInOrders, Lines, OrderSource
 from tests.factories import make_order
 
@@ -262,7 +264,7 @@ def test_keys_that_cannot_be_kept_are_refused(monkeypatch) -> None:
             app_label = "orderhooks"
 
     monkeypatch.setattr(Users, "get_model", lambda _self: Long)
-    [fault] = source_trials._tried("shop.Orders", Users(), source_trials.STATIC[:2])
+    [fault] = faults_of("shop.Orders", Users(), static.STATIC[:2])
     assert "may have 1000 characters" in fault.text
 
 
