@@ -8,7 +8,6 @@ import logging
 import os
 import threading
 import time
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,6 +20,7 @@ from django_q.tasks import async_task
 from orderhooks import conf, notifications, pumping, retention
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Pump, Subscription
+from orderhooks.reporting.worker_status import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -32,9 +32,6 @@ DAILY = "orderhooks prune"
 # Left of a task's time for writing down the last results.
 HAND_OVER_SECONDS = 5.0
 EXIT_SECONDS = 2.0
-# Between two sweeps a worker that has nothing to do may be away; django-q2 starts them up to half a minute late.
-WORKER_AWAY = timedelta(minutes=2)
-SWEEP_LATE = timedelta(seconds=90)
 
 
 def wake() -> None:
@@ -119,28 +116,6 @@ def sweep_due_at() -> datetime | None:
     """
     schedules = Schedule.objects.using(router.db_for_write(Schedule)).filter(name=SWEEP)
     return schedules.values_list("next_run", flat=True).first()
-
-
-@dataclass(frozen=True, slots=True)
-class Worker:
-    """Who is there to send. `seen_at` is None if nobody ever was, `sweep_due_at` if the sweep is off."""
-
-    at_work: bool
-    seen_at: datetime | None
-    sweep_due_at: datetime | None
-
-    def is_missing(self, *, now: datetime) -> bool:
-        """Whether nobody is there who should be."""
-        return not self.at_work and (self.seen_at is None or now - self.seen_at >= WORKER_AWAY)
-
-    def sweep_is_late(self, *, now: datetime) -> bool:
-        """Whether no cluster starts the sweep: it is due, and no pump has run since, whoever called it.
-
-        By the time that it is due alone one could not tell: after an outage django-q2 may start each sweep of it.
-        """
-        if self.sweep_due_at is None or self.at_work:
-            return False
-        return now - max(self.sweep_due_at, self.seen_at or self.sweep_due_at) >= SWEEP_LATE
 
 
 def look_at_worker() -> Worker:

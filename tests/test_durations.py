@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orderhooks import durations
+from orderhooks.reporting import durations
 
 NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
 

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from orderhooks import endpoint_health, reporting, routing, story, transport
+from orderhooks import reporting, transport
 from orderhooks.models import CaptureFailure, Change, Delivery, Event, Subscription
-from orderhooks.models.health import Backlog
-from orderhooks.tasks import Worker
+from orderhooks.reporting import Backlog, Worker, delivery_summary, endpoint_health
 from orderhooks.transport.outcomes import NEXT_STEPS, STATUS_STEPS
 from tests.factories import make_order, make_subscription
 
@@ -108,7 +107,7 @@ def test_one_sentence_says_why_a_delivery_is_held(fields: dict[str, Any], expect
 def test_a_deliverys_story_holds_that_sentence() -> None:
     subscription, event = endpoint(**COOLING), Event(sequence=1, order_number="1042", public_id="evt_1")
     delivery = Delivery(event=event, subscription=subscription, next_attempt_at=NOW - 19 * MINUTE)
-    told = " ".join(story.tell(delivery, [], now=NOW, most=10))
+    told = " ".join(delivery_summary.sentences(delivery, [], now=NOW, most=10))
     assert endpoint_health.held_text(subscription, now=NOW) in told
 
 
@@ -250,5 +249,5 @@ def test_why_an_event_did_not_arrive_reads_the_same_everywhere(
     fields: dict[str, Any], delivery: dict[str, Any] | None, reason: str, expected: str
 ) -> None:
     owed = None if delivery is None else Delivery(**delivery)
-    one = routing.Standing(endpoint(**fields), routing.Reason(reason), owed)
-    assert reporting.standing_text(one, now=NOW) == expected
+    one = reporting.SubscriptionOutcome(endpoint(**fields), reporting.Reason(reason), owed)
+    assert reporting.subscription_outcome_text(one, now=NOW) == expected

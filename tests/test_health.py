@@ -8,8 +8,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orderhooks import sending
-from orderhooks.models import Subscription, health
-from orderhooks.models.health import health_of, unwell
+from orderhooks.models import Subscription
+from orderhooks.reporting import attempt_stats
+from orderhooks.reporting.attempt_stats import day_stats, unhealthy
+from orderhooks.reporting.endpoint_health import health_of
 from orderhooks.transport import Outcome
 from tests.factories import claim, make_attempt_stats, make_delivery, make_subscription
 
@@ -18,7 +20,7 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.mark.parametrize(
-    ("fields", "condition"),
+    ("fields", "health"),
     [
         ({}, "active"),
         ({"last_success_at": NOW, "circuit_open_until": NOW - HOUR}, "active"),
@@ -28,8 +30,8 @@ HOUR = timedelta(hours=1)
         ({"failing_since": NOW, "circuit_open_until": NOW + HOUR, "state": "disabled"}, "disabled"),
     ],
 )
-def test_a_subscription_in_a_word(fields, condition) -> None:
-    assert health.condition(Subscription(**fields), now=NOW) == condition
+def test_a_subscription_in_a_word(fields, health) -> None:
+    assert health_of(Subscription(**fields), now=NOW) == health
 
 
 @pytest.mark.django_db
@@ -42,7 +44,7 @@ class TestHealthOf:
         make_attempt_stats(one, 10, at=NOW - 23 * HOUR, bucket=9)
         make_attempt_stats(one, 99, at=NOW - 24 * HOUR)
         make_attempt_stats(other, 5, outcome="4xx")
-        found = health_of([one, other, idle], now=NOW)
+        found = day_stats([one, other, idle], now=NOW)
         assert (found[one.pk].succeeded, found[one.pk].failed, found[one.pk].success_rate) == (18, 2, 0.9)
         assert [(hour.succeeded, hour.failed) for hour in found[one.pk].hours] == [(10, 0), *[(0, 0)] * 22, (8, 2)]
         assert found[other.pk].success_rate == 0.0
@@ -50,19 +52,19 @@ class TestHealthOf:
         assert len(found[idle.pk].hours) == 24
 
     def test_what_waits_is_counted_up_to_a_bound(self, monkeypatch) -> None:
-        monkeypatch.setattr(health, "MOST_COUNTED", 3)
+        monkeypatch.setattr(attempt_stats, "MOST_COUNTED", 3)
         some, many, none = (make_subscription() for _ in range(3))
         for subscription, count in ((some, 3), (many, 4)):
             for _ in range(count):
                 make_delivery(subscription=subscription)
         make_delivery(subscription=none, state="delivered")
-        found = health_of([some, many, none], now=NOW)
+        found = day_stats([some, many, none], now=NOW)
         assert [found[one.pk].waiting for one in (some, many, none)] == [3, 4, 0]
 
     def test_two_queries_for_any_number(self) -> None:
         subscriptions = [make_delivery().subscription for _ in range(9)]
         with CaptureQueriesContext(connection) as captured:
-            health_of(subscriptions, now=NOW)
+            day_stats(subscriptions, now=NOW)
         assert len(captured) == 2
 
 
@@ -77,8 +79,8 @@ class TestUnwell:
         make_subscription(name="paused", state="paused")
         make_subscription(name="disabled", state="disabled", failing_since=NOW)
         names = ["disabled", "failing", "paused", "many failed", "some failed"]
-        assert [one.name for one in unwell(now=NOW, at_most=10)] == names
-        assert [one.name for one in unwell(now=NOW, at_most=2)] == names[:2]
+        assert [one.name for one in unhealthy(now=NOW, at_most=10)] == names
+        assert [one.name for one in unhealthy(now=NOW, at_most=2)] == names[:2]
 
 
 @pytest.mark.django_db(transaction=True)

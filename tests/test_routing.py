@@ -8,7 +8,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from orderhooks import outbox, routing
+from orderhooks import outbox, reporting, routing
 from orderhooks.models import Delivery, Event, Subscription
 from tests.factories import make_delivery, make_event, make_failed_event, make_order, make_subscription
 
@@ -124,7 +124,7 @@ def test_an_event_without_a_payload_waits() -> None:
 def test_why_an_event_went_or_did_not_go(
     event: dict[str, Any], subscription: dict[str, Any], delivery: dict[str, Any] | None, reason: str
 ) -> None:
-    told = routing.explain(
+    told = reporting.explain(
         Event(**{"topic": "order.paid", "occurred_at": NOW, "published_at": NOW, "routed_at": NOW, **event}),
         Subscription(**{"topics": ["order.paid"], "created_at": NOW, **subscription}),
         Delivery(**delivery) if delivery is not None else None,
@@ -139,17 +139,17 @@ def test_why_an_event_went_or_did_not_go(
 )
 def test_what_is_behind_another_of_its_order_waits_for_it(ordered: bool, state: str, reason: str) -> None:
     subscription = Subscription(ordered=ordered, state=state)
-    assert routing.explain(Event(), subscription, Delivery(), is_behind=True) == reason
+    assert reporting.explain(Event(), subscription, Delivery(), is_behind=True) == reason
 
 
 def test_what_is_said_of_an_event_is_what_routing_does() -> None:
     went, other = make_subscription(), make_subscription(topics=["order.created"])
     event = make_event(routed_at=None)
-    assert routing.explain(event, went, None) == "not_routed"
+    assert reporting.explain(event, went, None) == "not_routed"
     route()
     event.refresh_from_db()
-    assert routing.explain(event, went, Delivery.objects.get()) == "waiting"
-    assert routing.explain(event, other, None) == "topic"
+    assert reporting.explain(event, went, Delivery.objects.get()) == "waiting"
+    assert reporting.explain(event, other, None) == "topic"
 
 
 def test_an_account_tells_of_each_event_and_subscription_newest_first() -> None:
@@ -160,10 +160,10 @@ def test_an_account_tells_of_each_event_and_subscription_newest_first() -> None:
     for event in (shipped, of_another):
         make_delivery(event=event, subscription=ordered)
     with CaptureQueriesContext(connection) as captured:
-        accounts = routing.account_for([paid, of_another, shipped], at_most=10)
+        reports = reporting.event_reports([paid, of_another, shipped], at_most=10)
     assert len(captured) == 2
-    assert [account.event for account in accounts] == [of_another, shipped, paid]
-    told = [[(one.subscription, one.reason.value) for one in account.standings] for account in accounts]
+    assert [report.event for report in reports] == [of_another, shipped, paid]
+    told = [[(one.subscription, one.reason.value) for one in report.outcomes] for report in reports]
     assert told == [[(other, "topic"), (ordered, reason)] for reason in ("waiting", "behind", "failed")]
-    [[only], *_rest] = [account.standings for account in routing.account_for([paid], at_most=1)]
+    [[only], *_rest] = [report.outcomes for report in reporting.event_reports([paid], at_most=1)]
     assert only.subscription == other

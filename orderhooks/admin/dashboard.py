@@ -17,15 +17,16 @@ from django.utils.translation import gettext as _
 
 from orderhooks import reporting, tasks
 from orderhooks.admin import charts, moments
-from orderhooks.admin.health import bounded, condition_badge, day_chart, number, rate
+from orderhooks.admin.health import bounded, day_chart, health_badge, number, rate
 from orderhooks.admin.lookups import ListedLookups
 from orderhooks.admin.read_only import sees_payload
 from orderhooks.admin.webhooks import webhooks_of
 from orderhooks.db import DatabaseClock
 from orderhooks.models import AttemptStats, Dashboard, Delivery, Event, Subscription
 from orderhooks.models.attempt_stats import HOUR, first_hour, percentile
-from orderhooks.models.health import HOURS, Backlog, Health, backlog, health_of, unwell
-from orderhooks.tasks import SWEEP_LATE, Worker
+from orderhooks.reporting import Backlog, current_backlog
+from orderhooks.reporting.attempt_stats import HOURS, DayStats, day_stats, unhealthy
+from orderhooks.reporting.worker_status import SWEEP_LATE, Worker
 
 WORST = 10
 MOST_WAITING = 10_000
@@ -149,7 +150,7 @@ class DashboardAdmin(ListedLookups):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         now = DatabaseClock().now()
-        worker, waiting = tasks.look_at_worker(), backlog(at_most=MOST_WAITING)
+        worker, waiting = tasks.look_at_worker(), current_backlog(at_most=MOST_WAITING)
         attempt_stats = AttemptStats.objects.filter(hour__gte=first_hour(now=now, hours=HOURS))
         rows = table(attempt_stats.by_hour(), now=now)
         totals = [sum(row.counts[number] for row in rows) for number in range(len(FILLS))]
@@ -189,8 +190,8 @@ class DashboardAdmin(ListedLookups):
         context = {
             "title": _("Webhooks of order %(number)s") % {"number": number} if number else _("Webhooks of an order"),
             "number": number,
-            "webhooks": found.draw(with_errors=sees_payload(request)) if found.accounts else "",
-            "unknown": reporting.order_without_events_text(number) if number and not found.accounts else "",
+            "webhooks": found.draw(with_errors=sees_payload(request)) if found.reports else "",
+            "unknown": reporting.order_without_events_text(number) if number and not found.reports else "",
             "problems": reporting.worker_problems(tasks.look_at_worker(), now=DatabaseClock().now()),
         }
         return self._answer(request, "admin/orderhooks/order_webhooks.html", context)
@@ -218,18 +219,18 @@ class DashboardAdmin(ListedLookups):
         }
 
     def _unhealthy(self, *, now: datetime) -> list[Unhealthy]:
-        subscriptions = unwell(now=now, at_most=WORST)
-        health = health_of(subscriptions, now=now)
-        return [self._unhealthy_row(one, health[one.pk], now=now) for one in subscriptions]
+        subscriptions = unhealthy(now=now, at_most=WORST)
+        stats = day_stats(subscriptions, now=now)
+        return [self._unhealthy_row(one, stats[one.pk], now=now) for one in subscriptions]
 
-    def _unhealthy_row(self, subscription: Subscription, health: Health, *, now: datetime) -> Unhealthy:
+    def _unhealthy_row(self, subscription: Subscription, stats: DayStats, *, now: datetime) -> Unhealthy:
         return Unhealthy(
             subscription=subscription,
             page=self._page("subscription_change", subscription.pk),
-            badge=condition_badge(subscription, now=now),
-            rate=rate(health),
-            chart=day_chart(health),
-            waiting=bounded(health.waiting),
+            badge=health_badge(subscription, now=now),
+            rate=rate(stats),
+            chart=day_chart(stats),
+            waiting=bounded(stats.waiting),
         )
 
     def _page(self, name: str, *arguments: object) -> str:

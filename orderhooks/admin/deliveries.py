@@ -18,7 +18,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from orderhooks import operations, sending, story
+from orderhooks import operations, sending
 from orderhooks.admin import delivery_page, exports, filters
 from orderhooks.admin.buttons import Button
 from orderhooks.admin.delivery_page import DeliveryPage, distance, moment
@@ -27,6 +27,7 @@ from orderhooks.admin.order_links import OrderLinkedList, order_link, order_page
 from orderhooks.admin.read_only import ReadOnlyAdmin, events_found
 from orderhooks.admin.redelivering import redeliver, redeliver_after_confirmation, redelivery_text, row_of
 from orderhooks.models import Delivery
+from orderhooks.reporting import delivery_summary, endpoint_health
 
 State = Delivery.State
 FACTS = [
@@ -147,14 +148,14 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("attempts"))
     def attempts_of(self, delivery: Delivery) -> str:
-        made, most = delivery.table_attempts, story.most_attempts(delivery)
+        made, most = delivery.table_attempts, delivery_summary.most_attempts(delivery)
         return _("%(made)d of %(most)d") % {"made": made, "most": most} if made <= most else str(made)
 
     @admin.display(description=_("last outcome"), empty_value="-")
     def last_outcome(self, delivery: Delivery) -> str:
         if delivery.last_status_code is None and not delivery.last_error:
             return ""
-        return story.outcome_text(delivery.last_status_code, delivery.last_error)
+        return endpoint_health.outcome_text(delivery.last_status_code, delivery.last_error)
 
     @admin.display(description=_("next attempt"))
     def next_attempt(self, delivery: Delivery) -> str:

@@ -13,10 +13,11 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from orderhooks import payloads, reporting, sending, story, tasks
+from orderhooks import payloads, reporting, sending, tasks
 from orderhooks.admin import bodies
 from orderhooks.admin.health import badge
 from orderhooks.models import Attempt, Delivery
+from orderhooks.reporting import delivery_summary, durations
 
 # The newest attempts that a page shows; the retry table makes ten.
 MOST_ATTEMPTS = 100
@@ -46,7 +47,7 @@ class DeliveryPage:
     @cached_property
     def held_up(self) -> list[int]:
         """What waits for it."""
-        return list(self.delivery.held_up().values_list("pk", flat=True)[: story.MOST_BEHIND + 1])
+        return list(self.delivery.held_up().values_list("pk", flat=True)[: delivery_summary.MOST_BEHIND + 1])
 
     @cached_property
     def problems(self) -> list[str]:
@@ -56,11 +57,11 @@ class DeliveryPage:
         return reporting.worker_problems(tasks.look_at_worker(), now=self.now)
 
     def story(self) -> SafeString:
-        sentences = story.tell(
+        sentences = delivery_summary.sentences(
             self.delivery,
             self.attempts,
             now=self.now,
-            most=story.most_attempts(self.delivery),
+            most=delivery_summary.most_attempts(self.delivery),
             blocker=self.blocker,
             behind=len(self.held_up),
         )
@@ -79,7 +80,7 @@ class DeliveryPage:
             {
                 "row": attempt,
                 "badge": badge("failed" if attempt.error else "delivered", attempt.status_code or attempt.error),
-                "title": story.attempt_text(attempt.number, story.most_attempts(self.delivery)),
+                "title": delivery_summary.attempt_text(attempt.number, delivery_summary.most_attempts(self.delivery)),
                 "when": moment(attempt.started_at, now=self.now),
                 # Not left to the template, which would look up a header that is called "items".
                 "request_headers": list(attempt.request_headers.items()),
@@ -115,14 +116,14 @@ def state_badge(delivery: Delivery) -> SafeString:
 def moment(when: datetime, *, now: datetime | None = None) -> SafeString:
     """How far it is, and when: `in 4 min (3:04 a.m.)`."""
     now = now or timezone.now()
-    relative, absolute = story.relative_text(when, now=now), story.time_text(when, now=now)
+    relative, absolute = durations.relative_text(when, now=now), durations.time_text(when, now=now)
     return format_html('{} <span class="orderhooks-note">({})</span>', relative, absolute)
 
 
 def distance(when: datetime) -> SafeString:
     """The same for a narrow column: `in 4 min`, and when it is for those who point at it."""
     now = timezone.now()
-    absolute, relative = story.time_text(when, now=now), story.relative_text(when, now=now)
+    absolute, relative = durations.time_text(when, now=now), durations.relative_text(when, now=now)
     return format_html('<time class="orderhooks-distance" title="{}">{}</time>', absolute, relative)
 
 

@@ -26,8 +26,9 @@ from django.utils.translation import gettext_lazy
 
 from orderhooks import topics
 from orderhooks.db import public_ids
-from orderhooks.db.bounded_counts import count_text, counts_up_to
+from orderhooks.db.bounded_counts import counts_up_to
 from orderhooks.models import Delivery, Event, Subscription
+from orderhooks.reporting.counts import count_text
 
 BOUND = 1000
 # A status code as it is typed.

@@ -14,20 +14,21 @@ from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from orderhooks import endpoint_health
 from orderhooks.admin import charts, moments
 from orderhooks.models import Subscription
-from orderhooks.models.health import MOST_COUNTED, Condition, Health, condition, health_of
+from orderhooks.reporting import endpoint_health
+from orderhooks.reporting.attempt_stats import MOST_COUNTED, DayStats, day_stats
+from orderhooks.reporting.endpoint_health import Health, health_of
 
-__all__ = ["HEALTH_COLUMNS", "HealthColumns", "badge", "bounded", "condition_badge", "day_chart", "number", "rate"]
+__all__ = ["HEALTH_COLUMNS", "HealthColumns", "badge", "bounded", "day_chart", "health_badge", "number", "rate"]
 
 HEALTH_COLUMNS = ["health", "last_error", "waiting", "success_rate", "last_day", "last_success"]
 LEVELS = {
-    Condition.ACTIVE: "good",
-    Condition.CIRCUIT_OPEN: "bad",
-    Condition.FAILING: "bad",
-    Condition.PAUSED: "held",
-    Condition.DISABLED: "bad",
+    Health.ACTIVE: "good",
+    Health.CIRCUIT_OPEN: "bad",
+    Health.FAILING: "bad",
+    Health.PAUSED: "held",
+    Health.DISABLED: "bad",
 }
 WORDS = 120
 
@@ -36,9 +37,9 @@ class _HealthList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         now = timezone.now()
-        health = health_of(self.result_list, now=now)
+        stats = day_stats(self.result_list, now=now)
         for subscription in self.result_list:
-            subscription._health, subscription._now = health[subscription.pk], now
+            subscription._stats, subscription._now = stats[subscription.pk], now
 
 
 class HealthColumns(admin.ModelAdmin):
@@ -49,20 +50,20 @@ class HealthColumns(admin.ModelAdmin):
 
     @admin.display(description=gettext_lazy("health"), ordering="state")
     def health(self, subscription: Any) -> SafeString:
-        return condition_badge(subscription, now=subscription._now)
+        return health_badge(subscription, now=subscription._now)
 
     @admin.display(description=gettext_lazy("success, 24 h"))
     def success_rate(self, subscription: Any) -> str:
-        return rate(subscription._health)
+        return rate(subscription._stats)
 
     @admin.display(description=gettext_lazy("attempts, 24 h"))
     def last_day(self, subscription: Any) -> SafeString:
-        return day_chart(subscription._health)
+        return day_chart(subscription._stats)
 
     @admin.display(description=gettext_lazy("waiting"))
     def waiting(self, subscription: Any) -> SafeString | str:
-        count = bounded(subscription._health.waiting)
-        if not subscription._health.waiting:
+        count = bounded(subscription._stats.waiting)
+        if not subscription._stats.waiting:
             return count
         page = reverse(f"{self.admin_site.name}:orderhooks_delivery_changelist")
         query = f"subscription__id__exact={subscription.pk}&state__exact=pending"
@@ -85,18 +86,18 @@ def badge(level: str, words: object) -> SafeString:
     return format_html('<span class="orderhooks-badge orderhooks-{}">{}</span>', level, words)
 
 
-def condition_badge(subscription: Subscription, *, now: Any) -> SafeString:
+def health_badge(subscription: Subscription, *, now: Any) -> SafeString:
     """How a subscription is, in words."""
-    found = condition(subscription, now=now)
+    found = health_of(subscription, now=now)
     words = endpoint_health.short_text(subscription, now=now)
     return badge(LEVELS[found], words)
 
 
-def rate(health: Health) -> str:
+def rate(stats: DayStats) -> str:
     """`99.1 %`: never 100 % when something failed."""
-    if health.success_rate is None:
+    if stats.success_rate is None:
         return "-"
-    percent = number_format(round(min(health.success_rate * 100, 99.9), 1), decimal_pos=1) if health.failed else "100"
+    percent = number_format(round(min(stats.success_rate * 100, 99.9), 1), decimal_pos=1) if stats.failed else "100"
     return _("%(percent)s %%") % {"percent": percent}
 
 
@@ -110,15 +111,15 @@ def number(count: int) -> str:
     return number_format(count, force_grouping=True)
 
 
-def day_chart(health: Health) -> SafeString:
+def day_chart(stats: DayStats) -> SafeString:
     """24 bars; the rate beside it says the same in a number."""
     label = _("Last 24 hours: %(succeeded)d attempts succeeded, %(failed)d failed") % {
-        "succeeded": health.succeeded,
-        "failed": health.failed,
+        "succeeded": stats.succeeded,
+        "failed": stats.failed,
     }
     series = [
-        charts.Series("success", [hour.succeeded for hour in health.hours]),
-        charts.Series("failure", [hour.failed for hour in health.hours]),
+        charts.Series("success", [hour.succeeded for hour in stats.hours]),
+        charts.Series("failure", [hour.failed for hour in stats.hours]),
     ]
     return charts.bars(series, width=120, height=28, label=label)
 

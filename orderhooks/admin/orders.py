@@ -277,7 +277,7 @@ class OrderAdmin(ButtonsAdmin):
         buttons = self.what_to_do(order) if getattr(order, "_buttons", ()) else ""
         problems = reporting.worker_problems(tasks.look_at_worker(), now=DatabaseClock().now())
         found = self._webhooks_of(order)
-        nothing = "" if found.accounts else reporting.no_events_text(sources.BuiltInOrders.name, str(order.pk))
+        nothing = "" if found.reports else reporting.no_events_text(sources.BuiltInOrders.name, str(order.pk))
         return found.draw(buttons, problems=problems, with_errors=vars(order)["_sees_payload"], nothing=nothing)
 
     def _webhooks_of(self, order: Any) -> Webhooks:

@@ -14,8 +14,8 @@ from django.utils.functional import cached_property
 from django.utils.html import format_html
 
 from orderhooks.admin.buttons import ButtonsAdmin
-from orderhooks.db.bounded_counts import count_text
 from orderhooks.models import Event
+from orderhooks.reporting.counts import count_text
 
 # How many rows a list counts, and lets one leaf through.
 BOUND = 10_000

@@ -17,10 +17,11 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from orderhooks import operations, sending, story
-from orderhooks.db.bounded_counts import count_text
+from orderhooks import operations, sending
 from orderhooks.models import Delivery, Subscription
 from orderhooks.models.deliveries import DeliveryQuerySet
+from orderhooks.reporting import durations
+from orderhooks.reporting.counts import count_text
 
 __all__ = ["redeliver", "redeliver_after_confirmation", "redelivery_text", "row_of"]
 
@@ -67,7 +68,7 @@ def redelivery_text(delivery: Delivery) -> str:
             given.automatic_left,
         )
         return text % {"count": given.automatic_left}
-    when = story.relative_text(given.next_automatic_at, now=now)
+    when = durations.relative_text(given.next_automatic_at, now=now)
     text = ngettext(
         "Redelivering makes one attempt more, now. The %(count)d automatic attempt stays as it was planned (%(when)s).",
         "Redelivering makes one attempt more, now. The %(count)d automatic attempts stay as they were planned; the next"

@@ -12,11 +12,11 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from orderhooks import reporting, routing
+from orderhooks import reporting
 from orderhooks.admin.health import badge
 from orderhooks.models import Event
 from orderhooks.models.events import EventQuerySet
-from orderhooks.routing import Account, Reason, Standing
+from orderhooks.reporting import EventReport, Reason, SubscriptionOutcome
 
 __all__ = ["Webhooks", "webhooks_of"]
 
@@ -63,7 +63,7 @@ class Chapter:
 class Webhooks:
     """What an order's page tells of its webhooks. `more_page` lists the events that are left out, if any are."""
 
-    accounts: Sequence[Account]
+    reports: Sequence[EventReport]
     more_page: str
     site: str
 
@@ -72,14 +72,14 @@ class Webhooks:
         """The primary keys of its deliveries that failed."""
         return [
             one.delivery.pk
-            for account in self.accounts
-            for one in account.standings
+            for report in self.reports
+            for one in report.outcomes
             if one.reason == Reason.FAILED and one.delivery
         ]
 
     def summary(self) -> SafeString:
         """A badge for each reason that calls for one, with its count."""
-        counts = Counter(one.reason for account in self.accounts for one in account.standings)
+        counts = Counter(one.reason for report in self.reports for one in report.outcomes)
         found = (
             (badge(level, f"{counts[reason]} {reason.label}"),) for reason, level in PRESSING.items() if counts[reason]
         )
@@ -93,7 +93,7 @@ class Webhooks:
         `with_errors`: of events that could not be published; they may quote the order. `nothing`: what to say where
         there are no events.
         """
-        chapters = [self._chapter(account) for account in self.accounts]
+        chapters = [self._chapter(report) for report in self.reports]
         context = {
             "chapters": chapters,
             "summary": self.summary(),
@@ -105,17 +105,17 @@ class Webhooks:
         }
         return render_to_string("admin/orderhooks/webhooks.html", context)
 
-    def _chapter(self, account: Account) -> Chapter:
+    def _chapter(self, report: EventReport) -> Chapter:
         pressing = list(PRESSING)
-        told = [one for one in account.standings if one.reason in PRESSING and one.reason != Reason.NO_PAYLOAD]
+        told = [one for one in report.outcomes if one.reason in PRESSING and one.reason != Reason.NO_PAYLOAD]
         told.sort(key=lambda one: pressing.index(one.reason))
         others = [
-            (str(one.subscription), str(one.reason.label)) for one in account.standings if one.reason not in PRESSING
+            (str(one.subscription), str(one.reason.label)) for one in report.outcomes if one.reason not in PRESSING
         ]
-        page = self._page("event", account.event.pk)
-        return Chapter(account.event, page, [self._line(one) for one in told], others)
+        page = self._page("event", report.event.pk)
+        return Chapter(report.event, page, [self._line(one) for one in told], others)
 
-    def _line(self, one: Standing) -> Line:
+    def _line(self, one: SubscriptionOutcome) -> Line:
         words, at = _words(one)
         return Line(
             subscription=str(one.subscription),
@@ -134,11 +134,11 @@ def webhooks_of(events: EventQuerySet, *, site: str, more_page: str) -> Webhooks
     """What came of the newest of these events. Three queries."""
     # One more than is told tells whether there are more.
     newest = list(events.defer("payload", "changes").order_by("-sequence")[: NEWEST_EVENTS + 1])
-    accounts = routing.account_for(newest[:NEWEST_EVENTS], at_most=SUBSCRIPTIONS)
-    return Webhooks(accounts, more_page if len(newest) > NEWEST_EVENTS else "", site)
+    reports = reporting.event_reports(newest[:NEWEST_EVENTS], at_most=SUBSCRIPTIONS)
+    return Webhooks(reports, more_page if len(newest) > NEWEST_EVENTS else "", site)
 
 
-def _words(one: Standing) -> tuple[str, datetime | None]:
+def _words(one: SubscriptionOutcome) -> tuple[str, datetime | None]:
     """What there is to say beside the badge, and the moment that goes with it."""
     delivery, now = one.delivery, timezone.now()
     if delivery is None:
@@ -150,7 +150,7 @@ def _words(one: Standing) -> tuple[str, datetime | None]:
             )
             return tries, delivery.finished_at
         case Reason.WAITING if delivery.next_attempt_at:
-            why = reporting.standing_text(one, now=now)
+            why = reporting.subscription_outcome_text(one, now=now)
             return _joined([why.removesuffix("."), delivery.last_detail]), delivery.next_attempt_at
         case Reason.SKIPPED:
             return "", delivery.finished_at

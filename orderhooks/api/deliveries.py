@@ -8,7 +8,7 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orderhooks import operations, sending, story
+from orderhooks import operations, sending
 from orderhooks.api import access
 from orderhooks.api.fields import MODEL_FIELD_MAPPING, StrictCharField
 from orderhooks.api.filters import DeliveryFilters
@@ -19,6 +19,7 @@ from orderhooks.api.resources import ResourceViewSet
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Attempt, Delivery
 from orderhooks.models.deliveries import DeliveryQuerySet
+from orderhooks.reporting import delivery_summary
 
 # Fields of attempts that require the permission `view_payload`.
 CONFIDENTIAL = ("request_headers", "response_headers", "response_body")
@@ -103,7 +104,7 @@ class DeliveryDetailSerializer(DeliverySerializer):
         read_only_fields = fields
 
     def get_summary(self, delivery: Delivery) -> list[str]:
-        return story.of(delivery, _newest(delivery), now=DatabaseClock().now())
+        return delivery_summary.summarize(delivery, _newest(delivery), now=DatabaseClock().now())
 
     def get_attempts(self, delivery: Delivery) -> list[dict[str, Any]]:
         return AttemptSerializer(_newest(delivery), many=True, context=self.context).data  # type: ignore[return-value]

@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
-from orderhooks import routing
+from orderhooks import reporting
 from orderhooks.api.events import EventSerializer
 from orderhooks.api.fields import StrictDateTimeField
 from orderhooks.api.filters import require_known
@@ -28,7 +28,7 @@ MAX_EXAMINED = 20_000
 class MissedSerializer(EventSerializer):
     """An event, why it has not arrived, and its delivery if there is one."""
 
-    reason = serializers.SerializerMethodField(help_text=f"One of {', '.join(routing.Reason.values)}.")
+    reason = serializers.SerializerMethodField(help_text=f"One of {', '.join(reporting.Reason.values)}.")
     delivery = serializers.SerializerMethodField(help_text="The delivery's id; null if there is none.")
 
     class Meta(EventSerializer.Meta):
@@ -36,7 +36,7 @@ class MissedSerializer(EventSerializer):
         read_only_fields = fields
 
     def get_reason(self, event: Event) -> str:
-        return routing.explain(event, self.context["subscription"], self._delivery(event)).value
+        return reporting.explain(event, self.context["subscription"], self._delivery(event)).value
 
     def get_delivery(self, event: Event) -> str | None:
         delivery = self._delivery(event)

@@ -7,13 +7,13 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orderhooks import reporting, routing
+from orderhooks import reporting
 from orderhooks.api import access
 from orderhooks.api.events import EventSerializer
 from orderhooks.api.fields import StrictDateTimeField
 from orderhooks.api.filters import require_known
 from orderhooks.models.events import EventQuerySet
-from orderhooks.routing import Standing
+from orderhooks.reporting import SubscriptionOutcome
 
 __all__ = ["LARGE", "SubscriptionOutcomeSerializer", "order_report"]
 
@@ -29,23 +29,23 @@ class SubscriptionOutcomeSerializer(serializers.Serializer[Any]):
     subscription = serializers.CharField(source="subscription.public_id")
     subscription_name = serializers.CharField(source="subscription.name")
     reason = serializers.ChoiceField(
-        choices=routing.Reason.choices, help_text="The state of the delivery, or why there is none."
+        choices=reporting.Reason.choices, help_text="The state of the delivery, or why there is none."
     )
     text = serializers.SerializerMethodField(help_text="The reason in a sentence.")
     delivery = serializers.SerializerMethodField(help_text="The delivery's id; null if there is none.")
     last_detail = serializers.SerializerMethodField(help_text="The result of the last attempt in words.")
     next_attempt_at = serializers.SerializerMethodField()
 
-    def get_text(self, outcome: Standing) -> str:
-        return reporting.standing_text(outcome, now=timezone.now())
+    def get_text(self, outcome: SubscriptionOutcome) -> str:
+        return reporting.subscription_outcome_text(outcome, now=timezone.now())
 
-    def get_delivery(self, outcome: Standing) -> str | None:
+    def get_delivery(self, outcome: SubscriptionOutcome) -> str | None:
         return outcome.delivery.public_id if outcome.delivery else None
 
-    def get_last_detail(self, outcome: Standing) -> str:
+    def get_last_detail(self, outcome: SubscriptionOutcome) -> str:
         return outcome.delivery.last_detail if outcome.delivery else ""
 
-    def get_next_attempt_at(self, outcome: Standing) -> Any:
+    def get_next_attempt_at(self, outcome: SubscriptionOutcome) -> Any:
         at = outcome.delivery and outcome.delivery.next_attempt_at
         return at and StrictDateTimeField().to_representation(at)
 
@@ -58,12 +58,12 @@ def order_report(request: Request, events: EventQuerySet) -> Response:
     require_known(request, [])
     newest = list(events.order_by("-sequence").defer(*LARGE)[:MAX_EVENTS])
     among = access.subscriptions_of(request.user)
-    reports = routing.account_for(newest, at_most=MAX_SUBSCRIPTIONS, among=among)
+    reports = reporting.event_reports(newest, at_most=MAX_SUBSCRIPTIONS, among=among)
     return Response(
         [
             {
                 **_event_data(report.event, request),
-                "subscriptions": SubscriptionOutcomeSerializer(report.standings, many=True).data,
+                "subscriptions": SubscriptionOutcomeSerializer(report.outcomes, many=True).data,
             }
             for report in reports
         ]

@@ -17,7 +17,7 @@ from orderhooks.db.encrypted_fields import seal
 from orderhooks.encryption import HIDDEN, Sealed
 from orderhooks.models import Subscription
 from orderhooks.models.configuration import validate_topics
-from orderhooks.models.health import Condition, condition
+from orderhooks.reporting.endpoint_health import Health, health_of
 
 __all__ = ["SubscriptionSerializer"]
 
@@ -63,7 +63,7 @@ class SubscriptionSerializer(RowSerializer):
     )
     # Clients can't set `disabled`: only orderhooks disables an endpoint.
     state = StrictChoiceField(choices=[State.ACTIVE.value, State.PAUSED.value], required=False)
-    condition = serializers.SerializerMethodField(help_text=f"One of {', '.join(Condition.values)}.")
+    health = serializers.SerializerMethodField(help_text=f"One of {', '.join(Health.values)}.")
 
     class Meta:
         model = Subscription
@@ -87,7 +87,7 @@ class SubscriptionSerializer(RowSerializer):
             "mail_recovered",
             "state",
             "state_reason",
-            "condition",
+            "health",
             "failing_since",
             "consecutive_failures",
             "last_success_at",
@@ -117,8 +117,8 @@ class SubscriptionSerializer(RowSerializer):
         rows = sorted(subscription.secrets.all(), key=lambda row: row.pk, reverse=True)
         return [row.public_key for row in rows if row.public_key]
 
-    def get_condition(self, subscription: Subscription) -> str:
-        return condition(subscription, now=self.context["now"]).value
+    def get_health(self, subscription: Subscription) -> str:
+        return health_of(subscription, now=self.context["now"]).value
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         self._require_header_values(attrs)

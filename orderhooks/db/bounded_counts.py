@@ -1,13 +1,12 @@
-"""Counts that cost the same however long the log is: exact up to a bound, and told as `1,000+` beyond it."""
+"""Counts that cost the same however long the log is: exact up to a bound."""
 
 from collections.abc import Hashable, Mapping
 from typing import Any, TypeVar
 
 from django.db import models
 from django.db.models import Subquery
-from django.utils.formats import number_format
 
-__all__ = ["count_text", "counts_up_to"]
+__all__ = ["counts_up_to"]
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -28,9 +27,3 @@ def counts_up_to(bound: int, rows: "Mapping[Key, models.QuerySet[Any]]") -> dict
     found = table.values_list(*columns)[:1]
     counts = next(iter(found), (0,) * len(rows))
     return {key: count or 0 for key, count in zip(rows, counts, strict=True)}
-
-
-def count_text(count: int, *, bound: int) -> str:
-    """`312`, or `1,000+`."""
-    exact = count <= bound
-    return number_format(count if exact else bound, force_grouping=True) + ("" if exact else "+")

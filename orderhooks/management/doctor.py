@@ -16,12 +16,20 @@ from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import source_trials, tasks
 from orderhooks.db import DatabaseClock
-from orderhooks.durations import relative_text, span_text
 from orderhooks.encryption import UndecryptableError
 from orderhooks.management import status
 from orderhooks.models import Delivery, Event, Subscription
-from orderhooks.models.health import Condition, backlog, condition
-from orderhooks.reporting import LOSSES_SHOWN_FOR, MOST_WAITING, START_WORKER, backlog_text, losses, worker_problems
+from orderhooks.reporting import (
+    LOSSES_SHOWN_FOR,
+    MOST_WAITING,
+    START_WORKER,
+    backlog_text,
+    current_backlog,
+    losses,
+    worker_problems,
+)
+from orderhooks.reporting.durations import relative_text, span_text
+from orderhooks.reporting.endpoint_health import Health, health_of
 from orderhooks.sending import claiming
 
 __all__ = ["Finding", "examine"]
@@ -102,7 +110,7 @@ def _broker(now: datetime) -> Found:
 
 def _worker(now: datetime) -> Found:
     worker = tasks.look_at_worker()
-    problems = worker_problems(worker, now=now, waiting=backlog(at_most=MOST_WAITING))
+    problems = worker_problems(worker, now=now, waiting=current_backlog(at_most=MOST_WAITING))
     for problem in problems:
         yield "fail", problem
     if worker.sweep_due_at is None:
@@ -128,7 +136,7 @@ def _backlog(now: datetime) -> Found:
     late = [
         one.subscription.name
         for one in claiming.due(now=now - OVERDUE)
-        if condition(one.subscription, now=now) != Condition.CIRCUIT_OPEN
+        if health_of(one.subscription, now=now) != Health.CIRCUIT_OPEN
     ]
     if late:
         yield (
@@ -138,7 +146,7 @@ def _backlog(now: datetime) -> Found:
                 "Either there are too few workers, or the endpoint takes fewer requests than are due: see its page."
             ),
         )
-    waiting = backlog(at_most=MOST_WAITING)
+    waiting = current_backlog(at_most=MOST_WAITING)
     if waiting.unrouted + waiting.uncoalesced and waiting.since is not None and now - waiting.since > OVERDUE:
         late.append("")
         yield "fail", f"No worker handles what is new: {backlog_text(waiting, now=now)} {START_WORKER}"

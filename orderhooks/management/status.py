@@ -5,30 +5,38 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from orderhooks import endpoint_health, tasks
+from orderhooks import tasks
 from orderhooks.models import Event, Subscription
-from orderhooks.models.health import Backlog, Condition, Health, backlog, condition, health_of
-from orderhooks.reporting import MOST_WAITING, losses, worker_problems
-from orderhooks.tasks import Worker
+from orderhooks.reporting import (
+    MOST_WAITING,
+    Backlog,
+    Worker,
+    current_backlog,
+    endpoint_health,
+    losses,
+    worker_problems,
+)
+from orderhooks.reporting.attempt_stats import DayStats, day_stats
+from orderhooks.reporting.endpoint_health import Health, health_of
 
 __all__ = ["SubscriptionStatus", "SystemStatus", "as_dict", "columns", "system_status"]
 
-HEALTHY = (Condition.ACTIVE.value, Condition.PAUSED.value)
+HEALTHY = (Health.ACTIVE.value, Health.PAUSED.value)
 
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionStatus:
     """One subscription.
 
-    `state` is a few words and `health` is sentences with the remedy; `health` is blank for a healthy endpoint.
+    `state` is a few words and `report` is sentences with the remedy; `report` is blank for a healthy endpoint.
     `success_rate` is from 0 to 1 over the last 24 hours, or None if nothing was sent.
     """
 
     public_id: str
     name: str
-    condition: str
-    state: str
     health: str
+    state: str
+    report: str
     reason: str
     success_rate: float | None
     waiting: int
@@ -40,7 +48,7 @@ class SubscriptionStatus:
 
     def problem(self) -> str:
         """What is wrong with its endpoint, or blank."""
-        return "" if self.condition in HEALTHY else f"{self.name} ({self.public_id}): {self.health}"
+        return "" if self.health in HEALTHY else f"{self.name} ({self.public_id}): {self.report}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,28 +78,28 @@ class SystemStatus:
 def system_status(*, now: datetime) -> SystemStatus:
     """Read the status from the database. The number of queries does not grow with the subscriptions."""
     subscriptions = list(Subscription.objects.order_by("name", "pk"))
-    health = health_of(subscriptions, now=now)
+    stats = day_stats(subscriptions, now=now)
     return SystemStatus(
         at=now,
         worker=tasks.look_at_worker(),
-        backlog=backlog(at_most=MOST_WAITING),
+        backlog=current_backlog(at_most=MOST_WAITING),
         lost=losses(now=now),
         unpublished=Event.objects.unpublished().count(),
-        subscriptions=[_subscription_status(one, health[one.pk], now=now) for one in subscriptions],
+        subscriptions=[_subscription_status(one, stats[one.pk], now=now) for one in subscriptions],
     )
 
 
-def _subscription_status(subscription: Subscription, health: Health, *, now: datetime) -> SubscriptionStatus:
+def _subscription_status(subscription: Subscription, stats: DayStats, *, now: datetime) -> SubscriptionStatus:
     report = endpoint_health.report(subscription, now=now)
     return SubscriptionStatus(
         public_id=subscription.public_id,
         name=subscription.name,
-        condition=condition(subscription, now=now).value,
+        health=health_of(subscription, now=now).value,
         state=endpoint_health.short_text(subscription, now=now),
-        health=report.text() if report else "",
+        report=report.text() if report else "",
         reason=subscription.state_reason,
-        success_rate=health.success_rate,
-        waiting=health.waiting,
+        success_rate=stats.success_rate,
+        waiting=stats.waiting,
         last_success_at=subscription.last_success_at,
         last_error=subscription.last_failure,
         last_error_at=subscription.last_failure_at,

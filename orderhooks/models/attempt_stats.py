@@ -54,7 +54,7 @@ def hour_of(moment: datetime) -> datetime:
 
 
 def first_hour(*, now: datetime, hours: int) -> datetime:
-    """The beginning of the first of so many hours, of which the running one is the last."""
+    """The beginning of the first of `hours` hours, of which the running one is the last."""
     return hour_of(now) - (hours - 1) * HOUR
 
 

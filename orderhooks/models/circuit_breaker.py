@@ -20,12 +20,12 @@ __all__ = ["HasCircuitBreaker", "after_successes", "open_seconds"]
 FIRST_OPEN_SECONDS = 1.0
 LONGEST_OPEN_SECONDS = 300.0
 MOST_OPENINGS = 100
-# An endpoint that takes so many at once again has come back.
+# A slow start ends above this number of requests at once.
 SLOW_START_TOP = 128
 
 
 def open_seconds(openings: int, *, jitter: float) -> float:
-    """How long a circuit stays open that opened so many times in a row (from 1).
+    """How many seconds a circuit stays open that has opened `openings` times in a row (from 1).
 
     `jitter` is a number from 0 to 1 that spreads the time by 20 % either way.
     """
@@ -33,7 +33,7 @@ def open_seconds(openings: int, *, jitter: float) -> float:
 
 
 def after_successes(slow_start_limit: int, count: int) -> int | None:
-    """The limit after so many successes: each lets one more out, so it doubles with every round. None: no limit."""
+    """The limit after `count` successes: each lets one more out, so it doubles with every round. None: no limit."""
     return slow_start_limit + count if slow_start_limit + count <= SLOW_START_TOP else None
 
 

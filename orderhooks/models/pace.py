@@ -25,7 +25,7 @@ def requests_in_time(max_per_second: int, *, paced_until: datetime | None, now: 
 
 
 def after_requests(requests: int, max_per_second: int, *, paced_until: datetime | None, now: datetime) -> datetime:
-    """GCRA's theoretical arrival time once so many requests went out now."""
+    """GCRA's theoretical arrival time after `requests` requests went out now."""
     start = max(paced_until, now) if paced_until else now
     return start + timedelta(seconds=requests / max_per_second)
 
@@ -38,14 +38,14 @@ class HasPace(models.Model):
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
-        help_text=_("At most so many at once, over all workers. Blank: no limit of its own."),
+        help_text=_("The most requests at once, over all workers. Blank: no limit of its own."),
     )
     max_per_second = models.PositiveIntegerField(
         _("requests a second"),
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
-        help_text=_("At most so many a second, over all workers. Blank: no limit."),
+        help_text=_("The most requests a second, over all workers. Blank: no limit."),
     )
     # GCRA's theoretical arrival time: when the next request would be on time. Null: `max_per_second` let none out yet.
     paced_until = models.DateTimeField(null=True, editable=False)

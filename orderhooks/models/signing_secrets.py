@@ -21,7 +21,7 @@ logger = logging.getLogger("orderhooks")
 # How long a former signing secret goes on signing beside the new one.
 OVERLAP = timedelta(hours=24)
 LONGEST_OVERLAP = timedelta(days=7)
-# At most so many secrets of one subscription sign at once: each is a signature in every request.
+# The most secrets of one subscription that sign at once: each is a signature in every request.
 MOST_SECRETS = 10
 
 

@@ -12,7 +12,7 @@ from orderhooks import tasks
 from orderhooks.admin.dashboard import milliseconds, sweep_notice, worker_notice
 from orderhooks.models import Pump
 from orderhooks.models.attempt_stats import bucket_of
-from orderhooks.tasks import Worker
+from orderhooks.reporting import Worker
 from tests.admin.visits import page, staff
 from tests.factories import make_attempt_stats, make_delivery, make_event, make_subscription
 

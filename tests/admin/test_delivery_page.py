@@ -6,9 +6,10 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from orderhooks import sending, story
+from orderhooks import sending
 from orderhooks.admin import delivery_page
 from orderhooks.models import Delivery
+from orderhooks.reporting import durations
 from tests.admin.visits import history_of, page, staff
 from tests.factories import make_attempt, make_delivery, make_event, make_subscription
 
@@ -55,7 +56,7 @@ def test_the_story_comes_first(operator):
 
 def test_the_next_attempt_is_told_by_its_distance_and_by_the_clock(operator):
     delivery = failing()
-    at = story.time_text(delivery.next_attempt_at, now=timezone.now())
+    at = durations.time_text(delivery.next_attempt_at, now=timezone.now())
     text = page_of(operator, delivery)
     assert f'in 4 min <span class="orderhooks-note">({at})</span>' in text
     assert "3 of 10" in text

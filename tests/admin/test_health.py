@@ -8,8 +8,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orderhooks.admin.health import bounded, rate
-from orderhooks.models import health
-from orderhooks.models.health import Health, Hour
+from orderhooks.reporting import attempt_stats
+from orderhooks.reporting.attempt_stats import DayStats, HourStats
 from tests.admin.visits import page, staff
 from tests.factories import make_attempt_stats, make_delivery, make_subscription
 
@@ -30,7 +30,7 @@ HALF_AN_HOUR = timedelta(minutes=30)
         ({"state": "disabled", "failing_since": NOW}, "bad", "disabled"),
     ],
 )
-def test_each_condition_in_words(operator, fields, level, words) -> None:
+def test_each_health_in_words(operator, fields, level, words) -> None:
     # Spans from now on, not from when this file was read.
     now = timezone.now()
     make_subscription(**{name: now + one if isinstance(one, timedelta) else one for name, one in fields.items()})
@@ -38,7 +38,7 @@ def test_each_condition_in_words(operator, fields, level, words) -> None:
 
 
 def test_rate_last_success_last_error_waiting_and_chart(operator, monkeypatch) -> None:
-    monkeypatch.setattr(health, "MOST_COUNTED", 1)
+    monkeypatch.setattr(attempt_stats, "MOST_COUNTED", 1)
     monkeypatch.setattr("orderhooks.admin.health.bounded", lambda count: bounded(count, most=1))
     subscription = make_subscription(
         last_success_at=NOW - 2 * HOUR, last_failure="The endpoint answered 503.", last_failure_at=NOW - 5 * HOUR
@@ -90,7 +90,7 @@ def test_who_may_only_view_sees_it(operator) -> None:
     [(0, 0, "-"), (10, 0, "100 %"), (0, 10, "0.0 %"), (2, 1, "66.7 %"), (99_999, 1, "99.9 %")],
 )
 def test_a_rate_is_whole_only_if_nothing_failed(succeeded: int, failed: int, text: str) -> None:
-    assert rate(Health((Hour(NOW, succeeded, failed),))) == text
+    assert rate(DayStats((HourStats(NOW, succeeded, failed),))) == text
 
 
 @pytest.mark.parametrize(("count", "text"), [(0, "0"), (1000, "1,000"), (1001, "1,000+")])

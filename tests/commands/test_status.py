@@ -76,7 +76,7 @@ def test_programs_get_json_and_a_status() -> None:
     Schedule.objects.all().delete()  # else it is late in a suite that takes longer than a minute
     make_subscription(name="A", state=Subscription.State.DISABLED)
     told = json.loads(called("orderhooks_status", "--json"))
-    assert told["subscriptions"][0]["condition"] == "disabled"
+    assert told["subscriptions"][0]["health"] == "disabled"
     assert told["subscriptions"][0]["success_rate"] is None
     assert told["worker"] == {"at_work": False, "seen_at": None, "sweep_due_at": told["worker"]["sweep_due_at"]}
     assert len(told["problems"]) == 2

@@ -13,8 +13,8 @@ from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from orderhooks import endpoint_health
 from orderhooks.models import Subscription
+from orderhooks.reporting import endpoint_health
 
 __all__ = ["Banner", "banner", "bounded", "time_text"]
 

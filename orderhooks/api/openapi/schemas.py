@@ -8,13 +8,13 @@ from django.db.models import Field
 from rest_framework import serializers
 from rest_framework.fields import empty
 
-from orderhooks import routing, topics
+from orderhooks import reporting, topics
 from orderhooks.api import deliveries, events, fields
 from orderhooks.api.openapi.describing import NO_NUL, Schema
 from orderhooks.api.subscription_fields import SealedHeadersField
 from orderhooks.currencies import CODES, validate_currency
 from orderhooks.models.configuration import validate_topics
-from orderhooks.models.health import Condition
+from orderhooks.reporting.endpoint_health import Health
 
 __all__ = ["HIDDEN", "TOLD", "is_nullable", "of_field"]
 
@@ -27,14 +27,14 @@ TOLD: dict[tuple[str, str], Schema] = {
     ("Attempt", "response_headers"): OBJECT,
     ("Event", "payload"): {"type": ["object", "null"], "description": "`data` of the body that receivers get."},
     ("Event", "changes"): {**OBJECT, "description": "[old, new] of each field that the transaction changed."},
-    ("Missed", "reason"): {"type": "string", "enum": list(routing.Reason.values)},
+    ("Missed", "reason"): {"type": "string", "enum": list(reporting.Reason.values)},
     ("Replay", "topics"): {**TEXTS, "description": "Patterns; empty: all that the subscription wants."},
     ("SubscriptionOutcome", "delivery"): {
         "type": ["string", "null"],
         "description": "The delivery's id; null if there is none.",
     },
     ("SubscriptionOutcome", "next_attempt_at"): {"type": ["string", "null"], "format": "date-time"},
-    ("Subscription", "condition"): {"type": "string", "enum": list(Condition.values)},
+    ("Subscription", "health"): {"type": "string", "enum": list(Health.values)},
 }
 TOLD |= {("Missed", name): TOLD["Event", name] for name in ("payload", "changes")}
 

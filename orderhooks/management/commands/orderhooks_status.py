@@ -8,12 +8,12 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
 
 from orderhooks.db import DatabaseClock
-from orderhooks.durations import relative_text
 from orderhooks.management import status
 from orderhooks.management.status import SubscriptionStatus, SystemStatus
-from orderhooks.models.health import MOST_COUNTED, Condition
-from orderhooks.reporting import backlog_text
-from orderhooks.tasks import Worker
+from orderhooks.reporting import Worker, backlog_text
+from orderhooks.reporting.attempt_stats import MOST_COUNTED
+from orderhooks.reporting.durations import relative_text
+from orderhooks.reporting.endpoint_health import Health
 
 HEAD = ("subscription", "state", "success 24 h", "waiting", "last success", "last error")
 ERROR_CHARACTERS = 60
@@ -55,8 +55,8 @@ class Command(BaseCommand):
         self.stdout.write(backlog_text(found.backlog, now=now))
 
     def _styled(self, row: SubscriptionStatus) -> Any:
-        styles = {Condition.ACTIVE.value: self.style.SUCCESS, Condition.PAUSED.value: self.style.WARNING}
-        return styles.get(row.condition, self.style.ERROR)
+        styles = {Health.ACTIVE.value: self.style.SUCCESS, Health.PAUSED.value: self.style.WARNING}
+        return styles.get(row.health, self.style.ERROR)
 
 
 def _cells(row: SubscriptionStatus, found: SystemStatus) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
-from orderhooks import catalogue, operations, previews, publishing, routing, topics
+from orderhooks import catalogue, operations, previews, publishing, reporting, topics
 from orderhooks.management import actor, lookup
 from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.previews import PreviewError
@@ -64,8 +64,8 @@ class Command(BaseCommand):
         self.stdout.write(f"{topic} of order {_named(number, key, wanted)}: {event.public_id}")
         if event.error:
             raise CommandError(f"Its payload could not be built: {event.error}. Fix the order source, then try again.")
-        [report] = routing.account_for([event], at_most=MOST_SHOWN)
-        for outcome in report.standings:
+        [report] = reporting.event_reports([event], at_most=MOST_SHOWN)
+        for outcome in report.outcomes:
             self.stdout.write(f"  {outcome.subscription}: {outcome.reason.label}")
 
     def _publish_to(self, subscription: Subscription, topic: str, wanted: str) -> None:

@@ -1,46 +1,24 @@
-"""Health: how subscriptions have been doing, for the lists of operators. The queries' number and cost are bounded."""
+"""Attempt statistics of the last day, for the lists of operators. The number and cost of the queries is bounded."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from django.db import models
 from django.db.models import Case, Count, IntegerField, OuterRef, Q, Subquery, Sum, Value, When
 from django.db.models.functions import Coalesce
-from django.utils.translation import gettext_lazy as _
 
 from orderhooks.models.attempt_stats import HOUR, AttemptStats, first_hour
 from orderhooks.models.deliveries import Delivery
-from orderhooks.models.events import Change, Event
 from orderhooks.models.subscriptions import Subscription
 
-__all__ = ["Backlog", "Condition", "Health", "Hour", "backlog", "condition", "health_of", "unwell"]
+__all__ = ["HOURS", "MOST_COUNTED", "DayStats", "HourStats", "day_stats", "unhealthy"]
 
 HOURS = 24
 MOST_COUNTED = 1000
 
 
-class Condition(models.TextChoices):
-    """How a subscription is, in a word."""
-
-    ACTIVE = "active", _("active")
-    CIRCUIT_OPEN = "circuit_open", _("cooling down")
-    FAILING = "failing", _("failing")
-    PAUSED = "paused", _("paused")
-    DISABLED = "disabled", _("disabled")
-
-
-def condition(subscription: Subscription, *, now: datetime) -> Condition:
-    """How it is at that time."""
-    if subscription.state != Subscription.State.ACTIVE:
-        return Condition(subscription.state)
-    if subscription.is_circuit_open(at=now):
-        return Condition.CIRCUIT_OPEN
-    return Condition.FAILING if subscription.failing_since is not None else Condition.ACTIVE
-
-
 @dataclass(frozen=True, slots=True)
-class Hour:
+class HourStats:
     """An hour's attempts."""
 
     begins_at: datetime
@@ -49,10 +27,10 @@ class Hour:
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class DayStats:
     """A subscription's last day. `waiting` is MOST_COUNTED + 1 if more wait."""
 
-    hours: tuple[Hour, ...]
+    hours: tuple[HourStats, ...]
     waiting: int = 0
     succeeded: int = field(init=False)
     failed: int = field(init=False)
@@ -68,8 +46,8 @@ class Health:
         return self.succeeded / attempts if attempts else None
 
 
-def health_of(subscriptions: Iterable[Subscription], *, now: datetime) -> Mapping[int, Health]:
-    """Each one's health by its primary key. Two queries."""
+def day_stats(subscriptions: Iterable[Subscription], *, now: datetime) -> Mapping[int, DayStats]:
+    """Each one's last day by its primary key. Two queries."""
     keys = [subscription.pk for subscription in subscriptions]
     start = first_hour(now=now, hours=HOURS)
     success = Sum("count", filter=Q(outcome=AttemptStats.Outcome.SUCCESS), default=0)
@@ -79,17 +57,18 @@ def health_of(subscriptions: Iterable[Subscription], *, now: datetime) -> Mappin
         .values_list("subscription", "hour")
     )
     counted = {
-        (key, hour): Hour(hour, succeeded, attempts - succeeded)
+        (key, hour): HourStats(hour, succeeded, attempts - succeeded)
         for key, hour, succeeded, attempts in rows.annotate(succeeded=success, attempts=Sum("count"))
     }
     waiting = _waiting(keys)
     hours = [start + number * HOUR for number in range(HOURS)]
     return {
-        key: Health(tuple(counted.get((key, hour), Hour(hour)) for hour in hours), waiting.get(key, 0)) for key in keys
+        key: DayStats(tuple(counted.get((key, hour), HourStats(hour)) for hour in hours), waiting.get(key, 0))
+        for key in keys
     }
 
 
-def unwell(*, now: datetime, at_most: int) -> list[Subscription]:
+def unhealthy(*, now: datetime, at_most: int) -> list[Subscription]:
     """Those that an operator should look at: disabled, failing, paused, or with failed attempts; the worst first."""
     failures = (
         AttemptStats.objects.filter(hour__gte=first_hour(now=now, hours=HOURS))
@@ -109,48 +88,8 @@ def unwell(*, now: datetime, at_most: int) -> list[Subscription]:
     return [*worst, *others][:at_most]
 
 
-# Among those that are not well: the active ones are failing.
+# Among the unhealthy: the active ones are failing.
 SEVERITY = (Subscription.State.DISABLED, Subscription.State.ACTIVE, Subscription.State.PAUSED)
-
-
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """What waits, over all subscriptions. Each count is `at_most` + 1 if there is more.
-
-    `waiting`: deliveries to be sent; `oldest`: the oldest of them. `unrouted`: events that no worker has turned into
-    deliveries yet; `uncoalesced`: changes of orders that no worker has turned into events yet, whose process died.
-    `since`: how long the oldest of all has waited.
-    """
-
-    waiting: int
-    oldest: Delivery | None
-    unrouted: int = 0
-    uncoalesced: int = 0
-    since: datetime | None = None
-
-    @property
-    def total(self) -> int:
-        """All that waits, of whatever kind."""
-        return self.waiting + self.unrouted + self.uncoalesced
-
-
-def backlog(*, at_most: int) -> Backlog:
-    """Six queries; the oldest delivery comes with its subscription."""
-    pending = Delivery.objects.filter(state=Delivery.State.PENDING)
-    oldest = pending.select_related("subscription").order_by("id").first()
-    unrouted, changes = Event.objects.unrouted(), Change.objects.order_by("created_at")
-    times = [
-        oldest.created_at if oldest else None,
-        unrouted.values_list("published_at", flat=True).first(),
-        changes.values_list("created_at", flat=True).first(),
-    ]
-    return Backlog(
-        waiting=pending.order_by()[: at_most + 1].count(),
-        oldest=oldest,
-        unrouted=unrouted.order_by()[: at_most + 1].count(),
-        uncoalesced=changes.order_by()[: at_most + 1].count(),
-        since=min((time for time in times if time is not None), default=None),
-    )
 
 
 def _waiting(keys: Iterable[int]) -> dict[int, int]:

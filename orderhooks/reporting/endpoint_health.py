@@ -1,21 +1,21 @@
 """An endpoint's health in plain words: since when it fails, what it answers, what happens next, what to do.
 
-Admin, API, commands and deliveries' stories all take their sentences from here, so that one fact reads the same
+Admin, API, commands and summaries of deliveries take their sentences from here, so that one fact reads the same
 everywhere. Everything here is pure: the caller brings the rows and the clock.
 """
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.db import models
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from orderhooks import conf, transport
-from orderhooks.durations import relative_text, span_text, time_text
 from orderhooks.models import Subscription
-from orderhooks.models.health import Condition, condition
+from orderhooks.reporting.durations import relative_text, span_text, time_text
 
-__all__ = ["OUTCOMES", "EndpointReport", "held_text", "outcome_text", "report", "short_text"]
+__all__ = ["OUTCOMES", "EndpointReport", "Health", "health_of", "held_text", "outcome_text", "report", "short_text"]
 
 State = Subscription.State
 
@@ -33,6 +33,25 @@ OUTCOMES = {
     "payload": gettext_lazy("was not called: the payload could not be built"),
     "internal": gettext_lazy("may not have been called: there was an error on our side"),
 }
+
+
+class Health(models.TextChoices):
+    """How an endpoint is, in a word."""
+
+    ACTIVE = "active", gettext_lazy("active")
+    CIRCUIT_OPEN = "circuit_open", gettext_lazy("cooling down")
+    FAILING = "failing", gettext_lazy("failing")
+    PAUSED = "paused", gettext_lazy("paused")
+    DISABLED = "disabled", gettext_lazy("disabled")
+
+
+def health_of(subscription: Subscription, *, now: datetime) -> Health:
+    """How it is at that time."""
+    if subscription.state != Subscription.State.ACTIVE:
+        return Health(subscription.state)
+    if subscription.is_circuit_open(at=now):
+        return Health.CIRCUIT_OPEN
+    return Health.FAILING if subscription.failing_since is not None else Health.ACTIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +124,13 @@ def report(subscription: Subscription, *, now: datetime) -> EndpointReport | Non
 
 def short_text(subscription: Subscription, *, now: datetime) -> str:
     """The same in a few words, for a column: `failing for 23 min, cooling down for 34 s more`."""
-    found = condition(subscription, now=now)
-    if found not in (Condition.CIRCUIT_OPEN, Condition.FAILING):
+    found = health_of(subscription, now=now)
+    if found not in (Health.CIRCUIT_OPEN, Health.FAILING):
         return str(found.label)
     parts = []
     if subscription.failing_since is not None:
         parts.append(_("failing for %(span)s") % {"span": span_text(now - subscription.failing_since)})
-    if found == Condition.CIRCUIT_OPEN and subscription.circuit_open_until is not None:
+    if found == Health.CIRCUIT_OPEN and subscription.circuit_open_until is not None:
         parts.append(_("cooling down for %(span)s more") % {"span": span_text(subscription.circuit_open_until - now)})
     return ", ".join(parts)
 

@@ -1,6 +1,6 @@
-"""A delivery's story in plain words: what came of its attempts, what it waits for and what comes next.
+"""A delivery's summary in plain words: what came of its attempts, what it waits for and what comes next.
 
-The admin and the API show it. All but `of` is pure: the caller brings the rows and the clock.
+The admin and the API show it. All but `summarize` is pure: the caller brings the rows and the clock.
 """
 
 from collections import Counter
@@ -12,12 +12,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from orderhooks import conf, retries
-from orderhooks.db.bounded_counts import count_text
-from orderhooks.durations import relative_text, span_text, time_text
-from orderhooks.endpoint_health import OUTCOMES, held_text, outcome_text
 from orderhooks.models import Attempt, Delivery, Subscription
+from orderhooks.reporting.counts import count_text
+from orderhooks.reporting.durations import relative_text, span_text, time_text
+from orderhooks.reporting.endpoint_health import held_text, outcome_text
 
-__all__ = ["OUTCOMES", "attempt_text", "most_attempts", "of", "outcome_text", "relative_text", "tell", "time_text"]
+__all__ = ["MOST_BEHIND", "attempt_text", "most_attempts", "sentences", "summarize"]
 
 State = Delivery.State
 # A pump comes round within a minute and a half, whatever has died.
@@ -38,13 +38,13 @@ TIMES = {
 }
 
 
-def of(delivery: Delivery, attempts: Sequence[Attempt], *, now: datetime) -> list[str]:
+def summarize(delivery: Delivery, attempts: Sequence[Attempt], *, now: datetime) -> list[str]:
     """The sentences, with what they need looked up: two queries at most."""
     blocker = None
     if delivery.state == State.PENDING:
         blocker = delivery.blockers().select_related("event").defer("event__payload", "event__changes").first()
     behind = delivery.held_up()[: MOST_BEHIND + 1].count()
-    return tell(delivery, attempts, now=now, most=most_attempts(delivery), blocker=blocker, behind=behind)
+    return sentences(delivery, attempts, now=now, most=most_attempts(delivery), blocker=blocker, behind=behind)
 
 
 def most_attempts(delivery: Delivery) -> int:
@@ -54,7 +54,7 @@ def most_attempts(delivery: Delivery) -> int:
     return retries.most_attempts(conf.current().retry_schedule)
 
 
-def tell(
+def sentences(
     delivery: Delivery,
     attempts: Sequence[Attempt],
     *,
@@ -66,15 +66,15 @@ def tell(
     """The sentences. `most`: attempts by the retry table; `blocker`: what an ordered delivery waits for;
     `behind`: how many wait for it, counted up to MOST_BEHIND and one more.
     """
-    told = _ENDED[State(delivery.state)](delivery, now) if delivery.state in _ENDED else ""
-    sentences = [
-        told,
+    ended = _ENDED[State(delivery.state)](delivery, now) if delivery.state in _ENDED else ""
+    found = [
+        ended,
         _what_came(delivery, attempts),
         _who_asked(delivery),
-        "" if told else _what_comes(delivery, now=now, most=most, blocker=blocker),
+        "" if ended else _what_comes(delivery, now=now, most=most, blocker=blocker),
         _what_waits(delivery, behind),
     ]
-    return [sentence for sentence in sentences if sentence]
+    return [sentence for sentence in found if sentence]
 
 
 def _what_came(delivery: Delivery, attempts: Sequence[Attempt]) -> str:
@@ -112,9 +112,8 @@ def _what_comes(delivery: Delivery, *, now: datetime, most: int, blocker: Delive
     if blocker is not None:
         return _blocked(delivery, blocker)
     due_at = delivery.next_attempt_at or now
-    circuit_open_until = subscription.circuit_open_until
     by_hand = delivery.trigger == Delivery.Trigger.MANUAL
-    if circuit_open_until is not None and circuit_open_until > max(now, due_at) and not by_hand:
+    if subscription.is_circuit_open(at=max(now, due_at)) and not by_hand:
         return f"{held_text(subscription, now=now)} " + _("Then it is sent (%(attempt)s).") % {"attempt": attempt}
     if due_at > now:
         relative = relative_text(due_at, now=now)

@@ -1,11 +1,11 @@
-"""A delivery's story: each situation and its words."""
+"""A delivery's summary: each situation and its words."""
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orderhooks import story
 from orderhooks.models import Attempt, Delivery, Event, Subscription
+from orderhooks.reporting import delivery_summary, endpoint_health
 from orderhooks.transport.outcomes import NEXT_STEPS
 
 NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
@@ -14,7 +14,7 @@ BUSY, SLOW, WELL = (503, "status"), (None, "timeout"), (200, "")
 
 
 def told(outcomes=(), subscription=(), blocker=None, behind=0, **fields) -> str:
-    """The story of a delivery to "Warehouse" with these attempts; `next` is the wait in minutes."""
+    """The summary of a delivery to "Warehouse" with these attempts; `next` is the wait in minutes."""
     endpoint = Subscription(**{"name": "Warehouse", "state": "active", **dict(subscription)})
     event = Event(sequence=2, order_number="1042", public_id="evt_2")
     wait = fields.pop("next", None)
@@ -26,7 +26,9 @@ def told(outcomes=(), subscription=(), blocker=None, behind=0, **fields) -> str:
         Attempt(number=number, status_code=status, error=error) for number, (status, error) in enumerate(outcomes, 1)
     ]
     newest_first = attempts[::-1]
-    return " ".join(story.tell(delivery, newest_first, now=NOW, most=10, blocker=blocker, behind=behind))
+    return " ".join(
+        delivery_summary.sentences(delivery, newest_first, now=NOW, most=10, blocker=blocker, behind=behind)
+    )
 
 
 def event(number: int, state: str) -> Delivery:
@@ -163,4 +165,4 @@ def test_a_story_says_what_came_and_what_comes(words, expected):
 
 
 def test_every_kind_of_error_has_its_words():
-    assert {*story.OUTCOMES, "status"} == set(NEXT_STEPS)
+    assert {*endpoint_health.OUTCOMES, "status"} == set(NEXT_STEPS)

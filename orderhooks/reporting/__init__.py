@@ -1,0 +1,35 @@
+"""Reporting: what people are told. The admin, the API and the commands draw on it, so that one fact has one format."""
+
+from orderhooks.reporting.backlog import MOST_WAITING, Backlog, backlog_text, current_backlog
+from orderhooks.reporting.capture_failures import LOSSES_SHOWN_FOR, losses
+from orderhooks.reporting.order_report import (
+    EventReport,
+    Reason,
+    SubscriptionOutcome,
+    event_reports,
+    explain,
+    no_events_text,
+    order_without_events_text,
+    subscription_outcome_text,
+)
+from orderhooks.reporting.worker_status import START_WORKER, Worker, worker_problems
+
+__all__ = [
+    "LOSSES_SHOWN_FOR",
+    "MOST_WAITING",
+    "START_WORKER",
+    "Backlog",
+    "EventReport",
+    "Reason",
+    "SubscriptionOutcome",
+    "Worker",
+    "backlog_text",
+    "current_backlog",
+    "event_reports",
+    "explain",
+    "losses",
+    "no_events_text",
+    "order_without_events_text",
+    "subscription_outcome_text",
+    "worker_problems",
+]

@@ -1,0 +1,84 @@
+"""The backlog: what waits, over all subscriptions, counted and in words."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from orderhooks.models import Change, Delivery, Event
+from orderhooks.reporting.counts import count_text
+from orderhooks.reporting.durations import span_text
+
+__all__ = ["MOST_WAITING", "Backlog", "backlog_text", "current_backlog"]
+
+MOST_WAITING = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits, over all subscriptions. Each count is `at_most` + 1 if there is more.
+
+    `waiting`: deliveries to be sent; `oldest`: the oldest of them. `unrouted`: events that no worker has turned into
+    deliveries yet; `uncoalesced`: changes of orders that no worker has turned into events yet, whose process died.
+    `since`: how long the oldest of all has waited.
+    """
+
+    waiting: int
+    oldest: Delivery | None
+    unrouted: int = 0
+    uncoalesced: int = 0
+    since: datetime | None = None
+
+    @property
+    def total(self) -> int:
+        """All that waits, of whatever kind."""
+        return self.waiting + self.unrouted + self.uncoalesced
+
+
+def current_backlog(*, at_most: int) -> Backlog:
+    """Six queries; the oldest delivery comes with its subscription."""
+    pending = Delivery.objects.filter(state=Delivery.State.PENDING)
+    oldest = pending.select_related("subscription").order_by("id").first()
+    unrouted, changes = Event.objects.unrouted(), Change.objects.order_by("created_at")
+    times = [
+        oldest.created_at if oldest else None,
+        unrouted.values_list("published_at", flat=True).first(),
+        changes.values_list("created_at", flat=True).first(),
+    ]
+    return Backlog(
+        waiting=pending.order_by()[: at_most + 1].count(),
+        oldest=oldest,
+        unrouted=unrouted.order_by()[: at_most + 1].count(),
+        uncoalesced=changes.order_by()[: at_most + 1].count(),
+        since=min((time for time in times if time is not None), default=None),
+    )
+
+
+def backlog_text(waiting: Backlog, *, now: datetime) -> str:
+    """What waits, and for how long: `2 deliveries and 3 new events wait to be sent, the oldest for 4 min.`
+
+    New events are those that no worker has given to the subscriptions yet.
+    """
+    if not waiting.total:
+        return _("Nothing waits to be sent.")
+    parts = [
+        words % {"count": count_text(count, bound=MOST_WAITING)}
+        for count, words in (
+            (waiting.waiting, ngettext("%(count)s delivery", "%(count)s deliveries", waiting.waiting)),
+            (waiting.unrouted, ngettext("%(count)s new event", "%(count)s new events", waiting.unrouted)),
+            (waiting.uncoalesced, ngettext("%(count)s new change", "%(count)s new changes", waiting.uncoalesced)),
+        )
+        if count
+    ]
+    sentence = ngettext(
+        "%(what)s waits to be sent, the oldest for %(span)s.",
+        "%(what)s wait to be sent, the oldest for %(span)s.",
+        waiting.total,
+    )
+    span = span_text(now - waiting.since) if waiting.since else _("0 s")
+    return sentence % {"what": _join(parts), "span": span}
+
+
+def _join(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} {_('and')} {parts[-1]}"

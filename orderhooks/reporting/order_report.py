@@ -1,0 +1,201 @@
+"""What came of an order's events for each subscription, or why nothing did, in the same words wherever it is shown."""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import models
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from orderhooks import sources, topics
+from orderhooks.models import CaptureFailure, Change, Delivery, Event, Subscription
+from orderhooks.models.deliveries import UNENDED
+from orderhooks.reporting.durations import relative_text, time_text
+from orderhooks.reporting.endpoint_health import held_text
+
+__all__ = [
+    "EventReport",
+    "Reason",
+    "SubscriptionOutcome",
+    "event_reports",
+    "explain",
+    "no_events_text",
+    "order_without_events_text",
+    "subscription_outcome_text",
+]
+
+logger = logging.getLogger(__name__)
+
+NOTHING_WATCHED = "No order is watched: ORDERHOOKS['SOURCES'] is empty or wrong. `manage.py check` says more."
+
+
+class Reason(models.TextChoices):
+    """What came of an event for a subscription, or why nothing did."""
+
+    DELIVERED = "delivered", gettext_lazy("delivered")
+    SENDING = "sending", gettext_lazy("being sent")
+    WAITING = "waiting", gettext_lazy("waiting for its next try")
+    BEHIND = "behind", gettext_lazy("waiting for an earlier event of this order")  # the subscription is ordered
+    PAUSED = "paused", gettext_lazy("held: the subscription is paused")
+    DISABLED = "disabled", gettext_lazy("held: the subscription is disabled")
+    FAILED = "failed", gettext_lazy("failed")
+    SKIPPED = "skipped", gettext_lazy("skipped by an operator")
+    NO_PAYLOAD = "no_payload", gettext_lazy("the event could not be published")
+    OTHER_STORE = "other_store", gettext_lazy("for another store")
+    TOPIC = "topic", gettext_lazy("topic not wanted")
+    TOO_EARLY = "too_early", gettext_lazy("happened before it subscribed")
+    NOT_ROUTED = "not_routed", gettext_lazy("about to be sent")  # no worker has come by yet
+    # It wants the event now, and has not got it: its settings were others, or the log of it was pruned.
+    NOT_THEN = "not_then", gettext_lazy("not wanted at that time")
+
+
+def explain(event: Event, subscription: Subscription, delivery: Delivery | None, *, is_behind: bool = False) -> Reason:
+    """Why an event went, or did not go, to a subscription. `delivery` is what is owed of the one to the other, if any;
+    `is_behind` tells that an earlier one of the same order holds it up, if the subscription is ordered.
+    """
+    if delivery is not None and delivery.state != Delivery.State.PENDING:
+        return ENDED[delivery.state]
+    if delivery is not None:
+        if subscription.state != Subscription.State.ACTIVE:
+            return Reason.PAUSED if subscription.state == Subscription.State.PAUSED else Reason.DISABLED
+        return Reason.BEHIND if is_behind and subscription.ordered else Reason.WAITING
+    if event.published_at is None:
+        return Reason.NO_PAYLOAD
+    if not subscription.is_for_store(event.store):
+        return Reason.OTHER_STORE
+    if not topics.matches(subscription.topics, event.topic):
+        return Reason.TOPIC
+    if not subscription.was_there(event.occurred_at):
+        return Reason.TOO_EARLY
+    return Reason.NOT_THEN if event.routed_at else Reason.NOT_ROUTED
+
+
+ENDED: dict[str, Reason] = {
+    Delivery.State.SENDING: Reason.SENDING,
+    Delivery.State.DELIVERED: Reason.DELIVERED,
+    Delivery.State.FAILED: Reason.FAILED,
+    Delivery.State.SKIPPED: Reason.SKIPPED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionOutcome:
+    """What came of an event for one subscription."""
+
+    subscription: Subscription
+    reason: Reason
+    delivery: Delivery | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventReport:
+    """What came of an event, for each subscription in the order of their names; the reports come newest event first."""
+
+    event: Event
+    outcomes: tuple[SubscriptionOutcome, ...]
+
+
+def event_reports(
+    events: Iterable[Event], *, at_most: int, among: "models.QuerySet[Subscription] | None" = None
+) -> list[EventReport]:
+    """Explain each event for the first `at_most` subscriptions, of all or `among` some. Two queries for all events."""
+    chosen = Subscription.objects.all() if among is None else among
+    subscriptions = list(chosen.order_by("name", "pk")[:at_most])
+    events = sorted(events, key=lambda event: event.pk)
+    rows = Delivery.objects.filter(event__in=[event.pk for event in events], subscription__in=subscriptions)
+    owed = {(delivery.event_id, delivery.subscription_id): delivery for delivery in rows}
+    reports: list[EventReport] = []
+    # Whom an event that is not done keeps from the later ones of its order.
+    kept: set[tuple[str, str, int]] = set()
+    for event in events:
+        outcomes = []
+        for subscription in subscriptions:
+            delivery = owed.get((event.pk, subscription.pk))
+            order = (event.source, event.order_pk, subscription.pk)
+            outcomes.append(
+                SubscriptionOutcome(
+                    subscription, explain(event, subscription, delivery, is_behind=order in kept), delivery
+                )
+            )
+            if delivery is not None and delivery.state in UNENDED:
+                kept.add(order)
+        reports.append(EventReport(event, tuple(outcomes)))
+    return reports[::-1]
+
+
+def subscription_outcome_text(one: SubscriptionOutcome, *, now: datetime) -> str:
+    """What became of an event for one subscription, and why it was not sent yet: the same words wherever it is told."""
+    delivery, label = one.delivery, str(one.reason.label)
+    if one.reason == Reason.NOT_ROUTED:
+        return _("waiting for a worker to take it up")
+    if one.reason != Reason.WAITING or delivery is None:
+        return label
+    due_at = delivery.next_attempt_at or now
+    by_hand = delivery.trigger == delivery.Trigger.MANUAL
+    if one.subscription.is_circuit_open(at=max(due_at, now)) and not by_hand:
+        return held_text(one.subscription, now=now)
+    if due_at > now:
+        return _("next try %(when)s, at %(time)s") % {
+            "when": relative_text(due_at, now=now),
+            "time": time_text(due_at, now=now),
+        }
+    return _("due since %(time)s: a worker sends it next") % {"time": time_text(due_at, now=now)}
+
+
+def order_without_events_text(number: str) -> str:
+    """What to say of an order number for which there are no events: `No order 99999 is known.` One query a source, and
+    those of `no_events_text`.
+    """
+    known = _configured()
+    if not known:
+        return _(NOTHING_WATCHED)
+    for source in known.values():
+        if (order := _found(source, number)) is not None:
+            why = no_events_text(source.name, sources.WatchedModel(source).order_pk(order) or "")
+            return _("Order %(number)s is known. %(why)s") % {"number": number, "why": why}
+    return _("No order %(number)s is known.") % {"number": number}
+
+
+def no_events_text(source: str, order_pk: str) -> str:
+    """Why no event is kept of an order that exists. At most three queries."""
+    known = _configured()
+    if not known:
+        return _(NOTHING_WATCHED)
+    if source not in known:
+        return _("Its changes are not captured: ORDERHOOKS['SOURCES'] has no source called “%(source)s”.") % {
+            "source": source
+        }
+    if not Subscription.objects.exists():
+        return _(
+            "There is no subscription, so nothing that happens to orders is written down. Add a subscription: it gets "
+            "what happens from then on."
+        )
+    if Change.objects.filter(source=source, order_pk=order_pk).exists():
+        return _("A change of it is saved, and no worker has made an event of it yet.")
+    if CaptureFailure.objects.filter(source=source, order_pk=order_pk).exists():
+        return _("A change of it could not be captured. The dashboard and `manage.py orderhooks_status` say why.")
+    return _(
+        "No event about it is kept: nothing that is watched has changed since the first subscription was made, or its "
+        "events were pruned."
+    )
+
+
+def _configured() -> dict[str, sources.OrderSource]:
+    """Empty while the setting SOURCES is wrong."""
+    try:
+        return sources.configured()
+    except Exception:
+        logger.exception("no order is watched: the setting SOURCES is wrong")
+        return {}
+
+
+def _found(source: sources.OrderSource, number: str) -> Any:
+    try:
+        return source.find(number, store="", using=source.get_model()._default_manager.db)
+    except Exception:
+        # The store's own code; the doctor says what is wrong with it.
+        logger.exception("the order source %r could not look for an order", source.name)
+        return None

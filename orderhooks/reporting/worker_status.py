@@ -1,0 +1,56 @@
+"""The worker's status in plain words: whether a process is there that sends, and what to do if none is."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.utils.translation import gettext as _
+
+from orderhooks.reporting.backlog import Backlog, backlog_text
+from orderhooks.reporting.durations import span_text
+
+__all__ = ["START_WORKER", "SWEEP_LATE", "Worker", "worker_problems"]
+
+# Between two sweeps a worker that has nothing to do may be away; django-q2 starts them up to half a minute late.
+WORKER_AWAY = timedelta(minutes=2)
+SWEEP_LATE = timedelta(seconds=90)
+START_WORKER = "Start `manage.py qcluster`; if one runs and does nothing, restart it."
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """Who is there to send. `seen_at` is None if nobody ever was, `sweep_due_at` if the sweep is off."""
+
+    at_work: bool
+    seen_at: datetime | None
+    sweep_due_at: datetime | None
+
+    def is_missing(self, *, now: datetime) -> bool:
+        """Whether nobody is there who should be."""
+        return not self.at_work and (self.seen_at is None or now - self.seen_at >= WORKER_AWAY)
+
+    def sweep_is_late(self, *, now: datetime) -> bool:
+        """Whether no cluster starts the sweep: it is due, and no pump has run since, whoever called it.
+
+        By the time that it is due alone one could not tell: after an outage django-q2 may start each sweep of it.
+        """
+        if self.sweep_due_at is None or self.at_work:
+            return False
+        return now - max(self.sweep_due_at, self.seen_at or self.sweep_due_at) >= SWEEP_LATE
+
+
+def worker_problems(worker: Worker, *, now: datetime, waiting: Backlog | None = None) -> list[str]:
+    """What is wrong with the process that should send, each with its remedy: the first thing that people should read.
+
+    With `waiting` it also says what waits for the worker. Empty if a worker is there and is started in time.
+    """
+    found = []
+    if worker.is_missing(now=now):
+        missing = _("No worker has ever been seen.")
+        if worker.seen_at is not None:
+            missing = _("No worker has been seen for %(span)s.") % {"span": span_text(now - worker.seen_at)}
+        held = f"{backlog_text(waiting, now=now)} " if waiting is not None and waiting.total else ""
+        found.append(f"{missing} {held}{_(START_WORKER)}")
+    if worker.sweep_due_at is not None and worker.sweep_is_late(now=now):
+        late = _("The sweep, which starts a worker each minute, has been due for %(span)s.")
+        found.append(f"{late % {'span': span_text(now - worker.sweep_due_at)}} {_(START_WORKER)}")
+    return found
