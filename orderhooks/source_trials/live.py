@@ -1,4 +1,4 @@
-"""Trials on the database: the statements of an order source, and its newest order read as capture reads it."""
+"""Live trials: read a source's newest order from the database, as capturing and previews do. Nothing is written."""
 
 import json
 from collections.abc import Sequence
@@ -6,15 +6,14 @@ from typing import Any
 
 from django.db import models, router, transaction
 
-from orderhooks.source_trials.faults import Fault, Faults, Trial, misfits
-from orderhooks.source_trials.static import length_of
+from orderhooks.source_trials.running import Fault, Faults, Trial, misfit, most_characters
 from orderhooks.sources import OrderSource, WatchedModel, plain, read_columns, stored_values
 
-__all__ = ["LIVE", "in_savepoint"]
+__all__ = ["LIVE", "isolated"]
 
 
-def in_savepoint(trial: Trial) -> Trial:
-    """The trial in a savepoint or transaction of its own: a statement that fails spoils nothing else."""
+def isolated(trial: Trial) -> Trial:
+    """The trial in its own transaction or savepoint, so that a statement that fails does not break anything else."""
 
     def run(path: str, source: OrderSource) -> Faults:
         with transaction.atomic(using=router.db_for_write(source.get_model())):
@@ -24,7 +23,7 @@ def in_savepoint(trial: Trial) -> Trial:
 
 
 def _newest(model: type[models.Model]) -> Any:
-    # Not by the model's managers: they may hide rows, or join.
+    # Without the model's managers, which may hide rows or join tables.
     return plain(model, router.db_for_write(model)).order_by("-pk").first()
 
 
@@ -33,7 +32,7 @@ def _fetched(source: OrderSource, newest: Any) -> Any:
 
 
 def _statements(path: str, source: OrderSource) -> Faults:
-    """The tables are there, and every column that is read."""
+    """The tables, and all columns that are read, must exist."""
     for owner in (source, *([source.lines] if source.lines else ())):
         model = owner.get_model()
         list(plain(model, router.db_for_write(model))[:1])
@@ -42,7 +41,7 @@ def _statements(path: str, source: OrderSource) -> Faults:
 
 
 def _captured(path: str, source: OrderSource) -> Faults:
-    """The watched columns of the newest order and line can be read, and told, as capture does it before a save."""
+    """The watched columns of the newest order and line must be readable, as they are read before a save."""
     for watched_model in (WatchedModel(source), *([WatchedModel(source, source.lines)] if source.lines else ())):
         newest = _newest(watched_model.model)
         if newest is None:
@@ -53,7 +52,7 @@ def _captured(path: str, source: OrderSource) -> Faults:
         row = read_columns(watched_model.model, names, where, "trial", using=using)
         if row is None:
             text = f"The newest row of {watched_model.model._meta.label} is not found by its key."
-            yield Fault(path, "E046", text, "Give the model a key that can be looked for.")
+            yield Fault(path, "E046", text, "Give the model a plain key.")
             continue
         values = stored_values(watched_model.model, watched_model.watched, row, using=using)
         order_pk = (
@@ -62,12 +61,12 @@ def _captured(path: str, source: OrderSource) -> Faults:
             else watched_model.order_pk(newest, using=using)
         )
         order = source.fetch(order_pk, using=using) if order_pk else None
-        told = {name: source.present(order, name, value) for name, value in values.items()} if order else {}
-        json.dumps([values, told], allow_nan=False)
+        presented = {name: source.present(order, name, value) for name, value in values.items()} if order else {}
+        json.dumps([values, presented], allow_nan=False)
 
 
 def _newest_order(path: str, source: OrderSource) -> Faults:
-    """The newest order can be read as capture reads it, by its key and by its number; what it gives can be stored."""
+    """The newest order must be found by its key, and its number and store must fit their columns."""
     newest = _newest(source.get_model())
     if newest is None:
         return
@@ -81,13 +80,13 @@ def _newest_order(path: str, source: OrderSource) -> Faults:
         if not isinstance(value, str):
             text = f"{what}() of its newest order returns {value!r:.60}, not text."
             yield Fault(path, "E046", text, "Return str(…).")
-        elif len(value) > length_of(column):
+        elif len(value) > most_characters(column):
             text = f"{what}() of its newest order returns {len(value)} characters."
-            yield Fault(path, "E046", text, f"Return at most {length_of(column)}.")
+            yield Fault(path, "E046", text, f"Return at most {most_characters(column)}.")
 
 
 def _ordered(path: str, source: OrderSource) -> Faults:
-    """The orders can be put in order, however the source does it."""
+    """The orders must be sortable by `newest`."""
     list(source.newest(using=router.db_for_write(source.get_model()))[:1])
     return
     yield
@@ -100,7 +99,12 @@ def _findable(path: str, source: OrderSource) -> Faults:
     order = _fetched(source, newest)
     if source.find(source.number(order), store=source.store(order), using=newest._state.db) is None:
         text = f"find() does not find its newest order, {newest.pk}, by its number."
-        yield Fault(path, "W047", text, "Override find() together with number(): people look for orders by it.")
+        yield Fault(
+            path,
+            "W047",
+            text,
+            "Override find() together with number(): people look for orders by number.",
+        )
 
 
 def _newest_payload(path: str, source: OrderSource) -> Faults:
@@ -109,7 +113,7 @@ def _newest_payload(path: str, source: OrderSource) -> Faults:
         return
     order = _fetched(source, newest)
     what = f"The payload() of its newest order, {newest.pk}, does not fit its schema()"
-    yield from misfits(path, "E046", what, source.payload(order), source.schema())
+    yield from misfit(path, "E046", what, source.payload(order), source.schema())
 
 
 LIVE: Sequence[tuple[str, str, Trial]] = (

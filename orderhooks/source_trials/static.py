@@ -1,29 +1,33 @@
-"""Trials without a database: names, models, fields, keys, topics, schema and example of an order source."""
+"""Static trials: what can be found out about a source without reading the database."""
 
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from django.core.exceptions import FieldDoesNotExist, FieldError
+from django.core.exceptions import FieldError
 from django.db import models, router
 
 from orderhooks import conf, spelling, topics
-from orderhooks.models import Event
-from orderhooks.source_trials.faults import Fault, Faults, Trial, misfits
+from orderhooks.source_trials.running import Fault, Faults, Trial, misfit, most_characters
 from orderhooks.sources import Lines, OrderSource, plain
 
-__all__ = ["STATIC", "length_of", "shared_names_and_models"]
+__all__ = ["STATIC", "shared"]
 
 MOST_COLUMNS = 30
-# Transitions tell values apart by looking them up.
+# The values of a field in `transitions` are looked up in a dict, so they must be hashable.
 UNHASHABLE = ("JSONField", "ArrayField", "HStoreField")
 
 
 def _name(path: str, source: OrderSource) -> Faults:
-    name, most = getattr(source, "name", None), length_of("source")
+    name, most = getattr(source, "name", None), most_characters("source")
     if not isinstance(name, str) or not name:
-        yield Fault(path, "E040", "It has no `name`.", 'Set one, such as name = "shop"; it marks its events for ever.')
+        yield Fault(
+            path,
+            "E040",
+            "It has no `name`.",
+            'Set one that never changes, such as name = "shop".',
+        )
     elif len(name) > most:
         yield Fault(path, "E040", f"Its `name` has {len(name)} characters.", f"Give it at most {most}.")
 
@@ -45,7 +49,7 @@ def _models(path: str, source: OrderSource) -> Faults:
 
 
 def _key(path: str, model: type[models.Model]) -> Faults:
-    key, most = model._meta.pk, length_of("order_pk")
+    key, most = model._meta.pk, most_characters("order_pk")
     if key and key.max_length and key.max_length > most:
         yield Fault(
             path,
@@ -100,7 +104,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _order(path: str, source: OrderSource) -> Faults:
-    """The orders can be put in order as the source says; `find()` may be built on it."""
+    """The model must have the fields of `newest_first`. `find()` may depend on them."""
     if isinstance(source.newest_first, str):
         yield _text_for_tuple(path, "newest_first", source.newest_first)
         return
@@ -113,7 +117,7 @@ def _order(path: str, source: OrderSource) -> Faults:
             near = spelling.nearest(by.lstrip("-"), columns)
             sign = "-" if by.startswith("-") else ""
             remedy = f"Did you mean {sign + near!r}?" if near else f"Name fields of the model: {_some(columns)}."
-            text = f"`newest_first` names {by!r}, and {model._meta.label} can't be put in order by that."
+            text = f"`newest_first` names {by!r}, and {model._meta.label} can't be sorted by that."
             yield Fault(path, "E042", text, remedy)
 
 
@@ -149,14 +153,14 @@ def _same_row(one: type[models.Model], other: type[models.Model]) -> bool:
 
 def _topics(path: str, source: OrderSource) -> Faults:
     if not isinstance(conf.current().topics, Mapping):
-        return  # told by the check of the settings
+        return  # check_settings reports it
     known = topics.catalogue()
     for by_value in source.transitions.values():
         for topic in by_value.values():
             if topic not in known:
                 near = spelling.nearest(str(topic), known)
                 remedy = f"Did you mean {near!r}? " if near else ""
-                remedy += "Topics of your own are added to ORDERHOOKS['TOPICS']."
+                remedy += "Add your own topics to ORDERHOOKS['TOPICS']."
                 yield Fault(path, "E045", f"The topic {topic!r} is not in the catalogue.", remedy)
 
 
@@ -169,30 +173,30 @@ def _payload_method(path: str, source: OrderSource) -> Faults:
 def _example(path: str, source: OrderSource) -> Faults:
     schema, example = source.schema(), source.example()
     json.dumps(schema)
-    yield from misfits(path, "E044", "Its example() does not fit its schema()", example, schema)
+    yield from misfit(path, "E044", "Its example() does not fit its schema()", example, schema)
 
 
-def shared_names_and_models(known: Sequence[tuple[str, OrderSource]]) -> Faults:
-    """Two sources of one name, or of one model."""
+def shared(known: Sequence[tuple[str, OrderSource]]) -> Faults:
+    """The faults of sources that share a name or a model."""
     names = Counter(name for _path, source in known if isinstance(name := getattr(source, "name", None), str) and name)
     watched: dict[type[models.Model], str] = {}
     for path, source in known:
         if names[name := getattr(source, "name", "")] > 1:
-            remedy = "Give each source a name of its own: it marks its events for ever."
+            remedy = "Give each source its own name, which marks its events."
             yield Fault(path, "E040", f"Two sources have the name {name!r}.", remedy)
         own: list[type[models.Model]] = []
         owners: list[OrderSource | Lines] = [source, *([source.lines] if source.lines else ())]
         for owner in owners:
             try:
                 model = owner.get_model()
-            except Exception:  # noqa: S112 - told by its own trial
+            except Exception:  # noqa: S112 - the trial of the model reports it
                 continue
             other = watched.setdefault(model, path)
             twice = model in own
             own.append(model)
             if other != path or twice:
-                remedy = "A model belongs to one source: leave one out, or tell its orders apart in one payload()."
-                yield Fault(path, "E041", f"{model._meta.label} is watched by {other!r} already.", remedy)
+                remedy = "A model belongs to one source: remove one, or distinguish its orders in one payload()."
+                yield Fault(path, "E041", f"{model._meta.label} is already watched by {other!r}.", remedy)
 
 
 STATIC: Sequence[tuple[str, str, Trial]] = (
@@ -205,11 +209,3 @@ STATIC: Sequence[tuple[str, str, Trial]] = (
     ("E043", "payload()", _payload_method),
     ("E044", "schema() or example()", _example),
 )
-
-
-def length_of(column: str) -> int:
-    """How long a text the column of events can hold."""
-    try:
-        return Event._meta.get_field(column).max_length or 1_000_000  # type: ignore[union-attr]
-    except FieldDoesNotExist:
-        return 1_000_000
