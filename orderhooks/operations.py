@@ -18,7 +18,7 @@ from orderhooks.models import Delivery, Replay, Subscription
 from orderhooks.models.deliveries import DeliveryQuerySet
 from orderhooks.models.signing_secrets import OVERLAP
 from orderhooks.models.subscriptions import SubscriptionQuerySet
-from orderhooks.rehearsing import preview, send_test
+from orderhooks.previews import preview, send_test
 from orderhooks.replaying import Expected
 
 __all__ = [

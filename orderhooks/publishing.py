@@ -12,9 +12,9 @@ from django.utils import timezone
 from orderhooks import outbox, sources, tasks, topics
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Delivery, Event, Subscription
-from orderhooks.rehearsing import owe
+from orderhooks.previews import create_manual_delivery
 from orderhooks.signals import announce, event_published
-from orderhooks.sources import Role
+from orderhooks.sources import WatchedModel
 
 __all__ = ["publish", "publish_to", "republish"]
 
@@ -36,22 +36,24 @@ def publish(topic: str, order: models.Model, *, changes: Mapping[str, Sequence[A
     that is not watched, or holds something other than `[old, new]`.
     """
     topics.require(topic)
-    role = sources.role_of(order)
-    if role is None or role.lines or order.pk is None:
+    watched_model = sources.watched_model(order)
+    if watched_model is None or watched_model.lines or order.pk is None:
         raise TypeError(
             f"publish() takes a saved order that a source of ORDERHOOKS['SOURCES'] describes, not {order!r}."
         )
-    pairs = _stored_changes(role, order, changes or {})
+    pairs = _stored_changes(watched_model, order, changes or {})
     using = order._state.db or router.db_for_write(type(order), instance=order)
-    outbox.capture_explicit(role, order, topic, pairs, using=using, on_events=announce_events)
+    outbox.capture_explicit(watched_model, order, topic, pairs, using=using, on_events=announce_events)
 
 
-def _stored_changes(role: Role, order: models.Model, changes: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+def _stored_changes(
+    watched_model: WatchedModel, order: models.Model, changes: Mapping[str, Sequence[Any]]
+) -> dict[str, list[Any]]:
     """The changes as the database would store them, without those that change nothing. Raises ValueError."""
     pairs: dict[str, list[Any]] = {}
     for name, pair in changes.items():
-        if name not in role.watched:
-            known = ", ".join(role.watched)
+        if name not in watched_model.watched:
+            known = ", ".join(watched_model.watched)
             raise ValueError(f"publish() takes changes of watched fields, not of {name!r}. Watched are: {known}.")
         if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
             raise ValueError(f"publish() takes [old, new] for each changed field, not {pair!r} for {name!r}.")
@@ -69,9 +71,9 @@ def publish_to(subscription: Subscription, topic: str, order: str = "", *, by: s
 
     For development, and for receivers that lost something. `order` is the order's number, or its primary key if no
     order has that number; blank stands for the newest order. `by` is the name of the user who asks for it. Raises
-    rehearsing.PreviewError and topics.UnknownTopicError.
+    previews.PreviewError and topics.UnknownTopicError.
     """
-    delivery = owe(subscription, order, topic=topic, by=by, now=DatabaseClock().now())
+    delivery = create_manual_delivery(subscription, order, topic=topic, by=by, now=DatabaseClock().now())
     transaction.on_commit(tasks.wake, using=Delivery.objects.db)
     return delivery
 

@@ -11,14 +11,14 @@ from django.db.models import Model
 from django.db.models.signals import post_save, pre_delete, pre_save
 
 from orderhooks import outbox, publishing, sources
-from orderhooks.sources import Role
+from orderhooks.sources import WatchedModel
 
 
 def on_pre_save(
     *, instance: Model, raw: bool, using: str, update_fields: frozenset[str] | None, **_kwargs: Any
 ) -> None:
-    def capture(role: Role) -> None:
-        outbox.before_save(role, instance, update_fields=update_fields, using=using)
+    def capture(watched_model: WatchedModel) -> None:
+        outbox.before_save(watched_model, instance, update_fields=update_fields, using=using)
 
     # `raw` means loaddata: fixtures restore a state, so nothing has happened to an order.
     if not raw:
@@ -26,26 +26,26 @@ def on_pre_save(
 
 
 def on_post_save(*, instance: Model, raw: bool, created: bool, using: str, **_kwargs: Any) -> None:
-    def capture(role: Role) -> None:
-        outbox.after_save(role, instance, created=created, using=using, on_events=publishing.announce_events)
+    def capture(watched_model: WatchedModel) -> None:
+        outbox.after_save(watched_model, instance, created=created, using=using, on_events=publishing.announce_events)
 
     if not raw:
         outbox.guarded(instance, using=using, capture=capture)
 
 
 def on_pre_delete(*, instance: Model, using: str, **_kwargs: Any) -> None:
-    def capture(role: Role) -> None:
+    def capture(watched_model: WatchedModel) -> None:
         # Django signals the deletion of a child's row apart from that of its parent's row, which may stay
         # (`keep_parents`).
-        if type(instance)._meta.concrete_model is role.model._meta.concrete_model:
-            outbox.before_delete(role, instance, using=using, on_events=publishing.announce_events)
+        if type(instance)._meta.concrete_model is watched_model.model._meta.concrete_model:
+            outbox.before_delete(watched_model, instance, using=using, on_events=publishing.announce_events)
 
     outbox.guarded(instance, using=using, capture=capture)
 
 
 def connect() -> None:
     """Connect the handlers. `apps` calls it once. Call it again after the setting SOURCES, or a model, has changed."""
-    for model in sources.watched_models():
+    for model in sources.saved_models():
         pre_save.connect(on_pre_save, sender=model, dispatch_uid="orderhooks.pre_save")
         post_save.connect(on_post_save, sender=model, dispatch_uid="orderhooks.post_save")
         _make_saves_atomic(model)
@@ -61,12 +61,12 @@ def _make_saves_atomic(model: type[Model]) -> None:
 
     @functools.wraps(save_base)
     def atomic_save_base(self: Model, *args: Any, **options: Any) -> None:
-        role = None if args or options.get("raw") else _role_of(self)
-        if role is None:
+        watched_model = None if args or options.get("raw") else _watched_model(self)
+        if watched_model is None:
             return save_base(self, *args, **options)
         options["using"] = options.get("using") or router.db_for_write(type(self), instance=self)
         outbox.save_atomically(
-            role,
+            watched_model,
             self,
             lambda: save_base(self, **options),
             update_fields=options.get("update_fields"),
@@ -78,8 +78,8 @@ def _make_saves_atomic(model: type[Model]) -> None:
     model.save_base = atomic_save_base  # type: ignore[method-assign]
 
 
-def _role_of(instance: Model) -> Role | None:
+def _watched_model(instance: Model) -> WatchedModel | None:
     try:
-        return sources.role_of(instance)
+        return sources.watched_model(instance)
     except Exception:
         return None  # the guard of the signals reports it

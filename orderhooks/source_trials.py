@@ -18,7 +18,7 @@ from django.utils.module_loading import import_string
 
 from orderhooks import conf, json_schema, spelling, topics
 from orderhooks.models import Event
-from orderhooks.sources import Lines, OrderSource, Role, plain, read_columns, stored_values
+from orderhooks.sources import Lines, OrderSource, WatchedModel, plain, read_columns, stored_values
 
 __all__ = ["CHECK_IDS", "Fault", "is_unmigrated", "live_faults", "log_faults", "static_faults"]
 
@@ -337,7 +337,7 @@ def _newest(model: type[models.Model]) -> Any:
 
 
 def _fetched(source: OrderSource, newest: Any) -> Any:
-    return source.fetch(str(Role(source).order_pk(newest)), using=newest._state.db)
+    return source.fetch(str(WatchedModel(source).order_pk(newest)), using=newest._state.db)
 
 
 def _statements(path: str, source: OrderSource) -> Faults:
@@ -351,20 +351,24 @@ def _statements(path: str, source: OrderSource) -> Faults:
 
 def _captured(path: str, source: OrderSource) -> Faults:
     """The watched columns of the newest order and line can be read, and told, as capture does it before a save."""
-    for role in (Role(source), *([Role(source, source.lines)] if source.lines else ())):
-        newest = _newest(role.model)
+    for watched_model in (WatchedModel(source), *([WatchedModel(source, source.lines)] if source.lines else ())):
+        newest = _newest(watched_model.model)
         if newest is None:
             continue
-        using, where = newest._state.db, role.where(newest)
-        fields = [role.model._meta.get_field(name) for name in role.watched]
-        names = tuple(dict.fromkeys((*(field.attname for field in fields), *role.link_columns)))
-        row = read_columns(role.model, names, where, "trial", using=using)
+        using, where = newest._state.db, watched_model.where(newest)
+        fields = [watched_model.model._meta.get_field(name) for name in watched_model.watched]
+        names = tuple(dict.fromkeys((*(field.attname for field in fields), *watched_model.link_columns)))
+        row = read_columns(watched_model.model, names, where, "trial", using=using)
         if row is None:
-            text = f"The newest row of {role.model._meta.label} is not found by its key."
+            text = f"The newest row of {watched_model.model._meta.label} is not found by its key."
             yield Fault(path, "E046", text, "Give the model a key that can be looked for.")
             continue
-        values = stored_values(role.model, role.watched, row, using=using)
-        order_pk = role.order_pk_of(row, using=using) if role.lines else role.order_pk(newest, using=using)
+        values = stored_values(watched_model.model, watched_model.watched, row, using=using)
+        order_pk = (
+            watched_model.order_pk_of(row, using=using)
+            if watched_model.lines
+            else watched_model.order_pk(newest, using=using)
+        )
         order = source.fetch(order_pk, using=using) if order_pk else None
         told = {name: source.present(order, name, value) for name, value in values.items()} if order else {}
         json.dumps([values, told], allow_nan=False)

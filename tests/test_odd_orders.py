@@ -8,7 +8,7 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.db import connection, models
 
-from orderhooks import outbox, payloads, publishing, rehearsing
+from orderhooks import outbox, payloads, previews, publishing
 from orderhooks.models import Event, Order
 from orderhooks.sources import BuiltInOrders, OrderSource
 from tests.factories import make_order, make_subscription
@@ -171,7 +171,7 @@ def test_a_preview_without_a_number_shows_the_sources_newest_order(settings, mon
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SOURCES": ["tests.test_odd_orders.Told"]}
     first, _second = make_order(lines=[], placed_at="2027-01-01T00:00Z"), make_order(lines=[])
     monkeypatch.setattr(Told, "newest_first", ("-placed_at",))
-    assert rehearsing.find_order()[1] == first
+    assert previews.find_order()[1] == first
 
 
 @pytest.mark.django_db(transaction=True)

@@ -102,11 +102,11 @@ def test_values_become_json(value: object, expected: object) -> None:
 
 
 def test_models_that_nobody_watches_keep_djangos_fast_deletion() -> None:
-    assert User not in sources.watched_models()
-    assert Event not in sources.watched_models()
+    assert User not in sources.saved_models()
+    assert Event not in sources.saved_models()
 
 
 def test_a_wrong_source_is_told_by_a_check_and_watches_nothing(settings, caplog) -> None:
     settings.ORDERHOOKS = {"SOURCES": ["nowhere.Orders"]}
-    assert sources.watched_models() == []
+    assert sources.saved_models() == []
     assert "SOURCES is wrong" in caplog.text

@@ -1,7 +1,7 @@
-"""Who may do what, and to what: Django's model permissions, and whose the subscriptions are.
+"""Access: Django's model permissions decide what a user may do, owners and stores decide which rows they see.
 
-Without the permission `manage_all_subscriptions` a user sees what belongs to the subscriptions that they own, and
-nothing tells whether there is more.
+Without the permission `manage_all_subscriptions` a user sees only their own subscriptions and what belongs to them.
+Responses do not show whether other rows exist.
 """
 
 from collections.abc import Collection, Mapping
@@ -24,23 +24,23 @@ __all__ = [
     "ActionPermission",
     "deliveries_of",
     "events_of",
-    "is_in_reach",
     "manages",
+    "may_see_store",
     "order_stores_of",
     "orders_of",
     "replays_of",
     "stores_of",
     "subscriptions_of",
-    "visible",
+    "visible_fields",
 ]
 
 MANAGE = "orderhooks.manage_all_subscriptions"
 REDELIVER = "orderhooks.redeliver_delivery"
 VIEW_DELIVERY, VIEW_EVENT = "orderhooks.view_delivery", "orderhooks.view_event"
 VIEW_REPLAY, VIEW_SUBSCRIPTION = "orderhooks.view_replay", "orderhooks.view_subscription"
-# To see what was sent and answered, beside the log itself.
+# Required for the contents of requests and responses, in addition to the permission on the log.
 VIEW_PAYLOAD = "orderhooks.view_payload"
-# The store of a subscription that gets the orders of all.
+# The `store` of a subscription to the orders of all stores.
 ALL_STORES = ""
 VERBS = {"GET": "view", "HEAD": "view", "POST": "add", "PUT": "change", "PATCH": "change", "DELETE": "delete"}
 
@@ -69,12 +69,12 @@ def _on_model(model: type[Model], verb: str) -> str:
 
 
 def manages(user: Any) -> bool:
-    """Whether the user sees and changes the subscriptions of all."""
+    """Whether the user sees and changes the subscriptions of all users."""
     return user.has_perm(MANAGE)
 
 
 def stores_of(user: Any) -> frozenset[str]:
-    """The stores whose orders the user may subscribe to; ALL_STORES among them stands for every one."""
+    """The stores whose orders the user may subscribe to. If ALL_STORES is among them, the user may subscribe to all."""
     if manages(user):
         return frozenset([ALL_STORES])
     path = conf.current().stores_for_user
@@ -82,36 +82,36 @@ def stores_of(user: Any) -> frozenset[str]:
 
 
 def order_stores_of(user: Any) -> frozenset[str] | None:
-    """The stores whose orders the user may read and write; None: any. Without the setting STORES_FOR_USER, which says
-    which stores are whose, the permissions on orders hold for those of all.
-    """
+    """The stores whose orders the user may read and write. None means all, as without the setting STORES_FOR_USER."""
     stores = stores_of(user)
     return None if ALL_STORES in stores or not conf.current().stores_for_user else stores
 
 
 def orders_of(user: Any) -> "QuerySet[Order]":
-    """Those that the user sees."""
+    """The orders that the user may see."""
     stores = order_stores_of(user)
     return Order.objects.all() if stores is None else Order.objects.filter(store__in=stores)
 
 
 def subscriptions_of(user: Any) -> SubscriptionQuerySet:
-    """Those that the user sees."""
+    """The subscriptions that the user may see."""
     return Subscription.objects.all() if manages(user) else Subscription.objects.filter(owner=user)
 
 
 def deliveries_of(user: Any) -> DeliveryQuerySet:
-    """Those of the subscriptions that the user sees."""
+    """The deliveries that the user may see."""
     return Delivery.objects.all() if manages(user) else Delivery.objects.filter(subscription__in=_owned(user))
 
 
 def replays_of(user: Any) -> "QuerySet[Replay]":
-    """Those of the subscriptions that the user sees."""
+    """The replays that the user may see."""
     return Replay.objects.all() if manages(user) else Replay.objects.filter(subscription__in=_owned(user))
 
 
 def events_of(user: Any) -> EventQuerySet:
-    """Those of the stores that the user may subscribe to; without the tests of others' endpoints."""
+    """The events of the stores that the user may subscribe to. Tests of endpoints are visible only to users who manage
+    all subscriptions.
+    """
     if manages(user):
         return Event.objects.all()
     stores = stores_of(user)
@@ -119,20 +119,23 @@ def events_of(user: Any) -> EventQuerySet:
     return events if ALL_STORES in stores else events.filter(store__in=stores)
 
 
-def is_in_reach(user: Any, store: str) -> bool:
-    """Whether the user may see what a subscription to this store gets: it may have been withdrawn from its owner."""
+def may_see_store(user: Any, store: str) -> bool:
+    """Whether the user may see what a subscription to this store receives.
+
+    False for the owner of a subscription who has lost the store since.
+    """
     stores = order_stores_of(user)
     return stores is None or store in stores
 
 
 def _owned(user: Any) -> list[int]:
-    # By key, for which the log has indexes.
+    # Primary keys, for which the log has indexes.
     owned = Subscription.objects.filter(owner=user).values_list("pk", "store")
-    return [pk for pk, store in owned if is_in_reach(user, store)]
+    return [pk for pk, store in owned if may_see_store(user, store)]
 
 
-def visible(fields: dict[str, Any], request: Request, *, hidden: Collection[str]) -> dict[str, Any]:
-    """A serializer's fields, without the hidden ones if the user may not see payloads."""
+def visible_fields(fields: dict[str, Any], request: Request, *, hidden: Collection[str]) -> dict[str, Any]:
+    """The fields of a serializer, without those named in `hidden` if the request's user may not see payloads."""
     if request.user.has_perm(VIEW_PAYLOAD):
         return fields
     return {name: field for name, field in fields.items() if name not in hidden}

@@ -21,15 +21,17 @@ from orderhooks.models import Attempt, Delivery
 from orderhooks.models.deliveries import DeliveryQuerySet
 from orderhooks.reporting import delivery_summary
 
-# Of attempts; shown to those who may see payloads.
+# Fields of attempts that require the permission `view_payload`.
 CONFIDENTIAL = ("request_headers", "response_headers", "response_body")
-# More are for a replay, which works in the background.
-MOST_AT_ONCE = 1000
-# The newest of one delivery; the retry table makes ten.
-MOST_ATTEMPTS = 100
+# For more deliveries there are replays, which run in the background.
+MAX_CHOSEN = 1000
+# How many attempts a delivery shows. The default RETRY_SCHEDULE makes ten.
+MAX_ATTEMPTS = 100
 
 
 class AttemptSerializer(serializers.ModelSerializer[Attempt]):
+    """One request to an endpoint, and its result."""
+
     serializer_field_mapping = MODEL_FIELD_MAPPING
 
     class Meta:
@@ -50,10 +52,12 @@ class AttemptSerializer(serializers.ModelSerializer[Attempt]):
         read_only_fields = fields
 
     def get_fields(self) -> dict[str, Any]:
-        return access.visible(super().get_fields(), self.context["request"], hidden=CONFIDENTIAL)
+        return access.visible_fields(super().get_fields(), self.context["request"], hidden=CONFIDENTIAL)
 
 
 class DeliverySerializer(serializers.ModelSerializer[Delivery]):
+    """One event for one subscription."""
+
     serializer_field_mapping = MODEL_FIELD_MAPPING
 
     event = serializers.CharField(source="event.public_id", read_only=True)
@@ -62,7 +66,7 @@ class DeliverySerializer(serializers.ModelSerializer[Delivery]):
     subscription = serializers.CharField(source="subscription.public_id", read_only=True)
     subscription_name = serializers.CharField(source="subscription.name", read_only=True)
     held = serializers.BooleanField(
-        source="is_held", read_only=True, help_text="It waits for its subscription to be active."
+        source="is_held", read_only=True, help_text="Waits until its subscription is active."
     )
 
     class Meta:
@@ -90,8 +94,10 @@ class DeliverySerializer(serializers.ModelSerializer[Delivery]):
 
 
 class DeliveryDetailSerializer(DeliverySerializer):
+    """One event for one subscription, with its attempts."""
+
     summary = serializers.SerializerMethodField(help_text="What has happened and what comes next, in sentences.")
-    attempts = serializers.SerializerMethodField(help_text=f"The newest {MOST_ATTEMPTS}, oldest first.")
+    attempts = serializers.SerializerMethodField(help_text=f"The newest {MAX_ATTEMPTS}, oldest first.")
 
     class Meta(DeliverySerializer.Meta):
         fields = [*DeliverySerializer.Meta.fields, "summary", "attempts"]
@@ -105,15 +111,19 @@ class DeliveryDetailSerializer(DeliverySerializer):
 
 
 def _newest(delivery: Delivery) -> list[Attempt]:
-    return sorted(delivery.attempts.order_by("-number")[:MOST_ATTEMPTS], key=lambda attempt: attempt.number)
+    return sorted(delivery.attempts.order_by("-number")[:MAX_ATTEMPTS], key=lambda attempt: attempt.number)
 
 
 class ChosenSerializer(PlainSerializer):
-    deliveries = serializers.ListField(child=StrictCharField(max_length=64), allow_empty=False, max_length=MOST_AT_ONCE)
+    """The ids of the deliveries to redeliver or skip."""
+
+    deliveries = serializers.ListField(child=StrictCharField(max_length=64), allow_empty=False, max_length=MAX_CHOSEN)
 
 
 class DeliveryViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceViewSet[Delivery]):
-    # The event is told by id, topic and number; its payload may be large.
+    """The delivery log: deliveries of the subscriptions that the user may see."""
+
+    # The payload is deferred because it may be large and is not shown.
     queryset = Delivery.objects.select_related("event", "subscription").defer("event__payload", "event__changes")
     public_id_prefix = "dlv_"
     filterset_class = DeliveryFilters
@@ -125,47 +135,49 @@ class DeliveryViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource
     throttle_scopes = {"redeliver": "redeliver", "redeliver_many": "redeliver"}
 
     def get_queryset(self) -> QuerySet[Delivery]:
-        mine = access.deliveries_of(self.request.user).select_related("event", "subscription")
-        return mine if self.action == "curl" else mine.defer("event__payload", "event__changes")
+        rows = access.deliveries_of(self.request.user).select_related("event", "subscription")
+        return rows if self.action == "curl" else rows.defer("event__payload", "event__changes")
 
     def get_serializer_class(self) -> type[DeliverySerializer]:
         return DeliverySerializer if self.action == "list" else DeliveryDetailSerializer
 
     @action(detail=True)
     def attempts(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """The attempts, newest first, in pages."""
+        """A page of the attempts, newest first."""
         return self.list_response(self.get_object().attempts.order_by("-pk"), AttemptSerializer)
 
     @action(detail=True)
     def curl(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """`script`: a shell script that sends the same request by curl; it reads the secret from its environment."""
+        """`script`: a shell script that sends the same request with curl. It reads the secret from its environment."""
         return Response({"script": sending.curl_script(self.get_object())})
 
     @action(detail=True, methods=["post"])
     def redeliver(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """202 and the delivery; 409 while it is being sent, and for a test."""
+        """Send the delivery again: 202 and the delivery. 409 while it is being sent, and for a test."""
         delivery = self.get_object()
         if not operations.redeliver(Delivery.objects.filter(pk=delivery.pk), by=request.user.get_username()):
             raise ConflictError(
-                "A test is not sent again. Send a new one to its subscription."
+                "A test can't be redelivered. Send a new test to the subscription."
                 if delivery.trigger == Delivery.Trigger.TEST
-                else "It is being sent at this moment. Look at the outcome, then ask again if need be."
+                else "The delivery is being sent now. Wait for the result, then try again if it has failed."
             )
         history.log_change(request, delivery, "Redelivered.")
         return Response(self.get_serializer(self.get_object()).data, status=status.HTTP_202_ACCEPTED)
 
     @action(detail=True, methods=["post"])
     def skip(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """The delivery, waiting or given up until now, skipped: it is not sent, and nothing waits for it."""
+        """Skip a delivery that is pending or has failed: it is not sent, and no later event waits for it."""
         delivery = self.get_object()
         if not operations.skip(Delivery.objects.filter(pk=delivery.pk)):
-            raise ConflictError(f"It is {delivery.get_state_display()}: only what waits or has failed can be skipped.")
+            raise ConflictError(
+                f"The delivery is {delivery.get_state_display()}. Only pending and failed deliveries can be skipped."
+            )
         history.log_change(request, delivery, "Skipped.")
         return Response(self.get_serializer(self.get_object()).data)
 
     @action(detail=False, methods=["post"], url_path="redeliver")
     def redeliver_many(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """202 and `redelivered`: how many of these deliveries will be sent again."""
+        """Send these deliveries again: 202 and `redelivered`, how many of them will be sent."""
         chosen = self._chosen(request)
         count = operations.redeliver(chosen, by=request.user.get_username())
         for delivery in chosen.filter(state=Delivery.State.PENDING).only("public_id"):
@@ -174,7 +186,7 @@ class DeliveryViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource
 
     @action(detail=False, methods=["post"], url_path="skip")
     def skip_many(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """`skipped`: how many of these deliveries waited or had been given up, and are skipped now."""
+        """Skip those of these deliveries that are pending or have failed. `skipped` is how many."""
         chosen = self._chosen(request)
         count = operations.skip(chosen)
         for delivery in chosen.filter(state=Delivery.State.SKIPPED).only("public_id"):
@@ -184,11 +196,11 @@ class DeliveryViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource
     def _chosen(self, request: Request) -> DeliveryQuerySet:
         serializer = ChosenSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        wanted = set(serializer.validated_data["deliveries"])
-        rows = access.deliveries_of(request.user).filter(public_id__in=wanted)
+        public_ids = set(serializer.validated_data["deliveries"])
+        rows = access.deliveries_of(request.user).filter(public_id__in=public_ids)
         found = dict(rows.values_list("public_id", "pk"))
-        if missing := sorted(wanted - found.keys()):
-            text = f"There is no delivery of the id {missing[0]} that you may see."
+        if missing := sorted(public_ids - found.keys()):
+            text = f"There is no delivery {missing[0]}, or you may not see it."
             raise serializers.ValidationError({"deliveries": [text]}, code="unknown")
-        # By key: the caller asks again for what has changed.
+        # By primary key, because the caller filters again by what has changed.
         return Delivery.objects.filter(pk__in=list(found.values()))

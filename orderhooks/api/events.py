@@ -1,4 +1,4 @@
-"""Events and topics in the API: what happened, to be pulled as well as pushed, and what can happen."""
+"""Events and topics in the API: read the log, pull the feed, publish an event again, read the topic catalogue."""
 
 from typing import Any
 
@@ -23,14 +23,16 @@ from orderhooks.api.resources import ApiViewSet, ResourceViewSet
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Event, Subscription
 
-# Of events; shown to those who may see payloads. An error may quote the order.
+# Fields of events that require the permission `view_payload`. An error may quote the order.
 CONFIDENTIAL = ("payload", "changes", "error")
 LARGEST_SEQUENCE = 2**63 - 1
-# What the feed takes.
-FEED = ("after", "page_size", "subscription")
+# Query parameters of the feed.
+FEED_PARAMETERS = ("after", "page_size", "subscription")
 
 
 class EventSerializer(serializers.ModelSerializer[Event]):
+    """What happened to an order in one transaction."""
+
     serializer_field_mapping = MODEL_FIELD_MAPPING
 
     class Meta:
@@ -51,10 +53,12 @@ class EventSerializer(serializers.ModelSerializer[Event]):
         read_only_fields = fields
 
     def get_fields(self) -> dict[str, Any]:
-        return access.visible(super().get_fields(), self.context["request"], hidden=CONFIDENTIAL)
+        return access.visible_fields(super().get_fields(), self.context["request"], hidden=CONFIDENTIAL)
 
 
 class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceViewSet[Event]):
+    """Events of the stores that the user may subscribe to."""
+
     queryset = Event.objects.all()
     serializer_class = EventSerializer
     public_id_prefix = "evt_"
@@ -67,41 +71,43 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceVie
         return access.events_of(self.request.user)
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """The log, newest first; with `?after=` the feed: what was published behind a sequence, oldest first."""
+        """A page of the log, newest first. With `?after=` the feed: events with a higher sequence, oldest first."""
         if "after" in request.query_params:
             return self._feed(request)
         if "subscription" in request.query_params:
-            raise ParameterError({"subscription": ["It goes with `after` alone."]}, code="clash")
+            raise ParameterError({"subscription": ["This parameter needs `after`."]}, code="clash")
         return super().list(request, *args, **kwargs)
 
     @action(detail=True, methods=["post"])
     def republish(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """The event whose payload could not be built, with the order as it is now; 409 if it can't be built again."""
+        """Publish an event whose payload could not be built, with the order as it is now. 409 if it still can't be."""
         event = self.get_object()
         if event.published_at is not None:
-            raise ConflictError("It is published already. Redeliver its deliveries, or replay it to a subscription.")
+            raise ConflictError(
+                "The event is already published. Redeliver its deliveries, or replay it to a subscription."
+            )
         if not publishing.republish(event):
             event.refresh_from_db()
-            why = f": {event.error.rstrip('.')}" if request.user.has_perm(access.VIEW_PAYLOAD) else ""
-            raise ConflictError(f"Its payload can't be built{why}. Fix the order source, then try again.")
+            reason = f": {event.error.rstrip('.')}" if request.user.has_perm(access.VIEW_PAYLOAD) else ""
+            raise ConflictError(f"The payload can't be built{reason}. Fix the order source, then try again.")
         history.log_change(request, event, "Published again.")
         return Response(self.get_serializer(self.get_object()).data, status=status.HTTP_200_OK)
 
     def _feed(self, request: Request) -> Response:
-        require_known(request, {*FEED, *EventFilters.base_filters, *PAGING})
-        if clashing := request.query_params.keys() - {*FEED, FORMAT_PARAMETER}:
-            text = f"The feed is not filtered by it. It takes: {', '.join(FEED)}."
+        require_known(request, {*FEED_PARAMETERS, *EventFilters.base_filters, *PAGING})
+        if clashing := request.query_params.keys() - {*FEED_PARAMETERS, FORMAT_PARAMETER}:
+            text = f"The feed has no such filter. Known parameters: {', '.join(FEED_PARAMETERS)}."
             raise ParameterError({name: [text] for name in sorted(clashing)}, code="clash")
         after, size = _sequence(request), page_size_of(request)
         events = access.events_of(request.user).of_orders()
         if "subscription" in request.query_params:
-            mine = access.subscriptions_of(request.user)
-            wanted = mine.filter(public_id=request.query_params["subscription"]).first()
-            if wanted is None:
-                text = "There is no subscription of this id that you may see."
+            visible = access.subscriptions_of(request.user)
+            subscription = visible.filter(public_id=request.query_params["subscription"]).first()
+            if subscription is None:
+                text = "There is no subscription with this id, or you may not see it."
                 raise ParameterError({"subscription": [text]}, code="unknown")
-            events = events.wanted(wanted.topics, store=wanted.store)
-        # One more tells whether there are more.
+            events = events.wanted(subscription.topics, store=subscription.store)
+        # One more than the page, to know whether there is a next page.
         rows = events.feed(after=after, at_most=size + 1, now=DatabaseClock().now())
         page = [event for event in rows[:size] if event.published_at is not None]
         last = rows[:size][-1].sequence if rows else after
@@ -116,21 +122,23 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceVie
 
 
 def _sequence(request: Request) -> int:
-    text = "Give the sequence of the last event that you have, or 0 to begin with the oldest that is kept."
+    text = "Send the sequence of the last event that you have, or 0 to start with the oldest one."
     return int_parameter(request, "after", default=0, lowest=0, highest=LARGEST_SEQUENCE, remedy=text)
 
 
 class TopicViewSet(ApiViewSet):
-    """The catalogue, with the JSON Schema and an example of each topic's body; open to every user who is logged in."""
+    """The topic catalogue, with the JSON Schema and an example of each topic's body. It needs only a login."""
 
     required_permissions = {"list": (), "retrieve": (), "json_schema": ()}
     queryset = Subscription.objects.none()
     lookup_value_regex = "[^/]+"
 
     def list(self, request: Request) -> Response:
+        """All topics."""
         return Response([_topic(entry) for entry in catalogue.entries()])
 
     def retrieve(self, request: Request, pk: str) -> Response:
+        """One topic."""
         return Response(_topic(_entry(pk)))
 
     @action(detail=True, url_path="schema", url_name="schema")
@@ -146,7 +154,7 @@ def _entry(name: str) -> catalogue.Entry:
     for entry in catalogue.entries():
         if entry.name == name:
             return entry
-    raise NotFound("There is no such topic. The list of topics tells what there is.")
+    raise NotFound("Unknown topic. The list of topics has all of them.")
 
 
 def _topic(entry: catalogue.Entry) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Bodies with members that no serializer knows are refused: a mistyped name would otherwise be ignored with a 200."""
+"""Refuses unknown members in request bodies: otherwise a mistyped name would be ignored with a 200."""
 
 import itertools
 from collections.abc import Mapping
@@ -11,14 +11,14 @@ from orderhooks import spelling
 
 __all__ = ["KnownMembers", "PlainSerializer", "RowSerializer", "require_no_members"]
 
-# What an error quotes of a name.
-LONGEST_QUOTED = 60
-# Of unknown members.
-MOST_NAMED = 20
+# How many characters of an unknown name are compared with the known ones.
+MAX_NAME_LENGTH = 60
+# How many unknown members the errors list.
+MAX_UNKNOWN = 20
 
 
 class KnownMembers(serializers.Serializer[Any]):
-    """Refuses members that it has no field for. What can only be read may be sent back as it came, and is ignored."""
+    """Refuses members without a field. Read-only members may be sent back as they were read, and are ignored."""
 
     @sensitive_variables()
     def to_internal_value(self, data: Any) -> Any:
@@ -28,18 +28,17 @@ class KnownMembers(serializers.Serializer[Any]):
 
 
 class PlainSerializer(KnownMembers):
-    """A body that is no row."""
+    """A request body that is not a row of a model."""
 
 
 class RowSerializer(KnownMembers, serializers.ModelSerializer[Any]):
-    """A row of a model."""
+    """A request or response body that is a row of a model."""
 
 
 def require_known_members(data: Mapping[str, Any], fields: Mapping[str, serializers.Field[Any, Any, Any, Any]]) -> None:
-    """Raises ValidationError for each member without a field."""
+    """Raises ValidationError with an error at each member of `data` that has no field, at most 20 of them."""
     writable = [name for name, field in fields.items() if not field.read_only]
-    # A body may have any number of them.
-    unknown = itertools.islice((name for name in data if name not in fields), MOST_NAMED)
+    unknown = itertools.islice((name for name in data if name not in fields), MAX_UNKNOWN)
     errors = {name: [_remedy(name, writable)] for name in unknown}
     if errors:
         raise serializers.ValidationError(errors, code="unknown_member")
@@ -47,15 +46,15 @@ def require_known_members(data: Mapping[str, Any], fields: Mapping[str, serializ
 
 @sensitive_variables()
 def require_no_members(data: Any) -> None:
-    """For actions that take no body: {} and nothing at all are fine."""
+    """Raises ValidationError unless the body is empty or {}."""
     if isinstance(data, Mapping):
         require_known_members(data, {})
     elif data:
-        raise serializers.ValidationError(["This takes no body. Send {} or nothing."], code="invalid")
+        raise serializers.ValidationError(["The body must be empty. Send {} or nothing."], code="invalid")
 
 
 def _remedy(name: str, known: list[str]) -> str:
-    quoted = name[:LONGEST_QUOTED]
-    if near := spelling.nearest(quoted, known):
-        return f"There is no such member. Did you mean {near}?"
-    return "There is no such member. " + (f"There are: {', '.join(known)}." if known else "There are none.")
+    compared = name[:MAX_NAME_LENGTH]
+    if near := spelling.nearest(compared, known):
+        return f"Unknown member. Did you mean {near}?"
+    return f"Unknown member. Known members: {', '.join(known) or 'none'}."

@@ -1,4 +1,4 @@
-"""What a subscription wanted and has not got, for a receiver that was away."""
+"""Events that a subscription should have received and has not, for a receiver that was down."""
 
 import re
 from datetime import timedelta
@@ -21,15 +21,15 @@ from orderhooks.models import Delivery, Event, Replay, Subscription
 __all__ = ["missed_of"]
 
 DAY = timedelta(days=1)
-# A page looks at no more, however few of them were missed.
-EVENTS_LOOKED_AT = 20_000
+# How many events one page examines at most, however few of them were missed.
+MAX_EXAMINED = 20_000
 
 
 class MissedSerializer(EventSerializer):
-    """An event, what stands in its way, and the delivery that waits or failed, if one was made."""
+    """An event, why it has not arrived, and its delivery if there is one."""
 
     reason = serializers.SerializerMethodField(help_text=f"One of {', '.join(reporting.Reason.values)}.")
-    delivery = serializers.SerializerMethodField(help_text="Its id, or null.")
+    delivery = serializers.SerializerMethodField(help_text="The delivery's id; null if there is none.")
 
     class Meta(EventSerializer.Meta):
         fields = [*EventSerializer.Meta.fields, "reason", "delivery"]
@@ -48,16 +48,19 @@ class MissedSerializer(EventSerializer):
 
 
 def missed_of(request: Request, subscription: Subscription) -> Response:
-    """A page of them, oldest first. A page may be empty though `next` leads on: it has looked at its share."""
+    """A page of missed events, oldest first. A page may be empty although `next` is not null.
+
+    Raises ParameterError.
+    """
     require_known(request, ["since", "cursor", "page_size"])
     now = DatabaseClock().now()
     since, size = max(_since(request) or now - DAY, subscription.created_at), page_size_of(request)
     if since >= now:
         return Response({"next": None, "results": []})
-    # The events of that time that the subscription wants, as a replay would find them.
-    time = Replay(subscription=subscription, since=since, until=now)
-    stretch = time.stretch(_cursor(request) or time.start(), EVENTS_LOOKED_AT)
-    rows = list(time.missed(stretch).order_by("public_id")[: size + 1])
+    # A replay that is not saved selects the same events.
+    unsaved = Replay(subscription=subscription, since=since, until=now)
+    stretch = unsaved.stretch(_cursor(request) or unsaved.start(), MAX_EXAMINED)
+    rows = list(unsaved.missed(stretch).order_by("public_id")[: size + 1])
     page = rows[:size]
     reached = "" if stretch.is_last else stretch.up_to
     cursor = page[-1].public_id if len(rows) > size else reached
@@ -67,7 +70,7 @@ def missed_of(request: Request, subscription: Subscription) -> Response:
         "subscription": subscription,
         "deliveries": {delivery.event_id: delivery for delivery in deliveries},
     }
-    # The same beginning for all pages.
+    # All pages start at the same time.
     url = replace_query_param(request.build_absolute_uri(), "since", since.isoformat())
     return Response(
         {

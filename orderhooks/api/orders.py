@@ -1,4 +1,4 @@
-"""Orders in the API: one request writes the order, its lines and its amounts, in one transaction."""
+"""Orders in the API. One request writes an order with its lines in one transaction."""
 
 import functools
 from collections import defaultdict
@@ -25,9 +25,9 @@ from orderhooks.api.protocol.etags import etag_of, is_known, require_match
 from orderhooks.api.resources import ResourceViewSet
 from orderhooks.models import Event, Order, OrderLine
 
-MOST_LINES = 1000
-LARGEST_AMOUNT = Decimal(10) ** 12
-NUMBER_TAKEN = "The store has an order with this number. Use another, or leave it out and one is made."
+MAX_LINES = 1000
+AMOUNT_LIMIT = Decimal(10) ** 12
+NUMBER_TAKEN = "The store already has an order with this number. Send another one, or leave it out to get one."
 
 Handler = Callable[..., Response]
 
@@ -35,7 +35,7 @@ Handler = Callable[..., Response]
 def _in_a_transaction(handler: Handler) -> Handler:
     @functools.wraps(handler)
     def run(*args: Any, **kwargs: Any) -> Response:
-        # Which database that is may be asked only once the project's routers are there.
+        # Asked at each call, because the project's routers are not ready at import.
         with transaction.atomic(using=Order.objects.db):
             return handler(*args, **kwargs)
 
@@ -44,14 +44,16 @@ def _in_a_transaction(handler: Handler) -> Handler:
 
 @dataclass(frozen=True, slots=True)
 class LinePlan:
-    """An order's lines as they shall be: all of them, those of them to save, and those to delete."""
+    """An order's lines after the request: all of them, those to save, and those to delete."""
 
-    wanted: Sequence[OrderLine]
-    changed: Sequence[OrderLine]
-    gone: Sequence[OrderLine]
+    all: Sequence[OrderLine]
+    to_save: Sequence[OrderLine]
+    to_delete: Sequence[OrderLine]
 
 
 class LineSerializer(RowSerializer):
+    """A line of an order."""
+
     serializer_field_mapping = MODEL_FIELD_MAPPING
     quantity = StrictIntegerField(min_value=1, required=False)
     fulfilled_quantity = StrictIntegerField(min_value=0, required=False)
@@ -63,11 +65,12 @@ class LineSerializer(RowSerializer):
 
 
 class OrderSerializer(RowSerializer):
-    """`lines`, when given, are all the lines there shall be. A line whose SKU the order has already is that line, and
-    keeps what is not given.
+    """An order with its lines.
 
-    `subtotal` is the sum of the lines unless it is given; `total` is worked out again whenever an amount or the lines
-    are given and it is not.
+    If `lines` is sent, it replaces all lines. A line with an SKU that the order already has changes that line, and
+    fields that are not sent keep their values.
+
+    `subtotal` is the sum of the lines, and `total` is computed from the amounts, unless they are sent.
     """
 
     serializer_field_mapping = MODEL_FIELD_MAPPING
@@ -78,7 +81,7 @@ class OrderSerializer(RowSerializer):
     shipping = MoneyField(required=False)
     tax = MoneyField(required=False)
     total = MoneyField(required=False)
-    lines = LineSerializer(many=True, required=False, max_length=MOST_LINES)  # type: ignore[call-arg]
+    lines = LineSerializer(many=True, required=False, max_length=MAX_LINES)  # type: ignore[call-arg]
 
     class Meta:
         model = Order
@@ -109,7 +112,7 @@ class OrderSerializer(RowSerializer):
             "lines",
         ]
         read_only_fields = ["public_id", "created_at", "updated_at"]
-        # The constraints are asked here, by field, for errors that name the field.
+        # `validate` checks the model's constraints, because its errors name the field.
         validators: list[Any] = []
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -132,30 +135,30 @@ class OrderSerializer(RowSerializer):
         try:
             with transaction.atomic(using=Order.objects.db):
                 order.save()
-                for line in plan.gone if plan else ():
+                for line in plan.to_delete if plan else ():
                     line.delete()
-                for line in plan.changed if plan else ():
+                for line in plan.to_save if plan else ():
                     line.order = order
                     line.save()
         except IntegrityError:
-            # Another request may have taken the number since it was looked for.
+            # Another request may have taken the number since it was checked.
             if self._number_taken(order.number, order.store, order.pk):
                 raise serializers.ValidationError({"number": [NUMBER_TAKEN]}, code="taken") from None
             raise
         return Order.objects.prefetch_related("lines").get(pk=order.pk)
 
     def _require_store(self, attrs: Mapping[str, Any]) -> None:
-        # First, so that nothing is told of the numbers of other stores.
+        # Checked first, so that no error shows which numbers other stores have.
         store, stores = self._value("store", attrs), access.order_stores_of(self.context["request"].user)
         if stores is not None and store not in stores:
             allowed = ", ".join(sorted(stores)) or "none"
-            text = f"You may not write orders of the store {store!r}. You may write those of: {allowed}."
+            text = f"You may not write orders of the store {store!r}. Your stores: {allowed}."
             raise serializers.ValidationError({"store": [text]}, code="store")
 
     def _require_free_number(self, attrs: Mapping[str, Any]) -> None:
         number, store = self._value("number", attrs), self._value("store", attrs)
         if self.instance is not None and not number:
-            text = "A number is made only for a new order. Give its number."
+            text = "Only a new order gets a number. Send the number of this order."
             raise serializers.ValidationError({"number": [text]}, code="number")
         if number and self._number_taken(number, store, self.instance.pk if self.instance else None):
             raise serializers.ValidationError({"number": [NUMBER_TAKEN]}, code="taken")
@@ -166,40 +169,42 @@ class OrderSerializer(RowSerializer):
         return (others if pk is None else others.exclude(pk=pk)).exists()
 
     def _plan(self, given: Sequence[Mapping[str, Any]]) -> LinePlan:
-        had: dict[str, list[OrderLine]] = defaultdict(list)
+        existing: dict[str, list[OrderLine]] = defaultdict(list)
         for line in self._lines():
-            had[line.sku].append(line)
-        wanted, changed, errors = [], [], []
+            existing[line.sku].append(line)
+        lines, to_save, errors = [], [], []
         for fields in given:
-            known = had.get(fields.get("sku", ""))
+            known = existing.get(fields.get("sku", ""))
             line = known.pop(0) if known else OrderLine()
             before = {name: getattr(line, name) for name in fields}
             for name, value in fields.items():
                 setattr(line, name, value)
             errors.append(_line_errors(line))
-            wanted.append(line)
+            lines.append(line)
             if line.pk is None or before != dict(fields):
-                changed.append(line)
+                to_save.append(line)
         if any(errors):
             raise serializers.ValidationError({"lines": errors}, code="line")
-        return LinePlan(wanted, changed, [line for lines in had.values() for line in lines])
+        return LinePlan(lines, to_save, [line for left in existing.values() for line in left])
 
     def _amounts(self, attrs: Mapping[str, Any]) -> dict[str, Decimal]:
         parts = {"lines", "subtotal", "discount", "shipping", "tax"}
-        made: dict[str, Decimal] = {}
+        computed: dict[str, Decimal] = {}
         if "lines" in attrs and "subtotal" not in attrs:
-            made["subtotal"] = sum((line.unit_price * line.quantity for line in attrs["lines"].wanted), Decimal(0))
+            computed["subtotal"] = sum((line.unit_price * line.quantity for line in attrs["lines"].all), Decimal(0))
         if "total" not in attrs and parts & attrs.keys():
-            now = {name: self._value(name, {**attrs, **made}) for name in ("subtotal", "discount", "shipping", "tax")}
-            made["total"] = max(Decimal(0), now["subtotal"] - now["discount"] + now["shipping"] + now["tax"])
-        for name, amount in made.items():
-            if amount >= LARGEST_AMOUNT:
-                text = f"It comes to {amount:f}, more than an amount can hold. Lower prices or quantities."
+            now = {
+                name: self._value(name, {**attrs, **computed}) for name in ("subtotal", "discount", "shipping", "tax")
+            }
+            computed["total"] = max(Decimal(0), now["subtotal"] - now["discount"] + now["shipping"] + now["tax"])
+        for name, amount in computed.items():
+            if amount >= AMOUNT_LIMIT:
+                text = f"The result is {amount:f}, which is too large. Lower the prices or quantities."
                 raise serializers.ValidationError({name: [text]}, code="amount")
-        return made
+        return computed
 
     def _value(self, name: str, attrs: Mapping[str, Any]) -> Any:
-        """A field as it will be once saved."""
+        """The value that a field will have after saving."""
         return attrs[name] if name in attrs else getattr(self.instance or Order(), name)
 
     def _lines(self) -> Sequence[OrderLine]:
@@ -207,10 +212,10 @@ class OrderSerializer(RowSerializer):
 
 
 def _line_errors(line: OrderLine) -> dict[str, list[str]]:
-    # A PATCH makes no field required, but a line that is new needs them.
-    errors = {name: ["A new line needs it."] for name in ("sku", "name") if not getattr(line, name)}
+    # In a PATCH no field is required, except those of a new line.
+    errors = {name: ["A new line needs this field."] for name in ("sku", "name") if not getattr(line, name)}
     if line.fulfilled_quantity > line.quantity:
-        errors["fulfilled_quantity"] = [f"No more can be fulfilled than the quantity, which is {line.quantity}."]
+        errors["fulfilled_quantity"] = [f"This must be at most the quantity, {line.quantity}."]
     return errors
 
 
@@ -221,6 +226,8 @@ class OrderViewSet(
     mixins.ListModelMixin,
     ResourceViewSet[Order],
 ):
+    """Orders of the stores that the user may see."""
+
     queryset = Order.objects.prefetch_related("lines")
     serializer_class = OrderSerializer
     public_id_prefix = "ord_"
@@ -229,60 +236,60 @@ class OrderViewSet(
 
     def get_queryset(self) -> QuerySet[Order]:
         rows = access.orders_of(self.request.user).prefetch_related("lines")
-        # What is not given stays as it is, and what was matched is what is changed, also beside another request.
+        # Locks the row, so that no other request changes it between `If-Match` and the write.
         return rows.select_for_update() if self.action in ("update", "partial_update", "destroy") else rows
 
     @_in_a_transaction
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return self._tagged(super().create(request, *args, **kwargs))
+        return self._with_etag(super().create(request, *args, **kwargs))
 
     def perform_create(self, serializer: Any) -> None:
         history.log_addition(self.request, serializer.save())
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        response = self._tagged(super().retrieve(request, *args, **kwargs))
+        response = self._with_etag(super().retrieve(request, *args, **kwargs))
         if is_known(request, response["ETag"]):
             return Response(status=status.HTTP_304_NOT_MODIFIED, headers={"ETag": response["ETag"]})
         return response
 
     @_in_a_transaction
     def update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """The order, changed; 412 if `If-Match` names an ETag that it has no more."""
-        order = self._matched(request)
+        """Change the order. 412 if `If-Match` names an ETag that it no longer has."""
+        order = self._locked_order(request)
         serializer = self.get_serializer(order, data=request.data, partial=kwargs.get("partial", False))
         serializer.is_valid(raise_exception=True)
-        # Names of fields alone: what a client sends is not for the history.
+        # Only names of fields: the history must not show what a client sent.
         fields = self.get_serializer().get_fields()  # type: ignore[attr-defined]
         changed = [name for name, field in fields.items() if name in request.data and not field.read_only]
         history.log_change(request, serializer.save(), f"Changed {', '.join(changed) or 'nothing'}.")
-        return self._tagged(Response(serializer.data))
+        return self._with_etag(Response(serializer.data))
 
     def partial_update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """What is not given stays as it is."""
+        """Change some fields of the order."""
         return self.update(request, *args, partial=True, **kwargs)
 
     @_in_a_transaction
     def destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        order = self._matched(request)
+        order = self._locked_order(request)
         history.log_deletion(request, order)
         order.delete()
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     @action(detail=True)
     def webhooks(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """What came of its newest events for each subscription that the user sees, or why nothing did."""
+        """The order's newest events: for each subscription that the user may see, the delivery or why there is none."""
         order = self.get_object()
         events = Event.objects.filter(source=sources.BuiltInOrders.name, order_pk=str(order.pk))
         if (stores := access.order_stores_of(request.user)) is not None:
-            events = events.filter(store__in=stores)  # it may have been another store's before
+            events = events.filter(store__in=stores)  # the order may have belonged to another store before
         return order_report(request, events)
 
-    def _matched(self, request: Request) -> Order:
+    def _locked_order(self, request: Request) -> Order:
         order = self.get_object()
         require_match(request, etag_of(self.get_serializer(order).data))
         return order
 
     @staticmethod
-    def _tagged(response: Response) -> Response:
+    def _with_etag(response: Response) -> Response:
         response["ETag"] = etag_of(response.data)
         return response

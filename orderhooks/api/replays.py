@@ -1,4 +1,4 @@
-"""Replays in the API: counted first if wished, followed on their way, cancelled."""
+"""Replays in the API: count, start, follow and cancel them."""
 
 from typing import Any
 
@@ -30,32 +30,42 @@ __all__ = ["PlanSerializer", "ReplayViewSet", "begin"]
 
 
 class PlanSerializer(PlainSerializer):
-    """What to replay."""
+    """The events to send again to one subscription."""
 
-    since = StrictDateTimeField(help_text="Events from then on.")
-    until = StrictDateTimeField(required=False, help_text="Events before then; else those up to now.")
+    since = StrictDateTimeField(help_text="Events from this time on.")
+    until = StrictDateTimeField(required=False, help_text="Events before this time. The default is now.")
     topics = serializers.ListField(
         child=StrictCharField(max_length=128),
         required=False,
         allow_empty=False,
         max_length=200,
         validators=[validate_topics],
-        help_text="Patterns; without them all that the subscription wants.",
+        help_text="Topics or patterns. The default is the subscription's own.",
     )
-    only = StrictChoiceField(choices=Replay.Only.choices, required=False, help_text="Else all of them.")
-    dry_run = StrictBooleanField(required=False, default=False, help_text="Count only.")
+    only = StrictChoiceField(
+        choices=Replay.Only.choices, required=False, help_text="Only these events. The default is all."
+    )
+    dry_run = StrictBooleanField(
+        required=False, default=False, help_text="Only count the deliveries that would be sent."
+    )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if attrs["since"] >= attrs.get("until", timezone.now()):
-            raise serializers.ValidationError({"since": ["Let it be before `until`, and before now."]}, code="range")
+            raise serializers.ValidationError(
+                {"since": ["`since` must be before `until` and before now."]}, code="range"
+            )
         return attrs
 
 
 class PlanForSerializer(PlanSerializer):
-    subscription = StrictCharField(max_length=64, help_text="Its id.")
+    """The events to send again, and the subscription to send them to."""
+
+    subscription = StrictCharField(max_length=64, help_text="The id of the subscription.")
 
 
 class ReplaySerializer(serializers.ModelSerializer[Replay]):
+    """A replay and its progress."""
+
     serializer_field_mapping = MODEL_FIELD_MAPPING
 
     subscription = serializers.CharField(source="subscription.public_id", read_only=True)
@@ -85,7 +95,7 @@ class ReplaySerializer(serializers.ModelSerializer[Replay]):
 
 
 def begin(request: Request, subscription: Subscription, plan: dict[str, Any]) -> Response:
-    """202 and the replay; or with `dry_run` 200, how many deliveries it would send, and whether that is all."""
+    """Start a replay: 202 and the replay. With `dry_run` 200 and `count`, how many deliveries it would send."""
     dry_run = plan["dry_run"]
     plan = {name: value for name, value in plan.items() if name not in ("dry_run", "subscription")} | {
         "subscription": subscription
@@ -99,6 +109,8 @@ def begin(request: Request, subscription: Subscription, plan: dict[str, Any]) ->
 
 
 class ReplayViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceViewSet[Replay]):
+    """Replays of the subscriptions that the user may see."""
+
     queryset = Replay.objects.select_related("subscription")
     serializer_class = ReplaySerializer
     public_id_prefix = "rpl_"
@@ -114,21 +126,21 @@ class ReplayViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceVi
         return access.replays_of(self.request.user).select_related("subscription")
 
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """202 and the replay; with `dry_run` 200 and how many deliveries it would send."""
+        """Start a replay: 202 and the replay. With `dry_run` 200 and how many deliveries it would send."""
         serializer = PlanForSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        wanted = serializer.validated_data["subscription"]
-        subscription = access.subscriptions_of(request.user).filter(public_id=wanted).first()
-        if subscription is None or not access.is_in_reach(request.user, subscription.store):
-            text = "There is no subscription of this id that you may see."
+        public_id = serializer.validated_data["subscription"]
+        subscription = access.subscriptions_of(request.user).filter(public_id=public_id).first()
+        if subscription is None or not access.may_see_store(request.user, subscription.store):
+            text = "There is no subscription with this id, or you may not see it."
             raise serializers.ValidationError({"subscription": [text]}, code="unknown")
         return begin(request, subscription, serializer.validated_data)
 
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """The replay, cancelled: what it has made due already is sent. 409 if it was through."""
+        """Cancel the replay. Deliveries that are already due are still sent. 409 if it has already ended."""
         replay = self.get_object()
         if not operations.cancel_replay(replay):
-            raise ConflictError(f"It is {replay.get_state_display()} already.")
+            raise ConflictError(f"The replay is already {replay.get_state_display()}.")
         history.log_change(request, replay, "Cancelled.")
         return Response(self.get_serializer(self.get_object()).data)

@@ -1,4 +1,4 @@
-"""Statistics in the API: how deliveries to one subscription, or to all that a user sees, have been going."""
+"""Statistics in the API, of one subscription or of all that the user may see."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -19,35 +19,40 @@ from orderhooks.models.attempt_stats import HOUR, first_hour, percentile
 
 __all__ = ["StatisticsViewSet", "statistics_of"]
 
-HOURS = 24
-MOST_HOURS = 24 * 31
-MOST_WAITING = 10_000
+DEFAULT_HOURS = 24
+MAX_HOURS = 24 * 31
+MAX_COUNTED = 10_000
 
 
 class HourSerializer(serializers.Serializer[Any]):
-    hour = StrictDateTimeField(help_text="Its beginning, UTC.")
+    """Attempts of one hour."""
+
+    hour = StrictDateTimeField(help_text="The start of the hour in UTC.")
     succeeded = serializers.IntegerField()
     failed = serializers.IntegerField()
 
 
 class StatisticsSerializer(serializers.Serializer[Any]):
-    """Attempts of the last `hours`, the running one included; tests don't count."""
+    """Attempts of the last `hours`, including the current one. Tests are not counted."""
 
     hours = serializers.IntegerField()
-    succeeded = serializers.IntegerField(help_text="Attempts that were answered 2xx.")
+    succeeded = serializers.IntegerField(help_text="Attempts with a 2xx response.")
     failed = serializers.IntegerField()
-    success_rate = serializers.FloatField(allow_null=True, help_text="From 0 to 1; null if nothing was sent.")
-    p50_ms = serializers.FloatField(allow_null=True, help_text="Half of the answers took no longer, or timed out.")
-    p95_ms = serializers.FloatField(allow_null=True)
-    p99_ms = serializers.FloatField(allow_null=True)
-    waiting = serializers.IntegerField(help_text="Deliveries that wait to be sent.")
-    waiting_is_exact = serializers.BooleanField(help_text=f"False if it is more than {MOST_WAITING}.")
-    oldest_waiting_at = StrictDateTimeField(allow_null=True, help_text="When the oldest of them was made.")
+    success_rate = serializers.FloatField(allow_null=True, help_text="From 0 to 1; null without attempts.")
+    p50_ms = serializers.FloatField(allow_null=True, help_text="The median time of an attempt in milliseconds.")
+    p95_ms = serializers.FloatField(allow_null=True, help_text="95 % of the attempts took at most this time.")
+    p99_ms = serializers.FloatField(allow_null=True, help_text="99 % of the attempts took at most this time.")
+    waiting = serializers.IntegerField(help_text="Pending deliveries.")
+    waiting_is_exact = serializers.BooleanField(help_text=f"False if there are more than {MAX_COUNTED}.")
+    oldest_waiting_at = StrictDateTimeField(allow_null=True, help_text="When the oldest pending delivery was created.")
     by_hour = HourSerializer(many=True)
 
 
 def statistics_of(request: Request, subscriptions: Iterable[Subscription] | None) -> Response:
-    """Of these subscriptions, or of all there are. `?hours=` is 1 to 744."""
+    """Statistics of these subscriptions, or of all with None, for the last `?hours=` (1 to 744; 24 by default).
+
+    Raises ParameterError.
+    """
     require_known(request, ["hours"])
     hours = _hours(request)
     now = DatabaseClock().now()
@@ -58,7 +63,7 @@ def statistics_of(request: Request, subscriptions: Iterable[Subscription] | None
         attempt_stats, pending = attempt_stats.filter(subscription__in=keys), pending.filter(subscription__in=keys)
     by_hour, times = _by_hour(attempt_stats.by_hour(), hours=hours, now=now), attempt_stats.by_bucket()
     succeeded, failed = (sum(row[name] for row in by_hour) for name in ("succeeded", "failed"))
-    waiting = pending.order_by()[: MOST_WAITING + 1].count()
+    waiting = pending.order_by()[: MAX_COUNTED + 1].count()
     oldest = pending.order_by("id").only("created_at").first()
     found = {
         "hours": hours,
@@ -66,8 +71,8 @@ def statistics_of(request: Request, subscriptions: Iterable[Subscription] | None
         "failed": failed,
         "success_rate": succeeded / (succeeded + failed) if succeeded + failed else None,
         **{f"p{share}_ms": percentile(times, share / 100) for share in (50, 95, 99)},
-        "waiting": min(waiting, MOST_WAITING),
-        "waiting_is_exact": waiting <= MOST_WAITING,
+        "waiting": min(waiting, MAX_COUNTED),
+        "waiting_is_exact": waiting <= MAX_COUNTED,
         "oldest_waiting_at": oldest and oldest.created_at,
         "by_hour": by_hour,
     }
@@ -81,14 +86,14 @@ def _by_hour(counted: dict[tuple[datetime, str], int], *, hours: int, now: datet
     ]
     for (hour, outcome), count in counted.items():
         kind = "succeeded" if outcome == AttemptStats.Outcome.SUCCESS else "failed"
-        # A clock that is ahead of the database's may have counted for the next hour already.
+        # A worker whose clock is ahead of the database's may have counted for the next hour.
         if 0 <= (number := (hour - start) // HOUR) < hours:
             rows[number][kind] += count
     return rows
 
 
 def _hours(request: Request) -> int:
-    return int_parameter(request, "hours", default=HOURS, lowest=1, highest=MOST_HOURS)
+    return int_parameter(request, "hours", default=DEFAULT_HOURS, lowest=1, highest=MAX_HOURS)
 
 
 class StatisticsViewSet(ApiViewSet):

@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.views.decorators.debug import sensitive_variables
 from rest_framework import serializers
 
-from orderhooks.api.access import ALL_STORES, is_in_reach, stores_of
+from orderhooks.api.access import ALL_STORES, may_see_store, stores_of
 from orderhooks.api.fields import MODEL_FIELD_MAPPING, StrictCharField, StrictChoiceField
 from orderhooks.api.members import RowSerializer
 from orderhooks.db.encrypted_fields import seal
@@ -22,11 +22,11 @@ from orderhooks.reporting.endpoint_health import Health, health_of
 __all__ = ["SubscriptionSerializer"]
 
 State = Subscription.State
-MOST_TOPICS = 200
+MAX_TOPICS = 200
 
 
 class SealedHeadersField(serializers.DictField):
-    """Header names with their values: written as text, read as `(hidden)`. `(hidden)` keeps the value that is there."""
+    """Header values by name, written as text and shown as `(hidden)`. Sending `(hidden)` keeps the stored value."""
 
     child = StrictCharField(trim_whitespace=False)
 
@@ -44,20 +44,24 @@ class SealedHeadersField(serializers.DictField):
 
 
 class SubscriptionSerializer(RowSerializer):
+    """An endpoint and the topics that it receives."""
+
     serializer_field_mapping = MODEL_FIELD_MAPPING
 
-    owner = serializers.SerializerMethodField(help_text="The user name of who made it; null if there is none.")
+    owner = serializers.SerializerMethodField(help_text="The name of the user who created it; null if there is none.")
     topics = serializers.ListField(
         child=StrictCharField(max_length=128),
         allow_empty=False,
-        max_length=MOST_TOPICS,
+        max_length=MAX_TOPICS,
         validators=[validate_topics],
-        error_messages={"empty": 'Name at least one topic: ["order.paid"], ["order.*"] or ["*"].'},
+        error_messages={"empty": 'Send at least one topic, such as ["order.paid"], ["order.*"] or ["*"].'},
     )
     headers = SealedHeadersField(required=False)
     signature = StrictChoiceField(choices=Subscription.Signature.choices, required=False)
-    public_keys = serializers.SerializerMethodField(help_text="What `v1a` signatures are checked with, newest first.")
-    # Only orderhooks disables.
+    public_keys = serializers.SerializerMethodField(
+        help_text="The public keys that verify `v1a` signatures, newest first."
+    )
+    # Clients can't set `disabled`: only orderhooks disables an endpoint.
     state = StrictChoiceField(choices=[State.ACTIVE.value, State.PAUSED.value], required=False)
     health = serializers.SerializerMethodField(help_text=f"One of {', '.join(Health.values)}.")
 
@@ -117,26 +121,26 @@ class SubscriptionSerializer(RowSerializer):
         return health_of(subscription, now=self.context["now"]).value
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        self._require_given_again(attrs)
+        self._require_header_values(attrs)
         store = attrs.get("store", self.instance.store if self.instance else ALL_STORES)
         stores = stores_of(self.context["request"].user)
-        # A store that is as it was, and was allowed once, bars no other change of it, but that its events go elsewhere.
+        # A store that the user has lost since does not prevent other changes, except sending its events elsewhere.
         is_kept = self.instance is not None and store == self.instance.store
         if is_kept and attrs.get("url", self.instance.url) != self.instance.url:  # type: ignore[union-attr]
-            is_kept = is_in_reach(self.context["request"].user, store)
+            is_kept = may_see_store(self.context["request"].user, store)
         if not is_kept and ALL_STORES not in stores and store not in stores:
             raise serializers.ValidationError({"store": [_remedy(store, stores)]}, code="store")
         return attrs
 
     @sensitive_variables()
-    def _require_given_again(self, attrs: dict[str, Any]) -> None:
-        # Asked for by name, so that it is refused rather than left out.
+    def _require_header_values(self, attrs: dict[str, Any]) -> None:
+        # Values sent along with a new host are refused rather than dropped, because the client named the headers.
         if self.instance is None or not {"url", "headers"} <= attrs.keys():
             return
-        if left := self.instance.headers_left_behind(url=attrs["url"], headers=attrs["headers"]):
+        if missing := self.instance.headers_left_behind(url=attrs["url"], headers=attrs["headers"]):
             text = (
-                "The URL moves to another host, which may not get the values that were given for the former one."
-                f" Give the values of these headers again, or leave the headers out: {', '.join(left)}."
+                "The URL has another host, and the values of these headers were set for the former one. Send the values"
+                f" again, or leave the headers out: {', '.join(missing)}."
             )
             raise serializers.ValidationError({"headers": [text]}, code="headers")
 
@@ -147,8 +151,8 @@ def _remedy(store: str, stores: Collection[str]) -> str:
         f"You may subscribe to: {', '.join(sorted(stores))}."
         if stores
         else (
-            "You may subscribe to none: ask for the permission to manage all subscriptions, or for the setting"
-            " STORES_FOR_USER to name yours."
+            "You may not subscribe to any store. Ask for the permission to manage all subscriptions, or for stores of"
+            " your own in the setting STORES_FOR_USER."
         )
     )
     return f"You may not subscribe to the orders of {which}. {allowed}"

@@ -1,4 +1,4 @@
-"""Subscriptions in the API. A signing secret is in the answer to the request that made it, and nowhere else."""
+"""Subscriptions in the API. A signing secret is shown only in the response to the request that created it."""
 
 from datetime import timedelta
 from typing import Any
@@ -28,7 +28,7 @@ from orderhooks.api.subscription_fields import SubscriptionSerializer
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Delivery, Subscription
 from orderhooks.models.signing_secrets import LONGEST_OVERLAP, OVERLAP
-from orderhooks.rehearsing import PreviewError
+from orderhooks.previews import PreviewError
 from orderhooks.topics import UnknownTopicError
 
 HOUR = timedelta(hours=1)
@@ -36,24 +36,32 @@ VIEW, CHANGE = "orderhooks.view_subscription", "orderhooks.change_subscription"
 
 
 class RotationSerializer(PlainSerializer):
+    """How to replace the signing secret."""
+
     overlap_hours = StrictFloatField(
         required=False,
         default=OVERLAP / HOUR,
         min_value=0,
         max_value=LONGEST_OVERLAP / HOUR,
-        help_text="How long the former secrets go on signing beside the new one; 0 revokes them now.",
+        help_text="How many hours the former secrets still sign in addition to the new one. 0 revokes them now.",
     )
 
 
 class ResumptionSerializer(PlainSerializer):
+    """Which held deliveries to skip."""
+
     skip_before = StrictDateTimeField(
-        required=False, default=None, help_text="Skip what is held from before; else all of it goes out."
+        required=False,
+        default=None,
+        help_text="Skip held deliveries from before this time. The default is to send all of them.",
     )
 
 
 class SubscriptionViewSet(
     mixins.RetrieveModelMixin, mixins.DestroyModelMixin, mixins.ListModelMixin, ResourceViewSet[Subscription]
 ):
+    """Subscriptions that the user may see."""
+
     queryset = Subscription.objects.select_related("owner").prefetch_related("secrets")
     serializer_class = SubscriptionSerializer
     public_id_prefix = "sub_"
@@ -77,18 +85,18 @@ class SubscriptionViewSet(
 
     @sensitive_variables()
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """201 and the subscription, with its `secret`, shown this once."""
+        """Create a subscription: 201 and the subscription with its `secret`, which is shown only this once."""
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         return self._create(serializer.validated_data)
 
     @sensitive_variables()
     def update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """The subscription; with a new `secret` if the `signature` asked for needs one of another kind."""
+        """Change the subscription. The response has a new `secret` if the `signature` needs one of another kind."""
         return self._update(self.get_object(), request.data, partial=kwargs.get("partial", False))
 
     def partial_update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """What is not given stays as it is."""
+        """Change some fields of the subscription."""
         return self.update(request, *args, partial=True, **kwargs)
 
     def perform_destroy(self, instance: Subscription) -> None:
@@ -97,7 +105,7 @@ class SubscriptionViewSet(
 
     @action(detail=True, methods=["post"])
     def test(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Sends an example order as `webhook.test` now, waits for the answer, and shows the delivery with it."""
+        """Send an example order as `webhook.test` now and wait for the response. Returns the delivery."""
         subscription = self.get_object()
         made = operations.send_test(subscription, by=request.user.get_username())
         history.log_change(request, subscription, f"Sent a test: {made.state}.")
@@ -107,18 +115,18 @@ class SubscriptionViewSet(
     @action(detail=True, methods=["post"], url_path="rotate-secret")
     @sensitive_variables()
     def rotate_secret(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """The subscription with a new `secret`. `overlap_hours` (24): how long the former ones sign beside it."""
+        """Create a new signing secret. The response shows it once, as `secret`."""
         serializer = RotationSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         subscription = self.get_object()
         overlap = serializer.validated_data["overlap_hours"] * HOUR
         secret = operations.rotate(subscription, overlap=overlap)
         history.log_change(request, subscription, "Rotated the signing secret.")
-        return self._answer(subscription, secret)
+        return self._subscription_response(subscription, secret)
 
     @action(detail=True, methods=["post"], url_path="revoke-former-secrets")
     def revoke_former_secrets(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """`revoked`: how many secrets signed beside the newest until now."""
+        """Revoke all signing secrets except the newest. `revoked` is how many."""
         subscription = self.get_object()
         revoked = operations.revoke_former_secrets(subscription)
         history.log_change(request, subscription, "Revoked former signing secrets.")
@@ -126,15 +134,15 @@ class SubscriptionViewSet(
 
     @action(detail=True, methods=["post"])
     def pause(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """The subscription, paused: its deliveries are held."""
+        """Pause the subscription: its deliveries are held until it is resumed."""
         subscription = self.get_object()
         if operations.pause(Subscription.objects.filter(pk=subscription.pk)):
             history.log_change(request, subscription, "Paused.")
-        return self._answer(subscription)
+        return self._subscription_response(subscription)
 
     @action(detail=True, methods=["post"])
     def resume(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """The subscription, active again. What was held goes out, but for what is older than `skip_before`."""
+        """Resume the subscription. Held deliveries are sent; those from before `skip_before` are skipped instead."""
         serializer = ResumptionSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         subscription = self.get_object()
@@ -142,32 +150,32 @@ class SubscriptionViewSet(
         resumed = operations.resume(chosen, skip_before=serializer.validated_data["skip_before"])
         if resumed.subscriptions:
             history.log_change(request, subscription, f"Resumed; {resumed.skipped} deliveries skipped.")
-        return self._answer(subscription)
+        return self._subscription_response(subscription)
 
     @action(detail=True, methods=["post"])
     def replay(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """202 and the replay; with `dry_run` 200 and how many deliveries it would send."""
+        """Start a replay: 202 and the replay. With `dry_run` 200 and how many deliveries it would send."""
         serializer = replays.PlanSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        return replays.begin(request, self._in_reach(), serializer.validated_data)
+        return replays.begin(request, self._with_visible_store(), serializer.validated_data)
 
     @action(detail=True)
     def stats(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """How its deliveries have been going; `?hours=` 1 to 744 (24)."""
+        """Statistics of its deliveries in the last `?hours=` (1 to 744; 24 by default)."""
         return statistics_of(request, [self.get_object()])
 
     @action(detail=True)
     def missed(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """What it wanted and has not got, oldest first, with the reason; `?since=` a moment (24 hours ago)."""
-        return missed_of(request, self._in_reach())
+        """Events that the subscription has not received since `?since=` (24 hours ago by default), oldest first."""
+        return missed_of(request, self._with_visible_store())
 
     @action(detail=True)
     def preview(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """The signed request that the order numbered `?order=` would send if `?topic=` happened; it is not sent."""
+        """The signed request for the order with the number `?order=` and the topic `?topic=`. Nothing is sent."""
         require_known(request, ["order", "topic"])
         given = {name: request.query_params.get(name, "") for name in ("order", "topic")}
         if wrong := [name for name, value in given.items() if not value]:
-            raise ParameterError({name: ["Give an order's number and a topic."] for name in wrong})
+            raise ParameterError({name: ["Send an order's number and a topic."] for name in wrong})
         subscription, stores = self.get_object(), access.order_stores_of(request.user)
         try:
             now = DatabaseClock().now()
@@ -179,11 +187,13 @@ class SubscriptionViewSet(
         body = shown.body.decode()
         return Response({"wanted": shown.wanted, "url": shown.url, "headers": dict(shown.headers), "body": body})
 
-    def _in_reach(self) -> Subscription:
-        """The subscription; 404 if its store has been withdrawn from its owner since."""
+    def _with_visible_store(self) -> Subscription:
+        """The subscription. Raises NotFound if its owner may no longer see the orders of its store."""
         subscription = self.get_object()
-        if not access.is_in_reach(self.request.user, subscription.store):
-            raise NotFound("You may not see the orders of this subscription's store. Ask whoever sets STORES_FOR_USER.")
+        if not access.may_see_store(self.request.user, subscription.store):
+            raise NotFound(
+                "You may not see the orders of this subscription's store. The setting STORES_FOR_USER decides that."
+            )
         return subscription
 
     @sensitive_variables()
@@ -191,7 +201,7 @@ class SubscriptionViewSet(
         with transaction.atomic(using=Subscription.objects.db):
             subscription, secret = Subscription.create_with_secret(**values, owner=self.request.user)
             history.log_addition(self.request, subscription)
-        return self._answer(subscription, secret, status=status.HTTP_201_CREATED)
+        return self._subscription_response(subscription, secret, status=status.HTTP_201_CREATED)
 
     @sensitive_variables()
     def _update(self, subscription: Subscription, data: Any, *, partial: bool) -> Response:
@@ -201,18 +211,20 @@ class SubscriptionViewSet(
         changed = [name for name, value in values.items() if getattr(subscription, name) != value]
         with transaction.atomic(using=Subscription.objects.db):
             url, headers = values.get("url", subscription.url), values.get("headers", subscription.headers)
-            left = subscription.headers_left_behind(url=url, headers=headers)
+            dropped = subscription.headers_left_behind(url=url, headers=headers)
             secret = operations.reconfigure(subscription, values)
             if changed:
-                told = f"Changed {', '.join(changed)}."
-                if left:
-                    told += f" The values of {len(left)} headers were dropped: the URL has another host."
-                history.log_change(self.request, subscription, told)
-        return self._answer(subscription, secret)
+                message = f"Changed {', '.join(changed)}."
+                if dropped:
+                    message += f" The values of {len(dropped)} headers were dropped, because the URL has another host."
+                history.log_change(self.request, subscription, message)
+        return self._subscription_response(subscription, secret)
 
     @sensitive_variables()
-    def _answer(self, subscription: Subscription, secret: str = "", *, status: int = status.HTTP_200_OK) -> Response:
+    def _subscription_response(
+        self, subscription: Subscription, secret: str = "", *, status: int = status.HTTP_200_OK
+    ) -> Response:
         data = self.get_serializer(self.get_queryset().get(pk=subscription.pk)).data
-        # Of a key pair only the public half is anybody else's business, and that is in the data.
+        # The private key of a pair is never shown. Its public key is in the data.
         shown = {"secret": secret} if secret and not signing.public_key(secret) else {}
         return Response({**data, **shown}, status=status)

@@ -41,7 +41,7 @@ def check_one_database(**_kwargs: Any) -> list[CheckMessage]:
 
 
 def _neighbours() -> Iterator[tuple[type[models.Model], str]]:
-    for model in sources.watched_models():
+    for model in sources.saved_models():
         yield model, "no change of an order would be told."
     if (users := _users()) is not None:
         yield users, "subscriptions can't belong to users."

@@ -17,7 +17,7 @@ from orderhooks.models import Change
 from orderhooks.outbox.guarding import can_capture, describe_error, mark_missed, survivable
 from orderhooks.outbox.stored_values import StoredValues, may_have_row, read_after, read_before, touched_fields
 from orderhooks.outbox.transaction_batch import OnEvents, TransactionBatch, has_subscribers, is_wanted
-from orderhooks.sources import Role
+from orderhooks.sources import WatchedModel
 
 __all__ = ["after_save", "before_save", "capture_explicit", "is_elsewhere", "save_atomically"]
 
@@ -35,17 +35,21 @@ class _BeforeSave:
     touched: tuple[str, ...]
 
 
-def before_save(role: Role, instance: models.Model, *, update_fields: Iterable[str] | None, using: str) -> None:
+def before_save(
+    watched_model: WatchedModel, instance: models.Model, *, update_fields: Iterable[str] | None, using: str
+) -> None:
     """Read the stored values of what a save may change, and keep them on the instance until `after_save`."""
     saves: list[_BeforeSave | None] = instance.__dict__.setdefault(SAVES, [])
     saves.append(None)
-    touched = touched_fields(role, instance, update_fields)
-    if not touched or not may_have_row(role, instance):
+    touched = touched_fields(watched_model, instance, update_fields)
+    if not touched or not may_have_row(watched_model, instance):
         return
-    if is_elsewhere(role, instance, using=using):
+    if is_elsewhere(watched_model, instance, using=using):
         return
     # All fields of a line: if it moves to another order, both orders' events show the whole line.
-    stored = read_before(role, instance, role.watched if role.lines else touched, using=using)
+    stored = read_before(
+        watched_model, instance, watched_model.watched if watched_model.lines else touched, using=using
+    )
     outer = next((entry.stored for entry in reversed(saves) if entry is not None), None)
     if stored is not None and outer is not None:
         # A handler saves the instance again inside a save. The changes of both begin where the outer one began.
@@ -54,29 +58,31 @@ def before_save(role: Role, instance: models.Model, *, update_fields: Iterable[s
     saves[-1] = None if stored is None else _BeforeSave(stored, touched)
 
 
-def after_save(role: Role, instance: models.Model, *, created: bool, using: str, on_events: OnEvents) -> None:
+def after_save(
+    watched_model: WatchedModel, instance: models.Model, *, created: bool, using: str, on_events: OnEvents
+) -> None:
     """Capture what the save changed."""
     before = _end_of_save(instance)
     # A row of a parent model alone is not an order yet.
-    if created and not role.is_part(instance):
-        if is_elsewhere(role, instance, using=using) or not is_wanted(using):
+    if created and not watched_model.is_part(instance):
+        if is_elsewhere(watched_model, instance, using=using) or not is_wanted(using):
             return
-        before = _before_creation(role)
+        before = _before_creation(watched_model)
     elif before is None:
         return
-    after, error = _read_after(role, instance, before, using=using)
-    if role.lines and not created:
+    after, error = _read_after(watched_model, instance, before, using=using)
+    if watched_model.lines and not created:
         # A field that was not saved has its stored value, whatever the instance holds.
-        is_moved = role.lines.order_field in before.touched
+        is_moved = watched_model.lines.order_field in before.touched
         order_pk = after.order_pk if is_moved else before.stored.order_pk
         after = StoredValues({**before.stored.values, **after.values}, order_pk)
-    for change in _changes(role, instance, before.stored, after, created=created):
+    for change in _changes(watched_model, instance, before.stored, after, created=created):
         change.error = error
         _write(change, using=using, on_events=on_events)
 
 
 def capture_explicit(
-    role: Role,
+    watched_model: WatchedModel,
     order: models.Model,
     topic: str,
     changes: Mapping[str, Sequence[Any]],
@@ -90,12 +96,14 @@ def capture_explicit(
     with transaction.atomic(using=using):
         before = {field: old for field, (old, _new) in changes.items()}
         after = {field: new for field, (_old, new) in changes.items()}
-        change = _change(role, role.order_pk(order, using=using), topic, Change.Kind.EXPLICIT, before, after)
+        change = _change(
+            watched_model, watched_model.order_pk(order, using=using), topic, Change.Kind.EXPLICIT, before, after
+        )
         _write(change, using=using, on_events=on_events)
 
 
 def save_atomically(
-    role: Role,
+    watched_model: WatchedModel,
     instance: models.Model,
     save: Callable[[], None],
     *,
@@ -109,7 +117,7 @@ def save_atomically(
     """
     depth = len(instance.__dict__.get(SAVES, ()))
     try:
-        with _own_transaction(role, instance, update_fields, using):
+        with _own_transaction(watched_model, instance, update_fields, using):
             save()
     finally:
         # A save that failed never came to `after_save`.
@@ -119,7 +127,7 @@ def save_atomically(
             instance.__dict__.pop(SAVES, None)
 
 
-def is_elsewhere(role: Role, instance: models.Model, *, using: str) -> bool:
+def is_elsewhere(watched_model: WatchedModel, instance: models.Model, *, using: str) -> bool:
     """Whether the order is changed in another database than that of orderhooks, where nothing can be captured.
 
     Records a capture failure if there is any subscription.
@@ -132,17 +140,17 @@ def is_elsewhere(role: Role, instance: models.Model, *, using: str) -> bool:
             f"The order was changed in the database {using!r}, and orderhooks keeps its tables in {home!r}: no "
             "transaction holds both. Route the orders, orderhooks and users to one database."
         )
-        mark_missed(role, instance, text, using=using)
+        mark_missed(watched_model, instance, text, using=using)
     return True
 
 
 def _own_transaction(
-    role: Role, instance: models.Model, update_fields: Iterable[str] | None, using: str
+    watched_model: WatchedModel, instance: models.Model, update_fields: Iterable[str] | None, using: str
 ) -> AbstractContextManager[Any]:
-    if connections[using].in_atomic_block or not role.source.atomic_saves or not can_capture(using):
+    if connections[using].in_atomic_block or not watched_model.source.atomic_saves or not can_capture(using):
         return nullcontext()
     try:
-        may_be_captured = bool(touched_fields(role, instance, update_fields))
+        may_be_captured = bool(touched_fields(watched_model, instance, update_fields))
     except Exception:
         may_be_captured = False  # the order source is wrong; the guard of the signals reports it
     return transaction.atomic(using=using) if may_be_captured else nullcontext()
@@ -156,46 +164,53 @@ def _end_of_save(instance: models.Model) -> _BeforeSave | None:
     return before
 
 
-def _before_creation(role: Role) -> _BeforeSave:
-    values = {} if role.lines else role.defaults()
-    return _BeforeSave(StoredValues(values, None), role.watched if role.lines else tuple(values))
+def _before_creation(watched_model: WatchedModel) -> _BeforeSave:
+    values = {} if watched_model.lines else watched_model.defaults()
+    return _BeforeSave(StoredValues(values, None), watched_model.watched if watched_model.lines else tuple(values))
 
 
-def _read_after(role: Role, instance: models.Model, before: _BeforeSave, *, using: str) -> tuple[StoredValues, str]:
+def _read_after(
+    watched_model: WatchedModel, instance: models.Model, before: _BeforeSave, *, using: str
+) -> tuple[StoredValues, str]:
     """What the save left, or why it can't be read."""
     try:
-        return read_after(role, instance, before.touched, using=using), ""
+        return read_after(watched_model, instance, before.touched, using=using), ""
     except Exception as problem:
         logger.exception("could not read what was saved of %s %s", instance._meta.label, instance.pk)
-        order_pk = before.stored.order_pk or role.order_pk(instance, using=using)
+        order_pk = before.stored.order_pk or watched_model.order_pk(instance, using=using)
         return StoredValues({}, order_pk), describe_error(problem)
 
 
 def _changes(
-    role: Role, instance: models.Model, before: StoredValues, after: StoredValues, *, created: bool
+    watched_model: WatchedModel, instance: models.Model, before: StoredValues, after: StoredValues, *, created: bool
 ) -> list[Change]:
     """The changes that a save made: one of its order; of two orders if a line moved; none if a line has no order."""
-    if role.lines is None:
+    if watched_model.lines is None:
         kind = Change.Kind.CREATED if created else Change.Kind.UPDATED
-        return [_change(role, after.order_pk, "", kind, before.values, after.values)]
+        return [_change(watched_model, after.order_pk, "", kind, before.values, after.values)]
     if before.order_pk == after.order_pk:
         of_orders = [(after.order_pk, before.values, after.values)]
     else:
         of_orders = [(before.order_pk, before.values, {}), (after.order_pk, {}, after.values)]
-    subject = role.subject(instance)
+    subject = watched_model.subject(instance)
     # A line of a cart, for example, belongs to no order.
     return [
-        _change(role, order_pk, subject, Change.Kind.UPDATED, old, new)
+        _change(watched_model, order_pk, subject, Change.Kind.UPDATED, old, new)
         for order_pk, old, new in of_orders
         if order_pk is not None
     ]
 
 
 def _change(
-    role: Role, order_pk: Any, subject: str, kind: Change.Kind, before: dict[str, Any], after: dict[str, Any]
+    watched_model: WatchedModel,
+    order_pk: Any,
+    subject: str,
+    kind: Change.Kind,
+    before: dict[str, Any],
+    after: dict[str, Any],
 ) -> Change:
     return Change(
-        source=role.source.name, order_pk=str(order_pk), kind=kind, subject=subject, before=before, after=after
+        source=watched_model.source.name, order_pk=str(order_pk), kind=kind, subject=subject, before=before, after=after
     )
 
 

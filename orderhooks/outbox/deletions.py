@@ -19,7 +19,7 @@ from orderhooks.outbox.guarding import describe_error, mark_missed
 from orderhooks.outbox.reading import check_identifiers
 from orderhooks.outbox.rewinding import capture_order, captured_values, relation_of
 from orderhooks.outbox.transaction_batch import OnEvents, TransactionBatch, has_subscribers
-from orderhooks.sources import OrderSource, Role
+from orderhooks.sources import OrderSource, WatchedModel
 from orderhooks.sources.keys import text_of
 from orderhooks.sources.keys import values_of as keys_of
 
@@ -34,15 +34,15 @@ MARKED_AT_ONCE = 1
 DELETED = "order.deleted"
 
 
-def before_delete(role: Role, instance: models.Model, *, using: str, on_events: OnEvents) -> None:
+def before_delete(watched_model: WatchedModel, instance: models.Model, *, using: str, on_events: OnEvents) -> None:
     """Capture a deletion while there is still something to read. See Note [Deletions]."""
-    if instance.pk is None or is_elsewhere(role, instance, using=using):
+    if instance.pk is None or is_elsewhere(watched_model, instance, using=using):
         return
     # Django deletes in a transaction. A store that sends the signal itself may not.
     is_alone = not connections[using].in_atomic_block
     with transaction.atomic(using=using, savepoint=False):
         pending = _PendingDeletions.current(using, on_events)
-        pending.rows.append((role, instance))
+        pending.rows.append((watched_model, instance))
         if is_alone:
             pending.capture()
 
@@ -60,7 +60,7 @@ class _PendingDeletions:
     def __init__(self, using: str, batch: TransactionBatch) -> None:
         self.using = using
         self.batch = batch
-        self.rows: list[tuple[Role, models.Model]] = []
+        self.rows: list[tuple[WatchedModel, models.Model]] = []
 
     @classmethod
     def current(cls, using: str, on_events: OnEvents) -> "_PendingDeletions":
@@ -90,24 +90,28 @@ class _PendingDeletions:
             with transaction.atomic(using=self.using):
                 changes = _capture(self.batch.transaction_id, rows, using=self.using)
         except Exception as error:
-            for role, instance in rows[:MARKED_AT_ONCE]:
-                mark_missed(role, instance, describe_error(error), using=self.using, error=error)
+            for watched_model, instance in rows[:MARKED_AT_ONCE]:
+                mark_missed(watched_model, instance, describe_error(error), using=self.using, error=error)
             return
         for change in changes:
             self.batch.coalesce_on_commit(change)
 
 
-def _capture(transaction_id: UUID, rows: Sequence[tuple[Role, models.Model]], *, using: str) -> list[Change]:
+def _capture(transaction_id: UUID, rows: Sequence[tuple[WatchedModel, models.Model]], *, using: str) -> list[Change]:
     """Write into the running transaction that these orders and lines are about to be deleted."""
     orders: dict[str, dict[str, OrderSource]] = {}
-    lines: list[tuple[Role, models.Model]] = []
-    for role, instance in rows:
-        if role.lines is None:
-            orders.setdefault(role.source.name, {})[str(role.order_pk(instance, using=using))] = role.source
+    lines: list[tuple[WatchedModel, models.Model]] = []
+    for watched_model, instance in rows:
+        if watched_model.lines is None:
+            orders.setdefault(watched_model.source.name, {})[str(watched_model.order_pk(instance, using=using))] = (
+                watched_model.source
+            )
         else:
-            lines.append((role, instance))
+            lines.append((watched_model, instance))
     # A line of an order that is deleted with it needs no change of its own.
-    lines = [(role, one) for role, one in lines if not _goes_too(role, one, orders, using=using)]
+    lines = [
+        (watched_model, one) for watched_model, one in lines if not _goes_too(watched_model, one, orders, using=using)
+    ]
     changes = _capture_lines(transaction_id, lines, using=using) if lines else []
     if orders:
         patterns = list(Subscription.objects.using(using).values_list("topics", flat=True))
@@ -119,9 +123,11 @@ def _capture(transaction_id: UUID, rows: Sequence[tuple[Role, models.Model]], *,
     return changes
 
 
-def _goes_too(role: Role, line: models.Model, orders: dict[str, dict[str, OrderSource]], *, using: str) -> bool:
-    deleted = orders.get(role.source.name)
-    return bool(deleted) and role.order_pk(line, using=using) in deleted  # type: ignore[operator]
+def _goes_too(
+    watched_model: WatchedModel, line: models.Model, orders: dict[str, dict[str, OrderSource]], *, using: str
+) -> bool:
+    deleted = orders.get(watched_model.source.name)
+    return bool(deleted) and watched_model.order_pk(line, using=using) in deleted  # type: ignore[operator]
 
 
 def _chunks(many: Iterable[Any]) -> Iterator[list[Any]]:
@@ -129,38 +135,40 @@ def _chunks(many: Iterable[Any]) -> Iterator[list[Any]]:
     return (rows[start : start + AT_ONCE] for start in range(0, len(rows), AT_ONCE))
 
 
-def _capture_lines(transaction_id: UUID, lines: Sequence[tuple[Role, models.Model]], *, using: str) -> list[Change]:
+def _capture_lines(
+    transaction_id: UUID, lines: Sequence[tuple[WatchedModel, models.Model]], *, using: str
+) -> list[Change]:
     if not has_subscribers(using):
         return []
     changes: list[Change] = []
-    roles = {(role.source.name, type(one)): role for role, one in lines}
-    for (name, model), role in roles.items():
+    watched_models = {(watched_model.source.name, type(one)): watched_model for watched_model, one in lines}
+    for (name, model), watched_model in watched_models.items():
         keys = [one.pk for of, one in lines if of.source.name == name and type(one) is model]
         for chunk in _chunks(keys):
             # A line of a cart, for example, belongs to no order.
             changes += [
-                _line_gone(transaction_id, role, line, order_pk)
+                _line_gone(transaction_id, watched_model, line, order_pk)
                 for line in _locked(model, chunk, using=using)
-                if (order_pk := role.order_pk(line, using=using)) is not None
+                if (order_pk := watched_model.order_pk(line, using=using)) is not None
             ]
     return Change.objects.using(using).bulk_create(changes)
 
 
-def _line_gone(transaction_id: UUID, role: Role, line: models.Model, order_pk: str) -> Change:
+def _line_gone(transaction_id: UUID, watched_model: WatchedModel, line: models.Model, order_pk: str) -> Change:
     before: dict[str, Any] = {}
     error = ""
     try:
-        link = role.lines.order_field if role.lines else ""
-        before = sources.watched_values(line, tuple(name for name in role.watched if name != link))
+        link = watched_model.lines.order_field if watched_model.lines else ""
+        before = sources.watched_values(line, tuple(name for name in watched_model.watched if name != link))
     except Exception as problem:
-        logger.exception("could not read what is deleted of %s:%s", role.source.name, line.pk)
+        logger.exception("could not read what is deleted of %s:%s", watched_model.source.name, line.pk)
         error = describe_error(problem)
     return Change(
         transaction_id=transaction_id,
-        source=role.source.name,
+        source=watched_model.source.name,
         order_pk=order_pk,
         kind=Change.Kind.UPDATED,
-        subject=role.subject(line),
+        subject=watched_model.subject(line),
         before=before,
         snapshot=captured_values(line),
         error=error,

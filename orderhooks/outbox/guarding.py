@@ -19,7 +19,7 @@ from django.db import DatabaseError, connections, models, router, transaction
 
 from orderhooks import sources
 from orderhooks.models import CaptureFailure, Change
-from orderhooks.sources import Role
+from orderhooks.sources import WatchedModel
 
 logger = logging.getLogger(__name__)
 
@@ -29,23 +29,23 @@ PROVED = "_orderhooks_proved"
 MIGRATE = "If a table or column is missing, run `manage.py migrate`."
 
 
-def guarded(instance: models.Model, *, using: str, capture: Callable[[Role], None]) -> None:
-    """Call `capture(role)` for an instance that a source watches. An error is logged and counted, not raised.
+def guarded(instance: models.Model, *, using: str, capture: Callable[[WatchedModel], None]) -> None:
+    """Call `capture(watched_model)` for an instance that a source watches. An error is logged and counted, not raised.
 
     The error is raised only if the database has given up the store's transaction (a lost connection, a time limit, a
     deadlock). Otherwise Django would roll the transaction back silently, and the store would take it for saved.
     """
     if connections[using].needs_rollback:
         return  # the store's own statement failed before: nothing of this transaction will be committed
-    role: Role | None = None
+    watched_model: WatchedModel | None = None
     try:
-        role = sources.role_of(instance)
-        if role is not None:
-            capture(role)
+        watched_model = sources.watched_model(instance)
+        if watched_model is not None:
+            capture(watched_model)
     except Exception as error:
         if _is_transaction_lost(error, using):
             raise
-        mark_missed(role, instance, _with_remedy(error), using=using, error=error)
+        mark_missed(watched_model, instance, _with_remedy(error), using=using, error=error)
 
 
 def _is_transaction_lost(error: Exception, using: str) -> bool:
@@ -79,23 +79,23 @@ def _with_remedy(error: Exception) -> str:
 
 
 def mark_missed(
-    role: Role | None, instance: models.Model, text: str, *, using: str, error: Exception | None = None
+    watched_model: WatchedModel | None, instance: models.Model, text: str, *, using: str, error: Exception | None = None
 ) -> None:
     """Log in one line, and count, that a change of this instance could not be captured. Never raises."""
-    source = role.source.name if role else ""
-    key = _key_of(role, instance)
+    source = watched_model.source.name if watched_model else ""
+    key = _key_of(watched_model, instance)
     # The traceback shows whose code failed. An error of the database needs none: its text says enough.
     trace = error if error is not None and not isinstance(error, DatabaseError) else None
     logger.error("a change of %s %s was not captured: %s", instance._meta.label, key, text, exc_info=trace)
     CaptureFailure.objects.record(source=source, order_pk=key, error=text, using=using)
 
 
-def _key_of(role: Role | None, instance: models.Model) -> str:
+def _key_of(watched_model: WatchedModel | None, instance: models.Model) -> str:
     """The order's key as far as the instance holds it. A database that has just failed is not queried."""
     try:
-        if role is None or role.lines is None:
+        if watched_model is None or watched_model.lines is None:
             return str(instance.pk)
-        return ", ".join(str(getattr(instance, name)) for name in role.link_columns)
+        return ", ".join(str(getattr(instance, name)) for name in watched_model.link_columns)
     except Exception:
         return ""
 

@@ -1,20 +1,20 @@
-"""What an order is: which model, which fields are watched, which topic a change means, what receivers are told.
+"""Order sources: the model of the orders, the watched fields, the topics of changes, and the payload for receivers.
 
-`signal_handlers` connects each source's models, `outbox` asks it to read orders, `catalogue` what they look like.
-Outside this package, the admin and the API, nothing knows the fields of the built-in order.
+`signal_handlers` connects each source's models, `outbox` reads orders through it, and `catalogue` uses its schema and
+example. Only this package, the admin and the API know the fields of the built-in order.
 """
 
 from orderhooks.sources.built_in import BuiltInOrders
-from orderhooks.sources.describing import Lines, OrderSource, by_key
+from orderhooks.sources.order_source import Lines, OrderSource, by_key
 from orderhooks.sources.reading import StatementError, plain, read_columns, rows
-from orderhooks.sources.roles import (
-    Role,
+from orderhooks.sources.registry import (
     UnknownSourceError,
+    WatchedModel,
     by_name,
     configured,
     deleted_models,
-    role_of,
-    watched_models,
+    saved_models,
+    watched_model,
 )
 from orderhooks.sources.values import MOMENT, as_json, stored_values, watched_values
 
@@ -23,9 +23,9 @@ __all__ = [
     "BuiltInOrders",
     "Lines",
     "OrderSource",
-    "Role",
     "StatementError",
     "UnknownSourceError",
+    "WatchedModel",
     "as_json",
     "by_key",
     "by_name",
@@ -33,9 +33,9 @@ __all__ = [
     "deleted_models",
     "plain",
     "read_columns",
-    "role_of",
     "rows",
+    "saved_models",
     "stored_values",
-    "watched_models",
+    "watched_model",
     "watched_values",
 ]

@@ -6,7 +6,7 @@ from typing import Any
 
 from orderhooks.currencies import decimal_text
 from orderhooks.sources import reading
-from orderhooks.sources.describing import Lines, OrderSource
+from orderhooks.sources.order_source import Lines, OrderSource
 from orderhooks.sources.values import MOMENT, as_json
 
 TEXT = {"type": "string"}

@@ -118,7 +118,7 @@ def test_a_delivery_that_waits_or_failed_is_skipped(api):
     assert post(api, f"/deliveries/{failed.public_id}/skip/", {}).data["state"] == "skipped"
     response = post(api, f"/deliveries/{sent.public_id}/skip/", {})
     assert (response.status_code, response.data["code"]) == (409, "conflict")
-    assert "It is delivered" in response.data["detail"]
+    assert "The delivery is delivered" in response.data["detail"]
 
 
 def test_many_deliveries_are_redelivered_or_skipped_at_once(api):
@@ -130,7 +130,7 @@ def test_many_deliveries_are_redelivered_or_skipped_at_once(api):
     assert post(api, "/deliveries/skip/", {"deliveries": chosen}).data == {"skipped": 3}
     assert LogEntry.objects.filter(change_message="By the API: Skipped.").count() == 3
     unknown = post(api, "/deliveries/skip/", {"deliveries": [*chosen, "dlv_" + "0" * 26]})
-    assert "no delivery of the id dlv_0" in errors_of(unknown)["/deliveries"]
+    assert "no delivery dlv_0" in errors_of(unknown)["/deliveries"]
     assert errors_of(post(api, "/deliveries/skip/", {"deliveries": []})).keys() == {"/deliveries"}
 
 

@@ -119,6 +119,6 @@ def test_a_test_is_not_redelivered(api):
     delivery = make_delivery(state="failed", trigger="test")
     response = post(api, f"/deliveries/{delivery.public_id}/redeliver/", None)
     assert response.status_code == 409
-    assert "A test is not sent again" in response.data["detail"]
+    assert "A test can't be redelivered" in response.data["detail"]
     delivery.refresh_from_db()
     assert delivery.state == "failed"

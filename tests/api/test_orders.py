@@ -201,11 +201,11 @@ UNFIT_ORDERS = [
 REFUSED_ORDERS = [
     ({"currency": "eur"}, ["currency"], "ISO 4217"),
     ({"currency": "XXX"}, ["currency"], "ISO 4217"),
-    ({"number": "7"}, ["number"], "Use another"),
+    ({"number": "7"}, ["number"], "Send another"),
     ({"customer_email": "nobody"}, ["customer_email"], "valid email"),
     ({"placed_at": "0001-01-01T00:00:00+14:00"}, ["placed_at"], "out of range"),
     ({"metadata": DEEP}, ["metadata"], "at most"),
-    ({"lines": [{**LINE, "fulfilled_quantity": 3}]}, ["lines", 0, "fulfilled_quantity"], "which is 2"),
+    ({"lines": [{**LINE, "fulfilled_quantity": 3}]}, ["lines", 0, "fulfilled_quantity"], "at most the quantity, 2"),
     ({"lines": [{**LINE, "quantity": 2**31 - 1, "unit_price": "999999999999"}]}, ["subtotal"], "Lower"),
     ({"subtotal": "999999999999", "tax": "999999999999"}, ["total"], "Lower"),
     ({"placed_at": "2026-13-24T06:00:00Z"}, ["placed_at"], "out of range"),

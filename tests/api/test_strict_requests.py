@@ -54,7 +54,7 @@ def test_an_unknown_member_is_named_and_nothing_is_done(api, method, path, body,
     response = getattr(api, method)(f"/api{path.format(**ids)}", sent, format="json")
 
     assert response.status_code == 400
-    assert (f"Did you mean {meant}?" if meant else "There are none.") in errors_of(response)[f"/{name}"]
+    assert (f"Did you mean {meant}?" if meant else "Known members: none.") in errors_of(response)[f"/{name}"]
     assert not LogEntry.objects.exists()
 
 

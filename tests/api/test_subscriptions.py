@@ -40,7 +40,7 @@ def test_the_secret_is_in_the_answer_that_made_it_and_in_no_other(api):
 def test_a_secret_can_not_be_brought_along(api):
     response = post(api, "/subscriptions/", {**ENDPOINT, "secret": "whsec_abc"})
     assert response.status_code == 400
-    assert "no such member" in errors_of(response)["/secret"]
+    assert "Unknown member" in errors_of(response)["/secret"]
 
 
 UNFIT_SUBSCRIPTIONS = [

@@ -7,7 +7,7 @@ import pytest
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from orderhooks import rehearsing, tasks
+from orderhooks import previews, tasks
 from orderhooks.models import Delivery, Event, Order, Subscription
 from orderhooks.sources import BuiltInOrders, OrderSource
 from tests.commands.calls import called
@@ -97,7 +97,7 @@ def test_a_key_of_several_sources_is_asked_for_by_number(settings, monkeypatch) 
     make_subscription(name="CRM")
     order = make_order(number="A-1")
     known = {"orderhooks": BuiltInOrders(), "second": Second()}
-    monkeypatch.setattr(rehearsing.sources, "configured", lambda: known)
+    monkeypatch.setattr(previews.sources, "configured", lambda: known)
     with pytest.raises(CommandError, match=r"2 orders have the primary key .*: A-1 \(orderhooks\), N-A-1 \(second\)\."):
         called("orderhooks_trigger", "order.paid", "--order", str(order.pk))
 
@@ -135,7 +135,7 @@ def test_a_test_is_sent_at_once_and_its_answer_shown(receiver: RecordingReceiver
     ("arguments", "words"),
     [
         (["order.pade"], "order.pade"),
-        (["order.paid"], "There is no order to tell of"),
+        (["order.paid"], "There is no order\\. Name one"),
         (["order.paid", "--store", "rome"], "There is no order of the store 'rome'"),
         (["order.paid", "--order", "9"], "There is no order '9'"),
         (["order.paid", "--to", "Nobody"], "No subscription has the id or name 'Nobody'"),

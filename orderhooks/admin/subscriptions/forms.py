@@ -14,7 +14,7 @@ from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import catalogue, rehearsing, signing, topics
+from orderhooks import catalogue, previews, signing, topics
 from orderhooks.db.encrypted_fields import seal
 from orderhooks.encryption import HIDDEN, Sealed
 from orderhooks.models import Subscription
@@ -272,5 +272,5 @@ class PreviewForm(forms.Form):
     def __init__(self, *args: Any, subscription: Subscription, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["topic"].choices = [  # type: ignore[attr-defined]
-            (name, name) for name in rehearsing.topics_to_preview(subscription)
+            (name, name) for name in previews.topics_to_preview(subscription)
         ]

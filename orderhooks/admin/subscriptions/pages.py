@@ -18,7 +18,7 @@ from orderhooks import catalogue, operations
 from orderhooks.admin.subscriptions import code_samples
 from orderhooks.admin.subscriptions.forms import PreviewForm
 from orderhooks.models import Subscription
-from orderhooks.rehearsing import PreviewError
+from orderhooks.previews import PreviewError
 
 # What is below the address of a subscription's page, and what it is called there.
 LINKS = {

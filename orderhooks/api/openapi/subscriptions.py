@@ -4,7 +4,7 @@ from orderhooks.api.deliveries import DeliveryDetailSerializer
 from orderhooks.api.openapi.describing import NO_NUL, Answer, Key, Operation, Page, Schema, object_of
 from orderhooks.api.openapi.parameters import DATE_TIME, in_query, page_size
 from orderhooks.api.replays import PlanSerializer, ReplaySerializer
-from orderhooks.api.statistics import HOURS, MOST_HOURS, StatisticsSerializer
+from orderhooks.api.statistics import DEFAULT_HOURS, MAX_HOURS, StatisticsSerializer
 from orderhooks.api.subscription_fields import SubscriptionSerializer
 from orderhooks.api.subscriptions import ResumptionSerializer, RotationSerializer
 
@@ -22,7 +22,9 @@ KNOWN = {200: Answer("The subscription.", SubscriptionSerializer)}
 MADE = {201: Answer("The subscription, with its secret.", SubscriptionSerializer, secret=True)}
 CHANGED = {200: Answer("The subscription as it is now.", SubscriptionSerializer, secret=True)}
 HOURS_PARAMETER = in_query(
-    "hours", {"type": "integer", "minimum": 1, "maximum": MOST_HOURS, "default": HOURS}, "Of so many hours until now."
+    "hours",
+    {"type": "integer", "minimum": 1, "maximum": MAX_HOURS, "default": DEFAULT_HOURS},
+    "The last hours to count.",
 )
 COUNT: Schema = {
     **object_of(count={"type": "integer"}, count_is_exact={"type": "boolean"}),

@@ -5,11 +5,11 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
-from orderhooks import catalogue, operations, publishing, rehearsing, reporting, topics
+from orderhooks import catalogue, operations, previews, publishing, reporting, topics
 from orderhooks.management import actor, lookup
 from orderhooks.models import Delivery, Event, Subscription
-from orderhooks.rehearsing import PreviewError
-from orderhooks.sources import Role
+from orderhooks.previews import PreviewError
+from orderhooks.sources import WatchedModel
 
 MOST_SHOWN = 100
 
@@ -50,8 +50,8 @@ class Command(BaseCommand):
             raise CommandError(
                 "There is no subscription that could get it. Add one in the admin or with orderhooks_listen."
             )
-        source, order = rehearsing.find_order(wanted, store=store, or_by_key=True)
-        key, number = Role(source).order_pk(order) or "", source.number(order)
+        source, order = previews.find_order(wanted, store=store, or_by_key=True)
+        key, number = WatchedModel(source).order_pk(order) or "", source.number(order)
         with transaction.atomic(using=Event.objects.db):
             publishing.publish(topic, order)
         events = Event.objects.filter(topic=topic, source=source.name, order_pk=key)

@@ -11,8 +11,8 @@ from django.utils import timezone
 
 from orderhooks import catalogue, operations, sending, tasks
 from orderhooks.models import Attempt, Delivery, Event, Subscription
+from orderhooks.previews import PreviewError, topics_to_preview
 from orderhooks.receiver import verify
-from orderhooks.rehearsing import PreviewError, topics_to_preview
 from orderhooks.signals import delivery_failed, delivery_succeeded
 from orderhooks.topics import UnknownTopicError
 from tests.factories import make_delivery, make_event, make_order, make_subscription

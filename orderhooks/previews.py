@@ -1,4 +1,4 @@
-"""Rehearsing: what an endpoint says to a test, what an order's request would be, and events made by hand for one alone.
+"""Previews and tests: show the request that an order would cause, send a test, and create one delivery by hand.
 
 For `publishing`, `operations`, the admin and the commands.
 """
@@ -18,22 +18,33 @@ from orderhooks.db import DatabaseClock
 from orderhooks.encryption import HIDDEN, UndecryptableError
 from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.models.deliveries import REQUESTED_BY_LENGTH
-from orderhooks.sources import OrderSource, Role
+from orderhooks.sources import OrderSource, WatchedModel
 
-__all__ = ["Preview", "PreviewError", "find_order", "owe", "preview", "send_test", "topics_to_preview"]
+__all__ = [
+    "Preview",
+    "PreviewError",
+    "create_manual_delivery",
+    "find_order",
+    "preview",
+    "send_test",
+    "topics_to_preview",
+]
 
 
 def send_test(subscription: Subscription, *, by: str = "") -> Delivery:
-    """Send an example order as `webhook.test` now, also to a paused or disabled subscription, and wait for the answer.
+    """Send an example order as `webhook.test` now, and wait for the response.
 
-    Returns the delivery, delivered or failed, with its one attempt in the log; it is never tried again and says nothing
-    about the endpoint's health. `by`: who wants to know. Takes as long as an attempt may. Raises RuntimeError in a
-    transaction, which the wait would hold open.
+    It is also sent to a paused or disabled subscription. Returns the delivery, delivered or failed, with its one
+    attempt in the log. It is never tried again, and does not change the endpoint's health. It takes at most as long as
+    an attempt (TIMEOUT_SECONDS, or the subscription's own limit). `by`: who asked for the test.
+
+    Raises:
+        RuntimeError: called in a transaction, which the wait would keep open.
     """
     clock = DatabaseClock()
     now = clock.now()
     with transaction.atomic(using=Delivery.objects.db, durable=True):
-        # Its deliveries are made here, so it counts as routed.
+        # Its delivery is created here, so it counts as routed.
         event = Event(
             topic=catalogue.TEST,
             store=subscription.store,
@@ -42,10 +53,10 @@ def send_test(subscription: Subscription, *, by: str = "") -> Delivery:
             published_at=now,
             routed_at=now,
         )
-        # An order of its own, so that in an ordered subscription it waits for no other test.
+        # Its own order key, so that it waits for no other test of an ordered subscription.
         event.order_pk = event.public_id
         event.save()
-        # Claimed from the beginning: no pump takes it. If this process dies, the lease runs out, and it has failed.
+        # Claimed from the start, so that no pump takes it. If this process dies, the lease expires and the test fails.
         delivery = Delivery.objects.create(
             event=event,
             subscription=subscription,
@@ -62,9 +73,9 @@ def send_test(subscription: Subscription, *, by: str = "") -> Delivery:
     return delivery
 
 
-# Among so many a store's newest order is looked for.
-NEWEST_LOOKED_AT = 1000
-# What stands in the way of any request to a subscription.
+# How many of the newest orders are searched for one of a store.
+NEWEST_SEARCHED = 1000
+# Errors that prevent any request to a subscription.
 UNSENDABLE = (
     signing.InvalidSecretError,
     UndecryptableError,
@@ -74,16 +85,19 @@ UNSENDABLE = (
 
 
 class PreviewError(ValueError):
-    """There is no request to show; the text says why and what to do."""
+    """There is no order, or no request can be made. The message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """The request that an order would send, truly signed. Values of the subscription's own headers are `(hidden)`."""
+    """The signed request that an event about an order would cause.
+
+    `wanted`: whether the subscription would get this event of this order. The values of the subscription's own headers
+    are `(hidden)`.
+    """
 
     order_number: str
     topic: str
-    # Whether the subscription would get this event of this order's store at all.
     wanted: bool
     url: str
     headers: Mapping[str, str] = field(repr=False)
@@ -91,7 +105,7 @@ class Preview:
 
     @property
     def target(self) -> str:
-        """What the request line names."""
+        """The target of the request line: the URL's path and query."""
         parts = urlsplit(self.url)
         return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
@@ -105,10 +119,14 @@ def preview(
     now: datetime,
     stores: Collection[str] | None = None,
 ) -> Preview:
-    """The request if that topic happened now to the order of that number, as it is. Nothing is sent or written.
+    """The request if an event of the topic happened to the order now. Nothing is sent or written.
 
-    `stores`: those whose orders may be shown; None: any. Its event has an id of its own and the sequence that comes
-    next. Raises PreviewError and topics.UnknownTopicError.
+    `order_number`: blank for the newest order. `stores`: the stores whose orders may be shown; None for all. The event
+    gets a new id and the next sequence.
+
+    Raises:
+        PreviewError: there is no such order, or no request can be made.
+        topics.UnknownTopicError: there is no such topic.
     """
     topics.require(topic)
     event = _event(*find_order(order_number, store=subscription.store), topic, now=now)
@@ -132,15 +150,21 @@ def preview(
     )
 
 
-def owe(subscription: Subscription, order: str, *, topic: str, by: str = "", now: datetime) -> Delivery:
-    """Owe the subscription, and nobody else, an event of that topic about the order as it is, wanted or not.
+def create_manual_delivery(
+    subscription: Subscription, order: str, *, topic: str, by: str = "", now: datetime
+) -> Delivery:
+    """Create an event of the topic about the order as it is now, and its delivery to this subscription alone.
 
-    `order` is its number, or its primary key; blank: the newest order. It is due at once, also while the endpoint cools
-    down. Raises PreviewError and topics.UnknownTopicError.
+    The subscription gets it even if it does not want the topic or the store. It is due at once, also while the endpoint
+    is cooling down. `order`: its number or its primary key, or blank for the newest order. `by`: who asked for it.
+
+    Raises:
+        PreviewError: there is no such order, or its payload can't be built.
+        topics.UnknownTopicError: there is no such topic.
     """
     topics.require(topic)
     event = _event(*find_order(order, store=subscription.store, or_by_key=True), topic, now=now)
-    # Its one delivery is made here, so it counts as routed; and the database gives out sequences.
+    # Its only delivery is created here, so it counts as routed. The database assigns the sequence.
     event.sequence, event.published_at, event.routed_at = None, now, now
     with transaction.atomic(using=Event.objects.db):
         event.save(force_insert=True)
@@ -154,40 +178,42 @@ def owe(subscription: Subscription, order: str, *, topic: str, by: str = "", now
 
 
 def topics_to_preview(subscription: Subscription) -> list[str]:
-    """The topics that a preview can show, those that the subscription wants first."""
+    """The topics of which a preview can be shown; those that the subscription wants come first."""
     names = [name for name in topics.catalogue() if name != catalogue.TEST]
     return sorted(names, key=lambda name: not topics.matches(subscription.topics, name))
 
 
 def _event(source: OrderSource, order: Any, topic: str, *, now: datetime) -> Event:
     try:
-        # A savepoint: the store's own code may spoil a transaction.
+        # A savepoint, because an error in the store's code would break the transaction.
         with transaction.atomic(using=Event.objects.db):
             snapshot = {"order": source.payload(order), "changes": {}}
             payloads.check(snapshot)
-            number, of_store = source.number(order), source.store(order)
+            number, order_store = source.number(order), source.store(order)
     except Exception as error:
         raise PreviewError(
-            f"The order can't be told: {type(error).__name__}: {error}. Mend the method payload() of its source."
+            f"The payload can't be built: {type(error).__name__}: {error}. Fix payload() of the order source."
         ) from error
     last = Event.objects.order_by("-sequence").values_list("sequence", flat=True).first()
     return Event(
         sequence=(last or 0) + 1,
         topic=topic,
         source=source.name,
-        order_pk=Role(source).order_pk(order) or "",
+        order_pk=WatchedModel(source).order_pk(order) or "",
         order_number=number,
-        store=of_store,
+        store=order_store,
         payload=Event.as_stored(snapshot, using=Event.objects.db),
         occurred_at=now,
     )
 
 
 def find_order(order_number: str = "", *, store: str = "", or_by_key: bool = False) -> tuple[OrderSource, Any]:
-    """The order that people call so, in that store or, if it is blank, in any; without a number the newest.
+    """Find an order by its number, or the newest one if `order_number` is blank. `store`: blank for any store.
 
-    With the source that describes it. `or_by_key`: where no order is called so, the one of that primary key. Raises
-    PreviewError.
+    `or_by_key`: if no order has that number, find it by its primary key. Returns the order with its source.
+
+    Raises:
+        PreviewError: there is no such order, or several have that primary key.
     """
     known = sources.configured()
     if not order_number:
@@ -196,13 +222,13 @@ def find_order(order_number: str = "", *, store: str = "", or_by_key: bool = Fal
         using = router.db_for_write(source.get_model())
         if (order := source.find(order_number, store=store, using=using)) is not None:
             return source, order
-    # A source that can't find orders by number may have told of this one before.
-    told = Event.objects.filter(order_number=order_number, source__in=known)
-    event = (told.filter(store=store) if store else told).order_by("-sequence").first()
+    # A source that can't find orders by number may have had an event about this one.
+    events = Event.objects.filter(order_number=order_number, source__in=known)
+    event = (events.filter(store=store) if store else events).order_by("-sequence").first()
     if event is not None:
         source = known[event.source]
         order = source.fetch(event.order_pk, using=router.db_for_write(source.get_model()))
-        # As it is now it may have left the store.
+        # The order may belong to another store by now.
         if order is not None and store in ("", source.store(order)):
             return source, order
     if not or_by_key:
@@ -219,8 +245,8 @@ def _of_key(known: Iterable[OrderSource], key: str, *, store: str) -> tuple[Orde
     if not found:
         where = f" in the store {store!r}" if store else ""
         raise PreviewError(
-            f"There is no order {key!r}{where}: it is neither the number nor the primary key of one. Look its number "
-            "up in the list of orders."
+            f"There is no order {key!r}{where}: it is neither the number nor the primary key of one. Look up its "
+            "number in the list of orders."
         )
     if len(found) > 1:
         numbers = ", ".join(f"{source.number(order)} ({source.name})" for source, order in found)
@@ -230,14 +256,14 @@ def _of_key(known: Iterable[OrderSource], key: str, *, store: str) -> tuple[Orde
 
 def _no_order(order_number: str, store: str) -> str:
     where = f" in the store {store!r}" if store else ""
-    return f"There is no order {order_number!r}{where}. Look its number up in the list of orders."
+    return f"There is no order {order_number!r}{where}. Look up its number in the list of orders."
 
 
 def _newest(known: Iterable[OrderSource], *, store: str) -> tuple[OrderSource, Any]:
     for source in known:
-        # Where it was written: on a replica the newest order may not be there yet.
-        orders = source.newest(using=router.db_for_write(source.get_model()))[:NEWEST_LOOKED_AT]
+        # Read from the database for writing: the newest order may not have reached a replica yet.
+        orders = source.newest(using=router.db_for_write(source.get_model()))[:NEWEST_SEARCHED]
         if (order := next((one for one in orders.iterator() if store in ("", source.store(one))), None)) is not None:
             return source, order
     where = f" of the store {store!r}" if store else ""
-    raise PreviewError(f"There is no order{where} to tell of. Name one by its number, or place one first.")
+    raise PreviewError(f"There is no order{where}. Name one by its number, or place one first.")
