@@ -1,4 +1,4 @@
-"""The catalogue in full: for each topic the JSON Schema of its body and an example. Admin, API and tests draw on it."""
+"""The catalogue of topics, each with the JSON Schema of its body and an example. Admin, API and tests use it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from orderhooks.sources import OrderSource
 __all__ = ["TEST", "Entry", "entries", "example", "test_data"]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-# What a test sends.
+# The topic of tests of endpoints.
 TEST = "webhook.test"
 PAIR = {"type": "array", "minItems": 2, "maxItems": 2}
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A topic with what its receivers get: the JSON Schema (draft 2020-12) of the whole body, and an example body."""
+    """A topic with the JSON Schema (draft 2020-12) of the whole body, and an example of it."""
 
     name: str
     description: str
@@ -26,9 +26,7 @@ class Entry:
 
 
 def entries() -> list[Entry]:
-    """All of the catalogue, in its order. Topics mean the same for each of the setting SOURCES; the first one's example
-    is shown.
-    """
+    """All topics in the catalogue's order. Schemas cover all order sources; examples are by the first one."""
     known = list(sources.configured().values())
     return [
         Entry(topic.name, topic.description, _schema(topic, known), example(topic.name, known[0] if known else None))
@@ -37,7 +35,7 @@ def entries() -> list[Entry]:
 
 
 def test_data() -> dict[str, Any]:
-    """The `data` of a `webhook.test`: an order that nobody placed."""
+    """The `data` of a `webhook.test`: the example of the first order source."""
     known = list(sources.configured().values())
     return _data(TEST, known[0] if known else None)
 
@@ -58,7 +56,7 @@ def _schema(topic: topics.Topic, known: list[OrderSource]) -> dict[str, Any]:
             "description": "The same on every attempt: act on each id once.",
         },
         "type": {"const": topic.name},
-        "timestamp": {**sources.MOMENT, "description": "When it happened, UTC."},
+        "timestamp": {**sources.TIMESTAMP, "description": "When it happened, UTC."},
         "api_version": {"const": payloads.API_VERSION},
         "sequence": {
             "type": "integer",
@@ -83,7 +81,7 @@ def _schema(topic: topics.Topic, known: list[OrderSource]) -> dict[str, Any]:
 
 
 def example(topic: str, source: OrderSource | None) -> dict[str, Any]:
-    """A body that receivers could get of that topic, with the source's example of an order."""
+    """An example body of that topic, with the source's example of an order."""
     return {
         "id": "evt_01KAR5BBR0D4Y8H6S1V3PBN2WK",
         "type": topic,
@@ -104,13 +102,13 @@ def _data(topic: str, source: OrderSource | None) -> dict[str, Any]:
         return {"order": order, "changes": {}}
     before = order[field]
     if before == value:
-        # A field that has come back to where the example stands, such as an order that is open again.
+        # The field already has this value in the example, such as an order that is reopened.
         before = next((other for other in source.transitions[field] if other != value), None)
     return {"order": {**order, field: value}, "changes": {field: [before, value]}}
 
 
 def _transition(topic: str, source: OrderSource, order: Mapping[str, Any]) -> tuple[str, str]:
-    """The field and its new value that the topic stands for; `order.updated` goes with any of them. Else blank."""
+    """The field and its new value that cause the topic, or two blanks. Any change causes `order.updated`."""
     for field, by_value in source.transitions.items():
         for value, meant in by_value.items():
             if field in order and (meant == topic or (topic == "order.updated" and value != order[field])):

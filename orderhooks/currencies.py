@@ -21,10 +21,10 @@ PLACES = (
 
 
 def validate_currency(code: str) -> None:
-    """Raises ValidationError unless the code is a current one of ISO 4217, in capitals."""
+    """Raises ValidationError unless the code is a current code of ISO 4217 in capitals."""
     if code not in CODES:
         raise ValidationError(
-            _("%(code)s is no currency code of ISO 4217. Use three capitals such as EUR or USD."),
+            _("%(code)s is not a currency code of ISO 4217. Use three capitals such as EUR or USD."),
             code="currency",
             params={"code": repr(code)},
         )
@@ -34,5 +34,5 @@ def decimal_text(amount: Decimal, currency: str) -> str:
     """The amount with the currency's decimal places: "19.90" for EUR, "1990" for JPY. Never drops a digit."""
     places = PLACES.get(currency, 2)
     exponent = amount.normalize().as_tuple().exponent
-    # NaN and infinity have letters for an exponent; a database gives none of them.
+    # The exponent of NaN and infinity is a letter. Databases return neither.
     return f"{amount:.{max(places, -exponent if isinstance(exponent, int) else 0)}f}"

@@ -1,6 +1,6 @@
-"""A small check that a value fits its JSON Schema: the keywords that order sources use. No dependency, no network.
+"""A small validator for JSON Schema, with the keywords that order sources use. No dependency, no network.
 
-What it does not know it lets pass; the whole of draft 2020-12 is what the packages for it are for.
+It ignores other keywords: a package for draft 2020-12 is the place for them.
 """
 
 import re
@@ -22,9 +22,9 @@ DEEPEST = 50
 
 
 def misfits(value: Any, schema: Any) -> Iterator[str]:
-    """Each place in which the value does not fit, such as `lines[0].sku: is int, not string`; never the value.
+    """Yield a text for each place where the value does not fit: `lines[0].sku: is int, not string`. Never the value.
 
-    Raises ValueError for a schema that can't be read.
+    Raises ValueError if the schema is not valid.
     """
     yield from _misfits(value, schema, "", schema, 0)
 
@@ -33,7 +33,7 @@ def _misfits(value: Any, schema: Any, where: str, root: Any, depth: int) -> Iter
     if schema is True or depth > DEEPEST:
         return
     if schema is False:
-        yield _at(where, "should not be there")
+        yield _at(where, "is not allowed")
         return
     if not isinstance(schema, Mapping):
         raise ValueError(f"{where or 'the schema'} is {schema!r}, not a JSON Schema (an object)")
@@ -98,7 +98,7 @@ def _referred(reference: str, root: Any) -> Any:
     found = root
     for part in reference.removeprefix("#/").split("/") if reference != "#" else ():
         if not isinstance(found, Mapping) or part not in found:
-            raise ValueError(f"$ref {reference!r} leads nowhere")
+            raise ValueError(f"$ref {reference!r} does not exist")
         found = found[part]
     return found
 

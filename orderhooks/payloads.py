@@ -1,4 +1,4 @@
-"""The body that receivers get: an event's envelope round its stored data. Used by `outbox` and `sending`."""
+"""The body that receivers get: an envelope with the event's stored data. Used by `outbox` and `sending`."""
 
 import json
 from collections.abc import Iterable
@@ -7,18 +7,18 @@ from typing import Any, Protocol
 
 __all__ = ["API_VERSION", "MAX_DEPTH", "MAX_PASSED_THROUGH_DEPTH", "body", "check", "encode", "envelope"]
 
-# Of the payload's shape; a change that could break a receiver gets a new date.
+# The version of the body's format. A change that could break receivers gets a new date.
 API_VERSION = "2026-11-01"
-# Parsers of receivers refuse more, some at 128 levels; and Python's own stack ends.
+# Some receivers' parsers refuse 128 levels, and Python's recursion is limited.
 MAX_DEPTH = 100
-# Of what a store passes through in an order, such as `metadata`.
+# For fields of an order that are passed through unchanged, such as `metadata`.
 MAX_PASSED_THROUGH_DEPTH = 50
-# Half of what MariaDB takes in one statement unless told otherwise.
+# Half of MariaDB's default limit for a statement.
 MAX_BYTES = 8 * 1024 * 1024
 
 
 class EventLike(Protocol):
-    """What the envelope reads of an event."""
+    """The attributes of an event that the envelope uses."""
 
     public_id: Any
     topic: Any
@@ -29,12 +29,12 @@ class EventLike(Protocol):
 
 
 def envelope(event: EventLike) -> dict[str, Any]:
-    """The body as a dict."""
-    moment: datetime = event.occurred_at
+    """The body as a dict of JSON values."""
+    occurred_at: datetime = event.occurred_at
     return {
         "id": event.public_id,
         "type": event.topic,
-        "timestamp": moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z",
+        "timestamp": occurred_at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z",
         "api_version": API_VERSION,
         "sequence": event.sequence,
         "store": event.store,
@@ -43,14 +43,14 @@ def envelope(event: EventLike) -> dict[str, Any]:
 
 
 def body(event: EventLike) -> bytes:
-    """The body as bytes: the same for every attempt, since the event does not change."""
+    """The body as bytes: the same for every attempt, because an event never changes."""
     return encode(envelope(event))
 
 
 def check(data: Any, *, depth: int = MAX_DEPTH) -> None:
-    """Raises ValueError or TypeError, with a sentence, for what JSON, a database or a receiver can't hold.
+    """Raises ValueError or TypeError, with a sentence, if JSON, a database or a receiver can't hold the data.
 
-    That is NaN, odd types, lone surrogates, NUL, and what is nested deeper than `depth` or larger than MAX_BYTES.
+    They can't hold NaN, types that JSON lacks, lone surrogates, NUL, more than `depth` levels, or more than MAX_BYTES.
     """
     _check_depth(data, depth)
     try:
@@ -58,16 +58,16 @@ def check(data: Any, *, depth: int = MAX_DEPTH) -> None:
     except UnicodeEncodeError:
         raise ValueError("It holds half of a surrogate pair, which is not text. Remove it from the order.") from None
     except ValueError as error:
-        raise ValueError(f"It holds a number that JSON has no way to write ({error}). Give it as text.") from None
+        raise ValueError(f"It holds a number that JSON can't express ({error}). Give it as text.") from None
     if len(encoded) > MAX_BYTES:
-        raise ValueError(f"It takes {len(encoded)} bytes, more than {MAX_BYTES}. Leave something out of the payload.")
-    # JSON writes NUL so, and a text that spells it out with a backslash more.
+        raise ValueError(f"It takes {len(encoded)} bytes, more than {MAX_BYTES}. Make the payload smaller.")
+    # JSON writes NUL like this. A text with these characters has one more backslash, which `_holds_nul` tells apart.
     if rb"\u0000" in encoded and _holds_nul(data):
         raise ValueError("It holds a NUL character, which PostgreSQL can't store. Remove it from the order.")
 
 
 def _check_depth(data: Any, most: int) -> None:
-    # Level by level: what is nested deeply, or holds itself, must not exhaust the stack.
+    # Level by level, so that deep or circular data does not exceed the recursion limit.
     level = [data]
     for _ in range(most):
         level = [one for value in level for one in _inside(value) if isinstance(one, dict | list | tuple)]
@@ -95,5 +95,5 @@ def _holds_nul(data: Any) -> bool:
 
 
 def encode(data: Any) -> bytes:
-    """Compact JSON in UTF-8. Raises ValueError or TypeError for what JSON can't hold."""
+    """Compact JSON in UTF-8. Raises ValueError or TypeError for values that JSON lacks."""
     return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()

@@ -1,4 +1,4 @@
-"""When a delivery is tried again: a pure function of the retry table, the clock and the jitter."""
+"""Retries: when the next attempt is due. Pure functions of the retry table, the clock and the jitter."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -6,7 +6,7 @@ from email.utils import parsedate_to_datetime
 
 __all__ = ["most_attempts", "next_attempt_at", "retry_after_seconds"]
 
-JITTER = 0.2
+JITTER_SHARE = 0.2
 LONGEST_WAIT = timedelta(hours=24)
 
 
@@ -18,38 +18,37 @@ def next_attempt_at(
     jitter: float,
     retry_after: str = "",
 ) -> datetime | None:
-    """When the next attempt is due after `used` of the table, or None when they were all that it has.
+    """When the next attempt is due, or None if the table allows no more.
 
-    `schedule` is the table: seconds before attempt 2, 3, ….
-
-    `jitter` is a number from 0 to 1 that spreads the wait by 20 % either way. `retry_after` is the response header:
-    it may lengthen the wait up to 24 hours and never shortens it.
+    `used`: how many attempts of the table were made. `schedule`: the table, with the seconds to wait before attempt 2,
+    3 and so on. `jitter`: a number from 0 to 1 that changes the wait by up to 20 % in either direction. `retry_after`:
+    the value of the response header; it may lengthen the wait up to 24 hours and never shortens it.
     """
     if used > len(schedule):
         return None
-    own = timedelta(seconds=schedule[used - 1] * (1 - JITTER + 2 * JITTER * jitter))
+    own = timedelta(seconds=schedule[used - 1] * (1 - JITTER_SHARE + 2 * JITTER_SHARE * jitter))
     return now + max(own, timedelta(seconds=retry_after_seconds(retry_after, now=now)))
 
 
 def most_attempts(schedule: Sequence[float]) -> int:
-    """How many attempts the table allows."""
+    """The number of attempts that the table allows."""
     return len(schedule) + 1
 
 
 def retry_after_seconds(value: str, *, now: datetime) -> float:
-    """Seconds that a Retry-After header asks for (RFC 9110, 10.2.3): digits or a date; a day at most.
+    """The seconds that a Retry-After header asks for, at most 24 hours (RFC 9110, 10.2.3).
 
-    Anything else asks for 0.
+    The value is a number of seconds or a date. It is 0 if the value is neither, or a date in the past.
     """
     value = value.strip()
     longest = LONGEST_WAIT.total_seconds()
     if value.isascii() and value.isdigit():
-        # A text of thousands of digits must not become a number.
+        # Thousands of digits must not be converted to a number.
         return min(float(value), longest) if len(value) <= 9 else longest
     try:
-        moment = parsedate_to_datetime(value)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        return min(max(0.0, (moment - now).total_seconds()), longest)
+        at = parsedate_to_datetime(value)
+        if at.tzinfo is None:
+            at = at.replace(tzinfo=UTC)
+        return min(max(0.0, (at - now).total_seconds()), longest)
     except (ValueError, TypeError, OverflowError, IndexError):
         return 0.0

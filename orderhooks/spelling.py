@@ -1,22 +1,23 @@
-"""Spelling: which known name was meant by one that is not known. For every "did you mean"."""
+"""Spelling: suggest the known name that an unknown one is close to. Used for every "Did you mean"."""
 
 from collections.abc import Iterable
 from difflib import SequenceMatcher, get_close_matches
 
-# Of difflib's ratio. "ulr" and "url" are as alike as "date" and "state": few mistype the first letter.
-ALIKE = 0.85
-ALIKE_WITH_ONE_INITIAL = 0.65
+# The least ratios of difflib. "ulr" and "url" are as similar as "date" and "state", but people rarely mistype the first
+# letter.
+SIMILAR = 0.85
+SIMILAR_WITH_SAME_INITIAL = 0.65
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that is so close that a typing error may be the only difference; None if there is none."""
-    for one in get_close_matches(name, known, cutoff=ALIKE_WITH_ONE_INITIAL):
-        # The last part by itself too: a family that both share makes "order.foo" resemble "order.paid".
-        if _are_alike(name, one) and _are_alike(name.rpartition(".")[2], one.rpartition(".")[2]):
+    """The known name that differs from `name` by a typing error at most, or None."""
+    for one in get_close_matches(name, known, cutoff=SIMILAR_WITH_SAME_INITIAL):
+        # The last part is also compared alone: a shared family makes "order.foo" similar to "order.paid".
+        if _are_similar(name, one) and _are_similar(name.rpartition(".")[2], one.rpartition(".")[2]):
             return one
     return None
 
 
-def _are_alike(one: str, other: str) -> bool:
-    least = ALIKE_WITH_ONE_INITIAL if one[:1] == other[:1] else ALIKE
+def _are_similar(one: str, other: str) -> bool:
+    least = SIMILAR_WITH_SAME_INITIAL if one[:1] == other[:1] else SIMILAR
     return SequenceMatcher(None, one, other).ratio() >= least

@@ -1,4 +1,4 @@
-"""The topics: what can happen to an order. `catalogue` adds what their receivers get."""
+"""Topics: the kinds of events. The module `catalogue` adds the schema and the example of what receivers get."""
 
 import re
 from collections.abc import Iterable
@@ -12,12 +12,12 @@ NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+\Z")
 
 
 class UnknownTopicError(ValueError):
-    """A topic or pattern that the catalogue does not hold; the text says what to do."""
+    """The catalogue does not have the topic, or no topic that fits the pattern. The message says the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One kind of event: a dot-separated name and a sentence for people."""
+    """One kind of event: its name, with dots, and a sentence that describes it."""
 
     name: str
     description: str
@@ -44,13 +44,13 @@ BUILT_IN = (
 
 
 def catalogue() -> dict[str, Topic]:
-    """Every topic by name: the built-in ones, then those of the setting TOPICS."""
+    """All topics by name: the built-in ones, then those of the setting TOPICS."""
     own = (Topic(name, description) for name, description in conf.current().topics.items())
     return {topic.name: topic for topic in (*BUILT_IN, *own)}
 
 
 def require(name: str) -> Topic:
-    """The topic of that name. Raises UnknownTopicError."""
+    """The topic with that name. Raises UnknownTopicError."""
     known = catalogue()
     if name not in known:
         raise UnknownTopicError(
@@ -61,9 +61,13 @@ def require(name: str) -> Topic:
 
 
 def require_pattern(pattern: object) -> str:
-    """A topic, `*`, or a family such as `order.*` that holds at least one topic. Raises UnknownTopicError."""
+    """Return the pattern if it is a topic, `*`, or a family such as `order.*` with at least one topic.
+
+    Raises:
+        UnknownTopicError: it is none of these.
+    """
     if not isinstance(pattern, str):
-        raise UnknownTopicError(f"A topic is text such as 'order.paid', not {pattern!r}.")
+        raise UnknownTopicError(f"A topic is a text such as 'order.paid', not {pattern!r}.")
     if pattern == "*":
         return pattern
     if pattern.endswith(".*"):
@@ -82,7 +86,7 @@ def _near(name: str, known: Iterable[str]) -> str:
 
 
 def matches(patterns: Iterable[str], topic: str) -> bool:
-    """Whether any of the patterns (`*`, `order.*`, `order.paid`) takes in the topic."""
+    """Whether the topic fits any of the patterns (`*`, `order.*`, `order.paid`)."""
     return any(
         pattern in ("*", topic) or (pattern.endswith(".*") and topic.startswith(pattern[:-1])) for pattern in patterns
     )

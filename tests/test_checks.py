@@ -141,7 +141,7 @@ def test_no_check_shows_a_secret(settings, key: str, given: object) -> None:
 @pytest.mark.parametrize(
     ("cluster", "words"),
     [
-        ({"orm": "default"}, "is not set: a worker that hangs would never be stopped. Good values"),
+        ({"orm": "default"}, "is not set: a worker that hangs is never stopped. Good values"),
         ({"orm": "default", "timeout": 10, "retry": 20}, "which may take 15 s (TIMEOUT_SECONDS). Set it to 25"),
     ],
 )

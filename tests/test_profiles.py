@@ -127,16 +127,16 @@ def test_secrets_of_both_kinds_sign_side_by_side_while_one_takes_over() -> None:
 
 @pytest.mark.parametrize(("profile", "secret"), [("ed25519", OLDER), ("github", ED25519), ("standard", ED25519)])
 def test_a_profile_without_a_secret_of_its_kind_says_what_to_do(profile: str, secret: str) -> None:
-    with pytest.raises(InvalidSecretError, match="rotate it"):
+    with pytest.raises(InvalidSecretError, match="Rotate it"):
         signing.profile_headers(profile, MESSAGE, [secret])
 
 
 @pytest.mark.parametrize(
     ("key", "why"),
     [
-        ("whpk_", "32 bytes"),
-        ("whpk_AAAA", "32 bytes"),
-        ("whpk_!in the clear!", "not base64"),
+        ("whpk_", "not a valid Ed25519 public key"),
+        ("whpk_AAAA", "not a valid Ed25519 public key"),
+        ("whpk_!in the clear!", "not valid base64"),
         (ED25519, "public key"),  # a receiver has no business with the private one
     ],
 )

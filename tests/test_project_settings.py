@@ -104,7 +104,7 @@ def test_a_day_under_settings_that_act_at_start(name: str) -> None:
         ),
         (
             {"DATABASES": SHOP, "DATABASE_ROUTERS": ["tests.routers.NotMigrated"]},
-            ["orderhooks.E060 Your DATABASE_ROUTERS write orderhooks to 'shop' and forbid to migrate it there."],
+            ["orderhooks.E060 Your DATABASE_ROUTERS write orderhooks to 'shop' and forbid its migrations there."],
         ),
         ({"USE_TZ": False}, ["orderhooks.E061 USE_TZ is False"]),
         (

@@ -18,7 +18,7 @@ def test_a_query_that_does_not_end_with_its_value_is_refused() -> None:
     def make(rows: Any) -> Any:
         return rows.filter(pk=1).order_by(Coalesce("note", Value("none")))
 
-    with pytest.raises(sources.StatementError, match="override fetch"):
+    with pytest.raises(sources.StatementError, match="Override fetch"):
         sources.rows(Order, "by note", using="default", make=make, last=1)
 
 

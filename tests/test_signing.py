@@ -139,9 +139,9 @@ def test_a_generated_secret_is_48_bytes_without_padding_and_never_the_same():
     [
         ("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "begins with"),
         ("", "begins with"),
-        ("whsec_not base64 at all, is it?", "not base64"),
-        ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaS", "not base64"),
-        ("whsec_é", "not base64"),
+        ("whsec_not base64 at all, is it?", "not valid base64"),
+        ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaS", "not valid base64"),
+        ("whsec_é", "not valid base64"),
         ("whsec_" + "QUJD" * 7, "holds 21"),
         ("whsec_" + "QUJD" * 22, "holds 66"),
     ],

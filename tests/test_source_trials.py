@@ -391,7 +391,7 @@ FITS = [
     ({"b": 1, "c": [True, 1]}, ["c[1]: is int, not boolean"]),
     ({"b": 1, "e": "n"}, ["e: is not one of ['y']"]),
     ({"b": 1, "f": "n"}, ["f: fits none of anyOf"]),
-    ({"b": 1, "g": 1}, ["g: should not be there"]),
+    ({"b": 1, "g": 1}, ["g: is not allowed"]),
 ]
 
 

@@ -67,7 +67,7 @@ WAYS = [made, saved, made_with_secret, made_in_bulk, found_or_made]
 def test_each_new_one_has_a_secret_that_can_be_read_this_once(way: Any, signature: str) -> None:
     subscription = way({**GOOD, "signature": signature})
     assert subscription.live_secrets(now=timezone.now()) == [subscription.new_secret]
-    assert signing.kind(signature) == signing.SYMMETRIC or signing.public_key(subscription.new_secret)
+    assert signing.secret_prefix(signature) == signing.SHARED_PREFIX or signing.public_key(subscription.new_secret)
     assert Subscription.objects.get(pk=subscription.pk).new_secret == ""
     subscription.name = "Renamed"
     subscription.save()

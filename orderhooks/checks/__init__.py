@@ -1,4 +1,4 @@
-"""System checks: what is wrong with settings and order sources, with an id and a hint, before it costs an event."""
+"""System checks of settings and order sources, each with an id and a hint. `apps` registers them."""
 
 from django.core.checks import Tags
 from django.core.checks import register as register_check
@@ -34,8 +34,8 @@ __all__ = [
 
 
 def register() -> None:
-    """Called once, by `apps`."""
-    of_settings = (
+    """Register the checks with Django. Called once, by `apps`."""
+    checks_of_settings = (
         check_settings,
         check_sources,
         check_queue,
@@ -45,7 +45,7 @@ def register() -> None:
         check_time_zone,
         check_mail,
     )
-    for check in of_settings:
+    for check in checks_of_settings:
         register_check(check, Tags.compatibility)
     for check in (check_database, check_sources_at_work):
         register_check(check, Tags.database)

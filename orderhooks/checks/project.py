@@ -1,4 +1,4 @@
-"""System checks of the project's own settings: databases, time zone, mail, queue."""
+"""Checks of the project's own settings: databases, users, time zone, queue, e-mail."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,8 +13,9 @@ from orderhooks.models import Delivery
 
 
 def check_one_database(**_kwargs: Any) -> list[CheckMessage]:
-    """Orders, orderhooks and users live in one database, of whatever alias: changes are captured in the order's own
-    transaction, and subscriptions belong to users. The queue may be elsewhere.
+    """Orders, orderhooks and users must be in one database.
+
+    Changes are captured in the transaction of the order, and subscriptions belong to users. The queue may be elsewhere.
     """
     ours = router.db_for_write(Delivery)
     messages: list[CheckMessage] = []
@@ -32,7 +33,7 @@ def check_one_database(**_kwargs: Any) -> list[CheckMessage]:
     if not router.allow_migrate_model(ours, Delivery):
         messages.append(
             Error(
-                f"Your DATABASE_ROUTERS write orderhooks to {ours!r} and forbid to migrate it there.",
+                f"Your DATABASE_ROUTERS write orderhooks to {ours!r} and forbid its migrations there.",
                 hint=f"Let allow_migrate() return True for the app 'orderhooks' and the database {ours!r}.",
                 id="orderhooks.E060",
             )
@@ -42,7 +43,7 @@ def check_one_database(**_kwargs: Any) -> list[CheckMessage]:
 
 def _neighbours() -> Iterator[tuple[type[models.Model], str]]:
     for model in sources.saved_models():
-        yield model, "no change of an order would be told."
+        yield model, "no change of an order would be captured."
     if (users := _users()) is not None:
         yield users, "subscriptions can't belong to users."
 
@@ -55,7 +56,7 @@ def _users() -> type[models.Model] | None:
 
 
 def check_users(**_kwargs: Any) -> list[CheckMessage]:
-    """The tables of orderhooks refer to users: Django alone would say so (fields.E300) without a remedy."""
+    """The user model must be installed, because our tables refer to it. Django's check (fields.E300) has no remedy."""
     if _users() is not None:
         return []
     return [
@@ -69,13 +70,13 @@ def check_users(**_kwargs: Any) -> list[CheckMessage]:
 
 
 def check_time_zone(**_kwargs: Any) -> list[CheckMessage]:
-    """Times are moments, not what a clock on some wall said."""
+    """USE_TZ must be on, because events have points in time, not local times."""
     if settings.USE_TZ:
         return []
     return [
         Error(
-            "USE_TZ is False: orderhooks can't tell when an event happened, and would drop or misdate some.",
-            hint="Set USE_TZ = True. Where the database holds local times, convert them first: see Django's "
+            "USE_TZ is False: orderhooks can't know when an event happened, and would drop or misdate some.",
+            hint="Set USE_TZ = True. If the database holds local times, convert them first: see Django's "
             "documentation, 'Time zones', 'Migration guide'.",
             id="orderhooks.E061",
         )
@@ -83,24 +84,24 @@ def check_time_zone(**_kwargs: Any) -> list[CheckMessage]:
 
 
 def check_queue_options(**_kwargs: Any) -> list[CheckMessage]:
-    """django-q2 neither sends within a save nor repeats each sweep of an outage."""
+    """django-q2 must not send within a save, and must not repeat each sweep of an outage."""
     cluster = getattr(settings, "Q_CLUSTER", None)
     if not isinstance(cluster, Mapping):
-        return []  # told by `checks`
+        return []  # check_queue reports it
     messages: list[CheckMessage] = []
     if cluster.get("sync", False):
         messages.append(
             Warning(
                 "Q_CLUSTER['sync'] is True: each save of an order waits until its webhooks are sent.",
-                hint="Take 'sync' out and run manage.py qcluster; in tests call orderhooks.tasks.pump() instead.",
+                hint="Remove 'sync' and run manage.py qcluster. In tests call orderhooks.tasks.pump() instead.",
                 id="orderhooks.W062",
             )
         )
     if cluster.get("catch_up", True):
         messages.append(
             Warning(
-                "Q_CLUSTER['catch_up'] is not False: after an outage django-q2 starts the sweep of each minute missed.",
-                hint="Set Q_CLUSTER['catch_up'] = False. One sweep finds all that waits.",
+                "Q_CLUSTER['catch_up'] is not False: after an outage django-q2 starts a sweep for each missed minute.",
+                hint="Set Q_CLUSTER['catch_up'] = False. One sweep finds everything that waits.",
                 id="orderhooks.W063",
             )
         )
@@ -108,14 +109,14 @@ def check_queue_options(**_kwargs: Any) -> list[CheckMessage]:
 
 
 def check_mail(**_kwargs: Any) -> list[CheckMessage]:
-    """Django 6.1: a project that has moved to MAILERS has a default one, which the e-mails about endpoints go by."""
+    """MAILERS (Django 6.1) must have a default, because the e-mails about endpoints use it."""
     mailers = getattr(settings, "MAILERS", None)
     if mailers is None or "default" in mailers:
         return []
     return [
         Warning(
             "MAILERS has no 'default': nobody would get the e-mails about endpoints that fail.",
-            hint='Set MAILERS["default"]; to send no e-mails, give it Django\'s dummy backend.',
+            hint='Set MAILERS["default"]. To send no e-mails, give it Django\'s dummy backend.',
             id="orderhooks.W064",
         )
     ]

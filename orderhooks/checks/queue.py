@@ -1,4 +1,4 @@
-"""The queue: django-q2's settings fit tasks that last as long as ours."""
+"""Checks of the queue: django-q2 is installed, and its time limits fit the tasks of orderhooks."""
 
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
@@ -11,7 +11,7 @@ from django.core.checks import CheckMessage, Error, Warning
 from orderhooks import conf, tasks
 from orderhooks.checks.settings import check_settings
 
-# Both: raising one alone would leave the other behind.
+# Both in one hint, because 'retry' must stay above 'timeout'.
 GOOD_TIMES = "Good values are 'timeout': 60 and 'retry': 90 ('retry' must be above 'timeout')."
 
 
@@ -40,14 +40,14 @@ def _not_installed(cluster: Mapping[str, Any]) -> Iterator[CheckMessage]:
 
 
 def check_queue(**_kwargs: Any) -> list[CheckMessage]:
-    """django-q2's settings fit tasks that last as long as ours."""
+    """django-q2 must be set up, and its time limits must fit the tasks of orderhooks."""
     cluster = getattr(settings, "Q_CLUSTER", None)
     if isinstance(conf.raw(), Mapping) and not conf.current().sources:
-        return []  # it only receives
+        return []  # a project that only receives
     if cluster is None and not apps.is_installed("django_q"):
         return [
             Warning(
-                "There is no queue: this project can receive webhooks, and will send none.",
+                "No queue is set up: this project can receive webhooks, but sends none.",
                 hint="If it only receives, set ORDERHOOKS['SOURCES'] = []. If it sends, "
                 f"add 'django_q' to INSTALLED_APPS and set {EXAMPLE}.",
                 id="orderhooks.W025",
@@ -63,13 +63,13 @@ def check_queue(**_kwargs: Any) -> list[CheckMessage]:
         ]
     messages: list[CheckMessage] = [*_not_installed(cluster)]
     if check_settings():
-        return messages  # told already; what follows reckons with them
+        return messages  # check_settings reports the errors; the checks below read these settings
     timeout, retry = cluster.get("timeout"), cluster.get("retry", 60)
     needed = conf.current().timeout_seconds + tasks.HAND_OVER_SECONDS * 2
     if not timeout:
         messages.append(
             Warning(
-                "Q_CLUSTER['timeout'] is not set: a worker that hangs would never be stopped.",
+                "Q_CLUSTER['timeout'] is not set: a worker that hangs is never stopped.",
                 hint=GOOD_TIMES,
                 id="orderhooks.W021",
             )

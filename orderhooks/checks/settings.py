@@ -1,4 +1,4 @@
-"""Each key of the setting ORDERHOOKS: its judge, with the id of its check. Never prints what may hold a secret."""
+"""Checks of the keys of ORDERHOOKS: a judge for each, with the id of its check. No secret is ever printed."""
 
 import os
 import re
@@ -62,7 +62,7 @@ def _topics(value: Any) -> str:
 def _schedule(value: Any) -> str:
     judge = _number(0, 7 * 24 * 3600, "seconds")
     if not isinstance(value, list | tuple) or any(judge(wait) for wait in value):
-        return "Give a list of seconds, one for each attempt after the first; an empty list means no second attempt."
+        return "Give a list of seconds, one for each attempt after the first; an empty list means one attempt only."
     return ""
 
 
@@ -116,7 +116,7 @@ def _rates(value: Any) -> str:
     return ""
 
 
-# One row for each setting: the id of its check and the judge, which returns what to do, or "" if all is well.
+# One row for each setting: the id of its check, and its judge, which returns the hint, or "" if the value is valid.
 JUDGES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "SOURCES": ("orderhooks.E002", _sources),
     "TOPICS": ("orderhooks.E003", _topics),
@@ -139,12 +139,12 @@ JUDGES: dict[str, tuple[str, Callable[[Any], str]]] = {
 }
 
 
-# Keys and passwords: what is given is never shown.
+# Settings that may hold keys or passwords: their values are never shown.
 SECRET = frozenset({"ENCRYPTION_KEYS", "EGRESS_PROXY"})
 
 
 def check_settings(**_kwargs: Any) -> list[CheckMessage]:
-    """Every key of ORDERHOOKS is known and its value makes sense."""
+    """ORDERHOOKS must be a dict of known keys with valid values."""
     given = conf.raw()
     if not isinstance(given, Mapping):
         return [

@@ -1,4 +1,4 @@
-"""The order sources: each is tried before it is trusted. See `source_trials`."""
+"""Checks of the order sources: each is tried before it is used. See `source_trials`."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,14 +12,14 @@ from orderhooks.source_trials import Fault
 
 
 def check_sources(**_kwargs: Any) -> list[CheckMessage]:
-    """What is wrong with the sources as they are written. Without a database."""
+    """The faults of the sources that show without a database."""
     return _messages(source_trials.static_faults())
 
 
 def check_sources_at_work(*, databases: Sequence[str] | None = None, **_kwargs: Any) -> list[CheckMessage]:
-    """What goes wrong when the sources read the newest orders. With `check --database default`.
+    """The faults of the sources that show when they read their newest orders. For `check --database default`.
 
-    Silent before `migrate`: it runs these checks too, and there is nothing to read yet.
+    None before `migrate`, which runs these checks too, because there is nothing to read yet.
     """
     if router.db_for_write(Event) not in (databases or ()) or source_trials.is_unmigrated():
         return []

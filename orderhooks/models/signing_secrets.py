@@ -180,6 +180,6 @@ class HasSigningSecrets(models.Model):
     @sensitive_variables()
     def fit_secret(self, *, now: datetime) -> str:
         """A new secret if the lasting one is not of the kind that `signature` needs, else ""."""
-        shared = signing.kind(self.signature) == signing.SYMMETRIC
+        shared = signing.secret_prefix(self.signature) == signing.SHARED_PREFIX
         fitting = self.secrets.filter(Q(public_key="") if shared else ~Q(public_key=""), expires_at=None)
         return "" if fitting.exists() else self.rotate_secret(now=now)

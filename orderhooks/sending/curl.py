@@ -11,7 +11,7 @@ from shlex import quote
 from orderhooks import payloads, transport
 from orderhooks.models import Attempt, Delivery
 from orderhooks.sending.preparing import plain_headers
-from orderhooks.signing import PRIVATE, PROFILES, SYMMETRIC
+from orderhooks.signing import PRIVATE_PREFIX, PROFILES, SHARED_PREFIX
 
 __all__ = ["curl_script"]
 
@@ -20,8 +20,8 @@ __all__ = ["curl_script"]
 # signs, `raw_key` the bytes behind the prefix in hex, `text_key` the secret's own characters in hex; `hmac` and `hex`
 # read their input.
 STANDARD = {
-    SYMMETRIC: '"webhook-signature: v1,$(content | hmac "$raw_key" | openssl base64 -A)"',
-    PRIVATE: '"webhook-signature: v1a,$(ed25519 | openssl base64 -A)"',
+    SHARED_PREFIX: '"webhook-signature: v1,$(content | hmac "$raw_key" | openssl base64 -A)"',
+    PRIVATE_PREFIX: '"webhook-signature: v1a,$(ed25519 | openssl base64 -A)"',
 }
 
 SCRIPT = r"""#!/bin/sh
@@ -54,7 +54,7 @@ ed25519() {
     content > "$folder/content"
     openssl pkeyutl -sign -inkey "$folder/key" -keyform DER -rawin -in "$folder/content"
 }"""
-SIGNING = {SYMMETRIC: HMAC, PRIVATE: KEY}
+SIGNING = {SHARED_PREFIX: HMAC, PRIVATE_PREFIX: KEY}
 
 
 def curl_script(delivery: Delivery, attempt: Attempt | None = None) -> str:
@@ -64,7 +64,7 @@ def curl_script(delivery: Delivery, attempt: Attempt | None = None) -> str:
     """
     event, subscription = delivery.event, delivery.subscription
     profile = PROFILES[subscription.signature]
-    prefix = profile.kind
+    prefix = profile.secret_prefix
     variables = dict(_variables(subscription.headers))
     plain = {
         **plain_headers(delivery),

@@ -1,4 +1,4 @@
-"""Signing: made by `sending`, checked by `receiver`. `profiles` says in which ways requests can be signed."""
+"""Signing: `sending` signs, `receiver` verifies. `profiles` says in which ways requests can be signed."""
 
 from orderhooks.signing.profiles import (
     PROFILES,
@@ -7,14 +7,14 @@ from orderhooks.signing.profiles import (
     Profile,
     choices,
     generate_secret,
-    kind,
     profile_headers,
     require_secret,
+    secret_prefix,
 )
 from orderhooks.signing.signatures import (
-    PRIVATE,
-    PUBLIC,
-    SYMMETRIC,
+    PRIVATE_PREFIX,
+    PUBLIC_PREFIX,
+    SHARED_PREFIX,
     InvalidSecretError,
     public_key,
     sign,
@@ -23,20 +23,20 @@ from orderhooks.signing.signatures import (
 )
 
 __all__ = [
-    "PRIVATE",
+    "PRIVATE_PREFIX",
     "PROFILES",
-    "PUBLIC",
+    "PUBLIC_PREFIX",
+    "SHARED_PREFIX",
     "STANDARD",
-    "SYMMETRIC",
     "InvalidSecretError",
     "Message",
     "Profile",
     "choices",
     "generate_secret",
-    "kind",
     "profile_headers",
     "public_key",
     "require_secret",
+    "secret_prefix",
     "sign",
     "signature_header",
     "verify",

@@ -15,8 +15,8 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
 from orderhooks.signing.signatures import (
-    PRIVATE,
-    SYMMETRIC,
+    PRIVATE_PREFIX,
+    SHARED_PREFIX,
     InvalidSecretError,
     base64_text,
     check_secret,
@@ -32,9 +32,9 @@ __all__ = [
     "Profile",
     "choices",
     "generate_secret",
-    "kind",
     "profile_headers",
     "require_secret",
+    "secret_prefix",
 ]
 
 STANDARD = "standard"
@@ -42,7 +42,9 @@ STANDARD = "standard"
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What is signed: the event's id and topic, the attempt's time in whole Unix seconds, the body as sent."""
+    """What is signed. `id` and `topic` are the event's, `timestamp` is the attempt's time in whole Unix seconds, and
+    `body` is the body as it is sent.
+    """
 
     id: str
     topic: str
@@ -51,8 +53,8 @@ class Message:
 
 
 # Note [One signature only]
-# GitHub's, Shopify's and WooCommerce's headers have room for one signature. While two secrets are in force it is by the
-# older one, which every receiver has; once that one has run out, or was revoked, the newer one signs.
+# The headers of GitHub, Shopify and WooCommerce hold one signature. While two secrets are in force, the older one
+# signs, because every receiver has it. Once it has expired or was revoked, the newer one signs.
 
 
 def _github(message: Message, secrets: Sequence[str]) -> dict[str, str]:
@@ -85,7 +87,7 @@ def _woocommerce(message: Message, secrets: Sequence[str]) -> dict[str, str]:
     }
 
 
-def _nothing_more(_message: Message, _secrets: Sequence[str]) -> dict[str, str]:
+def _no_headers(_message: Message, _secrets: Sequence[str]) -> dict[str, str]:
     return {}
 
 
@@ -93,15 +95,15 @@ def _nothing_more(_message: Message, _secrets: Sequence[str]) -> dict[str, str]:
 class Profile:
     """One way to sign requests.
 
-    `label`: what people choose it by. `kind`: what its secrets begin with. `sender`: whose own headers it adds to the
-    standard one; "" if it adds none. `headers`: those headers, from the secrets in force, newest first. `curl_headers`:
-    the same headers in the words of a shell; see Note [Shell functions] in `sending.curl`.
+    `label`: what people choose it by. `secret_prefix`: what its secrets begin with. `sender`: whose own headers it adds
+    to the standard one; "" if it adds none. `headers`: makes those headers, from the secrets in force, newest first.
+    `curl_headers`: the same headers in the words of a shell; see Note [Shell functions] in `sending.curl`.
     """
 
     label: str | Promise
-    kind: str = SYMMETRIC
+    secret_prefix: str = SHARED_PREFIX
     sender: str = ""
-    headers: Callable[[Message, Sequence[str]], dict[str, str]] = _nothing_more
+    headers: Callable[[Message, Sequence[str]], dict[str, str]] = _no_headers
     curl_headers: tuple[str, ...] = ()
 
 
@@ -109,7 +111,7 @@ class Profile:
 # a verifier that somebody else wrote in `tests/test_profiles.py`.
 PROFILES: Mapping[str, Profile] = {
     STANDARD: Profile(_("Standard Webhooks (HMAC-SHA256)")),
-    "ed25519": Profile(_("Standard Webhooks with a public key (Ed25519)"), kind=PRIVATE),
+    "ed25519": Profile(_("Standard Webhooks with a public key (Ed25519)"), secret_prefix=PRIVATE_PREFIX),
     "github": Profile(
         _("as GitHub signs"),
         sender="GitHub",
@@ -156,35 +158,37 @@ def choices() -> list[tuple[str, str | Promise]]:
     return [(name, profile.label) for name, profile in PROFILES.items()]
 
 
-def kind(profile: str) -> str:
-    """What a profile's secrets begin with."""
-    return PROFILES[profile].kind
+def secret_prefix(profile: str) -> str:
+    """The prefix of a profile's secrets."""
+    return PROFILES[profile].secret_prefix
 
 
 def generate_secret(profile: str = STANDARD) -> str:
-    """A new secret for a profile: a shared one, `whsec_…`, or an Ed25519 key, `whsk_…`."""
-    return new_secret(kind(profile))
+    """A new secret for a signature profile: `whsec_` and the base64 of 48 random bytes, or an Ed25519 key pair."""
+    return new_secret(secret_prefix(profile))
 
 
 @sensitive_variables()
 def require_secret(secret: str, profile: str = STANDARD) -> str:
-    """The secret, if requests of that profile can be signed with it. Raises InvalidSecretError."""
-    if not secret.startswith(kind(profile)):
+    """Return the secret if it can sign requests of the profile. Raises InvalidSecretError otherwise."""
+    if not secret.startswith(secret_prefix(profile)):
         raise InvalidSecretError(
-            f"The signature {profile!r} needs a secret that begins with {kind(profile)!r}; copy it whole."
+            f"The signature {profile!r} needs a secret that begins with {secret_prefix(profile)!r}. Copy all of it."
         )
     check_secret(secret)
     return secret
 
 
 def profile_headers(profile: str, message: Message, secrets: Sequence[str]) -> dict[str, str]:
-    """The signature headers of a request, in the profile's way. `secrets`: those in force, newest first.
+    """The signature headers of a request in a profile. `secrets`: those in force, the newest first.
 
-    Every profile has the standard header, so that a receiver can move over to it at any time.
-    Raises InvalidSecretError.
+    Every profile includes the standard header, so that a receiver can change to it at any time.
+
+    Raises:
+        InvalidSecretError: a secret is not valid, or none fits the profile.
     """
-    fitting = [secret for secret in secrets if secret.startswith(kind(profile))]
-    if not fitting:
-        raise InvalidSecretError(f"The subscription has no secret in force for the signature {profile!r}: rotate it.")
+    suitable = [secret for secret in secrets if secret.startswith(secret_prefix(profile))]
+    if not suitable:
+        raise InvalidSecretError(f"The subscription has no secret in force for the signature {profile!r}. Rotate it.")
     standard = signature_header(secrets, message.id, message.timestamp, message.body)
-    return {"webhook-signature": standard, **PROFILES[profile].headers(message, fitting)}
+    return {"webhook-signature": standard, **PROFILES[profile].headers(message, suitable)}

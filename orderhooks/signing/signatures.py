@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from django.views.decorators.debug import sensitive_variables
 
 __all__ = [
-    "PRIVATE",
-    "PUBLIC",
-    "SYMMETRIC",
+    "PRIVATE_PREFIX",
+    "PUBLIC_PREFIX",
+    "SHARED_PREFIX",
     "InvalidSecretError",
     "base64_text",
     "check_secret",
@@ -29,30 +29,30 @@ __all__ = [
 ]
 
 # Shared between both sides; signs with HMAC (v1).
-SYMMETRIC = "whsec_"
+SHARED_PREFIX = "whsec_"
 SECRET_BYTES = range(24, 65)
 # Ed25519: signs (v1a); the seed, then the public key.
-PRIVATE = "whsk_"
-# What a receiver checks v1a with.
-PUBLIC = "whpk_"
+PRIVATE_PREFIX = "whsk_"
+# The key with which a receiver verifies v1a.
+PUBLIC_PREFIX = "whpk_"
 
 
 class InvalidSecretError(ValueError):
-    """A key that is not what it should be; the text never holds it."""
+    """The secret or key is not valid. The message never holds it."""
 
 
-def new_secret(kind: str) -> str:
-    """A new secret that begins with SYMMETRIC (48 random bytes, whose base64 needs no padding) or PRIVATE."""
-    if kind == PRIVATE:
+def new_secret(prefix: str) -> str:
+    """A new secret: `whsec_` and the base64 of 48 random bytes, or an Ed25519 key pair, `whsk_…`."""
+    if prefix == PRIVATE_PREFIX:
         key = Ed25519PrivateKey.generate()
-        return base64_text(PRIVATE, key.private_bytes_raw() + key.public_key().public_bytes_raw())
-    return base64_text(SYMMETRIC, os.urandom(48))
+        return base64_text(PRIVATE_PREFIX, key.private_bytes_raw() + key.public_key().public_bytes_raw())
+    return base64_text(SHARED_PREFIX, os.urandom(48))
 
 
 @sensitive_variables()
 def check_secret(secret: str) -> None:
-    """Raises InvalidSecretError unless requests can be signed with it."""
-    if secret.startswith(PRIVATE):
+    """Raises InvalidSecretError unless the secret can sign."""
+    if secret.startswith(PRIVATE_PREFIX):
         _private_key(secret)
     else:
         _shared_key(secret)
@@ -60,42 +60,45 @@ def check_secret(secret: str) -> None:
 
 @sensitive_variables()
 def public_key(secret: str) -> str:
-    """The `whpk_…` that belongs to a `whsk_…`; "" for a shared secret, which has none. Raises InvalidSecretError."""
-    if not secret.startswith(PRIVATE):
+    """The public key `whpk_…` of a secret `whsk_…`, or "" for a shared secret. Raises InvalidSecretError."""
+    if not secret.startswith(PRIVATE_PREFIX):
         return ""
-    return base64_text(PUBLIC, _private_key(secret).public_key().public_bytes_raw())
+    return base64_text(PUBLIC_PREFIX, _private_key(secret).public_key().public_bytes_raw())
 
 
 @sensitive_variables()
 def sign(secret: str, webhook_id: str, timestamp: int, body: bytes) -> str:
-    """One signature of `id.timestamp.body`: `v1,<base64>` by HMAC-SHA256, or `v1a,<base64>` if the secret is `whsk_…`.
+    """Sign `id.timestamp.body`: `v1,<base64>` by HMAC-SHA256, or `v1a,<base64>` by Ed25519 if the secret is `whsk_…`.
 
     `timestamp` is in whole Unix seconds. Raises InvalidSecretError.
     """
     content = b"%s.%d.%s" % (webhook_id.encode(), timestamp, body)
-    if secret.startswith(PRIVATE):
+    if secret.startswith(PRIVATE_PREFIX):
         return base64_text("v1a,", _private_key(secret).sign(content))
     return base64_text("v1,", hmac.digest(_shared_key(secret), content, "sha256"))
 
 
 def signature_header(secrets: Iterable[str], webhook_id: str, timestamp: int, body: bytes) -> str:
-    """The value of `webhook-signature`: a signature by each live secret, in the order given, one space between."""
+    """The value of `webhook-signature`: a signature by each secret, in their order, separated by spaces.
+
+    `timestamp` is in whole Unix seconds. Raises InvalidSecretError.
+    """
     return " ".join(sign(secret, webhook_id, timestamp, body) for secret in secrets)
 
 
 @sensitive_variables()
 def verify(keys: Iterable[str], header: str, webhook_id: str, timestamp: int, body: bytes) -> bool:
-    """Whether any signature in the header fits any of the keys: `whsec_…` or, for Ed25519, `whpk_…`.
+    """Whether any signature in the header is valid by any of the keys: `whsec_…` or, for Ed25519, `whpk_…`.
 
-    Compares in constant time. Raises InvalidSecretError.
+    It compares in constant time. `timestamp` is in whole Unix seconds. Raises InvalidSecretError.
     """
     found = False
     signatures = header.split(" ")
     content = b"%s.%d.%s" % (webhook_id.encode(), timestamp, body)
     for key in keys:
-        if key.startswith(PUBLIC):
+        if key.startswith(PUBLIC_PREFIX):
             public = _public_key(key)
-            found |= any([_fits(public, one[4:], content) for one in signatures if one.startswith("v1a,")])
+            found |= any([_is_valid(public, one[4:], content) for one in signatures if one.startswith("v1a,")])
         else:
             expected = sign(_require_shared(key), webhook_id, timestamp, body).encode()
             found |= any([hmac.compare_digest(one.encode(), expected) for one in signatures if one.startswith("v1,")])
@@ -104,41 +107,42 @@ def verify(keys: Iterable[str], header: str, webhook_id: str, timestamp: int, bo
 
 def keyed_hash(secret: str, content: bytes) -> bytes:
     """The HMAC-SHA256 of other senders than Standard Webhooks. Raises InvalidSecretError."""
-    # These senders' keys are the secret's own characters, the prefix included.
+    # These senders use the characters of the secret as the key, the prefix included.
     return hmac.digest(_require_shared(secret).encode(), content, "sha256")
 
 
 def _require_shared(secret: str) -> str:
-    if not secret.startswith(SYMMETRIC):
+    if not secret.startswith(SHARED_PREFIX):
         raise InvalidSecretError(
-            f"A shared secret begins with {SYMMETRIC!r}, and a receiver's public key with {PUBLIC!r}; copy it whole."
+            f"A shared secret begins with {SHARED_PREFIX!r}, and a receiver's public key with {PUBLIC_PREFIX!r}. Copy "
+            "all of it."
         )
     return secret
 
 
 def _shared_key(secret: str) -> bytes:
-    key = _bytes(_require_shared(secret), SYMMETRIC)
+    key = _bytes(_require_shared(secret), SHARED_PREFIX)
     if len(key) not in SECRET_BYTES:
-        raise InvalidSecretError(f"A signing secret holds 24 to 64 bytes; this one holds {len(key)}.")
+        raise InvalidSecretError(f"A signing secret holds 24 to 64 bytes. This one holds {len(key)}. Copy all of it.")
     return key
 
 
 def _private_key(secret: str) -> Ed25519PrivateKey:
-    raw = _bytes(secret, PRIVATE)
+    raw = _bytes(secret, PRIVATE_PREFIX)
     key = Ed25519PrivateKey.from_private_bytes(raw[:32]) if len(raw) == 64 else None
     if key is None or key.public_key().public_bytes_raw() != raw[32:]:
-        raise InvalidSecretError(f"The part behind {PRIVATE!r} is not an Ed25519 key of 64 bytes; copy it whole.")
+        raise InvalidSecretError(f"The part after {PRIVATE_PREFIX!r} is not a valid Ed25519 key pair. Copy all of it.")
     return key
 
 
 def _public_key(text: str) -> Ed25519PublicKey:
-    raw = _bytes(text, PUBLIC)
+    raw = _bytes(text, PUBLIC_PREFIX)
     if len(raw) != 32:
-        raise InvalidSecretError(f"The part behind {PUBLIC!r} is not an Ed25519 public key of 32 bytes; copy it whole.")
+        raise InvalidSecretError(f"The part after {PUBLIC_PREFIX!r} is not a valid Ed25519 public key. Copy all of it.")
     return Ed25519PublicKey.from_public_bytes(raw)
 
 
-def _fits(key: Ed25519PublicKey, signature: str, content: bytes) -> bool:
+def _is_valid(key: Ed25519PublicKey, signature: str, content: bytes) -> bool:
     try:
         key.verify(base64.b64decode(signature, validate=True), content)
     except (InvalidSignature, binascii.Error, ValueError):
@@ -150,9 +154,9 @@ def _bytes(text: str, prefix: str) -> bytes:
     try:
         return base64.b64decode(text.removeprefix(prefix), validate=True)
     except (binascii.Error, ValueError):
-        raise InvalidSecretError(f"The part behind {prefix!r} is not base64; copy it whole.") from None
+        raise InvalidSecretError(f"The part after {prefix!r} is not valid base64. Copy all of it.") from None
 
 
 def base64_text(prefix: str, raw: bytes) -> str:
-    """The bytes in base64, behind the prefix."""
+    """The bytes in base64, after the prefix."""
     return prefix + base64.b64encode(raw).decode()

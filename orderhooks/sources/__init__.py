@@ -16,10 +16,10 @@ from orderhooks.sources.registry import (
     saved_models,
     watched_model,
 )
-from orderhooks.sources.values import MOMENT, as_json, stored_values, watched_values
+from orderhooks.sources.values import TIMESTAMP, as_json, stored_values, watched_values
 
 __all__ = [
-    "MOMENT",
+    "TIMESTAMP",
     "BuiltInOrders",
     "Lines",
     "OrderSource",

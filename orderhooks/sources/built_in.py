@@ -1,4 +1,4 @@
-"""The source of the orders that come with orderhooks. Here, in its admin and its API their fields are known."""
+"""The order source for the `Order` and `OrderLine` that come with orderhooks."""
 
 from collections.abc import Iterable
 from decimal import Decimal
@@ -7,19 +7,19 @@ from typing import Any
 from orderhooks.currencies import decimal_text
 from orderhooks.sources import reading
 from orderhooks.sources.order_source import Lines, OrderSource
-from orderhooks.sources.values import MOMENT, as_json
+from orderhooks.sources.values import TIMESTAMP, as_json
 
 TEXT = {"type": "string"}
 MONEY = {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$", "description": "In `currency`, as a decimal number."}
 
 
 def whole(**properties: dict[str, Any]) -> dict[str, Any]:
-    """The JSON Schema of an object that has all of these properties."""
+    """The JSON Schema of an object that requires all of these properties."""
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
 def _lines_of(order: Any) -> Iterable[Any]:
-    """Its lines as the database has them now, or as they were when it was committed if it holds them."""
+    """The lines as they were committed if the order holds them, and otherwise as the database has them now."""
     held = getattr(order, "_prefetched_objects_cache", {}).get("lines")
     if held is not None:
         return sorted(held, key=lambda line: line.pk)
@@ -31,7 +31,7 @@ def _lines_of(order: Any) -> Iterable[Any]:
 
 
 class BuiltInOrders(OrderSource):
-    """The `Order` and `OrderLine` that come with orderhooks."""
+    """Describes the built-in orders: see `models.orders`."""
 
     name = "orderhooks"
     model = "orderhooks.Order"
@@ -82,7 +82,7 @@ class BuiltInOrders(OrderSource):
 
     def find(self, number: str, *, store: str, using: str) -> Any:
         orders = self.get_model()._base_manager.using(using).filter(number=number)
-        # Two stores may each have one: the younger.
+        # Several stores may each have an order of that number: the newest one.
         return (orders.filter(store=store) if store else orders).order_by("-pk").first()
 
     def number(self, order: Any) -> str:
@@ -142,9 +142,9 @@ class BuiltInOrders(OrderSource):
             note=TEXT,
             metadata={"type": "object", "description": "The store's own, passed through."},
             is_test={"type": "boolean"},
-            placed_at=MOMENT,
-            created_at=MOMENT,
-            updated_at=MOMENT,
+            placed_at=TIMESTAMP,
+            created_at=TIMESTAMP,
+            updated_at=TIMESTAMP,
             lines={
                 "type": "array",
                 "items": whole(

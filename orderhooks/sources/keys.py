@@ -1,4 +1,4 @@
-"""Keys: an order's primary key as text, as records keep it, and back. A composite key is a JSON list of texts."""
+"""Keys: primary keys as text, as our tables store them, and back. A composite key is a JSON list of texts."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,18 +8,22 @@ from django.db import models
 
 
 def key_fields(model: type[models.Model]) -> "list[models.Field[Any, Any]]":
-    """The fields of the primary key: one, but for a composite key."""
+    """The fields of the primary key: one, or several of a composite key."""
     return list(model._meta.pk_fields)
 
 
 def as_text(model: type[models.Model], values: Sequence[Any]) -> str:
-    """The values of the key's fields as text."""
+    """The primary key with these values of its fields, as text."""
     texts = [_text(field, value) for field, value in zip(key_fields(model), values, strict=True)]
     return texts[0] if len(texts) == 1 else json.dumps(texts, ensure_ascii=False)
 
 
 def from_text(model: type[models.Model], text: str) -> Mapping[str, Any]:
-    """What to filter by, by attname. Raises ValueError, TypeError or ValidationError for text that can't be a key."""
+    """The values of the key's fields, by attname, for a filter.
+
+    Raises:
+        ValueError, TypeError, ValidationError: the text can't be a key of the model.
+    """
     fields = key_fields(model)
     texts = [text] if len(fields) == 1 else json.loads(text)
     if not isinstance(texts, list) or len(texts) != len(fields):
@@ -28,13 +32,13 @@ def from_text(model: type[models.Model], text: str) -> Mapping[str, Any]:
 
 
 def values_of(model: type[models.Model], texts: Iterable[str]) -> list[Any]:
-    """The keys as `pk__in` takes them. Raises what `from_text` raises."""
+    """The keys in the form that `pk__in` takes. Raises what `from_text` raises."""
     found = [tuple(from_text(model, text).values()) for text in texts]
     return found if len(key_fields(model)) > 1 else [value for (value,) in found]
 
 
 def text_of(instance: models.Model, model: type[models.Model]) -> str:
-    """The key of an instance of `model`, or of a child of it, as text."""
+    """The primary key, as text, of an instance of `model` or of a child of it."""
     return as_text(model, [getattr(instance, field.attname) for field in key_fields(model)])
 
 

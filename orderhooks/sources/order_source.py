@@ -1,4 +1,4 @@
-"""What an order source is: the class that a store subclasses for orders in a model of its own."""
+"""The class that a store subclasses to connect its own order model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,10 @@ from orderhooks.sources import keys, reading
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """The rows that belong to an order: their model, the foreign key to the order, and the fields watched."""
+    """The lines of an order: their model (`app.Model`), its foreign key to the order, and the watched fields.
+
+    A change of a line is a change of its order.
+    """
 
     model: str
     order_field: str
@@ -24,15 +27,39 @@ class Lines:
 
 
 class OrderSource:
-    """Describes one kind of order; subclass it and name the subclass in ORDERHOOKS["SOURCES"].
+    """Describes one kind of order. Subclass it, and name the subclass in ORDERHOOKS["SOURCES"]:
 
-    `name` marks the source's events and must not change. `watched` are the model fields whose change is an event.
-    `transitions` says which topic a field's new value stands for, beside `order.updated`; its fields are watched too.
-    With multi-table inheritance saves through parent models are told as well, of `model` and of the lines' model.
+        class ShopOrders(OrderSource):
+            name = "shop"
+            model = "shop.Purchase"
+            watched = ("reference", "state", "total")
+            transitions = {"state": {"paid": "order.paid"}}
 
-    `atomic_saves`: a save of the orders and lines is made a transaction, so that a change is never saved without being
-    captured, whatever another handler of `post_save` raises and wherever the process dies. Set it to False if such
-    handlers rely on autocommit; then changes can be lost outside `transaction.atomic()`.
+            def number(self, order):
+                return order.reference
+
+            def find(self, number, *, store, using):
+                return self.newest(using=using).filter(reference=number).first()
+
+            def payload(self, order):
+                return {"reference": order.reference, "state": order.state, "total": str(order.total)}
+
+    `name`: marks the source's events; it must never change.
+    `model`: the model of the orders, as `app.Model`. With multi-table inheritance, saves through parent models are
+    captured too.
+    `watched`: the model's fields whose changes are events.
+    `transitions`: for a field, the topics of its new values, published in addition to `order.updated`. These fields are
+    watched too.
+    `lines`: the rows that belong to an order, if any.
+    `newest_first`: how to sort the orders, the newest first, as in `order_by()`. Empty: see `newest`.
+    `atomic_saves`: whether each save of an order or a line runs in a transaction. It ensures that no change is saved
+    without being captured, even if another `post_save` handler raises an error or the process dies. Set it to False if
+    such handlers need autocommit. Then a change can be lost unless it is saved in `transaction.atomic()`.
+
+    When the methods run: `fetch`, `number`, `store`, `payload` and `present` after the commit, on the connection of the
+    save. Before a deletion, `fetch`, `number`, `store` and `payload` run in its transaction. `find` and
+    `newest` run for previews, commands and checks, on the connection for writing. An error in any of them never reaches
+    the store's save: the event is kept with the error, and can be published again.
     """
 
     name: str
@@ -41,18 +68,18 @@ class OrderSource:
     transitions: Mapping[str, Mapping[str, str]] = {}
     lines: Lines | None = None
     atomic_saves: bool = True
-    # How the orders are put in order, the newest first, as in `order_by()`. Empty: see `newest`.
     newest_first: tuple[str, ...] = ()
 
     def get_model(self) -> type[models.Model]:
+        """The model of the orders. Raises LookupError if the app or the model is not installed."""
         return apps.get_model(self.model)
 
     def fetch(self, order_pk: str, *, using: str) -> Any:
-        """The order as the database has it now, or None. Its primary key is text, as `sources.keys` writes it.
+        """The order with that primary key as the database has it now, or None. Read from the database `using`.
 
-        Called after the commit, and before a deletion in its transaction, on the connection `using`. It asks no manager
-        of the model, so that none can hide an order, and gives an instance of `get_model()`. Override it where
-        `payload` needs another class, as with django-polymorphic:
+        `order_pk` is text; of a composite key it is a JSON list of texts. The model's managers are not used, because
+        they could hide an order. Override it if `payload` needs another class than `get_model()`, such as with
+        django-polymorphic:
 
             def fetch(self, order_pk, *, using):
                 order = super().fetch(order_pk, using=using)
@@ -66,19 +93,19 @@ class OrderSource:
         return next(iter(found), None)
 
     def find(self, number: str, *, store: str, using: str) -> Any:
-        """The order that people call so, in that store or, if it is blank, in any; or None.
+        """The order with that number, or None. `store`: blank for any store.
 
-        Looks among primary keys. Override it together with `number`.
+        It looks for the number among the primary keys. Override it together with `number`.
         """
         order = by_key(self, number, using=using)
         fits = order is not None and self.number(order) == number and store in ("", self.store(order))
         return order if fits else None
 
     def newest(self, *, using: str) -> "models.QuerySet[Any]":
-        """The orders, the newest first, for previews and tests of the source.
+        """The orders, the newest first. Used by previews, commands and checks.
 
-        By `newest_first`; else by `Meta.get_latest_by`; else by a primary key that counts up; else by the field that
-        notes when an order was made (`auto_now_add`); else by the primary key, whatever it is.
+        They are sorted by the first of these that the model has: `newest_first`, `Meta.get_latest_by`, a primary key
+        that counts up, a field with `auto_now_add`, the primary key.
         """
         return reading.plain(self.get_model(), using).order_by(*(self.newest_first or self._newest_first()))
 
@@ -88,38 +115,42 @@ class OrderSource:
             names = (latest,) if isinstance(latest, str) else tuple(latest)
             return tuple(name[1:] if name.startswith("-") else f"-{name}" for name in names)
         if not isinstance(options.pk, models.AutoField | models.SmallAutoField | models.BigAutoField):
-            made = (field.name for field in options.concrete_fields if getattr(field, "auto_now_add", False))
-            if name := next(made, None):
+            created = (field.name for field in options.concrete_fields if getattr(field, "auto_now_add", False))
+            if name := next(created, None):
                 return (f"-{name}", "-pk")
         return ("-pk",)
 
     def number(self, order: Any) -> str:
-        """What people call the order."""
+        """The number by which people know the order, at most 255 characters. Default: the primary key."""
         return str(order.pk)
 
     def store(self, order: Any) -> str:
-        """The store that it belongs to; blank where there is only one."""
+        """The store to which the order belongs, at most 255 characters. Default: blank, for a single store."""
         return ""
 
     def payload(self, order: Any) -> dict[str, Any]:
-        """The `order` object that receivers get: JSON values only. What it raises never reaches the save."""
+        """The `order` object in the events: JSON values only, as `schema` describes them.
+
+        `order` is an instance as `fetch` returns it. Its watched fields, and the lines read by
+        `order.<relation>.all()`, are as the transaction committed them, even if later transactions changed them.
+        """
         raise NotImplementedError(f"{type(self).__name__} needs a method payload(order).")
 
     def schema(self) -> dict[str, Any]:
-        """What `payload` returns, as JSON Schema (draft 2020-12). For the catalogue of topics."""
+        """The JSON Schema (draft 2020-12) of what `payload` returns, for the catalogue of topics. No database."""
         return {"type": "object"}
 
     def example(self) -> dict[str, Any]:
-        """What `payload` could return: it fits `schema`, is shown in the catalogue, and sent by tests."""
+        """An example of what `payload` returns, for the catalogue of topics and for tests of endpoints. No database."""
         return {}
 
     def present(self, order: Any, field: str, value: Any) -> Any:
-        """How `changes` shows a watched field's value."""
+        """A watched field's value as `changes` shows it. `value` is the old or the new one, as JSON."""
         return value
 
 
 def by_key(source: OrderSource, text: str, *, using: str) -> Any:
-    """The order of that primary key as the database has it now, or None; also for text that no key looks like."""
+    """The order with that primary key as the database has it now. None if there is none, or `text` can't be a key."""
     model = source.get_model()
     try:
         if not reading.plain(model, using).filter(**keys.from_text(model, text)).exists():

@@ -1,9 +1,9 @@
-"""Reading: queries that each save asks, compiled once: that takes Django longer than the database takes to answer.
+"""Reading: compile the queries of each save once, because compiling takes Django longer than the query itself.
 
 # Note [The store's models are anyone's]
-Managers of the store hide rows or join tables, `Meta.ordering` brings parameters of its own, an instance's `__init__`
-may insist on values. So a query of ours starts from a plain QuerySet without an order, and columns are read as they
-are stored, by the fields' own converters, without making an instance.
+The store's managers may hide rows or join tables, `Meta.ordering` may add parameters, and a model's `__init__` may
+require values. So our queries start from a plain QuerySet without an order, and columns are read as they are stored and
+converted by their fields, without creating an instance.
 """
 
 from collections.abc import Callable, Hashable, Mapping
@@ -15,25 +15,25 @@ from django.db.models.expressions import Expression
 
 
 class StatementError(RuntimeError):
-    """A query of which nobody can say where the value belongs that changes from one run to the next."""
+    """The compiled query can't be used again: it is not certain which of its parameters change from run to run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """Compiled SQL with its parameters: a `Place` stands where a value comes in at each run."""
+    """Compiled SQL with its parameters. A `Place` stands for a value that each run inserts."""
 
     text: str
     parameters: tuple[Any, ...]
-    # The expression of each column that is read, whose converters turn what the database gives into the field's value.
+    # The expressions of the columns that are read. Their converters turn the database's values into the fields' values.
     columns: tuple[Any, ...] = ()
 
     def bound(self, values: list[Any]) -> list[Any]:
-        """The parameters of one run."""
+        """The parameters for a run with these values."""
         return [values[one.number] if isinstance(one, Place) else one for one in self.parameters]
 
 
 class Place(Expression):
-    """Stands in a query for the value that comes in at each run."""
+    """Stands in a query for a value that each run inserts."""
 
     def __init__(self, number: int, field: "models.Field[Any, Any]") -> None:
         super().__init__(output_field=field)
@@ -47,7 +47,7 @@ _statements: dict[tuple[Hashable, ...], Statement] = {}
 
 
 def plain(model: type[models.Model], using: str) -> "models.QuerySet[Any]":
-    """All rows, unordered, whatever the model's managers say. See Note [The store's models are anyone's]."""
+    """All rows, unordered, without the model's managers. See Note [The store's models are anyone's]."""
     return models.QuerySet(model, using=using).order_by()
 
 
@@ -58,10 +58,12 @@ def rows(
     make: Callable[["models.QuerySet[Any]"], "models.QuerySet[Any]"],
     last: Any,
 ) -> "models.query.RawQuerySet":
-    """Run `make(all rows)`, whose last parameter is `last`, in the form that the database takes, as raw SQL.
+    """Run `make(all rows)` as raw SQL. The SQL is compiled once per `key`; its last parameter is replaced by `last`.
 
-    The SQL is compiled once per `key`, for which `make` must always come to the same SQL. Raises StatementError where
-    the last parameter is not `last`.
+    `last` has the form that the database stores. For one `key`, `make` must always give the same SQL.
+
+    Raises:
+        StatementError: the last parameter of the SQL is not `last`.
     """
     known = ("rows", model, using, *key)
     statement = _statements.get(known)
@@ -69,8 +71,8 @@ def rows(
         text, values = make(plain(model, using)).query.get_compiler(using).as_sql()
         if not values or type(values[-1]) is not type(last) or values[-1] != last:
             raise StatementError(
-                f"A query of {model._meta.label} does not end with the value that is looked for. Its key field has SQL "
-                "of its own; have the source override fetch(), or give the model a plain key."
+                f"A query of {model._meta.label} does not end with the value that it looks for, because its key field "
+                "has its own SQL. Override fetch() in the source, or give the model a plain key."
             )
         statement = _statements[known] = Statement(text, tuple(values[:-1]))
     return models.QuerySet(model, using=using).raw(statement.text, [*statement.parameters, last])
@@ -84,9 +86,13 @@ def read_columns(
     using: str,
     make: Callable[["models.QuerySet[Any]"], "models.QuerySet[Any]"] = lambda rows: rows,
 ) -> dict[str, Any] | None:
-    """The named columns (attnames, or annotations of `make`) of the row with these values; None if there is none.
+    """The named columns of the row that has the values of `where`, or None if there is no such row.
 
-    The SQL is compiled once per `key`, for which `make` must always come to the same SQL. Raises StatementError.
+    `names` are attnames, or annotations of `make`. The SQL is compiled once per `key`. For one `key`, `make` must
+    always give the same SQL.
+
+    Raises:
+        StatementError: the values of `where` do not reach the SQL as they are.
     """
     connection = connections[using]
     fields: list[Any] = [model._meta.get_field(name) for name in where]
@@ -120,7 +126,7 @@ def _compile(
     columns = tuple(column for column, _sql, _alias in compiler.select)
     if sorted(places) != list(range(len(fields))) or len(columns) != len(names):
         raise StatementError(
-            f"{model._meta.label} can't be read by {', '.join(looked_for)}: the query does not take these as they are. "
+            f"{model._meta.label} can't be read by {', '.join(looked_for)}: the query changes their values. "
             "Give the model a plain key."
         )
     return Statement(text, tuple(parameters), columns)

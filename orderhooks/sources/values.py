@@ -1,4 +1,4 @@
-"""Fields' values as JSON, so that two compare equal when the database would store the same."""
+"""Field values as JSON: two are equal if the database would store the same."""
 
 import base64
 import json
@@ -11,8 +11,8 @@ from typing import Any
 from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.utils import timezone
 
-# The JSON Schema of a moment, as `timestamp_text` writes it.
-MOMENT = {
+# The JSON Schema of a time as `timestamp_text` writes it.
+TIMESTAMP = {
     "type": "string",
     "format": "date-time",
     "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z$",
@@ -21,7 +21,7 @@ MOMENT = {
 
 
 def watched_values(instance: models.Model, names: tuple[str, ...]) -> dict[str, Any]:
-    """The named fields of a model instance as JSON values that compare equal when the database would store the same."""
+    """The named fields of a model instance as JSON values. Two are equal if the database would store the same."""
     fields: list[Any] = [instance._meta.get_field(name) for name in names]
     values = {field.attname: getattr(instance, field.attname) for field in fields}
     return stored_values(type(instance), names, values, using=instance._state.db)
@@ -30,12 +30,15 @@ def watched_values(instance: models.Model, names: tuple[str, ...]) -> dict[str, 
 def stored_values(
     model: type[models.Model], names: Iterable[str], values: Mapping[str, Any], *, using: str | None = None
 ) -> dict[str, Any]:
-    """Columns' values, by attname, as the JSON values of the named fields, by name. They are stored in `using`."""
-    # Django rounds for SQLite, half to even; the others round by themselves.
+    """The named fields as JSON values, by name.
+
+    `values`: the columns' values, by attname. `using`: the database in which they are stored.
+    """
+    # For SQLite Django rounds, half to even. The other databases round themselves, half up.
     rounding = None if connections[using or DEFAULT_DB_ALIAS].vendor == "sqlite" else ROUND_HALF_UP
     fields: list[Any] = [model._meta.get_field(name) for name in names]
     stored = {field: _as_stored(field, values[field.attname], rounding) for field in fields}
-    # What is JSON already may be nested deeper than Python's stack allows to walk.
+    # JSON needs no conversion, which would exceed Python's recursion limit on deeply nested values.
     return {field.name: value if _holds_json(field) else as_json(value) for field, value in stored.items()}
 
 
@@ -47,7 +50,7 @@ def _as_stored(field: Any, value: Any, rounding: str | None) -> Any:
     if isinstance(field, models.GeneratedField):
         field = field.output_field
     if isinstance(field, models.DateTimeField):
-        return _moment(field, value)
+        return _aware_datetime(field, value)
     if isinstance(value, list | tuple) and (of_one := getattr(field, "base_field", None)) is not None:
         return [_as_stored(of_one, one, rounding) for one in value]
     value = field.to_python(value)
@@ -58,8 +61,8 @@ def _as_stored(field: Any, value: Any, rounding: str | None) -> Any:
     return value
 
 
-def _moment(field: Any, value: Any) -> Any:
-    """As Django stores it: what has no zone is in the project's TIME_ZONE."""
+def _aware_datetime(field: Any, value: Any) -> Any:
+    """The value as Django stores it: a naive one is in the project's TIME_ZONE."""
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day)  # to_python() would warn
     value = field.to_python(value)
@@ -69,7 +72,7 @@ def _moment(field: Any, value: Any) -> Any:
 
 
 def as_json(value: Any) -> Any:
-    """Moments in UTC with `Z`, bytes in base64, decimals and whatever else JSON lacks as text; the rest as it is."""
+    """The value as JSON: datetimes in UTC with `Z`, bytes in base64, decimals and all other types as text."""
     match value:
         case float() if not math.isfinite(value):
             return str(value)
@@ -94,14 +97,14 @@ def as_json(value: Any) -> Any:
 
 
 def _storable(text: str) -> str:
-    """The text as any database takes it in JSON: PostgreSQL refuses NUL and halves of surrogate pairs."""
+    """The text as any database stores it in JSON: PostgreSQL refuses NUL and lone surrogates."""
     if "\x00" in text:
         text = text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
     return text if text.isascii() else text.encode(errors="replace").decode()
 
 
-def timestamp_text(moment: datetime) -> str:
-    """ISO 8601 in UTC: `2026-11-23T10:00:00.000000Z`. A moment without a zone is taken for UTC already."""
-    return (moment.replace(tzinfo=None) - (moment.utcoffset() or datetime.resolution * 0)).isoformat(
+def timestamp_text(at: datetime) -> str:
+    """ISO 8601 in UTC: `2026-11-23T10:00:00.000000Z`. A naive datetime is taken for UTC."""
+    return (at.replace(tzinfo=None) - (at.utcoffset() or datetime.resolution * 0)).isoformat(
         timespec="microseconds"
     ) + "Z"

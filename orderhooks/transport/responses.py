@@ -8,7 +8,7 @@ import re
 
 __all__ = ["Response"]
 
-# The head of a final HTTP/1.1 response with plain header lines: no folding, no control characters, only ASCII.
+# The head of a final HTTP/1.1 response with plain header lines: one line each, no control characters, only ASCII.
 # Source: RFC 9112, 4 and 5; RFC 9110, 5.
 HEAD = re.compile(
     rb"HTTP/1\.1 ([2-5][0-9][0-9])(?: ([\t\x20-\x7e]*))?\r\n"

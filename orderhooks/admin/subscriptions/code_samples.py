@@ -45,8 +45,8 @@ _OTHER_SENDER = _(
 )
 # What a receiver needs that has no headers of another sender, by the kind of the secret.
 KEYS: Mapping[str, str | Promise] = {
-    signing.SYMMETRIC: _("The key is the signing secret, whsec_…, which was shown when it was made."),
-    signing.PRIVATE: _(
+    signing.SHARED_PREFIX: _("The key is the signing secret, whsec_…, which was shown when it was made."),
+    signing.PRIVATE_PREFIX: _(
         "The key is the public key, whpk_…, on the subscription's page. The Django program verifies with it as it"
         " stands; in the others, check what follows v1a, in webhook-signature with any Ed25519 library, over"
         " id.timestamp.body and with the 32 bytes behind whpk_."
@@ -65,7 +65,7 @@ MEANINGS: Mapping[str, str | Promise] = {
 def key_note(signature: str) -> str | Promise:
     """Which key a receiver verifies the requests of a signature profile with."""
     profile = signing.PROFILES[signature]
-    return format_lazy(_OTHER_SENDER, sender=profile.sender) if profile.sender else KEYS[profile.kind]
+    return format_lazy(_OTHER_SENDER, sender=profile.sender) if profile.sender else KEYS[profile.secret_prefix]
 
 
 def headers_of(subscription: Subscription) -> list[tuple[str, str | Promise]]:
