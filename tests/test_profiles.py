@@ -14,6 +14,7 @@ from orderhooks import signing
 from orderhooks.models import Subscription
 from orderhooks.receiver import InvalidWebhookError, verify
 from orderhooks.signing import InvalidSecretError, Message
+from orderhooks.transport import InvalidHeaderError, check_own_headers
 
 ED25519 = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg=="
 ED25519_SIGNATURE = "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg=="
@@ -105,7 +106,15 @@ def test_every_profile_has_the_standard_header_which_our_receiver_accepts(profil
 
 
 def test_the_profiles_that_can_be_chosen_are_those_that_can_be_signed() -> None:
-    assert list(Subscription.Signature.values) == list(signing.PROFILES)
+    assert [name for name, _label in Subscription._meta.get_field("signature").choices] == list(signing.PROFILES)
+
+
+@pytest.mark.parametrize("profile", signing.PROFILES)
+def test_a_subscriptions_own_headers_can_not_take_a_signatures_place(profile: str) -> None:
+    secret = signing.generate_secret(profile)
+    for name in signing.profile_headers(profile, MESSAGE, [secret]):
+        with pytest.raises(InvalidHeaderError):
+            check_own_headers({name: "forged"})
 
 
 def test_secrets_of_both_kinds_sign_side_by_side_while_one_takes_over() -> None:

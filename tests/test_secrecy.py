@@ -22,6 +22,7 @@ from django_q.models import OrmQ
 
 from orderhooks import payloads, sending, signing, tasks
 from orderhooks.models import Attempt, Delivery, Order, Subscription, SubscriptionSecret
+from orderhooks.signing import profiles
 from orderhooks.transport import posting
 from tests.api.calls import EVERYTHING, client_with, patch, post
 from tests.factories import make_delivery, make_subscription, make_user
@@ -171,7 +172,9 @@ def test_error_reports_of_the_api_hold_no_secret(reports: list[str], monkeypatch
         Shown([*shown, *made]).assert_not_in(text, "an error report of the API")
 
 
-@pytest.mark.parametrize(("owner", "name"), [(payloads, "body"), (signing, "signature_header"), (posting, "check_url")])
+@pytest.mark.parametrize(
+    ("owner", "name"), [(payloads, "body"), (profiles, "signature_header"), (posting, "check_url")]
+)
 def test_error_reports_of_the_worker_hold_no_secret(
     owner: Any, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.views.decorators.debug import sensitive_variables
 from rest_framework import serializers
 
+from orderhooks import signing
 from orderhooks.api.access import ALL_STORES, may_see_store, stores_of
 from orderhooks.api.fields import MODEL_FIELD_MAPPING, StrictCharField, StrictChoiceField
 from orderhooks.api.members import RowSerializer
@@ -57,7 +58,7 @@ class SubscriptionSerializer(RowSerializer):
         error_messages={"empty": 'Send at least one topic, such as ["order.paid"], ["order.*"] or ["*"].'},
     )
     headers = SealedHeadersField(required=False)
-    signature = StrictChoiceField(choices=Subscription.Signature.choices, required=False)
+    signature = StrictChoiceField(choices=signing.choices(), required=False)
     public_keys = serializers.SerializerMethodField(
         help_text="The public keys that verify `v1a` signatures, newest first."
     )

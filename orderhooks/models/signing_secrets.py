@@ -84,17 +84,7 @@ class SubscriptionSecret(models.Model):
 class HasSigningSecrets(models.Model):
     """A row that signs its requests: how, and with which secrets."""
 
-    class Signature(models.TextChoices):
-        """The profiles of `signing.PROFILES`: how requests are signed."""
-
-        STANDARD = "standard", _("Standard Webhooks (HMAC-SHA256)")
-        ED25519 = "ed25519", _("Standard Webhooks with a public key (Ed25519)")
-        GITHUB = "github", _("as GitHub signs")
-        STRIPE = "stripe", _("as Stripe signs")
-        SHOPIFY = "shopify", _("as Shopify signs")
-        WOOCOMMERCE = "woocommerce", _("as WooCommerce signs")
-
-    signature = models.CharField(_("signature"), max_length=16, choices=Signature, default=Signature.STANDARD)
+    signature = models.CharField(_("signature"), max_length=16, choices=signing.choices(), default=signing.STANDARD)
 
     # The signing secret that was made with the row. On the instance that saved it, and nowhere else: "".
     new_secret: str = ""

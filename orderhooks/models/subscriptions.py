@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import conf, encryption, topics
+from orderhooks import conf, encryption, signing, topics
 from orderhooks.db import public_ids
 from orderhooks.db.clock import DatabaseClock
 from orderhooks.db.encrypted_fields import SealedHeadersField, seal
@@ -195,7 +195,7 @@ class Subscription(HasConfiguration, HasHeaders, HasSigningSecrets, HasPace, Has
             ),
             models.CheckConstraint(condition=~Q(url=""), name="orderhooks_subscription_has_url"),
             models.CheckConstraint(
-                condition=Q(signature__in=["standard", "ed25519", "github", "stripe", "shopify", "woocommerce"]),
+                condition=Q(signature__in=list(signing.PROFILES)),
                 name="orderhooks_subscription_signature",
             ),
             models.CheckConstraint(

@@ -11,41 +11,17 @@ from shlex import quote
 from orderhooks import payloads, transport
 from orderhooks.models import Attempt, Delivery
 from orderhooks.sending.preparing import plain_headers
-from orderhooks.signing import PRIVATE_PREFIX, SHARED_PREFIX, secret_prefix
+from orderhooks.signing import PRIVATE_PREFIX, PROFILES, SHARED_PREFIX
 
 __all__ = ["curl_script"]
 
-# The words of the shell for the signature headers of each profile; see `signing` for what they mean.
 # Note [Shell functions]
-# `content` is what Standard Webhooks signs, `raw_key` the bytes behind the prefix in hex, `text_key` the secret's own
-# characters in hex; `hmac` and `hex` read their input.
-STANDARD = '"webhook-signature: v1,$(content | hmac "$raw_key" | openssl base64 -A)"'
-ED25519 = '"webhook-signature: v1a,$(ed25519 | openssl base64 -A)"'
-PROFILES: Mapping[str, tuple[str, ...]] = {
-    "standard": (STANDARD,),
-    "ed25519": (ED25519,),
-    "github": (
-        STANDARD,
-        '"x-hub-signature-256: sha256=$(body | hmac "$text_key" | hex)"',
-        '"x-github-event: $topic"',
-        '"x-github-delivery: $id"',
-    ),
-    "stripe": (
-        STANDARD,
-        '"stripe-signature: t=$timestamp,v1=$( { printf %s. "$timestamp"; body; } | hmac "$text_key" | hex)"',
-    ),
-    "shopify": (
-        STANDARD,
-        '"x-shopify-hmac-sha256: $(body | hmac "$text_key" | openssl base64 -A)"',
-        '"x-shopify-topic: $topic"',
-        '"x-shopify-webhook-id: $id"',
-    ),
-    "woocommerce": (
-        STANDARD,
-        '"x-wc-webhook-signature: $(body | hmac "$text_key" | openssl base64 -A)"',
-        '"x-wc-webhook-topic: $topic"',
-        '"x-wc-webhook-delivery-id: $id"',
-    ),
+# The words of the shell for signature headers, here and in `signing.profiles`: `content` is what Standard Webhooks
+# signs, `raw_key` the bytes behind the prefix in hex, `text_key` the secret's own characters in hex; `hmac` and `hex`
+# read their input.
+STANDARD = {
+    SHARED_PREFIX: '"webhook-signature: v1,$(content | hmac "$raw_key" | openssl base64 -A)"',
+    PRIVATE_PREFIX: '"webhook-signature: v1a,$(ed25519 | openssl base64 -A)"',
 }
 
 SCRIPT = r"""#!/bin/sh
@@ -87,7 +63,8 @@ def curl_script(delivery: Delivery, attempt: Attempt | None = None) -> str:
     With `attempt`: to where that one went, under its number. Without, or if nobody knows where: to where the next goes.
     """
     event, subscription = delivery.event, delivery.subscription
-    prefix = secret_prefix(subscription.signature)
+    profile = PROFILES[subscription.signature]
+    prefix = profile.secret_prefix
     variables = dict(_variables(subscription.headers))
     plain = {
         **plain_headers(delivery),
@@ -96,7 +73,8 @@ def curl_script(delivery: Delivery, attempt: Attempt | None = None) -> str:
     headers = [
         *(quote(f"{name}: {value}") for name, value in plain.items()),
         '"webhook-timestamp: $timestamp"',
-        *PROFILES[subscription.signature],
+        STANDARD[prefix],
+        *profile.curl_headers,
         *(f'{quote(name + ": ")}"${variable}"' for variable, name in variables.items()),
         quote("expect:"),  # which curl would add to a large body
     ]

@@ -14,8 +14,6 @@ from orderhooks import signing, transport
 from orderhooks.encryption import HIDDEN
 from orderhooks.models import Subscription
 
-Signature = Subscription.Signature
-
 # Where the programs read their secret.
 SECRET_VARIABLE = "SHOP_WEBHOOK_SECRET"  # noqa: S105 - a name, no secret
 # Paths that mean the same in every language; for others the programs show one to be replaced.
@@ -45,18 +43,14 @@ _OTHER_SENDER = _(
     " already can go on as it does, by the headers named after it: its key is the whole text of the secret, whsec_"
     " included."
 )
-# How a signature other than the standard one is verified.
-NOTES: Mapping[str, str | Promise] = {
-    Signature.STANDARD: _("The key is the signing secret, whsec_…, which was shown when it was made."),
-    Signature.ED25519: _(
+# What a receiver needs that has no headers of another sender, by the kind of the secret.
+KEYS: Mapping[str, str | Promise] = {
+    signing.SHARED_PREFIX: _("The key is the signing secret, whsec_…, which was shown when it was made."),
+    signing.PRIVATE_PREFIX: _(
         "The key is the public key, whpk_…, on the subscription's page. The Django program verifies with it as it"
         " stands; in the others, check what follows v1a, in webhook-signature with any Ed25519 library, over"
         " id.timestamp.body and with the 32 bytes behind whpk_."
     ),
-    Signature.GITHUB: format_lazy(_OTHER_SENDER, sender="GitHub"),
-    Signature.STRIPE: format_lazy(_OTHER_SENDER, sender="Stripe"),
-    Signature.SHOPIFY: format_lazy(_OTHER_SENDER, sender="Shopify"),
-    Signature.WOOCOMMERCE: format_lazy(_OTHER_SENDER, sender="WooCommerce"),
 }
 MEANINGS: Mapping[str, str | Promise] = {
     "content-type": "application/json",
@@ -66,6 +60,12 @@ MEANINGS: Mapping[str, str | Promise] = {
     "webhook-topic": _("what happened, as the body's type says it"),
     "webhook-attempt": _("the number of the attempt"),
 }
+
+
+def key_note(signature: str) -> str | Promise:
+    """Which key a receiver verifies the requests of a signature profile with."""
+    profile = signing.PROFILES[signature]
+    return format_lazy(_OTHER_SENDER, sender=profile.sender) if profile.sender else KEYS[profile.secret_prefix]
 
 
 def headers_of(subscription: Subscription) -> list[tuple[str, str | Promise]]:

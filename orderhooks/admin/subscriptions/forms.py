@@ -194,7 +194,7 @@ class SubscriptionForm(forms.ModelForm):
             self.left_behind = self.instance.headers_left_behind(url=cleaned["url"], headers=cleaned["headers"])
         if cleaned.get("secret"):
             try:
-                signing.require_secret(cleaned["secret"], cleaned.get("signature", Subscription.Signature.STANDARD))
+                signing.require_secret(cleaned["secret"], cleaned.get("signature", signing.STANDARD))
             except signing.InvalidSecretError as error:
                 self.add_error("secret", ValidationError(str(error), code="secret"))
         return cleaned
