@@ -11,12 +11,13 @@ from rest_framework.response import Response
 from orderhooks.api.protocol.problems import ConflictError
 from orderhooks.api.subscriptions import SubscriptionViewSet
 from orderhooks.models import Subscription
+from orderhooks.models.configuration import REQUIRED
 from orderhooks.models.subscriptions import AmbiguousNameError, sole_declaration
 
 __all__ = ["NamedSubscriptionViewSet"]
 
 # PUT resets every field that is not sent to its default, except these.
-KEPT_FIELDS = ("name", "url", "topics", "state")
+KEPT_FIELDS = (*REQUIRED, "state")
 
 
 class NamedSubscriptionViewSet(SubscriptionViewSet):

@@ -17,13 +17,25 @@ from orderhooks.api.members import RowSerializer
 from orderhooks.db.encrypted_fields import seal
 from orderhooks.encryption import HIDDEN, Sealed
 from orderhooks.models import Subscription
-from orderhooks.models.configuration import validate_topics
+from orderhooks.models.configuration import CONFIGURABLE, validate_topics
 from orderhooks.reporting.endpoint_health import Health, health_of
 
 __all__ = ["SubscriptionSerializer"]
 
 State = Subscription.State
 MAX_TOPICS = 200
+# What attempts and orderhooks record.
+RECORDED = (
+    "state_reason",
+    "failing_since",
+    "consecutive_failures",
+    "last_success_at",
+    "last_failure",
+    "last_failure_at",
+    "circuit_open_until",
+    "created_at",
+    "updated_at",
+)
 
 
 class SealedHeadersField(serializers.DictField):
@@ -68,48 +80,8 @@ class SubscriptionSerializer(RowSerializer):
 
     class Meta:
         model = Subscription
-        fields = [
-            "public_id",
-            "name",
-            "owner",
-            "store",
-            "url",
-            "topics",
-            "headers",
-            "signature",
-            "public_keys",
-            "ordered",
-            "max_in_flight",
-            "max_per_second",
-            "timeout_seconds",
-            "contact_email",
-            "mail_failing",
-            "mail_disabled",
-            "mail_recovered",
-            "state",
-            "state_reason",
-            "health",
-            "failing_since",
-            "consecutive_failures",
-            "last_success_at",
-            "last_failure",
-            "last_failure_at",
-            "circuit_open_until",
-            "created_at",
-            "updated_at",
-        ]
-        read_only_fields = [
-            "public_id",
-            "state_reason",
-            "failing_since",
-            "consecutive_failures",
-            "last_success_at",
-            "last_failure",
-            "last_failure_at",
-            "circuit_open_until",
-            "created_at",
-            "updated_at",
-        ]
+        fields = ["public_id", "owner", *CONFIGURABLE, "public_keys", "health", *RECORDED]
+        read_only_fields = ["public_id", *RECORDED]
 
     def get_owner(self, subscription: Subscription) -> str | None:
         return subscription.owner.get_username() if subscription.owner else None

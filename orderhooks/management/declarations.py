@@ -18,29 +18,11 @@ from orderhooks import operations, signing
 from orderhooks.db.encrypted_fields import seal
 from orderhooks.encryption import HIDDEN, Sealed, UndecryptableError
 from orderhooks.models import Subscription
+from orderhooks.models.configuration import CONFIGURABLE, REQUIRED
 from orderhooks.models.subscriptions import AmbiguousNameError
 
-__all__ = ["FIELDS", "DeclarationError", "SigningKey", "Step", "apply", "names_in", "plan", "read"]
+__all__ = ["DeclarationError", "SigningKey", "Step", "apply", "names_in", "plan", "read"]
 
-# The fields that a table may set. A field that it leaves out gets its default; `state` stays as it is.
-FIELDS = (
-    "name",
-    "url",
-    "topics",
-    "store",
-    "headers",
-    "signature",
-    "ordered",
-    "max_in_flight",
-    "max_per_second",
-    "timeout_seconds",
-    "contact_email",
-    "mail_failing",
-    "mail_disabled",
-    "mail_recovered",
-    "state",
-)
-REQUIRED = ("name", "url", "topics")
 STATES = (Subscription.State.ACTIVE.value, Subscription.State.PAUSED.value)
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -168,14 +150,18 @@ def _signing_key(name: str, secret: str) -> SigningKey:
 
 
 def _faults_of_shape(table: Mapping[str, Any]) -> list[str]:
-    faults = [f"{name}: is not a known key. Known keys: {', '.join(FIELDS)}." for name in table if name not in FIELDS]
+    faults = [
+        f"{name}: is not a known key. Known keys: {', '.join(CONFIGURABLE)}."
+        for name in table
+        if name not in CONFIGURABLE
+    ]
     faults += [f"{name}: is missing." for name in REQUIRED if name not in table]
     if table.get("state", STATES[0]) not in STATES:
         faults.append(f"state: must be one of {', '.join(STATES)}.")
     headers = table.get("headers", {})
     if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
         faults.append("headers: must be a table of texts.")
-    for name in FIELDS:
+    for name in CONFIGURABLE:
         # Django would take 1 for true, and "5" for 5.
         expected = _type_of(name)
         if name in table and expected and type(table[name]) is not expected:
@@ -197,7 +183,7 @@ def _type_of(name: str) -> type | None:
 def _step(table: Mapping[str, Any], *, environment: Mapping[str, str]) -> Step:
     name = table["name"]
     subscription = _existing(name)
-    values = {one: table[one] if one in table else _default(one) for one in FIELDS}
+    values = {one: table[one] if one in table else _default(one) for one in CONFIGURABLE}
     if "state" not in table:
         values["state"] = subscription.state if subscription else STATES[0]
     headers = {header: _substituted(value, environment) for header, value in values["headers"].items()}

@@ -1,4 +1,4 @@
-"""Configuration: what people choose of a subscription, and what of it is valid. Its fields are listed here alone."""
+"""Configuration: what people choose of a subscription, and what of it is valid."""
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
@@ -17,12 +17,12 @@ __all__ = ["CONFIGURABLE", "REQUIRED", "HasConfiguration", "validate_topics", "v
 # A pump that ends waits for the slowest attempt, and claims nothing meanwhile.
 LONGEST_TIMEOUT_SECONDS = 30
 
-# All that people choose, in the order in which it is shown. The API and declarations take it from here.
+# All that people choose, in the order in which it is shown. The API, the admin and declarations take it from here.
 CONFIGURABLE = (
     "name",
-    "store",
     "url",
     "topics",
+    "store",
     "headers",
     "signature",
     "ordered",

@@ -8,8 +8,8 @@ import pytest
 from django.core.management.base import CommandError
 
 from orderhooks.api.subscription_fields import SubscriptionSerializer
-from orderhooks.management import declarations
 from orderhooks.models import Subscription
+from orderhooks.models.configuration import CONFIGURABLE
 from tests.commands.calls import called
 from tests.factories import make_subscription
 
@@ -185,4 +185,4 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 def test_the_keys_are_the_fields_that_programs_write_by_the_api() -> None:
     written = {name for name, one in SubscriptionSerializer().fields.items() if not one.read_only}
-    assert set(declarations.FIELDS) == written, "Add to declarations.FIELDS what is new in the API, and the reverse."
+    assert set(CONFIGURABLE) == written, "Add to CONFIGURABLE what is new in the API, and the reverse."

@@ -18,6 +18,7 @@ from orderhooks import catalogue, previews, signing, topics
 from orderhooks.db.encrypted_fields import seal
 from orderhooks.encryption import HIDDEN, Sealed
 from orderhooks.models import Subscription
+from orderhooks.models.configuration import CONFIGURABLE
 from orderhooks.models.signing_secrets import LONGEST_OVERLAP, OVERLAP
 
 HOUR = timedelta(hours=1)
@@ -146,23 +147,7 @@ class SubscriptionForm(forms.ModelForm):
     class Meta:
         model = Subscription
         # The state is changed by buttons: pausing and resuming are more than a new value.
-        fields = [
-            "name",
-            "store",
-            "owner",
-            "url",
-            "topics",
-            "headers",
-            "signature",
-            "ordered",
-            "max_in_flight",
-            "max_per_second",
-            "timeout_seconds",
-            "contact_email",
-            "mail_failing",
-            "mail_disabled",
-            "mail_recovered",
-        ]
+        fields = ["owner", *(name for name in CONFIGURABLE if name != "state")]
         widgets = {"url": forms.TextInput(attrs={"size": 80})}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
