@@ -207,7 +207,7 @@ class ResumptionForm(forms.Form):
             (NONE, _("Skip all of them: only what happens from now on is sent")),
         ],
     )
-    moment = forms.DateTimeField(
+    newer_than = forms.DateTimeField(
         label=_("Newer than"),
         required=False,
         initial=lambda: timezone.now() - timedelta(days=1),
@@ -216,14 +216,14 @@ class ResumptionForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         given = super().clean() or self.cleaned_data
-        if given.get("choice") == self.NEWER and not given.get("moment") and "moment" not in self.errors:
-            self.add_error("moment", _("Say from which moment on deliveries are sent."))
+        if given.get("choice") == self.NEWER and not given.get("newer_than") and "newer_than" not in self.errors:
+            self.add_error("newer_than", _("Give the time: newer deliveries are sent, older ones are skipped."))
         return given
 
     def skip_before(self, *, now: datetime) -> datetime | None:
-        """What `operations.resume` is told."""
-        moment: datetime | None = self.cleaned_data["moment"]
-        return {self.ALL: None, self.NEWER: moment, self.NONE: now}[self.cleaned_data["choice"]]
+        """The argument of `operations.resume`."""
+        newer_than: datetime | None = self.cleaned_data["newer_than"]
+        return {self.ALL: None, self.NEWER: newer_than, self.NONE: now}[self.cleaned_data["choice"]]
 
 
 class RotationForm(forms.Form):
