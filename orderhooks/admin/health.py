@@ -65,9 +65,9 @@ class HealthColumns(admin.ModelAdmin):
         count = bounded(subscription._stats.waiting)
         if not subscription._stats.waiting:
             return count
-        page = reverse(f"{self.admin_site.name}:orderhooks_delivery_changelist")
+        url = reverse(f"{self.admin_site.name}:orderhooks_delivery_changelist")
         query = f"subscription__id__exact={subscription.pk}&state__exact=pending"
-        return format_html('<a href="{}?{}">{}</a>', page, query, count)
+        return format_html('<a href="{}?{}">{}</a>', url, query, count)
 
     @admin.display(description=gettext_lazy("last success"), ordering="last_success_at")
     def last_success(self, subscription: Any) -> SafeString | str:

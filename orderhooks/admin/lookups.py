@@ -1,4 +1,4 @@
-"""What a list can be asked by its address: an allow-list. Anything else could count what its user may not see."""
+"""What a list can be asked by its URL: an allow-list. Anything else could count what its user may not see."""
 
 from typing import Any
 

@@ -107,9 +107,9 @@ class SubscriptionAdmin(HealthColumns, ReplaysField, ActionsAdmin, SecretsAdmin,
 
     @admin.display(description=_("deliveries"))
     def deliveries(self, subscription: Subscription) -> SafeString:
-        page = reverse(f"{self.admin_site.name}:orderhooks_delivery_changelist")
+        url = reverse(f"{self.admin_site.name}:orderhooks_delivery_changelist")
         query = urlencode({"subscription__id__exact": subscription.pk})
-        return format_html('<a href="{}?{}">{}</a>', page, query, _("What was sent to it"))
+        return format_html('<a href="{}?{}">{}</a>', url, query, _("What was sent to it"))
 
     @method_decorator(sensitive_post_parameters("headers", "secret"))
     def changeform_view(self, *args: Any, **kwargs: Any) -> HttpResponse:

@@ -20,7 +20,7 @@ from orderhooks.admin.subscriptions.forms import PreviewForm
 from orderhooks.models import Subscription
 from orderhooks.previews import PreviewError
 
-# What is below the address of a subscription's page, and what it is called there.
+# What is below the URL of a subscription's page, and what it is called there.
 LINKS = {
     "preview": _("Preview an order's request"),
     "code_samples": _("Code for the receiver"),
@@ -31,9 +31,9 @@ class PagesAdmin(admin.ModelAdmin):
     """Pages beside a subscription's own, all by GET. They change nothing."""
 
     def get_urls(self) -> list[URLPattern]:
-        def route(address: str, view: Any, name: str) -> URLPattern:
+        def route(below: str, view: Any, name: str) -> URLPattern:
             wrapped = self.admin_site.admin_view(require_safe(view))
-            return path(address, wrapped, name=f"orderhooks_subscription_{name}")
+            return path(below, wrapped, name=f"orderhooks_subscription_{name}")
 
         return [
             route("topics/", self.topics_view, "topics"),
