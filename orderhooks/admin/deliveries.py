@@ -25,7 +25,7 @@ from orderhooks.admin.delivery_page import DeliveryPage, compact_time_html, time
 from orderhooks.admin.filters import FILTERS, are_combined
 from orderhooks.admin.order_links import OrderLinkedList, order_link, order_urls
 from orderhooks.admin.read_only import ReadOnlyAdmin, events_found
-from orderhooks.admin.redelivering import redeliver, redeliver_after_confirmation, redelivery_text, row_of
+from orderhooks.admin.redelivery import redeliver, redeliver_after_confirmation, redelivery_text, row_of
 from orderhooks.models import Delivery
 from orderhooks.reporting import delivery_summary, endpoint_health
 
