@@ -79,7 +79,7 @@ class ButtonsAdmin(ListedLookups):
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         record = super().get_object(request, object_id, from_field)
         if record is not None:
-            # A read-only field is not told who looks at it.
+            # A read-only field does not know the user.
             record._buttons = [button for button in self.buttons if self.offers(request, record, button)]
         return record
 

@@ -251,12 +251,12 @@ def _time_of_day(at: datetime) -> str:
 
 def chart(rows: Sequence[Row]) -> SafeString:
     series = [charts.Series(name, [row.counts[number] for row in rows]) for number, name in enumerate(FILLS.values())]
-    tips = [f"{row.hour}: {_told(row.counts)}" for row in rows]
+    tips = [f"{row.hour}: {_counts_text(row.counts)}" for row in rows]
     label = _("Attempts of the last 24 hours by hour and outcome; the table below has the numbers")
     return charts.bars(series, width=720, height=180, label=label, tips=tips)
 
 
-def _told(counts: Sequence[int]) -> str:
+def _counts_text(counts: Sequence[int]) -> str:
     found = [f"{number(count)} × {outcome.label}" for outcome, count in zip(FILLS, counts, strict=True) if count]
     return "; ".join(found) or "0"
 

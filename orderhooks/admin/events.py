@@ -1,4 +1,4 @@
-"""Events: what happened, as it was told. Read-only but for publishing those again that could not be told."""
+"""Events: what happened, with the payload that receivers get. Those with an error can be published again."""
 
 import json
 from typing import Any
@@ -94,7 +94,7 @@ class EventAdmin(ReadOnlyAdmin):
             (None, {"fields": [*buttons, *(name for name in facts if name not in hidden)]})
         ]
         if sees_payload:
-            sections.append((_("What is told"), {"fields": ["changes_text", "payload_text"]}))
+            sections.append((_("What receivers get"), {"fields": ["changes_text", "payload_text"]}))
         return sections
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:

@@ -164,7 +164,7 @@ class OrderLineInline(admin.TabularInline):
         return type(formset.__name__, (formset,), {"page": page})
 
 
-# How the states of deliveries are told in the list, the most pressing first.
+# How the states of deliveries look in the list, the most pressing first.
 LEVELS = {
     Delivery.State.FAILED: "bad",
     Delivery.State.PENDING: "held",
@@ -243,7 +243,7 @@ class OrderAdmin(ButtonsAdmin):
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         order = super().get_object(request, object_id, from_field)
         if order is not None:
-            # A read-only field is not told who looks at it.
+            # A read-only field does not know the user.
             order._sees_payload = sees_payload(request)
         return order
 
@@ -269,8 +269,8 @@ class OrderAdmin(ButtonsAdmin):
         counts = vars(order)["_states"]
         found = [badge(level, f"{counts[state]} {state.label}") for state, level in LEVELS.items() if counts.get(state)]
         url = reverse(f"{self.admin_site.name}:orderhooks_order_change", args=[order.pk])
-        words = format_html_join(" ", "{}", ((one,) for one in found)) if found else "-"
-        return format_html('<a class="orderhooks-plain" href="{}">{}</a>', url, words)
+        text = format_html_join(" ", "{}", ((one,) for one in found)) if found else "-"
+        return format_html('<a class="orderhooks-plain" href="{}">{}</a>', url, text)
 
     @admin.display(description=_("webhooks"))
     def webhooks(self, order: Order) -> SafeString:

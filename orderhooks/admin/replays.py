@@ -39,7 +39,7 @@ def may_see_replays(request: HttpRequest) -> bool:
     return request.user.has_perm("orderhooks.view_replay")
 
 
-class _Moment(forms.DateTimeField):
+class _TimeField(forms.DateTimeField):
     widget = forms.DateTimeInput(format="%Y-%m-%dT%H:%M", attrs={"type": "datetime-local"})
 
 
@@ -47,8 +47,8 @@ class ReplayForm(forms.Form):
     subscription = forms.ModelChoiceField(
         Subscription.objects.order_by("name", "id"), label=gettext_lazy("Subscription")
     )
-    since = _Moment(label=gettext_lazy("Since"))
-    until = _Moment(label=gettext_lazy("Until"), required=False, help_text=gettext_lazy("Blank: until now."))
+    since = _TimeField(label=gettext_lazy("Since"))
+    until = _TimeField(label=gettext_lazy("Until"), required=False, help_text=gettext_lazy("Blank: until now."))
     only = forms.ChoiceField(
         label=gettext_lazy("What"), choices=Replay.Only.choices, widget=forms.RadioSelect, initial=Replay.Only.ALL
     )
@@ -220,7 +220,7 @@ class ReplaysField(admin.ModelAdmin):
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         record = super().get_object(request, object_id, from_field)
         if record is not None:
-            # A read-only field is not told who looks at it.
+            # A read-only field does not know the user.
             record._may_replay, record._may_see_replays = may_replay(request), may_see_replays(request)
         return record
 
