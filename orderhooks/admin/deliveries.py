@@ -18,7 +18,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from orderhooks import operations, sending
+from orderhooks import operations, permissions, sending
 from orderhooks.admin import delivery_page, exports, filters
 from orderhooks.admin.buttons import Button
 from orderhooks.admin.delivery_page import DeliveryPage, distance, moment
@@ -254,7 +254,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     @admin.action(description=_("Export as CSV (none selected: all found)"))
     def export(self, request: HttpRequest, queryset: Any) -> HttpResponseBase:
-        return exports.export(queryset, with_url=request.user.has_perm("orderhooks.view_subscription"))
+        return exports.export(queryset, with_url=request.user.has_perm(permissions.VIEW_SUBSCRIPTION))
 
 
 def expected_at(delivery: Delivery) -> datetime | None:

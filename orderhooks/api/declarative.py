@@ -8,6 +8,7 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from orderhooks import permissions
 from orderhooks.api.protocol.problems import ConflictError
 from orderhooks.api.subscriptions import SubscriptionViewSet
 from orderhooks.models import Subscription
@@ -24,7 +25,7 @@ class NamedSubscriptionViewSet(SubscriptionViewSet):
     """One subscription by its name. Raises ConflictError if several that the user may see have this name."""
 
     lookup_field = "name"
-    required_permissions = {"upsert": ["orderhooks.add_subscription", "orderhooks.change_subscription"]}
+    required_permissions = {"upsert": [permissions.ADD_SUBSCRIPTION, permissions.CHANGE_SUBSCRIPTION]}
 
     def get_object(self) -> Subscription:
         found = self._find()

@@ -8,7 +8,7 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orderhooks import operations, sending
+from orderhooks import operations, permissions, sending
 from orderhooks.api import access
 from orderhooks.api.fields import MODEL_FIELD_MAPPING, StrictCharField
 from orderhooks.api.filters import DeliveryFilters
@@ -128,8 +128,11 @@ class DeliveryViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource
     public_id_prefix = "dlv_"
     filterset_class = DeliveryFilters
     required_permissions = {
-        **dict.fromkeys(("redeliver", "redeliver_many", "skip", "skip_many"), (access.REDELIVER, access.VIEW_DELIVERY)),
-        "curl": ["orderhooks.view_delivery", access.VIEW_PAYLOAD],
+        **dict.fromkeys(
+            ("redeliver", "redeliver_many", "skip", "skip_many"),
+            (permissions.REDELIVER_DELIVERY, permissions.VIEW_DELIVERY),
+        ),
+        "curl": [permissions.VIEW_DELIVERY, permissions.VIEW_PAYLOAD],
     }
     actions_without_body = ["redeliver", "skip"]
     throttle_scopes = {"redeliver": "redeliver", "redeliver_many": "redeliver"}

@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
-from orderhooks import catalogue, publishing
+from orderhooks import catalogue, permissions, publishing
 from orderhooks.api import access
 from orderhooks.api.fields import MODEL_FIELD_MAPPING
 from orderhooks.api.filters import PAGING, EventFilters, require_known
@@ -64,7 +64,7 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceVie
     public_id_prefix = "evt_"
     ordered_by = "sequence"
     filterset_class = EventFilters
-    required_permissions = {"republish": [access.REDELIVER, access.VIEW_EVENT]}
+    required_permissions = {"republish": [permissions.REDELIVER_DELIVERY, permissions.VIEW_EVENT]}
     actions_without_body = ["republish"]
 
     def get_queryset(self) -> QuerySet[Event]:
@@ -88,7 +88,7 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceVie
             )
         if not publishing.republish(event):
             event.refresh_from_db()
-            reason = f": {event.error.rstrip('.')}" if request.user.has_perm(access.VIEW_PAYLOAD) else ""
+            reason = f": {event.error.rstrip('.')}" if request.user.has_perm(permissions.VIEW_PAYLOAD) else ""
             raise ConflictError(f"The payload can't be built{reason}. Fix the order source, then try again.")
         history.log_change(request, event, "Published again.")
         return Response(self.get_serializer(self.get_object()).data, status=status.HTTP_200_OK)

@@ -14,7 +14,7 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orderhooks import sources
+from orderhooks import permissions, sources
 from orderhooks.api import access
 from orderhooks.api.fields import MODEL_FIELD_MAPPING, MoneyField, StrictChoiceField, StrictIntegerField
 from orderhooks.api.filters import OrderFilters
@@ -232,7 +232,7 @@ class OrderViewSet(
     serializer_class = OrderSerializer
     public_id_prefix = "ord_"
     filterset_class = OrderFilters
-    required_permissions = {"webhooks": ["orderhooks.view_order", "orderhooks.view_delivery"]}
+    required_permissions = {"webhooks": [permissions.VIEW_ORDER, permissions.VIEW_DELIVERY]}
 
     def get_queryset(self) -> QuerySet[Order]:
         rows = access.orders_of(self.request.user).prefetch_related("lines")

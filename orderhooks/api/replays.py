@@ -9,7 +9,7 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orderhooks import operations
+from orderhooks import operations, permissions
 from orderhooks.api import access
 from orderhooks.api.fields import (
     MODEL_FIELD_MAPPING,
@@ -116,8 +116,8 @@ class ReplayViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceVi
     public_id_prefix = "rpl_"
     filterset_class = ReplayFilters
     required_permissions = {
-        "create": (access.REDELIVER, access.VIEW_SUBSCRIPTION),
-        "cancel": (access.REDELIVER, access.VIEW_SUBSCRIPTION, access.VIEW_REPLAY),
+        "create": (permissions.REDELIVER_DELIVERY, permissions.VIEW_SUBSCRIPTION),
+        "cancel": (permissions.REDELIVER_DELIVERY, permissions.VIEW_SUBSCRIPTION, permissions.VIEW_REPLAY),
     }
     actions_without_body = ["cancel"]
     throttle_scopes = {"create": "replay"}

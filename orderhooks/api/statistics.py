@@ -8,6 +8,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from orderhooks import permissions
 from orderhooks.api import access
 from orderhooks.api.fields import StrictDateTimeField
 from orderhooks.api.filters import require_known
@@ -99,7 +100,7 @@ def _hours(request: Request) -> int:
 class StatisticsViewSet(ApiViewSet):
     """Of all subscriptions that the user sees."""
 
-    required_permissions = {"list": ["orderhooks.view_delivery"]}
+    required_permissions = {"list": [permissions.VIEW_DELIVERY]}
     queryset = Delivery.objects.none()
 
     def list(self, request: Request) -> Response:

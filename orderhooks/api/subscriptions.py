@@ -13,7 +13,7 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orderhooks import operations, signing
+from orderhooks import operations, permissions, signing
 from orderhooks.api import access, replays
 from orderhooks.api.deliveries import DeliveryDetailSerializer
 from orderhooks.api.fields import StrictDateTimeField, StrictFloatField
@@ -32,7 +32,6 @@ from orderhooks.previews import PreviewError
 from orderhooks.topics import UnknownTopicError
 
 HOUR = timedelta(hours=1)
-VIEW, CHANGE = "orderhooks.view_subscription", "orderhooks.change_subscription"
 
 
 class RotationSerializer(PlainSerializer):
@@ -67,11 +66,13 @@ class SubscriptionViewSet(
     public_id_prefix = "sub_"
     filterset_class = SubscriptionFilters
     required_permissions = {
-        **dict.fromkeys(("test", "pause", "resume", "rotate_secret", "revoke_former_secrets"), (CHANGE,)),
-        "replay": [access.REDELIVER, VIEW],
-        "stats": [VIEW, "orderhooks.view_delivery"],
-        "missed": [VIEW, "orderhooks.view_event"],
-        "preview": [VIEW, access.VIEW_PAYLOAD],
+        **dict.fromkeys(
+            ("test", "pause", "resume", "rotate_secret", "revoke_former_secrets"), (permissions.CHANGE_SUBSCRIPTION,)
+        ),
+        "replay": [permissions.REDELIVER_DELIVERY, permissions.VIEW_SUBSCRIPTION],
+        "stats": [permissions.VIEW_SUBSCRIPTION, permissions.VIEW_DELIVERY],
+        "missed": [permissions.VIEW_SUBSCRIPTION, permissions.VIEW_EVENT],
+        "preview": [permissions.VIEW_SUBSCRIPTION, permissions.VIEW_PAYLOAD],
     }
     throttle_scopes = {"test": "test", "replay": "replay", "rotate_secret": "rotate"}
     actions_without_body = ["test", "pause", "revoke_former_secrets"]

@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
-from orderhooks import catalogue, operations
+from orderhooks import catalogue, operations, permissions
 from orderhooks.admin.subscriptions import code_samples
 from orderhooks.admin.subscriptions.forms import PreviewForm
 from orderhooks.models import Subscription
@@ -50,7 +50,7 @@ class PagesAdmin(admin.ModelAdmin):
         return record
 
     def may_preview(self, request: HttpRequest) -> bool:
-        return self.has_change_permission(request) and request.user.has_perm("orderhooks.view_payload")
+        return self.has_change_permission(request) and request.user.has_perm(permissions.VIEW_PAYLOAD)
 
     @admin.display(description=_("more"))
     def more(self, subscription: Subscription) -> SafeString:
