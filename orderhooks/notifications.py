@@ -38,8 +38,8 @@ def due(*, now: datetime) -> SubscriptionQuerySet:
         last_notified_state=NotifiedState.FAILING
     )
     recovered = Q(state=Subscription.State.ACTIVE, failing_since=None) & ~Q(last_notified_state=NotifiedState.HEALTHY)
-    rested = Q(last_notified_at=None) | Q(last_notified_at__lte=now - PAUSE)
-    return Subscription.objects.filter(disabled | failing | recovered, rested)
+    waited = Q(last_notified_at=None) | Q(last_notified_at__lte=now - PAUSE)
+    return Subscription.objects.filter(disabled | failing | recovered, waited)
 
 
 def send_due(*, now: datetime) -> int:
@@ -52,26 +52,27 @@ def send_due(*, now: datetime) -> int:
 
 def _send(subscription: Subscription, *, now: datetime) -> bool:
     if subscription.state == Subscription.State.DISABLED:
-        news = NotifiedState.DISABLED
+        state = NotifiedState.DISABLED
     else:
-        news = NotifiedState.FAILING if subscription.failing_since else NotifiedState.HEALTHY
+        state = NotifiedState.FAILING if subscription.failing_since else NotifiedState.HEALTHY
     before = subscription.last_notified_state
     # The UPDATE decides between two workers. It comes before the e-mail, so that a crash sends none twice.
     mine = Subscription.objects.filter(
         pk=subscription.pk, last_notified_state=before, last_notified_at=subscription.last_notified_at
     )
-    recipients = _recipients(subscription, news)
+    recipients = _recipients(subscription, state)
     # A resumed subscription has recovered only after a success.
-    silent = news == NotifiedState.HEALTHY and (subscription.last_success_at is None or before == NotifiedState.HEALTHY)
-    if not mine.update(last_notified_state=news, last_notified_at=now) or not recipients or silent:
+    is_recovery = subscription.last_success_at is not None and before != NotifiedState.HEALTHY
+    silent = state == NotifiedState.HEALTHY and not is_recovery
+    if not mine.update(last_notified_state=state, last_notified_at=now) or not recipients or silent:
         return False
-    sent = [recipient for recipient in recipients if _send_to(recipient, subscription, news, now=now)]
+    sent = [recipient for recipient in recipients if _send_to(recipient, subscription, state, now=now)]
     if not sent:
-        Subscription.objects.filter(pk=subscription.pk, last_notified_state=news).update(last_notified_state=before)
+        Subscription.objects.filter(pk=subscription.pk, last_notified_state=state).update(last_notified_state=before)
     return bool(sent)
 
 
-def _send_to(recipient: str, subscription: Subscription, news: str, *, now: datetime) -> bool:
+def _send_to(recipient: str, subscription: Subscription, state: str, *, now: datetime) -> bool:
     """Send an e-mail to one recipient alone, so that nobody sees the others. Returns whether it was sent."""
     is_admin = recipient in _admins()
     if not is_admin and not _takes_another(recipient, now=now):
@@ -79,9 +80,9 @@ def _send_to(recipient: str, subscription: Subscription, news: str, *, now: date
             "subscription=%s: no e-mail to its contact, which has reached the limit of the day", subscription.public_id
         )
         return False
-    text = _text(subscription, news, is_admin=is_admin)
+    text = _text(subscription, state, is_admin=is_admin)
     try:
-        send_mail(_subject(subscription, news), text, None, [recipient])
+        send_mail(_subject(subscription, state), text, None, [recipient])
     except Exception:
         logger.exception("could not send an e-mail about subscription=%s", subscription.public_id)
         return False
@@ -112,22 +113,22 @@ def _admins() -> list[str]:
     return [admin if isinstance(admin, str) else admin[1] for admin in settings.ADMINS]
 
 
-def _recipients(subscription: Subscription, news: str) -> list[str]:
+def _recipients(subscription: Subscription, state: str) -> list[str]:
     wanted = {
         NotifiedState.FAILING: subscription.mail_failing,
         NotifiedState.DISABLED: subscription.mail_disabled,
         NotifiedState.HEALTHY: subscription.mail_recovered,
-    }[NotifiedState(news)]
+    }[NotifiedState(state)]
     contact = [subscription.contact_email] if subscription.contact_email and wanted else []
     return list(dict.fromkeys([*contact, *_admins()]))
 
 
-def _subject(subscription: Subscription, news: str) -> str:
+def _subject(subscription: Subscription, state: str) -> str:
     subject = {
         NotifiedState.FAILING: _("Webhooks to %s are failing"),
         NotifiedState.DISABLED: _("Webhooks to %s were stopped"),
         NotifiedState.HEALTHY: _("Webhooks to %s are delivered again"),
-    }[NotifiedState(news)]
+    }[NotifiedState(state)]
     return settings.EMAIL_SUBJECT_PREFIX + subject % _quoted(subscription.name)
 
 
@@ -141,19 +142,19 @@ def _quoted(name: str) -> str:
     return f"“{short[: NAME_CHARACTERS - 1]}…”" if len(short) > NAME_CHARACTERS else f"“{short}”"
 
 
-def _text(subscription: Subscription, news: str, *, is_admin: bool) -> str:
+def _text(subscription: Subscription, state: str, *, is_admin: bool) -> str:
     """The body. A contact may be a stranger, and gets no text that the subscriber or the endpoint can choose."""
     waiting = Delivery.objects.filter(subscription=subscription, state=Delivery.State.PENDING)
     count = waiting[: COUNT_UP_TO + 1].count()
     held = f"{COUNT_UP_TO:,}+" if count > COUNT_UP_TO else f"{count:,}"
     about = f"{_quoted(subscription.name)} ({subscription.public_id})"
     lines = [f"{about}: {subscription.url}" if is_admin else about, ""]
-    if news == NotifiedState.DISABLED:
+    if state == NotifiedState.DISABLED:
         lines += [
             subscription.state_reason,
             _("Nothing more is sent until the subscription is resumed. %s deliveries are held.") % held,
         ]
-    elif news == NotifiedState.FAILING:
+    elif state == NotifiedState.FAILING:
         last = waiting.exclude(last_error="").order_by("-id").values_list("last_detail", flat=True).first()
         lines += [
             _("Every attempt has failed since %s.") % f"{subscription.failing_since:%Y-%m-%d %H:%M %Z}",

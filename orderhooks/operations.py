@@ -19,7 +19,7 @@ from orderhooks.models.deliveries import DeliveryQuerySet
 from orderhooks.models.signing_secrets import OVERLAP
 from orderhooks.models.subscriptions import SubscriptionQuerySet
 from orderhooks.previews import preview, send_test
-from orderhooks.replaying import Expected
+from orderhooks.replaying import Estimate
 
 __all__ = [
     "ReplayError",
@@ -157,7 +157,7 @@ def replay(
     Raises: ReplayError if the times or `only` are not valid; topics.UnknownTopicError.
     """
     planned = _plan(subscription, since=since, until=until, patterns=topics, only=only)
-    expected = replaying.expect(planned)
+    expected = replaying.estimate(planned)
     planned.total, planned.total_is_exact = expected.count, expected.is_exact
     planned.requested_by = by[:150]
     planned.save()
@@ -172,9 +172,9 @@ def preview_replay(
     until: datetime | None = None,
     topics: Iterable[str] = (),
     only: str = Replay.Only.ALL,
-) -> Expected:
+) -> Estimate:
     """How many deliveries `replay` would send. Raises the errors of `replay`."""
-    return replaying.expect(_plan(subscription, since=since, until=until, patterns=topics, only=only))
+    return replaying.estimate(_plan(subscription, since=since, until=until, patterns=topics, only=only))
 
 
 def cancel_replay(replay: Replay) -> bool:

@@ -109,7 +109,7 @@ class Turn:
             return 0
         try:
             routed = routing.route(now=self.clock.now())
-            replayed = replaying.work_off(now=self.clock.now()) if self.replays else 0
+            replayed = replaying.process_batch(now=self.clock.now()) if self.replays else 0
             self.replays = replayed > 0
             self.routed_at = 0.0 if routed or replayed else time.monotonic()
             return routed + replayed

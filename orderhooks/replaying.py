@@ -1,4 +1,4 @@
-"""Replaying: makes due again, in batches, what operators want sent again. The pump calls `work_off`."""
+"""Replaying: makes due again, in batches, what operators want sent again. The pump calls `process_batch`."""
 
 import logging
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from django.db.models import F
 from orderhooks.db.locks import brief_transaction
 from orderhooks.models import Delivery, Replay
 
-__all__ = ["Expected", "expect", "work_off"]
+__all__ = ["Estimate", "estimate", "process_batch"]
 
 logger = logging.getLogger(__name__)
 
@@ -20,43 +20,43 @@ MOST_COUNTED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
-    """How many deliveries a replay would send; at least so many if not exact."""
+class Estimate:
+    """How many deliveries a replay would send. If it is not exact, at least `count`."""
 
     count: int
     is_exact: bool
 
 
-def expect(replay: Replay) -> Expected:
+def estimate(replay: Replay) -> Estimate:
     """Count what a replay would send. It need not be saved. The cost is bounded, so the count may be too."""
-    stretch = replay.stretch(replay.start(), EVENTS_LOOKED_AT)
-    count = replay.left(stretch)[: MOST_COUNTED + 1].count()
-    return Expected(min(count, MOST_COUNTED), is_exact=stretch.is_last and count <= MOST_COUNTED)
+    event_range = replay.next_range(replay.start(), EVENTS_LOOKED_AT)
+    count = replay.left(event_range)[: MOST_COUNTED + 1].count()
+    return Estimate(min(count, MOST_COUNTED), is_exact=event_range.is_last and count <= MOST_COUNTED)
 
 
-def work_off(*, now: datetime) -> int:
+def process_batch(*, now: datetime) -> int:
     """Move each running replay on by a batch. Returns how many were moved. See Note [Replays].
 
-    Raises an error that `locks.is_lock_timeout` knows if somebody keeps a row locked.
+    Raises an OperationalError for which `locks.is_lock_timeout` is true if another session keeps a row locked.
     """
-    return sum(_move_on(replay, now=now) for replay in Replay.objects.running().select_related("subscription"))
+    return sum(_advance(replay, now=now) for replay in Replay.objects.running().select_related("subscription"))
 
 
-def _move_on(replay: Replay, *, now: datetime) -> bool:
-    stretch = replay.stretch(replay.cursor, BATCH)
+def _advance(replay: Replay, *, now: datetime) -> bool:
+    event_range = replay.next_range(replay.cursor, BATCH)
     with brief_transaction(Replay.objects.db):
-        if not replay.move_on(stretch, now=now):
+        if not replay.advance(event_range, now=now):
             return False
-        done = _make_due(replay, list(replay.events(stretch).order_by("pk").values_list("pk", flat=True)), now=now)
+        done = _make_due(replay, list(replay.events(event_range).order_by("pk").values_list("pk", flat=True)), now=now)
         Replay.objects.filter(pk=replay.pk).update(done=F("done") + done)
-    logger.info("replay replay=%s cursor=%s deliveries=%d", replay.public_id, stretch.up_to, done)
+    logger.info("replay replay=%s cursor=%s deliveries=%d", replay.public_id, event_range.up_to, done)
     return True
 
 
 def _make_due(replay: Replay, events: list[int], *, now: datetime) -> int:
     there = Delivery.objects.filter(subscription=replay.subscription, event__in=events)
     known = set(there.values_list("event", flat=True))
-    # Automatic: so many at once keep to the endpoint's limits, and wait while it cools down.
+    # Automatic, so that they keep to the endpoint's limits and wait while it cools down.
     due = {"next_attempt_at": now, "trigger": Delivery.Trigger.AUTOMATIC, "requested_by": replay.label}
     # They had ended.
     anew = {"planned_at": None, "uncounted_attempts": F("attempts_made")}

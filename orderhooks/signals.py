@@ -1,6 +1,6 @@
-"""The public signals. Workers send them after the fact is committed; a handler that raises is logged, never passed on.
+"""The public signals. Workers send them after the commit. An error in a handler is logged, never raised.
 
-Each is sent with the record that it is about: `event`, `delivery` or `subscription`; `sender` is that record's class.
+Each has an argument with the record that it is about: `event`, `delivery` or `subscription`. `sender` is its class.
 """
 
 import logging
@@ -17,15 +17,15 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-event_published = Signal()  # event: written to the outbox with its payload
+event_published = Signal()  # event: it was created, with its payload
 delivery_succeeded = Signal()  # delivery: the receiver answered 2xx
-delivery_failed = Signal()  # delivery: given up, no further attempt by itself
-subscription_disabled = Signal()  # subscription: its traffic stops until an operator resumes it
+delivery_failed = Signal()  # delivery: given up, no more automatic attempts
+subscription_disabled = Signal()  # subscription: nothing is sent to it until it is resumed
 subscription_recovered = Signal()  # subscription: the first success after failures
 
 
 def announce(signal: Signal, *, sender: type, **record: object) -> None:
-    """Send a public signal; what a handler raises goes to the log."""
-    for handler, answer in signal.send_robust(sender=sender, **record):
-        if isinstance(answer, Exception):
-            logger.error("the signal handler %r failed", handler, exc_info=answer)
+    """Send a public signal. Errors of handlers are logged."""
+    for handler, result in signal.send_robust(sender=sender, **record):
+        if isinstance(result, Exception):
+            logger.error("the signal handler %r failed", handler, exc_info=result)

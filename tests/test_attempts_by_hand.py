@@ -95,7 +95,7 @@ def test_a_replay_gives_what_was_given_up_the_retry_table_anew(only: str) -> Non
     delivery.event.routed_at = timezone.now()
     delivery.event.save()
     make_replay(subscription=subscription, only=only, until=timezone.now() + timedelta(minutes=1))
-    replaying.work_off(now=timezone.now())
+    replaying.process_batch(now=timezone.now())
     delivery.refresh_from_db()
     assert (delivery.state, delivery.table_attempts) == ("pending", 0)
     assert automatic_attempts_to_the_end(delivery, now=timezone.now()) == 10

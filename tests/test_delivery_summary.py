@@ -59,8 +59,8 @@ STORIES = [
     ),
     (
         told(next=-12),
-        "Nothing has been sent yet. It has been due for 12 min (attempt 1 of 10), and no worker has taken it:"
-        " either none is running, or the endpoint has much waiting or limits of its own.",
+        "Nothing has been sent yet. It has been due for 12 min (attempt 1 of 10), and no worker has sent it:"
+        " either none is running, or the endpoint has a backlog or limits of its own.",
     ),
     (told([WELL], state="delivered"), "Delivered at 3 a.m. on attempt 1."),
     (
@@ -69,7 +69,7 @@ STORIES = [
     ),
     (
         told([WELL, WELL], state="delivered", trigger="manual", requested_by="alice"),
-        "Delivered at 3 a.m. on attempt 2. alice had it sent again by hand.",
+        "Delivered at 3 a.m. on attempt 2. alice had it sent by hand.",
     ),
     (
         told([BUSY], state="failed", trigger="test", requested_by="alice"),
@@ -86,18 +86,18 @@ STORIES = [
     ),
     (
         told([BUSY] * 10, state="failed"),
-        "Given up at 3 a.m. after 10 attempts: nothing more is sent until somebody redelivers it."
+        "Given up at 3 a.m. after 10 attempts: nothing more is sent until it is redelivered."
         " Warehouse answered 503 ten times.",
     ),
     (
         told([BUSY] * 11, state="failed", behind=3),
-        "Given up at 3 a.m. after 11 attempts: nothing more is sent until somebody redelivers it."
+        "Given up at 3 a.m. after 11 attempts: nothing more is sent until it is redelivered."
         " Warehouse answered 503 11 times."
         " It holds up 3 later deliveries of order 1042: the subscription is ordered.",
     ),
     (
         told([BUSY], state="failed", behind=101),
-        "Given up at 3 a.m. after 1 attempt: nothing more is sent until somebody redelivers it."
+        "Given up at 3 a.m. after 1 attempt: nothing more is sent until it is redelivered."
         " Warehouse answered 503 once."
         " It holds up 100+ later deliveries of order 1042: the subscription is ordered.",
     ),
@@ -125,7 +125,7 @@ STORIES = [
     ),
     (
         told([BUSY] * 10, subscription=COOLING, next=0, trigger="manual"),
-        "Warehouse answered 503 ten times. An operator had it sent again by hand."
+        "Warehouse answered 503 ten times. An operator had it sent by hand."
         " It is due: a worker sends it next (attempt 11).",
     ),
     (
@@ -135,7 +135,7 @@ STORIES = [
     ),
     (
         told(blocker=event(1, "pending"), next=0),
-        "Nothing has been sent yet. Waits for order 1042's earlier event evt_1, which is not through: the"
+        "Nothing has been sent yet. Waits for order 1042's earlier event evt_1, which has not finished: the"
         " subscription is ordered.",
     ),
     (
@@ -153,8 +153,8 @@ STORIES = [
     ),
     (
         told([BUSY], state="sending", attempts_made=2, lease_expires_at=NOW - MINUTE),
-        "Warehouse answered 503 once. The worker that had it should have been done 1 min ago; another one takes it"
-        " over.",
+        "Warehouse answered 503 once. The worker that sends it should have finished 1 min ago. Another worker takes"
+        " it over.",
     ),
 ]
 

@@ -25,8 +25,8 @@ def woken(monkeypatch) -> list[bool]:
     return calls
 
 
-def work_off() -> None:
-    while replaying.work_off(now=timezone.now()):
+def process_batch() -> None:
+    while replaying.process_batch(now=timezone.now()):
         pass
 
 
@@ -55,7 +55,7 @@ class TestWhatGoesOut:
                 make_delivery(subscription=subscription, event=event, state=state.split()[0], **fields)
         expected_count = operations.preview_replay(subscription, since=NOW - 2 * HOUR, only=only)
         replay = operations.replay(subscription, since=NOW - 2 * HOUR, only=only, by="alice")
-        work_off()
+        process_batch()
         replay.refresh_from_db()
         again = Delivery.objects.filter(requested_by=f"replay {replay.public_id} by alice")
         names = {event.pk: state for state, event in events.items()}
@@ -71,10 +71,10 @@ class TestWhatGoesOut:
         before, inside, after = (make_event_at(time) for time in times)
         subscription = make_subscription()
         operations.replay(subscription, since=NOW - 2.5 * HOUR, until=NOW - 1.5 * HOUR)
-        work_off()
+        process_batch()
         assert due() == [inside]
         operations.replay(subscription, since=NOW - 2.5 * HOUR)
-        work_off()
+        process_batch()
         assert due() == [inside, after]
         assert before not in due()
 
@@ -94,7 +94,7 @@ class TestWhatGoesOut:
         for topic in ("order.created", "order.paid", "stock.low"):
             make_event_at(NOW - HOUR, topic=topic)
         operations.replay(make_subscription(topics=wanted), since=NOW - 2 * HOUR, topics=asked)
-        work_off()
+        process_batch()
         assert {event.topic for event in due()} == topics
 
     @pytest.mark.parametrize(("store", "stores"), [("", {"", "north", "south"}), ("north", {"north"})])
@@ -102,27 +102,27 @@ class TestWhatGoesOut:
         for of in ("", "north", "south"):
             make_event_at(NOW - HOUR, store=of)
         operations.replay(make_subscription(store=store), since=NOW - 2 * HOUR)
-        work_off()
+        process_batch()
         assert {event.store for event in due()} == stores
 
     def test_also_from_before_it_subscribed_and_to_nobody_else(self) -> None:
         make_event_at(NOW - HOUR)
         new, _other = make_subscription(created_at=NOW), make_subscription()
         operations.replay(new, since=NOW - 2 * HOUR)
-        work_off()
+        process_batch()
         assert [one.subscription for one in Delivery.objects.all()] == [new]
 
     def test_not_the_tests_of_any_endpoint(self) -> None:
         make_event_at(NOW - HOUR, topic="webhook.test")
         operations.replay(make_subscription(), since=NOW - 2 * HOUR)
-        work_off()
+        process_batch()
         assert due() == []
 
     def test_not_what_could_not_be_published_or_is_about_to_be_sent(self) -> None:
         make_event_at(NOW - HOUR, payload=None, published_at=None, routed_at=None, error="ValueError: no")
         make_event_at(NOW - HOUR, routed_at=None)
         operations.replay(make_subscription(), since=NOW - 2 * HOUR)
-        work_off()
+        process_batch()
         assert due() == []
 
 
@@ -135,7 +135,7 @@ class TestBatches:
         events = [make_event_at(NOW - HOUR + timedelta(seconds=number)) for number in range(5)]
         replay = operations.replay(make_subscription(), since=NOW - HOUR)
         seen = []
-        while replaying.work_off(now=NOW):
+        while replaying.process_batch(now=NOW):
             replay.refresh_from_db()
             seen.append((replay.done, replay.state, replay.finished_at))
         assert seen == [(2, "running", None), (4, "running", None), (5, "done", NOW)]
@@ -146,7 +146,7 @@ class TestBatches:
             make_event_at(NOW - timedelta(minutes=minutes))
         replay = operations.replay(make_subscription(), since=NOW - HOUR, until=NOW)
         shares = [replay.share_done()]
-        while replaying.work_off(now=NOW):
+        while replaying.process_batch(now=NOW):
             replay.refresh_from_db()
             shares.append(replay.share_done())
         assert shares == [0.0, pytest.approx(0.25, abs=0.001), pytest.approx(0.75, abs=0.001), 1.0]
@@ -155,16 +155,16 @@ class TestBatches:
         for _ in range(3):
             make_event_at(NOW - HOUR)
         late = operations.replay(make_subscription(), since=NOW - 2 * HOUR)
-        assert replaying.work_off(now=NOW) == 1
+        assert replaying.process_batch(now=NOW) == 1
         Delivery.objects.update(state="delivered", finished_at=NOW)
-        assert not replaying._move_on(late, now=NOW), "its cursor is the old one"
+        assert not replaying._advance(late, now=NOW), "its cursor is the old one"
         assert due() == []
 
     def test_one_that_is_cancelled_while_a_worker_looks_at_it_sends_nothing(self) -> None:
         make_event_at(NOW - HOUR)
         late = operations.replay(make_subscription(), since=NOW - 2 * HOUR)
         operations.cancel_replay(late)
-        assert not replaying._move_on(late, now=NOW)
+        assert not replaying._advance(late, now=NOW)
         assert due() == []
 
     def test_a_batch_that_failed_halfway_is_done_again(self, monkeypatch) -> None:
@@ -172,20 +172,20 @@ class TestBatches:
         replay = operations.replay(make_subscription(), since=NOW - 2 * HOUR)
         with monkeypatch.context() as patch, pytest.raises(RuntimeError):
             patch.setattr(replaying, "_make_due", lambda *_args, **_options: (_ for _ in ()).throw(RuntimeError))
-            replaying.work_off(now=NOW)
+            replaying.process_batch(now=NOW)
         replay.refresh_from_db()
         assert replay.state == "running"
-        work_off()
+        process_batch()
         assert due() == [event]
 
     def test_a_cancelled_one_stops_where_it_is(self) -> None:
         for _ in range(5):
             make_event_at(NOW - HOUR)
         replay = operations.replay(make_subscription(), since=NOW - 2 * HOUR)
-        replaying.work_off(now=NOW)
+        replaying.process_batch(now=NOW)
         assert operations.cancel_replay(replay)
         assert not operations.cancel_replay(replay)
-        work_off()
+        process_batch()
         replay.refresh_from_db()
         assert (replay.state, replay.done, len(due())) == ("cancelled", 2, 2)
         assert replay.finished_at is not None
@@ -197,9 +197,9 @@ class TestTheCount:
             make_event_at(NOW - HOUR + timedelta(seconds=number))
         subscription = make_subscription()
         monkeypatch.setattr(replaying, "MOST_COUNTED", 3)
-        assert operations.preview_replay(subscription, since=NOW - 2 * HOUR) == replaying.Expected(3, is_exact=False)
+        assert operations.preview_replay(subscription, since=NOW - 2 * HOUR) == replaying.Estimate(3, is_exact=False)
         monkeypatch.setattr(replaying, "EVENTS_LOOKED_AT", 2)
-        assert operations.preview_replay(subscription, since=NOW - 2 * HOUR) == replaying.Expected(2, is_exact=False)
+        assert operations.preview_replay(subscription, since=NOW - 2 * HOUR) == replaying.Estimate(2, is_exact=False)
 
     def test_makes_nothing(self) -> None:
         make_event_at(NOW - HOUR)
@@ -268,7 +268,7 @@ def test_a_locked_subscription_holds_up_its_replay_alone(in_a_thread, receiver, 
     free.refresh_from_db()
     replay.refresh_from_db()
     assert (free.state, replay.state) == ("delivered", "running")
-    work_off()
+    process_batch()
     assert due()
 
 

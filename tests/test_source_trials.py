@@ -12,6 +12,7 @@ from django.test.utils import isolate_apps
 
 from orderhooks import checks, json_schema, source_trials
 from orderhooks.management import doctor
+from orderhooks.source_trials import running, static
 from orderhooks.sources import BuiltInOrders, Lines, OrderSource
 from tests.factories import make_order
 
@@ -162,11 +163,11 @@ STATIC = [
     (["nowhere.Orders"], "E048", "can't be imported", "path of an OrderSource"),
     (["tests.test_source_trials.Nobody"], "E048", "can't be imported", "path of an OrderSource"),
     (["Raising"], "E048", "it raises RuntimeError: no shop open.", "without arguments"),
-    (["tests.test_source_trials.HERE"], "E048", "not an OrderSource class", "Derive it"),
+    (["tests.test_source_trials.HERE"], "E048", "not an OrderSource class", "Make it a subclass"),
     (["Nameless"], "E040", "has no `name`", "Set one"),
     (["LongNamed"], "E040", "has 1000 characters", "at most"),
-    (["Users", "Namesake"], "E040", "Two sources have the name 'users'", "of its own"),
-    (["Users", "Twin"], "E041", "auth.User is watched by 'tests.test_source_trials.Users' already", "one source"),
+    (["Users", "Namesake"], "E040", "Two sources have the name 'users'", "its own name"),
+    (["Users", "Twin"], "E041", "auth.User is already watched by 'tests.test_source_trials.Users'", "one source"),
     (["Ghost"], "E041", "can't be found", "app_label.Model"),
     (["GhostWithLines"], "E041", "can't be found", "app_label.Model"),
     (["Mistyped"], "E042", "no column 'usernam'", "Did you mean 'username'?"),
@@ -191,13 +192,13 @@ STATIC = [
     (["BadTransitionField"], "E042", "no column 'stat'", "concrete fields"),
     (["ListTransitions"], "E042", "values are lists or objects", "publish the topic yourself"),
     (["BadTopic"], "E045", "'order.payed' is not in the catalogue", "Did you mean 'order.paid'?"),
-    (["FarFromTopics"], "E045", "'order.foo' is not in the catalogue", "Topics of your own"),
+    (["FarFromTopics"], "E045", "'order.foo' is not in the catalogue", "Add your own topics"),
     (["WrongKey"], "E041", "leads to contenttypes.ContentType, not to auth.User", "Did you mean 'user'?"),
     (["NoKey"], "E041", "leads to nothing", "Did you mean 'user'?"),
     (["GhostLines"], "E042", "no column 'colour'", "concrete fields"),
     (["OwnLines"], "E041", "leads to nothing", "foreign key"),
     (["Wordless"], "E043", "no method `payload`", "payload(self, order)"),
-    (["Misfit"], "E044", "does not fit its schema(): name: is int, not string", "the one or the other"),
+    (["Misfit"], "E044", "does not fit its schema(): name: is int, not string", "one of them"),
     (["NotJson"], "E044", "raises TypeError", "Fix its schema() or example()"),
     (["NotSchema"], "E044", "the schema has the type 'text'", "Fix its schema()"),
     (["RaisingExample"], "E044", "raises KeyError: 'total'", "Fix its schema()"),
@@ -262,7 +263,7 @@ def test_keys_that_cannot_be_kept_are_refused(monkeypatch) -> None:
             app_label = "orderhooks"
 
     monkeypatch.setattr(Users, "get_model", lambda _self: Long)
-    [fault] = source_trials._tried("shop.Orders", Users(), source_trials.STATIC[:2])
+    [fault] = running.run("shop.Orders", Users(), static.STATIC[:2])
     assert "may have 1000 characters" in fault.text
 
 
@@ -328,7 +329,7 @@ LIVE = [
     ("Lost", "E046", "fetch() does not find its newest order", "Let fetch()"),
     ("Unordered", "E046", "Its newest() raises FieldError", "Fix its newest()"),
     ("Unfindable", "W047", "by its number", "Override find() together"),
-    ("BadPayload", "E046", "total: is int, not string", "the one or the other"),
+    ("BadPayload", "E046", "total: is int, not string", "one of them"),
     ("RaisingPayload", "E046", "raises AttributeError: no customer", "Fix its payload()"),
     ("BadQuery", "E046", "there_is_no_such_table", "Fix its payload()"),
 ]

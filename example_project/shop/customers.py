@@ -22,7 +22,7 @@ class Customer:
         self.session.trust_env = False
 
     def place(self, quantities: Mapping[str, int]) -> str:
-        """Order so many of each SKU. Returns the order's public id. Raises ShopError."""
+        """Order these quantities by SKU. Returns the order's public id. Raises ShopError."""
         fields = {f"quantity-{sku}": str(quantity) for sku, quantity in quantities.items()}
         answer = self._send("", {**fields, "customer_name": self.name, "customer_email": self.email})
         parts = urlsplit(answer.url).path.strip("/").split("/")

@@ -69,11 +69,11 @@ class DeliveryAdmin(ReadOnlyAdmin):
         Button("redeliver", _("Redeliver now"), "redeliver", main=True),
         Button("skip", _("Skip: don't send it"), "redeliver", danger=True),
     )
-    readonly_fields = ["story", "what_to_do", *FACTS, "attempt_log", "request_body", "curl"]
+    readonly_fields = ["summary", "what_to_do", *FACTS, "attempt_log", "request_body", "curl"]
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         sections: list[tuple[Any, dict[str, Any]]] = [
-            (None, {"fields": ["story", *(["what_to_do"] if obj and obj._buttons else [])]}),
+            (None, {"fields": ["summary", *(["what_to_do"] if obj and obj._buttons else [])]}),
             (_("Attempts, newest first"), {"fields": ["attempt_log"], "classes": ["orderhooks-wide"]}),
             (_("Delivery"), {"fields": FACTS}),
         ]
@@ -173,8 +173,8 @@ class DeliveryAdmin(ReadOnlyAdmin):
     # The page
 
     @admin.display(description=_("what happened"))
-    def story(self, delivery: Any) -> SafeString:
-        return delivery._page.story()
+    def summary(self, delivery: Any) -> SafeString:
+        return delivery._page.summary()
 
     @admin.display(description=_("attempts"))
     def attempt_log(self, delivery: Any) -> SafeString:

@@ -1,4 +1,4 @@
-"""A delivery's page: its story, its attempts and its request, looked up once and drawn for whoever looks."""
+"""A delivery's page: its summary, its attempts and its request, looked up once and drawn for whoever looks."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -56,7 +56,7 @@ class DeliveryPage:
             return []
         return reporting.worker_problems(tasks.look_at_worker(), now=self.now)
 
-    def story(self) -> SafeString:
+    def summary(self) -> SafeString:
         sentences = delivery_summary.sentences(
             self.delivery,
             self.attempts,
@@ -72,7 +72,7 @@ class DeliveryPage:
             "blocker": self.blocker and self.address(self.blocker.pk),
             "held_up": self.held_up and self.address(self.held_up[0]),
         }
-        return _drawn("story.html", context)
+        return _drawn("summary.html", context)
 
     def attempt_log(self, *, confidential: bool) -> SafeString:
         """`confidential`: with what was sent and answered."""

@@ -59,10 +59,10 @@ def missed_of(request: Request, subscription: Subscription) -> Response:
         return Response({"next": None, "results": []})
     # A replay that is not saved selects the same events.
     unsaved = Replay(subscription=subscription, since=since, until=now)
-    stretch = unsaved.stretch(_cursor(request) or unsaved.start(), MAX_EXAMINED)
-    rows = list(unsaved.missed(stretch).order_by("public_id")[: size + 1])
+    event_range = unsaved.next_range(_cursor(request) or unsaved.start(), MAX_EXAMINED)
+    rows = list(unsaved.missed(event_range).order_by("public_id")[: size + 1])
     page = rows[:size]
-    reached = "" if stretch.is_last else stretch.up_to
+    reached = "" if event_range.is_last else event_range.up_to
     cursor = page[-1].public_id if len(rows) > size else reached
     deliveries = Delivery.objects.filter(subscription=subscription, event__in=[event.pk for event in page])
     context: dict[str, Any] = {

@@ -14,11 +14,11 @@ from orderhooks.models.deliveries import Delivery
 from orderhooks.models.events import Event, EventQuerySet
 from orderhooks.models.subscriptions import Subscription
 
-__all__ = ["Replay", "Stretch"]
+__all__ = ["EventRange", "Replay"]
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class EventRange:
     """Events by their public ids, from behind `after` up to `up_to`; `is_last` if a replay ends there."""
 
     after: str
@@ -66,7 +66,7 @@ class Replay(models.Model):
     topics = models.JSONField(_("topics"), default=list, blank=True)  # patterns; empty: all that the subscription wants
     only = models.CharField(_("what"), max_length=16, choices=Only, default=Only.ALL)
     state = models.CharField(_("state"), max_length=16, choices=State, default=State.RUNNING)
-    # How many deliveries were expected; at least so many if not exact, since not all of a long time is counted.
+    # How many deliveries were expected. If it is not exact, at least this many: not all of a long time is counted.
     total = models.PositiveIntegerField(default=0)
     total_is_exact = models.BooleanField(default=True)
     # Deliveries that were made or became due again.
@@ -119,26 +119,26 @@ class Replay(models.Model):
         """The cursor to begin with."""
         return public_ids.earliest_at("evt_", self.since)
 
-    def stretch(self, after: str, at_most: int) -> Stretch:
-        """The next so many events of its time, whether it sends them or not."""
+    def next_range(self, after: str, at_most: int) -> EventRange:
+        """The next `at_most` events of its time after the public id `after`, whether it sends them or not."""
         end = public_ids.earliest_at("evt_", self.until)
         inside = Event.objects.filter(public_id__gt=after, public_id__lt=end).order_by("public_id")
         last = inside.values_list("public_id", flat=True)[at_most - 1 : at_most].first()
-        return Stretch(after, last or end, is_last=last is None)
+        return EventRange(after, last or end, is_last=last is None)
 
-    def events(self, stretch: Stretch) -> EventQuerySet:
-        """The events of a stretch that the subscription wants and the replay is about, whatever came of them before."""
+    def events(self, event_range: EventRange) -> EventQuerySet:
+        """The events of a range that the replay is about and the subscription wants, whatever came of them before."""
         events = Event.objects.filter(
-            public_id__gt=stretch.after,
-            public_id__lte=stretch.up_to,
+            public_id__gt=event_range.after,
+            public_id__lte=event_range.up_to,
             routed_at__isnull=False,  # the others are about to be sent anyway
         )
         return events.about(self.topics or ["*"]).wanted(self.subscription.topics, store=self.subscription.store)
 
-    def left(self, stretch: Stretch) -> EventQuerySet:
+    def left(self, event_range: EventRange) -> EventQuerySet:
         """Those of the events that it would send now."""
         mine = Delivery.objects.filter(event=OuterRef("pk"), subscription=self.subscription_id)
-        events = self.events(stretch)
+        events = self.events(event_range)
         match self.only:
             case self.Only.FAILED:
                 return events.filter(Exists(mine.filter(state=Delivery.State.FAILED)))
@@ -147,10 +147,10 @@ class Replay(models.Model):
             case _:
                 return events.filter(~Exists(mine.filter(state__in=UNDER_WAY)))
 
-    def missed(self, stretch: Stretch) -> EventQuerySet:
+    def missed(self, event_range: EventRange) -> EventQuerySet:
         """Those of the events that have not arrived, whatever the reason."""
         mine = Delivery.objects.filter(event=OuterRef("pk"), subscription=self.subscription_id)
-        return self.events(stretch).filter(~Exists(mine.filter(state=Delivery.State.DELIVERED)))
+        return self.events(event_range).filter(~Exists(mine.filter(state=Delivery.State.DELIVERED)))
 
     def rearms(self) -> Q:
         """Which deliveries become due again."""
@@ -162,12 +162,12 @@ class Replay(models.Model):
             case _:
                 return ~Q(state__in=UNDER_WAY)
 
-    def move_on(self, stretch: Stretch, *, now: datetime) -> bool:
-        """Take the stretch for the running transaction. False if another worker has, or it was cancelled."""
-        values: dict[str, object] = {"cursor": stretch.up_to}
-        if stretch.is_last:
+    def advance(self, event_range: EventRange, *, now: datetime) -> bool:
+        """Take the event_range for the running transaction. False if another worker has, or it was cancelled."""
+        values: dict[str, object] = {"cursor": event_range.up_to}
+        if event_range.is_last:
             values |= {"state": self.State.DONE, "finished_at": now}
-        mine = Replay.objects.filter(pk=self.pk, state=self.State.RUNNING, cursor=stretch.after)
+        mine = Replay.objects.filter(pk=self.pk, state=self.State.RUNNING, cursor=event_range.after)
         return mine.update(**values) == 1
 
 

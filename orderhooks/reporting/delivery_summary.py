@@ -1,6 +1,6 @@
-"""A delivery's summary in plain words: what came of its attempts, what it waits for and what comes next.
+"""A delivery's summary in plain words: the result of its attempts, what it waits for, and what happens next.
 
-The admin and the API show it. All but `summarize` is pure: the caller brings the rows and the clock.
+The admin and the API show it. Everything but `summarize` is pure: the caller brings the rows and the clock.
 """
 
 from collections import Counter
@@ -20,7 +20,7 @@ from orderhooks.reporting.endpoint_health import held_text, outcome_text
 __all__ = ["MOST_BEHIND", "attempt_text", "most_attempts", "sentences", "summarize"]
 
 State = Delivery.State
-# A pump comes round within a minute and a half, whatever has died.
+# A pump runs within a minute and a half, whatever has died.
 OVERDUE = timedelta(minutes=2)
 MOST_BEHIND = 100
 
@@ -39,7 +39,7 @@ TIMES = {
 
 
 def summarize(delivery: Delivery, attempts: Sequence[Attempt], *, now: datetime) -> list[str]:
-    """The sentences, with what they need looked up: two queries at most."""
+    """The sentences of a delivery's summary. Looks up what they need in at most two queries."""
     blocker = None
     if delivery.state == State.PENDING:
         blocker = delivery.blockers().select_related("event").defer("event__payload", "event__changes").first()
@@ -48,7 +48,7 @@ def summarize(delivery: Delivery, attempts: Sequence[Attempt], *, now: datetime)
 
 
 def most_attempts(delivery: Delivery) -> int:
-    """By the retry table in force; a test is tried once."""
+    """How many attempts the delivery may have, by the retry table in force. A test has one."""
     if delivery.trigger == Delivery.Trigger.TEST:
         return 1
     return retries.most_attempts(conf.current().retry_schedule)
@@ -63,21 +63,23 @@ def sentences(
     blocker: Delivery | None = None,
     behind: int = 0,
 ) -> list[str]:
-    """The sentences. `most`: attempts by the retry table; `blocker`: what an ordered delivery waits for;
-    `behind`: how many wait for it, counted up to MOST_BEHIND and one more.
+    """The sentences of a delivery's summary.
+
+    `most`: the number of attempts in the retry table. `blocker`: the delivery that an ordered one waits for. `behind`:
+    how many deliveries wait for this one, counted up to MOST_BEHIND + 1.
     """
     ended = _ENDED[State(delivery.state)](delivery, now) if delivery.state in _ENDED else ""
     found = [
         ended,
-        _what_came(delivery, attempts),
+        _results(delivery, attempts),
         _who_asked(delivery),
-        "" if ended else _what_comes(delivery, now=now, most=most, blocker=blocker),
-        _what_waits(delivery, behind),
+        "" if ended else _next(delivery, now=now, most=most, blocker=blocker),
+        _held_up(delivery, behind),
     ]
     return [sentence for sentence in found if sentence]
 
 
-def _what_came(delivery: Delivery, attempts: Sequence[Attempt]) -> str:
+def _results(delivery: Delivery, attempts: Sequence[Attempt]) -> str:
     delivered = delivery.state == State.DELIVERED
     outcomes = Counter(
         outcome_text(one.status_code, one.error)
@@ -95,18 +97,18 @@ def _who_asked(delivery: Delivery) -> str:
     if delivery.trigger == Delivery.Trigger.AUTOMATIC:
         return _("It is sent again by %(replay)s.") % {"replay": delivery.requested_by} if delivery.requested_by else ""
     manual = delivery.trigger == Delivery.Trigger.MANUAL
-    sentence = _("%(user)s had it sent again by hand.") if manual else _("%(user)s sent it as a test.")
+    sentence = _("%(user)s had it sent by hand.") if manual else _("%(user)s sent it as a test.")
     return sentence % {"user": delivery.requested_by or _("An operator")}
 
 
-def _what_comes(delivery: Delivery, *, now: datetime, most: int, blocker: Delivery | None) -> str:
+def _next(delivery: Delivery, *, now: datetime, most: int, blocker: Delivery | None) -> str:
     subscription = delivery.subscription
-    attempt = _which_attempt(delivery, most)
+    attempt = _attempt(delivery, most)
     if delivery.state == State.SENDING:
         if delivery.lease_expires_at is None or delivery.lease_expires_at > now:
             return _("It is being sent at this moment (%(attempt)s).") % {"attempt": attempt}
         ago = relative_text(delivery.lease_expires_at, now=now)
-        return _("The worker that had it should have been done %(ago)s; another one takes it over.") % {"ago": ago}
+        return _("The worker that sends it should have finished %(ago)s. Another worker takes it over.") % {"ago": ago}
     if subscription.state != Subscription.State.ACTIVE:
         return held_text(subscription, now=now)
     if blocker is not None:
@@ -122,15 +124,15 @@ def _what_comes(delivery: Delivery, *, now: datetime, most: int, blocker: Delive
         return _("It is due: a worker sends it next (%(attempt)s).") % {"attempt": attempt}
     span = span_text(now - due_at)
     return _(
-        "It has been due for %(span)s (%(attempt)s), and no worker has taken it: either none is running, or the"
-        " endpoint has much waiting or limits of its own."
+        "It has been due for %(span)s (%(attempt)s), and no worker has sent it: either none is running, or the"
+        " endpoint has a backlog or limits of its own."
     ) % {"span": span, "attempt": attempt}
 
 
-def _which_attempt(delivery: Delivery, most: int) -> str:
-    """By the retry table, or by hand: what people ask for is not taken from it."""
+def _attempt(delivery: Delivery, most: int) -> str:
+    """Which attempt comes next. One that a person asked for does not count in the retry table."""
     if delivery.planned_at is not None:
-        return _("by hand; if it fails, the retry table goes on as planned")
+        return _("by hand; if it fails, the retries go on as planned")
     return attempt_text(delivery.table_attempts + (delivery.state == State.PENDING), most)
 
 
@@ -144,12 +146,12 @@ def _blocked(delivery: Delivery, blocker: Delivery) -> str:
         )
     else:
         sentence = _(
-            "Waits for order %(order)s's earlier event %(event)s, which is not through: the subscription is ordered."
+            "Waits for order %(order)s's earlier event %(event)s, which has not finished: the subscription is ordered."
         )
     return sentence % {"order": delivery.event.order_number, "event": blocker.event.public_id}
 
 
-def _what_waits(delivery: Delivery, behind: int) -> str:
+def _held_up(delivery: Delivery, behind: int) -> str:
     if not behind:
         return ""
     sentence = ngettext(
@@ -171,8 +173,8 @@ def _failed(delivery: Delivery, now: datetime) -> str:
             "when": time_text(delivery.finished_at or now, now=now)
         }
     sentence = ngettext(
-        "Given up at %(when)s after %(count)d attempt: nothing more is sent until somebody redelivers it.",
-        "Given up at %(when)s after %(count)d attempts: nothing more is sent until somebody redelivers it.",
+        "Given up at %(when)s after %(count)d attempt: nothing more is sent until it is redelivered.",
+        "Given up at %(when)s after %(count)d attempts: nothing more is sent until it is redelivered.",
         delivery.attempts_made,
     )
     return sentence % {"when": time_text(delivery.finished_at or now, now=now), "count": delivery.attempts_made}
@@ -187,7 +189,7 @@ _ENDED = {State.DELIVERED: _delivered, State.FAILED: _failed, State.SKIPPED: _sk
 
 
 def attempt_text(number: int, most: int) -> str:
-    """`attempt 4 of 10`. One by hand may come after the last of the retry table."""
+    """`attempt 4 of 10`, or `attempt 11` for one that comes after the retry table, by hand."""
     if number > most:
         return _("attempt %(number)d") % {"number": number}
     return _("attempt %(number)d of %(most)d") % {"number": number, "most": most}

@@ -1,4 +1,4 @@
-"""A delivery's page: the story first, then its attempts; what was sent and answered for those who may see it."""
+"""A delivery's page: the summary first, then its attempts; what was sent and answered for those who may see it."""
 
 import re
 from datetime import timedelta
@@ -21,7 +21,7 @@ def page_of(client, delivery: Delivery) -> str:
 
 
 def story_of(client, delivery: Delivery) -> str:
-    found = re.search(r'<div class="orderhooks-story">.*?</div>', page_of(client, delivery), re.DOTALL)
+    found = re.search(r'<div class="orderhooks-summary">.*?</div>', page_of(client, delivery), re.DOTALL)
     return " ".join(re.sub("<[^>]+>", " ", found.group()).split())
 
 
@@ -51,7 +51,7 @@ def test_the_story_comes_first(operator):
     expected = "pending Warehouse answered 503 three times. The next try is in 4 min (attempt 4 of 10)."
     assert story_of(operator, delivery) == expected
     text = page_of(operator, delivery)
-    assert text.index("orderhooks-story") < text.index("Redeliver now") < text.index("orderhooks-attempt")
+    assert text.index("orderhooks-summary") < text.index("Redeliver now") < text.index("orderhooks-attempt")
 
 
 def test_the_next_attempt_is_told_by_its_distance_and_by_the_clock(operator):
@@ -179,7 +179,7 @@ def test_redelivering_by_the_button_is_marked_and_written_down():
     delivery.refresh_from_db()
     assert (delivery.state, delivery.trigger, delivery.requested_by) == ("pending", "manual", name)
     assert history_of(delivery) == [(name, "Redelivered.")]
-    assert f"{name} had it sent again by hand." in story_of(client, delivery)
+    assert f"{name} had it sent by hand." in story_of(client, delivery)
     assert "Redelivered." in page(client, f"delivery/{delivery.pk}/history/")
 
 

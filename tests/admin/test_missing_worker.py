@@ -37,7 +37,7 @@ def subscription_page() -> tuple[str, str]:
 
 
 def waiting_delivery() -> tuple[str, str]:
-    return f"delivery/{make_delivery().pk}/change/", "orderhooks-story"
+    return f"delivery/{make_delivery().pk}/change/", "orderhooks-summary"
 
 
 PAGES = [order_page, order_without_events, order_of_any_source, dashboard, subscription_page, waiting_delivery]

@@ -54,7 +54,7 @@ def test_nothing_reads_the_log_from_end_to_end(operator) -> None:
             operations.replay(subscription, since=month, only=only, topics=topics)
             options = {"since": month, "only": only, "topics": topics}
             work.append(lambda options=options: operations.preview_replay(subscription, **options))
-    work.append(lambda: replaying.work_off(now=timezone.now()))
+    work.append(lambda: replaying.process_batch(now=timezone.now()))
     for one in work:
         assert scans(one) == []
 

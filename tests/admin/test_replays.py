@@ -119,12 +119,12 @@ def test_the_page_comes_again_while_it_runs_and_shows_how_far_it_is(operator, mo
         make_event_at(NOW - HOUR)
     replay = operations.replay(make_subscription(), since=NOW - 2 * HOUR, until=NOW)
     address = f"/admin/orderhooks/replay/{replay.pk}/change/"
-    replaying.work_off(now=NOW)
+    replaying.process_batch(now=NOW)
     running = operator.get(address)
     assert running.headers["refresh"] == "3"
     assert "2 deliveries made due, of 3 expected" in running.content.decode()
     assert "Refresh" in running.content.decode()
-    replaying.work_off(now=NOW)
+    replaying.process_batch(now=NOW)
     done = operator.get(address)
     assert "refresh" not in done.headers
     assert "100 % of the time gone through. 3 deliveries made due, of 3 expected" in done.content.decode()
@@ -138,7 +138,7 @@ def test_a_page_that_shows_it_running_comes_again_even_if_it_ends_at_that_moment
 
     def read_before_it_ends(self: ReplayAdmin, *arguments: Any) -> Replay | None:
         shown = read(self, *arguments)
-        replaying.work_off(now=NOW)
+        replaying.process_batch(now=NOW)
         return shown
 
     monkeypatch.setattr(ReplayAdmin, "get_object", read_before_it_ends)

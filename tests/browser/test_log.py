@@ -1,4 +1,4 @@
-"""The delivery log, by clicking: filter, open, read the story, redeliver one or many, take it along as CSV."""
+"""The delivery log, by clicking: filter, open, read the summary, redeliver one or many, take it along as CSV."""
 
 import csv
 import re
@@ -34,7 +34,7 @@ def test_a_delivery_is_found_by_filters_tells_its_story_and_is_sent_again(
     expect(rows).to_contain_text("answered 503")
     rows.get_by_role("link", name="failed").click()
 
-    expect(operator.page.locator(".orderhooks-story")).to_contain_text("answered 503")
+    expect(operator.page.locator(".orderhooks-summary")).to_contain_text("answered 503")
     expect(operator.page.locator(".orderhooks-attempt")).to_contain_text("out of paper")
     operator.page.get_by_text("A script that sends it once more").click()
     expect(operator.page.get_by_label("Script")).to_have_value(re.compile("curl"))
@@ -43,7 +43,7 @@ def test_a_delivery_is_found_by_filters_tells_its_story_and_is_sent_again(
     receiver.wait_for(2)
     delivery = Delivery.objects.get(subscription=warehouse)
     page = f"delivery/{delivery.pk}/change/"
-    operator.go_until(page, operator.page.locator(".orderhooks-story"), "delivered")
+    operator.go_until(page, operator.page.locator(".orderhooks-summary"), "delivered")
     expect(operator.page.locator(".orderhooks-attempt")).to_have_count(2)
     expect(operator.page.locator(".orderhooks-attempt").first).to_contain_text("printed")
     expect(operator.page.locator(".orderhooks-attempt").first).to_contain_text(operator.user.get_username())
@@ -119,7 +119,7 @@ def test_who_may_only_read_the_log_is_offered_nothing_else(visit: Callable[..., 
     # What stands for none differs between the versions of Django.
     expect(actions).to_have_text([re.compile(".+"), "Export as CSV (none selected: all found)"])
     reader.page.locator("#result_list").get_by_role("link", name="failed").click()
-    expect(reader.page.locator(".orderhooks-story")).to_contain_text("failed")
+    expect(reader.page.locator(".orderhooks-summary")).to_contain_text("failed")
     _nothing_to_press(reader)
     assert "out of paper" not in reader.page.content()
     reader.go("dashboard/order/?number=1042")

@@ -9,7 +9,7 @@ from orderhooks import operations
 from orderhooks.db import DatabaseClock
 from orderhooks.management import actor, lookup, times
 from orderhooks.models import Pump, Replay
-from orderhooks.replaying import Expected
+from orderhooks.replaying import Estimate
 from orderhooks.topics import UnknownTopicError
 
 POLL_SECONDS = 0.5
@@ -55,7 +55,7 @@ class Command(BaseCommand):
             replay = operations.replay(subscription, **selection, by=actor.current())
         except (operations.ReplayError, UnknownTopicError) as error:
             raise CommandError(str(error)) from None
-        expected = Expected(replay.total, replay.total_is_exact)
+        expected = Estimate(replay.total, replay.total_is_exact)
         self.stdout.write(f"{replay.public_id}: sends {count(expected)} deliveries to {subscription} again.")
         if not options["no_wait"]:
             self._watch(replay)
@@ -94,7 +94,7 @@ class Command(BaseCommand):
         self.stdout.write(f"{replay.get_state_display()}: {replay.done} deliveries are sent, or wait for their turn.")
 
 
-def count(expected: Expected) -> str:
+def count(expected: Estimate) -> str:
     """`12`, or `at least 10000`."""
     return f"{expected.count}" if expected.is_exact else f"at least {expected.count}"
 

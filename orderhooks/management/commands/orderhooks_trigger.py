@@ -22,14 +22,14 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("topic", help="such as order.paid")
-        parser.add_argument("--to", metavar="sub_…", help="the id or name of the one subscription that gets it")
+        parser.add_argument("--to", metavar="sub_…", help="the id or name of the only subscription that gets it")
         parser.add_argument(
             "--order",
             default="",
             metavar="NUMBER",
-            help="the order's number, or its primary key where no order has that number; else the newest",
+            help="the order's number, or its primary key if no order has that number; default: the newest order",
         )
-        parser.add_argument("--store", default="", help="the store whose order it is; else any")
+        parser.add_argument("--store", default="", help="the order's store; default: any")
 
     def handle(self, *args: Any, topic: str, to: str | None, order: str, store: str, **options: Any) -> None:
         try:
@@ -89,5 +89,5 @@ class Command(BaseCommand):
 
 
 def _named(number: str, key: str, wanted: str) -> str:
-    """The order's number; with its primary key where that is what it was found by."""
+    """The order's number, with its primary key if the order was found by that."""
     return number if wanted in ("", number) else f"{number} (primary key {key})"

@@ -40,7 +40,7 @@ def seconds(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise ArgumentTypeError(f"{text!r} is no number of seconds") from None
+        raise ArgumentTypeError(f"{text!r} is not a number of seconds") from None
     if not 0.2 <= value <= 3600:
         raise ArgumentTypeError("choose between 0.2 and 3600 seconds")
     return value

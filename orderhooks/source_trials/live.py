@@ -1,0 +1,126 @@
+"""Live trials: read a source's newest order from the database, as capturing and previews do. Nothing is written."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import models, router, transaction
+
+from orderhooks.source_trials.running import Fault, Faults, Trial, misfit, most_characters
+from orderhooks.sources import OrderSource, WatchedModel, plain, read_columns, stored_values
+
+__all__ = ["LIVE", "isolated"]
+
+
+def isolated(trial: Trial) -> Trial:
+    """The trial in its own transaction or savepoint, so that a statement that fails does not break anything else."""
+
+    def run(path: str, source: OrderSource) -> Faults:
+        with transaction.atomic(using=router.db_for_write(source.get_model())):
+            return iter(list(trial(path, source)))
+
+    return run
+
+
+def _newest(model: type[models.Model]) -> Any:
+    # Without the model's managers, which may hide rows or join tables.
+    return plain(model, router.db_for_write(model)).order_by("-pk").first()
+
+
+def _fetched(source: OrderSource, newest: Any) -> Any:
+    return source.fetch(str(WatchedModel(source).order_pk(newest)), using=newest._state.db)
+
+
+def _statements(path: str, source: OrderSource) -> Faults:
+    """The tables, and all columns that are read, must exist."""
+    for owner in (source, *([source.lines] if source.lines else ())):
+        model = owner.get_model()
+        list(plain(model, router.db_for_write(model))[:1])
+    return
+    yield
+
+
+def _captured(path: str, source: OrderSource) -> Faults:
+    """The watched columns of the newest order and line must be readable, as they are read before a save."""
+    for watched_model in (WatchedModel(source), *([WatchedModel(source, source.lines)] if source.lines else ())):
+        newest = _newest(watched_model.model)
+        if newest is None:
+            continue
+        using, where = newest._state.db, watched_model.where(newest)
+        fields = [watched_model.model._meta.get_field(name) for name in watched_model.watched]
+        names = tuple(dict.fromkeys((*(field.attname for field in fields), *watched_model.link_columns)))
+        row = read_columns(watched_model.model, names, where, "trial", using=using)
+        if row is None:
+            text = f"The newest row of {watched_model.model._meta.label} is not found by its key."
+            yield Fault(path, "E046", text, "Give the model a plain key.")
+            continue
+        values = stored_values(watched_model.model, watched_model.watched, row, using=using)
+        order_pk = (
+            watched_model.order_pk_of(row, using=using)
+            if watched_model.lines
+            else watched_model.order_pk(newest, using=using)
+        )
+        order = source.fetch(order_pk, using=using) if order_pk else None
+        presented = {name: source.present(order, name, value) for name, value in values.items()} if order else {}
+        json.dumps([values, presented], allow_nan=False)
+
+
+def _newest_order(path: str, source: OrderSource) -> Faults:
+    """The newest order must be found by its key, and its number and store must fit their columns."""
+    newest = _newest(source.get_model())
+    if newest is None:
+        return
+    order = _fetched(source, newest)
+    if order is None or order.pk != newest.pk:
+        remedy = "Let fetch() return the order of that primary key."
+        yield Fault(path, "E046", f"fetch() does not find its newest order, {newest.pk}.", remedy)
+        return
+    number, store = source.number(order), source.store(order)
+    for what, value, column in (("number", number, "order_number"), ("store", store, "store")):
+        if not isinstance(value, str):
+            text = f"{what}() of its newest order returns {value!r:.60}, not text."
+            yield Fault(path, "E046", text, "Return str(…).")
+        elif len(value) > most_characters(column):
+            text = f"{what}() of its newest order returns {len(value)} characters."
+            yield Fault(path, "E046", text, f"Return at most {most_characters(column)}.")
+
+
+def _ordered(path: str, source: OrderSource) -> Faults:
+    """The orders must be sortable by `newest`."""
+    list(source.newest(using=router.db_for_write(source.get_model()))[:1])
+    return
+    yield
+
+
+def _findable(path: str, source: OrderSource) -> Faults:
+    newest = _newest(source.get_model())
+    if newest is None:
+        return
+    order = _fetched(source, newest)
+    if source.find(source.number(order), store=source.store(order), using=newest._state.db) is None:
+        text = f"find() does not find its newest order, {newest.pk}, by its number."
+        yield Fault(
+            path,
+            "W047",
+            text,
+            "Override find() together with number(): people look for orders by number.",
+        )
+
+
+def _newest_payload(path: str, source: OrderSource) -> Faults:
+    newest = _newest(source.get_model())
+    if newest is None:
+        return
+    order = _fetched(source, newest)
+    what = f"The payload() of its newest order, {newest.pk}, does not fit its schema()"
+    yield from misfit(path, "E046", what, source.payload(order), source.schema())
+
+
+LIVE: Sequence[tuple[str, str, Trial]] = (
+    ("E046", "table", _statements),
+    ("E046", "reading of watched fields, or present(),", _captured),
+    ("E046", "fetch(), number() or store()", _newest_order),
+    ("E046", "payload() of its newest order", _newest_payload),
+    ("E046", "newest()", _ordered),
+    ("W047", "find()", _findable),
+)

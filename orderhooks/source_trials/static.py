@@ -1,0 +1,211 @@
+"""Static trials: what can be found out about a source without reading the database."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.core.exceptions import FieldError
+from django.db import models, router
+
+from orderhooks import conf, spelling, topics
+from orderhooks.source_trials.running import Fault, Faults, Trial, misfit, most_characters
+from orderhooks.sources import Lines, OrderSource, plain
+
+__all__ = ["STATIC", "shared"]
+
+MOST_COLUMNS = 30
+# The values of a field in `transitions` are looked up in a dict, so they must be hashable.
+UNHASHABLE = ("JSONField", "ArrayField", "HStoreField")
+
+
+def _name(path: str, source: OrderSource) -> Faults:
+    name, most = getattr(source, "name", None), most_characters("source")
+    if not isinstance(name, str) or not name:
+        yield Fault(
+            path,
+            "E040",
+            "It has no `name`.",
+            'Set one that never changes, such as name = "shop".',
+        )
+    elif len(name) > most:
+        yield Fault(path, "E040", f"Its `name` has {len(name)} characters.", f"Give it at most {most}.")
+
+
+def _models(path: str, source: OrderSource) -> Faults:
+    remedy = "Set `model` to 'app_label.Model' of an installed app."
+    for owner in (source, *([source.lines] if source.lines else ())):
+        try:
+            model = owner.get_model()
+        except (LookupError, ValueError, AttributeError, TypeError) as error:
+            yield Fault(path, "E041", f"Its model can't be found ({error}).", remedy)
+            continue
+        if not (isinstance(model, type) and issubclass(model, models.Model)):
+            yield Fault(path, "E041", f"get_model() returns {model!r:.60}, which is not a model.", remedy)
+        elif model._meta.abstract or model._meta.swapped:
+            yield Fault(path, "E041", f"{model._meta.label} is abstract or swapped for another model.", remedy)
+        else:
+            yield from _key(path, model)
+
+
+def _key(path: str, model: type[models.Model]) -> Faults:
+    key, most = model._meta.pk, most_characters("order_pk")
+    if key and key.max_length and key.max_length > most:
+        yield Fault(
+            path,
+            "E041",
+            f"The primary key of {model._meta.label} may have {key.max_length} characters; {most} can be stored.",
+            f"Make it at most {most} characters long.",
+        )
+
+
+def _fields(path: str, source: OrderSource) -> Faults:
+    owners: list[tuple[type[models.Model], str, Any, tuple[str, ...]]] = [
+        (source.get_model(), "watched", source.watched, tuple(source.transitions))
+    ]
+    if source.lines:
+        owners.append((source.lines.get_model(), "lines.watched", source.lines.watched, ()))
+    for model, what, watched, others in owners:
+        if isinstance(watched, str):
+            yield _text_for_tuple(path, what, watched)
+            continue
+        yield from _columns(path, model, (*watched, *others))
+    for field in source.get_model()._meta.concrete_fields:
+        if field.name in source.transitions and field.get_internal_type() in UNHASHABLE:
+            yield Fault(
+                path,
+                "E042",
+                f"`transitions` names {field.name!r}, whose values are lists or objects.",
+                "Watch it instead, and publish the topic yourself (orderhooks.publishing.publish).",
+            )
+
+
+def _text_for_tuple(path: str, what: str, given: str) -> Fault:
+    remedy = f'Write a tuple: {what.rpartition(".")[2]} = ("{given}",).'
+    return Fault(path, "E042", f"`{what}` is the text {given!r}.", remedy)
+
+
+def _columns(path: str, model: type[models.Model], names: Sequence[str]) -> Faults:
+    columns = _names_of_columns(model)
+    for name in names:
+        if name not in columns:
+            near = spelling.nearest(str(name), columns)
+            remedy = f"Did you mean {near!r}?" if near else f"Name concrete fields of the model: {_some(columns)}."
+            yield Fault(path, "E042", f"{model._meta.label} has no column {name!r}.", remedy)
+
+
+def _names_of_columns(model: type[models.Model]) -> list[str]:
+    return [field.name for field in model._meta.concrete_fields if field.concrete]
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_COLUMNS} more" if len(names) > MOST_COLUMNS else ""
+    return ", ".join(names[:MOST_COLUMNS]) + more
+
+
+def _order(path: str, source: OrderSource) -> Faults:
+    """The model must have the fields of `newest_first`. `find()` may depend on them."""
+    if isinstance(source.newest_first, str):
+        yield _text_for_tuple(path, "newest_first", source.newest_first)
+        return
+    model = source.get_model()
+    columns = _names_of_columns(model)
+    for by in source.newest_first:
+        try:
+            plain(model, router.db_for_write(model)).order_by(by)
+        except FieldError:
+            near = spelling.nearest(by.lstrip("-"), columns)
+            sign = "-" if by.startswith("-") else ""
+            remedy = f"Did you mean {sign + near!r}?" if near else f"Name fields of the model: {_some(columns)}."
+            text = f"`newest_first` names {by!r}, and {model._meta.label} can't be sorted by that."
+            yield Fault(path, "E042", text, remedy)
+
+
+def _foreign_key(path: str, source: OrderSource) -> Faults:
+    if source.lines is None:
+        return
+    order, line, name = source.get_model(), source.lines.get_model(), source.lines.order_field
+    fields = {field.name: field for field in line._meta.get_fields()}
+    if name in fields and _leads_to(fields[name], order):
+        return
+    target = getattr(fields.get(name), "related_model", None)
+    leads = target._meta.label if isinstance(target, type) and issubclass(target, models.Model) else "nothing"
+    near = [field.name for field in fields.values() if _leads_to(field, order)]
+    remedy = (
+        f"Did you mean {' or '.join(map(repr, near))}?"
+        if near
+        else f"Name {line._meta.label}'s foreign key to {order._meta.label}."
+    )
+    text = f"`lines.order_field` is {name!r}, which leads to {leads}, not to {order._meta.label}."
+    yield Fault(path, "E041", text, remedy)
+
+
+def _leads_to(field: Any, order: type[models.Model]) -> bool:
+    target = getattr(field, "related_model", None)
+    return isinstance(field, models.ForeignObject) and isinstance(target, type) and _same_row(target, order)
+
+
+def _same_row(one: type[models.Model], other: type[models.Model]) -> bool:
+    """Whether they are one model, a proxy of it, or parent and child of multi-table inheritance."""
+    concrete = [model._meta.concrete_model or model for model in (one, other)]
+    return issubclass(concrete[0], concrete[1]) or issubclass(concrete[1], concrete[0])
+
+
+def _topics(path: str, source: OrderSource) -> Faults:
+    if not isinstance(conf.current().topics, Mapping):
+        return  # check_settings reports it
+    known = topics.catalogue()
+    for by_value in source.transitions.values():
+        for topic in by_value.values():
+            if topic not in known:
+                near = spelling.nearest(str(topic), known)
+                remedy = f"Did you mean {near!r}? " if near else ""
+                remedy += "Add your own topics to ORDERHOOKS['TOPICS']."
+                yield Fault(path, "E045", f"The topic {topic!r} is not in the catalogue.", remedy)
+
+
+def _payload_method(path: str, source: OrderSource) -> Faults:
+    if type(source).payload is OrderSource.payload:
+        remedy = "Write payload(self, order): it returns what receivers get as `order`."
+        yield Fault(path, "E043", "It has no method `payload`.", remedy)
+
+
+def _example(path: str, source: OrderSource) -> Faults:
+    schema, example = source.schema(), source.example()
+    json.dumps(schema)
+    yield from misfit(path, "E044", "Its example() does not fit its schema()", example, schema)
+
+
+def shared(known: Sequence[tuple[str, OrderSource]]) -> Faults:
+    """The faults of sources that share a name or a model."""
+    names = Counter(name for _path, source in known if isinstance(name := getattr(source, "name", None), str) and name)
+    watched: dict[type[models.Model], str] = {}
+    for path, source in known:
+        if names[name := getattr(source, "name", "")] > 1:
+            remedy = "Give each source its own name, which marks its events."
+            yield Fault(path, "E040", f"Two sources have the name {name!r}.", remedy)
+        own: list[type[models.Model]] = []
+        owners: list[OrderSource | Lines] = [source, *([source.lines] if source.lines else ())]
+        for owner in owners:
+            try:
+                model = owner.get_model()
+            except Exception:  # noqa: S112 - the trial of the model reports it
+                continue
+            other = watched.setdefault(model, path)
+            twice = model in own
+            own.append(model)
+            if other != path or twice:
+                remedy = "A model belongs to one source: remove one, or distinguish its orders in one payload()."
+                yield Fault(path, "E041", f"{model._meta.label} is already watched by {other!r}.", remedy)
+
+
+STATIC: Sequence[tuple[str, str, Trial]] = (
+    ("E040", "name", _name),
+    ("E041", "model", _models),
+    ("E042", "watched", _fields),
+    ("E042", "newest_first", _order),
+    ("E041", "lines", _foreign_key),
+    ("E045", "transitions", _topics),
+    ("E043", "payload()", _payload_method),
+    ("E044", "schema() or example()", _example),
+)
