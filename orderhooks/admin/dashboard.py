@@ -11,12 +11,13 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.formats import number_format
+from django.utils import timezone
+from django.utils.formats import date_format, number_format
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from orderhooks import permissions, reporting, tasks
-from orderhooks.admin import charts, moments
+from orderhooks.admin import charts
 from orderhooks.admin.health import bounded, day_chart, health_badge, number, rate
 from orderhooks.admin.lookups import ListedLookups
 from orderhooks.admin.read_only import sees_payload
@@ -26,6 +27,7 @@ from orderhooks.models import AttemptStats, Dashboard, Delivery, Event, Subscrip
 from orderhooks.models.attempt_stats import HOUR, first_hour, percentile
 from orderhooks.reporting import Backlog, current_backlog
 from orderhooks.reporting.attempt_stats import HOURS, DayStats, day_stats, unhealthy
+from orderhooks.reporting.durations import span_text
 from orderhooks.reporting.worker_status import SWEEP_LATE, Worker
 
 WORST = 10
@@ -75,12 +77,12 @@ def worker_notice(worker: Worker, *, now: datetime) -> Notice:
     if worker.seen_at is None:
         return Notice("bad", _("No worker has ever been seen: start manage.py qcluster."))
     if worker.is_missing(now=now):
-        span = moments.span(now - worker.seen_at)
+        span = span_text(now - worker.seen_at)
         return Notice("bad", _("No worker has been seen for %(span)s: start manage.py qcluster.") % {"span": span})
-    when = moments.ago(worker.seen_at, now=now)
+    span = span_text(now - worker.seen_at)
     if worker.at_work:
-        return Notice("good", _("A worker was seen %(when)s.") % {"when": when})
-    return Notice("good", _("A worker was seen %(when)s; it comes again when there is work.") % {"when": when})
+        return Notice("good", _("A worker was seen %(span)s ago.") % {"span": span})
+    return Notice("good", _("A worker was seen %(span)s ago; it comes again when there is work.") % {"span": span})
 
 
 def sweep_notice(worker: Worker, *, now: datetime) -> Notice:
@@ -97,17 +99,16 @@ def sweep_notice(worker: Worker, *, now: datetime) -> Notice:
     if due_at > now:
         return Notice(
             "good",
-            _("The sweep, which starts a worker each minute, is next due %(when)s.")
-            % {"when": moments.until(due_at, now=now)},
+            _("The sweep, which starts a worker each minute, is next due in %(span)s.")
+            % {"span": span_text(due_at - now)},
         )
-    span = moments.span(now - due_at)
+    span = span_text(now - due_at)
     if not worker.sweep_is_late(now=now):
         if worker.seen_at and now - due_at >= SWEEP_LATE:
-            when = moments.ago(worker.seen_at, now=now)
             return Notice(
                 "good",
-                _("The sweep, which starts a worker each minute, is late; a worker was seen %(when)s.")
-                % {"when": when},
+                _("The sweep, which starts a worker each minute, is late; a worker was seen %(span)s ago.")
+                % {"span": span_text(now - worker.seen_at)},
             )
         return Notice(
             "good", _("The sweep, which starts a worker each minute, has been due for %(span)s.") % {"span": span}
@@ -168,7 +169,7 @@ class DashboardAdmin(ListedLookups):
             "nobody_sends": worker.is_missing(now=now),
             "chart": chart(rows),
             "most": number(max(sum(row.counts) for row in rows)),
-            "marks": [*(row.hour for row in rows[::MARK_EVERY]), moments.clock(now)],
+            "marks": [*(row.hour for row in rows[::MARK_EVERY]), _time_of_day(now)],
             "legend": [
                 (name, outcome.label, number(count))
                 for (outcome, name), count in zip(FILLS.items(), totals, strict=True)
@@ -214,7 +215,7 @@ class DashboardAdmin(ListedLookups):
             "page": f"{self._page('delivery_changelist')}?state__exact={Delivery.State.PENDING.value}",
             "oldest": str(found.oldest),
             "oldest_page": self._page("delivery_change", found.oldest.pk),
-            "oldest_span": moments.span(now - found.oldest.created_at),
+            "oldest_span": span_text(now - found.oldest.created_at),
             "oldest_for": str(found.oldest.subscription),
         }
 
@@ -241,7 +242,11 @@ def table(counted: Mapping[tuple[datetime, str], int], *, now: datetime) -> list
     """The last hours, oldest first, also those in which nothing was sent."""
     start = first_hour(now=now, hours=HOURS)
     hours = [start + number * HOUR for number in range(HOURS)]
-    return [Row(moments.clock(hour), [counted.get((hour, outcome.value), 0) for outcome in FILLS]) for hour in hours]
+    return [Row(_time_of_day(hour), [counted.get((hour, outcome.value), 0) for outcome in FILLS]) for hour in hours]
+
+
+def _time_of_day(at: datetime) -> str:
+    return date_format(timezone.localtime(at) if timezone.is_aware(at) else at, "TIME_FORMAT")
 
 
 def chart(rows: Sequence[Row]) -> SafeString:

@@ -21,7 +21,7 @@ from django.utils.translation import gettext_lazy as _
 from orderhooks import operations, permissions, sending
 from orderhooks.admin import delivery_page, exports, filters
 from orderhooks.admin.buttons import Button
-from orderhooks.admin.delivery_page import DeliveryPage, distance, moment
+from orderhooks.admin.delivery_page import DeliveryPage, compact_time_html, time_html
 from orderhooks.admin.filters import FILTERS, are_combined
 from orderhooks.admin.order_links import OrderLinkedList, order_link, order_pages
 from orderhooks.admin.read_only import ReadOnlyAdmin, events_found
@@ -164,11 +164,11 @@ class DeliveryAdmin(ReadOnlyAdmin):
         due_at = expected_at(delivery)
         if due_at is None:
             return "-"
-        return distance(due_at) if due_at > timezone.now() else str(_("now"))
+        return compact_time_html(due_at) if due_at > timezone.now() else str(_("now"))
 
     @admin.display(description=_("created"))
     def created(self, delivery: Delivery) -> str:
-        return distance(delivery.created_at)
+        return compact_time_html(delivery.created_at)
 
     # The page
 
@@ -203,7 +203,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
         due_at = expected_at(delivery)
         if due_at is None:
             return "-"
-        return moment(due_at) if due_at > timezone.now() else str(_("now, by the next worker"))
+        return time_html(due_at) if due_at > timezone.now() else str(_("now, by the next worker"))
 
     @admin.display(description=_("caused by"))
     def caused_by(self, delivery: Any) -> str:

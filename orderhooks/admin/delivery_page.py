@@ -81,7 +81,7 @@ class DeliveryPage:
                 "row": attempt,
                 "badge": badge("failed" if attempt.error else "delivered", attempt.status_code or attempt.error),
                 "title": delivery_summary.attempt_text(attempt.number, delivery_summary.most_attempts(self.delivery)),
-                "when": moment(attempt.started_at, now=self.now),
+                "when": time_html(attempt.started_at, now=self.now),
                 # Not left to the template, which would look up a header that is called "items".
                 "request_headers": list(attempt.request_headers.items()),
                 "response_headers": list(attempt.response_headers.items()),
@@ -113,18 +113,18 @@ def state_badge(delivery: Delivery) -> SafeString:
     return badge(delivery.state, Delivery.State(delivery.state).label)
 
 
-def moment(when: datetime, *, now: datetime | None = None) -> SafeString:
-    """How far it is, and when: `in 4 min (3:04 a.m.)`."""
+def time_html(at: datetime, *, now: datetime | None = None) -> SafeString:
+    """Relative and absolute: `in 4 min (3:04 a.m.)`."""
     now = now or timezone.now()
-    relative, absolute = durations.relative_text(when, now=now), durations.time_text(when, now=now)
+    relative, absolute = durations.relative_text(at, now=now), durations.time_text(at, now=now)
     return format_html('{} <span class="orderhooks-note">({})</span>', relative, absolute)
 
 
-def distance(when: datetime) -> SafeString:
+def compact_time_html(at: datetime) -> SafeString:
     """The same for a narrow column: `in 4 min`, and when it is for those who point at it."""
     now = timezone.now()
-    absolute, relative = durations.time_text(when, now=now), durations.relative_text(when, now=now)
-    return format_html('<time class="orderhooks-distance" title="{}">{}</time>', absolute, relative)
+    absolute, relative = durations.time_text(at, now=now), durations.relative_text(at, now=now)
+    return format_html('<time class="orderhooks-time" title="{}">{}</time>', absolute, relative)
 
 
 def _drawn(template: str, context: dict[str, Any]) -> SafeString:

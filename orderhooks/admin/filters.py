@@ -188,7 +188,7 @@ class AnswerFilter(CountedFilter):
 
 
 class SinceFilter(CountedFilter):
-    """A span up to now, or since a moment in the user's zone: `?since=24h`, `?since=2026-11-24T03:00`."""
+    """A span up to now, or since a time in the user's zone: `?since=24h`, `?since=2026-11-24T03:00`."""
 
     title = gettext_lazy("date")
     parameter_name = "since"
@@ -208,8 +208,8 @@ class SinceFilter(CountedFilter):
             value: public_ids.earliest_at("dlv_", self.now - span) for value, (span, _title) in self.spans.items()
         }
         value = self.value()
-        self.moment = _moment(value) if value and value not in self.spans else None
-        if value and value not in self.spans and self.moment is None and not hasattr(request, "_orderhooks_told"):
+        self.at = _parsed(value) if value and value not in self.spans else None
+        if value and value not in self.spans and self.at is None and not hasattr(request, "_orderhooks_told"):
             request._orderhooks_told = True  # type: ignore[attr-defined]
             text = _("“%(value)s” is not a valid date and time. Write it such as 2026-11-24T03:00.") % {"value": value}
             messages.error(request, text)
@@ -218,11 +218,11 @@ class SinceFilter(CountedFilter):
         return [(value, str(title)) for value, (_span, title) in self.spans.items()]
 
     def is_known(self, value: str) -> bool:
-        return value in self.spans or self.moment is not None
+        return value in self.spans or self.at is not None
 
     def rows(self, queryset: Any, value: str) -> Rows:
         since: Callable[[datetime], Rows] = queryset.since
-        return since(self.now - self.spans[value][0] if value in self.spans else self.moment)  # type: ignore[arg-type]
+        return since(self.now - self.spans[value][0] if value in self.spans else self.at)  # type: ignore[arg-type]
 
     def choices_of(self, row: Newest) -> Iterable[str]:
         return [value for value, earliest in self.earliest.items() if row.public_id >= earliest]
@@ -238,12 +238,12 @@ class SinceFilter(CountedFilter):
 
     @property
     def written(self) -> str:
-        """The moment as the input takes it."""
-        return self.moment.strftime("%Y-%m-%dT%H:%M") if self.moment else ""
+        """The time as the input takes it."""
+        return self.at.strftime("%Y-%m-%dT%H:%M") if self.at else ""
 
 
 class UntilFilter(SinceFilter):
-    """Before a moment in the user's zone: `?until=2026-11-24T05:00`, also together with `since`."""
+    """Before a time in the user's zone: `?until=2026-11-24T05:00`, also together with `since`."""
 
     title = gettext_lazy("latest date")
     parameter_name = "until"
@@ -255,7 +255,7 @@ class UntilFilter(SinceFilter):
 
     def rows(self, queryset: Any, value: str) -> Rows:
         until: Callable[[datetime], Rows] = queryset.until
-        return until(self.moment)  # type: ignore[arg-type]
+        return until(self.at)  # type: ignore[arg-type]
 
 
 class TopicFilter(CountedFilter):
@@ -313,12 +313,12 @@ def _others_of(request: HttpRequest, parameter_name: str) -> list[tuple[str, str
     return [(name, one) for name, many in request.GET.lists() if name not in own for one in many]
 
 
-def _moment(text: str) -> datetime | None:
+def _parsed(text: str) -> datetime | None:
     try:
-        moment = parse_datetime(text)
-        if moment is None:
+        at = parse_datetime(text)
+        if at is None:
             return None
         # In the user's zone, unless it names one.
-        return timezone.make_aware(moment) if timezone.is_naive(moment) else timezone.localtime(moment)
+        return timezone.make_aware(at) if timezone.is_naive(at) else timezone.localtime(at)
     except (ValueError, OverflowError):
         return None

@@ -14,9 +14,9 @@ from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from orderhooks.admin import charts, moments
+from orderhooks.admin import charts
 from orderhooks.models import Subscription
-from orderhooks.reporting import endpoint_health
+from orderhooks.reporting import durations, endpoint_health
 from orderhooks.reporting.attempt_stats import MOST_COUNTED, DayStats, day_stats
 from orderhooks.reporting.endpoint_health import Health, health_of
 
@@ -71,14 +71,14 @@ class HealthColumns(admin.ModelAdmin):
 
     @admin.display(description=gettext_lazy("last success"), ordering="last_success_at")
     def last_success(self, subscription: Any) -> SafeString | str:
-        return _moment(subscription.last_success_at, subscription._now)
+        return _time_html(subscription.last_success_at, subscription._now)
 
     @admin.display(description=gettext_lazy("last error"), ordering="last_failure_at")
     def last_error(self, subscription: Any) -> SafeString | str:
         if subscription.last_failure_at is None:
             return "-"
         words = Truncator(subscription.last_failure).chars(WORDS)
-        return format_html("{} <br>{}", words, _moment(subscription.last_failure_at, subscription._now))
+        return format_html("{} <br>{}", words, _time_html(subscription.last_failure_at, subscription._now))
 
 
 def badge(level: str, words: object) -> SafeString:
@@ -124,7 +124,9 @@ def day_chart(stats: DayStats) -> SafeString:
     return charts.bars(series, width=120, height=28, label=label)
 
 
-def _moment(moment: Any, now: Any) -> SafeString | str:
-    if moment is None:
+def _time_html(at: Any, now: Any) -> SafeString | str:
+    """How long ago, and when for those who point at it."""
+    if at is None:
         return "-"
-    return format_html('<span title="{}">{}</span>', moments.at(moment), moments.ago(moment, now=now))
+    absolute, relative = durations.time_text(at, now=now), durations.relative_text(at, now=now)
+    return format_html('<span title="{}">{}</span>', absolute, relative)

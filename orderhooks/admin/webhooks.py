@@ -139,7 +139,7 @@ def webhooks_of(events: EventQuerySet, *, site: str, more_page: str) -> Webhooks
 
 
 def _words(one: SubscriptionOutcome) -> tuple[str, datetime | None]:
-    """What there is to say beside the badge, and the moment that goes with it."""
+    """What there is to say beside the badge, and the time that goes with it."""
     delivery, now = one.delivery, timezone.now()
     if delivery is None:
         return "", None

@@ -134,8 +134,8 @@ def test_resuming_asks_what_becomes_of_what_was_held(operator, choice, states, m
     assert "Deliveries held: 2." in question
     subscription.refresh_from_db()
     assert subscription.state == "disabled"
-    moment = {"moment": (timezone.localtime() - timedelta(days=1)).strftime("%Y-%m-%dT%H:%M")}
-    assert message in press(operator, subscription, "resume", **answered(question), **choice, **moment)
+    newer_than = {"newer_than": (timezone.localtime() - timedelta(days=1)).strftime("%Y-%m-%dT%H:%M")}
+    assert message in press(operator, subscription, "resume", **answered(question), **choice, **newer_than)
     subscription.refresh_from_db()
     assert (subscription.state, subscription.state_reason, subscription.consecutive_failures) == ("active", "", 0)
     assert list(Delivery.objects.order_by("pk").values_list("state", flat=True)) == states
@@ -144,7 +144,9 @@ def test_resuming_asks_what_becomes_of_what_was_held(operator, choice, states, m
     assert len(held) == len(states)
 
 
-@pytest.mark.parametrize("data", [{}, {"choice": "newer"}, {"choice": "newer", "moment": "soon"}, {"choice": "some"}])
+@pytest.mark.parametrize(
+    "data", [{}, {"choice": "newer"}, {"choice": "newer", "newer_than": "soon"}, {"choice": "some"}]
+)
 def test_an_answer_that_makes_no_sense_is_asked_again(operator, data):
     subscription = make_subscription(state="paused")
     text = press(operator, subscription, "resume", answered="1", **data)

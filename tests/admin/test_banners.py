@@ -54,12 +54,12 @@ def told(held: int = 0, **fields: Any) -> tuple[str, str]:
         (
             {"recovered_at": NOW - HOUR / 4, "last_success_at": NOW, "last_failure": "It was slow.", "held": 5},
             "busy",
-            ["Recovered 15 minutes ago", "Before that: It was slow.", "nothing to do", "5 deliveries wait."],
+            ["Recovered 15 min ago", "Before that: It was slow.", "nothing to do", "5 deliveries wait."],
         ),
         (
-            {"recovered_at": NOW - 2 * HOUR, "last_success_at": NOW},
+            {"recovered_at": NOW - 2 * HOUR, "last_success_at": NOW - 30 * HOUR},
             "well",
-            ["its deliveries arrive", "Last success: Nov. 24"],
+            ["its deliveries arrive", "Last success: Nov. 23, 2026, 6 a.m."],
         ),
         ({}, "busy", ["nothing has arrived there yet", "Send a test"]),
     ],

@@ -28,7 +28,7 @@ SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hou
         (True, NOW - 2 * SECOND, "good", "A worker was seen 2 s ago."),
         (True, NOW + SECOND, "good", "A worker was seen 0 s ago."),
         (False, NOW - 40 * SECOND, "good", "A worker was seen 40 s ago; it comes again when there is work."),
-        (False, NOW - 7 * MINUTE, "bad", "No worker has been seen for 7 minutes: start manage.py qcluster."),
+        (False, NOW - 7 * MINUTE, "bad", "No worker has been seen for 7 min: start manage.py qcluster."),
         (False, None, "bad", "No worker has ever been seen: start manage.py qcluster."),
     ],
 )
@@ -47,14 +47,14 @@ def test_whether_a_worker_is_there(is_fresh, seen_at, level, text) -> None:
             False,
             NOW - 6 * MINUTE,
             "bad",
-            "The sweep, which starts a worker each minute, has been due for 7 minutes: start",
+            "The sweep, which starts a worker each minute, has been due for 7 min: start",
         ),
         (
             NOW - 7 * MINUTE,
             False,
             None,
             "bad",
-            "The sweep, which starts a worker each minute, has been due for 7 minutes: start",
+            "The sweep, which starts a worker each minute, has been due for 7 min: start",
         ),
         # After an outage django-q2 starts each sweep of it, unless it is told not to: nothing is wrong by then.
         (
@@ -140,7 +140,7 @@ class TestThePage:
         make_delivery(state="delivered")
         text = page(operator, "dashboard/").replace("\xa0", " ")
         assert "Waiting: 2" in text
-        assert "The oldest has waited for 3 hours, for Warehouse:" in text
+        assert "The oldest has waited for 3 h 1 min, for Warehouse:" in text
         assert f"/admin/orderhooks/delivery/{oldest.pk}/change/" in text
 
     def test_tells_who_is_unwell(self, operator) -> None:

@@ -48,7 +48,7 @@ def test_rate_last_success_last_error_waiting_and_chart(operator, monkeypatch) -
     for _ in range(2):
         make_delivery(subscription=subscription)
     text = page(operator, "subscription/").replace("\xa0", " ")
-    for words in ("90.0 %", "2 hours ago", "The endpoint answered 503.", "5 hours ago", ">1+</a>"):
+    for words in ("90.0 %", "2 h 0 min ago", "The endpoint answered 503.", "5 h 0 min ago", ">1+</a>"):
         assert words in text
     assert "Last 24 hours: 9 attempts succeeded, 1 failed" in text
     assert f"?subscription__id__exact={subscription.pk}&amp;state__exact=pending" in text

@@ -49,7 +49,7 @@ def test_the_former_secret_is_counted_down_and_can_be_revoked(operator):
     assert "/revoke/" not in page(operator, f"subscription/{subscription.pk}/change/")
     press(operator, subscription, "rotate", answered="1", hours="6")
     text = page(operator, f"subscription/{subscription.pk}/change/").replace("\xa0", " ")
-    assert re.search(r"signs until .*, for (6 hours|5 hours, 59 minutes) more", text)
+    assert re.search(r"signs until .*, for (6 h 0 min|5 h 59 min) more", text)
     question = press(operator, subscription, "revoke")
     assert subscription.secrets.count() == 2
     assert "1 former secret is revoked" in press(operator, subscription, "revoke", **answered(question))

@@ -143,6 +143,16 @@ def test_a_secret_that_the_receiver_has_already_can_be_given(operator):
     assert 'name="secret"' not in page(operator, f"subscription/{subscription.pk}/change/")
 
 
+def test_a_secret_is_asked_for_again_where_another_field_is_refused(operator):
+    own = signing.generate_secret()
+    fields = subscription_form(topics=["order.payed"], secret=own)
+    answer = operator.post("/admin/orderhooks/subscription/add/", fields)
+    assert "Type the secret again" in answer.content.decode()
+    assert own not in answer.content.decode()
+    found = errors_of(operator, "subscription/add/", {**fields, "secret": ""})
+    assert list(found) == ["topics"]
+
+
 @pytest.mark.parametrize(
     ("given", "signature", "says"),
     [

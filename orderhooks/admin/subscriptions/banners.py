@@ -4,19 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.conf import settings
-from django.utils import timezone
-from django.utils.formats import localize
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from orderhooks.models import Subscription
 from orderhooks.reporting import endpoint_health
+from orderhooks.reporting.durations import span_text, time_text
 
-__all__ = ["Banner", "banner", "bounded", "time_text"]
+__all__ = ["Banner", "banner", "bounded"]
 
 State = Subscription.State
 
@@ -68,7 +65,7 @@ def banner(subscription: Subscription, *, now: datetime, held: Callable[[], int]
     if subscription.recovered_at is not None and subscription.recovered_at > now - RECENTLY:
         return Banner(
             "busy",
-            _("Recovered %s ago.") % timesince(subscription.recovered_at, now),
+            _("Recovered %s ago.") % span_text(now - subscription.recovered_at),
             _("Before that: %s") % subscription.last_failure if subscription.last_failure else "",
             _("There is nothing to do: what waits goes out by itself, at a rising rate. %s") % _waiting(held()),
         )
@@ -82,7 +79,7 @@ def banner(subscription: Subscription, *, now: datetime, held: Callable[[], int]
     return Banner(
         "well",
         _("Active: its deliveries arrive."),
-        _("Last success: %s") % time_text(subscription.last_success_at),
+        _("Last success: %s") % time_text(subscription.last_success_at, now=now),
         "",
     )
 
@@ -90,11 +87,6 @@ def banner(subscription: Subscription, *, now: datetime, held: Callable[[], int]
 def bounded(count: int) -> str:
     """A count that was made up to COUNT_UP_TO + 1."""
     return f"{COUNT_UP_TO:,}+" if count > COUNT_UP_TO else f"{count:,}"
-
-
-def time_text(moment: datetime) -> str:
-    """A moment in the reader's zone and format."""
-    return localize(timezone.localtime(moment) if settings.USE_TZ else moment)
 
 
 def _waiting(count: int) -> str:

@@ -134,10 +134,11 @@ class SubscriptionForm(forms.ModelForm):
         label=_("Its own secret"),
         required=False,
         max_length=200,
-        widget=forms.PasswordInput(attrs={"size": 80, "autocomplete": "off", "spellcheck": "false"}),
+        # Off would not keep browsers from filling in the password of whoever logs in here.
+        widget=forms.PasswordInput(attrs={"size": 80, "autocomplete": "new-password", "spellcheck": "false"}),
         help_text=_(
-            "For a receiver that has a signing secret already: whsec_ and 24 to 64 bytes in base64. Blank: one is made,"
-            " and shown on the next page."
+            "For a receiver that has a signing secret already: whsec_ and 24 to 64 bytes in base64, or for Ed25519"
+            " whsk_ and a key pair. Blank: one is made, and shown on the next page."
         ),
     )
 
@@ -165,6 +166,12 @@ class SubscriptionForm(forms.ModelForm):
                     "If you change the host or the port, the hidden values of its headers are dropped: type those that"
                     " the new host should get."
                 )
+
+    def full_clean(self) -> None:
+        super().full_clean()
+        if self.errors and "secret" not in self.errors and self.cleaned_data.get("secret"):
+            # Left blank by oversight, another secret would be made than the receiver's.
+            self.add_error("secret", ValidationError(_("Type the secret again: no page shows it."), code="again"))
 
     def clean_topics(self) -> list[str]:
         """In the order that is stored, if they are the same: the model judges none that it has already."""
@@ -200,7 +207,7 @@ class ResumptionForm(forms.Form):
             (NONE, _("Skip all of them: only what happens from now on is sent")),
         ],
     )
-    moment = forms.DateTimeField(
+    newer_than = forms.DateTimeField(
         label=_("Newer than"),
         required=False,
         initial=lambda: timezone.now() - timedelta(days=1),
@@ -209,14 +216,14 @@ class ResumptionForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         given = super().clean() or self.cleaned_data
-        if given.get("choice") == self.NEWER and not given.get("moment") and "moment" not in self.errors:
-            self.add_error("moment", _("Say from which moment on deliveries are sent."))
+        if given.get("choice") == self.NEWER and not given.get("newer_than") and "newer_than" not in self.errors:
+            self.add_error("newer_than", _("Give the time: newer deliveries are sent, older ones are skipped."))
         return given
 
     def skip_before(self, *, now: datetime) -> datetime | None:
-        """What `operations.resume` is told."""
-        moment: datetime | None = self.cleaned_data["moment"]
-        return {self.ALL: None, self.NEWER: moment, self.NONE: now}[self.cleaned_data["choice"]]
+        """The argument of `operations.resume`."""
+        newer_than: datetime | None = self.cleaned_data["newer_than"]
+        return {self.ALL: None, self.NEWER: newer_than, self.NONE: now}[self.cleaned_data["choice"]]
 
 
 class RotationForm(forms.Form):

@@ -12,19 +12,18 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
-from django.utils.timesince import timeuntil
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import operations, permissions, signing
 from orderhooks.admin.buttons import Button, ButtonsAdmin
-from orderhooks.admin.subscriptions.banners import time_text
 from orderhooks.admin.subscriptions.confirmation import Confirmation, confirm, is_confirmed
 from orderhooks.admin.subscriptions.forms import RotationForm
 from orderhooks.encryption import UndecryptableError
 from orderhooks.models import Subscription
 from orderhooks.models.subscriptions import SubscriptionQuerySet
+from orderhooks.reporting.durations import span_text, time_text
 
 SECRET_BUTTONS = (
     Button("rotate", _("New secret…"), "change"),
@@ -68,7 +67,11 @@ class SecretsAdmin(ButtonsAdmin):
     def signing_secrets(self, subscription: Subscription) -> SafeString:
         now = timezone.now()
         rows = [
-            (_("made %s") % time_text(secret.created_at), _ending(secret.expires_at, now=now), secret.public_key)
+            (
+                _("made %s") % time_text(secret.created_at, now=now),
+                _ending(secret.expires_at, now=now),
+                secret.public_key,
+            )
             for secret in subscription.secrets.live(now=now).order_by("-pk")
         ]
         return format_html_join(SafeString("<br>"), "{} {} {}", rows)
@@ -180,6 +183,6 @@ def _ending(expires_at: datetime | None, *, now: datetime) -> str:
     if expires_at is None:
         return ""
     return _("signs until %(time)s, for %(duration)s more") % {
-        "time": time_text(expires_at),
-        "duration": timeuntil(expires_at, now),
+        "time": time_text(expires_at, now=now),
+        "duration": span_text(expires_at - now),
     }
