@@ -131,20 +131,21 @@ class TopicViewSet(ApiViewSet):
 
     required_permissions = {"list": (), "retrieve": (), "json_schema": ()}
     queryset = Subscription.objects.none()
+    lookup_field = "topic"
     lookup_value_regex = "[^/]+"
 
     def list(self, request: Request) -> Response:
         """All topics."""
         return Response([_topic(entry) for entry in catalogue.entries()])
 
-    def retrieve(self, request: Request, pk: str) -> Response:
+    def retrieve(self, request: Request, topic: str) -> Response:
         """One topic."""
-        return Response(_topic(_entry(pk)))
+        return Response(_topic(_entry(topic)))
 
     @action(detail=True, url_path="schema", url_name="schema")
-    def json_schema(self, request: Request, pk: str) -> Response:
+    def json_schema(self, request: Request, topic: str) -> Response:
         """The JSON Schema (draft 2020-12) of the whole body, as `application/schema+json`."""
-        entry = _entry(pk)
+        entry = _entry(topic)
         if request.accepted_renderer.format != "json":
             return Response(entry.schema)
         return Response(entry.schema, content_type="application/schema+json")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from django.core.cache import cache
 
-from orderhooks.api.openapi.inspecting import OPERATIONS
+from orderhooks.api.openapi.auto_schema import OPERATIONS
 from tests.factories import (
     make_attempt,
     make_delivery,

@@ -1,5 +1,6 @@
-"""How drf-spectacular sees a view of the API: by the table of operations, and by its serializers."""
+"""Describes one operation for the OpenAPI document: what its table says, and what its view and serializers say."""
 
+import typing
 from typing import Any
 
 from drf_spectacular.openapi import AutoSchema
@@ -14,19 +15,19 @@ from orderhooks.api.openapi.describing import Answer, Key, Operation, Page, Sche
 from orderhooks.api.order_reports import LARGE, SubscriptionOutcomeSerializer
 from orderhooks.api.protocol import idempotency
 
-__all__ = ["OPERATIONS", "Described"]
+__all__ = ["OPERATIONS", "ApiAutoSchema"]
 
 OPERATIONS: dict[Key, Operation] = orders.OPERATIONS | subscriptions.OPERATIONS | log.OPERATIONS
 IDS = {
     "public_id": "Its id.",
-    "id": "The name of a topic, such as `order.paid`.",
+    "topic": "The name of a topic, such as `order.paid`.",
     "name": "Its name, without the white space round it.",
 }
 SECRET = {"type": "string", "description": "If one was made: the signing secret, shown this once."}
 
 
-class Described(AutoSchema):
-    """One operation: its entry in the table, and what its view tells of itself."""
+class ApiAutoSchema(AutoSchema):
+    """Describes one method of one URL. It reads no setting of drf-spectacular except those about authentication."""
 
     def get_operation(self, path: str, path_regex: str, path_prefix: str, method: str, registry: Any) -> Schema:
         self.registry, self.path, self.path_regex = registry, path, path_regex
@@ -184,10 +185,13 @@ class Described(AutoSchema):
                 schema["maxItems"] = most
         else:
             plain = schemas.of_field(field, is_request=direction == "request")
-            schema = super()._map_serializer_field(field, direction) if plain is None else plain
+            schema = _of_method(field) if plain is None else plain
         if schemas.is_nullable(field) and isinstance(schema.get("type"), str):
             schema = {**schema, "type": [schema["type"], "null"]}
         return {**schema, "description": str(field.help_text)} if field.help_text else schema
+
+    def _get_serializer_name(self, serializer: Any, direction: Any, bypass_extensions: bool = False) -> str:
+        return type(serializer).__name__.removesuffix("Serializer") + ("Request" if direction == "request" else "")
 
     def _many(self, serializer: Any, direction: Any) -> Schema:
         return {"type": "array", "items": {"$ref": f"#/components/schemas/{self._component(serializer, direction)}"}}
@@ -208,6 +212,14 @@ class Described(AutoSchema):
         self._shown(Page(EventSerializer))
         for name, schema in (orders.COMPONENTS | problems.COMPONENTS).items():
             self._add(name, schema)
+
+
+def _of_method(field: SerializerMethodField) -> Schema:
+    """The schema of what the method of a SerializerMethodField is annotated to return: text, a list of it, or null."""
+    returned = typing.get_type_hints(getattr(field.parent, str(field.method_name)))["return"]
+    if returned == list[str]:
+        return {"type": "array", "items": {"type": "string"}}
+    return {"type": ["string", "null"] if returned == str | None else "string"}
 
 
 def _in_lines(text: str | None) -> str:
