@@ -22,7 +22,6 @@ from rest_framework.views import APIView
 
 from orderhooks import catalogue
 from orderhooks.api.openapi import generator, routes
-from orderhooks.api.openapi.auto_schema import OPERATIONS
 from orderhooks.api.protocol import problems
 from orderhooks.api.urls import documented, urlpatterns
 from tests.api.calls import client_with
@@ -60,7 +59,6 @@ def test_every_address_and_method_is_in_it_and_no_other(made):
         example = f"/{_plain(str(pattern.pattern))}"
         found |= {(method, example) for method in pattern.callback.actions if method != "head"}
     assert set(operations(made)) == found
-    assert len(OPERATIONS) == len(found)
     # What is not told of is no part of the API: the document's own addresses, and what leads nowhere.
     others = [pattern for pattern in urlpatterns if pattern not in documented]
     assert {pattern.name for pattern in others} == {"root", "schema", "docs", "redoc", None}

@@ -1,29 +1,24 @@
-"""Describes one operation for the OpenAPI document: what its table says, and what its view and serializers say."""
+"""Builds the description of one operation: what its action says, and what its view and serializers imply."""
 
 import typing
 from typing import Any
 
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
-from rest_framework.serializers import ListSerializer, SerializerMethodField
+from rest_framework.serializers import BaseSerializer, ListSerializer, SerializerMethodField
 
-from orderhooks.api.deliveries import AttemptSerializer
-from orderhooks.api.events import EventSerializer
-from orderhooks.api.missed import MissedSerializer
-from orderhooks.api.openapi import log, orders, parameters, problems, schemas, subscriptions
-from orderhooks.api.openapi.describing import Answer, Key, Operation, Page, Schema, Source
-from orderhooks.api.order_reports import LARGE, SubscriptionOutcomeSerializer
+from orderhooks.api.openapi import parameters, problems, schemas
+from orderhooks.api.openapi.descriptions import ApiResponse, Body, Envelope, ListOf, OneOf, Operation, Schema
 from orderhooks.api.protocol import idempotency
 
-__all__ = ["OPERATIONS", "ApiAutoSchema"]
+__all__ = ["ApiAutoSchema"]
 
-OPERATIONS: dict[Key, Operation] = orders.OPERATIONS | subscriptions.OPERATIONS | log.OPERATIONS
-IDS = {
-    "public_id": "Its id.",
+PATH_PARAMETERS = {
+    "public_id": "The id.",
     "topic": "The name of a topic, such as `order.paid`.",
-    "name": "Its name, without the white space round it.",
+    "name": "The name, without surrounding white space.",
 }
-SECRET = {"type": "string", "description": "If one was made: the signing secret, shown this once."}
+SECRET = {"type": "string", "description": "The new signing secret, if one was created. It is shown only this once."}
 
 
 class ApiAutoSchema(AutoSchema):
@@ -32,66 +27,62 @@ class ApiAutoSchema(AutoSchema):
     def get_operation(self, path: str, path_regex: str, path_prefix: str, method: str, registry: Any) -> Schema:
         self.registry, self.path, self.path_regex = registry, path, path_regex
         self.path_prefix, self.method = path_prefix, method.upper()
-        known = OPERATIONS[type(self._seen).__name__, self._seen.action]
-        asked = self._asked(known)
-        body = self._body(known)
-        told: dict[int, Schema] = {status: self._answer(answer) for status, answer in known.answers.items()}
-        told |= self._problems(known, reads_body=body is not None, asked=asked)
+        operation = self._operation()
+        request_parameters = self._request_parameters(operation)
+        request_body = self._request_body(operation)
+        responses = {status: self._response(response) for status, response in operation.responses.items()}
+        responses |= self._problems(operation, has_body=request_body is not None, request_parameters=request_parameters)
         return {
-            "operationId": known.id,
-            "summary": known.summary,
-            **({"description": known.text} if known.text else {}),
+            "operationId": operation.id,
+            "summary": operation.summary,
+            **({"description": operation.description} if operation.description else {}),
             "tags": [path.strip("/").partition("/")[0]],
-            **({"parameters": asked} if asked else {}),
-            **({"requestBody": body} if body is not None else {}),
+            **({"parameters": request_parameters} if request_parameters else {}),
+            **({"requestBody": request_body} if request_body is not None else {}),
             "security": self.get_auth(),
-            "responses": {str(status): told[status] for status in sorted(told)},
+            "responses": {str(status): responses[status] for status in sorted(responses)},
         }
 
-    @property
-    def _seen(self) -> Any:
-        """The view, which has more to tell than every view of DRF's."""
-        return self.view
+    def _operation(self) -> Operation:
+        view: Any = self.view
+        inherited: Operation | None = view.inherited_operations.get(view.action)
+        operation: Operation = inherited or getattr(view, view.action).operation
+        return operation
 
-    def _asked(self, known: Operation) -> list[Schema]:
-        view = self._seen
-        asked = [parameters.in_path(name, self._id(name), IDS[name]) for name in IDS if f"{{{name}}}" in self.path]
+    def _request_parameters(self, operation: Operation) -> list[Schema]:
+        view: Any = self.view
+        found = [
+            parameters.in_path(name, self._path_parameter(name), description)
+            for name, description in PATH_PARAMETERS.items()
+            if f"{{{name}}}" in self.path
+        ]
         if view.action == "list" and hasattr(view, "filterset_class"):
-            asked += [*parameters.filters_of(view.filterset_class), *parameters.paging(view.ordered_by)]
-        elif view.action == "attempts":
-            asked += parameters.paging(view.ordered_by)
+            found += [*parameters.filters_of(view.filterset_class), *parameters.paging(view.ordered_by)]
         if self.method == "POST":
-            asked.append(parameters.IDEMPOTENCY_KEY)
-        return [*asked, *known.parameters]
+            found.append(parameters.IDEMPOTENCY_KEY)
+        return [*found, *operation.parameters]
 
-    def _id(self, name: str) -> Schema:
+    def _path_parameter(self, name: str) -> Schema:
+        view: Any = self.view
         if name == "public_id":
-            return {"type": "string", "pattern": f"^{self._seen.public_id_prefix}[0-9A-Z]{{26}}$"}
+            return {"type": "string", "pattern": f"^{view.public_id_prefix}[0-9A-Z]{{26}}$"}
         if name == "name":
             return {"type": "string", "minLength": 1, "maxLength": 200, "pattern": r"^[^\u0000\n]*$"}
         return {"type": "string", "pattern": "^[^/]+$"}
 
-    def _body(self, known: Operation) -> Schema | None:
-        if known.body is None:
+    def _request_body(self, operation: Operation) -> Schema | None:
+        if operation.request is None:
             return None
-        name = self._component(known.body, "request")
+        name = self._component_name(operation.request, "request")
         schema: Schema = self.registry[name, ResolvedComponent.SCHEMA].schema
-        shown: Schema = {"$ref": f"#/components/schemas/{name}"}
-        if known.without:
-            named = f"Named{name}"
-            left = {key: value for key, value in schema["properties"].items() if key not in known.without}
-            needed = [key for key in schema["required"] if key not in known.without]
-            schema = {**schema, "properties": left, "required": needed}
-            shown = self._add(named, schema)
-        elif self.method == "PATCH":
-            schema, shown = {}, self._patched(name, schema)
-        content: Schema = {"schema": shown}
-        if known.example is not None:
-            content["example"] = known.example
-        return {"content": {"application/json": content}, **({"required": True} if schema.get("required") else {})}
+        is_required = bool(schema.get("required")) and self.method != "PATCH"
+        content: Schema = {"schema": self._patched(name, schema) if self.method == "PATCH" else _reference(name)}
+        if operation.example is not None:
+            content["example"] = operation.example
+        return {"content": {"application/json": content}, **({"required": True} if is_required else {})}
 
     def _patched(self, name: str, schema: Schema) -> Schema:
-        """What a PATCH takes: no field is required, and nor is one of a line."""
+        """The body of a PATCH: no field is required, neither of the row nor of its lines, and there are no defaults."""
         properties = {
             key: {name: part for name, part in value.items() if name != "default"}
             for key, value in schema["properties"].items()
@@ -103,125 +94,106 @@ class ApiAutoSchema(AutoSchema):
                 properties[key] = {**value, "items": self._patched(inner, lines)}
         return self._add(f"Patched{name}", {"type": "object", "properties": properties, "additionalProperties": False})
 
-    def _answer(self, answer: Answer) -> Schema:
-        names = [*answer.headers, *([idempotency.REPLAYED_HEADER] if self.method == "POST" else [])]
-        headers = {"headers": {name: parameters.ANSWERED[name] for name in names}} if names else {}
-        if answer.body is None:
-            return {"description": answer.text, **headers}
-        schema = self._shown(answer.body)
-        if answer.secret:
-            schema = self._add(
-                "SubscriptionWithSecret",
-                {"allOf": [schema, {"type": "object", "properties": {"secret": SECRET}}]},
-            )
-        return {"description": answer.text, "content": {answer.media_type: {"schema": schema}}, **headers}
+    def _response(self, response: ApiResponse) -> Schema:
+        names = [*response.headers, *([idempotency.REPLAYED_HEADER] if self.method == "POST" else [])]
+        headers = {"headers": {name: parameters.RESPONSE_HEADERS[name] for name in names}} if names else {}
+        if response.body is None:
+            return {"description": response.description, **headers}
+        schema = self._body(response.body)
+        if response.has_secret:
+            with_secret = {"allOf": [schema, {"type": "object", "properties": {"secret": SECRET}}]}
+            schema = self._add("SubscriptionWithSecret", with_secret)
+        return {"description": response.description, "content": {response.media_type: {"schema": schema}}, **headers}
 
-    def _shown(self, source: Source) -> Schema:
-        if isinstance(source, dict):
-            return source
-        if not isinstance(source, Page):
-            return {"$ref": f"#/components/schemas/{self._component(source, 'response')}"}
-        name = self._component(source.of, "response")
-        address: Schema = {"type": ["string", "null"], "format": "uri"}
-        page = {
-            "type": "object",
-            "properties": {
-                "next": {**address, "description": "The page behind this one; null if this is the last."},
-                "previous": address,
-                "results": {"type": "array", "items": {"$ref": f"#/components/schemas/{name}"}},
-            },
-            "required": ["next", "previous", "results"],
-        }
-        return self._add(f"PageOf{name}", page)
+    def _body(self, body: Body, direction: str = "response") -> Schema:
+        match body:
+            case dict():
+                return body
+            case OneOf():
+                return {"anyOf": [self._body(one) for one in body.bodies]}
+            case ListOf():
+                return {"type": "array", "items": self._body(body.serializer, direction)}
+            case Envelope():
+                properties = {**body.properties, "results": self._body(ListOf(body.serializer))}
+                schema = {"type": "object", "properties": properties, "required": list(properties)}
+                return self._add(body.name, schema) if body.name else schema
+        return _reference(self._component_name(body, direction))
 
-    def _problems(self, known: Operation, *, reads_body: bool, asked: list[Schema]) -> dict[int, Schema]:
-        query = {one["name"] for one in asked if one["in"] == "query"}
-        first = next(iter(self.view.get_authenticators()), None)
-        found = problems.meanings(
-            known,
-            posts=self.method == "POST",
-            reads_body=reads_body,
-            reads_query=bool(query),
-            pages="cursor" in query,
-            logs_in=first is not None and first.authenticate_header(self.view.request) is not None,
-            rated=self._seen.action in self._seen.throttle_scopes,
+    def _problems(self, operation: Operation, *, has_body: bool, request_parameters: list[Schema]) -> dict[int, Schema]:
+        view: Any = self.view
+        query = {parameter["name"] for parameter in request_parameters if parameter["in"] == "query"}
+        authenticator = next(iter(view.get_authenticators()), None)
+        meanings = problems.meanings(
+            operation,
+            is_post=self.method == "POST",
+            has_body=has_body,
+            has_query=bool(query),
+            has_cursor="cursor" in query,
+            has_challenge=authenticator is not None and authenticator.authenticate_header(view.request) is not None,
+            is_throttled=view.action in view.throttle_scopes,
         )
-        return {status: problems.response(status, text) for status, text in found.items()}
+        return {status: problems.response(status, meaning) for status, meaning in meanings.items()}
 
-    def _component(self, serializer: Any, direction: Any) -> str:
+    def _component_name(self, serializer: Any, direction: Any) -> str:
         return str(self.resolve_serializer(serializer, direction).name)
 
     def _add(self, name: str, schema: Schema) -> Schema:
         component = ResolvedComponent(name=name, type=ResolvedComponent.SCHEMA, schema=schema, object=name)
         self.registry.register_on_missing(component)
-        return {"$ref": f"#/components/schemas/{name}"}
+        return _reference(name)
+
+    def _get_serializer_name(self, serializer: Any, direction: Any, bypass_extensions: bool = False) -> str:
+        return type(serializer).__name__.removesuffix("Serializer") + ("Request" if direction == "request" else "")
 
     def _map_basic_serializer(self, serializer: Any, direction: Any) -> Schema:
         is_request = direction == "request"
-        name = type(serializer).__name__.removesuffix("Serializer")
+        confidential = getattr(serializer, "confidential_fields", ())
         properties, required = {}, []
         serializer.context.setdefault("request", self.view.request)
         for key, field in serializer.fields.items():
             if is_request and field.read_only:
                 continue
-            properties[key] = self._field(name, field, direction)
-            if field.required if is_request else (name, key) not in schemas.HIDDEN:
+            properties[key] = self._field(serializer, field, direction)
+            # Confidential fields are missing for users who may not see payloads.
+            if field.required if is_request else key not in confidential:
                 required.append(key)
-        text = {"description": _in_lines(type(serializer).__doc__)} if type(serializer).__doc__ else {}
-        # See `api.members`. (What can only be read may be sent back too, which is nothing to ask for.)
+        description = {"description": _unwrapped(serializer.__doc__)} if serializer.__doc__ else {}
+        # `api.members` refuses unknown members. It accepts read-only ones, but no client has to send them.
         closed = {"additionalProperties": False} if is_request else {}
         needed = {"required": required} if required else {}
-        return {"type": "object", **text, "properties": properties, **needed, **closed}
+        return {"type": "object", **description, "properties": properties, **needed, **closed}
 
-    def _field(self, owner: str, field: Any, direction: Any) -> Schema:
-        if (owner, field.field_name) in schemas.TOLD:
-            return schemas.TOLD[owner, field.field_name]
-        if field.field_name == "attempts" and isinstance(field, SerializerMethodField):
-            schema = self._many(AttemptSerializer, direction)
+    def _field(self, serializer: BaseSerializer[Any], field: Any, direction: Any) -> Schema:
+        known: dict[str, Body] = getattr(serializer, "field_schemas", {})
+        if field.field_name in known:
+            schema = self._body(known[field.field_name], direction)
         elif isinstance(field, ListSerializer):
-            schema = self._many(type(field.child), direction)
-            most: Any = getattr(field, "max_length", None)
-            if direction == "request" and most is not None:
-                schema["maxItems"] = most
+            child: Any = type(field.child)
+            schema = self._body(ListOf(child), direction)
+            max_length: Any = getattr(field, "max_length", None)
+            if direction == "request" and max_length is not None:
+                schema["maxItems"] = max_length
+        elif isinstance(field, SerializerMethodField):
+            schema = _returned_by(field)
         else:
-            plain = schemas.of_field(field, is_request=direction == "request")
-            schema = _of_method(field) if plain is None else plain
+            schema = schemas.of_field(field, is_request=direction == "request")
         if schemas.is_nullable(field) and isinstance(schema.get("type"), str):
             schema = {**schema, "type": [schema["type"], "null"]}
         return {**schema, "description": str(field.help_text)} if field.help_text else schema
 
-    def _get_serializer_name(self, serializer: Any, direction: Any, bypass_extensions: bool = False) -> str:
-        return type(serializer).__name__.removesuffix("Serializer") + ("Request" if direction == "request" else "")
 
-    def _many(self, serializer: Any, direction: Any) -> Schema:
-        return {"type": "array", "items": {"$ref": f"#/components/schemas/{self._component(serializer, direction)}"}}
-
-    def add_parts(self, registry: Any) -> None:
-        """The components that answers hold beside those of their own serializers."""
-        self.registry = registry
-        names = [
-            self._component(one, "response")
-            for one in (EventSerializer, MissedSerializer, SubscriptionOutcomeSerializer)
-        ]
-        event = self.registry[names[0], ResolvedComponent.SCHEMA].schema
-        shown = {name: schema for name, schema in event["properties"].items() if name not in LARGE}
-        outcomes = {"type": "array", "items": {"$ref": "#/components/schemas/SubscriptionOutcome"}}
-        properties = {**shown, "subscriptions": outcomes}
-        required = [name for name in properties if ("Event", name) not in schemas.HIDDEN]
-        self._add("EventReport", {"type": "object", "properties": properties, "required": required})
-        self._shown(Page(EventSerializer))
-        for name, schema in (orders.COMPONENTS | problems.COMPONENTS).items():
-            self._add(name, schema)
+def _reference(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _of_method(field: SerializerMethodField) -> Schema:
-    """The schema of what the method of a SerializerMethodField is annotated to return: text, a list of it, or null."""
+def _returned_by(field: SerializerMethodField) -> Schema:
+    """The schema of what the field's method is annotated to return: text, a list of it, or null."""
     returned = typing.get_type_hints(getattr(field.parent, str(field.method_name)))["return"]
     if returned == list[str]:
         return {"type": "array", "items": {"type": "string"}}
     return {"type": ["string", "null"] if returned == str | None else "string"}
 
 
-def _in_lines(text: str | None) -> str:
-    """A docstring as the paragraphs that it is."""
-    return "\n\n".join(" ".join(part.split()) for part in (text or "").split("\n\n"))
+def _unwrapped(text: str) -> str:
+    """The paragraphs of a docstring, each on one line."""
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))

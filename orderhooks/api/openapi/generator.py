@@ -16,7 +16,7 @@ import orderhooks
 from orderhooks import conf, topics
 from orderhooks.api.openapi import problems
 from orderhooks.api.openapi.auto_schema import ApiAutoSchema
-from orderhooks.api.openapi.describing import Schema
+from orderhooks.api.openapi.descriptions import Schema
 from orderhooks.api.openapi.webhooks import webhooks
 
 __all__ = ["document"]
@@ -69,7 +69,9 @@ class _Generator(SchemaGenerator):
             "openapi": "3.1.1",
             "info": {"title": "orderhooks", "version": orderhooks.__version__, "description": DESCRIPTION},
             "paths": paths,
-            "components": self.registry.build({"schemas": schemas, "responses": problems.RESPONSES}),
+            "components": self.registry.build(
+                {"schemas": {**schemas, **problems.SCHEMAS}, "responses": problems.RESPONSES}
+            ),
             "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
             "webhooks": described,
         }
@@ -84,7 +86,6 @@ class _Generator(SchemaGenerator):
             schema.view = view
             operation = schema.get_operation(path, path_regex, "", method, self.registry)
             paths.setdefault(f"/{path.lstrip('/')}", {})[method.lower()] = operation
-        schema.add_parts(self.registry)
         return paths
 
     def coerce_path(self, path: str, method: str, view: Any) -> str:
