@@ -224,7 +224,7 @@ class SubscriptionViewSet(
         description="Held deliveries are sent; those from before `skip_before` are skipped instead.",
         request=ResumptionSerializer,
         example={"skip_before": "2026-11-24T06:00:00Z"},
-        problems={422: "There is no such time."},
+        problems={422: "The date or time does not exist, such as 30 February."},
     )
     @action(detail=True, methods=["post"])
     def resume(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -270,7 +270,7 @@ class SubscriptionViewSet(
         {200: ApiResponse("A page of events, oldest first, each with the reason.", MISSED)},
         description="Events that the subscription should have received and has not, for a receiver that was down.",
         parameters=PARAMETERS,
-        problems={422: "There is no such time."},
+        problems={422: "The date or time does not exist, such as 30 February."},
     )
     @action(detail=True)
     def missed(self, request: Request, *args: Any, **kwargs: Any) -> Response:
