@@ -174,11 +174,14 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("what happened"))
     def summary(self, delivery: Any) -> SafeString:
-        return delivery._page.summary()
+        drawn: SafeString = delivery._page.summary()
+        return drawn
 
     @admin.display(description=_("attempts"))
     def attempt_log(self, delivery: Any) -> SafeString:
-        return delivery._page.attempt_log(confidential=self.has_payload_permission(delivery._page.request))
+        confidential = self.has_payload_permission(delivery._page.request)
+        drawn: SafeString = delivery._page.attempt_log(confidential=confidential)
+        return drawn
 
     @admin.display(description=_("order"))
     def order_link(self, delivery: Any) -> str:
@@ -211,11 +214,13 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("body"))
     def request_body(self, delivery: Any) -> SafeString:
-        return delivery._page.request_body()
+        drawn: SafeString = delivery._page.request_body()
+        return drawn
 
     @admin.display(description=_("as cURL"))
     def curl(self, delivery: Any) -> SafeString:
-        return delivery._page.curl()
+        drawn: SafeString = delivery._page.curl()
+        return drawn
 
     # What is done
 

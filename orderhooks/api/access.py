@@ -64,7 +64,7 @@ def _on_model(model: type[Model], verb: str) -> str:
 
 def manages(user: Any) -> bool:
     """Whether the user sees and changes the subscriptions of all users."""
-    return user.has_perm(permissions.MANAGE_ALL_SUBSCRIPTIONS)
+    return bool(user.has_perm(permissions.MANAGE_ALL_SUBSCRIPTIONS))
 
 
 def stores_of(user: Any) -> frozenset[str]:

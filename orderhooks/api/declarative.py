@@ -88,9 +88,10 @@ class NamedSubscriptionViewSet(SubscriptionViewSet):
     def _find(self) -> Subscription | None:
         visible: Any = self.get_queryset()
         try:
-            return visible.named(self._name())
+            found: Subscription | None = visible.named(self._name())
         except AmbiguousNameError as error:
             raise ConflictError(str(error)) from None
+        return found
 
     def _find_changeable(self) -> Subscription | None:
         """The subscription to change: the user's own, or one without an owner. None if there is none yet.
@@ -99,7 +100,7 @@ class NamedSubscriptionViewSet(SubscriptionViewSet):
         """
         visible: Any = self.get_queryset()
         try:
-            own = visible.filter(Q(owner=None) | Q(owner=self.request.user)).named(self._name())
+            own: Subscription | None = visible.filter(Q(owner=None) | Q(owner=self.request.user)).named(self._name())
         except AmbiguousNameError as error:
             raise ConflictError(str(error)) from None
         if own is None and (other := self._find()) is not None:

@@ -33,7 +33,8 @@ class PagesAdmin(admin.ModelAdmin):
     def get_urls(self) -> list[URLPattern]:
         def route(address: str, view: Any, name: str) -> URLPattern:
             wrapped = self.admin_site.admin_view(require_safe(view))
-            return path(address, wrapped, name=f"orderhooks_subscription_{name}")
+            pattern: URLPattern = path(address, wrapped, name=f"orderhooks_subscription_{name}")
+            return pattern
 
         return [
             route("topics/", self.topics_view, "topics"),
