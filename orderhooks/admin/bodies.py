@@ -1,4 +1,4 @@
-"""Bodies: what was sent, answered or told, laid out to be read, and beside it exactly as it was, to be copied."""
+"""Bodies, payloads and changes as JSON: laid out to be read, and beside it exactly as they were, to be copied."""
 
 import json
 

@@ -127,8 +127,8 @@ class ButtonsAdmin(ListedLookups):
             raise Http404
         if not self.has_view_permission(request, record) or button not in record._buttons:
             raise PermissionDenied
-        answer: HttpResponse | None = getattr(self, f"press_{button.name}")(request, record)
-        return answer or HttpResponseRedirect(
+        response: HttpResponse | None = getattr(self, f"press_{button.name}")(request, record)
+        return response or HttpResponseRedirect(
             reverse(f"{self.admin_site.name}:{self._view_name}_change", args=[record.pk])
         )
 

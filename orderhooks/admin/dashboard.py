@@ -180,7 +180,7 @@ class DashboardAdmin(ListedLookups):
             "p95": milliseconds(percentile(times, 0.95)),
             "unhealthy": self._unhealthy(now=now),
         }
-        return self._answer(request, "admin/orderhooks/dashboard.html", context)
+        return self._response(request, "admin/orderhooks/dashboard.html", context)
 
     def order_view(self, request: HttpRequest) -> HttpResponse:
         """The webhooks of the order with a number, whatever model the store keeps its orders in."""
@@ -195,9 +195,9 @@ class DashboardAdmin(ListedLookups):
             "unknown": reporting.order_without_events_text(number) if number and not found.reports else "",
             "problems": reporting.worker_problems(tasks.look_at_worker(), now=DatabaseClock().now()),
         }
-        return self._answer(request, "admin/orderhooks/order_webhooks.html", context)
+        return self._response(request, "admin/orderhooks/order_webhooks.html", context)
 
-    def _answer(self, request: HttpRequest, template: str, context: Mapping[str, Any]) -> HttpResponse:
+    def _response(self, request: HttpRequest, template: str, context: Mapping[str, Any]) -> HttpResponse:
         if not self.has_view_permission(request):
             raise PermissionDenied
         request.current_app = self.admin_site.name

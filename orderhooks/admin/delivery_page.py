@@ -75,7 +75,7 @@ class DeliveryPage:
         return _drawn("summary.html", context)
 
     def attempt_log(self, *, confidential: bool) -> SafeString:
-        """`confidential`: with what was sent and answered."""
+        """`confidential`: with headers and bodies of requests and responses."""
         attempts = [
             {
                 "row": attempt,

@@ -44,7 +44,7 @@ class _Echo:
 
 
 def export(deliveries: DeliveryQuerySet, *, with_url: bool = False) -> StreamingHttpResponse:
-    """The answer that streams them, newest first. Times are in the user's zone.
+    """The response that streams them, newest first. Times are in the user's zone.
 
     `with_url`: for those who may see subscriptions, whose URLs may hold a key.
     """

@@ -2,8 +2,8 @@
 
 # Note [Counts of the log]
 Each filter looks at the newest rows that the other filters and the search leave: 1,000 and one. If there are no more,
-the counts are exact. If there are, states and answers, which have indexes, are counted up to 1,000 each, unless another
-filter is on as well, which no index serves together with them; all else is told as `12 of the newest 1,000`. For the
+the counts are exact. If there are, states and responses, which have indexes, are counted up to 1,000 each, unless
+another filter is on as well, which no index serves together with them; all else reads `12 of the newest 1,000`. For the
 same reason, when filters are combined, those that are on count nothing, and the list counts to 1,000, not 10,000.
 """
 
@@ -146,18 +146,18 @@ class StateFilter(CountedFilter):
         return [row.state]
 
 
-class AnswerFilter(CountedFilter):
-    title = gettext_lazy("last answer")
-    parameter_name = "answer"
+class ResponseFilter(CountedFilter):
+    title = gettext_lazy("last response")
+    parameter_name = "response"
     indexed = True
     known: Mapping[str, tuple[int, str | Promise]] = {
         "2xx": (2, "2xx"),
         "3xx": (3, "3xx"),
         "4xx": (4, "4xx"),
         "5xx": (5, "5xx"),
-        "none": (0, gettext_lazy("no answer")),
+        "none": (0, gettext_lazy("no response")),
     }
-    template = "admin/orderhooks/delivery/answer_filter.html"
+    template = "admin/orderhooks/delivery/response_filter.html"
 
     def __init__(self, request: HttpRequest, params: dict[str, Any], model: Any, model_admin: Any) -> None:
         super().__init__(request, params, model, model_admin)
@@ -301,7 +301,7 @@ class SubscriptionFilter(CountedFilter):
         return [str(row.subscription)]
 
 
-FILTERS: list[Any] = [StateFilter, AnswerFilter, SinceFilter, UntilFilter, TopicFilter, SubscriptionFilter]
+FILTERS: list[Any] = [StateFilter, ResponseFilter, SinceFilter, UntilFilter, TopicFilter, SubscriptionFilter]
 
 
 def are_combined(request: HttpRequest) -> bool:

@@ -63,7 +63,7 @@ class ListedLookups(admin.ModelAdmin):
         return response
 
     def _refuse(self, request: HttpRequest) -> HttpResponse:
-        """Django's own answer to a lookup that is not allowed says nothing."""
+        """Django's own response to a lookup that is not allowed says nothing."""
         columns, own = self._known_parameters(request)
         known = [*own, *columns, *([SEARCH_VAR] if self.get_search_fields(request) else [])]
         asked = [

@@ -122,7 +122,7 @@ class ReplayAdmin(ButtonsAdmin):
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The form; then, with the count, the question whether to; then the replay."""
+        """The form; then the count, to be confirmed; then the replay."""
         if not self.has_add_permission(request):
             raise PermissionDenied
         if request.method != "POST":

@@ -24,9 +24,9 @@ MANAGE = ("view_subscription", "change_subscription")
 def press(client: Client, subscription: Subscription, button: str, **data: Any) -> str:
     """Press a button on the page of a subscription and return the page that follows."""
     path = f"/admin/orderhooks/subscription/{subscription.pk}/{button}/"
-    answer = client.post(path, data, follow=True)
-    assert answer.status_code == 200
-    return answer.content.decode()
+    response = client.post(path, data, follow=True)
+    assert response.status_code == 200
+    return response.content.decode()
 
 
 def history(subscription: Subscription) -> list[str]:
@@ -34,15 +34,15 @@ def history(subscription: Subscription) -> list[str]:
     return [entry.get_change_message() for entry in entries]
 
 
-def answered(form: str) -> dict[str, Any]:
-    """The hidden fields of a page with a question, as a browser would send them back."""
+def confirmed(form: str) -> dict[str, Any]:
+    """The hidden fields of a page that asks for confirmation, as a browser would send them back."""
     data: dict[str, Any] = {}
     for name, value in re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', form):
         data.setdefault(name, []).append(value)
     return data
 
 
-def test_a_test_shows_the_answer_at_once(operator, receiver):
+def test_a_test_shows_the_response_at_once(operator, receiver):
     receiver.answer = lambda _count: Answer(503, b"<script>alert(1)</script>", (("x-who", "<b>me</b>"),))
     subscription = make_subscription(url=receiver.url, state="paused")
     text = press(operator, subscription, "test")
@@ -62,7 +62,7 @@ def test_a_test_that_arrives_says_so_and_can_be_sent_again(operator, receiver):
     subscription = make_subscription(url=receiver.url)
     text = press(operator, subscription, "test")
     assert "It arrived." in text
-    assert "the answer has no body" in text
+    assert "None came." in text
     press(operator, subscription, "test")
     assert len(receiver.received) == 2
 
@@ -76,7 +76,7 @@ def test_a_test_that_is_never_answered_is_told_in_words(operator):
 @pytest.mark.parametrize(
     ("permission", "shown"), [("view_payload", "hello"), ("view_delivery", "/admin/orderhooks/delivery/")]
 )
-def test_what_was_answered_is_for_those_who_may_see_it(receiver, permission, shown):
+def test_the_response_is_for_those_who_may_see_it(receiver, permission, shown):
     receiver.answer = lambda _count: Answer(200, b"hello", (("x-who", "me"),))
     subscription = make_subscription(url=receiver.url)
     assert shown in press(staff(*MANAGE, permission), subscription, "test")
@@ -130,12 +130,12 @@ def held_by(subscription: Subscription) -> tuple[Delivery, Delivery]:
 def test_resuming_asks_what_becomes_of_what_was_held(operator, choice, states, message):
     subscription = make_subscription(state="disabled", state_reason="It answered 410.", consecutive_failures=9)
     held = held_by(subscription)
-    question = press(operator, subscription, "resume")
-    assert "Deliveries held: 2." in question
+    confirmation = press(operator, subscription, "resume")
+    assert "Deliveries held: 2." in confirmation
     subscription.refresh_from_db()
     assert subscription.state == "disabled"
     newer_than = {"newer_than": (timezone.localtime() - timedelta(days=1)).strftime("%Y-%m-%dT%H:%M")}
-    assert message in press(operator, subscription, "resume", **answered(question), **choice, **newer_than)
+    assert message in press(operator, subscription, "resume", **confirmed(confirmation), **choice, **newer_than)
     subscription.refresh_from_db()
     assert (subscription.state, subscription.state_reason, subscription.consecutive_failures) == ("active", "", 0)
     assert list(Delivery.objects.order_by("pk").values_list("state", flat=True)) == states
@@ -147,9 +147,9 @@ def test_resuming_asks_what_becomes_of_what_was_held(operator, choice, states, m
 @pytest.mark.parametrize(
     "data", [{}, {"choice": "newer"}, {"choice": "newer", "newer_than": "soon"}, {"choice": "some"}]
 )
-def test_an_answer_that_makes_no_sense_is_asked_again(operator, data):
+def test_a_confirmation_that_makes_no_sense_is_asked_for_again(operator, data):
     subscription = make_subscription(state="paused")
-    text = press(operator, subscription, "resume", answered="1", **data)
+    text = press(operator, subscription, "resume", confirmed="1", **data)
     assert "errorlist" in text
     subscription.refresh_from_db()
     assert (subscription.state, history(subscription)) == ("paused", [])
@@ -159,15 +159,15 @@ def test_several_are_resumed_by_an_action_that_asks_once(operator):
     one, two, active = (make_subscription(state=state) for state in ("paused", "disabled", "active"))
     for subscription in (one, two):
         held_by(subscription)
-    question = run(operator, "subscription", "resume", one, two, active)
-    assert "Deliveries held: 4." in question
-    data = {**answered(question), "choice": "none"}
+    confirmation = run(operator, "subscription", "resume", one, two, active)
+    assert "Deliveries held: 4." in confirmation
+    data = {**confirmed(confirmation), "choice": "none"}
     assert set(data["_selected_action"]) == {str(one.pk), str(two.pk), str(active.pk)}
     # The list is filtered by the very state that changes.
-    answer = operator.post("/admin/orderhooks/subscription/?state__exact=paused", data, follow=True)
-    assert "1 subscription is active again" in answer.content.decode()
-    answer = operator.post("/admin/orderhooks/subscription/", data, follow=True)
-    assert "1 subscription is active again. Deliveries skipped: 2." in answer.content.decode()
+    response = operator.post("/admin/orderhooks/subscription/?state__exact=paused", data, follow=True)
+    assert "1 subscription is active again" in response.content.decode()
+    response = operator.post("/admin/orderhooks/subscription/", data, follow=True)
+    assert "1 subscription is active again. Deliveries skipped: 2." in response.content.decode()
     assert set(Subscription.objects.values_list("state", flat=True)) == {"active"}
     assert (history(one), history(two), history(active)) == (
         ["Resumed; 2 deliveries skipped."],
@@ -189,7 +189,7 @@ def test_who_may_only_look_is_offered_nothing_and_gets_nothing(receiver, button)
     subscription.rotate_secret(now=timezone.now())
     assert "orderhooks-button" not in page(client, f"subscription/{subscription.pk}/change/")
     path = f"/admin/orderhooks/subscription/{subscription.pk}/{button}/"
-    data = {"answered": "1", "choice": "all", "hours": "0"}
+    data = {"confirmed": "1", "choice": "all", "hours": "0"}
     assert client.post(path, data).status_code == 403
     assert client.get(path).status_code in (302, 403)
     before = Subscription.objects.values().get()
@@ -205,9 +205,9 @@ def test_a_link_presses_no_button(operator, receiver):
     subscription = make_subscription(url=receiver.url)
     for button in ("test", "pause", "rotate", "reveal"):
         before = Subscription.objects.values().get()
-        answer = operator.get(f"/admin/orderhooks/subscription/{subscription.pk}/{button}/", follow=True)
-        assert answer.redirect_chain == [(f"/admin/orderhooks/subscription/{subscription.pk}/change/", 302)]
-        assert "Nothing was done: “" in answer.content.decode()
+        response = operator.get(f"/admin/orderhooks/subscription/{subscription.pk}/{button}/", follow=True)
+        assert response.redirect_chain == [(f"/admin/orderhooks/subscription/{subscription.pk}/change/", 302)]
+        assert "Nothing was done: “" in response.content.decode()
         assert Subscription.objects.values().get() == before
     assert (receiver.received, subscription.secrets.count()) == ([], 1)
 
@@ -221,7 +221,7 @@ def test_a_button_pressed_after_the_session_ended_leads_back_to_the_page(receive
     login = browser.post(f"/admin/orderhooks/subscription/{subscription.pk}/pause/")
     assert login.status_code == 302
     form = {"username": user.get_username(), "password": "a password for tests alone"}
-    answer = browser.post(login["location"], form, follow=True)
-    assert answer.status_code == 200
-    assert "Nothing was done: “Pause” was pressed after you had been logged out." in answer.content.decode()
+    response = browser.post(login["location"], form, follow=True)
+    assert response.status_code == 200
+    assert "Nothing was done: “Pause” was pressed after you had been logged out." in response.content.decode()
     assert Subscription.objects.get().state == "active"

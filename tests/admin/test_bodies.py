@@ -31,7 +31,7 @@ def test_a_body_is_laid_out_if_it_can_be(body: str, read: str) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("body", ['{"error":"<no>"}', "out of paper & ink", '"\\ud800"'])
-def test_an_answer_can_be_copied_as_it_came(operator, body: str) -> None:
+def test_a_response_can_be_copied_as_it_came(operator, body: str) -> None:
     delivery = make_delivery(state="failed")
     make_attempt(delivery, status_code=500, error="status", response_body=body)
     text = page(operator, f"delivery/{delivery.pk}/change/").partition("Response body")[2]

@@ -99,8 +99,8 @@ def test_pages_to_read_are_read_and_nothing_else(operator):
     subscription = make_subscription(url=URL)
     for name in ("preview", "code-samples"):
         assert operator.post(f"/admin/orderhooks/subscription/{subscription.pk}/{name}/").status_code == 405
-        answer = operator.get(f"/admin/orderhooks/subscription/{subscription.pk + 1}/{name}/")
-        assert answer.status_code == 404
+        response = operator.get(f"/admin/orderhooks/subscription/{subscription.pk + 1}/{name}/")
+        assert response.status_code == 404
     assert operator.post("/admin/orderhooks/subscription/topics/").status_code == 405
 
 

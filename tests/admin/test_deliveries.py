@@ -15,9 +15,9 @@ pytestmark = pytest.mark.django_db
 
 
 def rows(client, query: str = "") -> list[str]:
-    answer = client.get(f"/admin/orderhooks/delivery/?{query}")
-    assert answer.status_code == 200
-    return [row.public_id for row in answer.context["cl"].result_list]
+    response = client.get(f"/admin/orderhooks/delivery/?{query}")
+    assert response.status_code == 200
+    return [row.public_id for row in response.context["cl"].result_list]
 
 
 def choices(client, query: str = "") -> list[str]:
@@ -97,14 +97,14 @@ def test_the_log_is_searched_and_filtered(operator):
         f"q={one.event.public_id}": one,
         "state__exact=failed": other,
         "topic=order.closed": other,
-        "answer=4xx": other,
-        "answer=none": one,
+        "response=4xx": other,
+        "response=none": one,
         f"subscription__id__exact={one.subscription.pk}": one,
         f"event__exact={other.event.pk}": other,
-        "state__exact=failed&topic=order.closed&answer=4xx&since=24h&q=A-2": other,
+        "state__exact=failed&topic=order.closed&response=4xx&since=24h&q=A-2": other,
     }.items():
         assert rows(operator, query) == [expected.public_id], query
-    assert rows(operator, "q=A-2&answer=none") == []
+    assert rows(operator, "q=A-2&response=none") == []
 
 
 def test_a_search_for_what_no_database_holds_is_no_search(operator):
@@ -117,7 +117,7 @@ def test_a_search_for_what_no_database_holds_is_no_search(operator):
     [
         "state__exact=lost",
         "topic=order.%00",
-        "answer=6xx",
+        "response=6xx",
         "subscription__id__exact=x",
         "subscription__id__exact=99999999999999999999",
         "subscription__id__exact=%D9%A1",
@@ -148,12 +148,12 @@ def test_deliveries_since_a_moment_of_the_users_day(operator, settings):
 @pytest.mark.parametrize("value", ["yesterday", "2026-13-01T00:00", "<b>", "0001-01-01T00:00%2B14:00"])
 def test_a_date_that_is_none_is_said_to_be_none(operator, value):
     make_delivery()
-    answer = operator.get(f"/admin/orderhooks/delivery/?since={value}")
-    assert [str(one.message) for one in answer.context["messages"]] == [
+    response = operator.get(f"/admin/orderhooks/delivery/?since={value}")
+    assert [str(one.message) for one in response.context["messages"]] == [
         f"“{value.replace('%2B', '+')}” is not a valid date and time. Write it such as 2026-11-24T03:00."
     ]
-    assert "<b>”" not in answer.content.decode()
-    assert list(answer.context["cl"].result_list) == []
+    assert "<b>”" not in response.content.decode()
+    assert list(response.context["cl"].result_list) == []
 
 
 def test_the_form_of_a_date_keeps_the_search_and_the_other_filters(operator):
@@ -174,7 +174,7 @@ def test_each_choice_says_how_many_it_would_show(operator):
     every = choices(operator)
     for expected in (
         *("failed (2)", "delivered (1)", "pending (0)"),
-        *("2xx (1)", "4xx (0)", "5xx (1)", "no answer (1)"),
+        *("2xx (1)", "4xx (0)", "5xx (1)", "no response (1)"),
         *("the last hour (3)", "the last 7 days (3)"),
         *("order.paid (2)", "order.closed (1)", "order.created (0)"),
         *("Warehouse (1)", "&lt;CRM&gt; (2)"),
@@ -193,7 +193,7 @@ def test_counts_stop_at_their_bound_and_say_so(operator, monkeypatch):
         make_delivery(event=make_event(topic=topic), subscription=subscription)
     every = choices(operator)
     for expected in (
-        *("pending (2+)", "failed (0)", "no answer (0)", "the last hour (2+)"),
+        *("pending (2+)", "failed (0)", "no response (0)", "the last hour (2+)"),
         *("order.closed (2 of the newest 2)", "order.paid (0 of the newest 2)", "Warehouse (2 of the newest 2)"),
     ):
         assert expected in every, expected

@@ -1,4 +1,4 @@
-"""A delivery's page: the summary first, then its attempts; what was sent and answered for those who may see it."""
+"""A delivery's page: the summary first, then its attempts; requests and responses for those who may see them."""
 
 import re
 from datetime import timedelta
@@ -99,7 +99,7 @@ def test_only_so_many_attempts_are_shown(operator, monkeypatch):
     assert "Only the newest 2 attempts are shown." in text
 
 
-def test_what_was_sent_and_answered_takes_its_own_permission():
+def test_requests_and_responses_take_a_permission_of_their_own():
     delivery = make_delivery(event=make_event(payload={"order": {"note": "a secret wish"}, "changes": {}}))
     make_attempt(
         delivery,
@@ -162,11 +162,11 @@ def test_the_script_is_plain_text_for_those_who_may_see_payloads():
     assert staff("view_delivery", "redeliver_delivery").get(path).status_code == 403
     assert staff("view_payload").get(path).status_code == 403
     client = staff("view_delivery", "view_payload")
-    answer = client.get(path)
-    assert answer.content.decode() == sending.curl_script(delivery)
-    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
-    assert answer.headers["x-content-type-options"] == "nosniff"
-    assert "no-store" in answer.headers["cache-control"]
+    response = client.get(path)
+    assert response.content.decode() == sending.curl_script(delivery)
+    assert response.headers["content-type"] == "text/plain; charset=utf-8"
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert "no-store" in response.headers["cache-control"]
     assert client.get("/admin/orderhooks/delivery/0/curl/").status_code == 404
 
 

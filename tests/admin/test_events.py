@@ -99,8 +99,8 @@ def test_one_is_published_again_by_its_button():
     event, published = failed_event_of_an_order(), make_event()
     client = staff("view_event", "redeliver_delivery")
     assert f'formaction="/admin/orderhooks/event/{event.pk}/publish/"' in page(client, f"event/{event.pk}/change/")
-    answer = client.post(f"/admin/orderhooks/event/{event.pk}/publish/", follow=True)
-    assert "1 event was published" in answer.content.decode()
+    response = client.post(f"/admin/orderhooks/event/{event.pk}/publish/", follow=True)
+    assert "1 event was published" in response.content.decode()
     assert client.post(f"/admin/orderhooks/event/{published.pk}/publish/").status_code == 403
     event.refresh_from_db()
     assert event.published_at is not None
@@ -121,9 +121,9 @@ def test_publishing_again_takes_the_permission_to_redeliver():
 def test_events_with_an_error_can_be_found(operator):
     make_event()
     failed = make_failed_event(error="KeyError: <tax>")
-    answer = operator.get("/admin/orderhooks/event/?published=no")
-    assert [row.pk for row in answer.context["cl"].result_list] == [failed.pk]
-    assert "KeyError: &lt;tax&gt;" in answer.content.decode()
+    response = operator.get("/admin/orderhooks/event/?published=no")
+    assert [row.pk for row in response.context["cl"].result_list] == [failed.pk]
+    assert "KeyError: &lt;tax&gt;" in response.content.decode()
 
 
 def test_events_are_searched_by_number_and_id_and_filtered_by_topic(operator):

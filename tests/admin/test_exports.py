@@ -18,12 +18,12 @@ pytestmark = pytest.mark.django_db
 
 def export(client, query: str = "", *ticked: Delivery) -> list[dict[str, str]]:
     data = {"action": "export", "index": "0", **({"_selected_action": [row.pk for row in ticked]} if ticked else {})}
-    answer = client.post(f"/admin/orderhooks/delivery/?{query}", data)
-    assert answer.status_code == 200
-    assert answer.streaming
-    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
-    assert answer.headers["content-disposition"] == 'attachment; filename="deliveries.csv"'
-    text = b"".join(answer.streaming_content).decode("utf-8-sig")
+    response = client.post(f"/admin/orderhooks/delivery/?{query}", data)
+    assert response.status_code == 200
+    assert response.streaming
+    assert response.headers["content-type"] == "text/csv; charset=utf-8"
+    assert response.headers["content-disposition"] == 'attachment; filename="deliveries.csv"'
+    text = b"".join(response.streaming_content).decode("utf-8-sig")
     return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
@@ -108,18 +108,18 @@ def test_it_goes_page_by_page_and_misses_none(operator, monkeypatch, django_asse
 def test_it_begins_before_the_log_is_read(django_assert_num_queries):
     make_delivery()
     with django_assert_num_queries(0):
-        answer = exports.export(Delivery.objects.all())
-        assert next(iter(answer)).startswith("\ufeffdelivery,state,".encode())
+        response = exports.export(Delivery.objects.all())
+        assert next(iter(response)).startswith("\ufeffdelivery,state,".encode())
 
 
 def test_times_are_in_the_zone_of_the_user_who_asked():
     delivery = make_delivery(created_at=datetime(2026, 11, 24, 3, tzinfo=UTC))
     with timezone.override(ZoneInfo("Asia/Tokyo")):
-        answer = exports.export(Delivery.objects.filter(pk=delivery.pk))
-    assert b"2026-11-24T12:00:00+09:00" in b"".join(answer)
+        response = exports.export(Delivery.objects.filter(pk=delivery.pk))
+    assert b"2026-11-24T12:00:00+09:00" in b"".join(response)
 
 
-def test_payloads_and_answers_stay_out_of_it(operator):
+def test_payloads_and_responses_stay_out_of_it(operator):
     delivery = make_delivery(event=make_event(payload={"order": {"note": "a wish"}, "changes": {}}))
     make_attempt(delivery, response_body="out of stock")
     for client in (operator, staff("view_delivery")):

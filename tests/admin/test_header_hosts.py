@@ -36,11 +36,11 @@ def save(client: Any, subscription: Subscription, **fields: Any) -> str:
 def test_another_host_gets_what_was_typed_for_it_alone(operator, url, typed, kept, is_told):
     subscription = make_subscription(url=HOME, headers={"X-Key": "tok_s3cr3t"})
 
-    answer = save(operator, subscription, url=url, headers=typed)
+    response = save(operator, subscription, url=url, headers=typed)
 
     subscription.refresh_from_db()
     assert (subscription.url, subscription.own_headers()) == (url, kept)
-    assert ("was dropped: X-Key." in answer) == is_told
+    assert ("was dropped: X-Key." in response) == is_told
     assert (DROPPED in [text for _by, text in history_of(subscription)]) == is_told
 
 

@@ -26,9 +26,9 @@ def test_headers_of_any_name_are_on_every_page_that_shows_headers(
     subscription = make_subscription(url=receiver.url, headers={name: "of the store"})
     order = make_order()
     base = f"subscription/{subscription.pk}"
-    answer = operator.post(f"/admin/orderhooks/{base}/test/").content.decode()
-    assert f"{name}: (redacted)" in answer
-    assert f"{name}: from the receiver" in answer
+    response = operator.post(f"/admin/orderhooks/{base}/test/").content.decode()
+    assert f"{name}: (redacted)" in response
+    assert f"{name}: from the receiver" in response
     shown = page(operator, f"{base}/preview/?topic=order.paid&order={order.number}")
     assert f"{name}: (hidden)" in shown
     assert f">{name}<" in page(operator, f"{base}/code-samples/")

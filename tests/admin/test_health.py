@@ -40,8 +40,10 @@ def test_each_health_in_words(operator, fields, level, words) -> None:
 def test_rate_last_success_last_error_waiting_and_chart(operator, monkeypatch) -> None:
     monkeypatch.setattr(attempt_stats, "MOST_COUNTED", 1)
     monkeypatch.setattr("orderhooks.admin.health.bounded", lambda count: bounded(count, most=1))
+    # Spans from now on, not from when this file was read.
+    now = timezone.now()
     subscription = make_subscription(
-        last_success_at=NOW - 2 * HOUR, last_failure="The endpoint answered 503.", last_failure_at=NOW - 5 * HOUR
+        last_success_at=now - 2 * HOUR, last_failure="The endpoint answered 503.", last_failure_at=now - 5 * HOUR
     )
     make_attempt_stats(subscription, 9)
     make_attempt_stats(subscription, 1, outcome="5xx")

@@ -1,4 +1,4 @@
-"""Lists answer only what their own filters and links ask: no count tells of what its user may not see."""
+"""Lists show only what their own filters and links ask: no count tells of what its user may not see."""
 
 from typing import Any
 
@@ -111,7 +111,7 @@ def test_what_our_pages_link_to_is_found(operator: Any, address: str, shown: str
     ("address", "said", "taken"),
     [
         ("delivery/?state=pending", "It has no parameter “state”.", ("state__exact", "since", "event__exact", "q")),
-        ("delivery/?state__exact=pending&<b>=1", "It has no parameter “&lt;b&gt;”.", ("state__exact", "answer")),
+        ("delivery/?state__exact=pending&<b>=1", "It has no parameter “&lt;b&gt;”.", ("state__exact", "response")),
         ("event/?number=1", "It has no parameter “number”.", ("topic", "published", "order_number__exact", "q")),
         ("event/?order_number__exact=a%00", "The value of “order_number__exact” can't be looked for.", ("topic",)),
         ("order/?state=open", "It has no parameter “state”.", ("status__exact", "q")),
@@ -130,9 +130,9 @@ def test_a_parameter_that_a_list_does_not_take_is_answered_with_those_that_it_ta
 
 
 def test_a_value_that_no_row_can_have_leads_to_the_list_which_says_so(operator: Any) -> None:
-    answer = operator.get("/admin/orderhooks/delivery/?event__exact=abc", follow=True)
-    assert [status for _address, status in answer.redirect_chain] == [302]
-    assert "No row can have the value that was asked for" in answer.content.decode()
+    response = operator.get("/admin/orderhooks/delivery/?event__exact=abc", follow=True)
+    assert [status for _address, status in response.redirect_chain] == [302]
+    assert "No row can have the value that was asked for" in response.content.decode()
 
 
 @pytest.mark.parametrize("record", ["order", "subscription"])
@@ -187,9 +187,9 @@ def test_an_order_number_with_a_nul_is_one_that_nobody_knows(operator) -> None:
 
 def test_who_may_only_see_subscriptions_sees_one_with_headers() -> None:
     subscription = make_subscription(headers={"x-key": "s3cr3t"})
-    answer = staff("view_subscription").get(f"/admin/orderhooks/subscription/{subscription.pk}/change/")
-    assert answer.status_code == 200
-    assert "s3cr3t" not in answer.content.decode()
+    response = staff("view_subscription").get(f"/admin/orderhooks/subscription/{subscription.pk}/change/")
+    assert response.status_code == 200
+    assert "s3cr3t" not in response.content.decode()
 
 
 # How deep Python reads differs from version to version: 3.13 reads 3,000 levels.
@@ -201,13 +201,13 @@ def test_who_may_only_see_subscriptions_sees_one_with_headers() -> None:
     ],
 )
 def test_json_that_python_can_not_read_is_an_error_of_the_form(operator, typed: str) -> None:
-    answer = operator.post("/admin/orderhooks/order/add/", {"metadata": typed})
-    assert answer.status_code == 200
-    assert "Write a flatter JSON object" in str(answer.context["adminform"].form.errors["metadata"])
+    response = operator.post("/admin/orderhooks/order/add/", {"metadata": typed})
+    assert response.status_code == 200
+    assert "Write a flatter JSON object" in str(response.context["adminform"].form.errors["metadata"])
 
 
 @pytest.mark.parametrize("depth", [60, 900, 3000])
 def test_json_that_is_nested_too_deep_is_an_error_of_the_form(operator, depth: int) -> None:
-    answer = operator.post("/admin/orderhooks/order/add/", {"metadata": '{"a":' * depth + "1" + "}" * depth})
-    assert answer.status_code == 200
-    assert "latter" in str(answer.context["adminform"].form.errors["metadata"])
+    response = operator.post("/admin/orderhooks/order/add/", {"metadata": '{"a":' * depth + "1" + "}" * depth})
+    assert response.status_code == 200
+    assert "latter" in str(response.context["adminform"].form.errors["metadata"])

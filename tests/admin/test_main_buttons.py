@@ -34,9 +34,9 @@ def main_buttons(text: str) -> list[str]:
 
 
 def press(client: Client, subscription: Subscription, button: str, **fields: str) -> str:
-    answer = client.post(f"/admin/orderhooks/subscription/{subscription.pk}/{button}/", fields)
-    assert answer.status_code == 200
-    return answer.content.decode()
+    response = client.post(f"/admin/orderhooks/subscription/{subscription.pk}/{button}/", fields)
+    assert response.status_code == 200
+    return response.content.decode()
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_page_has_one_main_button(operator: Client, address: str, count: int) 
 @pytest.mark.parametrize("button", ["rotate", "revoke", "resume", "reveal"])
 def test_a_confirmation_has_one_main_button(operator: Client, button: str) -> None:
     subscription = make_subscription(state="paused")
-    press(operator, subscription, "rotate", answered="1", hours="1")
+    press(operator, subscription, "rotate", confirmed="1", hours="1")
     assert len(main_buttons(press(operator, subscription, button))) == 1
 
 

@@ -17,9 +17,9 @@ def move(client, subscription: Subscription, url: str, headers: str) -> str:
     sent = {name: "" if form[name].value() is None else form[name].value() for name in form.fields}
     sent |= {"topics": ["*"], "url": url, "headers": headers}
     sent = {name: value for name, value in sent.items() if value is not False}
-    answer = client.post(address, sent, follow=True)
-    assert answer.redirect_chain, answer.context["errors"]
-    return answer.content.decode()
+    response = client.post(address, sent, follow=True)
+    assert response.redirect_chain, response.context["errors"]
+    return response.content.decode()
 
 
 def test_another_host_gets_no_hidden_value_and_the_page_says_so() -> None:

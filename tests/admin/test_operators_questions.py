@@ -74,8 +74,8 @@ def test_the_history_of_a_subscription_tells_old_and_new_and_no_secret(operator)
     form = operator.get(address).context["adminform"].form
     data = {name: value for name in form.fields if (value := form[name].value()) not in (None, False)}
     data |= {"name": "CRM of Berlin", "url": "https://crm.example.com/b", "headers": "x-key: s3cr3t-value"}
-    answer = operator.post(address, data)
-    assert answer.status_code == 302, answer.context["adminform"].form.errors
+    response = operator.post(address, data)
+    assert response.status_code == 302, response.context["adminform"].form.errors
     told = LogEntry.objects.latest("pk").get_change_message()
     assert "CRM → CRM of Berlin." in told
     assert "https://crm.example.com/a → https://crm.example.com/b." in told
@@ -95,9 +95,9 @@ def test_the_history_of_a_subscription_tells_old_and_new_and_no_secret(operator)
 def test_the_dashboard_is_one_click_away(operator, of: str) -> None:
     key = make_subscription(state="paused").pk
     address = f"/admin/orderhooks/{of.format(key=key)}"
-    answer = operator.post(address) if of.endswith("resume/") else operator.get(address)
-    assert answer.status_code == 200
-    assert 'href="/admin/orderhooks/dashboard/"' in answer.content.decode().partition('<main id="content-start"')[2]
+    response = operator.post(address) if of.endswith("resume/") else operator.get(address)
+    assert response.status_code == 200
+    assert 'href="/admin/orderhooks/dashboard/"' in response.content.decode().partition('<main id="content-start"')[2]
 
 
 def test_the_dashboard_is_the_first_of_its_group(operator) -> None:

@@ -119,14 +119,14 @@ def test_a_button_sends_again_what_failed_and_says_who(operator, monkeypatch) ->
     failed = make_delivery(event=event, state="failed")
     delivered = make_delivery(event=event, state="delivered")
     assert "Redeliver what failed" in told(operator, order)
-    answer = operator.post(f"/admin/orderhooks/order/{order.pk}/redeliver/", follow=True)
-    assert "1 delivery is sent again." in answer.content.decode()
+    response = operator.post(f"/admin/orderhooks/order/{order.pk}/redeliver/", follow=True)
+    assert "1 delivery is sent again." in response.content.decode()
     failed.refresh_from_db()
     delivered.refresh_from_db()
     assert (failed.state, failed.trigger, failed.requested_by) == (
         "pending",
         "manual",
-        answer.wsgi_request.user.get_username(),
+        response.wsgi_request.user.get_username(),
     )
     assert delivered.state == "delivered"
     assert LogEntry.objects.get().object_id == str(order.pk)

@@ -50,8 +50,8 @@ def test_editing_an_order_and_its_lines_publishes_one_event(operator):
     order = make_order(lines=[{"sku": "A"}, {"sku": "B"}])
     make_subscription()
     form = order_form(order, [{"sku": "A", "quantity": 5}, {"sku": "B", "quantity": 6}, {"sku": "C"}], note="Ring")
-    answer = operator.post(f"/admin/orderhooks/order/{order.pk}/change/", form)
-    assert answer.status_code == 302, answer.context["errors"]
+    response = operator.post(f"/admin/orderhooks/order/{order.pk}/change/", form)
+    assert response.status_code == 302, response.context["errors"]
     event = Event.objects.get()
     assert event.topic == "order.updated"
     assert event.payload["order"]["note"] == "Ring"
@@ -61,8 +61,8 @@ def test_editing_an_order_and_its_lines_publishes_one_event(operator):
 @pytest.mark.django_db(transaction=True)
 def test_adding_an_order_without_a_number_makes_one_and_publishes_it(operator):
     make_subscription()
-    answer = operator.post("/admin/orderhooks/order/add/", order_form(lines=[{"sku": "A"}]))
-    assert answer.status_code == 302, answer.context["errors"]
+    response = operator.post("/admin/orderhooks/order/add/", order_form(lines=[{"sku": "A"}]))
+    assert response.status_code == 302, response.context["errors"]
     assert Order.objects.get().number
     event = Event.objects.get()
     assert (event.topic, len(event.payload["order"]["lines"])) == ("order.created", 1)
@@ -111,6 +111,6 @@ def test_an_amount_that_is_no_number_is_an_error_of_the_form(operator, place: st
     lines = [{"sku": "A", **({"unit_price": amount} if place == "unit_price" else {})}]
     form = order_form(order, lines, **({"total": amount} if place == "total" else {}))
     for address in (f"/admin/orderhooks/order/{order.pk}/change/", "/admin/orderhooks/order/add/"):
-        answer = operator.post(address, form)
-        assert answer.status_code == 200
-        assert "Please correct the error" in answer.content.decode()
+        response = operator.post(address, form)
+        assert response.status_code == 200
+        assert "Please correct the error" in response.content.decode()

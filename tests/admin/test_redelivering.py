@@ -19,9 +19,9 @@ def ask(client, *rows: Delivery, query: str = "", **data: str):
     return client.post(f"{LIST}?{query}", form)
 
 
-def confirm(client, answer, query: str = "") -> str:
+def confirm(client, response, query: str = "") -> str:
     """Send the form of the page that asks."""
-    text = answer.content.decode()
+    text = response.content.decode()
     form = re.search(r'<form method="post">.*?</form>', text, re.DOTALL).group()
     data: dict[str, list[str]] = {}
     for name, value in re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form):
@@ -40,8 +40,8 @@ def test_nothing_is_sent_before_the_count_is_confirmed(operator):
     other = make_delivery(state="failed")
     test = make_delivery(state="failed", trigger="test")
     before = states()
-    answer = ask(operator, failed, sending, held, test)
-    text = answer.content.decode()
+    response = ask(operator, failed, sending, held, test)
+    text = response.content.decode()
     assert states() == before
     for words in (
         "Of <strong>4</strong> deliveries, 2 are sent again now",
@@ -51,7 +51,7 @@ def test_nothing_is_sent_before_the_count_is_confirmed(operator):
         "<td>&lt;Warehouse&gt;</td><td>1</td>",
     ):
         assert words in text, words
-    text = confirm(operator, answer)
+    text = confirm(operator, response)
     assert "2 deliveries are sent again." in text
     assert "2 were left alone: they are being sent at this moment, or are tests." in text
     assert "1 is held until its subscription is active" in text
@@ -66,9 +66,9 @@ def test_all_that_a_filter_finds_are_redelivered_beyond_the_page(operator, monke
     subscription = make_subscription()
     failed = [make_delivery(state="failed", subscription=subscription) for _ in range(5)]
     other = make_delivery(state="delivered", subscription=subscription)
-    answer = ask(operator, failed[0], query="state__exact=failed", select_across="1")
-    assert "Of <strong>5</strong> deliveries, 5 are sent" in answer.content.decode()
-    assert "5 deliveries are sent again." in confirm(operator, answer, query="state__exact=failed")
+    response = ask(operator, failed[0], query="state__exact=failed", select_across="1")
+    assert "Of <strong>5</strong> deliveries, 5 are sent" in response.content.decode()
+    assert "5 deliveries are sent again." in confirm(operator, response, query="state__exact=failed")
     assert set(Delivery.objects.filter(state="pending")) == set(failed)
     assert [len(history_of(one)) for one in (*failed, other)] == [1, 1, 1, 1, 1, 0]
 
@@ -78,8 +78,8 @@ def test_more_than_a_worker_could_do_at_once_are_refused(operator, monkeypatch, 
     monkeypatch.setattr(redelivering, "MOST", 2)
     subscription = make_subscription()
     rows = [make_delivery(state="failed", subscription=subscription) for _ in range(3)]
-    answer = ask(operator, rows[0], select_across="1", **confirmed)
-    text = operator.get(answer.headers["location"]).content.decode()
+    response = ask(operator, rows[0], select_across="1", **confirmed)
+    text = operator.get(response.headers["location"]).content.decode()
     assert "2+ deliveries are too many to redeliver at once" in text
     assert "replay" in text
     assert set(states().values()) == {"failed"}

@@ -47,8 +47,8 @@ def test_the_page_of_a_subscription_leads_to_the_form_for_it(operator) -> None:
 
 def test_it_counts_first_and_makes_nothing(operator, events) -> None:
     subscription = make_subscription()
-    answer = operator.post(ADD, form(subscription, topics=["order.paid"]))
-    assert "<strong>2 deliveries</strong> would be sent" in answer.content.decode()
+    response = operator.post(ADD, form(subscription, topics=["order.paid"]))
+    assert "<strong>2 deliveries</strong> would be sent" in response.content.decode()
     assert not Replay.objects.exists()
 
 
@@ -56,9 +56,9 @@ def test_a_yes_starts_it(operator, events) -> None:
     subscription = make_subscription()
     since = NOW.replace(second=0, microsecond=0) - 24 * HOUR
     data = form(subscription, topics=["order.paid"], only="never_sent", confirm="yes")
-    answer = operator.post(ADD, data, follow=True)
+    response = operator.post(ADD, data, follow=True)
     replay = Replay.objects.get()
-    user = answer.wsgi_request.user
+    user = response.wsgi_request.user
     assert (replay.subscription, replay.since, replay.topics, replay.only, replay.total, replay.requested_by) == (
         subscription,
         since,
@@ -67,7 +67,7 @@ def test_a_yes_starts_it(operator, events) -> None:
         2,
         user.get_username(),
     )
-    assert "0 deliveries made due, of 2 expected" in answer.content.decode()
+    assert "0 deliveries made due, of 2 expected" in response.content.decode()
     assert {(entry.content_type.model, entry.object_id) for entry in LogEntry.objects.all()} == {
         ("replay", str(replay.pk)),
         ("subscription", str(subscription.pk)),
@@ -108,8 +108,8 @@ def test_one_can_go_back_and_change_it(operator, events) -> None:
 )
 def test_bad_fields_are_named(operator, fields, field) -> None:
     for more in ({}, {"confirm": "yes"}):
-        answer = operator.post(ADD, {**form(make_subscription()), **fields, **more})
-        assert list(answer.context["form"].errors) == [field]
+        response = operator.post(ADD, {**form(make_subscription()), **fields, **more})
+        assert list(response.context["form"].errors) == [field]
     assert not Replay.objects.exists()
 
 
@@ -142,18 +142,18 @@ def test_a_page_that_shows_it_running_comes_again_even_if_it_ends_at_that_moment
         return shown
 
     monkeypatch.setattr(ReplayAdmin, "get_object", read_before_it_ends)
-    answer = operator.get(f"/admin/orderhooks/replay/{replay.pk}/change/")
+    response = operator.get(f"/admin/orderhooks/replay/{replay.pk}/change/")
     replay.refresh_from_db()
     assert replay.state == "done"
-    assert "0 deliveries made due, of 1 expected" in answer.content.decode()
-    assert answer.headers["refresh"] == "3"
+    assert "0 deliveries made due, of 1 expected" in response.content.decode()
+    assert response.headers["refresh"] == "3"
 
 
 def test_it_can_be_cancelled_once(operator) -> None:
     replay = make_replay()
     assert "Cancel this replay" in page(operator, f"replay/{replay.pk}/change/")
-    answer = operator.post(f"/admin/orderhooks/replay/{replay.pk}/cancel/", follow=True)
-    assert "Cancelled. What it had made due already is sent." in answer.content.decode()
+    response = operator.post(f"/admin/orderhooks/replay/{replay.pk}/cancel/", follow=True)
+    assert "Cancelled. What it had made due already is sent." in response.content.decode()
     replay.refresh_from_db()
     assert replay.state == "cancelled"
     assert operator.post(f"/admin/orderhooks/replay/{replay.pk}/cancel/").status_code == 403
@@ -211,9 +211,9 @@ class TestWhoMay:
 
     def test_who_may_replay_and_sees_none_comes_back_to_the_subscription(self, events) -> None:
         redeliverer, subscription = staff("redeliver_delivery", "view_subscription"), make_subscription()
-        answer = redeliverer.post(ADD, form(subscription, confirm="yes"), follow=True)
-        assert answer.redirect_chain == [(f"/admin/orderhooks/subscription/{subscription.pk}/change/", 302)]
-        assert f"Replay {Replay.objects.get().public_id} has begun." in answer.content.decode()
+        response = redeliverer.post(ADD, form(subscription, confirm="yes"), follow=True)
+        assert response.redirect_chain == [(f"/admin/orderhooks/subscription/{subscription.pk}/change/", 302)]
+        assert f"Replay {Replay.objects.get().public_id} has begun." in response.content.decode()
 
     def test_nobody_deletes_or_changes_one(self, operator) -> None:
         replay = make_replay()

@@ -15,11 +15,11 @@ def test_deliveries_are_found_by_the_status_code_as_it_is_typed(operator, typed:
     for code in (404, 410, 503):
         make_delivery(state="failed", attempts_made=1, last_status_code=code, last_error="status")
     make_delivery(state="delivered", attempts_made=1, last_status_code=200)
-    answer = operator.get("/admin/orderhooks/delivery/", {"answer": typed, "since": "24h"})
-    assert sorted(row.last_status_code for row in answer.context["cl"].result_list) == found
+    response = operator.get("/admin/orderhooks/delivery/", {"response": typed, "since": "24h"})
+    assert sorted(row.last_status_code for row in response.context["cl"].result_list) == found
 
 
 def test_the_box_keeps_what_was_typed_and_the_other_filters(operator) -> None:
-    text = page(operator, "delivery/?answer=404&since=24h")
-    assert 'name="answer" value="404"' in text
+    text = page(operator, "delivery/?response=404&since=24h")
+    assert 'name="response" value="404"' in text
     assert '<input type="hidden" name="since" value="24h">' in text

@@ -8,7 +8,7 @@ from django.contrib.messages import get_messages
 from django.contrib.sessions.models import Session
 from django.utils import timezone
 
-from tests.admin.test_actions import answered, history, press
+from tests.admin.test_actions import confirmed, history, press
 from tests.admin.visits import client_of, page, run, staff
 from tests.factories import make_subscription, make_user
 
@@ -25,11 +25,11 @@ def live(subscription) -> list[str]:
 @pytest.mark.parametrize("hours", [0, 1, 24, 168])
 def test_a_new_secret_is_made_after_a_choice_of_the_overlap(operator, hours):
     subscription = make_subscription()
-    question = press(operator, subscription, "rotate")
-    assert not SECRET.search(question)
+    confirmation = press(operator, subscription, "rotate")
+    assert not SECRET.search(confirmation)
     assert subscription.secrets.count() == 1
     former, before = live(subscription)[0], timezone.now()
-    [shown] = SECRET.findall(press(operator, subscription, "rotate", **answered(question), hours=hours))
+    [shown] = SECRET.findall(press(operator, subscription, "rotate", **confirmed(confirmation), hours=hours))
     assert live(subscription) == ([shown, former] if hours else [shown])
     if hours:
         seconds = (subscription.secrets.earliest("pk").expires_at - before).total_seconds()
@@ -40,19 +40,19 @@ def test_a_new_secret_is_made_after_a_choice_of_the_overlap(operator, hours):
 @pytest.mark.parametrize("hours", ["", "-1", "169", "soon", "2"])
 def test_no_other_overlap_is_taken(operator, hours):
     subscription = make_subscription()
-    assert "errorlist" in press(operator, subscription, "rotate", answered="1", hours=hours)
+    assert "errorlist" in press(operator, subscription, "rotate", confirmed="1", hours=hours)
     assert subscription.secrets.count() == 1
 
 
 def test_the_former_secret_is_counted_down_and_can_be_revoked(operator):
     subscription = make_subscription()
     assert "/revoke/" not in page(operator, f"subscription/{subscription.pk}/change/")
-    press(operator, subscription, "rotate", answered="1", hours="6")
+    press(operator, subscription, "rotate", confirmed="1", hours="6")
     text = page(operator, f"subscription/{subscription.pk}/change/").replace("\xa0", " ")
     assert re.search(r"signs until .*, for (6 h 0 min|5 h 59 min) more", text)
-    question = press(operator, subscription, "revoke")
+    confirmation = press(operator, subscription, "revoke")
     assert subscription.secrets.count() == 2
-    assert "1 former secret is revoked" in press(operator, subscription, "revoke", **answered(question))
+    assert "1 former secret is revoked" in press(operator, subscription, "revoke", **confirmed(confirmation))
     assert len(live(subscription)) == 1
     assert history(subscription)[-1] == "Revoked former signing secrets."
     assert operator.post(f"/admin/orderhooks/subscription/{subscription.pk}/revoke/").status_code == 403
@@ -60,13 +60,13 @@ def test_the_former_secret_is_counted_down_and_can_be_revoked(operator):
 
 def test_several_are_rotated_and_revoked_by_actions(operator):
     one, two = make_subscription(), make_subscription()
-    question = run(operator, "subscription", "rotate_secret", one, two)
-    data = {**answered(question), "hours": "24"}
+    confirmation = run(operator, "subscription", "rotate_secret", one, two)
+    data = {**confirmed(confirmation), "hours": "24"}
     shown = SECRET.findall(operator.post("/admin/orderhooks/subscription/", data).content.decode())
     assert shown == [live(one)[0], live(two)[0]]
-    question = run(operator, "subscription", "revoke_former_secrets", one, two)
-    answer = operator.post("/admin/orderhooks/subscription/", answered(question), follow=True)
-    assert "2 former secrets are revoked" in answer.content.decode()
+    confirmation = run(operator, "subscription", "revoke_former_secrets", one, two)
+    response = operator.post("/admin/orderhooks/subscription/", confirmed(confirmation), follow=True)
+    assert "2 former secrets are revoked" in response.content.decode()
     assert (len(live(one)), len(live(two))) == (1, 1)
 
 
@@ -75,9 +75,9 @@ def test_secrets_are_revealed_to_those_who_may_and_it_is_kept_who_did(caplog):
     client, subscription = client_of(user), make_subscription()
     subscription.rotate_secret(now=timezone.now())
     assert "/reveal/" in page(client, f"subscription/{subscription.pk}/change/")
-    answer = client.post(f"/admin/orderhooks/subscription/{subscription.pk}/reveal/")
-    assert SECRET.findall(answer.content.decode()) == live(subscription)
-    assert "no-store" in answer["cache-control"]
+    response = client.post(f"/admin/orderhooks/subscription/{subscription.pk}/reveal/")
+    assert SECRET.findall(response.content.decode()) == live(subscription)
+    assert "no-store" in response["cache-control"]
     [entry] = LogEntry.objects.all()
     assert (entry.user, entry.get_change_message()) == (user, "Revealed the signing secrets.")
     [record] = [record for record in caplog.records if record.name == "orderhooks"]
@@ -90,9 +90,9 @@ def test_who_manages_subscriptions_need_not_see_their_secrets():
     client = staff("view_subscription", "add_subscription", "change_subscription", "delete_subscription")
     subscription = make_subscription()
     assert "/reveal/" not in page(client, f"subscription/{subscription.pk}/change/")
-    answer = client.post(f"/admin/orderhooks/subscription/{subscription.pk}/reveal/")
-    assert answer.status_code == 403
-    assert not SECRET.search(answer.content.decode())
+    response = client.post(f"/admin/orderhooks/subscription/{subscription.pk}/reveal/")
+    assert response.status_code == 403
+    assert not SECRET.search(response.content.decode())
 
 
 def test_a_key_pair_has_nothing_to_reveal(operator):
@@ -115,8 +115,8 @@ def test_no_secret_stays_behind(operator):
     subscription = make_subscription()
     for button, data in (("rotate", {"hours": "24"}), ("reveal", {}), ("revoke", {}), ("test", {})):
         path = f"/admin/orderhooks/subscription/{subscription.pk}/{button}/"
-        answer = operator.post(path, {"answered": "1", **data})
-        assert not any(SECRET.search(str(message)) for message in get_messages(answer.wsgi_request))
+        response = operator.post(path, {"confirmed": "1", **data})
+        assert not any(SECRET.search(str(message)) for message in get_messages(response.wsgi_request))
     assert len(history(subscription)) == 4
     kept = [str(session.get_decoded()) for session in Session.objects.all()]
     kept += [f"{entry.change_message} {entry.object_repr}" for entry in LogEntry.objects.all()]

@@ -38,8 +38,8 @@ def subscription_form(**fields: Any) -> dict[str, Any]:
 
 
 def test_the_secret_is_shown_once_and_kept_nowhere_in_the_clear(operator):
-    answer = operator.post("/admin/orderhooks/subscription/add/", subscription_form(), follow=True)
-    shown = SECRET.findall(answer.content.decode())
+    response = operator.post("/admin/orderhooks/subscription/add/", subscription_form(), follow=True)
+    shown = SECRET.findall(response.content.decode())
     subscription = Subscription.objects.get()
     assert shown == [one.reveal() for one in subscription.secrets.all()]
     for path in (
@@ -55,15 +55,15 @@ def test_the_secret_is_shown_once_and_kept_nowhere_in_the_clear(operator):
 
 @pytest.mark.parametrize("button", ["_continue", "_addanother"])
 def test_the_secret_is_shown_whichever_button_saved(operator, button):
-    answer = operator.post("/admin/orderhooks/subscription/add/", subscription_form(**{button: "1"}), follow=True)
-    assert len(SECRET.findall(answer.content.decode())) == 1
+    response = operator.post("/admin/orderhooks/subscription/add/", subscription_form(**{button: "1"}), follow=True)
+    assert len(SECRET.findall(response.content.decode())) == 1
 
 
 def test_editing_makes_no_other_secret_and_shows_none(operator):
     subscription = make_subscription()
     path = f"/admin/orderhooks/subscription/{subscription.pk}/change/"
-    answer = operator.post(path, subscription_form(name="ERP"), follow=True)
-    assert not SECRET.search(answer.content.decode())
+    response = operator.post(path, subscription_form(name="ERP"), follow=True)
+    assert not SECRET.search(response.content.decode())
     subscription.refresh_from_db()
     assert (subscription.name, subscription.secrets.count()) == ("ERP", 1)
 
@@ -122,20 +122,20 @@ def test_patterns_that_the_catalogue_does_not_hold_any_more_are_kept(operator):
 
 
 def test_a_topic_that_is_misspelt_gets_a_suggestion(operator):
-    answer = operator.post(
+    response = operator.post(
         "/admin/orderhooks/subscription/add/", subscription_form(topics=["order.closed"], topics_others="order.payed")
     )
-    assert "Did you mean &#x27;order.paid&#x27;?" in answer.content.decode()
-    assert boxes(answer.content.decode())["order.closed"]
-    assert 'name="topics_others" value="order.payed"' in answer.content.decode()
+    assert "Did you mean &#x27;order.paid&#x27;?" in response.content.decode()
+    assert boxes(response.content.decode())["order.closed"]
+    assert 'name="topics_others" value="order.payed"' in response.content.decode()
 
 
 def test_a_secret_that_the_receiver_has_already_can_be_given(operator):
     own = signing.generate_secret()
-    answer = operator.post("/admin/orderhooks/subscription/add/", subscription_form(secret=own))
+    response = operator.post("/admin/orderhooks/subscription/add/", subscription_form(secret=own))
     subscription = Subscription.objects.get()
     assert [one.reveal() for one in subscription.secrets.all()] == [own]
-    text = answer.content.decode()
+    text = response.content.decode()
     assert own not in text
     assert "Requests are signed with the secret that you gave." in text
     assert f"/admin/orderhooks/subscription/{subscription.pk}/test/" in text
@@ -146,9 +146,9 @@ def test_a_secret_that_the_receiver_has_already_can_be_given(operator):
 def test_a_secret_is_asked_for_again_where_another_field_is_refused(operator):
     own = signing.generate_secret()
     fields = subscription_form(topics=["order.payed"], secret=own)
-    answer = operator.post("/admin/orderhooks/subscription/add/", fields)
-    assert "Type the secret again" in answer.content.decode()
-    assert own not in answer.content.decode()
+    response = operator.post("/admin/orderhooks/subscription/add/", fields)
+    assert "Type the secret again" in response.content.decode()
+    assert own not in response.content.decode()
     found = errors_of(operator, "subscription/add/", {**fields, "secret": ""})
     assert list(found) == ["topics"]
 
@@ -163,8 +163,10 @@ def test_a_secret_is_asked_for_again_where_another_field_is_refused(operator):
     ],
 )
 def test_a_secret_that_can_not_sign_is_refused_and_not_shown_again(operator, given, signature, says):
-    answer = operator.post("/admin/orderhooks/subscription/add/", subscription_form(secret=given, signature=signature))
-    text = answer.content.decode()
+    response = operator.post(
+        "/admin/orderhooks/subscription/add/", subscription_form(secret=given, signature=signature)
+    )
+    text = response.content.decode()
     assert says in text
     assert given not in text
     assert not Subscription.objects.exists()
@@ -260,17 +262,17 @@ def test_headers_that_can_not_be_sent_are_refused_at_their_field(operator, heade
 def test_choosing_a_public_key_shows_it(operator):
     subscription = make_subscription()
     path = f"/admin/orderhooks/subscription/{subscription.pk}/change/"
-    answer = operator.post(path, subscription_form(signature="ed25519"), follow=True).content.decode()
-    [public] = re.findall(r"whpk_[A-Za-z0-9+/=]+", answer)
-    assert "whsk_" not in answer
+    response = operator.post(path, subscription_form(signature="ed25519"), follow=True).content.decode()
+    [public] = re.findall(r"whpk_[A-Za-z0-9+/=]+", response)
+    assert "whsk_" not in response
     text = page(operator, f"subscription/{subscription.pk}/change/")
     assert public in text
     assert "whsk_" not in text
 
 
 def test_the_page_with_a_secret_is_kept_by_no_cache(operator):
-    answer = operator.post("/admin/orderhooks/subscription/add/", subscription_form())
-    assert "no-store" in answer["cache-control"]
+    response = operator.post("/admin/orderhooks/subscription/add/", subscription_form())
+    assert "no-store" in response["cache-control"]
 
 
 @pytest.mark.parametrize(

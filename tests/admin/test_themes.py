@@ -30,18 +30,18 @@ def client() -> Client:
 
 
 def read(client: Client, path: str) -> str:
-    answer = client.get(f"/admin/orderhooks/{path}")
-    assert answer.status_code == 200
-    return answer.content.decode()
+    response = client.get(f"/admin/orderhooks/{path}")
+    assert response.status_code == 200
+    return response.content.decode()
 
 
 def press(client: Client, path: str, button: str, **data: str) -> str:
     """The page that follows a button of a record's page, which must show it."""
     address = f"/admin/orderhooks/{path}/{button}/"
     assert f'formaction="{address}"' in read(client, f"{path}/change/")
-    answer = client.post(address, data, follow=True)
-    assert answer.status_code == 200
-    return answer.content.decode()
+    response = client.post(address, data, follow=True)
+    assert response.status_code == 200
+    return response.content.decode()
 
 
 def test_an_order_tells_what_became_of_its_webhooks(client: Client) -> None:
@@ -79,9 +79,9 @@ def test_a_subscription_is_tested_paused_resumed_and_given_a_new_secret(client: 
     assert "It arrived." in press(client, path, "test")
     assert "Paused: nothing is sent to it." in press(client, path, "pause")
     assert "what should happen to the held deliveries?" in press(client, path, "resume")
-    press(client, path, "resume", answered="1", choice="all")
+    press(client, path, "resume", confirmed="1", choice="all")
     assert Subscription.objects.get().state == "active"
-    assert "Signing secret" in press(client, path, "rotate", answered="1", hours="24")
+    assert "Signing secret" in press(client, path, "rotate", confirmed="1", hours="24")
     assert "signs until" in read(client, f"{path}/change/")
     assert "Signing secret" in press(client, path, "reveal")
 

@@ -61,8 +61,8 @@ def test_an_order_opened_and_saved_is_as_it_was(operator, zone: str, fields: dic
     before = values(order)
     address = f"/admin/orderhooks/order/{order.pk}/change/"
     with override_settings(TIME_ZONE=zone):
-        answer = operator.post(address, form_of(operator, address))
-    assert answer.status_code == 302, answer.context["errors"]
+        response = operator.post(address, form_of(operator, address))
+    assert response.status_code == 302, response.context["errors"]
     assert values(order) == before
     assert not Event.objects.exists()
     assert not Change.objects.exists()

@@ -23,9 +23,9 @@ def staff(*permissions: str) -> Client:
 
 
 def page(client: Client, path: str, status: int = 200) -> str:
-    answer = client.get(f"/admin/orderhooks/{path}")
-    assert answer.status_code == status
-    return answer.content.decode()
+    response = client.get(f"/admin/orderhooks/{path}")
+    assert response.status_code == status
+    return response.content.decode()
 
 
 def run(client: Client, record: str, action: str, *rows: Any) -> str:
@@ -42,10 +42,10 @@ def history_of(record: Any) -> list[tuple[str, str]]:
 
 
 def errors_of(client: Client, path: str, form: dict[str, Any]) -> dict[str, Any]:
-    answer = client.post(f"/admin/orderhooks/{path}", form)
-    assert answer.status_code == 200, "the form was accepted"
-    found = dict(answer.context["adminform"].form.errors)
-    for formset in answer.context["inline_admin_formsets"]:
+    response = client.post(f"/admin/orderhooks/{path}", form)
+    assert response.status_code == 200, "the form was accepted"
+    found = dict(response.context["adminform"].form.errors)
+    for formset in response.context["inline_admin_formsets"]:
         for index, row in enumerate(formset.formset.errors):
             found |= {f"{index}.{name}": text for name, text in row.items()}
     return found

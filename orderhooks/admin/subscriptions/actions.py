@@ -92,7 +92,7 @@ class ActionsAdmin(ButtonsAdmin):
         stopped = [subscription for subscription in subscriptions if subscription.state != State.ACTIVE]
         form = ResumptionForm(request.POST if is_confirmed(request) else None)
         if stopped and not form.is_valid():
-            return confirm(self, request, _question(stopped, form), subscriptions)
+            return confirm(self, request, _confirmation(stopped, form), subscriptions)
         skip_before = form.skip_before(now=timezone.now()) if stopped else None
         resumed = operations.resume(_rows(stopped), skip_before=skip_before)
         how = ngettext("Resumed; %d delivery skipped.", "Resumed; %d deliveries skipped.", resumed.skipped)
@@ -117,7 +117,7 @@ def _rows(subscriptions: Sequence[Subscription]) -> SubscriptionQuerySet:
     return Subscription.objects.filter(pk__in=[subscription.pk for subscription in subscriptions])
 
 
-def _question(subscriptions: Sequence[Subscription], form: ResumptionForm) -> Confirmation:
+def _confirmation(subscriptions: Sequence[Subscription], form: ResumptionForm) -> Confirmation:
     now = timezone.now()
     counts = [
         bounded(operations.held(subscriptions, since=since, most=COUNT_UP_TO + 1))

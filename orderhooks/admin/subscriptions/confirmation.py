@@ -1,4 +1,4 @@
-"""Confirmation before something is done: a page with a question, a form where there is a choice, and a button."""
+"""Confirmation before something is done: a page that asks, with a form where there is a choice, and a button."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from django.utils.functional import Promise
 from orderhooks.models import Subscription
 
 # Comes with the confirmation, and not with the button or the action that led to it.
-CONFIRMED = "answered"
+CONFIRMED = "confirmed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Signing secrets: rotate with an overlap, revoke the former, reveal. Each is in the answer to a POST, nowhere else."""
+"""Signing secrets: rotate with an overlap, revoke the former, reveal. Only the response to a POST holds them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -152,7 +152,7 @@ class SecretsAdmin(ButtonsAdmin):
         return self.show_secrets(request, shown, onward=self._page_of(subscription))
 
     def show_secrets(self, request: HttpRequest, shown: Sequence[Shown], *, onward: str) -> HttpResponse:
-        """The page with secrets. An answer, not a message: messages wait in cookies or in the session's table."""
+        """The page with secrets. A response, not a message: messages wait in cookies or in the session's table."""
         title = ngettext("New signing secret", "New signing secrets", len(shown))
         if all(one.is_given for one in shown):
             title = gettext("Signing secret")
