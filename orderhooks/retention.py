@@ -67,7 +67,8 @@ def _old(before: datetime) -> "list[models.QuerySet[Any]]":
 
 def _prune(rows: "models.QuerySet[Any]") -> int:
     keys = list(rows.values_list("pk", flat=True)[:AT_ONCE])
-    return rows.model.objects.filter(pk__in=keys).delete()[0]
+    deleted: int = rows.model.objects.filter(pk__in=keys).delete()[0]
+    return deleted
 
 
 def _locked(rows: "models.QuerySet[models.Model]") -> list[int]:

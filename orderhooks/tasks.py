@@ -115,7 +115,8 @@ def sweep_due_at() -> datetime | None:
     Its last start is a minute before; django-q2 keeps no better record of tasks whose results are not saved.
     """
     schedules = Schedule.objects.using(router.db_for_write(Schedule)).filter(name=SWEEP)
-    return schedules.values_list("next_run", flat=True).first()
+    next_run: datetime | None = schedules.values_list("next_run", flat=True).first()
+    return next_run
 
 
 def look_at_worker() -> Worker:

@@ -16,7 +16,7 @@ from django.utils.formats import date_format, number_format
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from orderhooks import reporting, tasks
+from orderhooks import permissions, reporting, tasks
 from orderhooks.admin import charts
 from orderhooks.admin.health import bounded, day_chart, health_badge, number, rate
 from orderhooks.admin.lookups import ListedLookups
@@ -138,7 +138,7 @@ class DashboardAdmin(ListedLookups):
         ]
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return request.user.has_perm("orderhooks.view_delivery")
+        return request.user.has_perm(permissions.VIEW_DELIVERY)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

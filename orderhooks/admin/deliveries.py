@@ -18,7 +18,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from orderhooks import operations, sending
+from orderhooks import operations, permissions, sending
 from orderhooks.admin import delivery_page, exports, filters
 from orderhooks.admin.buttons import Button
 from orderhooks.admin.delivery_page import DeliveryPage, compact_time_html, time_html
@@ -174,11 +174,14 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("what happened"))
     def summary(self, delivery: Any) -> SafeString:
-        return delivery._page.summary()
+        drawn: SafeString = delivery._page.summary()
+        return drawn
 
     @admin.display(description=_("attempts"))
     def attempt_log(self, delivery: Any) -> SafeString:
-        return delivery._page.attempt_log(confidential=self.has_payload_permission(delivery._page.request))
+        confidential = self.has_payload_permission(delivery._page.request)
+        drawn: SafeString = delivery._page.attempt_log(confidential=confidential)
+        return drawn
 
     @admin.display(description=_("order"))
     def order_link(self, delivery: Any) -> str:
@@ -211,11 +214,13 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("body"))
     def request_body(self, delivery: Any) -> SafeString:
-        return delivery._page.request_body()
+        drawn: SafeString = delivery._page.request_body()
+        return drawn
 
     @admin.display(description=_("as cURL"))
     def curl(self, delivery: Any) -> SafeString:
-        return delivery._page.curl()
+        drawn: SafeString = delivery._page.curl()
+        return drawn
 
     # What is done
 
@@ -254,7 +259,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     @admin.action(description=_("Export as CSV (none selected: all found)"))
     def export(self, request: HttpRequest, queryset: Any) -> HttpResponseBase:
-        return exports.export(queryset, with_url=request.user.has_perm("orderhooks.view_subscription"))
+        return exports.export(queryset, with_url=request.user.has_perm(permissions.VIEW_SUBSCRIPTION))
 
 
 def expected_at(delivery: Delivery) -> datetime | None:

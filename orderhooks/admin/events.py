@@ -14,7 +14,7 @@ from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from orderhooks import publishing, topics
+from orderhooks import permissions, publishing, topics
 from orderhooks.admin import bodies
 from orderhooks.admin.buttons import Button
 from orderhooks.admin.order_links import OrderLinkedList, order_link, order_urls
@@ -88,7 +88,7 @@ class EventAdmin(ReadOnlyAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         buttons = ["what_to_do"] if obj and obj._buttons else []
         sees_payload = self.has_payload_permission(request)
-        hidden = set() if request.user.has_perm("orderhooks.view_delivery") else {"deliveries"}
+        hidden = set() if request.user.has_perm(permissions.VIEW_DELIVERY) else {"deliveries"}
         facts = ["error_withheld" if name == "error" and not sees_payload else name for name in FACTS]
         sections: list[tuple[Any, dict[str, Any]]] = [
             (None, {"fields": [*buttons, *(name for name in facts if name not in hidden)]})

@@ -177,9 +177,11 @@ class ResponseFilter(CountedFilter):
 
     def rows(self, queryset: Any, value: str) -> Rows:
         if value in self.known:
-            return queryset.answered(self.known[value][0])
-        # By the index of its class first: `404` among all that answered 4xx.
-        return queryset.answered(int(value[0])).filter(last_status_code=int(value))
+            found: Rows = queryset.answered(self.known[value][0])
+        else:
+            # By the index of its class first: `404` among all that answered 4xx.
+            found = queryset.answered(int(value[0])).filter(last_status_code=int(value))
+        return found
 
     def choices_of(self, row: Newest) -> Iterable[str]:
         if row.state == Delivery.State.DELIVERED:

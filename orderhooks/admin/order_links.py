@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from orderhooks import sources
+from orderhooks import permissions, sources
 from orderhooks.admin.read_only import BoundedChangeList
 from orderhooks.models import Event, Order
 
@@ -39,7 +39,7 @@ def order_urls(request: HttpRequest, events: Iterable[Event], *, site: AdminSite
     events = list(events)
     existing = _existing(request, events, site=site)
     by_number = ""
-    if request.user.has_perm("orderhooks.view_delivery"):
+    if request.user.has_perm(permissions.VIEW_DELIVERY):
         by_number = reverse(f"{site.name}:orderhooks_dashboard_order")
     found = {}
     for event in events:

@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from orderhooks import operations, payloads, reporting, sources, tasks
+from orderhooks import operations, payloads, permissions, reporting, sources, tasks
 from orderhooks.admin.buttons import Button, ButtonsAdmin
 from orderhooks.admin.health import badge
 from orderhooks.admin.read_only import BoundedPaginator, sees_payload
@@ -248,7 +248,7 @@ class OrderAdmin(ButtonsAdmin):
         return order
 
     def has_redeliver_permission(self, request: HttpRequest) -> bool:
-        return _sees_log(request) and request.user.has_perm("orderhooks.redeliver_delivery")
+        return _sees_log(request) and request.user.has_perm(permissions.REDELIVER_DELIVERY)
 
     def offers(self, request: HttpRequest, record: Order, button: Button) -> bool:
         return super().offers(request, record, button) and bool(self._webhooks_of(record).failed)
@@ -305,4 +305,4 @@ class OrderAdmin(ButtonsAdmin):
 
 
 def _sees_log(request: HttpRequest) -> bool:
-    return request.user.has_perm("orderhooks.view_delivery")
+    return request.user.has_perm(permissions.VIEW_DELIVERY)

@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 
+from orderhooks import permissions
 from orderhooks.admin.buttons import ButtonsAdmin
 from orderhooks.models import Event
 from orderhooks.reporting.counts import count_text
@@ -98,7 +99,7 @@ class ReadOnlyAdmin(ButtonsAdmin):
         return False
 
     def has_redeliver_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("orderhooks.redeliver_delivery")
+        return request.user.has_perm(permissions.REDELIVER_DELIVERY)
 
     def has_payload_permission(self, request: HttpRequest) -> bool:
         return sees_payload(request)
@@ -124,7 +125,7 @@ class ReadOnlyAdmin(ButtonsAdmin):
 
 def sees_payload(request: HttpRequest) -> bool:
     """Whether the user may see payloads, headers and bodies, and the errors of events, which may quote an order."""
-    return request.user.has_perm("orderhooks.view_payload")
+    return request.user.has_perm(permissions.VIEW_PAYLOAD)
 
 
 def events_found(request: HttpRequest, term: str) -> list[int]:

@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from orderhooks import operations, topics
+from orderhooks import operations, permissions, topics
 from orderhooks.admin import charts
 from orderhooks.admin.buttons import Button, ButtonsAdmin
 from orderhooks.admin.health import badge, number
@@ -30,13 +30,13 @@ LEVELS = {Replay.State.RUNNING: "held", Replay.State.CANCELLED: "quiet", Replay.
 def may_replay(request: HttpRequest) -> bool:
     """Whoever starts a replay chooses among all subscriptions, so has to be allowed to see them."""
     user = request.user
-    sees = user.has_perm("orderhooks.view_subscription") or user.has_perm("orderhooks.change_subscription")
-    return sees and user.has_perm("orderhooks.redeliver_delivery")
+    sees = user.has_perm(permissions.VIEW_SUBSCRIPTION) or user.has_perm(permissions.CHANGE_SUBSCRIPTION)
+    return sees and user.has_perm(permissions.REDELIVER_DELIVERY)
 
 
 def may_see_replays(request: HttpRequest) -> bool:
     """As in the API."""
-    return request.user.has_perm("orderhooks.view_replay")
+    return request.user.has_perm(permissions.VIEW_REPLAY)
 
 
 class _TimeField(forms.DateTimeField):

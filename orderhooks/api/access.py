@@ -13,7 +13,7 @@ from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from orderhooks import conf
+from orderhooks import conf, permissions
 from orderhooks.models import Delivery, Event, Order, Replay, Subscription
 from orderhooks.models.deliveries import DeliveryQuerySet
 from orderhooks.models.events import EventQuerySet
@@ -34,12 +34,6 @@ __all__ = [
     "visible_fields",
 ]
 
-MANAGE = "orderhooks.manage_all_subscriptions"
-REDELIVER = "orderhooks.redeliver_delivery"
-VIEW_DELIVERY, VIEW_EVENT = "orderhooks.view_delivery", "orderhooks.view_event"
-VIEW_REPLAY, VIEW_SUBSCRIPTION = "orderhooks.view_replay", "orderhooks.view_subscription"
-# Required for the contents of requests and responses, in addition to the permission on the log.
-VIEW_PAYLOAD = "orderhooks.view_payload"
 # The `store` of a subscription to the orders of all stores.
 ALL_STORES = ""
 VERBS = {"GET": "view", "HEAD": "view", "POST": "add", "PUT": "change", "PATCH": "change", "DELETE": "delete"}
@@ -70,7 +64,7 @@ def _on_model(model: type[Model], verb: str) -> str:
 
 def manages(user: Any) -> bool:
     """Whether the user sees and changes the subscriptions of all users."""
-    return user.has_perm(MANAGE)
+    return bool(user.has_perm(permissions.MANAGE_ALL_SUBSCRIPTIONS))
 
 
 def stores_of(user: Any) -> frozenset[str]:
@@ -136,6 +130,6 @@ def _owned(user: Any) -> list[int]:
 
 def visible_fields(fields: dict[str, Any], request: Request, *, hidden: Collection[str]) -> dict[str, Any]:
     """The fields of a serializer, without those named in `hidden` if the request's user may not see payloads."""
-    if request.user.has_perm(VIEW_PAYLOAD):
+    if request.user.has_perm(permissions.VIEW_PAYLOAD):
         return fields
     return {name: field for name, field in fields.items() if name not in hidden}

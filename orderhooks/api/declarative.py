@@ -8,8 +8,11 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from orderhooks import permissions
+from orderhooks.api.openapi.descriptions import ApiResponse, Operation, describe
 from orderhooks.api.protocol.problems import ConflictError
-from orderhooks.api.subscriptions import SubscriptionViewSet
+from orderhooks.api.subscription_fields import SubscriptionSerializer
+from orderhooks.api.subscriptions import CHANGED, CREATED, EXAMPLE, NOT_VALID, READ, SHOWN_ONCE, SubscriptionViewSet
 from orderhooks.models import Subscription
 from orderhooks.models.configuration import REQUIRED
 from orderhooks.models.subscriptions import AmbiguousNameError, sole_declaration
@@ -19,12 +22,30 @@ __all__ = ["NamedSubscriptionViewSet"]
 # PUT resets every field that is not sent to its default, except these.
 KEPT_FIELDS = (*REQUIRED, "state")
 
+SEVERAL = {409: "Several subscriptions have this name."}
+
+
+class NamedSubscriptionSerializer(SubscriptionSerializer):
+    """An endpoint and the topics that it receives, without the name, which is in the URL."""
+
+    class Meta(SubscriptionSerializer.Meta):
+        fields = [name for name in SubscriptionSerializer.Meta.fields if name != "name"]
+
 
 class NamedSubscriptionViewSet(SubscriptionViewSet):
     """One subscription by its name. Raises ConflictError if several that the user may see have this name."""
 
     lookup_field = "name"
-    required_permissions = {"upsert": ["orderhooks.add_subscription", "orderhooks.change_subscription"]}
+    required_permissions = {"upsert": [permissions.ADD_SUBSCRIPTION, permissions.CHANGE_SUBSCRIPTION]}
+    inherited_operations = {
+        "retrieve": Operation("getSubscriptionByName", "Read a subscription by its name", READ, problems=SEVERAL),
+        "destroy": Operation(
+            "deleteSubscriptionByName",
+            "Delete a subscription by its name",
+            {204: ApiResponse("The subscription and its log are deleted.")},
+            problems=SEVERAL,
+        ),
+    }
 
     def get_object(self) -> Subscription:
         found = self._find()
@@ -32,6 +53,16 @@ class NamedSubscriptionViewSet(SubscriptionViewSet):
             raise NotFound("Not found.")
         return found
 
+    @describe(
+        "putSubscriptionByName",
+        "Declare a subscription",
+        {**CHANGED, **CREATED},
+        description="Creates the subscription with this name, or changes it. Fields that are not sent get their"
+        f" defaults, except `state`. Sending this twice has the effect of once. {SHOWN_ONCE}",
+        request=NamedSubscriptionSerializer,
+        example={name: value for name, value in EXAMPLE.items() if name != "name"},
+        problems={409: "Several subscriptions have this name, or it belongs to another user.", 422: NOT_VALID},
+    )
     @sensitive_variables()
     def upsert(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Create the subscription (201, with its `secret`) or change it (200).
@@ -57,9 +88,10 @@ class NamedSubscriptionViewSet(SubscriptionViewSet):
     def _find(self) -> Subscription | None:
         visible: Any = self.get_queryset()
         try:
-            return visible.named(self._name())
+            found: Subscription | None = visible.named(self._name())
         except AmbiguousNameError as error:
             raise ConflictError(str(error)) from None
+        return found
 
     def _find_changeable(self) -> Subscription | None:
         """The subscription to change: the user's own, or one without an owner. None if there is none yet.
@@ -68,7 +100,7 @@ class NamedSubscriptionViewSet(SubscriptionViewSet):
         """
         visible: Any = self.get_queryset()
         try:
-            own = visible.filter(Q(owner=None) | Q(owner=self.request.user)).named(self._name())
+            own: Subscription | None = visible.filter(Q(owner=None) | Q(owner=self.request.user)).named(self._name())
         except AmbiguousNameError as error:
             raise ConflictError(str(error)) from None
         if own is None and (other := self._find()) is not None:

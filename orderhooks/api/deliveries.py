@@ -1,5 +1,6 @@
 """Deliveries in the API: list, read, redeliver, skip."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.db.models import QuerySet
@@ -8,11 +9,13 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orderhooks import operations, sending
+from orderhooks import operations, permissions, sending
 from orderhooks.api import access
 from orderhooks.api.fields import MODEL_FIELD_MAPPING, StrictCharField
 from orderhooks.api.filters import DeliveryFilters
 from orderhooks.api.members import PlainSerializer
+from orderhooks.api.openapi.descriptions import ApiResponse, Body, ListOf, Operation, describe, object_of, page_of
+from orderhooks.api.openapi.parameters import paging
 from orderhooks.api.protocol import history
 from orderhooks.api.protocol.problems import ConflictError
 from orderhooks.api.resources import ResourceViewSet
@@ -21,10 +24,11 @@ from orderhooks.models import Attempt, Delivery
 from orderhooks.models.deliveries import DeliveryQuerySet
 from orderhooks.reporting import delivery_summary
 
-# Fields of attempts that require the permission `view_payload`.
-CONFIDENTIAL = ("request_headers", "response_headers", "response_body")
 # For more deliveries there are replays, which run in the background.
 MAX_CHOSEN = 1000
+# Texts of the OpenAPI document.
+EXAMPLE = {"deliveries": ["dlv_01KAR5BBR0D4Y8H6S1V3PBN2WK"]}
+UNKNOWN = "A delivery is unknown, or not visible to you."
 # How many attempts a delivery shows. The default RETRY_SCHEDULE makes ten.
 MAX_ATTEMPTS = 100
 
@@ -32,6 +36,9 @@ MAX_ATTEMPTS = 100
 class AttemptSerializer(serializers.ModelSerializer[Attempt]):
     """One request to an endpoint, and its result."""
 
+    # Require the permission `view_payload`.
+    confidential_fields = ("request_headers", "response_headers", "response_body")
+    field_schemas: Mapping[str, Body] = {"request_headers": {"type": "object"}, "response_headers": {"type": "object"}}
     serializer_field_mapping = MODEL_FIELD_MAPPING
 
     class Meta:
@@ -52,7 +59,7 @@ class AttemptSerializer(serializers.ModelSerializer[Attempt]):
         read_only_fields = fields
 
     def get_fields(self) -> dict[str, Any]:
-        return access.visible_fields(super().get_fields(), self.context["request"], hidden=CONFIDENTIAL)
+        return access.visible_fields(super().get_fields(), self.context["request"], hidden=self.confidential_fields)
 
 
 class DeliverySerializer(serializers.ModelSerializer[Delivery]):
@@ -98,6 +105,7 @@ class DeliveryDetailSerializer(DeliverySerializer):
 
     summary = serializers.SerializerMethodField(help_text="What has happened and what comes next, in sentences.")
     attempts = serializers.SerializerMethodField(help_text=f"The newest {MAX_ATTEMPTS}, oldest first.")
+    field_schemas: Mapping[str, Body] = {"attempts": ListOf(AttemptSerializer)}
 
     class Meta(DeliverySerializer.Meta):
         fields = [*DeliverySerializer.Meta.fields, "summary", "attempts"]
@@ -128,11 +136,26 @@ class DeliveryViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource
     public_id_prefix = "dlv_"
     filterset_class = DeliveryFilters
     required_permissions = {
-        **dict.fromkeys(("redeliver", "redeliver_many", "skip", "skip_many"), (access.REDELIVER, access.VIEW_DELIVERY)),
-        "curl": ["orderhooks.view_delivery", access.VIEW_PAYLOAD],
+        **dict.fromkeys(
+            ("redeliver", "redeliver_many", "skip", "skip_many"),
+            (permissions.REDELIVER_DELIVERY, permissions.VIEW_DELIVERY),
+        ),
+        "curl": [permissions.VIEW_DELIVERY, permissions.VIEW_PAYLOAD],
     }
     actions_without_body = ["redeliver", "skip"]
     throttle_scopes = {"redeliver": "redeliver", "redeliver_many": "redeliver"}
+    inherited_operations = {
+        "list": Operation(
+            "listDeliveries",
+            "List deliveries",
+            {200: ApiResponse("A page of the log, newest first.", page_of(DeliverySerializer))},
+        ),
+        "retrieve": Operation(
+            "getDelivery",
+            "Read a delivery",
+            {200: ApiResponse("The delivery with its summary and its attempts.", DeliveryDetailSerializer)},
+        ),
+    }
 
     def get_queryset(self) -> QuerySet[Delivery]:
         rows = access.deliveries_of(self.request.user).select_related("event", "subscription")
@@ -141,16 +164,34 @@ class DeliveryViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource
     def get_serializer_class(self) -> type[DeliverySerializer]:
         return DeliverySerializer if self.action == "list" else DeliveryDetailSerializer
 
+    @describe(
+        "listAttempts",
+        "List a delivery's attempts",
+        {200: ApiResponse("A page of attempts, newest first.", page_of(AttemptSerializer))},
+        parameters=paging("created_at"),
+    )
     @action(detail=True)
     def attempts(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """A page of the attempts, newest first."""
         return self.list_response(self.get_object().attempts.order_by("-pk"), AttemptSerializer)
 
+    @describe(
+        "getCurlScript",
+        "Get a delivery as a curl script",
+        {200: ApiResponse("A shell script that sends the same request.", object_of(script={"type": "string"}))},
+        description="The script reads the signing secret from its environment.",
+    )
     @action(detail=True)
     def curl(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """`script`: a shell script that sends the same request with curl. It reads the secret from its environment."""
         return Response({"script": sending.curl_script(self.get_object())})
 
+    @describe(
+        "redeliver",
+        "Redeliver",
+        {202: ApiResponse("The delivery, which is due now.", DeliveryDetailSerializer)},
+        problems={409: "The delivery is being sent now, or it is a test; or the key came with another request."},
+    )
     @action(detail=True, methods=["post"])
     def redeliver(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Send the delivery again: 202 and the delivery. 409 while it is being sent, and for a test."""
@@ -164,6 +205,13 @@ class DeliveryViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource
         history.log_change(request, delivery, "Redelivered.")
         return Response(self.get_serializer(self.get_object()).data, status=status.HTTP_202_ACCEPTED)
 
+    @describe(
+        "skipDelivery",
+        "Skip a delivery",
+        {200: ApiResponse("The skipped delivery.", DeliveryDetailSerializer)},
+        description="A pending or failed delivery is not sent, and no later event waits for it.",
+        problems={409: "The delivery is neither pending nor failed; or the key came with another request."},
+    )
     @action(detail=True, methods=["post"])
     def skip(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Skip a delivery that is pending or has failed: it is not sent, and no later event waits for it."""
@@ -175,6 +223,14 @@ class DeliveryViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource
         history.log_change(request, delivery, "Skipped.")
         return Response(self.get_serializer(self.get_object()).data)
 
+    @describe(
+        "redeliverMany",
+        "Redeliver many",
+        {202: ApiResponse("How many deliveries will be sent again.", object_of(redelivered={"type": "integer"}))},
+        request=ChosenSerializer,
+        example=EXAMPLE,
+        problems={422: UNKNOWN},
+    )
     @action(detail=False, methods=["post"], url_path="redeliver")
     def redeliver_many(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Send these deliveries again: 202 and `redelivered`, how many of them will be sent."""
@@ -184,6 +240,18 @@ class DeliveryViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource
             history.log_change(request, delivery, "Redelivered.")
         return Response({"redelivered": count}, status=status.HTTP_202_ACCEPTED)
 
+    @describe(
+        "skipMany",
+        "Skip many",
+        {
+            200: ApiResponse(
+                "How many pending or failed deliveries were skipped.", object_of(skipped={"type": "integer"})
+            )
+        },
+        request=ChosenSerializer,
+        example=EXAMPLE,
+        problems={422: UNKNOWN},
+    )
     @action(detail=False, methods=["post"], url_path="skip")
     def skip_many(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Skip those of these deliveries that are pending or have failed. `skipped` is how many."""

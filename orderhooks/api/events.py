@@ -1,5 +1,6 @@
 """Events and topics in the API: read the log, pull the feed, publish an event again, read the topic catalogue."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.db.models import QuerySet
@@ -10,10 +11,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
-from orderhooks import catalogue, publishing
+from orderhooks import catalogue, permissions, publishing
 from orderhooks.api import access
-from orderhooks.api.fields import MODEL_FIELD_MAPPING
+from orderhooks.api.fields import MODEL_FIELD_MAPPING, JsonObjectField
 from orderhooks.api.filters import PAGING, EventFilters, require_known
+from orderhooks.api.openapi.descriptions import ApiResponse, Body, Envelope, ListOf, OneOf, Operation, describe, page_of
+from orderhooks.api.openapi.parameters import in_query
 from orderhooks.api.protocol import history
 from orderhooks.api.protocol.drf import FORMAT_PARAMETER
 from orderhooks.api.protocol.pagination import page_size_of
@@ -23,8 +26,6 @@ from orderhooks.api.resources import ApiViewSet, ResourceViewSet
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Event, Subscription
 
-# Fields of events that require the permission `view_payload`. An error may quote the order.
-CONFIDENTIAL = ("payload", "changes", "error")
 LARGEST_SEQUENCE = 2**63 - 1
 # Query parameters of the feed.
 FEED_PARAMETERS = ("after", "page_size", "subscription")
@@ -33,6 +34,12 @@ FEED_PARAMETERS = ("after", "page_size", "subscription")
 class EventSerializer(serializers.ModelSerializer[Event]):
     """What happened to an order in one transaction."""
 
+    # Require the permission `view_payload`. An error may quote the order.
+    confidential_fields = ("payload", "changes", "error")
+    field_schemas: Mapping[str, Body] = {
+        "payload": {"type": ["object", "null"], "description": "`data` of the body that receivers get."},
+        "changes": {"type": "object", "description": "[old, new] of each field that the transaction changed."},
+    }
     serializer_field_mapping = MODEL_FIELD_MAPPING
 
     class Meta:
@@ -53,7 +60,20 @@ class EventSerializer(serializers.ModelSerializer[Event]):
         read_only_fields = fields
 
     def get_fields(self) -> dict[str, Any]:
-        return access.visible_fields(super().get_fields(), self.context["request"], hidden=CONFIDENTIAL)
+        return access.visible_fields(super().get_fields(), self.context["request"], hidden=self.confidential_fields)
+
+
+FEED = Envelope(
+    EventSerializer,
+    {
+        "next": {"type": ["string", "null"], "description": "The URL of the next page; null if this is the last."},
+        "after": {
+            "type": "integer",
+            "description": "The last sequence that was examined: `after` of the next request.",
+        },
+    },
+    "EventFeed",
+)
 
 
 class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceViewSet[Event]):
@@ -64,12 +84,41 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceVie
     public_id_prefix = "evt_"
     ordered_by = "sequence"
     filterset_class = EventFilters
-    required_permissions = {"republish": [access.REDELIVER, access.VIEW_EVENT]}
+    required_permissions = {"republish": [permissions.REDELIVER_DELIVERY, permissions.VIEW_EVENT]}
     actions_without_body = ["republish"]
+    inherited_operations = {
+        "retrieve": Operation("getEvent", "Read an event", {200: ApiResponse("The event.", EventSerializer)}),
+    }
 
     def get_queryset(self) -> QuerySet[Event]:
         return access.events_of(self.request.user)
 
+    @describe(
+        "listEvents",
+        "List events, or read the feed",
+        {
+            200: ApiResponse(
+                "A page of the log, newest first. With `after` a page of the feed, oldest first.",
+                OneOf([page_of(EventSerializer), FEED]),
+            )
+        },
+        description="Without `after`, the log. With `after`, the feed: events with a higher sequence, oldest first,"
+        " each once. The feed has no other parameters than `subscription` and `page_size`. It is ten seconds behind, so"
+        " that it misses no event.",
+        parameters=[
+            in_query(
+                "after",
+                {"type": "integer", "minimum": 0, "maximum": LARGEST_SEQUENCE},
+                "The sequence of the last event that you have. 0 starts with the oldest one.",
+            ),
+            in_query(
+                "subscription",
+                {"type": "string", "pattern": "^sub_[0-9A-Z]{26}$"},
+                "Only with `after`: only events that this subscription receives.",
+            ),
+        ],
+        problems={422: "For example, the cursor is not valid, or the subscription is unknown."},
+    )
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """A page of the log, newest first. With `?after=` the feed: events with a higher sequence, oldest first."""
         if "after" in request.query_params:
@@ -78,6 +127,16 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceVie
             raise ParameterError({"subscription": ["This parameter needs `after`."]}, code="clash")
         return super().list(request, *args, **kwargs)
 
+    @describe(
+        "republishEvent",
+        "Publish an event again",
+        {200: ApiResponse("The published event.", EventSerializer)},
+        description="For an event whose payload could not be built. It gets the order as it is now.",
+        problems={
+            409: "The event is already published, or its payload still can't be built; or the key came with another"
+            " request."
+        },
+    )
     @action(detail=True, methods=["post"])
     def republish(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Publish an event whose payload could not be built, with the order as it is now. 409 if it still can't be."""
@@ -88,7 +147,7 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceVie
             )
         if not publishing.republish(event):
             event.refresh_from_db()
-            reason = f": {event.error.rstrip('.')}" if request.user.has_perm(access.VIEW_PAYLOAD) else ""
+            reason = f": {event.error.rstrip('.')}" if request.user.has_perm(permissions.VIEW_PAYLOAD) else ""
             raise ConflictError(f"The payload can't be built{reason}. Fix the order source, then try again.")
         history.log_change(request, event, "Published again.")
         return Response(self.get_serializer(self.get_object()).data, status=status.HTTP_200_OK)
@@ -126,25 +185,48 @@ def _sequence(request: Request) -> int:
     return int_parameter(request, "after", default=0, lowest=0, highest=LARGEST_SEQUENCE, remedy=text)
 
 
+class TopicSerializer(serializers.Serializer[Any]):
+    """A topic of the catalogue."""
+
+    name = serializers.CharField()
+    description = serializers.CharField()
+    schema = JsonObjectField(help_text="The JSON Schema (draft 2020-12) of the whole body.")
+    example = JsonObjectField(help_text="An example of a whole body.")
+
+
 class TopicViewSet(ApiViewSet):
     """The topic catalogue, with the JSON Schema and an example of each topic's body. It needs only a login."""
 
     required_permissions = {"list": (), "retrieve": (), "json_schema": ()}
     queryset = Subscription.objects.none()
+    lookup_field = "topic"
     lookup_value_regex = "[^/]+"
 
+    @describe("listTopics", "List the topics", {200: ApiResponse("All topics.", ListOf(TopicSerializer))})
     def list(self, request: Request) -> Response:
         """All topics."""
-        return Response([_topic(entry) for entry in catalogue.entries()])
+        return Response(TopicSerializer(catalogue.entries(), many=True).data)
 
-    def retrieve(self, request: Request, pk: str) -> Response:
+    @describe("getTopic", "Read a topic", {200: ApiResponse("The topic.", TopicSerializer)})
+    def retrieve(self, request: Request, topic: str) -> Response:
         """One topic."""
-        return Response(_topic(_entry(pk)))
+        return Response(TopicSerializer(_entry(topic)).data)
 
+    @describe(
+        "getTopicSchema",
+        "Read a topic's JSON Schema",
+        {
+            200: ApiResponse(
+                "The JSON Schema (draft 2020-12) of the whole body.",
+                {"type": "object"},
+                media_type="application/schema+json",
+            )
+        },
+    )
     @action(detail=True, url_path="schema", url_name="schema")
-    def json_schema(self, request: Request, pk: str) -> Response:
+    def json_schema(self, request: Request, topic: str) -> Response:
         """The JSON Schema (draft 2020-12) of the whole body, as `application/schema+json`."""
-        entry = _entry(pk)
+        entry = _entry(topic)
         if request.accepted_renderer.format != "json":
             return Response(entry.schema)
         return Response(entry.schema, content_type="application/schema+json")
@@ -155,12 +237,3 @@ def _entry(name: str) -> catalogue.Entry:
         if entry.name == name:
             return entry
     raise NotFound("Unknown topic. The list of topics has all of them.")
-
-
-def _topic(entry: catalogue.Entry) -> dict[str, Any]:
-    return {
-        "name": entry.name,
-        "description": entry.description,
-        "schema": entry.schema,
-        "example": entry.example,
-    }

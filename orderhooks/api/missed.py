@@ -1,6 +1,7 @@
 """Events that a subscription should have received and has not, for a receiver that was down."""
 
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -13,12 +14,14 @@ from orderhooks import reporting
 from orderhooks.api.events import EventSerializer
 from orderhooks.api.fields import StrictDateTimeField
 from orderhooks.api.filters import require_known
+from orderhooks.api.openapi.descriptions import Body, Envelope
+from orderhooks.api.openapi.parameters import DATE_TIME, in_query, page_size
 from orderhooks.api.protocol.pagination import page_size_of
 from orderhooks.api.protocol.problems import ParameterError
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Delivery, Event, Replay, Subscription
 
-__all__ = ["missed_of"]
+__all__ = ["MISSED", "PARAMETERS", "missed_of"]
 
 DAY = timedelta(days=1)
 # How many events one page examines at most, however few of them were missed.
@@ -28,8 +31,13 @@ MAX_EXAMINED = 20_000
 class MissedSerializer(EventSerializer):
     """An event, why it has not arrived, and its delivery if there is one."""
 
-    reason = serializers.SerializerMethodField(help_text=f"One of {', '.join(reporting.Reason.values)}.")
+    reason = serializers.SerializerMethodField()
     delivery = serializers.SerializerMethodField(help_text="The delivery's id; null if there is none.")
+
+    field_schemas: Mapping[str, Body] = {
+        **EventSerializer.field_schemas,
+        "reason": {"type": "string", "enum": list(reporting.Reason.values)},
+    }
 
     class Meta(EventSerializer.Meta):
         fields = [*EventSerializer.Meta.fields, "reason", "delivery"]
@@ -45,6 +53,23 @@ class MissedSerializer(EventSerializer):
     def _delivery(self, event: Event) -> Delivery | None:
         found: Delivery | None = self.context["deliveries"].get(event.pk)
         return found
+
+
+MISSED = Envelope(
+    MissedSerializer,
+    {
+        "next": {
+            "type": ["string", "null"],
+            "description": "The URL of the next page; null if this is the last. A page may be empty although there is a"
+            " next one.",
+        },
+    },
+)
+PARAMETERS = [
+    in_query("since", DATE_TIME, "Events from this time on. The default is 24 hours ago."),
+    in_query("cursor", {"type": "string", "pattern": "^evt_[0-9A-Z]{26}$"}, "From `next` of another page."),
+    page_size(),
+]
 
 
 def missed_of(request: Request, subscription: Subscription) -> Response:

@@ -1,5 +1,6 @@
 """An order's report in the API: what became of its newest events, for each subscription."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.utils import timezone
@@ -12,14 +13,16 @@ from orderhooks.api import access
 from orderhooks.api.events import EventSerializer
 from orderhooks.api.fields import StrictDateTimeField
 from orderhooks.api.filters import require_known
+from orderhooks.api.openapi.descriptions import ListOf, Schema
+from orderhooks.models import Event
 from orderhooks.models.events import EventQuerySet
 from orderhooks.reporting import SubscriptionOutcome
 
-__all__ = ["LARGE", "SubscriptionOutcomeSerializer", "order_report"]
+__all__ = ["EventReportSerializer", "order_report"]
 
+# Fields of events that reports leave out.
+LARGE_FIELDS = ("payload", "changes")
 MAX_EVENTS = 50
-# Of an event; left out of reports.
-LARGE = ("payload", "changes")
 MAX_SUBSCRIPTIONS = 200
 
 
@@ -35,6 +38,9 @@ class SubscriptionOutcomeSerializer(serializers.Serializer[Any]):
     delivery = serializers.SerializerMethodField(help_text="The delivery's id; null if there is none.")
     last_detail = serializers.SerializerMethodField(help_text="The result of the last attempt in words.")
     next_attempt_at = serializers.SerializerMethodField()
+    field_schemas: Mapping[str, Schema] = {
+        "next_attempt_at": {"type": ["string", "null"], "format": "date-time"},
+    }
 
     def get_text(self, outcome: SubscriptionOutcome) -> str:
         return reporting.subscription_outcome_text(outcome, now=timezone.now())
@@ -50,26 +56,29 @@ class SubscriptionOutcomeSerializer(serializers.Serializer[Any]):
         return at and StrictDateTimeField().to_representation(at)
 
 
+class EventReportSerializer(EventSerializer):
+    """An event, and what became of it for each subscription."""
+
+    # The context has the outcomes by the event's primary key.
+    subscriptions = serializers.SerializerMethodField()
+    field_schemas = {"subscriptions": ListOf(SubscriptionOutcomeSerializer)}
+
+    class Meta(EventSerializer.Meta):
+        fields = [*(name for name in EventSerializer.Meta.fields if name not in LARGE_FIELDS), "subscriptions"]
+        read_only_fields = fields
+
+    def get_subscriptions(self, event: Event) -> Any:
+        return SubscriptionOutcomeSerializer(self.context["outcomes"][event.pk], many=True).data
+
+
 def order_report(request: Request, events: EventQuerySet) -> Response:
     """The newest 50 of these events, newest first, each for the first 200 subscriptions that the user may see.
 
     Raises ParameterError for any query parameter.
     """
     require_known(request, [])
-    newest = list(events.order_by("-sequence").defer(*LARGE)[:MAX_EVENTS])
+    newest = list(events.order_by("-sequence").defer(*LARGE_FIELDS)[:MAX_EVENTS])
     among = access.subscriptions_of(request.user)
     reports = reporting.event_reports(newest, at_most=MAX_SUBSCRIPTIONS, among=among)
-    return Response(
-        [
-            {
-                **_event_data(report.event, request),
-                "subscriptions": SubscriptionOutcomeSerializer(report.outcomes, many=True).data,
-            }
-            for report in reports
-        ]
-    )
-
-
-def _event_data(event: Any, request: Request) -> dict[str, Any]:
-    data = EventSerializer(event, context={"request": request}).data
-    return {name: value for name, value in data.items() if name not in LARGE}
+    context = {"request": request, "outcomes": {report.event.pk: report.outcomes for report in reports}}
+    return Response(EventReportSerializer([report.event for report in reports], many=True, context=context).data)

@@ -1,5 +1,6 @@
 """Replays in the API: count, start, follow and cancel them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.db.models import QuerySet
@@ -9,7 +10,7 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orderhooks import operations
+from orderhooks import operations, permissions
 from orderhooks.api import access
 from orderhooks.api.fields import (
     MODEL_FIELD_MAPPING,
@@ -20,13 +21,14 @@ from orderhooks.api.fields import (
 )
 from orderhooks.api.filters import ReplayFilters
 from orderhooks.api.members import PlainSerializer
+from orderhooks.api.openapi.descriptions import ApiResponse, Body, Operation, describe, object_of, page_of
 from orderhooks.api.protocol import history
 from orderhooks.api.protocol.problems import ConflictError
 from orderhooks.api.resources import ResourceViewSet
 from orderhooks.models import Replay, Subscription
 from orderhooks.models.configuration import validate_topics
 
-__all__ = ["PlanSerializer", "ReplayViewSet", "begin"]
+__all__ = ["RESPONSES", "PlanSerializer", "ReplayViewSet", "begin"]
 
 
 class PlanSerializer(PlainSerializer):
@@ -70,6 +72,13 @@ class ReplaySerializer(serializers.ModelSerializer[Replay]):
 
     subscription = serializers.CharField(source="subscription.public_id", read_only=True)
     subscription_name = serializers.CharField(source="subscription.name", read_only=True)
+    field_schemas: Mapping[str, Body] = {
+        "topics": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Topics or patterns. Empty means those of the subscription.",
+        },
+    }
     progress = serializers.FloatField(source="share_done", read_only=True, help_text="From 0 to 1.")
 
     class Meta:
@@ -94,6 +103,16 @@ class ReplaySerializer(serializers.ModelSerializer[Replay]):
         read_only_fields = fields
 
 
+# Of the requests that start a replay.
+RESPONSES = {
+    200: ApiResponse(
+        "With `dry_run`: how many deliveries the replay would send. Nothing is sent.",
+        object_of(count={"type": "integer"}, count_is_exact={"type": "boolean"}),
+    ),
+    202: ApiResponse("The replay, which has started.", ReplaySerializer),
+}
+
+
 def begin(request: Request, subscription: Subscription, plan: dict[str, Any]) -> Response:
     """Start a replay: 202 and the replay. With `dry_run` 200 and `count`, how many deliveries it would send."""
     dry_run = plan["dry_run"]
@@ -116,15 +135,37 @@ class ReplayViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceVi
     public_id_prefix = "rpl_"
     filterset_class = ReplayFilters
     required_permissions = {
-        "create": (access.REDELIVER, access.VIEW_SUBSCRIPTION),
-        "cancel": (access.REDELIVER, access.VIEW_SUBSCRIPTION, access.VIEW_REPLAY),
+        "create": (permissions.REDELIVER_DELIVERY, permissions.VIEW_SUBSCRIPTION),
+        "cancel": (permissions.REDELIVER_DELIVERY, permissions.VIEW_SUBSCRIPTION, permissions.VIEW_REPLAY),
     }
     actions_without_body = ["cancel"]
     throttle_scopes = {"create": "replay"}
+    inherited_operations = {
+        "list": Operation(
+            "listReplays",
+            "List replays",
+            {200: ApiResponse("A page of replays, newest first.", page_of(ReplaySerializer))},
+        ),
+        "retrieve": Operation(
+            "getReplay", "Read a replay", {200: ApiResponse("The replay and its progress.", ReplaySerializer)}
+        ),
+    }
 
     def get_queryset(self) -> QuerySet[Replay]:
         return access.replays_of(self.request.user).select_related("subscription")
 
+    @describe(
+        "createReplay",
+        "Send events of a period again",
+        RESPONSES,
+        request=PlanForSerializer,
+        example={
+            "subscription": "sub_01KAR5BBR0D4Y8H6S1V3PBN2WK",
+            "since": "2026-11-23T00:00:00Z",
+            "only": "never_sent",
+        },
+        problems={422: "The period is empty, or a topic or the subscription is unknown."},
+    )
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Start a replay: 202 and the replay. With `dry_run` 200 and how many deliveries it would send."""
         serializer = PlanForSerializer(data=request.data)
@@ -136,6 +177,13 @@ class ReplayViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceVi
             raise serializers.ValidationError({"subscription": [text]}, code="unknown")
         return begin(request, subscription, serializer.validated_data)
 
+    @describe(
+        "cancelReplay",
+        "Cancel a replay",
+        {200: ApiResponse("The cancelled replay.", ReplaySerializer)},
+        description="Deliveries that are already due are still sent.",
+        problems={409: "The replay has already ended; or the key came with another request."},
+    )
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Cancel the replay. Deliveries that are already due are still sent. 409 if it has already ended."""

@@ -18,6 +18,7 @@ from rest_framework.views import APIView
 from orderhooks.api.access import ActionPermission
 from orderhooks.api.filters import StrictFilterBackend
 from orderhooks.api.members import require_no_members
+from orderhooks.api.openapi.descriptions import Operation
 from orderhooks.api.protocol import drf, idempotency, problems
 from orderhooks.api.protocol.pagination import KeysetPagination
 from orderhooks.api.protocol.parsers import StrictJSONParser
@@ -75,6 +76,8 @@ class ApiViewSet(ProblemDetailsView, viewsets.ViewSet):
     required_permissions: Mapping[str, Collection[str]] = {}
     # Keys of the setting API_RATES by action. Other actions have no rate limit of their own.
     throttle_scopes: Mapping[str, str] = {}
+    # Descriptions of actions that the viewset inherits. Its own actions have the decorator `describe`.
+    inherited_operations: Mapping[str, Operation] = {}
     # Actions whose request body must be empty.
     actions_without_body: Collection[str] = ()
     # Actions that wait for the network, which must not happen inside a transaction.

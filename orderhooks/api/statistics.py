@@ -8,20 +8,28 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from orderhooks import permissions
 from orderhooks.api import access
 from orderhooks.api.fields import StrictDateTimeField
 from orderhooks.api.filters import require_known
+from orderhooks.api.openapi.descriptions import ApiResponse, describe
+from orderhooks.api.openapi.parameters import in_query
 from orderhooks.api.protocol.query_parameters import int_parameter
 from orderhooks.api.resources import ApiViewSet
 from orderhooks.db import DatabaseClock
 from orderhooks.models import AttemptStats, Delivery, Subscription
 from orderhooks.models.attempt_stats import HOUR, first_hour, percentile
 
-__all__ = ["StatisticsViewSet", "statistics_of"]
+__all__ = ["HOURS_PARAMETER", "StatisticsSerializer", "StatisticsViewSet", "statistics_of"]
 
 DEFAULT_HOURS = 24
 MAX_HOURS = 24 * 31
 MAX_COUNTED = 10_000
+HOURS_PARAMETER = in_query(
+    "hours",
+    {"type": "integer", "minimum": 1, "maximum": MAX_HOURS, "default": DEFAULT_HOURS},
+    "How many hours to count.",
+)
 
 
 class HourSerializer(serializers.Serializer[Any]):
@@ -97,11 +105,19 @@ def _hours(request: Request) -> int:
 
 
 class StatisticsViewSet(ApiViewSet):
-    """Of all subscriptions that the user sees."""
+    """Statistics of all subscriptions that the user may see."""
 
-    required_permissions = {"list": ["orderhooks.view_delivery"]}
+    required_permissions = {"list": [permissions.VIEW_DELIVERY]}
     queryset = Delivery.objects.none()
 
+    @describe(
+        "getStatistics",
+        "Read the statistics",
+        {200: ApiResponse("Success rate, times and pending deliveries, also by hour.", StatisticsSerializer)},
+        description="Of all subscriptions that you see.",
+        parameters=[HOURS_PARAMETER],
+    )
     def list(self, request: Request) -> Response:
-        mine = None if access.manages(request.user) else access.subscriptions_of(request.user).only("pk")
-        return statistics_of(request, mine)
+        # None, all subscriptions, needs no list of their keys.
+        visible = None if access.manages(request.user) else access.subscriptions_of(request.user).only("pk")
+        return statistics_of(request, visible)

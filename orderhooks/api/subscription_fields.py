@@ -3,7 +3,7 @@
 What handles secrets hides its variables from error reports, and hands DRF nothing that would show them.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -14,6 +14,7 @@ from orderhooks import signing
 from orderhooks.api.access import ALL_STORES, may_see_store, stores_of
 from orderhooks.api.fields import MODEL_FIELD_MAPPING, StrictCharField, StrictChoiceField
 from orderhooks.api.members import RowSerializer
+from orderhooks.api.openapi.descriptions import Body
 from orderhooks.db.encrypted_fields import seal
 from orderhooks.encryption import HIDDEN, Sealed
 from orderhooks.models import Subscription
@@ -76,7 +77,8 @@ class SubscriptionSerializer(RowSerializer):
     )
     # Clients can't set `disabled`: only orderhooks disables an endpoint.
     state = StrictChoiceField(choices=[State.ACTIVE.value, State.PAUSED.value], required=False)
-    health = serializers.SerializerMethodField(help_text=f"One of {', '.join(Health.values)}.")
+    health = serializers.SerializerMethodField()
+    field_schemas: Mapping[str, Body] = {"health": {"type": "string", "enum": list(Health.values)}}
 
     class Meta:
         model = Subscription

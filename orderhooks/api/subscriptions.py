@@ -13,17 +13,19 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orderhooks import operations, signing
+from orderhooks import operations, permissions, signing
 from orderhooks.api import access, replays
 from orderhooks.api.deliveries import DeliveryDetailSerializer
 from orderhooks.api.fields import StrictDateTimeField, StrictFloatField
 from orderhooks.api.filters import SubscriptionFilters, require_known
 from orderhooks.api.members import PlainSerializer
-from orderhooks.api.missed import missed_of
+from orderhooks.api.missed import MISSED, PARAMETERS, missed_of
+from orderhooks.api.openapi.descriptions import ApiResponse, Operation, describe, object_of, page_of
+from orderhooks.api.openapi.parameters import TEXT, in_query
 from orderhooks.api.protocol import history
 from orderhooks.api.protocol.problems import ConflictError, ParameterError
 from orderhooks.api.resources import ResourceViewSet
-from orderhooks.api.statistics import statistics_of
+from orderhooks.api.statistics import HOURS_PARAMETER, StatisticsSerializer, statistics_of
 from orderhooks.api.subscription_fields import SubscriptionSerializer
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Delivery, Subscription
@@ -32,7 +34,18 @@ from orderhooks.previews import PreviewError
 from orderhooks.topics import UnknownTopicError
 
 HOUR = timedelta(hours=1)
-VIEW, CHANGE = "orderhooks.view_subscription", "orderhooks.change_subscription"
+# Texts of the OpenAPI document.
+EXAMPLE = {
+    "name": "CRM",
+    "url": "https://crm.example.com/webhooks",
+    "topics": ["order.paid", "order.cancelled"],
+    "contact_email": "team@example.com",
+}
+NOT_VALID = "The content is not valid: for example, the URL, a topic or a header, or the store is not yours."
+SHOWN_ONCE = "A signing secret is shown only in the response to the request that creates it, so store it."
+READ = {200: ApiResponse("The subscription.", SubscriptionSerializer)}
+CREATED = {201: ApiResponse("The subscription with its secret.", SubscriptionSerializer, has_secret=True)}
+CHANGED = {200: ApiResponse("The changed subscription.", SubscriptionSerializer, has_secret=True)}
 
 
 class RotationSerializer(PlainSerializer):
@@ -67,15 +80,30 @@ class SubscriptionViewSet(
     public_id_prefix = "sub_"
     filterset_class = SubscriptionFilters
     required_permissions = {
-        **dict.fromkeys(("test", "pause", "resume", "rotate_secret", "revoke_former_secrets"), (CHANGE,)),
-        "replay": [access.REDELIVER, VIEW],
-        "stats": [VIEW, "orderhooks.view_delivery"],
-        "missed": [VIEW, "orderhooks.view_event"],
-        "preview": [VIEW, access.VIEW_PAYLOAD],
+        **dict.fromkeys(
+            ("test", "pause", "resume", "rotate_secret", "revoke_former_secrets"), (permissions.CHANGE_SUBSCRIPTION,)
+        ),
+        "replay": [permissions.REDELIVER_DELIVERY, permissions.VIEW_SUBSCRIPTION],
+        "stats": [permissions.VIEW_SUBSCRIPTION, permissions.VIEW_DELIVERY],
+        "missed": [permissions.VIEW_SUBSCRIPTION, permissions.VIEW_EVENT],
+        "preview": [permissions.VIEW_SUBSCRIPTION, permissions.VIEW_PAYLOAD],
     }
     throttle_scopes = {"test": "test", "replay": "replay", "rotate_secret": "rotate"}
     actions_without_body = ["test", "pause", "revoke_former_secrets"]
     actions_outside_transactions = ["test"]
+    inherited_operations = {
+        "list": Operation(
+            "listSubscriptions",
+            "List subscriptions",
+            {200: ApiResponse("A page of subscriptions, newest first.", page_of(SubscriptionSerializer))},
+        ),
+        "retrieve": Operation("getSubscription", "Read a subscription", READ),
+        "destroy": Operation(
+            "deleteSubscription",
+            "Delete a subscription",
+            {204: ApiResponse("The subscription and its log are deleted.")},
+        ),
+    }
 
     def get_queryset(self) -> QuerySet[Subscription]:
         return access.subscriptions_of(self.request.user).select_related("owner").prefetch_related("secrets")
@@ -83,6 +111,15 @@ class SubscriptionViewSet(
     def get_serializer_context(self) -> dict[str, Any]:
         return {**super().get_serializer_context(), "now": timezone.now()}
 
+    @describe(
+        "createSubscription",
+        "Subscribe",
+        CREATED,
+        description=f"The subscription receives the events of orders that change from now on. {SHOWN_ONCE}",
+        request=SubscriptionSerializer,
+        example=EXAMPLE,
+        problems={422: NOT_VALID},
+    )
     @sensitive_variables()
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Create a subscription: 201 and the subscription with its `secret`, which is shown only this once."""
@@ -90,11 +127,30 @@ class SubscriptionViewSet(
         serializer.is_valid(raise_exception=True)
         return self._create(serializer.validated_data)
 
+    @describe(
+        "replaceSubscription",
+        "Change a subscription",
+        CHANGED,
+        description="Fields that are not sent keep their values.",
+        request=SubscriptionSerializer,
+        example=EXAMPLE,
+        problems={422: NOT_VALID},
+    )
     @sensitive_variables()
     def update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Change the subscription. The response has a new `secret` if the `signature` needs one of another kind."""
         return self._update(self.get_object(), request.data, partial=kwargs.get("partial", False))
 
+    @describe(
+        "changeSubscription",
+        "Change some fields of a subscription",
+        CHANGED,
+        description="Fields that are not sent keep their values. A `signature` that needs another kind of secret"
+        f" creates one. {SHOWN_ONCE}",
+        request=SubscriptionSerializer,
+        example={"topics": ["order.*"]},
+        problems={422: NOT_VALID},
+    )
     def partial_update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Change some fields of the subscription."""
         return self.update(request, *args, partial=True, **kwargs)
@@ -103,6 +159,13 @@ class SubscriptionViewSet(
         history.log_deletion(self.request, instance)
         instance.delete()
 
+    @describe(
+        "testSubscription",
+        "Test the endpoint",
+        {200: ApiResponse("The delivery, with the endpoint's response.", DeliveryDetailSerializer)},
+        description="Sends an example order as `webhook.test` now, also if the subscription is paused or disabled, and"
+        " waits for the response.",
+    )
     @action(detail=True, methods=["post"])
     def test(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Send an example order as `webhook.test` now and wait for the response. Returns the delivery."""
@@ -112,6 +175,14 @@ class SubscriptionViewSet(
         delivery = Delivery.objects.select_related("event", "subscription").get(pk=made.pk)
         return Response(DeliveryDetailSerializer(delivery, context=self.get_serializer_context()).data)
 
+    @describe(
+        "rotateSecret",
+        "Create a new signing secret",
+        CHANGED,
+        description=f"The former secrets still sign in addition to it for `overlap_hours`. {SHOWN_ONCE}",
+        request=RotationSerializer,
+        example={"overlap_hours": 48},
+    )
     @action(detail=True, methods=["post"], url_path="rotate-secret")
     @sensitive_variables()
     def rotate_secret(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -124,6 +195,11 @@ class SubscriptionViewSet(
         history.log_change(request, subscription, "Rotated the signing secret.")
         return self._subscription_response(subscription, secret)
 
+    @describe(
+        "revokeFormerSecrets",
+        "Revoke former signing secrets",
+        {200: ApiResponse("How many secrets were revoked.", object_of(revoked={"type": "integer"}))},
+    )
     @action(detail=True, methods=["post"], url_path="revoke-former-secrets")
     def revoke_former_secrets(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Revoke all signing secrets except the newest. `revoked` is how many."""
@@ -132,6 +208,7 @@ class SubscriptionViewSet(
         history.log_change(request, subscription, "Revoked former signing secrets.")
         return Response({"revoked": revoked})
 
+    @describe("pauseSubscription", "Pause", READ, description="Deliveries are held until the subscription is resumed.")
     @action(detail=True, methods=["post"])
     def pause(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Pause the subscription: its deliveries are held until it is resumed."""
@@ -140,6 +217,15 @@ class SubscriptionViewSet(
             history.log_change(request, subscription, "Paused.")
         return self._subscription_response(subscription)
 
+    @describe(
+        "resumeSubscription",
+        "Resume",
+        READ,
+        description="Held deliveries are sent; those from before `skip_before` are skipped instead.",
+        request=ResumptionSerializer,
+        example={"skip_before": "2026-11-24T06:00:00Z"},
+        problems={422: "The date or time does not exist, such as 30 February."},
+    )
     @action(detail=True, methods=["post"])
     def resume(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Resume the subscription. Held deliveries are sent; those from before `skip_before` are skipped instead."""
@@ -152,6 +238,14 @@ class SubscriptionViewSet(
             history.log_change(request, subscription, f"Resumed; {resumed.skipped} deliveries skipped.")
         return self._subscription_response(subscription)
 
+    @describe(
+        "replayToSubscription",
+        "Send events of a period again",
+        replays.RESPONSES,
+        request=replays.PlanSerializer,
+        example={"since": "2026-11-23T00:00:00Z", "only": "failed", "dry_run": True},
+        problems={422: "The period is empty, or a topic is unknown."},
+    )
     @action(detail=True, methods=["post"])
     def replay(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Start a replay: 202 and the replay. With `dry_run` 200 and how many deliveries it would send."""
@@ -159,16 +253,51 @@ class SubscriptionViewSet(
         serializer.is_valid(raise_exception=True)
         return replays.begin(request, self._with_visible_store(), serializer.validated_data)
 
+    @describe(
+        "getSubscriptionStatistics",
+        "Read a subscription's statistics",
+        {200: ApiResponse("Success rate, times and pending deliveries, also by hour.", StatisticsSerializer)},
+        parameters=[HOURS_PARAMETER],
+    )
     @action(detail=True)
     def stats(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Statistics of its deliveries in the last `?hours=` (1 to 744; 24 by default)."""
         return statistics_of(request, [self.get_object()])
 
+    @describe(
+        "listMissed",
+        "List missed events",
+        {200: ApiResponse("A page of events, oldest first, each with the reason.", MISSED)},
+        description="Events that the subscription should have received and has not, for a receiver that was down.",
+        parameters=PARAMETERS,
+        problems={422: "The date or time does not exist, such as 30 February."},
+    )
     @action(detail=True)
     def missed(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Events that the subscription has not received since `?since=` (24 hours ago by default), oldest first."""
         return missed_of(request, self._with_visible_store())
 
+    @describe(
+        "previewRequest",
+        "Preview a request",
+        {
+            200: ApiResponse(
+                "The request with a valid signature. The values of the subscription's own headers are hidden.",
+                object_of(
+                    wanted={"type": "boolean", "description": "Whether the subscription would receive the event."},
+                    url={"type": "string"},
+                    headers={"type": "object", "additionalProperties": {"type": "string"}},
+                    body={"type": "string"},
+                ),
+            )
+        },
+        description="The request for an order and a topic. Nothing is sent.",
+        parameters=[
+            in_query("order", TEXT, "The order's number.", required=True),
+            in_query("topic", TEXT, "A topic of the catalogue.", required=True),
+        ],
+        problems={409: "The order is unknown, or the request can't be built.", 422: "The topic is unknown."},
+    )
     @action(detail=True)
     def preview(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """The signed request for the order with the number `?order=` and the topic `?topic=`. Nothing is sent."""

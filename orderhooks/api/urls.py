@@ -34,10 +34,10 @@ not_found = re_path(
     NotFoundView.as_view(),
 )
 
-# What the OpenAPI document tells of.
-described = [path("subscriptions/by-name/<path:name>/", by_name, name="subscription-by-name"), *router.urls]
+# The URLs in the OpenAPI document.
+documented = [path("subscriptions/by-name/<path:name>/", by_name, name="subscription-by-name"), *router.urls]
 
 lists = {prefix: f"{basename}-list" for prefix, _view, basename in router.registry}
 root = path("", RootView.as_view(lists=lists), name="root")
 
-urlpatterns = [root, *described, *routes.found(), not_found]
+urlpatterns = [root, *documented, *routes.schema_urls(documented), not_found]

@@ -37,14 +37,13 @@ class DatabaseClock:
         asked = time.monotonic()
         with connection.cursor() as cursor:
             cursor.execute(SELECT_NOW.get(connection.vendor, SELECT_NOW["sqlite"]))
-            [moment] = cursor.fetchone()
-        if isinstance(moment, str):
-            moment = datetime.fromisoformat(moment)
-        self._moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            [found] = cursor.fetchone()
+        time_there: datetime = datetime.fromisoformat(found) if isinstance(found, str) else found
+        self._time = time_there if time_there.tzinfo else time_there.replace(tzinfo=UTC)
         self._at = asked
 
     def now(self) -> datetime:
-        return self._moment + timedelta(seconds=time.monotonic() - self._at)
+        return self._time + timedelta(seconds=time.monotonic() - self._at)
 
 
 SELECT_NOW = {

@@ -22,7 +22,8 @@ class PumpQuerySet(models.QuerySet["Pump"]):
 
     def last_seen_at(self) -> datetime | None:
         """When a pump was last heard of, alive or not."""
-        return self.aggregate(last=Max("beat_at"))["last"]
+        last: datetime | None = self.aggregate(last=Max("beat_at"))["last"]
+        return last
 
 
 class Pump(models.Model):

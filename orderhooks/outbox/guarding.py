@@ -155,6 +155,7 @@ def _proved(using: str) -> set[Hashable]:
     are kept together with the list during which they succeeded.
     """
     connection = connections[using]
+    kinds: set[Hashable]
     hooks, kinds = connection.__dict__.get(PROVED, (None, set()))
     if hooks is not connection.run_on_commit:
         kinds = set()

@@ -9,6 +9,7 @@ import os
 import ssl
 import threading
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Any
 
 import certifi
@@ -24,6 +25,7 @@ from orderhooks.transport.responses import Response
 from orderhooks.transport.sockets import Exchange, TimedSocket, TimedSSLSocket, connect, has_unread_data
 from orderhooks.transport.urls import DEFAULT_PORTS
 
+URLLIB3_VERSION = version("urllib3")
 HOSTS = 256
 CONNECTIONS_PER_HOST = 64
 URLS = 1024
@@ -43,13 +45,13 @@ current = CurrentExchange()
 def require_guarded_socket(sock: Any) -> None:
     """Raises FailedError unless the socket is one of `sockets.connect`, or TLS around one. See Note [Fail closed]."""
     if not isinstance(sock, TimedSocket | TimedSSLSocket):
-        raise current.exchange.fail("internal", f"urllib3 {urllib3.__version__} connected without the address guard.")
+        raise current.exchange.fail("internal", f"urllib3 {URLLIB3_VERSION} connected without the address guard.")
 
 
 def require_guarded_pool(pool: Any) -> Any:
     """Return the pool if it makes GuardedConnections. Raises FailedError otherwise. See Note [Fail closed]."""
     if not issubclass(pool.ConnectionCls, GuardedConnection):
-        raise current.exchange.fail("internal", f"urllib3 {urllib3.__version__} chose another class of connection.")
+        raise current.exchange.fail("internal", f"urllib3 {URLLIB3_VERSION} chose another class of connection.")
     return pool
 
 
@@ -179,7 +181,7 @@ class Adapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = GUARDED_POOLS
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> urllib3.ProxyManager:
-        manager = super().proxy_manager_for(proxy, **options)
+        manager: urllib3.ProxyManager = super().proxy_manager_for(proxy, **options)
         manager.pool_classes_by_scheme = PROXIED_POOLS
         return manager
 

@@ -22,7 +22,7 @@ def map_case(context: Any, case: Any) -> Any:
     if case.meta is None or not case.meta.generation.mode.is_positive or dice % 4 == 0:
         return case
     resource = case.path.strip("/").partition("/")[0]
-    for name in ("public_id", "id"):
+    for name in ("public_id", "topic"):
         if name in (case.path_parameters or {}):
             case.path_parameters[name] = _one_of(resource, dice)
     if "by-name" in case.path:

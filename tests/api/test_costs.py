@@ -11,7 +11,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import URLPattern
 
-from orderhooks.api.urls import described
+from orderhooks.api.urls import documented
 from orderhooks.models import Attempt, Delivery, Event, Order, Replay, Subscription
 from tests.api.calls import EVERYTHING, client_with
 from tests.factories import make_attempt, make_delivery, make_event, make_order, make_replay, make_subscription
@@ -114,7 +114,7 @@ def test_each_get_at_its_worst_is_bounded(ids):
 
 def test_every_get_is_among_them():
     gets = 0
-    for pattern in described:
+    for pattern in documented:
         assert isinstance(pattern, URLPattern)
         gets += "get" in getattr(pattern.callback, "actions", {})
     assert len({path.partition("?")[0] for path in WORST}) == gets

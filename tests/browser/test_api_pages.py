@@ -21,7 +21,7 @@ def test_swagger_ui_shows_every_resource_and_sends_requests(operator: Visit):
 def test_redoc_shows_operations_and_webhooks(operator: Visit):
     page = operator.page
     page.goto("/api/redoc/")
-    expect(page.get_by_role("heading", name="Make an order")).to_be_visible()
+    expect(page.get_by_role("heading", name="Create an order")).to_be_visible()
     expect(page.get_by_role("heading", name="order.paid").first).to_be_visible()
     # The search runs in a worker.
     page.get_by_role("textbox", name="Search").fill("replay")

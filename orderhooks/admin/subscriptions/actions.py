@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from orderhooks import operations
+from orderhooks import operations, permissions
 from orderhooks.admin import bodies
 from orderhooks.admin.buttons import Button, ButtonsAdmin
 from orderhooks.admin.subscriptions.banners import COUNT_UP_TO, bounded
@@ -40,7 +40,7 @@ class ActionsAdmin(ButtonsAdmin):
         attempt = delivery.attempts.first()
         outcome = delivery.last_status_code or delivery.last_error or delivery.state
         self.log_change(request, subscription, str(_("Sent a test: %s.") % outcome))
-        sees_log = request.user.has_perm("orderhooks.view_delivery")
+        sees_log = request.user.has_perm(permissions.VIEW_DELIVERY)
         context = {
             **self.admin_site.each_context(request),
             "title": _("Test of %s") % subscription,
@@ -56,7 +56,7 @@ class ActionsAdmin(ButtonsAdmin):
             else "",
             "seconds": attempt.duration_ms / 1000 if attempt else None,
             "sees_log": sees_log,
-            "sees_payload": request.user.has_perm("orderhooks.view_payload"),
+            "sees_payload": request.user.has_perm(permissions.VIEW_PAYLOAD),
         }
         return TemplateResponse(request, "admin/orderhooks/subscription/test.html", context)
 

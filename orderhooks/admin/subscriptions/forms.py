@@ -115,7 +115,7 @@ class HeadersField(forms.CharField):
         return seal(headers, former=self.former)
 
     def has_changed(self, initial: Any, data: Any) -> bool:
-        return self.prepare_value(initial or {}).split() != (data or "").split()
+        return bool(self.prepare_value(initial or {}).split() != (data or "").split())
 
 
 class SubscriptionForm(forms.ModelForm):

@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
-from orderhooks import catalogue, operations
+from orderhooks import catalogue, operations, permissions
 from orderhooks.admin.subscriptions import code_samples
 from orderhooks.admin.subscriptions.forms import PreviewForm
 from orderhooks.models import Subscription
@@ -33,7 +33,8 @@ class PagesAdmin(admin.ModelAdmin):
     def get_urls(self) -> list[URLPattern]:
         def route(below: str, view: Any, name: str) -> URLPattern:
             wrapped = self.admin_site.admin_view(require_safe(view))
-            return path(below, wrapped, name=f"orderhooks_subscription_{name}")
+            pattern: URLPattern = path(below, wrapped, name=f"orderhooks_subscription_{name}")
+            return pattern
 
         return [
             route("topics/", self.topics_view, "topics"),
@@ -50,7 +51,7 @@ class PagesAdmin(admin.ModelAdmin):
         return record
 
     def may_preview(self, request: HttpRequest) -> bool:
-        return self.has_change_permission(request) and request.user.has_perm("orderhooks.view_payload")
+        return self.has_change_permission(request) and request.user.has_perm(permissions.VIEW_PAYLOAD)
 
     @admin.display(description=_("more"))
     def more(self, subscription: Subscription) -> SafeString:

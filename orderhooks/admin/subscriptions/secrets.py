@@ -16,7 +16,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import operations, signing
+from orderhooks import operations, permissions, signing
 from orderhooks.admin.buttons import Button, ButtonsAdmin
 from orderhooks.admin.subscriptions.confirmation import Confirmation, confirm, is_confirmed
 from orderhooks.admin.subscriptions.forms import RotationForm
@@ -52,7 +52,7 @@ class SecretsAdmin(ButtonsAdmin):
     """The buttons and actions that have to do with signing secrets."""
 
     def has_reveal_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("orderhooks.reveal_secret")
+        return request.user.has_perm(permissions.REVEAL_SECRET)
 
     def offers(self, request: HttpRequest, record: Subscription, button: Button) -> bool:
         rows = record.secrets.live(now=timezone.now())

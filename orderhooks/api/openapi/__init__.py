@@ -1,4 +1,4 @@
-"""The API's OpenAPI 3.1 document and the pages that show it, by drf-spectacular: the extra `openapi`.
+"""The API's OpenAPI 3.1 document, and the pages that show it. They need drf-spectacular: the extra `openapi`.
 
-`routes` is all that the API's addresses import; without the extra nothing else of this folder is.
+`generator`, `auto_schema` and `views` import drf-spectacular, and only `routes` imports them, if it is installed.
 """

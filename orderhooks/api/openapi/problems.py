@@ -1,21 +1,21 @@
-"""The problems that an operation may answer with: which, and what they mean."""
+"""The problems in the OpenAPI document: which statuses an operation may have, and what they mean."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
 
-from orderhooks.api.openapi.describing import Operation, Schema, object_of
-from orderhooks.api.openapi.parameters import ANSWERED
+from orderhooks.api.openapi.descriptions import Operation, Schema, object_of
+from orderhooks.api.openapi.parameters import RESPONSE_HEADERS
 from orderhooks.api.protocol import problems
 
-__all__ = ["COMPONENTS", "RESPONSES", "meanings", "response"]
+__all__ = ["RESPONSES", "SCHEMAS", "meanings", "response"]
 
 ERROR: Schema = {
     **object_of(detail={"type": "string"}, code={"type": "string", "description": "For programs."}),
-    "description": "Where the request is wrong.",
+    "description": "What is wrong at one place of the request.",
 }
 ERROR["properties"] |= {
-    "pointer": {"type": "string", "description": "Into the body (RFC 6901)."},
-    "parameter": {"type": "string", "description": "Of the query."},
+    "pointer": {"type": "string", "description": "A place in the body (RFC 6901)."},
+    "parameter": {"type": "string", "description": "A query parameter."},
 }
 PROBLEM: Schema = {
     **object_of(
@@ -28,57 +28,66 @@ PROBLEM: Schema = {
     "description": "Problem details (RFC 9457).",
 }
 PROBLEM["properties"] |= {"errors": {"type": "array", "items": ERROR}}
-COMPONENTS: dict[str, Schema] = {"Problem": PROBLEM}
+SCHEMAS: dict[str, Schema] = {"Problem": PROBLEM}
 
-REUSED = "The `Idempotency-Key` came with another request within the last 24 hours."
-# What each status means, if the operation does not say.
+# What each status means, unless the operation says otherwise.
 USUAL = {
-    400: "The request is not of the form that this document asks for.",
-    401: "Nobody is logged in.",
-    403: "Nobody is logged in, or the permission is missing.",
-    404: "There is nothing here that you may see.",
-    406: "The answer comes in none of the formats that `Accept` names.",
-    409: REUSED,
-    413: "The body is larger than the server takes.",
-    415: "The body is no JSON by its `Content-Type`.",
-    422: "The request is of the right form, and refused for what it says.",
-    429: "Too many of them in a short time.",
+    400: "The request does not match this document.",
+    401: "The request is not authenticated.",
+    403: "The request is not authenticated, or the permission is missing.",
+    404: "Not found, or not visible to you.",
+    406: "The response has none of the formats that `Accept` names.",
+    409: "The `Idempotency-Key` came with another request within the last 24 hours.",
+    413: "The body is larger than the server accepts.",
+    415: "The `Content-Type` is not JSON.",
+    422: "The request matches this document, but its content is not valid.",
+    429: "Too many requests in a short time.",
 }
 
 
 def meanings(
-    operation: Operation, *, posts: bool, reads_body: bool, reads_query: bool, pages: bool, logs_in: bool, rated: bool
+    operation: Operation,
+    *,
+    is_post: bool,
+    has_body: bool,
+    has_query: bool,
+    has_cursor: bool,
+    has_challenge: bool,
+    is_throttled: bool,
 ) -> Mapping[int, str]:
-    """What statuses there are, in order."""
-    there = {
-        400: posts or reads_body or reads_query,
-        401: logs_in,
+    """The meanings of the operation's statuses from 400, in order."""
+    possible = {
+        400: is_post or has_body or has_query,
+        401: has_challenge,
         403: True,
         404: True,
         406: True,
-        409: posts,
-        413: posts or reads_body,
-        415: reads_body,
-        422: pages,
-        429: rated,
+        409: is_post,
+        413: is_post or has_body,
+        415: has_body,
+        422: has_cursor,
+        429: is_throttled,
     }
-    found = {status: USUAL[status] for status, is_there in there.items() if is_there}
-    return dict(sorted({**found, **operation.problems}.items()))
+    usual = {status: USUAL[status] for status, is_possible in possible.items() if is_possible}
+    return dict(sorted({**usual, **operation.problems}.items()))
 
 
-def response(status: int, text: str) -> Schema:
-    """How the document tells of a problem."""
-    return {"$ref": f"#/components/responses/{_name(status)}"} if text == USUAL.get(status) else _told(status, text)
+def response(status: int, meaning: str) -> Schema:
+    """The response with this status, by reference if it has its usual meaning."""
+    if meaning == USUAL.get(status):
+        return {"$ref": f"#/components/responses/{_name(status)}"}
+    return _response(status, meaning)
 
 
-def _told(status: int, text: str) -> Schema:
-    headers = {name: ANSWERED[name] for name in {429: ["Retry-After"], 401: ["WWW-Authenticate"]}.get(status, [])}
+def _response(status: int, meaning: str) -> Schema:
+    names = {429: ["Retry-After"], 401: ["WWW-Authenticate"]}.get(status, [])
+    headers = {name: RESPONSE_HEADERS[name] for name in names}
     content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {"description": text, "content": content, **({"headers": headers} if headers else {})}
+    return {"description": meaning, "content": content, **({"headers": headers} if headers else {})}
 
 
 def _name(status: int) -> str:
     return HTTPStatus(status).name.title().replace("_", "")
 
 
-RESPONSES: dict[str, Schema] = {_name(status): _told(status, text) for status, text in USUAL.items()}
+RESPONSES: dict[str, Schema] = {_name(status): _response(status, meaning) for status, meaning in USUAL.items()}

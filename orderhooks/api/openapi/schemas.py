@@ -1,4 +1,4 @@
-"""The JSON Schema of each field of the serializers; in requests with how long and how large it may be."""
+"""The JSON Schemas of serializer fields. In requests they have the limits that the fields check."""
 
 from decimal import Decimal
 from typing import Any
@@ -8,63 +8,33 @@ from django.db.models import Field
 from rest_framework import serializers
 from rest_framework.fields import empty
 
-from orderhooks import reporting, topics
-from orderhooks.api import deliveries, events, fields
-from orderhooks.api.openapi.describing import NO_NUL, Schema
+from orderhooks import topics
+from orderhooks.api import fields
+from orderhooks.api.openapi.descriptions import Schema
+from orderhooks.api.openapi.parameters import NO_NUL
 from orderhooks.api.subscription_fields import SealedHeadersField
 from orderhooks.currencies import CODES, validate_currency
 from orderhooks.models.configuration import validate_topics
-from orderhooks.reporting.endpoint_health import Health
 
-__all__ = ["HIDDEN", "TOLD", "is_nullable", "of_field"]
-
-OBJECT: Schema = {"type": "object"}
-TEXTS: Schema = {"type": "array", "items": {"type": "string"}}
-
-# What the Python type of a field does not tell.
-TOLD: dict[tuple[str, str], Schema] = {
-    ("Attempt", "request_headers"): OBJECT,
-    ("Attempt", "response_headers"): OBJECT,
-    ("Event", "payload"): {"type": ["object", "null"], "description": "`data` of the body that receivers get."},
-    ("Event", "changes"): {**OBJECT, "description": "[old, new] of each field that the transaction changed."},
-    ("Missed", "reason"): {"type": "string", "enum": list(reporting.Reason.values)},
-    ("Replay", "topics"): {**TEXTS, "description": "Patterns; empty: all that the subscription wants."},
-    ("SubscriptionOutcome", "delivery"): {
-        "type": ["string", "null"],
-        "description": "The delivery's id; null if there is none.",
-    },
-    ("SubscriptionOutcome", "next_attempt_at"): {"type": ["string", "null"], "format": "date-time"},
-    ("Subscription", "health"): {"type": "string", "enum": list(Health.values)},
-}
-TOLD |= {("Missed", name): TOLD["Event", name] for name in ("payload", "changes")}
-
-# Shown to those who may see payloads alone, so that an answer may be without them.
-HIDDEN = frozenset(
-    (owner, name)
-    for owners, names in ((("Event", "Missed"), events.CONFIDENTIAL), (("Attempt",), deliveries.CONFIDENTIAL))
-    for owner in owners
-    for name in names
-)
+__all__ = ["is_nullable", "of_field"]
 
 
-def of_field(field: serializers.Field[Any, Any, Any, Any], *, is_request: bool) -> Schema | None:
-    """The schema of a field that holds no other serializer; None if its class says nothing."""
-    schema = _plain(field, is_request=is_request)
-    if schema is None:
-        return None
+def of_field(field: serializers.Field[Any, Any, Any, Any], *, is_request: bool) -> Schema:
+    """The schema of a field that is not a serializer itself. Raises TypeError for a field that is not known here."""
+    schema = _by_class(field, is_request=is_request)
     if is_request and field.default not in (empty, None):
         schema["default"] = field.default
     return schema
 
 
 def is_nullable(field: Any) -> bool:
-    # DRF does not ask the model's field if it can't be written.
+    """Whether the field may be null. DRF's `allow_null` ignores the model's field if the serializer's is read-only."""
     model = getattr(getattr(field.parent, "Meta", None), "model", None)
     known = {one.name: one for one in model._meta.get_fields() if isinstance(one, Field)} if model else {}
     return bool(field.allow_null or getattr(known.get(field.source), "null", False))
 
 
-def _plain(field: serializers.Field[Any, Any, Any, Any], *, is_request: bool) -> Schema | None:
+def _by_class(field: serializers.Field[Any, Any, Any, Any], *, is_request: bool) -> Schema:
     match field:
         case serializers.ChoiceField():
             return {"type": "string", "enum": list(field.choices)}
@@ -73,7 +43,7 @@ def _plain(field: serializers.Field[Any, Any, Any, Any], *, is_request: bool) ->
         case fields.MoneyField():
             return _money(is_request=is_request)
         case fields.JsonObjectField():
-            return dict(OBJECT)
+            return {"type": "object"}
         case SealedHeadersField():
             return _headers(field, is_request=is_request)
         case serializers.ListField():
@@ -86,7 +56,7 @@ def _plain(field: serializers.Field[Any, Any, Any, Any], *, is_request: bool) ->
             return {"type": "number", **(_bounds(field) if is_request else {})}
         case serializers.BooleanField():
             return {"type": "boolean"}
-    return None
+    raise TypeError(f"There is no schema for {type(field).__name__}. Add one, or name it in `field_schemas`.")
 
 
 def _text(field: serializers.CharField, *, is_request: bool) -> Schema:
@@ -105,7 +75,7 @@ def _text(field: serializers.CharField, *, is_request: bool) -> Schema:
 
 
 def _money(*, is_request: bool) -> Schema:
-    # An order that was not made by the API may hold more digits.
+    # An order that was not created by the API may have more digits.
     if is_request:
         return {"type": "string", "pattern": fields.AMOUNT, "examples": ["19.90"]}
     return {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$", "description": "In the order's currency."}
@@ -118,17 +88,17 @@ def _headers(field: SealedHeadersField, *, is_request: bool) -> Schema:
 
 def _list(field: serializers.ListField, *, is_request: bool) -> Schema:
     child: Any = field.child
-    items: Any = _plain(child, is_request=is_request)
+    items: Any = _by_class(child, is_request=is_request)
     if not is_request:
         return {"type": "array", "items": items}
     if validate_topics in field.validators:
-        items = {"type": "string", "enum": patterns()}
-    longest = {"maxItems": field.max_length} if field.max_length is not None else {}
-    return {"type": "array", "items": items, **longest, **({} if field.allow_empty else {"minItems": 1})}
+        items = {"type": "string", "enum": _patterns()}
+    max_items = {"maxItems": field.max_length} if field.max_length is not None else {}
+    return {"type": "array", "items": items, **max_items, **({} if field.allow_empty else {"minItems": 1})}
 
 
-def patterns() -> list[str]:
-    """All that a subscription's topics may be: `*`, families, and the topics of the catalogue."""
+def _patterns() -> list[str]:
+    """All valid patterns: `*`, families such as `order.*`, and the topics of the catalogue."""
     names = list(topics.catalogue())
     steps = [name.split(".") for name in names]
     families = [".".join([*one[:depth], "*"]) for one in steps for depth in range(1, len(one))]
@@ -137,7 +107,7 @@ def patterns() -> list[str]:
 
 def _bounds(field: Any) -> dict[str, float | int]:
     bounds = {"minimum": field.min_value, "maximum": field.max_value}
-    # Of a model's field the bound stands in a validator.
+    # Fields of models have their bounds in validators.
     for validator in field.validators:
         for name, key, chosen in (("MinValueValidator", "minimum", max), ("MaxValueValidator", "maximum", min)):
             if type(validator).__name__ == name:

@@ -1,37 +1,37 @@
-"""The document's `webhooks`: the requests that receivers get, one for each topic, drawn from the catalogue."""
+"""The document's `webhooks`: the requests that receivers get, one for each topic of the catalogue."""
 
 from typing import Any
 
 import orderhooks
 from orderhooks import catalogue
-from orderhooks.api.openapi.describing import Schema
+from orderhooks.api.openapi.descriptions import Schema
 from orderhooks.api.openapi.parameters import in_header
 
 __all__ = ["webhooks"]
 
 ORDER = "WebhookOrder"
 SIGNED = (
-    "Standard Webhooks: `v1,` and the base64 of the HMAC-SHA256 over `webhook-id.webhook-timestamp.body`, for each"
-    " secret in force, with a space between them; `v1a,` by Ed25519. A subscription that signs as GitHub, Stripe,"
-    " Shopify or WooCommerce do has their headers beside these."
+    "Standard Webhooks: `v1,` and the base64 of the HMAC-SHA256 of `webhook-id.webhook-timestamp.body`, for each valid"
+    " secret, separated by spaces; `v1a,` for Ed25519. A subscription with the signature of GitHub, Stripe, Shopify or"
+    " WooCommerce also has their headers."
 )
 TEXT: Schema = {"type": "string"}
-# How an answer is understood.
-ANSWERS: dict[str, Schema] = {
-    "2XX": {"description": "It has arrived. The body is kept in the log, up to 4 KiB, and not read otherwise."},
-    "410": {"description": "The endpoint is gone: its subscription is disabled at once."},
+# How the responses of receivers are interpreted.
+RESPONSES: dict[str, Schema] = {
+    "2XX": {"description": "The webhook has arrived. Up to 4 KiB of the body are stored in the log."},
+    "410": {"description": "The endpoint is gone. Its subscription is disabled at once."},
     "429": {
-        "description": "Too many: the endpoint cools down, and the delivery is tried again, not before `Retry-After`.",
+        "description": "Too many requests. The endpoint cools down; the next attempt is after `Retry-After`.",
         "headers": {
             "Retry-After": {
-                "description": "Seconds or an HTTP date; at most 24 hours are waited.",
+                "description": "Seconds or an HTTP date, at most 24 hours.",
                 "schema": {"type": "string"},
             }
         },
     },
     "default": {
-        "description": "It has not arrived. It is tried again by a table over about three days; `Retry-After` can"
-        " lengthen a wait. Redirects are not followed. 502, 503 and 504 let the endpoint cool down too."
+        "description": "The webhook has not arrived. It is tried again over about three days; `Retry-After` can delay"
+        " the next attempt. Redirects are not followed. After 502, 503 and 504 the endpoint cools down too."
     },
 }
 
@@ -54,28 +54,28 @@ def _request(entry: catalogue.Entry) -> Schema:
             "required": True,
             "content": {"application/json": {"schema": _body(entry), "example": dict(entry.example)}},
         },
-        # The signature tells who is calling.
+        # The signature authenticates the request.
         "security": [],
-        "responses": ANSWERS,
+        "responses": RESPONSES,
     }
 
 
 def _headers(entry: catalogue.Entry) -> list[Schema]:
     public_id = {"type": "string", "pattern": "^evt_[0-9A-Z]{26}$"}
-    told: list[tuple[str, Schema, str]] = [
-        ("webhook-id", public_id, "The event: the same on every attempt. Act on each once."),
-        ("webhook-timestamp", {"type": "integer"}, "Of this attempt, in Unix seconds."),
+    headers: list[tuple[str, Schema, str]] = [
+        ("webhook-id", public_id, "The id of the event, the same on every attempt. Act on each once."),
+        ("webhook-timestamp", {"type": "integer"}, "The time of this attempt in Unix seconds."),
         ("webhook-signature", {**TEXT, "examples": ["v1,Gmru9dha40p1txCadzzgXR4p/hlo3S1Q5DTfs3akSE4="]}, SIGNED),
         ("webhook-topic", {**TEXT, "const": entry.name}, ""),
-        ("webhook-attempt", {"type": "integer", "minimum": 1}, "Not signed."),
+        ("webhook-attempt", {"type": "integer", "minimum": 1}, "The number of this attempt. Not signed."),
         ("user-agent", {**TEXT, "const": f"orderhooks/{orderhooks.__version__}"}, ""),
     ]
-    # An endpoint that signs in another way has its signature elsewhere.
-    return [in_header(name, schema, text, required=name != "webhook-signature") for name, schema, text in told]
+    # With the signature of another sender this header is missing.
+    return [in_header(name, schema, text, required=name != "webhook-signature") for name, schema, text in headers]
 
 
 def _body(entry: catalogue.Entry) -> Schema:
-    # The document says which dialect its schemas are in, and tells an order once.
+    # The document declares the dialect of its schemas, and has the order as a component.
     schema: dict[str, Any] = {name: value for name, value in entry.schema.items() if name != "$schema"}
     data = schema["properties"]["data"]
     properties = {**data["properties"], "order": {"$ref": f"#/components/schemas/{ORDER}"}}

@@ -41,10 +41,10 @@ class KeysetPagination(CursorPagination):
     def get_ordering(self, request: Request, queryset: Any, view: Any) -> tuple[str, ...]:
         name = view.ordered_by
         orderings = {f"-{name}": ("-pk",), name: ("pk",)}
-        wanted = request.query_params.get("ordering", f"-{name}")
-        if wanted not in orderings:
+        ordering = request.query_params.get("ordering", f"-{name}")
+        if ordering not in orderings:
             raise ParameterError({"ordering": [f"Send one of: {', '.join(orderings)}."]})
-        return orderings[wanted]
+        return orderings[ordering]
 
     # The position is encrypted, so that primary keys are not shown and forged ones do not reach the database.
 

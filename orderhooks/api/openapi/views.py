@@ -1,9 +1,12 @@
-"""What is served of the document: itself, as JSON or YAML, and the two pages that show it. To who is logged in.
+"""Serves the OpenAPI document as JSON or YAML, and two pages that show it. All need a login.
 
 The pages' scripts and styles come from the store's own static files.
 """
 
+from collections.abc import Sequence
+
 from django.conf import settings
+from django.urls import URLPattern
 from drf_spectacular.renderers import (
     OpenApiJsonRenderer,
     OpenApiJsonRenderer2,
@@ -16,7 +19,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from orderhooks.api.openapi.document import document
+from orderhooks.api.openapi.generator import document
 from orderhooks.api.protocol import drf
 from orderhooks.api.resources import ProblemDetailsView
 
@@ -26,15 +29,16 @@ SCHEMA = "schema/"
 
 
 class DocumentView(ProblemDetailsView):
-    """The OpenAPI 3.1 document: JSON, or YAML if `Accept` asks for it."""
+    """The OpenAPI 3.1 document of `patterns`, as JSON, or as YAML if `Accept` asks for it."""
 
     permission_classes = [IsAuthenticated]
     renderer_classes = [OpenApiJsonRenderer2, OpenApiJsonRenderer, OpenApiYamlRenderer2, OpenApiYamlRenderer]
     schema = None
+    patterns: Sequence[URLPattern] = ()
 
     def get(self, request: Request) -> Response:
-        # Wherever the store has mounted it.
-        return Response(document(server=request.path.removesuffix(SCHEMA).rstrip("/") or "/"))
+        # The path at which the store has mounted the API.
+        return Response(document(self.patterns, server=request.path.removesuffix(SCHEMA).rstrip("/") or "/"))
 
 
 class _Page(APIView):
@@ -43,7 +47,7 @@ class _Page(APIView):
     content_negotiation_class = drf.ApiContentNegotiation
     versioning_class = None
     schema = None
-    # Beside `default-src 'self'`: what the page's own script can't do without.
+    # Added to the Content-Security-Policy `default-src 'self'`, because the page's own script needs it.
     allows: str
 
     def get(self, request: Request) -> Response:
@@ -54,16 +58,16 @@ class _Page(APIView):
 
 
 class SwaggerView(_Page):
-    """Swagger UI, from which requests can be sent."""
+    """Swagger UI: shows the document and can send requests."""
 
     template_name = "orderhooks/api/docs.html"
-    # Icons in its style sheet.
+    # Its style sheet has icons as data URLs.
     allows = "img-src 'self' data:"
 
 
 class RedocView(_Page):
-    """Redoc, to be read."""
+    """Redoc: shows the document."""
 
     template_name = "orderhooks/api/redoc.html"
-    # It writes its style sheet as it runs, draws icons as data, and searches in a worker that it makes of a blob.
+    # It writes inline styles, has icons as data URLs, and searches in a worker that it creates from a blob.
     allows = "style-src 'self' 'unsafe-inline'; img-src 'self' data:; worker-src blob:"

@@ -1,0 +1,19 @@
+"""Permissions: the names that the admin and the API ask for, as `User.has_perm` takes them.
+
+Django makes those for viewing, adding, changing and deleting. The others are in the `Meta` of the models.
+"""
+
+VIEW_ORDER = "orderhooks.view_order"
+VIEW_EVENT = "orderhooks.view_event"
+VIEW_DELIVERY = "orderhooks.view_delivery"
+VIEW_REPLAY = "orderhooks.view_replay"
+VIEW_SUBSCRIPTION = "orderhooks.view_subscription"
+ADD_SUBSCRIPTION = "orderhooks.add_subscription"
+CHANGE_SUBSCRIPTION = "orderhooks.change_subscription"
+# Payloads, errors of events, headers and bodies of requests and responses: they hold personal data.
+VIEW_PAYLOAD = "orderhooks.view_payload"
+# Send again: a delivery, many of them, an event that could not be published.
+REDELIVER_DELIVERY = "orderhooks.redeliver_delivery"
+REVEAL_SECRET = "orderhooks.reveal_secret"  # noqa: S105 - a name, no secret
+# In the API: subscriptions of other owners, and what belongs to them.
+MANAGE_ALL_SUBSCRIPTIONS = "orderhooks.manage_all_subscriptions"
