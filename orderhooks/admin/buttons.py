@@ -93,8 +93,8 @@ class ButtonsAdmin(ListedLookups):
         if not buttons:
             return "-"
         drawn = format_html_join("\n", "{}", ((button,) for button in buttons))
-        note = self.what_follows(record)
-        return format_html('{}<p class="orderhooks-note">{}</p>', drawn, note) if note else drawn
+        hint = self.what_follows(record)
+        return format_html('{}<p class="orderhooks-hint">{}</p>', drawn, hint) if hint else drawn
 
     def what_follows(self, record: Any) -> str:
         """A sentence below the buttons: what pressing the first one gives. Blank for none."""

@@ -117,7 +117,7 @@ def time_html(at: datetime, *, now: datetime | None = None) -> SafeString:
     """Relative and absolute: `in 4 min (3:04 a.m.)`."""
     now = now or timezone.now()
     relative, absolute = durations.relative_text(at, now=now), durations.time_text(at, now=now)
-    return format_html('{} <span class="orderhooks-note">({})</span>', relative, absolute)
+    return format_html('{} <span class="orderhooks-hint">({})</span>', relative, absolute)
 
 
 def compact_time_html(at: datetime) -> SafeString:

@@ -1,4 +1,4 @@
-"""How an endpoint is doing, in words: a table of what operators are told."""
+"""How an endpoint is doing, in words: a table of what operators read."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,7 +12,7 @@ NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
 
-def told(held: int = 0, **fields: Any) -> tuple[str, str]:
+def banner_text(held: int = 0, **fields: Any) -> tuple[str, str]:
     """The level and all of the text."""
     found = banner(Subscription(**fields), now=NOW, held=lambda: held)
     return found.level, f"{found.title} {found.reason} {found.remedy}".replace("\xa0", " ")
@@ -65,7 +65,7 @@ def told(held: int = 0, **fields: Any) -> tuple[str, str]:
     ],
 )
 def test_the_banner_tells_the_state_the_reason_and_what_to_do(fields, level: str, pieces: list[str]) -> None:
-    found, text = told(**fields)
+    found, text = banner_text(**fields)
     assert found == level
     assert [piece for piece in pieces if piece not in text] == []
 

@@ -1,4 +1,4 @@
-"""The dashboard: the last day in a chart and a table, what waits, who is unwell, whether a worker is there."""
+"""The dashboard: the last day in a chart and a table, what waits, which endpoints fail, whether a worker is there."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -56,7 +56,7 @@ def test_whether_a_worker_is_there(is_fresh, seen_at, level, text) -> None:
             "bad",
             "The sweep, which starts a worker each minute, has been due for 7 min: start",
         ),
-        # After an outage django-q2 starts each sweep of it, unless it is told not to: nothing is wrong by then.
+        # After an outage django-q2 starts each sweep of it, unless a setting says not to: all is well by then.
         (
             NOW - 20 * MINUTE,
             True,
@@ -112,7 +112,7 @@ class TestThePage:
         assert text.index("No worker has been seen") < text.index("1 new event waits")
         assert "No worker has been seen for 5 min." in page(operator, "dashboard/order/?number=1001")
 
-    def test_tells_the_attempts_in_a_chart_and_in_a_table(self, operator) -> None:
+    def test_shows_the_attempts_in_a_chart_and_in_a_table(self, operator) -> None:
         now = timezone.now()
         subscription, other = make_subscription(), make_subscription()
         make_attempt_stats(subscription, 900, bucket=bucket_of(10))
@@ -133,7 +133,7 @@ class TestThePage:
         assert "<strong>10 ms</strong>" in text
         assert "<strong>11 ms</strong>" in text
 
-    def test_tells_what_waits_and_the_oldest(self, operator) -> None:
+    def test_shows_what_waits_and_the_oldest(self, operator) -> None:
         subscription = make_subscription(name="Warehouse")
         oldest = make_delivery(subscription=subscription, created_at=timezone.now() - 3 * HOUR - MINUTE)
         make_delivery(subscription=subscription)
@@ -143,7 +143,7 @@ class TestThePage:
         assert "The oldest has waited for 3 h 1 min, for Warehouse:" in text
         assert f"/admin/orderhooks/delivery/{oldest.pk}/change/" in text
 
-    def test_tells_who_is_unwell(self, operator) -> None:
+    def test_shows_which_endpoints_have_trouble(self, operator) -> None:
         make_subscription(name="Well")
         make_subscription(name="Off", state="disabled", last_failure="<script>gone</script>")
         text = page(operator, "dashboard/")

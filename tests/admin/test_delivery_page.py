@@ -58,7 +58,7 @@ def test_the_next_attempt_is_told_by_its_distance_and_by_the_clock(operator):
     delivery = failing()
     at = durations.time_text(delivery.next_attempt_at, now=timezone.now())
     text = page_of(operator, delivery)
-    assert f'in 4 min <span class="orderhooks-note">({at})</span>' in text
+    assert f'in 4 min <span class="orderhooks-hint">({at})</span>' in text
     assert "3 of 10" in text
 
 

@@ -1,4 +1,4 @@
-"""Events in the admin: what is told, for those who may see it, and publishing again."""
+"""Events in the admin: what receivers get, for those who may see it, and publishing again."""
 
 import pytest
 

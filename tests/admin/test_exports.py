@@ -28,7 +28,7 @@ def export(client, query: str = "", *ticked: Delivery) -> list[dict[str, str]]:
 
 
 def test_a_row_tells_a_delivery(operator):
-    moment = datetime(2026, 11, 24, 3, 0, 7, 9, tzinfo=UTC)
+    at = datetime(2026, 11, 24, 3, 0, 7, 9, tzinfo=UTC)
     delivery = make_delivery(
         event=make_event(order_number="1042", store="kyoto"),
         subscription=make_subscription(name='Warehouse, "north"\nKöln'),
@@ -39,8 +39,8 @@ def test_a_row_tells_a_delivery(operator):
         last_status_code=503,
         last_error="status",
         last_detail="It answered 503.",
-        created_at=moment,
-        finished_at=moment,
+        created_at=at,
+        finished_at=at,
     )
     assert export(operator) == [
         {

@@ -71,9 +71,11 @@ def test_a_page_reads_no_table_of_the_log_through(busy_log, operator, address):
     operator.get(f"/admin/orderhooks/{path}")
     with CaptureQueriesContext(connection) as captured:
         assert operator.get(f"/admin/orderhooks/{path}").status_code == 200
-    asked = [query["sql"] for query in captured if "orderhooks_" in query["sql"] and query["sql"].startswith("SELECT")]
-    assert asked
-    for sql in asked:
+    statements = [
+        query["sql"] for query in captured if "orderhooks_" in query["sql"] and query["sql"].startswith("SELECT")
+    ]
+    assert statements
+    for sql in statements:
         assert read_through(sql) == []
     assert len(captured) < 25
 

@@ -1,4 +1,4 @@
-"""Lists show only what their own filters and links ask: no count tells of what its user may not see."""
+"""Lists show only what their own filters and links ask: no count gives away what its user may not see."""
 
 from typing import Any
 

@@ -29,9 +29,9 @@ def test_another_host_gets_no_hidden_value_and_the_page_says_so() -> None:
     text = move(client, subscription, "http://127.0.0.1:8010/a", hidden)
     assert Subscription.objects.get().headers == {}
     assert "were given for the former one and were dropped: Authorization, x-plain." in text
-    told = " ".join(message for _user, message in history_of(subscription))
-    assert "were dropped" in told
-    assert "of-the-warehouse" not in told + page(client, f"subscription/{subscription.pk}/history/")
+    history = " ".join(text for _user, text in history_of(subscription))
+    assert "were dropped" in history
+    assert "of-the-warehouse" not in history + page(client, f"subscription/{subscription.pk}/history/")
 
 
 def test_what_is_typed_again_goes_along() -> None:

@@ -76,10 +76,10 @@ def test_the_history_of_a_subscription_tells_old_and_new_and_no_secret(operator)
     data |= {"name": "CRM of Berlin", "url": "https://crm.example.com/b", "headers": "x-key: s3cr3t-value"}
     response = operator.post(address, data)
     assert response.status_code == 302, response.context["adminform"].form.errors
-    told = LogEntry.objects.latest("pk").get_change_message()
-    assert "CRM → CRM of Berlin." in told
-    assert "https://crm.example.com/a → https://crm.example.com/b." in told
-    assert "s3cr3t" not in told
+    message = LogEntry.objects.latest("pk").get_change_message()
+    assert "CRM → CRM of Berlin." in message
+    assert "https://crm.example.com/a → https://crm.example.com/b." in message
+    assert "s3cr3t" not in message
     assert Subscription.objects.get().name == "CRM of Berlin"
 
 

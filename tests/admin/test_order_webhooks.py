@@ -27,7 +27,7 @@ def of(order: Order) -> str:
     return f"order/{order.pk}/change/"
 
 
-def told(client, order: Order) -> str:
+def webhooks_text(client, order: Order) -> str:
     """The text of the part of the page that is about webhooks."""
     text = page(client, of(order))
     return text.split("Webhooks of this order")[1].split("</fieldset>")[0].replace("\xa0", " ")
@@ -51,7 +51,7 @@ def told(client, order: Order) -> str:
 def test_what_came_of_it_with_a_link_to_the_delivery(operator, fields, words) -> None:
     order = make_order()
     delivery = make_delivery(event=event_of(order), **fields)
-    text = told(operator, order)
+    text = webhooks_text(operator, order)
     for some in (*words, "order.paid", f"/admin/orderhooks/delivery/{delivery.pk}/change/"):
         assert some in text
 
@@ -68,7 +68,7 @@ def test_why_nothing_came_of_it(operator, fields, why) -> None:
     order = make_order()
     event_of(order)
     make_subscription(name="Warehouse", **fields)
-    text = told(operator, order)
+    text = webhooks_text(operator, order)
     assert "1 subscription did not get it: why" in text
     assert f"<li>Warehouse: {why}</li>" in text
 
@@ -77,29 +77,29 @@ def test_why_nothing_came_of_it(operator, fields, why) -> None:
 def test_what_is_held_says_so(operator, state) -> None:
     order = make_order()
     make_delivery(event=event_of(order), subscription=make_subscription(state=state))
-    assert f"held: the subscription is {state}" in told(operator, order)
+    assert f"held: the subscription is {state}" in webhooks_text(operator, order)
 
 
 def test_an_event_that_could_not_be_published_says_why(operator) -> None:
     order = make_order()
     event_of(order, payload=None, published_at=None, routed_at=None, error="ValueError: <b>no</b>")
-    text = told(operator, order)
+    text = webhooks_text(operator, order)
     assert "Not published:" in text
     assert "ValueError: &lt;b&gt;no&lt;/b&gt;" in text
 
 
 def test_an_order_without_events(operator) -> None:
     order = make_order()
-    assert "There is no subscription, so nothing that happens" in told(operator, order)
+    assert "There is no subscription, so nothing that happens" in webhooks_text(operator, order)
     make_subscription()
-    assert "No event about it is kept" in told(operator, order)
+    assert "No event about it is kept" in webhooks_text(operator, order)
 
 
 def test_only_its_own_events_are_told(operator) -> None:
     order = make_order()
     make_delivery(event=make_event(order_pk=str(order.pk), source="another model"), state="failed")
     make_delivery(event=event_of(make_order()), state="failed")
-    assert "failed" not in told(operator, order)
+    assert "failed" not in webhooks_text(operator, order)
 
 
 def test_no_more_than_the_newest_events_are_told(operator, monkeypatch) -> None:
@@ -107,7 +107,7 @@ def test_no_more_than_the_newest_events_are_told(operator, monkeypatch) -> None:
     order = make_order()
     for topic in ("order.created", "order.paid", "order.fulfilled"):
         event_of(order, topic=topic)
-    text = told(operator, order)
+    text = webhooks_text(operator, order)
     assert text.index("order.fulfilled") < text.index("order.paid")
     assert "order.created" not in text
     assert f"/admin/orderhooks/event/?order_number__exact={order.number}" in text
@@ -118,7 +118,7 @@ def test_a_button_sends_again_what_failed_and_says_who(operator, monkeypatch) ->
     event = event_of(order)
     failed = make_delivery(event=event, state="failed")
     delivered = make_delivery(event=event, state="delivered")
-    assert "Redeliver what failed" in told(operator, order)
+    assert "Redeliver what failed" in webhooks_text(operator, order)
     response = operator.post(f"/admin/orderhooks/order/{order.pk}/redeliver/", follow=True)
     assert "1 delivery is sent again." in response.content.decode()
     failed.refresh_from_db()
@@ -130,7 +130,7 @@ def test_a_button_sends_again_what_failed_and_says_who(operator, monkeypatch) ->
     )
     assert delivered.state == "delivered"
     assert LogEntry.objects.get().object_id == str(order.pk)
-    assert "Redeliver what failed" not in told(operator, order)
+    assert "Redeliver what failed" not in webhooks_text(operator, order)
 
 
 class TestWhoMay:
@@ -138,8 +138,8 @@ class TestWhoMay:
         order = make_order()
         make_delivery(event=event_of(order), state="failed")
         viewer = staff(*VIEW)
-        assert "1 failed" in told(viewer, order)
-        assert "Redeliver what failed" not in told(viewer, order)
+        assert "1 failed" in webhooks_text(viewer, order)
+        assert "Redeliver what failed" not in webhooks_text(viewer, order)
         assert viewer.post(f"/admin/orderhooks/order/{order.pk}/redeliver/").status_code == 403
         assert Delivery.objects.get().state == "failed"
 
@@ -147,7 +147,7 @@ class TestWhoMay:
         order = make_order()
         make_delivery(event=event_of(order), state="failed")
         redeliverer = staff(*VIEW, "redeliver_delivery")
-        assert "Redeliver what failed" in told(redeliverer, order)
+        assert "Redeliver what failed" in webhooks_text(redeliverer, order)
         assert redeliverer.post(f"/admin/orderhooks/order/{order.pk}/redeliver/").status_code == 302
         assert Delivery.objects.get().state == "pending"
 
@@ -206,6 +206,6 @@ def test_hostile_text_is_shown_and_not_run(operator) -> None:
     subscription = make_subscription(name=hostile)
     make_delivery(event=event_of(order), subscription=subscription, state="failed", last_detail=hostile)
     make_subscription(name=hostile, topics=["order.created"])
-    text = told(operator, order)
+    text = webhooks_text(operator, order)
     assert "<script>alert(1)" not in text
     assert text.count("&lt;script&gt;alert(1)") == 3

@@ -31,9 +31,9 @@ def scans(work: Callable[[], object]) -> list[tuple[str, str]]:
     """Which table of the log is read from end to end, and by which query."""
     with CaptureQueriesContext(connection) as captured:
         work()
-    asked = [query["sql"] for query in captured if query["sql"].startswith(("SELECT", "UPDATE"))]
-    queries = [query for query in asked if "orderhooks_" in query]
-    assert queries, "it asks the log nothing"
+    statements = [query["sql"] for query in captured if query["sql"].startswith(("SELECT", "UPDATE"))]
+    queries = [query for query in statements if "orderhooks_" in query]
+    assert queries, "no query of the log"
     found = []
     with connection.cursor() as cursor:
         for query in queries:

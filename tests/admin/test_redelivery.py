@@ -14,7 +14,7 @@ pytestmark = pytest.mark.django_db
 LIST = "/admin/orderhooks/delivery/"
 
 
-def ask(client, *rows: Delivery, query: str = "", **data: str):
+def choose(client, *rows: Delivery, query: str = "", **data: str):
     form = {"action": "redeliver", "_selected_action": [row.pk for row in rows], "index": "0", **data}
     return client.post(f"{LIST}?{query}", form)
 
@@ -40,7 +40,7 @@ def test_nothing_is_sent_before_the_count_is_confirmed(operator):
     other = make_delivery(state="failed")
     test = make_delivery(state="failed", trigger="test")
     before = states()
-    response = ask(operator, failed, sending, held, test)
+    response = choose(operator, failed, sending, held, test)
     text = response.content.decode()
     assert states() == before
     for words in (
@@ -66,7 +66,7 @@ def test_all_that_a_filter_finds_are_redelivered_beyond_the_page(operator, monke
     subscription = make_subscription()
     failed = [make_delivery(state="failed", subscription=subscription) for _ in range(5)]
     other = make_delivery(state="delivered", subscription=subscription)
-    response = ask(operator, failed[0], query="state__exact=failed", select_across="1")
+    response = choose(operator, failed[0], query="state__exact=failed", select_across="1")
     assert "Of <strong>5</strong> deliveries, 5 are sent" in response.content.decode()
     assert "5 deliveries are sent again." in confirm(operator, response, query="state__exact=failed")
     assert set(Delivery.objects.filter(state="pending")) == set(failed)
@@ -78,7 +78,7 @@ def test_more_than_a_worker_could_do_at_once_are_refused(operator, monkeypatch, 
     monkeypatch.setattr(redelivery, "MOST", 2)
     subscription = make_subscription()
     rows = [make_delivery(state="failed", subscription=subscription) for _ in range(3)]
-    response = ask(operator, rows[0], select_across="1", **confirmed)
+    response = choose(operator, rows[0], select_across="1", **confirmed)
     text = operator.get(response.headers["location"]).content.decode()
     assert "2+ deliveries are too many to redeliver at once" in text
     assert "replay" in text
@@ -90,7 +90,7 @@ def test_a_forged_form_is_refused_without_the_permission(data):
     delivery = make_delivery(state="failed")
     for permissions in ([], ["change_delivery", "view_payload"]):
         client = staff("view_delivery", *permissions)
-        assert ask(client, delivery, **data).status_code == 403
+        assert choose(client, delivery, **data).status_code == 403
         assert '<option value="redeliver">' not in client.get(LIST).content.decode()
     assert states() == {delivery.pk: "failed"}
     assert '<option value="redeliver">' in staff("view_delivery", "redeliver_delivery").get(LIST).content.decode()

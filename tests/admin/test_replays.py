@@ -22,8 +22,8 @@ HOUR = timedelta(hours=1)
 ADD = "/admin/orderhooks/replay/add/"
 
 
-def typed(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M")
+def typed(at: datetime) -> str:
+    return at.strftime("%Y-%m-%dT%H:%M")
 
 
 def form(subscription: Any, **fields: Any) -> dict[str, Any]:

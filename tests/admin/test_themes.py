@@ -66,8 +66,8 @@ def test_the_log_is_filtered_and_a_delivery_sent_again(client: Client) -> None:
     assert "WEBHOOK_SECRET" in page
     assert "1 delivery is sent again." in press(client, f"delivery/{delivery.pk}", "redeliver")
     chosen = {"action": "redeliver", "_selected_action": [delivery.pk]}
-    asked = client.post("/admin/orderhooks/delivery/", chosen).content.decode()
-    assert "is sent again now" in asked
+    confirmation = client.post("/admin/orderhooks/delivery/", chosen).content.decode()
+    assert "is sent again now" in confirmation
     client.post("/admin/orderhooks/delivery/", {**chosen, "confirmed": "yes"})
     assert Delivery.objects.get().trigger == "manual"
 

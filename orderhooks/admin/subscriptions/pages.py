@@ -93,7 +93,7 @@ class PagesAdmin(admin.ModelAdmin):
         subscription = self._subscription(request, object_id)
         context = {
             "headers": code_samples.headers_of(subscription),
-            "note": code_samples.key_note(subscription.signature),
+            "key_note": code_samples.key_note(subscription.signature),
             "snippets": code_samples.snippets_for(subscription),
             "secret_variable": code_samples.SECRET_VARIABLE,
         }

@@ -7,15 +7,15 @@ from tests.factories import make_delivery, make_event, make_order, make_subscrip
 from tests.receivers import Answer, RecordingReceiver
 
 
-def test_the_dashboard_leads_to_who_is_unwell_and_to_what_waits(
+def test_the_dashboard_leads_to_unhealthy_endpoints_and_to_what_waits(
     operator: Visit, worker: None, receiver: RecordingReceiver
 ) -> None:
     receiver.answer = lambda count: Answer(500, b"out of paper")
     subscription = make_subscription(name="Warehouse", url=receiver.url)
     make_delivery(subscription=subscription, event=make_event(order_number="1042"))
     receiver.wait_for(1)
-    patients = operator.page.get_by_role("row", name="Warehouse")
-    operator.go_until("dashboard/", patients, "failing")
+    unhealthy = operator.page.get_by_role("row", name="Warehouse")
+    operator.go_until("dashboard/", unhealthy, "failing")
     operator.reads("Waiting: 1")
     operator.reads("A worker was seen")
     operator.page.get_by_text("The same as a table").click()
@@ -24,7 +24,7 @@ def test_the_dashboard_leads_to_who_is_unwell_and_to_what_waits(
     operator.press("Show its webhooks")
     expect(operator.page.get_by_role("row", name="Warehouse")).to_contain_text("500")
     operator.page.go_back()
-    patients.get_by_role("link", name="Warehouse").click()
+    unhealthy.get_by_role("link", name="Warehouse").click()
     operator.reads("Failing since")
 
 
