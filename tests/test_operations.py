@@ -22,7 +22,7 @@ def test_redeliver_takes_any_queryset_and_leaves_those_being_sent() -> None:
     assert sending.state == "sending"
 
 
-def test_redelivering_goes_in_batches_and_wakes_one_worker(monkeypatch, django_capture_on_commit_callbacks) -> None:
+def test_redelivery_goes_in_batches_and_wakes_one_worker(monkeypatch, django_capture_on_commit_callbacks) -> None:
     woken = []
     monkeypatch.setattr(tasks, "wake", lambda: woken.append(1))
     monkeypatch.setattr(operations, "REDELIVER_AT_ONCE", 2)

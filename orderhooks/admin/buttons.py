@@ -1,4 +1,4 @@
-"""Buttons on a record's page: each is a POST to its own address, asks for a permission, and works without scripts.
+"""Buttons on a record's page: each is a POST to its own URL, asks for a permission, and works without scripts.
 
 They are drawn in a read-only field, which every admin theme shows, and leave the page's form by `formaction`.
 """
@@ -34,7 +34,7 @@ __all__ = ["Button", "ButtonsAdmin"]
 
 @dataclass(frozen=True, slots=True)
 class Button:
-    """`name` is the last part of the address and of the admin's method `press_<name>(request, obj)`.
+    """`name` is the last part of the URL and of the admin's method `press_<name>(request, obj)`.
 
     `permission` is what the admin's `has_<permission>_permission(request)` is asked, as for actions. One that talks to
     the `network` runs outside the transaction that ATOMIC_REQUESTS opens.
@@ -79,7 +79,7 @@ class ButtonsAdmin(ListedLookups):
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         record = super().get_object(request, object_id, from_field)
         if record is not None:
-            # A read-only field is not told who looks at it.
+            # A read-only field does not know the user.
             record._buttons = [button for button in self.buttons if self.offers(request, record, button)]
         return record
 
@@ -101,12 +101,12 @@ class ButtonsAdmin(ListedLookups):
         return ""
 
     def _draw(self, record: Model, button: Button) -> SafeString:
-        address = reverse(f"{self.admin_site.name}:{self._view_name}_{button.name}", args=[record.pk])
+        url = reverse(f"{self.admin_site.name}:{self._view_name}_{button.name}", args=[record.pk])
         return format_html(
             '<button type="submit" class="button orderhooks-button{}" formmethod="post" formnovalidate'
             ' formaction="{}">{}</button>',
             (" orderhooks-main" if button.main else "") + (" orderhooks-danger" if button.danger else ""),
-            address,
+            url,
             button.label,
         )
 

@@ -23,7 +23,7 @@ class Series:
 def bars(series: Sequence[Series], *, width: int, height: int, label: str, tips: Sequence[str] = ()) -> SafeString:
     """Bars from left to right, each a stack of the series from the bottom up. `label` says in words what it shows.
 
-    `tips` are what the pointer is told at each bar.
+    `tips` are shown where the pointer is at a bar.
     """
     columns = list(zip(*(one.values for one in series), strict=True))
     step = width / max(1, len(columns))

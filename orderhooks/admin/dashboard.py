@@ -65,7 +65,7 @@ class Unhealthy:
     """A subscription that has trouble."""
 
     subscription: Subscription
-    page: str
+    url: str
     badge: SafeString
     rate: str
     chart: SafeString
@@ -130,10 +130,10 @@ def new_notices(worker: Worker, waiting: Backlog, *, now: datetime) -> list[Noti
 @admin.register(Dashboard)
 class DashboardAdmin(ListedLookups):
     def get_urls(self) -> list[URLPattern]:
-        page = self.admin_site.admin_view(self.changelist_view)
+        dashboard = self.admin_site.admin_view(self.changelist_view)
         order = self.admin_site.admin_view(self.order_view)
         return [
-            path("", page, name="orderhooks_dashboard_changelist"),
+            path("", dashboard, name="orderhooks_dashboard_changelist"),
             path("order/", order, name="orderhooks_dashboard_order"),
         ]
 
@@ -186,8 +186,8 @@ class DashboardAdmin(ListedLookups):
         """The webhooks of the order with a number, whatever model the store keeps its orders in."""
         number = request.GET.get("number", "").replace("\0", "").strip()
         events = Event.objects.filter(order_number=number) if number else Event.objects.none()
-        more = f"{self._page('event_changelist')}?{urlencode({'order_number__exact': number})}"
-        found = webhooks_of(events, site=self.admin_site.name, more_page=more)
+        more = f"{self._url('event_changelist')}?{urlencode({'order_number__exact': number})}"
+        found = webhooks_of(events, site=self.admin_site.name, more_url=more)
         context = {
             "title": _("Webhooks of order %(number)s") % {"number": number} if number else _("Webhooks of an order"),
             "number": number,
@@ -212,9 +212,9 @@ class DashboardAdmin(ListedLookups):
             return {}
         return {
             "count": bounded(found.waiting, MOST_WAITING),
-            "page": f"{self._page('delivery_changelist')}?state__exact={Delivery.State.PENDING.value}",
+            "url": f"{self._url('delivery_changelist')}?state__exact={Delivery.State.PENDING.value}",
             "oldest": str(found.oldest),
-            "oldest_page": self._page("delivery_change", found.oldest.pk),
+            "oldest_url": self._url("delivery_change", found.oldest.pk),
             "oldest_span": span_text(now - found.oldest.created_at),
             "oldest_for": str(found.oldest.subscription),
         }
@@ -227,14 +227,14 @@ class DashboardAdmin(ListedLookups):
     def _unhealthy_row(self, subscription: Subscription, stats: DayStats, *, now: datetime) -> Unhealthy:
         return Unhealthy(
             subscription=subscription,
-            page=self._page("subscription_change", subscription.pk),
+            url=self._url("subscription_change", subscription.pk),
             badge=health_badge(subscription, now=now),
             rate=rate(stats),
             chart=day_chart(stats),
             waiting=bounded(stats.waiting),
         )
 
-    def _page(self, name: str, *arguments: object) -> str:
+    def _url(self, name: str, *arguments: object) -> str:
         return reverse(f"{self.admin_site.name}:orderhooks_{name}", args=arguments)
 
 
@@ -251,12 +251,12 @@ def _time_of_day(at: datetime) -> str:
 
 def chart(rows: Sequence[Row]) -> SafeString:
     series = [charts.Series(name, [row.counts[number] for row in rows]) for number, name in enumerate(FILLS.values())]
-    tips = [f"{row.hour}: {_told(row.counts)}" for row in rows]
+    tips = [f"{row.hour}: {_counts_text(row.counts)}" for row in rows]
     label = _("Attempts of the last 24 hours by hour and outcome; the table below has the numbers")
     return charts.bars(series, width=720, height=180, label=label, tips=tips)
 
 
-def _told(counts: Sequence[int]) -> str:
+def _counts_text(counts: Sequence[int]) -> str:
     found = [f"{number(count)} × {outcome.label}" for outcome, count in zip(FILLS, counts, strict=True) if count]
     return "; ".join(found) or "0"
 

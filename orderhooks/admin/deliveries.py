@@ -23,9 +23,9 @@ from orderhooks.admin import delivery_page, exports, filters
 from orderhooks.admin.buttons import Button
 from orderhooks.admin.delivery_page import DeliveryPage, compact_time_html, time_html
 from orderhooks.admin.filters import FILTERS, are_combined
-from orderhooks.admin.order_links import OrderLinkedList, order_link, order_pages
+from orderhooks.admin.order_links import OrderLinkedList, order_link, order_urls
 from orderhooks.admin.read_only import ReadOnlyAdmin, events_found
-from orderhooks.admin.redelivering import redeliver, redeliver_after_confirmation, redelivery_text, row_of
+from orderhooks.admin.redelivery import redeliver, redeliver_after_confirmation, redelivery_text, row_of
 from orderhooks.models import Delivery
 from orderhooks.reporting import delivery_summary, endpoint_health
 
@@ -133,7 +133,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("order"), empty_value="-")
     def order_number(self, delivery: Any) -> SafeString | str:
-        return order_link(delivery._order_page, delivery.event.order_number)
+        return order_link(delivery._order_url, delivery.event.order_number)
 
     @admin.display(description=_("topic"))
     def topic(self, delivery: Delivery) -> str:
@@ -188,10 +188,10 @@ class DeliveryAdmin(ReadOnlyAdmin):
         event = delivery.event
         if not event.order_number:
             return "-"
-        own = order_pages(delivery._page.request, [event], site=self.admin_site)[event.pk]
-        page = f"{self.list_address('delivery')}?{urlencode({'q': event.order_number})}"
-        link = order_link(own, event.order_number)
-        return format_html('{} (<a href="{}">{}</a>)', link, page, _("its deliveries"))
+        order_url = order_urls(delivery._page.request, [event], site=self.admin_site)[event.pk]
+        url = f"{self.list_url('delivery')}?{urlencode({'q': event.order_number})}"
+        link = order_link(order_url, event.order_number)
+        return format_html('{} (<a href="{}">{}</a>)', link, url, _("its deliveries"))
 
     @admin.display(description=_("event"))
     def event_link(self, delivery: Any) -> str:

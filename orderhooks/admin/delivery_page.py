@@ -69,8 +69,8 @@ class DeliveryPage:
             "problems": self.problems,
             "badge": state_badge(self.delivery),
             "sentences": sentences,
-            "blocker": self.blocker and self.address(self.blocker.pk),
-            "held_up": self.held_up and self.address(self.held_up[0]),
+            "blocker": self.blocker and self.url(self.blocker.pk),
+            "held_up": self.held_up and self.url(self.held_up[0]),
         }
         return _drawn("summary.html", context)
 
@@ -101,10 +101,10 @@ class DeliveryPage:
 
     def curl(self) -> SafeString:
         script = sending.curl_script(self.delivery)
-        return _drawn("curl.html", {"script": script, "page": self.address(self.delivery.pk, "curl")})
+        return _drawn("curl.html", {"script": script, "url": self.url(self.delivery.pk, "curl")})
 
-    def address(self, key: int, page: str = "change") -> str:
-        return reverse(f"{self.site}:orderhooks_delivery_{page}", args=[key])
+    def url(self, key: int, name: str = "change") -> str:
+        return reverse(f"{self.site}:orderhooks_delivery_{name}", args=[key])
 
 
 def state_badge(delivery: Delivery) -> SafeString:

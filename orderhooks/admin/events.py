@@ -1,4 +1,4 @@
-"""Events: what happened, as it was told. Read-only but for publishing those again that could not be told."""
+"""Events: what happened, with the payload that receivers get. Those with an error can be published again."""
 
 import json
 from typing import Any
@@ -17,7 +17,7 @@ from django.utils.translation import ngettext
 from orderhooks import permissions, publishing, topics
 from orderhooks.admin import bodies
 from orderhooks.admin.buttons import Button
-from orderhooks.admin.order_links import OrderLinkedList, order_link, order_pages
+from orderhooks.admin.order_links import OrderLinkedList, order_link, order_urls
 from orderhooks.admin.read_only import ReadOnlyAdmin, events_found
 from orderhooks.models import Event
 
@@ -94,7 +94,7 @@ class EventAdmin(ReadOnlyAdmin):
             (None, {"fields": [*buttons, *(name for name in facts if name not in hidden)]})
         ]
         if sees_payload:
-            sections.append((_("What is told"), {"fields": ["changes_text", "payload_text"]}))
+            sections.append((_("What receivers get"), {"fields": ["changes_text", "payload_text"]}))
         return sections
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
@@ -111,7 +111,7 @@ class EventAdmin(ReadOnlyAdmin):
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         event = super().get_object(request, object_id, from_field)
         if event is not None:
-            event._order_page = order_pages(request, [event], site=self.admin_site)[event.pk]
+            event._order_url = order_urls(request, [event], site=self.admin_site)[event.pk]
         return event
 
     def get_ordering(self, request: HttpRequest) -> list[Any]:
@@ -128,11 +128,11 @@ class EventAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("order"), empty_value="-")
     def order(self, event: Any) -> SafeString | str:
-        return order_link(event._order_page, event.order_number)
+        return order_link(event._order_url, event.order_number)
 
     @admin.display(description=_("order number"), empty_value="-")
     def order_link(self, event: Any) -> SafeString | str:
-        return order_link(event._order_page, event.order_number)
+        return order_link(event._order_url, event.order_number)
 
     @admin.display(description=_("published"), boolean=True)
     def published(self, event: Event) -> bool:
@@ -152,8 +152,8 @@ class EventAdmin(ReadOnlyAdmin):
     def deliveries(self, event: Event) -> SafeString:
         count = event.deliveries.count()
         text = ngettext("%(count)d delivery", "%(count)d deliveries", count) % {"count": count}
-        page = f"{self.list_address('delivery')}?{urlencode({'event__exact': event.pk})}"
-        return format_html('<a href="{}">{}</a>', page, text)
+        url = f"{self.list_url('delivery')}?{urlencode({'event__exact': event.pk})}"
+        return format_html('<a href="{}">{}</a>', url, text)
 
     @admin.display(description=_("changes"))
     def changes_text(self, event: Event) -> SafeString:

@@ -93,9 +93,9 @@ class CountedFilter(admin.SimpleListFilter):
             found = counts_up_to(BOUND, {value: self.rows(rows, value) for value in values})
             return {value: count_text(count, bound=BOUND) for value, count in found.items()}
         counts = Counter(value for row in newest for value in self.choices_of(row))
-        return {value: self.told(counts[value], more=more) for value in values}
+        return {value: self.count_label(counts[value], more=more) for value in values}
 
-    def told(self, count: int, *, more: bool) -> str:
+    def count_label(self, count: int, *, more: bool) -> str:
         text = count_text(count, bound=BOUND)
         if not more:
             return text
@@ -211,8 +211,8 @@ class SinceFilter(CountedFilter):
         }
         value = self.value()
         self.at = _parsed(value) if value and value not in self.spans else None
-        if value and value not in self.spans and self.at is None and not hasattr(request, "_orderhooks_told"):
-            request._orderhooks_told = True  # type: ignore[attr-defined]
+        if value and value not in self.spans and self.at is None and not hasattr(request, "_orderhooks_refused"):
+            request._orderhooks_refused = True  # type: ignore[attr-defined]
             text = _("“%(value)s” is not a valid date and time. Write it such as 2026-11-24T03:00.") % {"value": value}
             messages.error(request, text)
 
@@ -229,7 +229,7 @@ class SinceFilter(CountedFilter):
     def choices_of(self, row: Newest) -> Iterable[str]:
         return [value for value, earliest in self.earliest.items() if row.public_id >= earliest]
 
-    def told(self, count: int, *, more: bool) -> str:
+    def count_label(self, count: int, *, more: bool) -> str:
         # The newest rows are in the order of time: fewer than all of them are all that there are.
         return count_text(count + (more and count == BOUND), bound=BOUND)
 

@@ -30,7 +30,7 @@ LEVELS = {
     Health.PAUSED: "held",
     Health.DISABLED: "bad",
 }
-WORDS = 120
+MOST_CHARACTERS = 120
 
 
 class _HealthList(ChangeList):
@@ -65,9 +65,9 @@ class HealthColumns(admin.ModelAdmin):
         count = bounded(subscription._stats.waiting)
         if not subscription._stats.waiting:
             return count
-        page = reverse(f"{self.admin_site.name}:orderhooks_delivery_changelist")
+        url = reverse(f"{self.admin_site.name}:orderhooks_delivery_changelist")
         query = f"subscription__id__exact={subscription.pk}&state__exact=pending"
-        return format_html('<a href="{}?{}">{}</a>', page, query, count)
+        return format_html('<a href="{}?{}">{}</a>', url, query, count)
 
     @admin.display(description=gettext_lazy("last success"), ordering="last_success_at")
     def last_success(self, subscription: Any) -> SafeString | str:
@@ -77,20 +77,20 @@ class HealthColumns(admin.ModelAdmin):
     def last_error(self, subscription: Any) -> SafeString | str:
         if subscription.last_failure_at is None:
             return "-"
-        words = Truncator(subscription.last_failure).chars(WORDS)
-        return format_html("{} <br>{}", words, _time_html(subscription.last_failure_at, subscription._now))
+        text = Truncator(subscription.last_failure).chars(MOST_CHARACTERS)
+        return format_html("{} <br>{}", text, _time_html(subscription.last_failure_at, subscription._now))
 
 
-def badge(level: str, words: object) -> SafeString:
-    """A word that is coloured too: `good`, `bad`, `held`, `quiet`, or as the state of a delivery is."""
-    return format_html('<span class="orderhooks-badge orderhooks-{}">{}</span>', level, words)
+def badge(level: str, text: object) -> SafeString:
+    """Text on a colour: `good`, `bad`, `held`, `quiet`, or as the state of a delivery is."""
+    return format_html('<span class="orderhooks-badge orderhooks-{}">{}</span>', level, text)
 
 
 def health_badge(subscription: Subscription, *, now: Any) -> SafeString:
-    """How a subscription is, in words."""
+    """The health of a subscription."""
     found = health_of(subscription, now=now)
-    words = endpoint_health.short_text(subscription, now=now)
-    return badge(LEVELS[found], words)
+    text = endpoint_health.short_text(subscription, now=now)
+    return badge(LEVELS[found], text)
 
 
 def rate(stats: DayStats) -> str:

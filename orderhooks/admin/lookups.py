@@ -1,4 +1,4 @@
-"""What a list can be asked by its address: an allow-list. Anything else could count what its user may not see."""
+"""What a list can be asked by its URL: an allow-list. Anything else could count what its user may not see."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ class ListedLookups(admin.ModelAdmin):
     """A ModelAdmin whose list takes the parameters of its own filters and of `linked_lookups`, and no others.
 
     Django's own rule lets any user of a list filter by every column of the table, also by those that only some may
-    see: `?payload__customer__email__startswith=a` tells by the count.
+    see: `?payload__customer__email__startswith=a` finds it out by the count.
     """
 
     # What links on our own pages filter by, besides the filters beside the list.

@@ -14,7 +14,7 @@ from orderhooks import permissions, sources
 from orderhooks.admin.read_only import BoundedChangeList
 from orderhooks.models import Event, Order
 
-__all__ = ["OrderLinkedList", "order_link", "order_pages"]
+__all__ = ["OrderLinkedList", "order_link", "order_urls"]
 
 MOST_DIGITS = 18
 
@@ -25,14 +25,14 @@ class OrderLinkedList(BoundedChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         rows = list(self.result_list)
-        pages = order_pages(request, [_event_of(row) for row in rows], site=self.model_admin.admin_site)
+        urls = order_urls(request, [_event_of(row) for row in rows], site=self.model_admin.admin_site)
         for row in rows:
-            row._order_page = pages[_event_of(row).pk]
+            row._order_url = urls[_event_of(row).pk]
         self.result_list = rows
 
 
-def order_pages(request: HttpRequest, events: Iterable[Event], *, site: AdminSite) -> dict[int, str]:
-    """The address of the order's page for each event, by the event's primary key; "" for a user who may see none.
+def order_urls(request: HttpRequest, events: Iterable[Event], *, site: AdminSite) -> dict[int, str]:
+    """The URL of the order's page for each event, by the event's primary key; "" for a user who may see none.
 
     An order of the built-in model has its own page as long as it exists. Every other is found by its number.
     """
@@ -43,18 +43,18 @@ def order_pages(request: HttpRequest, events: Iterable[Event], *, site: AdminSit
         by_number = reverse(f"{site.name}:orderhooks_dashboard_order")
     found = {}
     for event in events:
-        page = ""
+        url = ""
         if event.source == sources.BuiltInOrders.name and event.order_pk in existing:
-            page = reverse(f"{site.name}:orderhooks_order_change", args=[event.order_pk])
+            url = reverse(f"{site.name}:orderhooks_order_change", args=[event.order_pk])
         elif by_number and event.order_number:
-            page = f"{by_number}?{urlencode({'number': event.order_number})}"
-        found[event.pk] = page
+            url = f"{by_number}?{urlencode({'number': event.order_number})}"
+        found[event.pk] = url
     return found
 
 
-def order_link(page: str, number: str) -> SafeString | str:
-    """The order number as a link to a page of `order_pages`."""
-    return format_html('<a href="{}">{}</a>', page, number) if page and number else number
+def order_link(url: str, number: str) -> SafeString | str:
+    """The order number as a link to a URL of `order_urls`."""
+    return format_html('<a href="{}">{}</a>', url, number) if url and number else number
 
 
 def _existing(request: HttpRequest, events: list[Event], *, site: AdminSite) -> set[str]:

@@ -164,7 +164,7 @@ class OrderLineInline(admin.TabularInline):
         return type(formset.__name__, (formset,), {"page": page})
 
 
-# How the states of deliveries are told in the list, the most pressing first.
+# How the states of deliveries look in the list, the most pressing first.
 LEVELS = {
     Delivery.State.FAILED: "bad",
     Delivery.State.PENDING: "held",
@@ -243,7 +243,7 @@ class OrderAdmin(ButtonsAdmin):
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         order = super().get_object(request, object_id, from_field)
         if order is not None:
-            # A read-only field is not told who looks at it.
+            # A read-only field does not know the user.
             order._sees_payload = sees_payload(request)
         return order
 
@@ -268,9 +268,9 @@ class OrderAdmin(ButtonsAdmin):
         """A badge for each state in which some are."""
         counts = vars(order)["_states"]
         found = [badge(level, f"{counts[state]} {state.label}") for state, level in LEVELS.items() if counts.get(state)]
-        page = reverse(f"{self.admin_site.name}:orderhooks_order_change", args=[order.pk])
-        words = format_html_join(" ", "{}", ((one,) for one in found)) if found else "-"
-        return format_html('<a class="orderhooks-plain" href="{}">{}</a>', page, words)
+        url = reverse(f"{self.admin_site.name}:orderhooks_order_change", args=[order.pk])
+        text = format_html_join(" ", "{}", ((one,) for one in found)) if found else "-"
+        return format_html('<a class="orderhooks-plain" href="{}">{}</a>', url, text)
 
     @admin.display(description=_("webhooks"))
     def webhooks(self, order: Order) -> SafeString:
@@ -285,13 +285,13 @@ class OrderAdmin(ButtonsAdmin):
         if not hasattr(order, "_webhooks"):
             source = sources.BuiltInOrders.name
             events = Event.objects.filter(source=source, order_pk=str(order.pk))
-            order._webhooks = webhooks_of(events, site=self.admin_site.name, more_page=self._events_page(order))
+            order._webhooks = webhooks_of(events, site=self.admin_site.name, more_url=self._events_url(order))
         found: Webhooks = order._webhooks
         return found
 
-    def _events_page(self, order: Order) -> str:
-        page = reverse(f"{self.admin_site.name}:orderhooks_event_changelist")
-        return f"{page}?{urlencode({'order_number__exact': order.number})}"
+    def _events_url(self, order: Order) -> str:
+        url = reverse(f"{self.admin_site.name}:orderhooks_event_changelist")
+        return f"{url}?{urlencode({'order_number__exact': order.number})}"
 
     @admin.display(description=_("total"), ordering="total")
     def amount(self, order: Order) -> str:
@@ -301,7 +301,7 @@ class OrderAdmin(ButtonsAdmin):
     def events(self, order: Order) -> SafeString | str:
         if order.pk is None:
             return "-"
-        return format_html('<a href="{}">{}</a>', self._events_page(order), _("What happened to this order"))
+        return format_html('<a href="{}">{}</a>', self._events_url(order), _("What happened to this order"))
 
 
 def _sees_log(request: HttpRequest) -> bool:

@@ -116,10 +116,10 @@ class ReadOnlyAdmin(ButtonsAdmin):
         model = record._meta.model_name
         if not request.user.has_perm(f"orderhooks.view_{model}"):
             return str(text)
-        page = reverse(f"{self.admin_site.name}:orderhooks_{model}_change", args=[record.pk])
-        return format_html('<a href="{}">{}</a>', page, text)
+        url = reverse(f"{self.admin_site.name}:orderhooks_{model}_change", args=[record.pk])
+        return format_html('<a href="{}">{}</a>', url, text)
 
-    def list_address(self, model: str) -> str:
+    def list_url(self, model: str) -> str:
         return reverse(f"{self.admin_site.name}:orderhooks_{model}_changelist")
 
 

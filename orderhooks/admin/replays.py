@@ -39,7 +39,7 @@ def may_see_replays(request: HttpRequest) -> bool:
     return request.user.has_perm(permissions.VIEW_REPLAY)
 
 
-class _Moment(forms.DateTimeField):
+class _TimeField(forms.DateTimeField):
     widget = forms.DateTimeInput(format="%Y-%m-%dT%H:%M", attrs={"type": "datetime-local"})
 
 
@@ -47,8 +47,8 @@ class ReplayForm(forms.Form):
     subscription = forms.ModelChoiceField(
         Subscription.objects.order_by("name", "id"), label=gettext_lazy("Subscription")
     )
-    since = _Moment(label=gettext_lazy("Since"))
-    until = _Moment(label=gettext_lazy("Until"), required=False, help_text=gettext_lazy("Blank: until now."))
+    since = _TimeField(label=gettext_lazy("Since"))
+    until = _TimeField(label=gettext_lazy("Until"), required=False, help_text=gettext_lazy("Blank: until now."))
     only = forms.ChoiceField(
         label=gettext_lazy("What"), choices=Replay.Only.choices, widget=forms.RadioSelect, initial=Replay.Only.ALL
     )
@@ -128,24 +128,24 @@ class ReplayAdmin(ButtonsAdmin):
         if request.method != "POST":
             since = timezone.now() - timedelta(days=1)
             initial = {"subscription": request.GET.get("subscription"), "since": since}
-            return self._ask(request, ReplayForm(initial=initial))
+            return self._plan(request, ReplayForm(initial=initial))
         form = ReplayForm(request.POST)
         if not form.is_valid() or "again" in request.POST:
-            return self._ask(request, form)
+            return self._plan(request, form)
         if "confirm" not in request.POST:
-            return self._ask(request, form, expected=operations.preview_replay(**form.cleaned_data))
+            return self._plan(request, form, expected=operations.preview_replay(**form.cleaned_data))
         replay = operations.replay(**form.cleaned_data, by=request.user.get_username())
         self.log_addition(request, replay, [{"added": {}}])
         self.log_change(request, replay.subscription, _("Replay %(replay)s.") % {"replay": replay.public_id})
         if self.has_view_permission(request):
-            return HttpResponseRedirect(self._page("change", replay.pk))
+            return HttpResponseRedirect(self._url("change", replay.pk))
         self.message_user(request, _("Replay %(replay)s has begun.") % {"replay": replay.public_id})
-        subscription_page = reverse(
+        subscription_url = reverse(
             f"{self.admin_site.name}:orderhooks_subscription_change", args=[replay.subscription_id]
         )
-        return HttpResponseRedirect(subscription_page)
+        return HttpResponseRedirect(subscription_url)
 
-    def _ask(self, request: HttpRequest, form: ReplayForm, **more: Any) -> HttpResponse:
+    def _plan(self, request: HttpRequest, form: ReplayForm, **more: Any) -> HttpResponse:
         context = {
             **self.admin_site.each_context(request),
             "title": _("Replay: send events again"),
@@ -175,7 +175,7 @@ class ReplayAdmin(ButtonsAdmin):
         self.log_change(request, replay, _("Cancelled."))
         self.message_user(request, _("Cancelled. What it had made due already is sent."))
 
-    def _page(self, name: str, *arguments: object) -> str:
+    def _url(self, name: str, *arguments: object) -> str:
         return reverse(f"{self.admin_site.name}:orderhooks_replay_{name}", args=arguments)
 
     @admin.display(description=gettext_lazy("state"), ordering="state")
@@ -196,7 +196,7 @@ class ReplayAdmin(ButtonsAdmin):
         }
         again = ""
         if replay.state == Replay.State.RUNNING:
-            again = format_html(' <a href="{}">{}</a>', self._page("change", replay.pk), _("Refresh"))
+            again = format_html(' <a href="{}">{}</a>', self._url("change", replay.pk), _("Refresh"))
         bar = charts.progress(share, width=300, height=12, label=label)
         return format_html("{}<br>{}. {}{}", bar, label, text, again)
 
@@ -206,11 +206,11 @@ class ReplayAdmin(ButtonsAdmin):
 
     @admin.display(description=gettext_lazy("subscription"))
     def subscription_link(self, replay: Replay) -> SafeString:
-        page = reverse(f"{self.admin_site.name}:orderhooks_subscription_change", args=[replay.subscription_id])
+        url = reverse(f"{self.admin_site.name}:orderhooks_subscription_change", args=[replay.subscription_id])
         log = reverse(f"{self.admin_site.name}:orderhooks_delivery_changelist")
         query = urlencode({"subscription__id__exact": replay.subscription_id})
         return format_html(
-            '<a href="{}">{}</a> (<a href="{}?{}">{}</a>)', page, replay.subscription, log, query, _("its deliveries")
+            '<a href="{}">{}</a> (<a href="{}?{}">{}</a>)', url, replay.subscription, log, query, _("its deliveries")
         )
 
 
@@ -220,7 +220,7 @@ class ReplaysField(admin.ModelAdmin):
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         record = super().get_object(request, object_id, from_field)
         if record is not None:
-            # A read-only field is not told who looks at it.
+            # A read-only field does not know the user.
             record._may_replay, record._may_see_replays = may_replay(request), may_see_replays(request)
         return record
 
@@ -230,9 +230,9 @@ class ReplaysField(admin.ModelAdmin):
         query = urlencode({"subscription": subscription.pk})
         form = SafeString("")
         if getattr(subscription, "_may_replay", False):
-            page = reverse(f"{site}:orderhooks_replay_add")
+            url = reverse(f"{site}:orderhooks_replay_add")
             label = _("Replay: send events again…")
-            form = format_html('<a class="button orderhooks-button" href="{}?{}">{}</a> ', page, query, label)
+            form = format_html('<a class="button orderhooks-button" href="{}?{}">{}</a> ', url, query, label)
         if not getattr(subscription, "_may_see_replays", False):
             return form or SafeString("-")
         former = reverse(f"{site}:orderhooks_replay_changelist")

@@ -23,7 +23,7 @@ class KeepsUnaltered(forms.ModelForm):
         super().__init__(*args, **kwargs)
         if not self.instance._state.adding:
             for field in self.fields.values():
-                # Django has the page tell what it showed where a field's default is a function; the row knows.
+                # Django has the page send what it showed where a field's default is a function; the row knows.
                 field.show_hidden_initial = False
 
     @cached_property

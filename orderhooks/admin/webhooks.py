@@ -22,7 +22,7 @@ __all__ = ["Webhooks", "webhooks_of"]
 
 NEWEST_EVENTS = 50
 SUBSCRIPTIONS = 200
-# What is told of a subscription on a line of its own, the most pressing first; the rest is told in short.
+# What has a line of its own, the most pressing first; the rest is summed up.
 PRESSING = {
     Reason.FAILED: "bad",
     Reason.NO_PAYLOAD: "bad",
@@ -42,29 +42,29 @@ class Line:
     """One subscription's line of an event's table."""
 
     subscription: str
-    subscription_page: str
+    subscription_url: str
     badge: SafeString
-    words: str
+    details: str
     at: datetime | None
-    delivery_page: str
+    delivery_url: str
 
 
 @dataclass(frozen=True, slots=True)
-class Chapter:
-    """An event: its lines, and whom it did not concern, with the reason."""
+class EventRows:
+    """An event, its lines, and the subscriptions that did not get it, each with the reason."""
 
     event: Event
-    event_page: str
+    event_url: str
     lines: Sequence[Line]
     others: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Webhooks:
-    """What an order's page tells of its webhooks. `more_page` lists the events that are left out, if any are."""
+    """What an order's page shows of its webhooks. `more_url` lists the events that are left out, if any are."""
 
     reports: Sequence[EventReport]
-    more_page: str
+    more_url: str
     site: str
 
     @property
@@ -93,53 +93,53 @@ class Webhooks:
         `with_errors`: of events that could not be published; they may quote the order. `nothing`: what to say where
         there are no events.
         """
-        chapters = [self._chapter(report) for report in self.reports]
+        events = [self._event_rows(report) for report in self.reports]
         context = {
-            "chapters": chapters,
+            "events": events,
             "summary": self.summary(),
             "before": before,
-            "more_page": self.more_page,
+            "more_url": self.more_url,
             "problems": problems,
             "with_errors": with_errors,
             "nothing": nothing,
         }
         return render_to_string("admin/orderhooks/webhooks.html", context)
 
-    def _chapter(self, report: EventReport) -> Chapter:
+    def _event_rows(self, report: EventReport) -> EventRows:
         pressing = list(PRESSING)
-        told = [one for one in report.outcomes if one.reason in PRESSING and one.reason != Reason.NO_PAYLOAD]
-        told.sort(key=lambda one: pressing.index(one.reason))
+        shown = [one for one in report.outcomes if one.reason in PRESSING and one.reason != Reason.NO_PAYLOAD]
+        shown.sort(key=lambda one: pressing.index(one.reason))
         others = [
             (str(one.subscription), str(one.reason.label)) for one in report.outcomes if one.reason not in PRESSING
         ]
-        page = self._page("event", report.event.pk)
-        return Chapter(report.event, page, [self._line(one) for one in told], others)
+        url = self._url("event", report.event.pk)
+        return EventRows(report.event, url, [self._line(one) for one in shown], others)
 
     def _line(self, one: SubscriptionOutcome) -> Line:
-        words, at = _words(one)
+        details, at = _details(one)
         return Line(
             subscription=str(one.subscription),
-            subscription_page=self._page("subscription", one.subscription.pk),
+            subscription_url=self._url("subscription", one.subscription.pk),
             badge=badge(PRESSING[one.reason], one.reason.label),
-            words=words,
+            details=details,
             at=at,
-            delivery_page=self._page("delivery", one.delivery.pk) if one.delivery else "",
+            delivery_url=self._url("delivery", one.delivery.pk) if one.delivery else "",
         )
 
-    def _page(self, record: str, key: int) -> str:
+    def _url(self, record: str, key: int) -> str:
         return reverse(f"{self.site}:orderhooks_{record}_change", args=[key])
 
 
-def webhooks_of(events: EventQuerySet, *, site: str, more_page: str) -> Webhooks:
+def webhooks_of(events: EventQuerySet, *, site: str, more_url: str) -> Webhooks:
     """What came of the newest of these events. Three queries."""
-    # One more than is told tells whether there are more.
+    # One more than is shown says whether there are more.
     newest = list(events.defer("payload", "changes").order_by("-sequence")[: NEWEST_EVENTS + 1])
     reports = reporting.event_reports(newest[:NEWEST_EVENTS], at_most=SUBSCRIPTIONS)
-    return Webhooks(reports, more_page if len(newest) > NEWEST_EVENTS else "", site)
+    return Webhooks(reports, more_url if len(newest) > NEWEST_EVENTS else "", site)
 
 
-def _words(one: SubscriptionOutcome) -> tuple[str, datetime | None]:
-    """What there is to say beside the badge, and the time that goes with it."""
+def _details(one: SubscriptionOutcome) -> tuple[str, datetime | None]:
+    """The text beside the badge, and the time that goes with it."""
     delivery, now = one.delivery, timezone.now()
     if delivery is None:
         return "", None

@@ -170,7 +170,7 @@ def test_the_script_is_plain_text_for_those_who_may_see_payloads():
     assert client.get("/admin/orderhooks/delivery/0/curl/").status_code == 404
 
 
-def test_redelivering_by_the_button_is_marked_and_written_down():
+def test_redelivery_by_the_button_is_marked_and_written_down():
     client = staff("view_delivery", "redeliver_delivery")
     name = client.get("/admin/").wsgi_request.user.get_username()
     delivery = failing(state="failed")
@@ -228,7 +228,7 @@ def test_a_test_is_not_offered_again(operator):
     assert "1 of 1" in text
 
 
-def test_redelivering_what_is_held_says_so(operator):
+def test_redelivery_what_is_held_says_so(operator):
     delivery = failing(state="failed", subscription=make_subscription(state="paused"))
     text = press(operator, delivery, "redeliver").content.decode()
     assert "1 is held until its subscription is active" in text

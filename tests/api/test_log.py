@@ -51,7 +51,7 @@ def test_an_error_which_may_quote_the_order_is_shown_to_who_sees_payloads():
         assert ("can't be built: " in answer.data["detail"]) == shown
 
 
-def test_redelivering_sets_the_delivery_to_be_sent_now(api):
+def test_redelivery_sets_the_delivery_to_be_sent_now(api):
     delivery = make_delivery(state=Delivery.State.FAILED)
     response = post(api, f"/deliveries/{delivery.public_id}/redeliver/", None)
     assert response.status_code == 202

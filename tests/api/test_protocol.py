@@ -129,7 +129,7 @@ def no_rates():
 
 
 @pytest.mark.usefixtures("no_rates")
-def test_redelivering_has_a_rate_for_each_user(settings):
+def test_redelivery_has_a_rate_for_each_user(settings):
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "API_RATES": {"redeliver": "1/hour"}}
     delivery = make_delivery(state=Delivery.State.FAILED)
     first, second = client_with(*EVERYTHING), client_with(*EVERYTHING)

@@ -107,9 +107,9 @@ class SubscriptionAdmin(HealthColumns, ReplaysField, ActionsAdmin, SecretsAdmin,
 
     @admin.display(description=_("deliveries"))
     def deliveries(self, subscription: Subscription) -> SafeString:
-        page = reverse(f"{self.admin_site.name}:orderhooks_delivery_changelist")
+        url = reverse(f"{self.admin_site.name}:orderhooks_delivery_changelist")
         query = urlencode({"subscription__id__exact": subscription.pk})
-        return format_html('<a href="{}?{}">{}</a>', page, query, _("What was sent to it"))
+        return format_html('<a href="{}?{}">{}</a>', url, query, _("What was sent to it"))
 
     @method_decorator(sensitive_post_parameters("headers", "secret"))
     def changeform_view(self, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -127,20 +127,20 @@ class SubscriptionAdmin(HealthColumns, ReplaysField, ActionsAdmin, SecretsAdmin,
                 return
             # No more than what was edited: workers write the health of the same row meanwhile.
             obj.save(update_fields={*form.changed_data, "updated_at"})
-            self._tell_left_behind(request, obj, form.left_behind)
+            self._report_left_behind(request, obj, form.left_behind)
             if "signature" in form.changed_data and (secret := obj.fit_secret(now=timezone.now())):
                 obj._shown = Shown(obj, secret, OVERLAP_HOURS)  # type: ignore[attr-defined]
 
-    def _tell_left_behind(self, request: HttpRequest, obj: Subscription, names: Sequence[str]) -> None:
+    def _report_left_behind(self, request: HttpRequest, obj: Subscription, names: Sequence[str]) -> None:
         if not names:
             return
         count = len(names)
-        noted = ngettext(
+        message = ngettext(
             "The value of %d header was dropped: the URL has another host.",
             "The values of %d headers were dropped: the URL has another host.",
             count,
         )
-        self.log_change(request, obj, noted % count)
+        self.log_change(request, obj, message % count)
         shown = ngettext(
             "The URL has another host. The value of this header was given for the former one and was dropped: %s."
             " Type it again if the new host should get it.",
@@ -185,12 +185,12 @@ class SubscriptionAdmin(HealthColumns, ReplaysField, ActionsAdmin, SecretsAdmin,
 
 # A URL may be as long as a history entry is read.
 SHOWN_CHARACTERS = 300
-NEVER_TOLD = frozenset({"headers"})
+NEVER_SHOWN = frozenset({"headers"})
 
 
 def _change_text(form: Any, name: str) -> str:
     label = form.fields[name].label or name
-    if name in NEVER_TOLD or "secret" in name:
+    if name in NEVER_SHOWN or "secret" in name:
         return gettext("%(field)s changed.") % {"field": label}
     shown = [_shown(form.fields[name], value) for value in (form[name].initial, form.cleaned_data.get(name))]
     return gettext("%(field)s: %(old)s → %(new)s.") % {"field": label, "old": shown[0], "new": shown[1]}

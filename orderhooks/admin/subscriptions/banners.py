@@ -42,7 +42,7 @@ class Banner:
 
 
 def banner(subscription: Subscription, *, now: datetime, held: Callable[[], int]) -> Banner:
-    """What to tell of a subscription. `held` counts what waits for it, and is asked only where that matters."""
+    """The banner of a subscription. `held` counts the deliveries that wait, and is called only where it matters."""
     if subscription.state == State.DISABLED:
         return Banner(
             "stopped",

@@ -30,15 +30,15 @@ class TopicsWidget(forms.CheckboxSelectMultiple):
     """A box for each topic of the catalogue, by family, and a line for patterns that it does not hold."""
 
     def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> SafeString:
-        words = _words(value)
+        patterns = _patterns(value)
         boxes = {pattern for _family, choices in self.choices for pattern, _label in choices}
-        others = [word for word in words if word not in boxes]
+        others = [pattern for pattern in patterns if pattern not in boxes]
         typed = forms.TextInput().render(
             f"{name}{OTHERS}", " ".join(others), {"id": f"id_{name}{OTHERS}", "class": "vTextField"}, renderer
         )
         return format_html(
             '<div class="orderhooks-topics">{}<p><label for="id_{}">{}</label> {}</p></div>',
-            super().render(name, [word for word in words if word in boxes], attrs, renderer),
+            super().render(name, [pattern for pattern in patterns if pattern in boxes], attrs, renderer),
             f"{name}{OTHERS}",
             _("Others, with spaces between:"),
             typed,
@@ -46,7 +46,7 @@ class TopicsWidget(forms.CheckboxSelectMultiple):
 
     def value_from_datadict(self, data: Any, files: Any, name: str) -> list[str]:
         chosen = data.getlist(name) if hasattr(data, "getlist") else data.get(name, [])
-        return [*_words(chosen), *_words(data.get(f"{name}{OTHERS}"))]
+        return [*_patterns(chosen), *_patterns(data.get(f"{name}{OTHERS}"))]
 
     def value_omitted_from_data(self, data: Any, files: Any, name: str) -> bool:
         return False
@@ -70,10 +70,10 @@ def _choices_of_topics() -> list[tuple[str, list[tuple[str, str]]]]:
     return found
 
 
-def _words(value: Any) -> list[str]:
+def _patterns(value: Any) -> list[str]:
     """Patterns, each once, as a list or as text with spaces, commas or new lines between."""
     texts = [value] if isinstance(value, str) else value or []
-    return list(dict.fromkeys(word for text in texts for word in str(text).replace(",", " ").split()))
+    return list(dict.fromkeys(pattern for text in texts for pattern in str(text).replace(",", " ").split()))
 
 
 class TopicsField(forms.Field):
@@ -83,10 +83,10 @@ class TopicsField(forms.Field):
     empty_values = [*EMPTY_VALUES]
 
     def to_python(self, value: Any) -> list[str]:
-        return _words(value)
+        return _patterns(value)
 
     def has_changed(self, initial: Any, data: Any) -> bool:
-        return set(initial or []) != set(_words(data))
+        return set(initial or []) != set(_patterns(data))
 
 
 class HeadersField(forms.CharField):

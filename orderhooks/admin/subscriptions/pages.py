@@ -20,7 +20,7 @@ from orderhooks.admin.subscriptions.forms import PreviewForm
 from orderhooks.models import Subscription
 from orderhooks.previews import PreviewError
 
-# What is below the address of a subscription's page, and what it is called there.
+# What is below the URL of a subscription's page, and what it is called there.
 LINKS = {
     "preview": _("Preview an order's request"),
     "code_samples": _("Code for the receiver"),
@@ -31,9 +31,9 @@ class PagesAdmin(admin.ModelAdmin):
     """Pages beside a subscription's own, all by GET. They change nothing."""
 
     def get_urls(self) -> list[URLPattern]:
-        def route(address: str, view: Any, name: str) -> URLPattern:
+        def route(below: str, view: Any, name: str) -> URLPattern:
             wrapped = self.admin_site.admin_view(require_safe(view))
-            pattern: URLPattern = path(address, wrapped, name=f"orderhooks_subscription_{name}")
+            pattern: URLPattern = path(below, wrapped, name=f"orderhooks_subscription_{name}")
             return pattern
 
         return [
@@ -46,7 +46,7 @@ class PagesAdmin(admin.ModelAdmin):
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         record = super().get_object(request, object_id, from_field)
         if record is not None:
-            # A read-only field is not told who looks at it.
+            # A read-only field does not know the user.
             record._links = [name for name in LINKS if name != "preview" or self.may_preview(request)]
         return record
 

@@ -77,7 +77,7 @@ class SecretsAdmin(ButtonsAdmin):
         return format_html_join(SafeString("<br>"), "{} {} {}", rows)
 
     def press_rotate(self, request: HttpRequest, subscription: Subscription) -> HttpResponse:
-        return self._rotate(request, [subscription], onward=self._page_of(subscription))
+        return self._rotate(request, [subscription], onward=self._url_of(subscription))
 
     @admin.action(description=_("New secrets for the selected subscriptions…"), permissions=["change"])
     def rotate_secret(self, request: HttpRequest, queryset: SubscriptionQuerySet) -> HttpResponse:
@@ -149,7 +149,7 @@ class SecretsAdmin(ButtonsAdmin):
             return None
         self.log_change(request, subscription, str(_("Revealed the signing secrets.")))
         shown = [Shown(subscription, secret, is_new=False) for secret in secrets]
-        return self.show_secrets(request, shown, onward=self._page_of(subscription))
+        return self.show_secrets(request, shown, onward=self._url_of(subscription))
 
     def show_secrets(self, request: HttpRequest, shown: Sequence[Shown], *, onward: str) -> HttpResponse:
         """The page with secrets. A response, not a message: messages wait in cookies or in the session's table."""
@@ -175,7 +175,7 @@ class SecretsAdmin(ButtonsAdmin):
             return ""
         return reverse(f"{self.admin_site.name}:orderhooks_subscription_test", args=[shown[0].subscription.pk])
 
-    def _page_of(self, subscription: Subscription) -> str:
+    def _url_of(self, subscription: Subscription) -> str:
         return reverse(f"{self.admin_site.name}:orderhooks_subscription_change", args=[subscription.pk])
 
 

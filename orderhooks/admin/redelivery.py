@@ -1,6 +1,6 @@
-"""Redelivering: one by a button, or many, which are counted and shown first and then done in batches.
+"""Redelivery: of one by a button, or of many, which are counted and shown first and then done in batches.
 
-Each leaves a word in the history of its delivery, with the user.
+Each is in the history of its delivery, with the user.
 """
 
 from collections import Counter
@@ -32,7 +32,7 @@ AT_ONCE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What is asked of a chosen delivery."""
+    """A chosen delivery: the columns that decide what is done with it."""
 
     key: int
     state: str
@@ -79,9 +79,9 @@ def redelivery_text(delivery: Delivery) -> str:
 
 
 def redeliver_after_confirmation(
-    admin: ModelAdmin, request: HttpRequest, chosen: DeliveryQuerySet
+    model_admin: ModelAdmin, request: HttpRequest, chosen: DeliveryQuerySet
 ) -> HttpResponse | None:
-    """The page that says what will happen; or, confirmed there, None: it is done and told."""
+    """The page that says what will happen; or, confirmed there, None: it is done, and messages say so."""
     columns = ("pk", "state", "trigger", "subscription__name", "subscription__state")
     rows = [Row(*row) for row in chosen.values_list(*columns)[: MOST + 1]]
     if len(rows) > MOST:
@@ -89,15 +89,15 @@ def redeliver_after_confirmation(
             "%(count)s deliveries are too many to redeliver at once. Narrow the list with the filters, or use a replay"
             " of their subscription, which works in the background."
         )
-        admin.message_user(request, text % {"count": count_text(len(rows), bound=MOST)}, messages.ERROR)
+        model_admin.message_user(request, text % {"count": count_text(len(rows), bound=MOST)}, messages.ERROR)
         return None
     if "confirmed" in request.POST:
-        redeliver(admin, request, rows)
+        redeliver(model_admin, request, rows)
         return None
     context = {
-        **admin.admin_site.each_context(request),
+        **model_admin.admin_site.each_context(request),
         "title": _("Redeliver"),
-        "opts": admin.opts,
+        "opts": model_admin.opts,
         "count": len(rows),
         "count_text": count_text(len(rows), bound=MOST),
         "again_text": count_text(sum(not row.is_left for row in rows), bound=MOST),
@@ -113,8 +113,8 @@ def redeliver_after_confirmation(
     return TemplateResponse(request, "admin/orderhooks/delivery/redeliver.html", context)
 
 
-def redeliver(admin: ModelAdmin, request: HttpRequest, rows: Sequence[Row]) -> None:
-    """Do it, and tell what was done, what was left alone and what is held."""
+def redeliver(model_admin: ModelAdmin, request: HttpRequest, rows: Sequence[Row]) -> None:
+    """Do it. Messages say what was done, what was left alone and what is held."""
     user: Any = request.user
     again = 0
     for start in range(0, len(rows), AT_ONCE):
@@ -123,7 +123,7 @@ def redeliver(admin: ModelAdmin, request: HttpRequest, rows: Sequence[Row]) -> N
         # Those that somebody else's request had under way at this moment are not this user's.
         mine = batch.filter(trigger=Delivery.Trigger.MANUAL, requested_by=user.get_username())
         LogEntry.objects.log_actions(user.pk, mine.only("public_id"), CHANGE, _("Redelivered."))
-    _tell(admin, request, again=again, left=len(rows) - again, held=sum(row.is_held for row in rows))
+    _show_result(model_admin, request, again=again, left=len(rows) - again, held=sum(row.is_held for row in rows))
 
 
 def row_of(delivery: Delivery) -> Row:
@@ -132,20 +132,20 @@ def row_of(delivery: Delivery) -> Row:
     return Row(delivery.pk, delivery.state, delivery.trigger, subscription.name, subscription.state)
 
 
-def _tell(admin: ModelAdmin, request: HttpRequest, *, again: int, left: int, held: int) -> None:
+def _show_result(model_admin: ModelAdmin, request: HttpRequest, *, again: int, left: int, held: int) -> None:
     text = ngettext("%(count)d delivery is sent again.", "%(count)d deliveries are sent again.", again)
-    admin.message_user(request, text % {"count": again}, messages.SUCCESS if again else messages.WARNING)
+    model_admin.message_user(request, text % {"count": again}, messages.SUCCESS if again else messages.WARNING)
     if left:
         text = ngettext(
             "%(count)d was left alone: it is being sent at this moment, or is a test.",
             "%(count)d were left alone: they are being sent at this moment, or are tests.",
             left,
         )
-        admin.message_user(request, text % {"count": left}, messages.WARNING)
+        model_admin.message_user(request, text % {"count": left}, messages.WARNING)
     if held:
         text = ngettext(
             "%(count)d is held until its subscription is active: resume the subscription to send it.",
             "%(count)d are held until their subscriptions are active: resume the subscriptions to send them.",
             held,
         )
-        admin.message_user(request, text % {"count": held}, messages.WARNING)
+        model_admin.message_user(request, text % {"count": held}, messages.WARNING)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from orderhooks.admin import redelivering
+from orderhooks.admin import redelivery
 from orderhooks.models import Delivery
 from tests.admin.visits import history_of, staff
 from tests.factories import make_delivery, make_subscription
@@ -62,7 +62,7 @@ def test_nothing_is_sent_before_the_count_is_confirmed(operator):
 
 
 def test_all_that_a_filter_finds_are_redelivered_beyond_the_page(operator, monkeypatch):
-    monkeypatch.setattr(redelivering, "AT_ONCE", 2)
+    monkeypatch.setattr(redelivery, "AT_ONCE", 2)
     subscription = make_subscription()
     failed = [make_delivery(state="failed", subscription=subscription) for _ in range(5)]
     other = make_delivery(state="delivered", subscription=subscription)
@@ -75,7 +75,7 @@ def test_all_that_a_filter_finds_are_redelivered_beyond_the_page(operator, monke
 
 @pytest.mark.parametrize("confirmed", [{}, {"confirmed": "yes"}])
 def test_more_than_a_worker_could_do_at_once_are_refused(operator, monkeypatch, confirmed):
-    monkeypatch.setattr(redelivering, "MOST", 2)
+    monkeypatch.setattr(redelivery, "MOST", 2)
     subscription = make_subscription()
     rows = [make_delivery(state="failed", subscription=subscription) for _ in range(3)]
     response = ask(operator, rows[0], select_across="1", **confirmed)
