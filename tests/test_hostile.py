@@ -23,6 +23,8 @@ from tests.factories import make_attempt, make_delivery
 from tests.hostile_receiver import BEHAVIOURS, BODY, Behaviour, HostileReceiver
 
 DEADLINE_SECONDS = 1.0
+# Of behaviours that end by themselves: a busy machine takes its time.
+LONG_DEADLINE_SECONDS = 10.0
 # The promise: never longer than the deadline and half a second.
 GRACE_SECONDS = 0.5
 MOST_BYTES = 50 * 1024 * 1024
@@ -37,8 +39,12 @@ class Run:
     connects: int
 
 
-def post(url: str) -> Outcome:
-    return transport.post(url, BODY, {"webhook-id": "evt_1"}, timeout_seconds=DEADLINE_SECONDS)
+def deadline_of(behaviour: Behaviour) -> float:
+    return LONG_DEADLINE_SECONDS if behaviour.soon else DEADLINE_SECONDS
+
+
+def post(url: str, timeout_seconds: float = DEADLINE_SECONDS) -> Outcome:
+    return transport.post(url, BODY, {"webhook-id": "evt_1"}, timeout_seconds=timeout_seconds)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +65,7 @@ def runs(receiver: HostileReceiver) -> Mapping[str, Run]:
         outcomes, longest, connects = [], 0.0, receiver.connects[behaviour.name]
         for _ in range(behaviour.posts):
             started = time.monotonic()
-            outcomes.append(post(receiver.urls[behaviour.name]))
+            outcomes.append(post(receiver.urls[behaviour.name], deadline_of(behaviour)))
             longest = max(longest, time.monotonic() - started)
         return Run(outcomes, longest, receiver.connects[behaviour.name] - connects)
 
@@ -92,10 +98,10 @@ def test_a_hostile_receiver_makes_a_known_outcome_in_time(name: str, runs: Mappi
         assert len(outcome.response_body) <= KEPT_CHARACTERS
         assert len(outcome.response_headers) <= 64
         assert not [text for text in texts_of(outcome) if HARMFUL.search(text)]
-        assert outcome.duration_ms <= (DEADLINE_SECONDS + GRACE_SECONDS) * 1000
-    assert run.seconds <= DEADLINE_SECONDS + GRACE_SECONDS
+        assert outcome.duration_ms <= (deadline_of(behaviour) + GRACE_SECONDS) * 1000
+    assert run.seconds <= deadline_of(behaviour) + GRACE_SECONDS
     if behaviour.soon:
-        assert run.seconds < DEADLINE_SECONDS, "it was held to the deadline"
+        assert run.seconds < deadline_of(behaviour), "it was held to the deadline"
     assert run.connects <= behaviour.connects
     assert "smuggled" not in str(run.outcomes)
 
@@ -137,7 +143,7 @@ def test_every_retry_after_is_a_wait_of_a_day_at_most(runs: Mapping[str, Run]) -
 
 
 def test_the_whole_table(runs: Mapping[str, Run]) -> None:
-    late = [name for name, run in runs.items() if run.seconds > DEADLINE_SECONDS + GRACE_SECONDS]
+    late = [name for name, run in runs.items() if run.seconds > deadline_of(BY_NAME[name]) + GRACE_SECONDS]
     wrong = [name for name, run in runs.items() if any(one.error not in BY_NAME[name].kinds for one in run.outcomes)]
     longest = max(run.seconds for run in runs.values())
     print(f"behaviours {len(runs)}, wrong {len(wrong)}, overruns {len(late)}, longest {longest:.2f} s")
