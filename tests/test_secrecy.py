@@ -86,7 +86,7 @@ def test_a_whole_flow_leaves_no_secret_anywhere(receiver: RecordingReceiver, log
     page = browser.post("/admin/orderhooks/subscription/add/", form).content.decode()
     shown += re.findall("whsec_[A-Za-z0-9+/=]+", page)
     chosen = Subscription.objects.values_list("pk", flat=True)
-    rotate = {"action": "rotate_secret", "_selected_action": chosen, "answered": "1", "hours": "24"}
+    rotate = {"action": "rotate_secret", "_selected_action": chosen, "confirmed": "1", "hours": "24"}
     shown += re.findall(
         "whsec_[A-Za-z0-9+/=]+", browser.post("/admin/orderhooks/subscription/", rotate).content.decode()
     )
