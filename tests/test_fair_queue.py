@@ -152,20 +152,20 @@ def test_one_that_was_well_and_hangs_gets_no_more_than_the_share(machine) -> Non
     assert subscriptions(take_all(queue)) == [2, 2]
 
 
-def test_what_waits_for_an_endpoint_that_hangs_keeps_nobody_from_looking_for_new_events(machine) -> None:
+def test_an_endpoint_that_hangs_keeps_nobody_busy(machine) -> None:
     queue = make_queue(threads=8)
-    assert not queue.has_sendable()
+    assert not queue.is_busy()
     queue.put(jobs(1, 8))
     take_all(queue)
-    assert not queue.has_sendable(), "nothing is known of it"
+    assert not queue.is_busy(), "nothing is known of it"
     known(queue, 2)
     queue.put(jobs(2, 5))
-    assert queue.has_sendable()
+    assert queue.is_busy(), "something waits for one that responds"
     take_all(queue)
+    assert queue.is_busy(), "and is under way to it"
     queue.put(jobs(2, 20))
-    assert queue.has_sendable()
     machine.passes(seconds=module.HANGS_SECONDS + 0.01, cpu=0)
-    assert not queue.has_sendable(), "it hangs as well"
+    assert not queue.is_busy(), "it hangs as well"
 
 
 def test_what_is_too_late_to_be_sent_needs_no_place(machine) -> None:

@@ -182,7 +182,7 @@ class Migration(migrations.Migration):
                 ('max_in_flight', models.PositiveIntegerField(blank=True, help_text='The most requests at once, over all workers. Blank: no limit of its own.', null=True, validators=[django.core.validators.MinValueValidator(1)], verbose_name='requests at once')),
                 ('max_per_second', models.PositiveIntegerField(blank=True, help_text='The most requests a second, over all workers. Blank: no limit.', null=True, validators=[django.core.validators.MinValueValidator(1)], verbose_name='requests a second')),
                 ('timeout_seconds', models.PositiveSmallIntegerField(blank=True, help_text='How long one attempt may take, 30 at most. Blank: as the setting TIMEOUT_SECONDS says.', null=True, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(30)], verbose_name='seconds for an answer')),
-                ('contact_email', models.EmailField(blank=True, help_text='Is told by e-mail how the endpoint is doing, beside the ADMINS.', max_length=254, verbose_name='contact')),
+                ('contact_email', models.EmailField(blank=True, help_text='Gets the e-mails about this endpoint, like the ADMINS.', max_length=254, verbose_name='contact')),
                 ('mail_failing', models.BooleanField(default=True, help_text='Every attempt has failed for an hour.', verbose_name='when it fails')),
                 ('mail_disabled', models.BooleanField(default=True, help_text='Nothing is sent to it any more.', verbose_name='when it is disabled')),
                 ('mail_recovered', models.BooleanField(default=True, help_text='It answers again.', verbose_name='when it recovers')),

@@ -106,7 +106,7 @@ class HasConfiguration(models.Model):
         help_text=_("How long one attempt may take, 30 at most. Blank: as the setting TIMEOUT_SECONDS says."),
     )
     contact_email = models.EmailField(
-        _("contact"), blank=True, help_text=_("Is told by e-mail how the endpoint is doing, beside the ADMINS.")
+        _("contact"), blank=True, help_text=_("Gets the e-mails about this endpoint, like the ADMINS.")
     )
     mail_failing = models.BooleanField(
         _("when it fails"), default=True, help_text=_("Every attempt has failed for an hour.")

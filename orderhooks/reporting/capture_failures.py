@@ -10,22 +10,22 @@ from orderhooks.reporting.durations import time_text
 
 __all__ = ["LOSSES_SHOWN_FOR", "losses"]
 
-# How long a change that could not be captured is told of.
+# How long a change that could not be captured is reported.
 LOSSES_SHOWN_FOR = timedelta(days=7)
 MOST_ERROR = 300
 SEE_ERROR = "`manage.py orderhooks_status` shows the error."
 LOST_ONE = gettext_lazy(
-    "A change of an order was saved, and nobody was told of it (source %(source)s, order %(order)s, at %(time)s): "
+    "A change of an order was saved and made no event (source %(source)s, order %(order)s, at %(time)s): "
     "%(error)s Correct the cause, then tell the receivers with orderhooks.publishing.publish."
 )
 LOST_MANY = gettext_lazy(
-    "%(count)d changes of orders were saved, and nobody was told of them (source %(source)s, last order %(order)s at "
+    "%(count)d changes of orders were saved and made no events (source %(source)s, last order %(order)s at "
     "%(time)s): %(error)s Correct the cause, then tell the receivers with orderhooks.publishing.publish."
 )
 
 
 def losses(*, now: datetime, with_errors: bool = True) -> list[str]:
-    """What was saved in the last week and could not be captured: nobody was told of it. One sentence for each kind of
+    """What was saved in the last week and could not be captured: it made no event. One sentence for each kind of
     failure, with what to do. One query.
 
     `with_errors`: an error may quote the order, which not everybody may see.

@@ -118,9 +118,11 @@ class FairQueue:
             now = time.monotonic()
             return max(0, self._unproven_share - self._unproven_under_way(now) - self._unproven_waiting(now))
 
-    def has_sendable(self) -> bool:
-        """Whether something waits for an endpoint that is known to respond."""
-        return self.waiting > self._unproven_waiting(time.monotonic())
+    def is_busy(self) -> bool:
+        """Whether something waits for, or is under way to, an endpoint that is known to respond."""
+        with self.changed:
+            now = time.monotonic()
+            return self.waiting > self._unproven_waiting(now) or self.under_way > self._unproven_under_way(now)
 
     def is_proven(self, subscription: int, *, is_healthy: bool) -> bool:
         """Whether it is known to respond; `is_healthy` is what is known of it elsewhere."""

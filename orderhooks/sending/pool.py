@@ -114,8 +114,8 @@ class Sender:
 
     @property
     def is_busy(self) -> bool:
-        """Whether deliveries wait that could go out soon. Requests that hang are under way and keep nobody busy."""
-        return self.queue.has_sendable()
+        """Whether deliveries wait or are under way that will end soon. Requests that hang do not count."""
+        return self.queue.is_busy()
 
     def claim(self, *, now: datetime) -> int:
         """Claim due deliveries for the threads that are or will soon be free, and set off. Returns how many."""

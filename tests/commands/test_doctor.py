@@ -169,9 +169,7 @@ def test_changes_that_could_not_be_captured_fail_and_spoil_the_rate() -> None:
         source="shop", fingerprint="a", order_pk="17", error="KeyError: 'total_currency'.", count=12
     )
     [one] = found("fail")
-    assert one.startswith(
-        "losses: 12 changes of orders were saved, and nobody was told of them (source shop, last order"
-    )
+    assert one.startswith("losses: 12 changes of orders were saved and made no events (source shop, last order")
     assert "KeyError: 'total_currency'. Correct the cause" in one
     printed = called("orderhooks_status")
     assert printed.startswith("! 12 changes of orders were saved")
