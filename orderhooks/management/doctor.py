@@ -17,7 +17,6 @@ from django.views.decorators.debug import sensitive_variables
 from orderhooks import source_trials, tasks
 from orderhooks.db import DatabaseClock
 from orderhooks.encryption import UndecryptableError
-from orderhooks.management import status
 from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.reporting import (
     LOSSES_SHOWN_FOR,
@@ -30,6 +29,7 @@ from orderhooks.reporting import (
 )
 from orderhooks.reporting.durations import relative_text, span_text
 from orderhooks.reporting.endpoint_health import Health, health_of
+from orderhooks.reporting.system_status import subscription_statuses
 from orderhooks.sending import claiming
 
 __all__ = ["Finding", "examine"]
@@ -187,7 +187,7 @@ def _secrets(now: datetime) -> Found:
 
 
 def _endpoints(now: datetime) -> Found:
-    problems = [problem for row in status.system_status(now=now).subscriptions if (problem := row.problem())]
+    problems = [problem for row in subscription_statuses(now=now) if (problem := row.problem())]
     for problem in problems:
         yield "warn", problem
     if not problems:

@@ -8,10 +8,11 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 from django_q.models import Schedule
 
-from orderhooks.management import status
+from orderhooks import tasks
 from orderhooks.models import Change, Pump, Subscription
 from orderhooks.models.attempt_stats import AttemptStats
 from orderhooks.reporting import START_WORKER
+from orderhooks.reporting.system_status import system_status
 from tests.commands.calls import called
 from tests.factories import make_attempt_stats, make_delivery, make_event, make_failed_event, make_subscription
 
@@ -101,9 +102,9 @@ def test_the_queries_do_not_grow_with_the_subscriptions(django_assert_num_querie
         make_subscription(name=f"Endpoint {number}")
         if number == 0:
             with django_assert_num_queries(14, exact=False) as first:
-                status.system_status(now=timezone.now())
+                system_status(tasks.look_at_worker(), now=timezone.now())
     with django_assert_num_queries(len(first)):
-        status.system_status(now=timezone.now())
+        system_status(tasks.look_at_worker(), now=timezone.now())
 
 
 def test_events_that_no_worker_took_up_wait_and_say_for_how_long() -> None:

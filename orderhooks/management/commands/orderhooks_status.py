@@ -1,19 +1,20 @@
 """`manage.py orderhooks_status`: subscriptions, worker and backlog, and the problems that a person has to solve."""
 
 import json
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
 
+from orderhooks import tasks
 from orderhooks.db import DatabaseClock
-from orderhooks.management import status
-from orderhooks.management.status import SubscriptionStatus, SystemStatus
 from orderhooks.reporting import Worker, backlog_text
 from orderhooks.reporting.attempt_stats import MOST_COUNTED
 from orderhooks.reporting.durations import relative_text
 from orderhooks.reporting.endpoint_health import Health
+from orderhooks.reporting.system_status import SubscriptionStatus, SystemStatus, as_dict, system_status
 
 HEAD = ("subscription", "state", "success 24 h", "waiting", "last success", "last error")
 ERROR_CHARACTERS = 60
@@ -30,9 +31,9 @@ class Command(BaseCommand):
         parser.add_argument("--fail", action="store_true", help="exit with status 1 if there is a problem")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        found = status.system_status(now=DatabaseClock().now())
+        found = system_status(tasks.look_at_worker(), now=DatabaseClock().now())
         if options["json"]:
-            self.stdout.write(json.dumps(status.as_dict(found), indent=2, cls=DjangoJSONEncoder))
+            self.stdout.write(json.dumps(as_dict(found), indent=2, cls=DjangoJSONEncoder))
         else:
             self._draw(found)
         if options["fail"] and (problems := found.problems()):
@@ -42,7 +43,7 @@ class Command(BaseCommand):
         # Problems come first, so that nobody has to read the table to its end to find them.
         for problem in found.problems():
             self.stdout.write(self.style.ERROR(f"! {problem}"))
-        head, *lines = status.columns([HEAD, *(_cells(row, found) for row in found.subscriptions)])
+        head, *lines = _columns([HEAD, *(_cells(row, found) for row in found.subscriptions)])
         if lines:
             self.stdout.write(self.style.MIGRATE_HEADING(head))
         for row, line in zip(found.subscriptions, lines, strict=True):
@@ -84,3 +85,10 @@ def _sweep(worker: Worker, now: datetime) -> str:
     if due_at is None:
         return "off"
     return relative_text(due_at, now=now) if due_at > now else f"due {relative_text(due_at, now=now)}"
+
+
+def _columns(rows: Iterable[Sequence[str]]) -> list[str]:
+    """The rows as lines of text with aligned columns."""
+    rows = list(rows)
+    widths = [max(len(row[number]) for row in rows) for number in range(len(rows[0]))] if rows else []
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

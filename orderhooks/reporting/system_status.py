@@ -1,25 +1,21 @@
-"""The system's status, for `orderhooks_status`: each subscription, the worker, the sweep, the backlog."""
+"""The system's status: the worker, the sweep, the backlog, each subscription, and the problems that a person has to
+solve. `orderhooks_status` and `orderhooks_doctor` draw on it.
+"""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from orderhooks import tasks
 from orderhooks.models import Event, Subscription
-from orderhooks.reporting import (
-    MOST_WAITING,
-    Backlog,
-    Worker,
-    current_backlog,
-    endpoint_health,
-    losses,
-    worker_problems,
-)
+from orderhooks.reporting import endpoint_health
 from orderhooks.reporting.attempt_stats import DayStats, day_stats
+from orderhooks.reporting.backlog import MOST_WAITING, Backlog, current_backlog
+from orderhooks.reporting.capture_failures import losses
 from orderhooks.reporting.endpoint_health import Health, health_of
+from orderhooks.reporting.worker_status import Worker, worker_problems
 
-__all__ = ["SubscriptionStatus", "SystemStatus", "as_dict", "columns", "system_status"]
+__all__ = ["SubscriptionStatus", "SystemStatus", "as_dict", "subscription_statuses", "system_status"]
 
 HEALTHY = (Health.ACTIVE.value, Health.PAUSED.value)
 
@@ -75,18 +71,26 @@ class SystemStatus:
         return found + [problem for row in self.subscriptions if (problem := row.problem())]
 
 
-def system_status(*, now: datetime) -> SystemStatus:
-    """Read the status from the database. The number of queries does not grow with the subscriptions."""
-    subscriptions = list(Subscription.objects.order_by("name", "pk"))
-    stats = day_stats(subscriptions, now=now)
+def system_status(worker: Worker, *, now: datetime) -> SystemStatus:
+    """Read the status from the database. The number of queries does not grow with the subscriptions.
+
+    The caller looks at the worker, because only `tasks` knows the queue.
+    """
     return SystemStatus(
         at=now,
-        worker=tasks.look_at_worker(),
+        worker=worker,
         backlog=current_backlog(at_most=MOST_WAITING),
         lost=losses(now=now),
         unpublished=Event.objects.unpublished().count(),
-        subscriptions=[_subscription_status(one, stats[one.pk], now=now) for one in subscriptions],
+        subscriptions=subscription_statuses(now=now),
     )
+
+
+def subscription_statuses(*, now: datetime) -> list[SubscriptionStatus]:
+    """The status of each subscription, by name. Three queries."""
+    subscriptions = list(Subscription.objects.order_by("name", "pk"))
+    stats = day_stats(subscriptions, now=now)
+    return [_subscription_status(one, stats[one.pk], now=now) for one in subscriptions]
 
 
 def _subscription_status(subscription: Subscription, stats: DayStats, *, now: datetime) -> SubscriptionStatus:
@@ -112,7 +116,7 @@ def as_dict(status: SystemStatus) -> dict[str, Any]:
     """The status for programs, with `problems`.
 
     `waiting` counts the whole backlog. `unrouted` counts the events and changes in it that no worker has turned into
-    deliveries yet. Counts above `reporting.MOST_WAITING` are lower bounds.
+    deliveries yet. Counts above MOST_WAITING are lower bounds.
     """
     waiting = status.backlog
     return {
@@ -126,10 +130,3 @@ def as_dict(status: SystemStatus) -> dict[str, Any]:
         "subscriptions": [asdict(row) for row in status.subscriptions],
         "problems": status.problems(),
     }
-
-
-def columns(rows: Iterable[Sequence[str]]) -> list[str]:
-    """The rows as lines of text with aligned columns."""
-    rows = list(rows)
-    widths = [max(len(row[number]) for row in rows) for number in range(len(rows[0]))] if rows else []
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
