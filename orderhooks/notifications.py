@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 
 from orderhooks.models import Delivery, Subscription
 from orderhooks.models.subscriptions import SubscriptionQuerySet
+from orderhooks.reporting.counts import count_text
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +147,7 @@ def _text(subscription: Subscription, state: str, *, is_admin: bool) -> str:
     """The body. A contact may be a stranger, and gets no text that the subscriber or the endpoint can choose."""
     waiting = Delivery.objects.filter(subscription=subscription, state=Delivery.State.PENDING)
     count = waiting[: COUNT_UP_TO + 1].count()
-    held = f"{COUNT_UP_TO:,}+" if count > COUNT_UP_TO else f"{count:,}"
+    held = count_text(count, bound=COUNT_UP_TO)
     about = f"{_quoted(subscription.name)} ({subscription.public_id})"
     lines = [f"{about}: {subscription.url}" if is_admin else about, ""]
     if state == NotifiedState.DISABLED:

@@ -18,20 +18,20 @@ from django.utils.translation import gettext as _
 
 from orderhooks import permissions, reporting, tasks
 from orderhooks.admin import charts
-from orderhooks.admin.health import bounded, day_chart, health_badge, number, rate
+from orderhooks.admin.health import day_chart, health_badge, rate
 from orderhooks.admin.lookups import ListedLookups
 from orderhooks.admin.read_only import sees_payload
 from orderhooks.admin.webhooks import webhooks_of
 from orderhooks.db import DatabaseClock
 from orderhooks.models import AttemptStats, Dashboard, Delivery, Event, Subscription
 from orderhooks.models.attempt_stats import HOUR, first_hour, percentile
-from orderhooks.reporting import Backlog, current_backlog
-from orderhooks.reporting.attempt_stats import HOURS, DayStats, day_stats, unhealthy
+from orderhooks.reporting import MOST_WAITING, Backlog, current_backlog
+from orderhooks.reporting.attempt_stats import HOURS, MOST_COUNTED, DayStats, day_stats, unhealthy
+from orderhooks.reporting.counts import count_text
 from orderhooks.reporting.durations import span_text
 from orderhooks.reporting.worker_status import SWEEP_LATE, Worker
 
 WORST = 10
-MOST_WAITING = 10_000
 MARK_EVERY = 6
 LONGEST_NUMBER = Event._meta.get_field("order_number").max_length
 FILLS = {
@@ -58,6 +58,10 @@ class Row:
 
     hour: str
     counts: Sequence[int]
+
+    def texts(self) -> list[str]:
+        """The counts as they are read."""
+        return [count_text(count) for count in self.counts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +172,10 @@ class DashboardAdmin(ListedLookups):
             "nothing_waits": not waiting.total,
             "nobody_sends": worker.is_missing(now=now),
             "chart": chart(rows),
-            "most": number(max(sum(row.counts) for row in rows)),
+            "most": count_text(max(sum(row.counts) for row in rows)),
             "marks": [*(row.hour for row in rows[::MARK_EVERY]), _time_of_day(now)],
             "legend": [
-                (name, outcome.label, number(count))
+                (name, outcome.label, count_text(count))
                 for (outcome, name), count in zip(FILLS.items(), totals, strict=True)
             ],
             "rows": rows[::-1],
@@ -211,7 +215,7 @@ class DashboardAdmin(ListedLookups):
         if found.oldest is None:
             return {}
         return {
-            "count": bounded(found.waiting, MOST_WAITING),
+            "count": count_text(found.waiting, bound=MOST_WAITING),
             "url": f"{self._url('delivery_changelist')}?state__exact={Delivery.State.PENDING.value}",
             "oldest": str(found.oldest),
             "oldest_url": self._url("delivery_change", found.oldest.pk),
@@ -231,7 +235,7 @@ class DashboardAdmin(ListedLookups):
             badge=health_badge(subscription, now=now),
             rate=rate(stats),
             chart=day_chart(stats),
-            waiting=bounded(stats.waiting),
+            waiting=count_text(stats.waiting, bound=MOST_COUNTED),
         )
 
     def _url(self, name: str, *arguments: object) -> str:
@@ -257,7 +261,7 @@ def chart(rows: Sequence[Row]) -> SafeString:
 
 
 def _counts_text(counts: Sequence[int]) -> str:
-    found = [f"{number(count)} × {outcome.label}" for outcome, count in zip(FILLS, counts, strict=True) if count]
+    found = [f"{count_text(count)} × {outcome.label}" for outcome, count in zip(FILLS, counts, strict=True) if count]
     return "; ".join(found) or "0"
 
 

@@ -20,6 +20,7 @@ from orderhooks.admin.buttons import Button
 from orderhooks.admin.order_links import OrderLinkedList, order_link, order_urls
 from orderhooks.admin.read_only import ReadOnlyAdmin, events_found
 from orderhooks.models import Event
+from orderhooks.reporting.counts import count_text
 
 # How many the action publishes at once; each reads its order anew.
 MOST = 1000
@@ -151,7 +152,7 @@ class EventAdmin(ReadOnlyAdmin):
     @admin.display(description=_("deliveries"))
     def deliveries(self, event: Event) -> SafeString:
         count = event.deliveries.count()
-        text = ngettext("%(count)d delivery", "%(count)d deliveries", count) % {"count": count}
+        text = ngettext("%(count)s delivery", "%(count)s deliveries", count) % {"count": count_text(count)}
         url = f"{self.list_url('delivery')}?{urlencode({'event__exact': event.pk})}"
         return format_html('<a href="{}">{}</a>', url, text)
 
@@ -170,8 +171,8 @@ class EventAdmin(ReadOnlyAdmin):
     def publish_again(self, request: HttpRequest, queryset: Any) -> None:
         waiting = list(queryset.unpublished().order_by("sequence")[: MOST + 1])
         if len(waiting) > MOST:
-            text = _("Only the first %(count)d are published now. Do it again for the others.") % {"count": MOST}
-            self.message_user(request, text, messages.WARNING)
+            text = _("Only the first %(count)s are published now. Do it again for the others.")
+            self.message_user(request, text % {"count": count_text(MOST)}, messages.WARNING)
         self._publish(request, waiting[:MOST])
 
     def _publish(self, request: HttpRequest, waiting: list[Event]) -> None:
@@ -180,13 +181,13 @@ class EventAdmin(ReadOnlyAdmin):
             self.log_change(request, event, str(_("Published again.")))
         if failed := len(waiting) - len(published):
             text = ngettext(
-                "%(count)d event could not be published; its page says why.",
-                "%(count)d events could not be published; their pages say why.",
+                "%(count)s event could not be published; its page says why.",
+                "%(count)s events could not be published; their pages say why.",
                 failed,
             )
-            self.message_user(request, text % {"count": failed}, messages.ERROR)
-        text = ngettext("%(count)d event was published.", "%(count)d events were published.", len(published))
-        self.message_user(request, text % {"count": len(published)})
+            self.message_user(request, text % {"count": count_text(failed)}, messages.ERROR)
+        text = ngettext("%(count)s event was published.", "%(count)s events were published.", len(published))
+        self.message_user(request, text % {"count": count_text(len(published))})
 
 
 def _text(data: Any) -> str:

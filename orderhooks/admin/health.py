@@ -18,9 +18,10 @@ from orderhooks.admin import charts
 from orderhooks.models import Subscription
 from orderhooks.reporting import durations, endpoint_health
 from orderhooks.reporting.attempt_stats import MOST_COUNTED, DayStats, day_stats
+from orderhooks.reporting.counts import count_text
 from orderhooks.reporting.endpoint_health import Health, health_of
 
-__all__ = ["HEALTH_COLUMNS", "HealthColumns", "badge", "bounded", "day_chart", "health_badge", "number", "rate"]
+__all__ = ["HEALTH_COLUMNS", "HealthColumns", "badge", "day_chart", "health_badge", "rate"]
 
 HEALTH_COLUMNS = ["health", "last_error", "waiting", "success_rate", "last_day", "last_success"]
 LEVELS = {
@@ -62,7 +63,7 @@ class HealthColumns(admin.ModelAdmin):
 
     @admin.display(description=gettext_lazy("waiting"))
     def waiting(self, subscription: Any) -> SafeString | str:
-        count = bounded(subscription._stats.waiting)
+        count = count_text(subscription._stats.waiting, bound=MOST_COUNTED)
         if not subscription._stats.waiting:
             return count
         url = reverse(f"{self.admin_site.name}:orderhooks_delivery_changelist")
@@ -99,16 +100,6 @@ def rate(stats: DayStats) -> str:
         return "-"
     percent = number_format(round(min(stats.success_rate * 100, 99.9), 1), decimal_pos=1) if stats.failed else "100"
     return _("%(percent)s %%") % {"percent": percent}
-
-
-def bounded(count: int, most: int = MOST_COUNTED) -> str:
-    """A count that was not counted to its end: `1,000+`."""
-    return number(most) + "+" if count > most else number(count)
-
-
-def number(count: int) -> str:
-    """`1,000`, as the user's language writes it."""
-    return number_format(count, force_grouping=True)
 
 
 def day_chart(stats: DayStats) -> SafeString:

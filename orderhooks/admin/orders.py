@@ -26,6 +26,7 @@ from orderhooks.admin.webhooks import Webhooks, webhooks_of
 from orderhooks.currencies import decimal_text
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Delivery, Event, Order, OrderLine
+from orderhooks.reporting.counts import count_text
 
 
 class JsonObjectField(forms.JSONField):
@@ -256,9 +257,10 @@ class OrderAdmin(ButtonsAdmin):
     def press_redeliver(self, request: HttpRequest, order: Order) -> None:
         failed = Delivery.objects.filter(pk__in=self._webhooks_of(order).failed)
         count = operations.redeliver(failed, by=request.user.get_username())
-        text = ngettext("%(count)d delivery is sent again.", "%(count)d deliveries are sent again.", count)
-        self.log_change(request, order, text % {"count": count})
-        self.message_user(request, text % {"count": count})
+        text = ngettext("%(count)s delivery is sent again.", "%(count)s deliveries are sent again.", count)
+        text %= {"count": count_text(count)}
+        self.log_change(request, order, text)
+        self.message_user(request, text)
 
     def what_follows(self, record: Any) -> str:
         return str(_("Each gets one attempt now and, if it fails, all automatic attempts, as a new one does."))
@@ -267,7 +269,11 @@ class OrderAdmin(ButtonsAdmin):
     def deliveries(self, order: Order) -> SafeString | str:
         """A badge for each state in which some are."""
         counts = vars(order)["_states"]
-        found = [badge(level, f"{counts[state]} {state.label}") for state, level in LEVELS.items() if counts.get(state)]
+        found = [
+            badge(level, f"{count_text(counts[state])} {state.label}")
+            for state, level in LEVELS.items()
+            if counts.get(state)
+        ]
         url = reverse(f"{self.admin_site.name}:orderhooks_order_change", args=[order.pk])
         text = format_html_join(" ", "{}", ((one,) for one in found)) if found else "-"
         return format_html('<a class="orderhooks-plain" href="{}">{}</a>', url, text)

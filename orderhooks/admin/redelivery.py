@@ -94,17 +94,21 @@ def redeliver_after_confirmation(
     if "confirmed" in request.POST:
         redeliver(model_admin, request, rows)
         return None
+    counts = {
+        "count": len(rows),
+        "again": sum(not row.is_left for row in rows),
+        "left": sum(row.is_left for row in rows),
+        "held": sum(row.is_held for row in rows),
+        "delivered": sum(row.state == Delivery.State.DELIVERED and not row.is_left for row in rows),
+    }
+    subscriptions = Counter(row.subscription for row in rows).most_common(20)
     context = {
         **model_admin.admin_site.each_context(request),
         "title": _("Redeliver"),
         "opts": model_admin.opts,
-        "count": len(rows),
-        "count_text": count_text(len(rows), bound=MOST),
-        "again_text": count_text(sum(not row.is_left for row in rows), bound=MOST),
-        "left": sum(row.is_left for row in rows),
-        "held": sum(row.is_held for row in rows),
-        "delivered": sum(row.state == Delivery.State.DELIVERED and not row.is_left for row in rows),
-        "subscriptions": Counter(row.subscription for row in rows).most_common(20),
+        **counts,
+        **{f"{name}_text": count_text(count) for name, count in counts.items()},
+        "subscriptions": [(name, count_text(count)) for name, count in subscriptions],
         "checkbox_name": helpers.ACTION_CHECKBOX_NAME,
         "selected": request.POST.getlist(helpers.ACTION_CHECKBOX_NAME),
         "select_across": request.POST.get("select_across", "0"),
@@ -133,19 +137,21 @@ def row_of(delivery: Delivery) -> Row:
 
 
 def _show_result(model_admin: ModelAdmin, request: HttpRequest, *, again: int, left: int, held: int) -> None:
-    text = ngettext("%(count)d delivery is sent again.", "%(count)d deliveries are sent again.", again)
-    model_admin.message_user(request, text % {"count": again}, messages.SUCCESS if again else messages.WARNING)
+    text = ngettext("%(count)s delivery is sent again.", "%(count)s deliveries are sent again.", again)
+    model_admin.message_user(
+        request, text % {"count": count_text(again)}, messages.SUCCESS if again else messages.WARNING
+    )
     if left:
         text = ngettext(
-            "%(count)d was left alone: it is being sent at this moment, or is a test.",
-            "%(count)d were left alone: they are being sent at this moment, or are tests.",
+            "%(count)s was left alone: it is being sent at this moment, or is a test.",
+            "%(count)s were left alone: they are being sent at this moment, or are tests.",
             left,
         )
-        model_admin.message_user(request, text % {"count": left}, messages.WARNING)
+        model_admin.message_user(request, text % {"count": count_text(left)}, messages.WARNING)
     if held:
         text = ngettext(
-            "%(count)d is held until its subscription is active: resume the subscription to send it.",
-            "%(count)d are held until their subscriptions are active: resume the subscriptions to send them.",
+            "%(count)s is held until its subscription is active: resume the subscription to send it.",
+            "%(count)s are held until their subscriptions are active: resume the subscriptions to send them.",
             held,
         )
-        model_admin.message_user(request, text % {"count": held}, messages.WARNING)
+        model_admin.message_user(request, text % {"count": count_text(held)}, messages.WARNING)

@@ -19,9 +19,10 @@ from django.utils.translation import gettext_lazy
 from orderhooks import operations, permissions, topics
 from orderhooks.admin import charts
 from orderhooks.admin.buttons import Button, ButtonsAdmin
-from orderhooks.admin.health import badge, number
+from orderhooks.admin.health import badge
 from orderhooks.admin.read_only import BoundedPaginator
 from orderhooks.models import Replay, Subscription
+from orderhooks.reporting.counts import count_text
 
 REFRESH_SECONDS = 3
 LEVELS = {Replay.State.RUNNING: "held", Replay.State.CANCELLED: "quiet", Replay.State.DONE: "good"}
@@ -133,7 +134,8 @@ class ReplayAdmin(ButtonsAdmin):
         if not form.is_valid() or "again" in request.POST:
             return self._plan(request, form)
         if "confirm" not in request.POST:
-            return self._plan(request, form, expected=operations.preview_replay(**form.cleaned_data))
+            expected = operations.preview_replay(**form.cleaned_data)
+            return self._plan(request, form, expected=expected, expected_text=count_text(expected.count))
         replay = operations.replay(**form.cleaned_data, by=request.user.get_username())
         self.log_addition(request, replay, [{"added": {}}])
         self.log_change(request, replay.subscription, _("Replay %(replay)s.") % {"replay": replay.public_id})
@@ -184,14 +186,14 @@ class ReplayAdmin(ButtonsAdmin):
 
     @admin.display(description=gettext_lazy("deliveries"))
     def deliveries(self, replay: Replay) -> str:
-        return _("%(done)s of %(total)s") % {"done": number(replay.done), "total": expected_text(replay)}
+        return _("%(done)s of %(total)s") % {"done": count_text(replay.done), "total": expected_text(replay)}
 
     @admin.display(description=gettext_lazy("progress"))
     def progress(self, replay: Replay) -> SafeString:
         share = replay.share_done()
         label = _("%(percent)d %% of the time gone through") % {"percent": int(share * 100)}
         text = _("%(count)s deliveries made due, of %(total)s expected.") % {
-            "count": number(replay.done),
+            "count": count_text(replay.done),
             "total": expected_text(replay),
         }
         again = ""
@@ -242,4 +244,4 @@ class ReplaysField(admin.ModelAdmin):
 
 def expected_text(replay: Any) -> str:
     """`312`, or `10,000+` of a Replay."""
-    return number(replay.total) + ("" if replay.total_is_exact else "+")
+    return count_text(replay.total, is_exact=replay.total_is_exact)

@@ -17,6 +17,7 @@ from orderhooks.admin.health import badge
 from orderhooks.models import Event
 from orderhooks.models.events import EventQuerySet
 from orderhooks.reporting import EventReport, Reason, SubscriptionOutcome
+from orderhooks.reporting.counts import count_text
 
 __all__ = ["Webhooks", "webhooks_of"]
 
@@ -81,7 +82,9 @@ class Webhooks:
         """A badge for each reason that calls for one, with its count."""
         counts = Counter(one.reason for report in self.reports for one in report.outcomes)
         found = (
-            (badge(level, f"{counts[reason]} {reason.label}"),) for reason, level in PRESSING.items() if counts[reason]
+            (badge(level, f"{count_text(counts[reason])} {reason.label}"),)
+            for reason, level in PRESSING.items()
+            if counts[reason]
         )
         return format_html_join(" ", "{}", found)
 

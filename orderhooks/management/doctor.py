@@ -27,6 +27,7 @@ from orderhooks.reporting import (
     losses,
     worker_problems,
 )
+from orderhooks.reporting.counts import count_text
 from orderhooks.reporting.durations import relative_text, span_text
 from orderhooks.reporting.endpoint_health import Health, health_of
 from orderhooks.reporting.system_status import subscription_statuses
@@ -131,8 +132,8 @@ def _worker(now: datetime) -> Found:
 def _backlog(now: datetime) -> Found:
     lost = Delivery.objects.lease_expired(now=now - OVERDUE).count()
     if lost:
-        abandoned = f"{lost} deliveries were being sent by workers that are gone, and no other worker took them over."
-        yield "fail", f"{abandoned} {START_WORKER}"
+        abandoned = f"{count_text(lost)} deliveries were being sent by workers that are gone,"
+        yield "fail", f"{abandoned} and no other worker took them over. {START_WORKER}"
     late = [
         one.subscription.name
         for one in claiming.due(now=now - OVERDUE)

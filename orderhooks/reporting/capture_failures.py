@@ -6,6 +6,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from orderhooks.models import CaptureFailure
+from orderhooks.reporting.counts import count_text
 from orderhooks.reporting.durations import time_text
 
 __all__ = ["LOSSES_SHOWN_FOR", "losses"]
@@ -19,7 +20,7 @@ LOST_ONE = gettext_lazy(
     "%(error)s Correct the cause, then tell the receivers with orderhooks.publishing.publish."
 )
 LOST_MANY = gettext_lazy(
-    "%(count)d changes of orders were saved and made no events (source %(source)s, last order %(order)s at "
+    "%(count)s changes of orders were saved and made no events (source %(source)s, last order %(order)s at "
     "%(time)s): %(error)s Correct the cause, then tell the receivers with orderhooks.publishing.publish."
 )
 
@@ -36,7 +37,7 @@ def losses(*, now: datetime, with_errors: bool = True) -> list[str]:
         found.append(
             str(words)
             % {
-                "count": one.count,
+                "count": count_text(one.count),
                 "source": one.source or "?",
                 "time": time_text(one.last_at, now=now),
                 "order": one.order_pk or "?",

@@ -1,11 +1,12 @@
-"""Counts in words: exact up to a bound, and `1,000+` beyond it."""
+"""Counts as text, in the reader's language. Admin, API, commands and e-mails use them."""
 
 from django.utils.formats import number_format
 
 __all__ = ["count_text"]
 
 
-def count_text(count: int, *, bound: int) -> str:
-    """`312`, or `1,000+`."""
-    exact = count <= bound
-    return number_format(count if exact else bound, force_grouping=True) + ("" if exact else "+")
+def count_text(count: int, *, bound: int | None = None, is_exact: bool = True) -> str:
+    """`1,312`; `1,000+` for a count above `bound`, where the counting ended; `312+` for one that is not exact."""
+    if bound is not None and count > bound:
+        count, is_exact = bound, False
+    return number_format(count, force_grouping=True) + ("" if is_exact else "+")

@@ -12,6 +12,7 @@ from orderhooks.reporting import endpoint_health
 from orderhooks.reporting.attempt_stats import DayStats, day_stats
 from orderhooks.reporting.backlog import MOST_WAITING, Backlog, current_backlog
 from orderhooks.reporting.capture_failures import losses
+from orderhooks.reporting.counts import count_text
 from orderhooks.reporting.endpoint_health import Health, health_of
 from orderhooks.reporting.worker_status import Worker, worker_problems
 
@@ -65,8 +66,8 @@ class SystemStatus:
         found += self.lost
         if self.unpublished:
             found.append(
-                f"{self.unpublished} events have no payload. See their errors in the admin, fix the order source, "
-                "then publish them again there."
+                f"{count_text(self.unpublished)} events have no payload. See their errors in the admin, fix the order "
+                "source, then publish them again there."
             )
         return found + [problem for row in self.subscriptions if (problem := row.problem())]
 

@@ -13,11 +13,12 @@ from django.utils.translation import ngettext
 from orderhooks import operations, permissions
 from orderhooks.admin import bodies
 from orderhooks.admin.buttons import Button, ButtonsAdmin
-from orderhooks.admin.subscriptions.banners import COUNT_UP_TO, bounded
+from orderhooks.admin.subscriptions.banners import COUNT_UP_TO
 from orderhooks.admin.subscriptions.confirmation import Confirmation, confirm, is_confirmed
 from orderhooks.admin.subscriptions.forms import ResumptionForm
 from orderhooks.models import Subscription
 from orderhooks.models.subscriptions import SubscriptionQuerySet
+from orderhooks.reporting.counts import count_text
 
 State = Subscription.State
 
@@ -95,9 +96,10 @@ class ActionsAdmin(ButtonsAdmin):
             return confirm(self, request, _confirmation(stopped, form), subscriptions)
         skip_before = form.skip_before(now=timezone.now()) if stopped else None
         resumed = operations.resume(_rows(stopped), skip_before=skip_before)
-        how = ngettext("Resumed; %d delivery skipped.", "Resumed; %d deliveries skipped.", resumed.skipped)
+        how = ngettext("Resumed; %s delivery skipped.", "Resumed; %s deliveries skipped.", resumed.skipped)
+        skipped = count_text(resumed.skipped)
         for subscription in stopped:
-            self.log_change(request, subscription, how % resumed.skipped if len(stopped) == 1 else str(_("Resumed.")))
+            self.log_change(request, subscription, how % skipped if len(stopped) == 1 else str(_("Resumed.")))
         text = ngettext(
             "%(count)d subscription is active again. What was held for it is sent now.",
             "%(count)d subscriptions are active again. What was held for them is sent now.",
@@ -105,11 +107,11 @@ class ActionsAdmin(ButtonsAdmin):
         )
         if skip_before is not None:
             text = ngettext(
-                "%(count)d subscription is active again. Deliveries skipped: %(skipped)d.",
-                "%(count)d subscriptions are active again. Deliveries skipped: %(skipped)d.",
+                "%(count)d subscription is active again. Deliveries skipped: %(skipped)s.",
+                "%(count)d subscriptions are active again. Deliveries skipped: %(skipped)s.",
                 resumed.subscriptions,
             )
-        self.message_user(request, text % {"count": resumed.subscriptions, "skipped": resumed.skipped})
+        self.message_user(request, text % {"count": resumed.subscriptions, "skipped": skipped})
         return None
 
 
@@ -120,7 +122,7 @@ def _rows(subscriptions: Sequence[Subscription]) -> SubscriptionQuerySet:
 def _confirmation(subscriptions: Sequence[Subscription], form: ResumptionForm) -> Confirmation:
     now = timezone.now()
     counts = [
-        bounded(operations.held(subscriptions, since=since, most=COUNT_UP_TO + 1))
+        count_text(operations.held(subscriptions, since=since, most=COUNT_UP_TO + 1), bound=COUNT_UP_TO)
         for since in (None, now - timedelta(hours=1), now - timedelta(days=1), now - timedelta(days=7))
     ]
     return Confirmation(

@@ -11,9 +11,10 @@ from django.utils.translation import ngettext
 
 from orderhooks.models import Subscription
 from orderhooks.reporting import endpoint_health
+from orderhooks.reporting.counts import count_text
 from orderhooks.reporting.durations import span_text, time_text
 
-__all__ = ["Banner", "banner", "bounded"]
+__all__ = ["COUNT_UP_TO", "Banner", "banner"]
 
 State = Subscription.State
 
@@ -84,11 +85,6 @@ def banner(subscription: Subscription, *, now: datetime, held: Callable[[], int]
     )
 
 
-def bounded(count: int) -> str:
-    """A count that was made up to COUNT_UP_TO + 1."""
-    return f"{COUNT_UP_TO:,}+" if count > COUNT_UP_TO else f"{count:,}"
-
-
 def _waiting(count: int) -> str:
     text = ngettext("%s delivery waits.", "%s deliveries wait.", count) if count else _("No delivery waits.")
-    return text % bounded(count) if count else text
+    return text % count_text(count, bound=COUNT_UP_TO) if count else text

@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from orderhooks import conf, retention
+from orderhooks.reporting.counts import count_text
 
 
 class Command(BaseCommand):
@@ -27,4 +28,6 @@ class Command(BaseCommand):
         rows = 0
         while deleted := retention.prune(before=before):
             rows += deleted
-        self.stdout.write(f"Deleted {rows} deliveries, events and receipts from before {before:%Y-%m-%d %H:%M %Z}.")
+        self.stdout.write(
+            f"Deleted {count_text(rows)} deliveries, events and receipts from before {before:%Y-%m-%d %H:%M %Z}."
+        )

@@ -9,7 +9,7 @@ from orderhooks import operations
 from orderhooks.db import DatabaseClock
 from orderhooks.management import actor, lookup, times
 from orderhooks.models import Pump, Replay
-from orderhooks.replaying import Estimate
+from orderhooks.reporting.counts import count_text
 from orderhooks.topics import UnknownTopicError
 
 POLL_SECONDS = 0.5
@@ -50,13 +50,14 @@ class Command(BaseCommand):
         }
         try:
             if options["dry_run"]:
-                expected = operations.preview_replay(subscription, **selection)
-                return self.stdout.write(f"It would send {count(expected)} deliveries to {subscription}.")
+                found = operations.preview_replay(subscription, **selection)
+                expected = count_text(found.count, is_exact=found.is_exact)
+                return self.stdout.write(f"It would send {expected} deliveries to {subscription}.")
             replay = operations.replay(subscription, **selection, by=actor.current())
         except (operations.ReplayError, UnknownTopicError) as error:
             raise CommandError(str(error)) from None
-        expected = Estimate(replay.total, replay.total_is_exact)
-        self.stdout.write(f"{replay.public_id}: sends {count(expected)} deliveries to {subscription} again.")
+        expected = count_text(replay.total, is_exact=replay.total_is_exact)
+        self.stdout.write(f"{replay.public_id}: sends {expected} deliveries to {subscription} again.")
         if not options["no_wait"]:
             self._watch(replay)
         return None
@@ -68,7 +69,7 @@ class Command(BaseCommand):
         was_running = operations.cancel_replay(replay)
         replay.refresh_from_db()
         how = "Cancelled" if was_running else f"It was already {replay.state}"
-        self.stdout.write(f"{how}; {replay.done} deliveries had been made due.")
+        self.stdout.write(f"{how}; {count_text(replay.done)} deliveries had been made due.")
 
     def _watch(self, replay: Replay) -> None:
         """Show a progress bar on a terminal. Write one line at the end everywhere."""
@@ -91,15 +92,12 @@ class Command(BaseCommand):
             return
         if is_terminal:
             self.stdout.write(f"\r{bar(replay)}")
-        self.stdout.write(f"{replay.get_state_display()}: {replay.done} deliveries are sent, or wait for their turn.")
-
-
-def count(expected: Estimate) -> str:
-    """`12`, or `at least 10000`."""
-    return f"{expected.count}" if expected.is_exact else f"at least {expected.count}"
+        done = count_text(replay.done)
+        self.stdout.write(f"{replay.get_state_display()}: {done} deliveries are sent, or wait for their turn.")
 
 
 def bar(replay: Replay) -> str:
     """`[=====     ]  50 %  120 deliveries`."""
     share = replay.share_done()
-    return f"[{'=' * round(share * BAR_CHARACTERS):{BAR_CHARACTERS}}] {share:4.0%}  {replay.done} deliveries"
+    filled = "=" * round(share * BAR_CHARACTERS)
+    return f"[{filled:{BAR_CHARACTERS}}] {share:4.0%}  {count_text(replay.done)} deliveries"

@@ -12,6 +12,7 @@ from orderhooks import tasks
 from orderhooks.db import DatabaseClock
 from orderhooks.reporting import Worker, backlog_text
 from orderhooks.reporting.attempt_stats import MOST_COUNTED
+from orderhooks.reporting.counts import count_text
 from orderhooks.reporting.durations import relative_text
 from orderhooks.reporting.endpoint_health import Health
 from orderhooks.reporting.system_status import SubscriptionStatus, SystemStatus, as_dict, system_status
@@ -69,7 +70,7 @@ def _cells(row: SubscriptionStatus, found: SystemStatus) -> tuple[str, ...]:
         row.name,
         row.state,
         "-" if row.success_rate is None else _percent(row.success_rate, lost=bool(found.lost)),
-        f"{MOST_COUNTED}+" if row.waiting > MOST_COUNTED else str(row.waiting),
+        count_text(row.waiting, bound=MOST_COUNTED),
         relative_text(row.last_success_at, now=now),
         error,
     )
