@@ -9,11 +9,16 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from orderhooks.models import Attempt, Delivery, Event
+from orderhooks import sources
+from orderhooks.db import DatabaseClock, wakeup
+from orderhooks.models import Attempt, Change, Delivery, Event, Order, Pump
+from orderhooks.models.pumps import FRESH
+from orderhooks.outbox import coalescing, taking, taking_postgresql
+from orderhooks.outbox.reading import OrderRead, read_order
 from orderhooks.sending import claiming, claiming_postgresql, finishing, finishing_postgresql
 from orderhooks.sending.claiming import DueSubscription
 from orderhooks.sending.finishing import Result
-from tests.factories import make_delivery, make_event, make_subscription
+from tests.factories import make_delivery, make_event, make_order, make_subscription
 
 pytestmark = [
     pytest.mark.django_db,
@@ -141,3 +146,96 @@ def test_the_same_is_written(seed: int) -> None:
     assert 0 < len(portable[0]) < len(results)
     assert undone(written, finishing_postgresql.finish) == portable
     assert Event.objects.count() == 60
+
+
+SOURCE = sources.BuiltInOrders.name
+
+
+def save_orders(seed: int) -> list[Order]:
+    """Orders whose captured changes stay in the outbox, because the test's transaction is never committed."""
+    make_subscription()
+    chance = random.Random(seed)
+    orders = [make_order(note="ä") for _ in range(6)]
+    for number in range(30):
+        order = chance.choice(orders)
+        name, values = chance.choice([("note", ["", "quick", "ö"]), ("payment_status", ["paid", "refunded"])])
+        setattr(order, name, chance.choice(values))
+        order.save()
+        Change.objects.filter(pk=Change.objects.latest("pk").pk).update(created_at=NOW + number * MINUTE)
+    return orders
+
+
+@pytest.mark.parametrize("count", [1, 4])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_same_changes_are_taken(seed: int, count: int) -> None:
+    orders = [str(order.pk) for order in save_orders(seed)]
+
+    def taken(take: Any) -> tuple[Any, ...]:
+        found = take(SOURCE, orders[:count], using="default")
+        return [vars(one) | {"_state": None} for one in found], list(Change.objects.order_by("pk").values())
+
+    portable = undone(taken, taking.take_portably)
+    assert {one["order_pk"] for one in portable[0]} == set(orders[:count])
+    assert {one["order_pk"] for one in portable[1]} == set(orders[count:])
+    assert undone(taken, taking_postgresql.take) == portable
+
+
+def written_events(coalesce: Any) -> tuple[Any, ...]:
+    """The events that it returns, those that it wrote, and the changes that it left."""
+    events = coalesce()
+    columns = [field.name for field in Event._meta.fields if field.name not in ("sequence", "public_id")]
+    rows = Event.objects.filter(sequence__in=[event.sequence for event in events]).order_by("sequence")
+    assert [event.public_id for event in events] == [event.public_id for event in rows]
+    assert {event._state.adding for event in events} == {False}
+    returned = [{name: getattr(event, name) for name in columns} for event in events]
+    return returned, list(rows.values(*columns)), list(Change.objects.order_by("pk").values())
+
+
+def captured_of(order: Order) -> tuple[list[Change], OrderRead]:
+    changes = list(Change.objects.of_order(SOURCE, str(order.pk)))
+    return changes, read_order(SOURCE, str(order.pk), using="default")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_same_events_take_the_place_of_the_changes(seed: int) -> None:
+    order = save_orders(seed)[0]
+    captured, read = captured_of(order)
+    arguments = {"now": NOW, "using": "default"}
+    portable = undone(
+        written_events,
+        lambda: coalescing.coalesce_portably(SOURCE, str(order.pk), captured, read, **arguments),
+    )
+    assert portable[0]
+    assert len(portable[2]) < Change.objects.count()
+    assert undone(written_events, lambda: coalescing.coalesce_in_one_statement(captured, read, **arguments)) == portable
+
+
+@pytest.mark.parametrize("what", ["another change", "one of them gone"])
+def test_nothing_takes_the_place_of_other_changes_than_those_captured(what: str) -> None:
+    order = save_orders(0)[0]
+    captured, read = captured_of(order)
+    if what == "another change":
+        captured = captured[:-1]
+    else:
+        Change.objects.filter(pk=captured[0].pk).delete()
+    before = list(Change.objects.order_by("pk").values())
+    assert coalescing.coalesce_in_one_statement(captured, read, now=NOW, using="default") == []
+    assert (list(Change.objects.order_by("pk").values()), Event.objects.count()) == (before, 0)
+
+
+@pytest.mark.parametrize(
+    "pumps",
+    [
+        [],
+        [{"ended": False, "age": 0}],
+        [{"ended": False, "age": 4}, {"ended": True, "age": 0}],
+        [{"ended": True, "age": 0}],
+        [{"ended": False, "age": 6}, {"ended": True, "age": 3}],
+    ],
+)
+def test_the_same_pumps_are_alive(pumps: list[dict[str, Any]]) -> None:
+    now = DatabaseClock().now()
+    for pump in pumps:
+        Pump.objects.create(ended=pump["ended"], beat_at=now - timedelta(seconds=pump["age"]))
+    alive = wakeup.notify_pumps(fresh=FRESH, using="default")
+    assert alive == Pump.objects.fresh().exists() == any(one["age"] < 5 and not one["ended"] for one in pumps)

@@ -3,6 +3,7 @@
 import contextlib
 import selectors
 import socket
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
@@ -10,9 +11,21 @@ from django.db import connections
 
 from orderhooks.db.primary import own_database
 
-__all__ = ["CHANNEL", "Wakeup"]
+__all__ = ["CHANNEL", "Wakeup", "notify_pumps"]
 
 CHANNEL = "orderhooks"
+# Equals `PumpQuerySet.fresh`, asked whether there is one. Written out, because each save asks it.
+NOTIFY = """
+SELECT pg_notify(%s, '') FROM orderhooks_pump
+WHERE NOT ended AND beat_at > clock_timestamp() - make_interval(secs => %s) LIMIT 1
+"""
+
+
+def notify_pumps(*, fresh: timedelta, using: str) -> bool:
+    """Whether a pump has beaten within this time; if so, each that listens is woken. For PostgreSQL alone."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(NOTIFY, [CHANNEL, fresh.total_seconds()])
+        return cursor.fetchone() is not None
 
 
 class Wakeup:

@@ -1,7 +1,7 @@
 """The outbox: changes as transactions write them, and the events that are made of them."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,45 +22,9 @@ class ChangeQuerySet(models.QuerySet["Change"]):
         """An order's changes, oldest first."""
         return self.filter(source=source, order_pk=order_pk).order_by("id")
 
-    def take(self, source: str, order_pk: str) -> "list[Change]":
-        """An order's changes, oldest first, deleted in the running transaction: no other process can coalesce them.
-
-        On PostgreSQL that transaction's commit need not wait for the disk. If the machine stops before the
-        commit is written, the deletion is undone too, and the changes are coalesced again. No event can be sent before:
-        the claim that comes before each request does wait for the disk, and earlier commits are written first.
-        """
-        if connections[self.db].vendor == "postgresql":
-            taken = list(self.raw(TAKE, [source, order_pk], using=self.db))
-            return sorted(taken, key=lambda change: change.pk)
-        changes = list(self.of_order(source, order_pk).select_for_update())
-        self.filter(pk__in=[change.pk for change in changes]).delete()
-        return changes
-
-    def take_many(self, source: str, order_pks: Iterable[str]) -> "dict[str, list[Change]]":
-        """What `take` does, for many orders of a source at once: the changes of each order that has any."""
-        taken: list[Change]
-        if connections[self.db].vendor == "postgresql":
-            taken = sorted(self.raw(TAKE_MANY, [source, list(order_pks)], using=self.db), key=lambda change: change.pk)
-        else:
-            taken = list(self.filter(source=source, order_pk__in=order_pks).order_by("id").select_for_update())
-            self.filter(pk__in=[change.pk for change in taken]).delete()
-        by_order: dict[str, list[Change]] = {}
-        for change in taken:
-            by_order.setdefault(change.order_pk, []).append(change)
-        return by_order
-
     def left_behind(self, *, before: datetime) -> "ChangeQuerySet":
         """Changes whose process died before it coalesced them."""
         return self.filter(created_at__lt=before)
-
-
-TAKE = """
-DELETE FROM orderhooks_change
-WHERE id IN (SELECT id FROM orderhooks_change WHERE source = %s AND order_pk = %s ORDER BY id FOR UPDATE)
-    AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
-RETURNING *
-"""
-TAKE_MANY = TAKE.replace("order_pk = %s", "order_pk = ANY(%s)")
 
 
 class Change(models.Model):
@@ -150,31 +114,6 @@ class EventQuerySet(models.QuerySet["Event"]):
             feed.append(event)
         return feed
 
-    def replace(self, changes: "Sequence[Change]", events: "Sequence[Event]") -> bool:
-        """On PostgreSQL: insert the events that these changes of one order make, and delete the changes, in one go.
-
-        False, with nothing done, if there are other changes of the order, or some of these are gone. Then use
-        `ChangeQuerySet.take`, which also says why this need not wait for the disk.
-        """
-        rows = [{name: _as_json(getattr(event, name)) for name in REPLACED} for event in events]
-        keys = sorted(change.pk for change in changes)
-        values: dict[str, Any] = {
-            "source": changes[0].source,
-            "order_pk": changes[0].order_pk,
-            "changes": keys,
-            "events": json.dumps(rows),
-        }
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(REPLACE, values)
-            made = cursor.fetchall()
-        if made[0][0] != len(keys):
-            return False
-        inserted = {public_id: (sequence, occurred_at) for _taken, public_id, sequence, occurred_at in made}
-        for event in events:
-            event.sequence, event.occurred_at = inserted[event.public_id]
-            event._state.adding, event._state.db = False, self.db
-        return True
-
     def unpublished(self) -> "EventQuerySet":
         """Events whose payload could not be built."""
         # They are not routed either, and the index of unrouted events finds them.
@@ -185,55 +124,6 @@ class EventQuerySet(models.QuerySet["Event"]):
 OF_OPERATORS = "webhook."
 # Longer than coalescing takes: it is one statement, or a transaction without calls to other services.
 SETTLED_AFTER = timedelta(seconds=10)
-REPLACED = (
-    "public_id",
-    "topic",
-    "source",
-    "order_pk",
-    "order_number",
-    "store",
-    "payload",
-    "changes",
-    "error",
-    "published_at",
-)
-REPLACE = """
-WITH taken AS (
-    DELETE FROM orderhooks_change
-    WHERE id IN (
-            SELECT id FROM orderhooks_change
-            WHERE source = %(source)s AND order_pk = %(order_pk)s ORDER BY id FOR UPDATE
-        )
-        AND (
-            SELECT array_agg(id ORDER BY id) FROM orderhooks_change
-            WHERE source = %(source)s AND order_pk = %(order_pk)s
-        ) = %(changes)s::bigint[]
-        AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
-    RETURNING created_at
-), counted AS (
-    SELECT count(*) AS taken, max(created_at) AS occurred_at FROM taken
-), made AS (
-    INSERT INTO orderhooks_event (
-        public_id, topic, source, order_pk, order_number, store, payload, changes, error, occurred_at, published_at
-    )
-    SELECT
-        public_id, topic, source, order_pk, order_number, store, payload, changes, error, occurred_at, published_at
-    FROM counted, ROWS FROM (
-        jsonb_to_recordset(%(events)s::jsonb) AS (
-            public_id text, topic text, source text, order_pk text, order_number text, store text, payload jsonb,
-            changes jsonb, error text, published_at timestamptz
-        )
-    ) WITH ORDINALITY
-    WHERE taken = cardinality(%(changes)s::bigint[])
-    ORDER BY ordinality
-    RETURNING public_id, sequence, occurred_at
-)
-SELECT taken, public_id, sequence, made.occurred_at FROM counted LEFT JOIN made ON true
-"""
-
-
-def _as_json(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else value
 
 
 class Event(models.Model):

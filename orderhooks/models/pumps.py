@@ -8,7 +8,7 @@ from django.db.models import Max, Q
 from django.utils import timezone
 
 from orderhooks.db.clock import DatabaseNow
-from orderhooks.db.wakeup import CHANNEL
+from orderhooks.db.wakeup import notify_pumps
 
 # A pump beats each second; one that was silent for five is taken for dead.
 FRESH = timedelta(seconds=5)
@@ -51,9 +51,7 @@ class Pump(models.Model):
         using = router.db_for_write(cls)
         if connections[using].vendor != "postgresql":
             return cls.objects.using(using).fresh().exists()
-        with connections[using].cursor() as cursor:
-            cursor.execute(NOTIFY, [CHANNEL, FRESH.total_seconds()])
-            return cursor.fetchone() is not None
+        return notify_pumps(fresh=FRESH, using=using)
 
     @classmethod
     def start(cls, *, now: datetime) -> "Pump":
@@ -69,10 +67,3 @@ class Pump(models.Model):
         gone = Q(ended=True) | Q(beat_at__lt=now - STALE)
         Pump.objects.filter(gone).exclude(pk=self.pk).delete()
         Pump.objects.filter(pk=self.pk).update(beat_at=now, ended=True)
-
-
-# Written out, as each save asks it.
-NOTIFY = """
-SELECT pg_notify(%s, '') FROM orderhooks_pump
-WHERE NOT ended AND beat_at > clock_timestamp() - make_interval(secs => %s) LIMIT 1
-"""

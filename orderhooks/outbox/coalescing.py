@@ -17,9 +17,11 @@ from orderhooks import payloads, sources
 from orderhooks.db.locks import brief_transaction
 from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import Change, Event
+from orderhooks.outbox import coalescing_postgresql
 from orderhooks.outbox.guarding import describe_error
 from orderhooks.outbox.net_changes import LINES, net_change
 from orderhooks.outbox.reading import OrderRead, by_transaction, deleted_order, read_order, read_order_before
+from orderhooks.outbox.taking import take, take_many
 
 logger = logging.getLogger(__name__)
 
@@ -58,11 +60,33 @@ def coalesce(
     order = None
     if captured:
         order = _read(source_name, order_pk, captured, using=using)
-        if connections[using].vendor == "postgresql" and (events := _replace(captured, order, now=now, using=using)):
-            return events
+        if connections[using].vendor == "postgresql":
+            events = coalesce_in_one_statement(captured, order, now=now, using=using)
+            if events:
+                return events
+    return coalesce_portably(source_name, order_pk, captured, order, now=now, using=using)
+
+
+def coalesce_in_one_statement(
+    captured: Sequence[Change], order: OrderRead, *, now: datetime, using: str
+) -> list[Event]:
+    """The rest of `coalesce` in one statement. No events, with nothing done, if other changes have to be coalesced."""
+    for change in captured:
+        change.created_at = now  # a placeholder: the database knows the time, and `replace` reads it there
+    events = _events(captured, order, now=now)
+    return events if events and coalescing_postgresql.replace(captured, events, using=using) else []
+
+
+def coalesce_portably(
+    source_name: str, order_pk: str, captured: Sequence[Change], order: OrderRead | None, *, now: datetime, using: str
+) -> list[Event]:
+    """The rest of `coalesce`, for any database, and for an order with other changes than those `captured`.
+
+    `order` is the order as it was read after they were captured, or None if none were.
+    """
     known = {change.pk for change in captured}
     with transaction.atomic(using=using):
-        changes = Change.objects.using(using).take(source_name, order_pk)
+        changes = take(source_name, order_pk, using=using)
         if order is not None and known == {change.pk for change in changes}:
             events = _events(changes, order, now=now)
         else:
@@ -99,7 +123,7 @@ def _coalesce_chunk(
             logger.warning("order %s:%s can't be read at this moment: %s", source_name, order_pk, describe_error(error))
     events: list[Event] = []
     with transaction.atomic(using=using):
-        taken = Change.objects.using(using).take_many(source_name, list(orders))
+        taken = take_many(source_name, list(orders), using=using)
         for order_pk, changes in taken.items():
             if {change.pk for change in changes} == {change.pk for change in captured[order_pk]}:
                 events += _events(changes, orders[order_pk], now=now)
@@ -114,13 +138,6 @@ def _read(source_name: str, order_pk: str, captured: Sequence[Change], *, using:
     if deletion:
         return deleted_order(source_name, deletion)
     return read_order(source_name, order_pk, using=using)
-
-
-def _replace(captured: Sequence[Change], order: OrderRead, *, now: datetime, using: str) -> list[Event]:
-    for change in captured:
-        change.created_at = now  # a placeholder: the database knows the time, and `replace` reads it there
-    events = _events(captured, order, now=now)
-    return events if events and Event.objects.using(using).replace(captured, events) else []
 
 
 def _events_of_transactions(transactions: Sequence[Sequence[Change]], *, now: datetime, using: str) -> list[Event]:
@@ -141,7 +158,7 @@ def _events_of_transactions(transactions: Sequence[Sequence[Change]], *, now: da
 def _give_up(source_name: str, order_pk: str, error: str, *, now: datetime, using: str) -> list[Event]:
     """Make events without a payload that say why the order can't be read, so that a person sees it."""
     with transaction.atomic(using=using):
-        transactions = by_transaction(Change.objects.using(using).take(source_name, order_pk))
+        transactions = by_transaction(take(source_name, order_pk, using=using))
         try:
             source = sources.by_name(source_name)
         except sources.UnknownSourceError:

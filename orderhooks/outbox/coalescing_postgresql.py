@@ -1,0 +1,92 @@
+"""Coalescing on PostgreSQL: an order's changes give way to the events that they make, in one statement.
+
+tests/test_statements.py holds it against the form that it must equal.
+"""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db import connections
+
+from orderhooks.models import Change, Event
+
+__all__ = ["replace"]
+
+REPLACED = (
+    "public_id",
+    "topic",
+    "source",
+    "order_pk",
+    "order_number",
+    "store",
+    "payload",
+    "changes",
+    "error",
+    "published_at",
+)
+# Equals `coalescing.coalesce_portably`, if the order has no changes but those that were captured.
+REPLACE = """
+WITH taken AS (
+    DELETE FROM orderhooks_change
+    WHERE id IN (
+            SELECT id FROM orderhooks_change
+            WHERE source = %(source)s AND order_pk = %(order_pk)s ORDER BY id FOR UPDATE
+        )
+        AND (
+            SELECT array_agg(id ORDER BY id) FROM orderhooks_change
+            WHERE source = %(source)s AND order_pk = %(order_pk)s
+        ) = %(changes)s::bigint[]
+        AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
+    RETURNING created_at
+), counted AS (
+    SELECT count(*) AS taken, max(created_at) AS occurred_at FROM taken
+), made AS (
+    INSERT INTO orderhooks_event (
+        public_id, topic, source, order_pk, order_number, store, payload, changes, error, occurred_at, published_at
+    )
+    SELECT
+        public_id, topic, source, order_pk, order_number, store, payload, changes, error, occurred_at, published_at
+    FROM counted, ROWS FROM (
+        jsonb_to_recordset(%(events)s::jsonb) AS (
+            public_id text, topic text, source text, order_pk text, order_number text, store text, payload jsonb,
+            changes jsonb, error text, published_at timestamptz
+        )
+    ) WITH ORDINALITY
+    WHERE taken = cardinality(%(changes)s::bigint[])
+    ORDER BY ordinality
+    RETURNING public_id, sequence, occurred_at
+)
+SELECT taken, public_id, sequence, made.occurred_at FROM counted LEFT JOIN made ON true
+"""
+
+
+def replace(changes: Sequence[Change], events: Sequence[Event], *, using: str) -> bool:
+    """Insert the events that these changes of one order make, and delete the changes.
+
+    False, with nothing done, if there are other changes of the order, or some of these are gone. See Note [No wait for
+    the disk].
+    """
+    rows = [{name: _as_json(getattr(event, name)) for name in REPLACED} for event in events]
+    keys = sorted(change.pk for change in changes)
+    values: dict[str, Any] = {
+        "source": changes[0].source,
+        "order_pk": changes[0].order_pk,
+        "changes": keys,
+        "events": json.dumps(rows),
+    }
+    with connections[using].cursor() as cursor:
+        cursor.execute(REPLACE, values)
+        made = cursor.fetchall()
+    if made[0][0] != len(keys):
+        return False
+    inserted = {public_id: (sequence, occurred_at) for _taken, public_id, sequence, occurred_at in made}
+    for event in events:
+        event.sequence, event.occurred_at = inserted[event.public_id]
+        event._state.adding, event._state.db = False, using
+    return True
+
+
+def _as_json(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
