@@ -15,7 +15,7 @@ import requests
 
 from benchmarks.sink import free_ports, wait_for
 
-ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n\r\n%s"
+RESPONSE = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n\r\n%s"
 
 
 class Receipts:
@@ -62,20 +62,20 @@ class Noting(asyncio.Protocol):
             if len(self.waiting) < size:
                 return
             self.waiting = self.waiting[size:]
-            self.answer(lines[0].split(" ")[1], headers)
+            self.respond(lines[0].split(" ")[1], headers)
 
-    def answer(self, path: str, headers: dict[str, str]) -> None:
+    def respond(self, path: str, headers: dict[str, str]) -> None:
         if path == "/receipts":
             text = json.dumps(came).encode()
             came.clear()
-            self.transport.write(ANSWER % (len(text), text))
+            self.transport.write(RESPONSE % (len(text), text))
             return
         came.append((path, headers.get("webhook-id", ""), time.monotonic()))
         if path.startswith("/after/"):
             delay = int(path.rpartition("/")[2]) / 1e3
-            asyncio.get_running_loop().call_later(delay, self.transport.write, ANSWER % (2, b"ok"))
+            asyncio.get_running_loop().call_later(delay, self.transport.write, RESPONSE % (2, b"ok"))
         elif path != "/hang":
-            self.transport.write(ANSWER % (2, b"ok"))
+            self.transport.write(RESPONSE % (2, b"ok"))
 
 
 async def _serve(port: int) -> None:

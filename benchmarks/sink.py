@@ -199,13 +199,13 @@ class Answering(asyncio.Protocol):
                 return
             self.waiting = self.waiting[size:]
             self.requests += 1
-            self._answer(b"ok" if b" /count " not in head else self._count(), close=b"\r\nconnection: close" in head)
+            self._respond(b"ok" if b" /count " not in head else self._count(), close=b"\r\nconnection: close" in head)
 
     def _count(self) -> bytes:
         tls = self.transport.get_extra_info("ssl_object")
         return b"%d%s" % (self.requests, b"" if tls is None else b"r" if tls.session_reused else b".")
 
-    def _answer(self, text: bytes, *, close: bool) -> None:
+    def _respond(self, text: bytes, *, close: bool) -> None:
         self.transport.write(
             b"HTTP/1.1 200 OK\r\nserver: sink\r\ncontent-type: text/plain\r\n"
             b"content-length: %d\r\nconnection: %s\r\n\r\n%s" % (len(text), b"close" if close else b"keep-alive", text)

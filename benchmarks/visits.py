@@ -64,12 +64,12 @@ def _visit(client: Client, address: str) -> dict[str, float]:
     times = []
     for number in range(WARM_UP + VISITS):
         started = time.perf_counter()
-        answer = client.get(address, follow=True)
+        response = client.get(address, follow=True)
         if number >= WARM_UP:
             times.append((time.perf_counter() - started) * 1e3)
-        if answer.status_code != 200:
-            raise RuntimeError(f"{address} answered {answer.status_code}.")
+        if response.status_code != 200:
+            raise RuntimeError(f"{address} answered {response.status_code}.")
     with CaptureQueriesContext(connection) as captured:
         client.get(address, follow=True)
-    rows = answer.content.count(b'name="_selected_action"')
+    rows = response.content.count(b'name="_selected_action"')
     return {"ms": statistics.median(times), "queries": len(captured), "rows": rows}

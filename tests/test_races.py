@@ -10,7 +10,7 @@ from django.utils import timezone
 from orderhooks import outbox, routing, sending, tasks
 from orderhooks.db import locks
 from orderhooks.models import Attempt, Change, Delivery, Event, Order, Subscription
-from orderhooks.models.subscriptions import sole_declaration
+from orderhooks.models.subscriptions import declaration_lock
 from orderhooks.transport import Outcome
 from tests.commands.calls import called
 from tests.factories import claim, make_delivery, make_event, make_order, make_subscription
@@ -206,7 +206,7 @@ def test_a_file_and_a_program_that_declare_the_same_subscription_make_one(in_a_t
     declared = '[[subscriptions]]\nname = "{}"\nurl = "http://127.0.0.1:8000/hooks"\ntopics = ["*"]\n'
     file.write_text(declared.format("A") + declared.format("CRM"))
     # As `PUT subscriptions/by-name/CRM/` does.
-    with sole_declaration("CRM"):
+    with declaration_lock("CRM"):
         thread = in_a_thread(lambda: called("orderhooks_apply", file))
         wait_until_somebody_waits_for_a_lock()
         make_subscription(name="CRM")

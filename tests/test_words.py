@@ -20,6 +20,9 @@ CODE = {
     r"\bdial(?:led|s)?\b": "connect",
     r"\bunwell\b": "unhealthy",
     r"\bnote_(?:change|success|failure|moment)\b": "log_change, record_success, record_failure",
+    r"\bsole_declaration\b": "declaration_lock",
+    # As a name; in texts it is English.
+    r"\.answer\b|\b_answer\b|\banswer(?: ?=|[(\[]|: \w+(?:,| =)|\.\w)|\bAnswer\b": "response, verdict, confirmation",
     r"\bDatabase(?:Replays|Sequences)\b|\bCache(?:Replays|Sequences)\b": "Deduplicator, SequenceGuard",
 }
 # In what people read: no riddles, no old-fashioned turns.

@@ -24,17 +24,19 @@ class Customer:
     def place(self, quantities: Mapping[str, int]) -> str:
         """Order these quantities by SKU. Returns the order's public id. Raises ShopError."""
         fields = {f"quantity-{sku}": str(quantity) for sku, quantity in quantities.items()}
-        answer = self._send("", {**fields, "customer_name": self.name, "customer_email": self.email})
-        parts = urlsplit(answer.url).path.strip("/").split("/")
-        if not answer.ok or parts[0] != "orders":
-            raise ShopError(f"The shop did not take an order of {dict(quantities)}: it answered {answer.status_code}.")
+        response = self._send("", {**fields, "customer_name": self.name, "customer_email": self.email})
+        parts = urlsplit(response.url).path.strip("/").split("/")
+        if not response.ok or parts[0] != "orders":
+            raise ShopError(
+                f"The shop did not take an order of {dict(quantities)}: it answered {response.status_code}."
+            )
         return parts[1]
 
     def press(self, public_id: str, button: str) -> None:
         """Press `pay`, `ship`, `cancel` or `refund` on the order's page. Raises ShopError."""
-        answer = self._send(f"orders/{public_id}/{button}/", {})
-        if not answer.ok:
-            raise ShopError(f"The shop did not {button} order {public_id}: it answered {answer.status_code}.")
+        response = self._send(f"orders/{public_id}/{button}/", {})
+        if not response.ok:
+            raise ShopError(f"The shop did not {button} order {public_id}: it answered {response.status_code}.")
 
     def _send(self, path: str, fields: dict[str, str]) -> requests.Response:
         try:

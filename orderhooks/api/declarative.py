@@ -15,7 +15,7 @@ from orderhooks.api.subscription_fields import SubscriptionSerializer
 from orderhooks.api.subscriptions import CHANGED, CREATED, EXAMPLE, NOT_VALID, READ, SHOWN_ONCE, SubscriptionViewSet
 from orderhooks.models import Subscription
 from orderhooks.models.configuration import REQUIRED
-from orderhooks.models.subscriptions import AmbiguousNameError, sole_declaration
+from orderhooks.models.subscriptions import AmbiguousNameError, declaration_lock
 
 __all__ = ["NamedSubscriptionViewSet"]
 
@@ -70,7 +70,7 @@ class NamedSubscriptionViewSet(SubscriptionViewSet):
         Fields that are not sent get their defaults, except `state`.
         """
         name = self._name()
-        with sole_declaration(name):
+        with declaration_lock(name):
             found = self._find_changeable()
             data = request.data
             if isinstance(data, dict):

@@ -93,12 +93,12 @@ class Listener:
                     self.close_connection = True
                     problem = f"a request without a body of at most {MOST_BODY_BYTES >> 20} MiB"
                     listener.report(Arrival(None, problem, status, dict(self.headers.items()), b""))
-                    self._answer(status)
+                    self._respond(status)
                     return
                 arrival = listener.receive(dict(self.headers.items()), self.rfile.read(int(length)))
-                self._answer(arrival.status)
+                self._respond(arrival.status)
 
-            def _answer(self, status: int) -> None:
+            def _respond(self, status: int) -> None:
                 self.send_response(status)
                 if status != 204:
                     self.send_header("content-length", "0")

@@ -347,7 +347,7 @@ class Migration(migrations.Migration):
                 ('key_digest', models.CharField(max_length=64)),
                 ('fingerprint', models.CharField(max_length=64)),
                 ('status_code', models.PositiveSmallIntegerField(default=0)),
-                ('answer', models.TextField(blank=True)),
+                ('response', models.TextField(blank=True)),
                 ('headers', models.JSONField(default=dict)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('user', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),

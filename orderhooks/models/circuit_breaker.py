@@ -112,7 +112,7 @@ class HasCircuitBreaker(models.Model):
         self.consecutive_failures += count
         self.failing_since = self.failing_since or now
         self.last_failure, self.last_failure_at = detail[:500], now
-        # What is not a status of HTTP comes from a broken answer, and does not fit the column.
+        # What is not a status of HTTP comes from a broken response, and does not fit the column.
         is_status = status is not None and 100 <= status <= 999
         self.last_failure_kind, self.last_failure_status = kind[:32], status if is_status else None
 

@@ -177,8 +177,8 @@ class Delivery(models.Model):
     lease_expires_at = models.DateTimeField(null=True)
     last_status_code = models.PositiveSmallIntegerField(_("last status"), null=True)
     last_error = models.CharField(_("last error"), max_length=32, blank=True)
-    # How the last attempt failed: 3, 4 or 5 for an answer of that class, 0 without a proper one. By the database, which
-    # has statistics of a column and not of an index's expression.
+    # How the last attempt failed: 3, 4 or 5 for a response of that class, 0 without a proper one. By the
+    # database, which has statistics of a column and not of an index's expression.
     failure_class = models.GeneratedField(
         expression=Case(
             When(last_error="", then=None),
@@ -238,7 +238,7 @@ class Delivery(models.Model):
             PartialIndex(fields=["lease_expires_at"], condition=Q(state="sending"), name="orderhooks_delivery_lease"),
             # The log filtered by state, newest first.
             models.Index(fields=["state", "-id"], name="orderhooks_delivery_log"),
-            # The log filtered by the class of the answer, newest first. What went well is not in it, and costs nothing.
+            # The log filtered by the class of the response, newest first. Successes are not in it, and cost nothing.
             PartialIndex(
                 fields=["failure_class", "-id"],
                 condition=Q(failure_class__isnull=False),

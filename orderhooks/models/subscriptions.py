@@ -38,8 +38,8 @@ class AmbiguousNameError(LookupError):
         super().__init__(f"{len(public_ids)} subscriptions have this name: {ids}. Rename all but one.")
 
 
-def sole_declaration(*names: str) -> AbstractContextManager[None]:
-    """A transaction in which nobody else declares subscriptions of these names: the same one would be made twice."""
+def declaration_lock(*names: str) -> AbstractContextManager[None]:
+    """A transaction in which no other process declares subscriptions of these names, so that none is made twice."""
     return one_at_a_time(Subscription.objects.db, *(f"subscription {name}" for name in names))
 
 

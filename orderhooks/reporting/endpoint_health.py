@@ -58,19 +58,19 @@ def health_of(subscription: Subscription, *, now: datetime) -> Health:
 class EndpointReport:
     """How an endpoint is, the longest truth first. A blank part does not apply.
 
-    `since`: since when it fails, or that nothing is sent to it; `answer`: what it answered last, and when;
+    `since`: since when it fails, or that nothing is sent to it; `response`: how it responded last, and when;
     `pause`: until when nothing is sent to it; `deadline`: when it will be disabled; `remedy`: what to do.
     """
 
     since: str
-    answer: str = ""
+    response: str = ""
     pause: str = ""
     deadline: str = ""
     remedy: str = ""
 
     def sentences(self) -> list[str]:
         """The parts that apply, in the order in which they should be read."""
-        return [part for part in (self.since, self.answer, self.pause, self.deadline, self.remedy) if part]
+        return [part for part in (self.since, self.response, self.pause, self.deadline, self.remedy) if part]
 
     def text(self) -> str:
         """The sentences in one line."""
@@ -82,7 +82,7 @@ def report(subscription: Subscription, *, now: datetime) -> EndpointReport | Non
     if subscription.state == State.DISABLED:
         return EndpointReport(
             _("Disabled: nothing is sent to it, and its deliveries are kept."),
-            answer=subscription.state_reason or _answer(subscription, now=now),
+            response=subscription.state_reason or _response(subscription, now=now),
             remedy=_("Have the receiver fixed, send a test, then resume the subscription."),
         )
     if subscription.state == State.PAUSED:
@@ -119,7 +119,7 @@ def report(subscription: Subscription, *, now: datetime) -> EndpointReport | Non
             "time": time_text(subscription.circuit_open_until, now=now),
             "relative": relative_text(subscription.circuit_open_until, now=now),
         }
-    return EndpointReport(since, _answer(subscription, now=now), pause, deadline, _remedy(subscription))
+    return EndpointReport(since, _response(subscription, now=now), pause, deadline, _remedy(subscription))
 
 
 def short_text(subscription: Subscription, *, now: datetime) -> str:
@@ -174,7 +174,7 @@ def _outcome(subscription: Subscription) -> str:
     return outcome_text(subscription.last_failure_status, subscription.last_failure_kind)
 
 
-def _answer(subscription: Subscription, *, now: datetime) -> str:
+def _response(subscription: Subscription, *, now: datetime) -> str:
     if subscription.last_failure_at is None:
         return ""
     when = time_text(subscription.last_failure_at, now=now)

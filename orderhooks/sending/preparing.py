@@ -13,7 +13,7 @@ from orderhooks.models import Delivery
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A signed request, ready to go out: its headers, the same as they are stored, and what an answer must not echo."""
+    """A signed request, ready to go out: its headers, also as they are stored, and what a response must not echo."""
 
     url: str
     body: bytes

@@ -35,7 +35,7 @@ def test_the_secret_comes_again_with_the_repeated_answer_and_is_encrypted_meanwh
     first, second = (send(api, "/subscriptions/", ENDPOINT) for _ in range(2))
     assert first.data["secret"].startswith("whsec_")
     assert second.data["secret"] == first.data["secret"]
-    assert first.data["secret"] not in IdempotentRequest.objects.get().answer
+    assert first.data["secret"] not in IdempotentRequest.objects.get().response
     assert Subscription.objects.count() == 1
 
 

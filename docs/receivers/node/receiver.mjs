@@ -27,7 +27,7 @@ async function bodyOf(request) {
   return Buffer.concat(pieces);
 }
 
-async function answer(request) {
+async function statusFor(request) {
   if (request.method !== "POST") return 405;
   let event;
   try {
@@ -46,7 +46,7 @@ async function answer(request) {
 const server = createServer(async (request, response) => {
   let status = 500;
   try {
-    status = await answer(request);
+    status = await statusFor(request);
   } catch (error) {
     // The store comes again.
     console.error(error);

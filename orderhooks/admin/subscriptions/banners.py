@@ -60,7 +60,7 @@ def banner(subscription: Subscription, *, now: datetime, held: Callable[[], int]
             _("Resume it once the receiver is ready: you choose what happens to what waits. %s") % _waiting(held()),
         )
     if (report := endpoint_health.report(subscription, now=now)) is not None:
-        first, *rest = [text for text in (report.since, report.answer, report.pause) if text]
+        first, *rest = [text for text in (report.since, report.response, report.pause) if text]
         remedy = " ".join(text for text in (report.deadline, report.remedy, _waiting(held())) if text)
         return Banner("warning", first, " ".join(rest), remedy)
     if subscription.recovered_at is not None and subscription.recovered_at > now - RECENTLY:

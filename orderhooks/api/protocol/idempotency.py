@@ -96,9 +96,9 @@ def _fingerprint(request: Request) -> str:
 @sensitive_variables()
 def _store(stored: IdempotentRequest, response: Response) -> None:
     stored.status_code = response.status_code
-    stored.answer = encryption.encrypt(ApiRenderer().render(response.data).decode(), Purpose.RESPONSE)
+    stored.response = encryption.encrypt(ApiRenderer().render(response.data).decode(), Purpose.RESPONSE)
     stored.headers = {name: response[name] for name in STORED_HEADERS if name in response}
-    stored.save(update_fields=["status_code", "answer", "headers"])
+    stored.save(update_fields=["status_code", "response", "headers"])
 
 
 @sensitive_variables()
@@ -109,7 +109,7 @@ def _stored_response(stored: IdempotentRequest, fingerprint: str) -> Response:
             code="idempotency_key_reused",
         )
     try:
-        data = json.loads(encryption.decrypt(stored.answer, Purpose.RESPONSE) or "null")
+        data = json.loads(encryption.decrypt(stored.response, Purpose.RESPONSE) or "null")
     except encryption.UndecryptableError as error:
         raise ConflictError(str(error), code="response_unreadable") from None
     return Response(data, status=stored.status_code, headers={**stored.headers, REPLAYED_HEADER: "true"})

@@ -8,7 +8,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from orderhooks.management import declarations
 from orderhooks.management.declarations import DeclarationError, Step
-from orderhooks.models.subscriptions import sole_declaration
+from orderhooks.models.subscriptions import declaration_lock
 
 
 class Command(BaseCommand):
@@ -27,7 +27,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, file: Path, dry_run: bool, **options: Any) -> None:
         try:
             tables = declarations.read(file)
-            with sole_declaration(*declarations.names_in(tables)):
+            with declaration_lock(*declarations.names_in(tables)):
                 steps = declarations.plan(tables, path=file)
                 keys = [] if dry_run else declarations.apply(steps)
         except DeclarationError as error:
