@@ -20,7 +20,7 @@ from orderhooks import permissions, reporting, tasks
 from orderhooks.admin import charts
 from orderhooks.admin.health import day_chart, health_badge, rate
 from orderhooks.admin.lookups import ListedLookups
-from orderhooks.admin.read_only import sees_payload
+from orderhooks.admin.read_only import NotEdited, sees_payload
 from orderhooks.admin.webhooks import webhooks_of
 from orderhooks.db import DatabaseClock
 from orderhooks.models import AttemptStats, Dashboard, Delivery, Event, Subscription
@@ -132,7 +132,7 @@ def new_notices(worker: Worker, waiting: Backlog, *, now: datetime) -> list[Noti
 
 
 @admin.register(Dashboard)
-class DashboardAdmin(ListedLookups):
+class DashboardAdmin(NotEdited, ListedLookups):
     def get_urls(self) -> list[URLPattern]:
         dashboard = self.admin_site.admin_view(self.changelist_view)
         order = self.admin_site.admin_view(self.order_view)
@@ -143,15 +143,6 @@ class DashboardAdmin(ListedLookups):
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.has_perm(permissions.VIEW_DELIVERY)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         now = DatabaseClock().now()

@@ -77,7 +77,20 @@ class BoundedChangeList(ChangeList):
         return list(self.model_admin.get_ordering(request))
 
 
-class ReadOnlyAdmin(ButtonsAdmin):
+class NotEdited(admin.ModelAdmin):
+    """A mixin of pages that show what nobody adds, changes or deletes there."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class ReadOnlyAdmin(NotEdited, ButtonsAdmin):
     """A record that is looked at, with buttons and actions that each ask for a permission."""
 
     paginator = BoundedPaginator
@@ -88,15 +101,6 @@ class ReadOnlyAdmin(ButtonsAdmin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return BoundedChangeList
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def has_redeliver_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm(permissions.REDELIVER_DELIVERY)

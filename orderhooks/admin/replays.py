@@ -20,7 +20,7 @@ from orderhooks import operations, permissions, topics
 from orderhooks.admin import charts
 from orderhooks.admin.buttons import Button, ButtonsAdmin
 from orderhooks.admin.health import badge
-from orderhooks.admin.read_only import BoundedPaginator
+from orderhooks.admin.read_only import BoundedPaginator, NotEdited
 from orderhooks.models import Replay, Subscription
 from orderhooks.reporting.counts import count_text
 
@@ -77,7 +77,7 @@ class ReplayForm(forms.Form):
 
 
 @admin.register(Replay)
-class ReplayAdmin(ButtonsAdmin):
+class ReplayAdmin(NotEdited, ButtonsAdmin):
     list_display = ["subscription", "state_badge", "deliveries", "only", "since", "until", "requested_by", "public_id"]
     list_display_links = ["subscription", "public_id"]
     list_filter = ["state"]
@@ -107,12 +107,6 @@ class ReplayAdmin(ButtonsAdmin):
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return may_replay(request)
-
-    def has_change_permission(self, request: HttpRequest, obj: Replay | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Replay | None = None) -> bool:
-        return False
 
     def has_redeliver_permission(self, request: HttpRequest) -> bool:
         return may_replay(request)

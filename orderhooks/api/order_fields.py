@@ -13,6 +13,7 @@ from orderhooks.api import access
 from orderhooks.api.fields import MODEL_FIELD_MAPPING, MoneyField, StrictChoiceField, StrictIntegerField
 from orderhooks.api.members import RowSerializer
 from orderhooks.models import Order, OrderLine
+from orderhooks.sources import BuiltInOrders
 
 __all__ = ["OrderSerializer"]
 
@@ -64,32 +65,7 @@ class OrderSerializer(RowSerializer):
 
     class Meta:
         model = Order
-        fields = [
-            "public_id",
-            "number",
-            "store",
-            "status",
-            "payment_status",
-            "fulfillment_status",
-            "currency",
-            "subtotal",
-            "discount",
-            "shipping",
-            "tax",
-            "total",
-            "customer_name",
-            "customer_email",
-            "customer_phone",
-            "billing_address",
-            "shipping_address",
-            "note",
-            "metadata",
-            "is_test",
-            "placed_at",
-            "created_at",
-            "updated_at",
-            "lines",
-        ]
+        fields = ["public_id", *BuiltInOrders.watched, "created_at", "updated_at", "lines"]
         read_only_fields = ["public_id", "created_at", "updated_at"]
         # `validate` checks the model's constraints, because its errors name the field.
         validators: list[Any] = []

@@ -27,6 +27,19 @@ from orderhooks.admin.subscriptions.secrets import SECRET_BUTTONS, SecretsAdmin,
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Attempt, Delivery, Subscription
 
+# What workers write, and nobody edits.
+RECORD = (
+    "public_id",
+    "state",
+    "failing_since",
+    "consecutive_failures",
+    "last_success_at",
+    "last_failure",
+    "circuit_open_until",
+    "created_at",
+    "updated_at",
+)
+
 
 @admin.register(Subscription)
 class SubscriptionAdmin(HealthColumns, ReplaysField, ActionsAdmin, SecretsAdmin, PagesAdmin):
@@ -44,15 +57,7 @@ class SubscriptionAdmin(HealthColumns, ReplaysField, ActionsAdmin, SecretsAdmin,
         "deliveries",
         "replays",
         "signing_secrets",
-        "public_id",
-        "state",
-        "failing_since",
-        "consecutive_failures",
-        "last_success_at",
-        "last_failure",
-        "circuit_open_until",
-        "created_at",
-        "updated_at",
+        *RECORD,
     ]
     fieldsets = [
         (_("How it is doing"), {"fields": ["status_banner", "what_to_do", "deliveries", "replays", "more"]}),
@@ -61,22 +66,7 @@ class SubscriptionAdmin(HealthColumns, ReplaysField, ActionsAdmin, SecretsAdmin,
         (_("How it is signed"), {"fields": ["signature", "secret", "signing_secrets", "headers"]}),
         (_("Limits"), {"fields": ["ordered", "max_in_flight", "max_per_second", "timeout_seconds"]}),
         (_("Mail"), {"fields": ["contact_email", "mail_failing", "mail_disabled", "mail_recovered"]}),
-        (
-            _("Record"),
-            {
-                "fields": [
-                    "public_id",
-                    "state",
-                    "failing_since",
-                    "consecutive_failures",
-                    "last_success_at",
-                    "last_failure",
-                    "circuit_open_until",
-                    "created_at",
-                    "updated_at",
-                ]
-            },
-        ),
+        (_("Record"), {"fields": RECORD}),
     ]
 
     def get_fieldsets(self, request: HttpRequest, obj: Subscription | None = None) -> Any:
