@@ -13,6 +13,8 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 # The topic of tests of endpoints.
 TEST = "webhook.test"
 PAIR = {"type": "array", "minItems": 2, "maxItems": 2}
+# Old rows and new rows.
+ROWS = {**PAIR, "items": {"type": "array"}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +45,11 @@ def test_data() -> dict[str, Any]:
 def _schema(topic: topics.Topic, known: list[OrderSource]) -> dict[str, Any]:
     orders = [source.schema() for source in known]
     watched = dict.fromkeys(name for source in known for name in source.watched)
-    lines = {"lines": {**PAIR, "items": {"type": "array"}}} if any(source.lines for source in known) else {}
+    keys = dict.fromkeys(related.key for source in known for related in source.all_related)
     changes = {
         "type": "object",
         "description": "[old, new] of each field that the transaction changed.",
-        "properties": {**dict.fromkeys(watched, PAIR), **lines},
+        "properties": {**dict.fromkeys(watched, PAIR), **dict.fromkeys(keys, ROWS)},
     }
     properties: dict[str, dict[str, Any]] = {
         "id": {

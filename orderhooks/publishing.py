@@ -36,8 +36,8 @@ def publish(topic: str, order: models.Model, *, changes: Mapping[str, Sequence[A
     that is not watched, or holds something other than `[old, new]`.
     """
     topics.require(topic)
-    watched_model = sources.watched_model(order)
-    if watched_model is None or watched_model.lines or order.pk is None:
+    watched_model = sources.watched_order(order)
+    if watched_model is None or order.pk is None:
         raise TypeError(
             f"publish() takes a saved order that a source of ORDERHOOKS['SOURCES'] describes, not {order!r}."
         )

@@ -61,12 +61,12 @@ def _make_saves_atomic(model: type[Model]) -> None:
 
     @functools.wraps(save_base)
     def atomic_save_base(self: Model, *args: Any, **options: Any) -> None:
-        watched_model = None if args or options.get("raw") else _watched_model(self)
-        if watched_model is None:
+        watched_models = () if args or options.get("raw") else _watched_models(self)
+        if not watched_models:
             return save_base(self, *args, **options)
         options["using"] = options.get("using") or router.db_for_write(type(self), instance=self)
         outbox.save_atomically(
-            watched_model,
+            watched_models,
             self,
             lambda: save_base(self, **options),
             update_fields=options.get("update_fields"),
@@ -78,8 +78,8 @@ def _make_saves_atomic(model: type[Model]) -> None:
     model.save_base = atomic_save_base  # type: ignore[method-assign]
 
 
-def _watched_model(instance: Model) -> WatchedModel | None:
+def _watched_models(instance: Model) -> tuple[WatchedModel, ...]:
     try:
-        return sources.watched_model(instance)
+        return sources.watched_models(instance)
     except Exception:
-        return None  # the guard of the signals reports it
+        return ()  # the guard of the signals reports it

@@ -20,7 +20,7 @@ def test_an_order_change_reaches_its_receiver(receiver: RecordingReceiver) -> No
 
     with transaction.atomic():
         order = Order.objects.create(customer_email="ada@example.com", currency="EUR", shipping="4.90")
-        OrderLine.objects.create(order=order, sku="TEA-1", name="Green tea", quantity=2, unit_price="9.95")
+        line = OrderLine.objects.create(order=order, sku="TEA-1", name="Green tea", quantity=2, unit_price="9.95")
         order.recalculate()
         order.save()
     tasks.pump()
@@ -34,7 +34,14 @@ def test_an_order_change_reaches_its_receiver(receiver: RecordingReceiver) -> No
     assert created.data["order"]["number"] == order.number
     assert created.data["order"]["total"] == "24.80"
     assert created.data["order"]["lines"] == [
-        {"sku": "TEA-1", "name": "Green tea", "quantity": 2, "fulfilled_quantity": 0, "unit_price": "9.95"}
+        {
+            "id": line.pk,
+            "sku": "TEA-1",
+            "name": "Green tea",
+            "quantity": 2,
+            "fulfilled_quantity": 0,
+            "unit_price": "9.95",
+        }
     ]
 
     waiting = Delivery.objects.get(state="pending")

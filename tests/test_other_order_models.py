@@ -33,7 +33,7 @@ class Documents(OrderSource):
 
 @pytest.fixture(autouse=True)
 def _shapes(settings: Any) -> Iterator[None]:
-    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SOURCES": sources.PATHS}
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SOURCES": sources.PATHS, "TOPICS": sources.TOPICS}
     signal_handlers.connect()
     make_subscription()
     yield
@@ -189,7 +189,7 @@ def test_a_line_that_changes_hands_is_told_to_both_whatever_the_save_names(names
     told()
     line.order_id = other.pk
     line.save(update_fields=names)
-    gone, come = {"lines": [[{"sku": "TEA"}], []]}, {"lines": [[], [{"sku": "TEA"}]]}
+    gone, come = {"lines": [[{"id": line.pk, "sku": "TEA"}], []]}, {"lines": [[], [{"id": line.pk, "sku": "TEA"}]]}
     assert told() == [("order.updated", gone), ("order.updated", come)]
     line.order = None
     line.save(update_fields=names)
@@ -208,8 +208,8 @@ def test_what_a_save_of_a_line_does_not_name_is_as_it_was_stored() -> None:
     line.sku = "not saved"
     line.save(update_fields=["order"])
     assert told() == [
-        ("order.updated", {"lines": [[{"sku": "JAM"}], []]}),
-        ("order.updated", {"lines": [[], [{"sku": "JAM"}]]}),
+        ("order.updated", {"lines": [[{"id": line.pk, "sku": "JAM"}], []]}),
+        ("order.updated", {"lines": [[], [{"id": line.pk, "sku": "JAM"}]]}),
     ]
 
 
@@ -238,10 +238,10 @@ def test_a_line_without_an_order_is_nobodys_news() -> None:
     assert told() == []
     line.order_id = order.pk
     line.save()
-    assert told() == [("order.updated", {"lines": [[], [{"sku": "JAM"}]]})]
+    assert told() == [("order.updated", {"lines": [[], [{"id": line.pk, "sku": "JAM"}]]})]
     line.order = None
     line.save()
-    assert told() == [("order.updated", {"lines": [[{"sku": "JAM"}], []]})]
+    assert told() == [("order.updated", {"lines": [[{"id": line.pk, "sku": "JAM"}], []]})]
     line.delete()
     assert told() == []
 
@@ -275,8 +275,8 @@ def test_a_save_through_the_parent_model_is_told_of_the_child() -> None:
     parent.save()
     changes = {"state": ["open", "paid"]}
     assert told() == [("order.updated", changes), ("order.paid", changes)]
-    shapes.DocumentLine.objects.create(document=parent, sku="TEA")
-    assert told() == [("order.updated", {"lines": [[], [{"sku": "TEA"}]]})]
+    line = shapes.DocumentLine.objects.create(document=parent, sku="TEA")
+    assert told() == [("order.updated", {"lines": [[], [{"id": line.pk, "sku": "TEA"}]]})]
     parent.delete()
     assert [topic for topic, _changes in told()] == ["order.deleted"]
 

@@ -318,7 +318,7 @@ class BadPresent(BuiltInOrders):
 
 class BadLines(BuiltInOrders):
     def present(self, order: Any, field: str, value: Any) -> Any:
-        return {}["nothing"] if field == "sku" else value
+        return {}["nothing"] if field == "lines.sku" else value
 
 
 LIVE = [

@@ -62,6 +62,7 @@ class Migration(migrations.Migration):
                 ('source', models.CharField(max_length=64)),
                 ('order_pk', models.CharField(max_length=255)),
                 ('kind', models.CharField(choices=[('created', 'Created'), ('updated', 'Updated'), ('deleted', 'Deleted'), ('explicit', 'Explicit')], max_length=16)),
+                ('related', models.CharField(blank=True, max_length=64)),
                 ('subject', models.CharField(blank=True, max_length=255)),
                 ('before', models.JSONField(default=dict)),
                 ('after', models.JSONField(default=dict)),

@@ -46,11 +46,13 @@ class Change(models.Model):
     source = models.CharField(max_length=64)
     order_pk = models.CharField(max_length=IDENTIFIER_LENGTH)
     kind = models.CharField(max_length=16, choices=Kind)
-    # Blank for the order itself; otherwise the primary key of a line, or the topic of an explicit change.
+    # The key of the related rows, such as `lines`. Blank for the order itself.
+    related = models.CharField(max_length=64, blank=True)
+    # Blank for the order itself; otherwise the primary key of a related row, or the topic of an explicit change.
     subject = models.CharField(max_length=IDENTIFIER_LENGTH, blank=True)
     before = models.JSONField(default=dict)
     after = models.JSONField(default=dict)
-    # An order's payload, or a line's values, just before the deletion, because nothing is left to read afterwards.
+    # An order's payload, or a related row's values, just before the deletion: nothing is left to read afterwards.
     snapshot = models.JSONField(null=True)
     order_number = models.CharField(max_length=IDENTIFIER_LENGTH, blank=True)
     store = models.CharField(max_length=IDENTIFIER_LENGTH, blank=True)

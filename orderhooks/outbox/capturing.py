@@ -15,7 +15,14 @@ from django.db import connections, models, router, transaction
 from orderhooks.db import DatabaseNow
 from orderhooks.models import Change
 from orderhooks.outbox.guarding import can_capture, describe_error, mark_missed, survivable
-from orderhooks.outbox.stored_values import StoredValues, may_have_row, read_after, read_before, touched_fields
+from orderhooks.outbox.stored_values import (
+    StoredValues,
+    may_have_row,
+    read_after,
+    read_before,
+    read_pointed_at,
+    touched_fields,
+)
 from orderhooks.outbox.transaction_batch import OnEvents, TransactionBatch, has_subscribers, is_wanted
 from orderhooks.sources import WatchedModel
 
@@ -23,7 +30,8 @@ __all__ = ["after_save", "before_save", "capture_explicit", "is_elsewhere", "sav
 
 logger = logging.getLogger(__name__)
 
-# The attribute of an instance that holds one entry for each save that has begun and not ended, the outermost first.
+# The attribute of an instance that holds, by the key of its watched model, one entry for each save that has begun and
+# not ended, the outermost first.
 SAVES = "_orderhooks_saves"
 
 
@@ -39,22 +47,22 @@ def before_save(
     watched_model: WatchedModel, instance: models.Model, *, update_fields: Iterable[str] | None, using: str
 ) -> None:
     """Read the stored values of what a save may change, and keep them on the instance until `after_save`."""
-    saves: list[_BeforeSave | None] = instance.__dict__.setdefault(SAVES, [])
+    saves: list[_BeforeSave | None] = instance.__dict__.setdefault(SAVES, {}).setdefault(watched_model.key, [])
     saves.append(None)
     touched = touched_fields(watched_model, instance, update_fields)
     if not touched or not may_have_row(watched_model, instance):
         return
     if is_elsewhere(watched_model, instance, using=using):
         return
-    # All fields of a line: if it moves to another order, both orders' events show the whole line.
+    # All fields of a related row: if it moves to another order, both orders' events show the whole row.
     stored = read_before(
-        watched_model, instance, watched_model.watched if watched_model.lines else touched, using=using
+        watched_model, instance, watched_model.watched if watched_model.related else touched, using=using
     )
     outer = next((entry.stored for entry in reversed(saves) if entry is not None), None)
     if stored is not None and outer is not None:
         # A handler saves the instance again inside a save. The changes of both begin where the outer one began.
         values = {**stored.values, **{name: outer.values[name] for name in stored.values if name in outer.values}}
-        stored = StoredValues(values, outer.order_pk)
+        stored = StoredValues(values, outer.columns)
     saves[-1] = None if stored is None else _BeforeSave(stored, touched)
 
 
@@ -62,7 +70,7 @@ def after_save(
     watched_model: WatchedModel, instance: models.Model, *, created: bool, using: str, on_events: OnEvents
 ) -> None:
     """Capture what the save changed."""
-    before = _end_of_save(instance)
+    before = _end_of_save(watched_model, instance)
     # A row of a parent model alone is not an order yet.
     if created and not watched_model.is_part(instance):
         if is_elsewhere(watched_model, instance, using=using) or not is_wanted(using):
@@ -71,13 +79,12 @@ def after_save(
     elif before is None:
         return
     after, error = _read_after(watched_model, instance, before, using=using)
-    if watched_model.lines and not created:
+    if watched_model.related and not created:
         # A field that was not saved has its stored value, whatever the instance holds.
-        is_moved = watched_model.lines.order_field in before.touched
-        order_pk = after.order_pk if is_moved else before.stored.order_pk
-        after = StoredValues({**before.stored.values, **after.values}, order_pk)
-    for change in _changes(watched_model, instance, before.stored, after, created=created):
-        change.error = error
+        is_moved = watched_model.link_field in before.touched
+        columns = after.columns if is_moved else before.stored.columns
+        after = StoredValues({**before.stored.values, **after.values}, columns)
+    for change in _changes(watched_model, instance, before.stored, after, created=created, error=error, using=using):
         _write(change, using=using, on_events=on_events)
 
 
@@ -96,14 +103,13 @@ def capture_explicit(
     with transaction.atomic(using=using):
         before = {field: old for field, (old, _new) in changes.items()}
         after = {field: new for field, (_old, new) in changes.items()}
-        change = _change(
-            watched_model, watched_model.order_pk(order, using=using), topic, Change.Kind.EXPLICIT, before, after
-        )
+        (order_pk,) = watched_model.order_pks(order, using=using)
+        change = _change(watched_model, order_pk, topic, Change.Kind.EXPLICIT, before, after)
         _write(change, using=using, on_events=on_events)
 
 
 def save_atomically(
-    watched_model: WatchedModel,
+    watched_models: Sequence[WatchedModel],
     instance: models.Model,
     save: Callable[[], None],
     *,
@@ -115,16 +121,15 @@ def save_atomically(
     Outside of a transaction Django commits the row before it sends `post_save`. The change would be lost if another
     handler raised, or if the process died. See `OrderSource.atomic_saves`.
     """
-    depth = len(instance.__dict__.get(SAVES, ()))
+    depths = {key: len(saves) for key, saves in instance.__dict__.get(SAVES, {}).items()}
     try:
-        with _own_transaction(watched_model, instance, update_fields, using):
+        with _own_transaction(watched_models, instance, update_fields, using):
             save()
     finally:
         # A save that failed never came to `after_save`.
-        if saves := instance.__dict__.get(SAVES):
-            del saves[depth:]
-        if not saves:
-            instance.__dict__.pop(SAVES, None)
+        for key, saves in instance.__dict__.get(SAVES, {}).items():
+            del saves[depths.get(key, 0) :]
+        _forget_ended(instance)
 
 
 def is_elsewhere(watched_model: WatchedModel, instance: models.Model, *, using: str) -> bool:
@@ -145,28 +150,37 @@ def is_elsewhere(watched_model: WatchedModel, instance: models.Model, *, using: 
 
 
 def _own_transaction(
-    watched_model: WatchedModel, instance: models.Model, update_fields: Iterable[str] | None, using: str
+    watched_models: Sequence[WatchedModel], instance: models.Model, update_fields: Iterable[str] | None, using: str
 ) -> AbstractContextManager[Any]:
-    if connections[using].in_atomic_block or not watched_model.source.atomic_saves or not can_capture(using):
+    is_wished = any(watched_model.source.atomic_saves for watched_model in watched_models)
+    if connections[using].in_atomic_block or not is_wished or not can_capture(using):
         return nullcontext()
     try:
-        may_be_captured = bool(touched_fields(watched_model, instance, update_fields))
+        may_be_captured = any(
+            touched_fields(watched_model, instance, update_fields) for watched_model in watched_models
+        )
     except Exception:
         may_be_captured = False  # the order source is wrong; the guard of the signals reports it
     return transaction.atomic(using=using) if may_be_captured else nullcontext()
 
 
-def _end_of_save(instance: models.Model) -> _BeforeSave | None:
-    saves = instance.__dict__.get(SAVES) or [None]
-    before: _BeforeSave | None = saves.pop()
-    if not saves:
-        instance.__dict__.pop(SAVES, None)
+def _end_of_save(watched_model: WatchedModel, instance: models.Model) -> _BeforeSave | None:
+    saves = instance.__dict__.get(SAVES, {}).get(watched_model.key)
+    before: _BeforeSave | None = saves.pop() if saves else None
+    _forget_ended(instance)
     return before
 
 
+def _forget_ended(instance: models.Model) -> None:
+    if not any(instance.__dict__.get(SAVES, {}).values()):
+        instance.__dict__.pop(SAVES, None)
+
+
 def _before_creation(watched_model: WatchedModel) -> _BeforeSave:
-    values = {} if watched_model.lines else watched_model.defaults()
-    return _BeforeSave(StoredValues(values, None), watched_model.watched if watched_model.lines else tuple(values))
+    if watched_model.related:
+        return _BeforeSave(StoredValues({}, {}), watched_model.watched)
+    values = watched_model.defaults()
+    return _BeforeSave(StoredValues(values, {}), tuple(values))
 
 
 def _read_after(
@@ -177,28 +191,65 @@ def _read_after(
         return read_after(watched_model, instance, before.touched, using=using), ""
     except Exception as problem:
         logger.exception("could not read what was saved of %s %s", instance._meta.label, instance.pk)
-        order_pk = before.stored.order_pk or watched_model.order_pk(instance, using=using)
-        return StoredValues({}, order_pk), describe_error(problem)
+        held = {name: getattr(instance, name, None) for name in watched_model.identifying_columns}
+        return StoredValues({}, before.stored.columns or held), describe_error(problem)
 
 
 def _changes(
-    watched_model: WatchedModel, instance: models.Model, before: StoredValues, after: StoredValues, *, created: bool
+    watched_model: WatchedModel,
+    instance: models.Model,
+    before: StoredValues,
+    after: StoredValues,
+    *,
+    created: bool,
+    error: str,
+    using: str,
 ) -> list[Change]:
-    """The changes that a save made: one of its order; of two orders if a line moved; none if a line has no order."""
-    if watched_model.lines is None:
+    """The changes that a save made: of its order, and of the rows to which the order points now, or did before.
+
+    Of a related row: of one order; of two if it moved; of several if they point to the row; none if it has no order.
+    """
+    if watched_model.related is None:
         kind = Change.Kind.CREATED if created else Change.Kind.UPDATED
-        return [_change(watched_model, after.order_pk, "", kind, before.values, after.values)]
-    if before.order_pk == after.order_pk:
-        of_orders = [(after.order_pk, before.values, after.values)]
-    else:
-        of_orders = [(before.order_pk, before.values, {}), (after.order_pk, {}, after.values)]
+        (order_pk,) = watched_model.order_pks_in(after.columns, using=using)
+        change = _change(watched_model, order_pk, "", kind, before.values, after.values, error=error)
+        return [change, *([] if created else _pointed_elsewhere(watched_model, change, using=using))]
+    if (before.values, before.columns) == (after.values, after.columns) and not error:
+        return []
+    with survivable(using, "order", watched_model):
+        old = watched_model.order_pks_in(before.columns, using=using) if before.columns else ()
+        new = old if before.columns == after.columns else watched_model.order_pks_in(after.columns, using=using)
     subject = watched_model.subject(instance)
-    # A line of a cart, for example, belongs to no order.
     return [
-        _change(watched_model, order_pk, subject, Change.Kind.UPDATED, old, new)
-        for order_pk, old, new in of_orders
-        if order_pk is not None
+        _change(
+            watched_model,
+            order_pk,
+            subject,
+            Change.Kind.UPDATED,
+            before.values if order_pk in old else {},
+            after.values if order_pk in new else {},
+            error=error,
+        )
+        for order_pk in dict.fromkeys((*old, *new))
     ]
+
+
+def _pointed_elsewhere(watched_model: WatchedModel, change: Change, *, using: str) -> list[Change]:
+    """The changes of related rows if the order points to another one: the old row is gone, the new one is there."""
+    changes = []
+    for related in watched_model.source.all_related:
+        old, new = change.before.get(related.pointer), change.after.get(related.pointer)
+        if old == new or related.pointer not in change.after:
+            continue
+        of_rows = WatchedModel(watched_model.source, related)
+        with survivable(using, "pointed", of_rows):
+            rows = read_pointed_at(of_rows, [one for one in (old, new) if one is not None], using=using)
+        for value, is_new in ((old, False), (new, True)):
+            if value in rows:
+                subject, values = rows[value]
+                pair = ({}, values) if is_new else (values, {})
+                changes.append(_change(of_rows, change.order_pk, subject, Change.Kind.UPDATED, *pair))
+    return changes
 
 
 def _change(
@@ -208,9 +259,18 @@ def _change(
     kind: Change.Kind,
     before: dict[str, Any],
     after: dict[str, Any],
+    *,
+    error: str = "",
 ) -> Change:
     return Change(
-        source=watched_model.source.name, order_pk=str(order_pk), kind=kind, subject=subject, before=before, after=after
+        source=watched_model.source.name,
+        order_pk=str(order_pk),
+        kind=kind,
+        related=watched_model.key,
+        subject=subject,
+        before=before,
+        after=after,
+        error=error,
     )
 
 

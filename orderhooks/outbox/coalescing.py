@@ -4,6 +4,7 @@ Runs in the store's process right after the commit, and in the pump for what a p
 Note [Changes and transactions].
 """
 
+import contextlib
 import logging
 import random
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import Change, Event
 from orderhooks.outbox import coalescing_postgresql
 from orderhooks.outbox.guarding import describe_error
-from orderhooks.outbox.net_changes import LINES, net_change
+from orderhooks.outbox.net_changes import NetChange, net_change
 from orderhooks.outbox.reading import OrderRead, by_transaction, deleted_order, read_order, read_order_before
 from orderhooks.outbox.taking import take, take_many
 
@@ -73,7 +74,7 @@ def coalesce_in_one_statement(
     """The rest of `coalesce` in one statement. No events, with nothing done, if other changes have to be coalesced."""
     for change in captured:
         change.created_at = now  # a placeholder: the database knows the time, and `replace` reads it there
-    events = _events(captured, order, now=now)
+    events = _events(captured, order, now=now, using=using)
     return events if events and coalescing_postgresql.replace(captured, events, using=using) else []
 
 
@@ -88,7 +89,7 @@ def coalesce_portably(
     with transaction.atomic(using=using):
         changes = take(source_name, order_pk, using=using)
         if order is not None and known == {change.pk for change in changes}:
-            events = _events(changes, order, now=now)
+            events = _events(changes, order, now=now, using=using)
         else:
             events = _events_of_transactions(by_transaction(changes), now=now, using=using)
         Event.objects.using(using).bulk_create(events)
@@ -126,7 +127,7 @@ def _coalesce_chunk(
         taken = take_many(source_name, list(orders), using=using)
         for order_pk, changes in taken.items():
             if {change.pk for change in changes} == {change.pk for change in captured[order_pk]}:
-                events += _events(changes, orders[order_pk], now=now)
+                events += _events(changes, orders[order_pk], now=now, using=using)
             else:
                 events += _events_of_transactions(by_transaction(changes), now=now, using=using)
         Event.objects.using(using).bulk_create(events)
@@ -151,7 +152,7 @@ def _events_of_transactions(transactions: Sequence[Sequence[Change]], *, now: da
         else:
             later = [change for one in transactions[place + 1 :] for change in one]
             order = read_order_before(first.source, first.order_pk, later, using=using)
-        events += _events(changes, order, now=now)
+        events += _events(changes, order, now=now, using=using)
     return events
 
 
@@ -164,7 +165,7 @@ def _give_up(source_name: str, order_pk: str, error: str, *, now: datetime, usin
         except sources.UnknownSourceError:
             source = None
         order = OrderRead(source, error=error)
-        events = [event for changes in transactions for event in _events(changes, order, now=now)]
+        events = [event for changes in transactions for event in _events(changes, order, now=now, using=using)]
         Event.objects.using(using).bulk_create(events)
     return events
 
@@ -241,14 +242,17 @@ def republish(event: Event, *, now: datetime) -> bool:
     return event.publish({"order": order.snapshot, "changes": event.changes}, now=now)
 
 
-def _events(captured: Sequence[Change], order: OrderRead, *, now: datetime) -> list[Event]:
+def _events(captured: Sequence[Change], order: OrderRead, *, now: datetime, using: str) -> list[Event]:
     net = net_change(captured, order.source)
     error = next((change.error for change in captured if change.error), "") or order.error
-    changes = net.changes
+    changes, names = net.changes, net.topics
     try:
+        names = tuple(dict.fromkeys((*net.topics, *_computed_topics(net, order, using=using))))
         changes = _presented(net.changes, order)
         payloads.check(changes)
     except Exception as problem:
+        if is_transient(problem):
+            raise
         logger.exception("could not present the changes of order %s:%s", captured[0].source, captured[0].order_pk)
         error = error or describe_error(problem)
         changes = {field: pair for field, pair in net.changes.items() if _can_be_kept(pair)}
@@ -265,8 +269,22 @@ def _events(captured: Sequence[Change], order: OrderRead, *, now: datetime) -> l
             occurred_at=captured[-1].created_at,
             published_at=None if error else now,
         )
-        for topic in net.topics
+        for topic in names
     ]
+
+
+def _computed_topics(net: NetChange, order: OrderRead, *, using: str) -> list[str]:
+    """The topics that the source computes from the net change. Raises what the source's code raises, or ValueError."""
+    source = order.source
+    if source is None or order.instance is None or not source.computed_topics or not net.topics:
+        return []
+    # Inside a transaction, a query that fails would spoil what is written there.
+    inside = connections[using].in_atomic_block
+    with transaction.atomic(using=using) if inside else contextlib.nullcontext():
+        found = list(source.compute_topics(order.instance, net.changes))
+    if unknown := [topic for topic in found if topic not in source.computed_topics]:
+        raise ValueError(f"compute_topics() returns {unknown[0]!r}. Add it to `computed_topics`, and to TOPICS.")
+    return found
 
 
 def _can_be_kept(value: Any) -> bool:
@@ -281,10 +299,11 @@ def _presented(changes: dict[str, list[Any]], order: OrderRead) -> dict[str, lis
     source, instance = order.source, order.instance
     if source is None or instance is None:
         return changes
+    keys = {related.key for related in source.all_related}
 
     def present(field: str, value: Any) -> Any:
-        if field == LINES:
-            return [{name: present(name, one) for name, one in line.items()} for line in value]
-        return source.present(instance, field, value)
+        if field not in keys:
+            return source.present(instance, field, value)
+        return [{name: source.present(instance, f"{field}.{name}", one) for name, one in row.items()} for row in value]
 
     return {field: [present(field, value) for value in pair] for field, pair in changes.items()}

@@ -1,4 +1,4 @@
-"""Deletions: orders and lines that are about to be deleted, captured together while there is something left to read.
+"""Deletions: orders and related rows that are about to be deleted, captured together while they can be read.
 
 `signal_handlers` calls `before_delete` for each row. The number of statements grows with each hundred rows, not with
 each row, and it is small where no subscription wants `order.deleted`.
@@ -98,21 +98,16 @@ class _PendingDeletions:
 
 
 def _capture(transaction_id: UUID, rows: Sequence[tuple[WatchedModel, models.Model]], *, using: str) -> list[Change]:
-    """Write into the running transaction that these orders and lines are about to be deleted."""
+    """Write into the running transaction that these orders and related rows are about to be deleted."""
     orders: dict[str, dict[str, OrderSource]] = {}
-    lines: list[tuple[WatchedModel, models.Model]] = []
+    related: list[tuple[WatchedModel, models.Model]] = []
     for watched_model, instance in rows:
-        if watched_model.lines is None:
-            orders.setdefault(watched_model.source.name, {})[str(watched_model.order_pk(instance, using=using))] = (
-                watched_model.source
-            )
+        if watched_model.related is None:
+            (order_pk,) = watched_model.order_pks(instance, using=using)
+            orders.setdefault(watched_model.source.name, {})[order_pk] = watched_model.source
         else:
-            lines.append((watched_model, instance))
-    # A line of an order that is deleted with it needs no change of its own.
-    lines = [
-        (watched_model, one) for watched_model, one in lines if not _goes_too(watched_model, one, orders, using=using)
-    ]
-    changes = _capture_lines(transaction_id, lines, using=using) if lines else []
+            related.append((watched_model, instance))
+    changes = _capture_related(transaction_id, related, orders, using=using) if related else []
     if orders:
         patterns = list(Subscription.objects.using(using).values_list("topics", flat=True))
         wanted = any(topics.matches(one, DELETED) for one in patterns)
@@ -123,54 +118,59 @@ def _capture(transaction_id: UUID, rows: Sequence[tuple[WatchedModel, models.Mod
     return changes
 
 
-def _goes_too(
-    watched_model: WatchedModel, line: models.Model, orders: dict[str, dict[str, OrderSource]], *, using: str
-) -> bool:
-    deleted = orders.get(watched_model.source.name)
-    return bool(deleted) and watched_model.order_pk(line, using=using) in deleted  # type: ignore[operator]
-
-
 def _chunks(many: Iterable[Any]) -> Iterator[list[Any]]:
     rows = list(many)
     return (rows[start : start + AT_ONCE] for start in range(0, len(rows), AT_ONCE))
 
 
-def _capture_lines(
-    transaction_id: UUID, lines: Sequence[tuple[WatchedModel, models.Model]], *, using: str
+def _capture_related(
+    transaction_id: UUID,
+    rows: Sequence[tuple[WatchedModel, models.Model]],
+    orders: dict[str, dict[str, OrderSource]],
+    *,
+    using: str,
 ) -> list[Change]:
-    if not has_subscribers(using):
+    """A row of an order that is deleted with it needs no change of its own."""
+
+    def order_pks(watched_model: WatchedModel, row: models.Model) -> list[str]:
+        gone = orders.get(watched_model.source.name, {})
+        # A line of a cart, for example, belongs to no order.
+        return [order_pk for order_pk in watched_model.order_pks(row, using=using) if order_pk not in gone]
+
+    by_model: dict[tuple[WatchedModel, type[models.Model]], list[Any]] = {}
+    for watched_model, one in rows:
+        if order_pks(watched_model, one):
+            by_model.setdefault((watched_model, type(one)), []).append(one.pk)
+    if not by_model or not has_subscribers(using):
         return []
-    changes: list[Change] = []
-    watched_models = {(watched_model.source.name, type(one)): watched_model for watched_model, one in lines}
-    for (name, model), watched_model in watched_models.items():
-        keys = [one.pk for of, one in lines if of.source.name == name and type(one) is model]
-        for chunk in _chunks(keys):
-            # A line of a cart, for example, belongs to no order.
-            changes += [
-                _line_gone(transaction_id, watched_model, line, order_pk)
-                for line in _locked(model, chunk, using=using)
-                if (order_pk := watched_model.order_pk(line, using=using)) is not None
-            ]
+    changes = [
+        _row_gone(transaction_id, watched_model, row, order_pk)
+        for (watched_model, model), found in by_model.items()
+        for chunk in _chunks(found)
+        for row in _locked(model, chunk, using=using)
+        for order_pk in order_pks(watched_model, row)
+    ]
     return Change.objects.using(using).bulk_create(changes)
 
 
-def _line_gone(transaction_id: UUID, watched_model: WatchedModel, line: models.Model, order_pk: str) -> Change:
+def _row_gone(transaction_id: UUID, watched_model: WatchedModel, row: models.Model, order_pk: str) -> Change:
     before: dict[str, Any] = {}
     error = ""
     try:
-        link = watched_model.lines.order_field if watched_model.lines else ""
-        before = sources.watched_values(line, tuple(name for name in watched_model.watched if name != link))
+        link = watched_model.link_field
+        before = sources.watched_values(row, tuple(name for name in watched_model.watched if name != link))
     except Exception as problem:
-        logger.exception("could not read what is deleted of %s:%s", watched_model.source.name, line.pk)
+        logger.exception("could not read what is deleted of %s:%s", watched_model.source.name, row.pk)
         error = describe_error(problem)
     return Change(
         transaction_id=transaction_id,
         source=watched_model.source.name,
         order_pk=order_pk,
         kind=Change.Kind.UPDATED,
-        subject=watched_model.subject(line),
+        related=watched_model.key,
+        subject=watched_model.subject(row),
         before=before,
-        snapshot=captured_values(line),
+        snapshot=captured_values(row),
         error=error,
         created_at=DatabaseNow(),
     )
@@ -193,11 +193,10 @@ def _capture_orders(
     orders = {text_of(order, model): order for order in _locked(model, keys_of(model, keys), using=using)}
     if type(source).fetch is not OrderSource.fetch:
         orders = {key: order for key in orders if (order := source.fetch(key, using=using)) is not None}
-    relation = relation_of(source.lines)
+    relations = [name for related in source.all_related if (name := relation_of(related))]
     try:
         with transaction.atomic(using=using):
-            if relation is not None:
-                models.prefetch_related_objects(list(orders.values()), relation)
+            models.prefetch_related_objects(list(orders.values()), *relations)
             changes = [_order_gone(transaction_id, source, key, order) for key, order in orders.items()]
     except DatabaseError:
         # The store's own code has spoilt the transaction for the other orders. Capture each one by itself.

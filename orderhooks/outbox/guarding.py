@@ -30,22 +30,25 @@ MIGRATE = "If a table or column is missing, run `manage.py migrate`."
 
 
 def guarded(instance: models.Model, *, using: str, capture: Callable[[WatchedModel], None]) -> None:
-    """Call `capture(watched_model)` for an instance that a source watches. An error is logged and counted, not raised.
+    """Call `capture(watched_model)` for each watched model of an instance. An error is logged and counted, not raised.
 
     The error is raised only if the database has given up the store's transaction (a lost connection, a time limit, a
     deadlock). Otherwise Django would roll the transaction back silently, and the store would take it for saved.
     """
     if connections[using].needs_rollback:
         return  # the store's own statement failed before: nothing of this transaction will be committed
-    watched_model: WatchedModel | None = None
     try:
-        watched_model = sources.watched_model(instance)
-        if watched_model is not None:
-            capture(watched_model)
+        watched_models = sources.watched_models(instance)
     except Exception as error:
-        if _is_transaction_lost(error, using):
-            raise
-        mark_missed(watched_model, instance, _with_remedy(error), using=using, error=error)
+        mark_missed(None, instance, _with_remedy(error), using=using, error=error)
+        return
+    for watched_model in watched_models:
+        try:
+            capture(watched_model)
+        except Exception as error:
+            if _is_transaction_lost(error, using):
+                raise
+            mark_missed(watched_model, instance, _with_remedy(error), using=using, error=error)
 
 
 def _is_transaction_lost(error: Exception, using: str) -> bool:
@@ -93,9 +96,9 @@ def mark_missed(
 def _key_of(watched_model: WatchedModel | None, instance: models.Model) -> str:
     """The order's key as far as the instance holds it. A database that has just failed is not queried."""
     try:
-        if watched_model is None or watched_model.lines is None:
+        if watched_model is None or watched_model.related is None:
             return str(instance.pk)
-        return ", ".join(str(getattr(instance, name)) for name in watched_model.link_columns)
+        return ", ".join(str(getattr(instance, name)) for name in watched_model.identifying_columns)
     except Exception:
         return ""
 

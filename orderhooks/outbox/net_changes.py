@@ -1,14 +1,11 @@
 """The net change of one transaction to one order, from its captured changes. Pure; `coalescing` makes events of it."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from orderhooks.models import Change
-from orderhooks.sources import OrderSource
-
-# The key of line changes in an event's `changes`.
-LINES = "lines"
+from orderhooks.sources import OrderSource, Related, keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +17,13 @@ class NetChange:
 
 
 def net_change(captured: Sequence[Change], source: OrderSource | None) -> NetChange:
-    """Compare the first `before` with the last `after` of one transaction, for the order and for each line.
+    """Compare the first `before` with the last `after` of one transaction, for the order and for each related row.
 
     `captured` holds the transaction's changes of one order, oldest first. Without a `source` (it was removed from the
     settings), no field stands for a topic.
     """
     # `publish(changes=…)` reports what an `update()` wrote: it counts like a change that a save made.
-    own = [change for change in captured if change.subject == "" or change.kind == Change.Kind.EXPLICIT]
+    own = [change for change in captured if not change.related]
     published = [change.subject for change in captured if change.kind == Change.Kind.EXPLICIT]
     created = any(change.kind == Change.Kind.CREATED for change in own)
     deleted = any(change.kind == Change.Kind.DELETED for change in own)
@@ -35,20 +32,34 @@ def net_change(captured: Sequence[Change], source: OrderSource | None) -> NetCha
     if deleted:
         return NetChange((*_once(published), "order.deleted"), {})
     changes = _net_fields(own)
-    if created and source:
-        # A new order has no old values. But an order that is created as paid is paid.
-        changes = {field: pair for field, pair in changes.items() if field in source.transitions}
-    lines = [] if created else _net_lines(captured)
+    rows = _net_rows(captured, source)
+    if source:
+        # A new order has no old values. But an order that is created as paid is paid, and has a payment.
+        pointers = {related.pointer for related in source.all_related} - {*source.watched, *source.transitions}
+        changes = {field: pair for field, pair in changes.items() if field not in pointers}
+        if created:
+            changes = {field: pair for field, pair in changes.items() if field in source.transitions}
+            rows = {
+                related.key: rows[related.key]
+                for related in source.all_related
+                if related.topics and related.key in rows
+            }
+    elif created:
+        rows = {}
     topics = ["order.created"] if created else []
-    if (changes and not created) or lines or any(change.error for change in own if not created):
+    if not created and (changes or rows or any(change.error for change in captured)):
         topics.append("order.updated")
     for field, by_value in (source.transitions if source else {}).items():
         # A list or an object can't be a key of `transitions`, so it stands for no topic.
         if field in changes and isinstance(changes[field][1], Hashable) and changes[field][1] in by_value:
             topics.append(by_value[changes[field][1]])
-    if lines:
-        changes[LINES] = lines
-    return NetChange(_once([*topics, *published]), changes)
+    for related in source.all_related if source else ():
+        topics += _topics_of_rows(related, rows.get(related.key, ()))
+    shown = {
+        key: [[row.old for row in pairs if row.old], [row.new for row in pairs if row.new]]
+        for key, pairs in rows.items()
+    }
+    return NetChange(_once([*topics, *published]), {**changes, **shown})
 
 
 def _net_fields(changes: Sequence[Change]) -> dict[str, list[Any]]:
@@ -61,17 +72,39 @@ def _net_fields(changes: Sequence[Change]) -> dict[str, list[Any]]:
     return {field: [first[field], last[field]] for field in first if field in last and first[field] != last[field]}
 
 
-def _net_lines(captured: Sequence[Change]) -> list[list[dict[str, Any]]]:
-    """`[[old lines], [new lines]]` of the lines that changed. An added line is only in the second list."""
-    of_line: dict[str, list[Change]] = {}
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A related row before and after a transaction, with its `id`. Empty if it was not there, or not of this order."""
+
+    old: dict[str, Any]
+    new: dict[str, Any]
+
+
+def _net_rows(captured: Sequence[Change], source: OrderSource | None) -> dict[str, list[_Row]]:
+    """The related rows that changed, by their key in `changes`."""
+    of_row: dict[tuple[str, str], list[Change]] = {}
     for change in captured:
-        if change.subject and change.kind != Change.Kind.EXPLICIT:
-            of_line.setdefault(change.subject, []).append(change)
-    pairs = [(changes[0].before, changes[-1].after) for changes in of_line.values()]
-    changed = [(before, after) for before, after in pairs if before != after]
-    if not changed:
-        return []
-    return [[before for before, _after in changed if before], [after for _before, after in changed if after]]
+        if change.related:
+            of_row.setdefault((change.related, change.subject), []).append(change)
+    found: dict[str, list[_Row]] = {}
+    for (key, subject), changes in of_row.items():
+        old, new = changes[0].before, changes[-1].after
+        if old != new:
+            identity = {"id": _id(source, key, subject)}
+            row = _Row({**identity, **old} if old else {}, {**identity, **new} if new else {})
+            found.setdefault(key, []).append(row)
+    return found
+
+
+def _id(source: OrderSource | None, key: str, subject: str) -> Any:
+    """The primary key of a related row as JSON: a number if the column holds numbers, otherwise text."""
+    related = next((one for one in source.all_related if one.key == key), None) if source else None
+    return keys.as_json(related.get_model(), subject) if related else subject
+
+
+def _topics_of_rows(related: Related, rows: Iterable[_Row]) -> list[str]:
+    kinds = {"created" if not row.old else "updated" if row.new else "deleted" for row in rows}
+    return [topic for kind, topic in related.topics.items() if kind in kinds]
 
 
 def _once(names: Sequence[str]) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import Change
 from orderhooks.models.events import IDENTIFIER_LENGTH
 from orderhooks.outbox.guarding import describe_error
-from orderhooks.outbox.rewinding import hold_lines, rewind
+from orderhooks.outbox.rewinding import hold_rows, rewind
 from orderhooks.sources import OrderSource
 
 logger = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ def read_order_before(source_name: str, order_pk: str, later: Sequence[Change], 
 
     def prepare(source: OrderSource, order: Any) -> Any:
         if order is not None:
-            hold_lines(source, order, using=using)
+            hold_rows(source, order, using=using)
         newer = [
             change
             for changes in by_transaction(Change.objects.using(using).of_order(source_name, order_pk))

@@ -1,7 +1,7 @@
 """Rewinding: an order as an earlier transaction committed it, from what it is now and what was captured since.
 
 `coalescing` needs it where other transactions changed the order before it was read. Works only on instances in memory:
-the store's `payload` gets an order with the watched fields and lines of that time.
+the store's `payload` gets an order with the watched fields and related rows of that time.
 """
 
 import contextlib
@@ -15,54 +15,77 @@ from django.utils import timezone
 
 from orderhooks import sources
 from orderhooks.models import Change
-from orderhooks.sources import Lines, OrderSource
+from orderhooks.sources import OrderSource, Related
 from orderhooks.sources.keys import text_of, values_of
 
-__all__ = ["UnrestorableError", "capture_order", "captured_values", "hold_lines", "relation_of", "rewind"]
+__all__ = ["UnrestorableError", "capture_order", "captured_values", "hold_rows", "relation_of", "rewind"]
 
 
 class UnrestorableError(ValueError):
     """A value that can't be restored from the JSON that it was captured as."""
 
 
-def hold_lines(source: OrderSource, order: Any, *, using: str) -> None:
-    """Read an order's lines once and keep them on it, so that `payload` sees them as `rewind` changes them."""
-    relation = relation_of(source.lines)
-    if relation is None:
-        return
-    rows = getattr(order, relation).get_queryset().using(using)
-    _give(order, relation, list(rows))
+def hold_rows(source: OrderSource, order: Any, *, using: str) -> None:
+    """Read an order's related rows once and keep them on it, so that `payload` sees them as `rewind` changes them."""
+    for related in source.all_related:
+        if related.pointer:
+            getattr(order, related.pointer)
+        elif relation := relation_of(related):
+            _give(order, relation, list(getattr(order, relation).get_queryset().using(using)))
 
 
 def rewind(source: OrderSource, order: Any, later: Sequence[Change], *, using: str) -> Any:
     """The order as it was before the `later` changes, which are given oldest first. None if it did not exist then.
 
-    `order` is the order as it was read, with its lines held, or None if it was deleted. It is altered. A change that it
-    does not show yet does no harm. Raises UnrestorableError.
+    `order` is the order as it was read, with its related rows held, or None if it was deleted. It is altered. A change
+    that it does not show yet does no harm. Raises UnrestorableError.
     """
-    lines = {text_of(line, type(line)): line for line in _held(source, order)}
+    rows = _held_by_key(source, order)
+    by_key = {related.key: related for related in source.all_related}
     for change in reversed(later):
-        of_line = change.subject != "" and change.kind != Change.Kind.EXPLICIT
-        if of_line:
-            _undo_line(source, lines, change, using=using)
+        if change.related:
+            if change.related in rows:
+                _undo_row(by_key[change.related], rows[change.related], change, using=using)
         elif change.kind == Change.Kind.CREATED:
-            order, lines = None, {}
+            order, rows = None, {key: {} for key in rows}
         elif change.kind == Change.Kind.DELETED:
-            order, lines = _restore_order(source, change.before, using=using)
+            order, rows = _restore_order(source, change.before, using=using)
         elif order is not None:
             for name, value in change.before.items():
                 _set(order, name, value)
-    relation = relation_of(source.lines)
-    if order is not None and relation is not None:
-        _give(order, relation, _in_order(list(lines.values())))
+    if order is not None:
+        for key, held in rows.items():
+            _give_back(by_key[key], order, held)
     return order
 
 
+def _held_by_key(source: OrderSource, order: Any) -> dict[str, dict[str, Any]]:
+    """The related rows that an order holds, by the key of `changes` and their primary key as text."""
+    return {
+        related.key: {text_of(row, type(row)): row for row in _held(related, order)}
+        for related in source.all_related
+        if related.pointer or relation_of(related)
+    }
+
+
+def _give_back(related: Related, order: Any, rows: dict[str, Any]) -> None:
+    if related.pointer:
+        field = order._meta.get_field(related.pointer)
+        for row in rows.values():
+            if all(getattr(order, own.attname) == getattr(row, to.attname) for own, to in field.related_fields):
+                setattr(order, related.pointer, row)
+    elif relation := relation_of(related):
+        _give(order, relation, _in_order(list(rows.values())))
+
+
 def capture_order(source: OrderSource, order: Any) -> dict[str, Any]:
-    """All that is loaded of an order and of the lines that it holds, to restore it after its deletion."""
+    """All that is loaded of an order and of the related rows that it holds, to restore it after its deletion."""
     return {
         "order": captured_values(order),
-        "lines": [{"pk": text_of(line, type(line)), "values": captured_values(line)} for line in _held(source, order)],
+        "related": {
+            key: [{"pk": pk, "values": captured_values(row)} for pk, row in rows.items()]
+            for key, rows in _held_by_key(source, order).items()
+        },
     }
 
 
@@ -77,33 +100,34 @@ def captured_values(instance: models.Model) -> dict[str, Any]:
     return values
 
 
-def _undo_line(source: OrderSource, lines: dict[str, Any], change: Change, *, using: str) -> None:
+def _undo_row(related: Related, rows: dict[str, Any], change: Change, *, using: str) -> None:
     if not change.before:
-        lines.pop(change.subject, None)  # it was added
+        rows.pop(change.subject, None)  # it was added
         return
-    line: Any = lines.get(change.subject)
-    if line is None and source.lines is not None:
-        model = source.lines.get_model()
+    row: Any = rows.get(change.subject)
+    if row is None:
+        model = related.get_model()
         # It may be in another order now, or hidden by the manager; otherwise it was deleted.
-        line = next(iter(sources.plain(model, using).filter(pk__in=values_of(model, [change.subject]))), None)
-        line = line or _restore(model, {**(change.snapshot or {}), **change.before}, pk=change.subject, using=using)
-        lines[change.subject] = line
-    watched = source.lines.watched if source.lines else ()
+        row = next(iter(sources.plain(model, using).filter(pk__in=values_of(model, [change.subject]))), None)
+        row = row or _restore(model, {**(change.snapshot or {}), **change.before}, pk=change.subject, using=using)
+        rows[change.subject] = row
     for name, value in change.before.items():
-        if name in watched:
-            _set(line, name, value)
+        if name in related.watched:
+            _set(row, name, value)
 
 
-def _restore_order(source: OrderSource, before: Mapping[str, Any], *, using: str) -> tuple[Any, dict[str, Any]]:
+def _restore_order(
+    source: OrderSource, before: Mapping[str, Any], *, using: str
+) -> tuple[Any, dict[str, dict[str, Any]]]:
+    rows: dict[str, dict[str, Any]] = _held_by_key(source, None)
     if "order" not in before:
-        return None, {}
+        return None, rows
     order = _restore(source.get_model(), before["order"], using=using)
-    lines = {}
-    if source.lines is not None:
-        for line in before["lines"]:
-            model = source.lines.get_model()
-            lines[line["pk"]] = _restore(model, line["values"], pk=line["pk"], using=using)
-    return order, lines
+    for related in source.all_related:
+        model = related.get_model()
+        for row in before["related"].get(related.key, ()):
+            rows[related.key][row["pk"]] = _restore(model, row["values"], pk=row["pk"], using=using)
+    return order, rows
 
 
 def _restore(model: type[models.Model], values: Mapping[str, Any], *, pk: str = "", using: str) -> Any:
@@ -144,36 +168,41 @@ def _made_of(field: Any, value: Any) -> Iterator[Any]:
         yield made
 
 
-def relation_of(lines: Lines | None) -> str | None:
-    """The name by which an order reaches its lines; None if it has none."""
-    if lines is None:
+def relation_of(related: Related) -> str | None:
+    """The name by which an order reaches its related rows.
+
+    None if it has none, if it points to the row, or if the rows lead to it by several foreign keys.
+    """
+    if related.pointer or "__" in related.path:
         return None
-    relation: Any = lines.get_model()._meta.get_field(lines.order_field).remote_field
+    relation: Any = related.get_model()._meta.get_field(related.order_field).remote_field
     return None if relation is None or relation.hidden or not relation.multiple else relation.get_accessor_name()
 
 
-def _held(source: OrderSource, order: Any) -> list[Any]:
-    relation = relation_of(source.lines)
-    if order is None or relation is None:
+def _held(related: Related, order: Any) -> list[Any]:
+    if order is None:
         return []
-    return list(getattr(order, "_prefetched_objects_cache", {}).get(relation, ()))
+    if related.pointer:
+        row = order._state.fields_cache.get(related.pointer)
+        return [] if row is None else [row]
+    return list(getattr(order, "_prefetched_objects_cache", {}).get(relation_of(related), ()))
 
 
-def _give(order: Any, relation: str, lines: list[Any]) -> None:
-    """Keep the lines as `prefetch_related` does, so that `order.<relation>.all()` makes no query."""
+def _give(order: Any, relation: str, rows: list[Any]) -> None:
+    """Keep the rows as `prefetch_related` does, so that `order.<relation>.all()` makes no query."""
     held = order.__dict__.setdefault("_prefetched_objects_cache", {})
     held.pop(relation, None)
     manager = getattr(order, relation)
-    rows = manager.get_queryset()
-    for line in lines:
-        setattr(line, manager.field.name, order)
-    rows._result_cache, rows._prefetch_done = lines, True
-    held[relation] = rows
+    queryset = manager.get_queryset()
+    for row in rows:
+        setattr(row, manager.field.name, order)
+    queryset._result_cache, queryset._prefetch_done = rows, True
+    held[relation] = queryset
 
 
-def _in_order(lines: list[Any]) -> list[Any]:
-    # Restored lines come after the others, and most shops show lines in the order in which they were added.
+def _in_order(rows: list[Any]) -> list[Any]:
+    # Restored rows come after the others, and most shops show lines in the order in which they were added.
     try:
-        return sorted(lines, key=lambda line: line.pk)
+        return sorted(rows, key=lambda row: row.pk)
     except TypeError:
-        return lines
+        return rows

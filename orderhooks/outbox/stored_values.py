@@ -1,4 +1,4 @@
-"""Stored values: what the database holds of an order or a line right before a save, and right after it.
+"""Stored values: what the database holds of an order or a related row right before a save, and right after it.
 
 `capturing` compares the two.
 """
@@ -15,19 +15,17 @@ from orderhooks import sources
 from orderhooks.models import Subscription
 from orderhooks.outbox.guarding import survivable
 from orderhooks.sources import WatchedModel
+from orderhooks.sources.keys import as_text
 
-__all__ = ["StoredValues", "may_have_row", "read_after", "read_before", "touched_fields"]
+__all__ = ["StoredValues", "may_have_row", "read_after", "read_before", "read_pointed_at", "touched_fields"]
 
 
 @dataclass(frozen=True, slots=True)
 class StoredValues:
-    """Watched values as the database stores them, by field name, and the key, as text, of their order.
-
-    The key is None for a line that belongs to no order.
-    """
+    """Watched values as the database stores them, by field name, and the columns that tell the order, by attname."""
 
     values: dict[str, Any]
-    order_pk: str | None
+    columns: dict[str, Any]
 
 
 def touched_fields(
@@ -121,24 +119,37 @@ def read_after(
             if row is None:
                 raise LookupError("The row was deleted before it could be read.")
             return _stored(watched_model, watched, row, using=using)
-    row = {name: getattr(instance, name) for name in columns}
-    if not watched_model.lines:
-        return _stored(watched_model, watched, row, using=using)
-    with survivable(using, "order", watched_model):
-        return _stored(watched_model, watched, row, using=using)
+    return _stored(watched_model, watched, {name: getattr(instance, name) for name in columns}, using=using)
+
+
+def read_pointed_at(
+    watched_model: WatchedModel, pointers: Iterable[Any], *, using: str
+) -> dict[Any, tuple[str, dict[str, Any]]]:
+    """The key, as text, and the watched values of each related row to which an order points, by the pointer's value.
+
+    The values of the pointers are JSON.
+    """
+    model, (target,) = watched_model.model, watched_model.identifying_columns
+    key = [field.attname for field in model._meta.pk_fields]
+    names = tuple(dict.fromkeys((*_columns(watched_model, watched_model.watched), *key)))
+    found = {}
+    for row in sources.plain(model, using).filter(**{f"{target}__in": list(pointers)}).values(*names):
+        pointer = sources.stored_values(model, (target,), row, using=using)[target]
+        values = sources.stored_values(model, watched_model.watched, row, using=using)
+        found[pointer] = as_text(model, [row[name] for name in key]), values
+    return found
 
 
 def _columns(watched_model: WatchedModel, watched: Sequence[str]) -> tuple[str, ...]:
-    """The attnames of the columns to read: those of the watched fields, and those that identify the order."""
+    """The attnames of the columns to read: those of the watched fields, and those that tell the order."""
     return _columns_of(watched_model, tuple(watched))
 
 
 @functools.cache
 def _columns_of(watched_model: WatchedModel, watched: tuple[str, ...]) -> tuple[str, ...]:
     fields: list[Any] = [watched_model.model._meta.get_field(name) for name in watched]
-    key: list[Any] = [] if watched_model.lines else list(watched_model.model._meta.pk_fields)
-    names = [field.attname for field in (*fields, *key) if field.column is not None]
-    return tuple(dict.fromkeys((*names, *watched_model.link_columns)))
+    names = [field.attname for field in fields if field.column is not None]
+    return tuple(dict.fromkeys((*names, *watched_model.identifying_columns)))
 
 
 def _is_generated(watched_model: WatchedModel, column: str) -> bool:
@@ -146,6 +157,6 @@ def _is_generated(watched_model: WatchedModel, column: str) -> bool:
 
 
 def _stored(watched_model: WatchedModel, watched: Sequence[str], row: dict[str, Any], *, using: str) -> StoredValues:
-    link = watched_model.lines.order_field if watched_model.lines else ""
-    values = sources.stored_values(watched_model.model, [name for name in watched if name != link], row, using=using)
-    return StoredValues(values, watched_model.order_pk_in(row, using=using))
+    names = [name for name in watched if name != watched_model.link_field]
+    values = sources.stored_values(watched_model.model, names, row, using=using)
+    return StoredValues(values, {name: row[name] for name in watched_model.identifying_columns})

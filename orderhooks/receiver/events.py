@@ -46,8 +46,9 @@ class Customer:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of an order. `unit_price` is in the order's currency."""
+    """One line of an order. Its `id` never changes; `unit_price` is in the order's currency."""
 
+    id: int
     sku: str
     name: str
     quantity: int
@@ -171,7 +172,14 @@ def _time(value: Any) -> datetime:
 Fields = Mapping[str, Callable[[Any], object]]
 _str, _int, _bool, _dict = (partial(_typed, kind) for kind in (str, int, bool, dict))
 CUSTOMER: Fields = dict.fromkeys(("name", "email", "phone"), _str)
-LINE: Fields = {"sku": _str, "name": _str, "quantity": _int, "fulfilled_quantity": _int, "unit_price": _money}
+LINE: Fields = {
+    "id": _int,
+    "sku": _str,
+    "name": _str,
+    "quantity": _int,
+    "fulfilled_quantity": _int,
+    "unit_price": _money,
+}
 ORDER: Fields = {
     **dict.fromkeys(("id", "number", "store", "status", "payment_status", "fulfillment_status"), _str),
     **dict.fromkeys(("currency", "note"), _str),

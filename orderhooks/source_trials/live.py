@@ -7,7 +7,7 @@ from typing import Any
 from django.db import models, router, transaction
 
 from orderhooks.source_trials.running import Fault, Faults, Trial, misfit, most_characters
-from orderhooks.sources import OrderSource, WatchedModel, plain, read_columns, stored_values
+from orderhooks.sources import OrderSource, Related, WatchedModel, plain, read_columns, stored_values
 
 __all__ = ["LIVE", "isolated"]
 
@@ -28,12 +28,14 @@ def _newest(model: type[models.Model]) -> Any:
 
 
 def _fetched(source: OrderSource, newest: Any) -> Any:
-    return source.fetch(str(WatchedModel(source).order_pk(newest)), using=newest._state.db)
+    (order_pk,) = WatchedModel(source).order_pks(newest)
+    return source.fetch(order_pk, using=newest._state.db)
 
 
 def _statements(path: str, source: OrderSource) -> Faults:
     """The tables, and all columns that are read, must exist."""
-    for owner in (source, *([source.lines] if source.lines else ())):
+    owners: list[OrderSource | Related] = [source, *source.all_related]
+    for owner in owners:
         model = owner.get_model()
         list(plain(model, router.db_for_write(model))[:1])
     return
@@ -41,27 +43,24 @@ def _statements(path: str, source: OrderSource) -> Faults:
 
 
 def _captured(path: str, source: OrderSource) -> Faults:
-    """The watched columns of the newest order and line must be readable, as they are read before a save."""
-    for watched_model in (WatchedModel(source), *([WatchedModel(source, source.lines)] if source.lines else ())):
+    """The watched columns of the newest order and related rows must be readable, as they are read before a save."""
+    for watched_model in (WatchedModel(source), *(WatchedModel(source, related) for related in source.all_related)):
         newest = _newest(watched_model.model)
         if newest is None:
             continue
         using, where = newest._state.db, watched_model.where(newest)
-        fields = [watched_model.model._meta.get_field(name) for name in watched_model.watched]
-        names = tuple(dict.fromkeys((*(field.attname for field in fields), *watched_model.link_columns)))
+        fields: list[Any] = [watched_model.model._meta.get_field(name) for name in watched_model.watched]
+        names = tuple(dict.fromkeys((*(field.attname for field in fields), *watched_model.identifying_columns)))
         row = read_columns(watched_model.model, names, where, "trial", using=using)
         if row is None:
             text = f"The newest row of {watched_model.model._meta.label} is not found by its key."
             yield Fault(path, "E046", text, "Give the model a plain key.")
             continue
         values = stored_values(watched_model.model, watched_model.watched, row, using=using)
-        order_pk = (
-            watched_model.order_pk_of(row, using=using)
-            if watched_model.lines
-            else watched_model.order_pk(newest, using=using)
-        )
-        order = source.fetch(order_pk, using=using) if order_pk else None
-        presented = {name: source.present(order, name, value) for name, value in values.items()} if order else {}
+        order_pks = watched_model.order_pks_in(row, using=using)
+        order = source.fetch(order_pks[0], using=using) if order_pks else None
+        before = f"{watched_model.key}." if watched_model.related else ""
+        presented = {name: source.present(order, before + name, value) for name, value in values.items() if order}
         json.dumps([values, presented], allow_nan=False)
 
 

@@ -10,7 +10,7 @@ from django.db import models, router
 
 from orderhooks import conf, spelling, topics
 from orderhooks.source_trials.running import Fault, Faults, Trial, misfit, most_characters
-from orderhooks.sources import Lines, OrderSource, plain
+from orderhooks.sources import ROW_TOPICS, OrderSource, Related, plain
 
 __all__ = ["STATIC", "shared"]
 
@@ -34,7 +34,8 @@ def _name(path: str, source: OrderSource) -> Faults:
 
 def _models(path: str, source: OrderSource) -> Faults:
     remedy = "Set `model` to 'app_label.Model' of an installed app."
-    for owner in (source, *([source.lines] if source.lines else ())):
+    owners: list[OrderSource | Related] = [source, *source.all_related]
+    for owner in owners:
         try:
             model = owner.get_model()
         except (LookupError, ValueError, AttributeError, TypeError) as error:
@@ -63,8 +64,7 @@ def _fields(path: str, source: OrderSource) -> Faults:
     owners: list[tuple[type[models.Model], str, Any, tuple[str, ...]]] = [
         (source.get_model(), "watched", source.watched, tuple(source.transitions))
     ]
-    if source.lines:
-        owners.append((source.lines.get_model(), "lines.watched", source.lines.watched, ()))
+    owners += [(one.get_model(), f"{one.key}.watched", one.watched, ()) for one in source.all_related]
     for model, what, watched, others in owners:
         if isinstance(watched, str):
             yield _text_for_tuple(path, what, watched)
@@ -121,23 +121,52 @@ def _order(path: str, source: OrderSource) -> Faults:
             yield Fault(path, "E042", text, remedy)
 
 
-def _foreign_key(path: str, source: OrderSource) -> Faults:
-    if source.lines is None:
-        return
-    order, line, name = source.get_model(), source.lines.get_model(), source.lines.order_field
-    fields = {field.name: field for field in line._meta.get_fields()}
-    if name in fields and _leads_to(fields[name], order):
-        return
-    target = getattr(fields.get(name), "related_model", None)
-    leads = target._meta.label if isinstance(target, type) and issubclass(target, models.Model) else "nothing"
-    near = [field.name for field in fields.values() if _leads_to(field, order)]
-    remedy = (
-        f"Did you mean {' or '.join(map(repr, near))}?"
-        if near
-        else f"Name {line._meta.label}'s foreign key to {order._meta.label}."
-    )
-    text = f"`lines.order_field` is {name!r}, which leads to {leads}, not to {order._meta.label}."
-    yield Fault(path, "E041", text, remedy)
+def _paths(path: str, source: OrderSource) -> Faults:
+    """Each path must lead along foreign keys, from the related row to the order or from the order to the row."""
+    for related in source.all_related:
+        order, row = source.get_model(), related.get_model()
+        start, steps, end = (
+            (order, [related.pointer], row) if related.pointer else (row, related.path.split("__"), order)
+        )
+        for place, name in enumerate(steps):
+            fields = {field.name: field for field in start._meta.get_fields()}
+            is_last = place == len(steps) - 1
+            target: Any = getattr(fields.get(name), "related_model", None)
+            found = isinstance(fields.get(name), models.ForeignObject) and isinstance(target, type)
+            if found and is_last and _same_row(target, end):
+                break
+            if found and not is_last:
+                start = target
+                continue
+            leads = target._meta.label if isinstance(target, type) and issubclass(target, models.Model) else "nothing"
+            near = [field.name for field in fields.values() if _leads_to(field, end)]
+            remedy = (
+                f"Did you mean {' or '.join(map(repr, near))}?"
+                if near
+                else f"Name {start._meta.label}'s foreign key to {end._meta.label}."
+            )
+            what = "lines.order_field" if related is source.lines else f"path of {related.key!r}"
+            text = f"`{what}` is {name!r}, which leads to {leads}, not to {end._meta.label}."
+            yield Fault(path, "E041", text, remedy)
+            break
+
+
+def _keys(path: str, source: OrderSource) -> Faults:
+    """Each key must be a name of its own, and its topics must be for things that happen to rows."""
+    taken = {*source.watched, *source.transitions}
+    most = most_characters("related")
+    for related in source.all_related:
+        if not isinstance(related.key, str) or not related.key.isidentifier() or len(related.key) > most:
+            text = f"The key {related.key!r} of related rows is not a name."
+            yield Fault(path, "E042", text, f"Use letters, digits and `_`, at most {most}, as in 'payments'.")
+        elif related.key in taken:
+            text = f"The key {related.key!r} of related rows is also a watched field, or the key of other rows."
+            yield Fault(path, "E042", text, "Give each its own name: both appear in an event's `changes`.")
+        taken.add(related.key)
+        for kind in related.topics:
+            if kind not in ROW_TOPICS:
+                text = f"`topics` of {related.key!r} names {kind!r}."
+                yield Fault(path, "E045", text, f"Name what happens to a row: {', '.join(ROW_TOPICS)}.")
 
 
 def _leads_to(field: Any, order: type[models.Model]) -> bool:
@@ -155,13 +184,12 @@ def _topics(path: str, source: OrderSource) -> Faults:
     if not isinstance(conf.current().topics, Mapping):
         return  # check_settings reports it
     known = topics.catalogue()
-    for by_value in source.transitions.values():
-        for topic in by_value.values():
-            if topic not in known:
-                near = spelling.nearest(str(topic), known)
-                remedy = f"Did you mean {near!r}? " if near else ""
-                remedy += "Add your own topics to ORDERHOOKS['TOPICS']."
-                yield Fault(path, "E045", f"The topic {topic!r} is not in the catalogue.", remedy)
+    for topic in source.own_topics():
+        if topic not in known:
+            near = spelling.nearest(str(topic), known)
+            remedy = f"Did you mean {near!r}? " if near else ""
+            remedy += "Add your own topics to ORDERHOOKS['TOPICS']."
+            yield Fault(path, "E045", f"The topic {topic!r} is not in the catalogue.", remedy)
 
 
 def _payload_method(path: str, source: OrderSource) -> Faults:
@@ -185,14 +213,15 @@ def shared(known: Sequence[tuple[str, OrderSource]]) -> Faults:
             remedy = "Give each source its own name, which marks its events."
             yield Fault(path, "E040", f"Two sources have the name {name!r}.", remedy)
         own: list[type[models.Model]] = []
-        owners: list[OrderSource | Lines] = [source, *([source.lines] if source.lines else ())]
+        owners: list[OrderSource | Related] = [source, *source.all_related]
         for owner in owners:
             try:
                 model = owner.get_model()
             except Exception:  # noqa: S112 - the trial of the model reports it
                 continue
             other = watched.setdefault(model, path)
-            twice = model in own
+            # One source may reach related rows on several paths, such as a billing and a shipping address.
+            twice = model in own and (owner is source or model is own[0])
             own.append(model)
             if other != path or twice:
                 remedy = "A model belongs to one source: remove one, or distinguish its orders in one payload()."
@@ -204,7 +233,8 @@ STATIC: Sequence[tuple[str, str, Trial]] = (
     ("E041", "model", _models),
     ("E042", "watched", _fields),
     ("E042", "newest_first", _order),
-    ("E041", "lines", _foreign_key),
+    ("E041", "lines or related", _paths),
+    ("E042", "related", _keys),
     ("E045", "transitions", _topics),
     ("E043", "payload()", _payload_method),
     ("E044", "schema() or example()", _example),

@@ -5,7 +5,7 @@ example. Only this package, the admin and the API know the fields of the built-i
 """
 
 from orderhooks.sources.built_in import BuiltInOrders
-from orderhooks.sources.order_source import Lines, OrderSource, by_key
+from orderhooks.sources.order_source import OrderSource, by_key
 from orderhooks.sources.reading import StatementError, plain, read_columns, rows
 from orderhooks.sources.registry import (
     UnknownSourceError,
@@ -14,15 +14,19 @@ from orderhooks.sources.registry import (
     configured,
     deleted_models,
     saved_models,
-    watched_model,
+    watched_models,
+    watched_order,
 )
+from orderhooks.sources.related import ROW_TOPICS, Lines, Related
 from orderhooks.sources.values import TIMESTAMP, as_json, stored_values, watched_values
 
 __all__ = [
+    "ROW_TOPICS",
     "TIMESTAMP",
     "BuiltInOrders",
     "Lines",
     "OrderSource",
+    "Related",
     "StatementError",
     "UnknownSourceError",
     "WatchedModel",
@@ -36,6 +40,7 @@ __all__ = [
     "rows",
     "saved_models",
     "stored_values",
-    "watched_model",
+    "watched_models",
+    "watched_order",
     "watched_values",
 ]

@@ -6,7 +6,8 @@ from typing import Any
 
 from orderhooks.currencies import decimal_text
 from orderhooks.sources import reading
-from orderhooks.sources.order_source import Lines, OrderSource
+from orderhooks.sources.order_source import OrderSource
+from orderhooks.sources.related import Lines
 from orderhooks.sources.values import TIMESTAMP, as_json
 
 TEXT = {"type": "string"}
@@ -116,6 +117,7 @@ class BuiltInOrders(OrderSource):
             "updated_at": as_json(order.updated_at),
             "lines": [
                 {
+                    "id": line.pk,
                     "sku": line.sku,
                     "name": line.name,
                     "quantity": line.quantity,
@@ -148,6 +150,7 @@ class BuiltInOrders(OrderSource):
             lines={
                 "type": "array",
                 "items": whole(
+                    id={"type": "integer"},
                     sku=TEXT,
                     name=TEXT,
                     quantity={"type": "integer", "minimum": 1},
@@ -185,11 +188,18 @@ class BuiltInOrders(OrderSource):
             "created_at": "2026-11-23T09:58:30.000000Z",
             "updated_at": "2026-11-23T10:00:00.000000Z",
             "lines": [
-                {"sku": "TEA-1", "name": "Green tea", "quantity": 2, "fulfilled_quantity": 0, "unit_price": "9.95"}
+                {
+                    "id": 1,
+                    "sku": "TEA-1",
+                    "name": "Green tea",
+                    "quantity": 2,
+                    "fulfilled_quantity": 0,
+                    "unit_price": "9.95",
+                }
             ],
         }
 
     def present(self, order: Any, field: str, value: Any) -> Any:
-        if value is not None and (field in self.money or field == "unit_price"):
+        if value is not None and (field in self.money or field == "lines.unit_price"):
             return decimal_text(Decimal(value), order.currency)
         return value

@@ -37,6 +37,17 @@ def values_of(model: type[models.Model], texts: Iterable[str]) -> list[Any]:
     return found if len(key_fields(model)) > 1 else [value for (value,) in found]
 
 
+def as_json(model: type[models.Model], text: str) -> Any:
+    """A primary key as JSON: a number if the column holds whole numbers, otherwise the text."""
+    fields = key_fields(model)
+    return int(text) if len(fields) == 1 and isinstance(_target(fields[0]), models.IntegerField) else text
+
+
+def _target(field: Any) -> Any:
+    """The field that a primary key holds the values of: another one if it is a foreign key."""
+    return _target(field.target_field) if isinstance(field, models.ForeignKey) else field
+
+
 def text_of(instance: models.Model, model: type[models.Model]) -> str:
     """The primary key, as text, of an instance of `model` or of a child of it."""
     return as_text(model, [getattr(instance, field.attname) for field in key_fields(model)])

@@ -1,7 +1,6 @@
 """The class that a store subclasses to connect its own order model."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.apps import apps
@@ -9,21 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db import connections, models
 
 from orderhooks.sources import keys, reading
-
-
-@dataclass(frozen=True, slots=True)
-class Lines:
-    """The lines of an order: their model (`app.Model`), its foreign key to the order, and the watched fields.
-
-    A change of a line is a change of its order.
-    """
-
-    model: str
-    order_field: str
-    watched: tuple[str, ...]
-
-    def get_model(self) -> type[models.Model]:
-        return apps.get_model(self.model)
+from orderhooks.sources.related import Lines, Related
 
 
 class OrderSource:
@@ -50,16 +35,18 @@ class OrderSource:
     `watched`: the model's fields whose changes are events.
     `transitions`: for a field, the topics of its new values, published in addition to `order.updated`. These fields are
     watched too.
-    `lines`: the rows that belong to an order, if any.
+    `lines`: the lines of an order, if it has any.
+    `related`: other rows that belong to an order, such as payments, shipments, or an address: see `Related`.
+    `computed_topics`: the topics that `compute_topics` may return.
     `newest_first`: how to sort the orders, the newest first, as in `order_by()`. Empty: see `newest`.
     `atomic_saves`: whether each save of an order or a line runs in a transaction. It ensures that no change is saved
     without being captured, even if another `post_save` handler raises an error or the process dies. Set it to False if
     such handlers need autocommit. Then a change can be lost unless it is saved in `transaction.atomic()`.
 
-    When the methods run: `fetch`, `number`, `store`, `payload` and `present` after the commit, on the connection of the
-    save. Before a deletion, `fetch`, `number`, `store` and `payload` run in its transaction. `find` and
-    `newest` run for previews, commands and checks, on the connection for writing. An error in any of them never reaches
-    the store's save: the event is kept with the error, and can be published again.
+    When the methods run: `fetch`, `number`, `store`, `payload`, `present` and `compute_topics` after the commit, on the
+    connection of the save. Before a deletion, `fetch`, `number`, `store` and `payload` run in its transaction. `find`
+    and `newest` run for previews, commands and checks, on the connection for writing. An error in any of them never
+    reaches the store's save: the event is kept with the error, and can be published again.
     """
 
     name: str
@@ -67,12 +54,25 @@ class OrderSource:
     watched: tuple[str, ...] = ()
     transitions: Mapping[str, Mapping[str, str]] = {}
     lines: Lines | None = None
+    related: tuple[Related, ...] = ()
+    computed_topics: tuple[str, ...] = ()
     atomic_saves: bool = True
     newest_first: tuple[str, ...] = ()
 
     def get_model(self) -> type[models.Model]:
         """The model of the orders. Raises LookupError if the app or the model is not installed."""
         return apps.get_model(self.model)
+
+    @property
+    def all_related(self) -> tuple[Related, ...]:
+        """The lines and all other related rows."""
+        return (*((self.lines,) if self.lines else ()), *self.related)
+
+    def own_topics(self) -> list[str]:
+        """The topics that a change of an order can have beside `order.created`, `order.updated` and `order.deleted`."""
+        of_values = (topic for by_value in self.transitions.values() for topic in by_value.values())
+        of_rows = (topic for related in self.all_related for topic in related.topics.values())
+        return list(dict.fromkeys((*of_values, *of_rows, *self.computed_topics)))
 
     def fetch(self, order_pk: str, *, using: str) -> Any:
         """The order with that primary key as the database has it now, or None. Read from the database `using`.
@@ -131,8 +131,9 @@ class OrderSource:
     def payload(self, order: Any) -> dict[str, Any]:
         """The `order` object in the events: JSON values only, as `schema` describes them.
 
-        `order` is an instance as `fetch` returns it. Its watched fields, and the lines read by
-        `order.<relation>.all()`, are as the transaction committed them, even if later transactions changed them.
+        `order` is an instance as `fetch` returns it. Its watched fields, the lines and related rows read by
+        `order.<relation>.all()`, and the rows that it points to are as the transaction committed them, even if later
+        transactions changed them. Rows that lead to the order by several foreign keys are as they are now.
         """
         raise NotImplementedError(f"{type(self).__name__} needs a method payload(order).")
 
@@ -145,8 +146,27 @@ class OrderSource:
         return {}
 
     def present(self, order: Any, field: str, value: Any) -> Any:
-        """A watched field's value as `changes` shows it. `value` is the old or the new one, as JSON."""
+        """A watched field's value as `changes` shows it. `value` is the old or the new one, as JSON.
+
+        `field` is the name of an order's field; for related rows it follows their key, as in `lines.quantity`.
+        """
         return value
+
+    def compute_topics(self, order: Any, changes: Mapping[str, list[Any]]) -> Iterable[str]:
+        """Topics of a transaction's net change, in addition to those of `transitions` and of related rows.
+
+        `changes` holds `[old, new]` of each changed field, as JSON, and `[[old rows], [new rows]]` of related rows by
+        their key. Of a new order it holds the fields of `transitions` that differ from their defaults, and the related
+        rows that have topics. `order` is as for `payload`. Not called for a deletion. List all topics that it may
+        return in `computed_topics`.
+
+            computed_topics = ("order.paid_in_full",)
+
+            def compute_topics(self, order, changes):
+                if "payments" in changes and order.balance() <= 0:
+                    yield "order.paid_in_full"
+        """
+        return ()
 
 
 def by_key(source: OrderSource, text: str, *, using: str) -> Any:

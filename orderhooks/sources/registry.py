@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,8 @@ from django.utils.module_loading import import_string
 
 from orderhooks import conf
 from orderhooks.sources import keys, reading
-from orderhooks.sources.order_source import Lines, OrderSource
+from orderhooks.sources.order_source import OrderSource
+from orderhooks.sources.related import Link, Related
 from orderhooks.sources.values import stored_values
 
 logger = logging.getLogger(__name__)
@@ -39,24 +40,34 @@ def by_name(name: str) -> OrderSource:
 
 @dataclass(frozen=True, slots=True)
 class WatchedModel:
-    """A model that a source watches: the model of its orders, or, with `lines`, of its lines."""
+    """A model that a source watches: the model of its orders, or, with `related`, of rows that belong to them."""
 
     source: OrderSource
-    lines: Lines | None = None
+    related: Related | None = None
 
     @property
     def model(self) -> type[models.Model]:
         """The model itself, which may have proxies, children and parents."""
-        return self.lines.get_model() if self.lines else self.source.get_model()
+        return self.related.get_model() if self.related else self.source.get_model()
 
     @property
     def watched(self) -> tuple[str, ...]:
         """The names of all watched fields.
 
-        These are the declared ones; an order's fields in `transitions`, or a line's `order_field`; and fields that
-        belong to a watched one, such as the currency of an amount (django-money).
+        These are the declared ones; an order's fields in `transitions`, and those that point to related rows; a related
+        row's `order_field`; and fields that belong to a watched one, such as the currency of an amount (django-money).
         """
         return _watched(self)
+
+    @property
+    def key(self) -> str:
+        """The key of the related rows in `changes`. Blank for orders."""
+        return self.related.key if self.related else ""
+
+    @property
+    def link_field(self) -> str:
+        """A related row's foreign key that leads to the order. Blank for orders and for rows that orders point to."""
+        return self.related.order_field if self.related else ""
 
     def is_part(self, instance: models.Model) -> bool:
         """Whether the instance is only the row of a parent model (multi-table inheritance)."""
@@ -68,46 +79,35 @@ class WatchedModel:
         of = self.model if isinstance(instance, self.model) else type(instance)
         return {field.attname: getattr(instance, field.attname) for field in keys.key_fields(of)}
 
-    def order_pk(self, instance: models.Model, *, using: str | None = None) -> str | None:
-        """The primary key, as text, of the order that the instance is or belongs to. None if it belongs to no order."""
-        if self.lines is None:
-            names = [field.attname for field in keys.key_fields(self.model)]
-            if self.is_part(instance):
-                where = self.where(instance)
-                row = reading.read_columns(self.model, tuple(names), where, using=self._using(instance, using))
-                return None if row is None else keys.as_text(self.model, [row[name] for name in names])
-            return keys.as_text(self.model, [getattr(instance, name) for name in names])
-        columns = {field.attname: getattr(instance, field.attname) for field, _target in self._links()}
-        return self.order_pk_of(columns, using=self._using(instance, using))
-
-    def order_pk_in(self, row: dict[str, Any], *, using: str) -> str | None:
-        """The same for a row with these columns, by attname."""
-        if self.lines:
-            return self.order_pk_of(row, using=using)
-        return keys.as_text(self.model, [row[field.attname] for field in keys.key_fields(self.model)])
-
-    def order_pk_of(self, columns: dict[str, Any], *, using: str) -> str | None:
-        """The primary key, as text, of the order of a line with these columns, by attname. None if it has no order."""
-        order, links = self.source.get_model(), self._links()
-        values = {target.attname: columns.get(field.attname) for field, target in links}
-        if any(value is None for value in values.values()):
-            return None
-        key = keys.key_fields(order)
-        if {target for _field, target in links} == set(key):
-            return keys.as_text(order, [values[field.attname] for field in key])
-        # The foreign key points at another column (`to_field`), or at a parent of the order's model.
-        names = tuple(field.attname for field in key)
-        row = reading.read_columns(order, names, values, using=using)
-        return None if row is None else keys.as_text(order, [row[name] for name in names])
-
     @property
-    def link_columns(self) -> tuple[str, ...]:
-        """The attnames of the columns that point from a line to its order. Empty for orders."""
-        return tuple(field.attname for field, _target in self._links()) if self.lines else ()
+    def identifying_columns(self) -> tuple[str, ...]:
+        """The attnames of the columns that tell the order: of its key, or those by which a related row leads to it."""
+        if self.related:
+            return Link.of(self.related, self.source.get_model()).columns
+        return tuple(field.attname for field in keys.key_fields(self.model))
+
+    def order_pks(self, instance: models.Model, *, using: str | None = None) -> tuple[str, ...]:
+        """The primary keys, as text, of the orders that the instance is or belongs to."""
+        using = using or instance._state.db or router.db_for_write(type(instance), instance=instance)
+        names = self.identifying_columns
+        if self.is_part(instance):
+            row = reading.read_columns(self.model, names, self.where(instance), using=using)
+            return () if row is None else self.order_pks_in(row, using=using)
+        return self.order_pks_in({name: getattr(instance, name) for name in names}, using=using)
+
+    def order_pk(self, order: models.Model) -> str:
+        """The primary key, as text, of an order."""
+        return keys.text_of(order, self.source.get_model())
+
+    def order_pks_in(self, row: Mapping[str, Any], *, using: str) -> tuple[str, ...]:
+        """The same for a row with the identifying columns, by attname."""
+        if self.related:
+            return Link.of(self.related, self.source.get_model()).order_pks(row, using=using)
+        return (keys.as_text(self.model, [row[name] for name in self.identifying_columns]),)
 
     def subject(self, instance: models.Model) -> str:
-        """What an event's change is about: a line's primary key as text, or blank for the order itself."""
-        return keys.as_text(self.model, list(self.where(instance).values())) if self.lines else ""
+        """A related row's primary key as text, or blank for the order itself."""
+        return keys.as_text(self.model, list(self.where(instance).values())) if self.related else ""
 
     def defaults(self) -> dict[str, Any]:
         """The default values of the fields in `transitions`, as JSON values by name.
@@ -122,22 +122,15 @@ class WatchedModel:
             values[field.attname] = value
         return stored_values(self.model, tuple(self.source.transitions), values)
 
-    def _links(self) -> "list[tuple[Any, Any]]":
-        if self.lines is None:
-            return []
-        field: Any = self.model._meta.get_field(self.lines.order_field)
-        return list(field.related_fields)
-
-    @staticmethod
-    def _using(instance: models.Model, using: str | None) -> str:
-        return using or instance._state.db or router.db_for_write(type(instance), instance=instance)
-
 
 @functools.cache
 def _watched(watched_model: WatchedModel) -> tuple[str, ...]:
-    source, lines = watched_model.source, watched_model.lines
-    own = (*lines.watched, lines.order_field) if lines else (*source.watched, *source.transitions)
-    names = tuple(dict.fromkeys(own))
+    source, related = watched_model.source, watched_model.related
+    if related:
+        own = (*related.watched, related.order_field)
+    else:
+        own = (*source.watched, *source.transitions, *(one.pointer for one in source.all_related))
+    names = tuple(name for name in dict.fromkeys(own) if name)
     # A field with a reference to a watched one belongs to it, such as django-money's currency to its amount.
     partners = [
         field.name
@@ -147,20 +140,30 @@ def _watched(watched_model: WatchedModel) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*names, *partners)))
 
 
-def watched_model(instance: models.Model) -> WatchedModel | None:
-    """The watched model of an instance of it, or of its proxies, children and parents. None if no source watches it."""
-    return _watched_model(conf.current().sources, type(instance))
+def watched_models(instance: models.Model) -> tuple[WatchedModel, ...]:
+    """The watched models of an instance of them, or of their proxies, children and parents.
+
+    Several if one source reaches a model on several paths, such as a billing and a shipping address.
+    """
+    return _watched_models(conf.current().sources, type(instance))
+
+
+def watched_order(instance: Any) -> WatchedModel | None:
+    """The watched model of an instance that is an order. None if it is none."""
+    found = watched_models(instance) if isinstance(instance, models.Model) else ()
+    return next((one for one in found if one.related is None), None)
 
 
 @functools.cache
-def _watched_model(paths: tuple[str, ...], model: type[models.Model]) -> WatchedModel | None:
+def _watched_models(paths: tuple[str, ...], model: type[models.Model]) -> tuple[WatchedModel, ...]:
     registry = _registry(paths)
     # The nearest model wins if sources watch a model and its parent.
-    ancestors = [(model.__mro__.index(of), watched_model) for of, watched_model in registry if of in model.__mro__]
-    if ancestors:
-        return min(ancestors, key=lambda one: one[0])[1]
+    nearest = min((model.__mro__.index(of) for of, _watched in registry if of in model.__mro__), default=None)
+    if nearest is not None:
+        return tuple(watched for of, watched in registry if of is model.__mro__[nearest])
     concrete: Any = model._meta.concrete_model
-    return next((watched_model for of, watched_model in registry if issubclass(of, concrete)), None)
+    below = next((of for of, _watched in registry if issubclass(of, concrete)), None)
+    return tuple(watched for of, watched in registry if of is below)
 
 
 def saved_models() -> list[type[models.Model]]:
@@ -197,6 +200,5 @@ def _registry(paths: tuple[str, ...]) -> tuple[tuple[type[models.Model], Watched
     found = []
     for source in configured().values():
         found.append((source.get_model(), WatchedModel(source)))
-        if source.lines:
-            found.append((source.lines.get_model(), WatchedModel(source, source.lines)))
+        found += [(related.get_model(), WatchedModel(source, related)) for related in source.all_related]
     return tuple(found)

@@ -157,3 +157,34 @@ class CartLine(models.Model):
 
     order = models.ForeignKey(PlainOrder, models.SET_NULL, null=True, related_name="lines")
     sku = models.CharField(max_length=20)
+
+
+class Address(models.Model):
+    city = models.CharField(max_length=40)
+    unwatched = models.CharField(max_length=40, default="")
+
+
+class Purchase(Stateful):
+    """An order with rows of several kinds beside it."""
+
+    total = models.DecimalField(max_digits=8, decimal_places=2, default=Decimal(0))
+    billing = models.ForeignKey(Address, models.SET_NULL, null=True, related_name="+")
+    delivery = models.ForeignKey(Address, models.SET_NULL, null=True, related_name="+")
+
+
+class PurchaseLine(models.Model):
+    order = models.ForeignKey(Purchase, models.CASCADE, related_name="lines")
+    sku = models.CharField(max_length=20)
+
+
+class Payment(models.Model):
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    order = models.ForeignKey(Purchase, models.CASCADE, related_name="payments")
+    amount = models.DecimalField(max_digits=8, decimal_places=2)
+
+
+class Parcel(models.Model):
+    """Belongs to a line, and so to an order."""
+
+    line = models.ForeignKey(PurchaseLine, models.CASCADE, related_name="parcels")
+    tracking = models.CharField(max_length=20, default="")

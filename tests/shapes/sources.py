@@ -1,8 +1,9 @@
 """Order sources of the models of other shapes: one for each."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from orderhooks.sources import Lines, OrderSource
+from orderhooks.sources import Lines, OrderSource, Related
 from tests.shapes import models
 
 
@@ -32,6 +33,51 @@ SerialOrder = describe("SerialOrder", "number")
 PricedOrder = describe("PricedOrder", "total")
 OddOrder = describe("OddOrder", "secret", "details", "photo", "weight", "due_on", "origin", "heavy")
 LongOrder = describe("LongOrder")
+
+
+class Purchase(Shaped):
+    """Everything that a source can say of related rows."""
+
+    name = "Purchase"
+    model = "shapes.Purchase"
+    watched = ("state", "total")
+    related = (
+        Related("lines", "shapes.PurchaseLine", "order", ("sku",)),
+        Related("payments", "shapes.Payment", "order", ("amount",), topics={"created": "order.payment"}),
+        Related(
+            "parcels",
+            "shapes.Parcel",
+            "line__order",
+            ("tracking",),
+            topics={"created": "parcel.made", "updated": "parcel.changed", "deleted": "parcel.gone"},
+        ),
+        Related("billing", "shapes.Address", "order.billing", ("city",)),
+        Related("delivery", "shapes.Address", "order.delivery", ("city",)),
+    )
+    computed_topics = ("order.covered",)
+
+    def compute_topics(self, order: Any, changes: Mapping[str, list[Any]]) -> Iterable[str]:
+        if "payments" in changes and sum(payment.amount for payment in order.payments.all()) >= order.total:
+            yield "order.covered"
+
+    def payload(self, order: Any) -> dict[str, Any]:
+        return {
+            **super().payload(order),
+            "paid": [str(payment.amount) for payment in order.payments.all()],
+            "city": order.delivery and order.delivery.city,
+        }
+
+    def present(self, order: Any, field: str, value: Any) -> Any:
+        return f"{value} EUR" if field == "payments.amount" else value
+
+
+TOPICS = {
+    "order.payment": "A payment was recorded.",
+    "order.covered": "The payments reached the total.",
+    "parcel.made": "A parcel was packed.",
+    "parcel.changed": "A parcel changed.",
+    "parcel.gone": "A parcel was taken back.",
+}
 ALL = [
     UuidOrder,
     TextOrder,
@@ -45,6 +91,7 @@ ALL = [
     SerialOrder,
     PricedOrder,
     OddOrder,
+    Purchase,
 ]
 if models.IS_POSTGRES:
     ListOrder = describe("ListOrder", "tags", "prices")
