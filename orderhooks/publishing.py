@@ -3,7 +3,8 @@
 For the store's own code, the commands and the admin. Saves are captured by `signal_handlers`, without a call.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from django.db import models, router, transaction
@@ -16,7 +17,7 @@ from orderhooks.previews import create_manual_delivery
 from orderhooks.signals import announce, event_published
 from orderhooks.sources import WatchedModel
 
-__all__ = ["publish", "publish_to", "republish"]
+__all__ = ["publish", "publish_to", "republish", "track"]
 
 
 def publish(topic: str, order: models.Model, *, changes: Mapping[str, Sequence[Any]] | None = None) -> None:
@@ -44,6 +45,31 @@ def publish(topic: str, order: models.Model, *, changes: Mapping[str, Sequence[A
     pairs = _stored_changes(watched_model, order, changes or {})
     using = order._state.db or router.db_for_write(type(order), instance=order)
     outbox.capture_explicit(watched_model, order, topic, pairs, using=using, on_events=announce_events)
+
+
+@contextmanager
+def track(rows: "models.QuerySet[Any]") -> Iterator[outbox.Tracking]:
+    """Capture what the block changes in these rows, even if it sends no signals: `update()`, bulk methods, raw SQL.
+
+        with track(Order.objects.filter(placed_at__lt=year_begin)):
+            cursor.execute("UPDATE shop_order SET status = 'closed' WHERE placed_at < %s", [year_begin])
+
+    `rows` is a queryset of orders or of related rows. The watched columns of its rows are read before the block, with a
+    lock, and again after it, a thousand rows at a time. The block and its captured changes are one transaction.
+    Several changes of a row in the block are one change.
+
+    The value of the `with` statement takes the rows that the block has inserted, as instances or primary keys:
+
+        with track(Order.objects.none()) as tracking:
+            tracking.add(copy_orders_from_csv(path))
+
+    An error in our own reading or writing is logged and counted; the block goes on. Raises TypeError if no order source
+    watches the model of the rows.
+    """
+    if not sources.watched_models_of(rows.model):
+        raise TypeError(f"track() takes rows of a model that an order source watches, not of {rows.model._meta.label}.")
+    with outbox.track(rows, on_events=announce_events) as tracking:
+        yield tracking
 
 
 def _stored_changes(

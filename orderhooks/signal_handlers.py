@@ -10,7 +10,7 @@ from django.db import router
 from django.db.models import Model
 from django.db.models.signals import post_save, pre_delete, pre_save
 
-from orderhooks import outbox, publishing, sources
+from orderhooks import outbox, publishing, querysets, sources
 from orderhooks.sources import WatchedModel
 
 
@@ -49,6 +49,7 @@ def connect() -> None:
         pre_save.connect(on_pre_save, sender=model, dispatch_uid="orderhooks.pre_save")
         post_save.connect(on_post_save, sender=model, dispatch_uid="orderhooks.post_save")
         _make_saves_atomic(model)
+    querysets.use_tracker(functools.partial(outbox.track, on_events=publishing.announce_events))
     for model in sources.deleted_models():
         pre_delete.connect(on_pre_delete, sender=model, dispatch_uid="orderhooks.pre_delete")
 

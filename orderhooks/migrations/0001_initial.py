@@ -149,6 +149,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'order',
                 'verbose_name_plural': 'orders',
+                'base_manager_name': 'objects',
                 'ordering': ['-id'],
                 'indexes': [models.Index(fields=['-placed_at'], name='orderhooks_order_placed')],
                 'constraints': [models.UniqueConstraint(fields=('store', 'number'), name='orderhooks_order_number'), models.CheckConstraint(condition=models.Q(('number', ''), _negated=True), name='orderhooks_order_has_number'), models.CheckConstraint(condition=models.Q(('status__in', ['open', 'cancelled', 'closed'])), name='orderhooks_order_status'), models.CheckConstraint(condition=models.Q(('payment_status__in', ['pending', 'authorized', 'partially_paid', 'paid', 'partially_refunded', 'refunded', 'voided'])), name='orderhooks_order_payment_status'), models.CheckConstraint(condition=models.Q(('fulfillment_status__in', ['unfulfilled', 'partially_fulfilled', 'fulfilled', 'returned'])), name='orderhooks_order_fulfillment_status'), models.CheckConstraint(condition=models.Q(('discount__gte', 0), ('shipping__gte', 0), ('subtotal__gte', 0), ('tax__gte', 0), ('total__gte', 0)), name='orderhooks_order_amounts')],
@@ -373,6 +374,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'order line',
                 'verbose_name_plural': 'order lines',
+                'base_manager_name': 'objects',
                 'ordering': ['id'],
                 'constraints': [models.CheckConstraint(condition=models.Q(('quantity__gte', 1)), name='orderhooks_line_quantity'), models.CheckConstraint(condition=models.Q(('fulfilled_quantity__gte', 0), ('fulfilled_quantity__lte', models.F('quantity'))), name='orderhooks_line_fulfilled_quantity'), models.CheckConstraint(condition=models.Q(('unit_price__gte', 0)), name='orderhooks_line_unit_price')],
             },

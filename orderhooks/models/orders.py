@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from orderhooks import payloads
 from orderhooks.currencies import validate_currency
 from orderhooks.db import public_ids
+from orderhooks.querysets import TrackedQuerySet
 
 FIRST_NUMBER = 1001
 NUMBER_TRIES = 20
@@ -35,7 +36,7 @@ def validate_passed_through(value: Any) -> None:
         ) from None
 
 
-class OrderQuerySet(models.QuerySet["Order"]):
+class OrderQuerySet(TrackedQuerySet["Order"]):
     """See `db.primary`."""
 
 
@@ -112,6 +113,7 @@ class Order(models.Model):
     class Meta:
         verbose_name = _("order")
         verbose_name_plural = _("orders")
+        base_manager_name = "objects"
         ordering = ["-id"]
         constraints = [
             # Also serves the look-up of an order by its number.
@@ -185,7 +187,7 @@ class Order(models.Model):
         self.total = max(Decimal(0), self.subtotal - discount + shipping + tax)
 
 
-class OrderLineQuerySet(models.QuerySet["OrderLine"]):
+class OrderLineQuerySet(TrackedQuerySet["OrderLine"]):
     """See `db.primary`."""
 
 
@@ -204,6 +206,7 @@ class OrderLine(models.Model):
     class Meta:
         verbose_name = _("order line")
         verbose_name_plural = _("order lines")
+        base_manager_name = "objects"
         ordering = ["id"]
         constraints = [
             models.CheckConstraint(condition=Q(quantity__gte=1), name="orderhooks_line_quantity"),

@@ -14,11 +14,13 @@ from orderhooks.outbox.coalescing import (
 )
 from orderhooks.outbox.deletions import before_delete
 from orderhooks.outbox.guarding import guarded
+from orderhooks.outbox.tracking import Tracking, track
 from orderhooks.outbox.transaction_batch import coalesce_now
 
 __all__ = [
     "LEFT_BEHIND_AFTER",
     "MAX_COALESCE_ATTEMPTS",
+    "Tracking",
     "after_save",
     "before_delete",
     "before_save",
@@ -29,4 +31,5 @@ __all__ = [
     "guarded",
     "republish",
     "save_atomically",
+    "track",
 ]

@@ -26,7 +26,16 @@ from orderhooks.outbox.stored_values import (
 from orderhooks.outbox.transaction_batch import OnEvents, TransactionBatch, has_subscribers, is_wanted
 from orderhooks.sources import WatchedModel
 
-__all__ = ["after_save", "before_save", "capture_explicit", "is_elsewhere", "save_atomically"]
+__all__ = [
+    "after_save",
+    "before_save",
+    "capture_explicit",
+    "change_of",
+    "check_lengths",
+    "is_elsewhere",
+    "pointed_elsewhere",
+    "save_atomically",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +58,7 @@ def before_save(
     """Read the stored values of what a save may change, and keep them on the instance until `after_save`."""
     saves: list[_BeforeSave | None] = instance.__dict__.setdefault(SAVES, {}).setdefault(watched_model.key, [])
     saves.append(None)
-    touched = touched_fields(watched_model, instance, update_fields)
+    touched = touched_fields(watched_model, type(instance), update_fields)
     if not touched or not may_have_row(watched_model, instance):
         return
     if is_elsewhere(watched_model, instance, using=using):
@@ -72,7 +81,7 @@ def after_save(
     """Capture what the save changed."""
     before = _end_of_save(watched_model, instance)
     # A row of a parent model alone is not an order yet.
-    if created and not watched_model.is_part(instance):
+    if created and not watched_model.is_part(type(instance)):
         if is_elsewhere(watched_model, instance, using=using) or not is_wanted(using):
             return
         before = _before_creation(watched_model)
@@ -104,7 +113,7 @@ def capture_explicit(
         before = {field: old for field, (old, _new) in changes.items()}
         after = {field: new for field, (_old, new) in changes.items()}
         (order_pk,) = watched_model.order_pks(order, using=using)
-        change = _change(watched_model, order_pk, topic, Change.Kind.EXPLICIT, before, after)
+        change = change_of(watched_model, order_pk, topic, Change.Kind.EXPLICIT, before, after)
         _write(change, using=using, on_events=on_events)
 
 
@@ -157,7 +166,7 @@ def _own_transaction(
         return nullcontext()
     try:
         may_be_captured = any(
-            touched_fields(watched_model, instance, update_fields) for watched_model in watched_models
+            touched_fields(watched_model, type(instance), update_fields) for watched_model in watched_models
         )
     except Exception:
         may_be_captured = False  # the order source is wrong; the guard of the signals reports it
@@ -212,8 +221,8 @@ def _changes(
     if watched_model.related is None:
         kind = Change.Kind.CREATED if created else Change.Kind.UPDATED
         (order_pk,) = watched_model.order_pks_in(after.columns, using=using)
-        change = _change(watched_model, order_pk, "", kind, before.values, after.values, error=error)
-        return [change, *([] if created else _pointed_elsewhere(watched_model, change, using=using))]
+        change = change_of(watched_model, order_pk, "", kind, before.values, after.values, error=error)
+        return [change, *([] if created else pointed_elsewhere(watched_model, change, using=using))]
     if (before.values, before.columns) == (after.values, after.columns) and not error:
         return []
     with survivable(using, "order", watched_model):
@@ -221,7 +230,7 @@ def _changes(
         new = old if before.columns == after.columns else watched_model.order_pks_in(after.columns, using=using)
     subject = watched_model.subject(instance)
     return [
-        _change(
+        change_of(
             watched_model,
             order_pk,
             subject,
@@ -234,7 +243,7 @@ def _changes(
     ]
 
 
-def _pointed_elsewhere(watched_model: WatchedModel, change: Change, *, using: str) -> list[Change]:
+def pointed_elsewhere(watched_model: WatchedModel, change: Change, *, using: str) -> list[Change]:
     """The changes of related rows if the order points to another one: the old row is gone, the new one is there."""
     changes = []
     for related in watched_model.source.all_related:
@@ -248,13 +257,13 @@ def _pointed_elsewhere(watched_model: WatchedModel, change: Change, *, using: st
             if value in rows:
                 subject, values = rows[value]
                 pair = ({}, values) if is_new else (values, {})
-                changes.append(_change(of_rows, change.order_pk, subject, Change.Kind.UPDATED, *pair))
+                changes.append(change_of(of_rows, change.order_pk, subject, Change.Kind.UPDATED, *pair))
     return changes
 
 
-def _change(
+def change_of(
     watched_model: WatchedModel,
-    order_pk: Any,
+    order_pk: str,
     subject: str,
     kind: Change.Kind,
     before: dict[str, Any],
@@ -264,7 +273,7 @@ def _change(
 ) -> Change:
     return Change(
         source=watched_model.source.name,
-        order_pk=str(order_pk),
+        order_pk=order_pk,
         kind=kind,
         related=watched_model.key,
         subject=subject,
@@ -282,7 +291,7 @@ def _write(change: Change, *, using: str, on_events: OnEvents) -> None:
         batch = TransactionBatch.current(using, on_events)
         if change.kind == Change.Kind.UPDATED and change.before == change.after and not change.error:
             return
-        _check_lengths(change)
+        check_lengths(change)
         change.transaction_id = batch.transaction_id
         # A clock that all processes share: events are compared with the time at which a subscription began.
         change.created_at = DatabaseNow()
@@ -291,8 +300,8 @@ def _write(change: Change, *, using: str, on_events: OnEvents) -> None:
         batch.coalesce_on_commit(change)
 
 
-def _check_lengths(change: Change) -> None:
-    # Checked here, because an error of the database would cost the store its transaction.
+def check_lengths(change: Change) -> None:
+    """Raises ValueError if a key is too long: an error of the database would cost the store its transaction."""
     for name in ("order_pk", "subject"):
         text = getattr(change, name)
         longest = Change._meta.get_field(name).max_length  # type: ignore[union-attr]

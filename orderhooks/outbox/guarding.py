@@ -23,7 +23,15 @@ from orderhooks.sources import WatchedModel
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["can_capture", "describe_error", "guarded", "mark_missed", "survivable"]
+__all__ = [
+    "can_capture",
+    "describe_error",
+    "guarded",
+    "is_transaction_lost",
+    "mark_missed",
+    "mark_missed_rows",
+    "survivable",
+]
 
 PROVED = "_orderhooks_proved"
 MIGRATE = "If a table or column is missing, run `manage.py migrate`."
@@ -46,12 +54,13 @@ def guarded(instance: models.Model, *, using: str, capture: Callable[[WatchedMod
         try:
             capture(watched_model)
         except Exception as error:
-            if _is_transaction_lost(error, using):
+            if is_transaction_lost(error, using):
                 raise
             mark_missed(watched_model, instance, _with_remedy(error), using=using, error=error)
 
 
-def _is_transaction_lost(error: Exception, using: str) -> bool:
+def is_transaction_lost(error: Exception, using: str) -> bool:
+    """Whether the database has given up the running transaction, so that nothing of it will be committed."""
     connection = connections[using]
     if not connection.in_atomic_block:
         return False
@@ -91,6 +100,15 @@ def mark_missed(
     trace = error if error is not None and not isinstance(error, DatabaseError) else None
     logger.error("a change of %s %s was not captured: %s", instance._meta.label, key, text, exc_info=trace)
     CaptureFailure.objects.record(source=source, order_pk=key, error=text, using=using)
+
+
+def mark_missed_rows(
+    watched_model: WatchedModel, model: type[models.Model], text: str, *, using: str, error: Exception | None = None
+) -> None:
+    """The same for changes of several rows of a model."""
+    trace = error if error is not None and not isinstance(error, DatabaseError) else None
+    logger.error("changes of rows of %s were not captured: %s", model._meta.label, text, exc_info=trace)
+    CaptureFailure.objects.record(source=watched_model.source.name, order_pk="", error=text, using=using)
 
 
 def _key_of(watched_model: WatchedModel | None, instance: models.Model) -> str:

@@ -17,7 +17,16 @@ from orderhooks.outbox.guarding import survivable
 from orderhooks.sources import WatchedModel
 from orderhooks.sources.keys import as_text
 
-__all__ = ["StoredValues", "may_have_row", "read_after", "read_before", "read_pointed_at", "touched_fields"]
+__all__ = [
+    "StoredValues",
+    "columns_to_read",
+    "may_have_row",
+    "read_after",
+    "read_before",
+    "read_pointed_at",
+    "stored_row",
+    "touched_fields",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +38,12 @@ class StoredValues:
 
 
 def touched_fields(
-    watched_model: WatchedModel, instance: models.Model, update_fields: Iterable[str] | None
+    watched_model: WatchedModel, model: type[models.Model], update_fields: Iterable[str] | None
 ) -> tuple[str, ...]:
-    """The watched fields that a save with these `update_fields` may change. None stands for all fields."""
+    """The watched fields that a save or update of `model` with these fields may change. None stands for all fields."""
     watched = watched_model.watched
-    if watched_model.is_part(instance):
-        own = {field.name for field in instance._meta.concrete_fields}
+    if watched_model.is_part(model):
+        own = {field.name for field in model._meta.concrete_fields}
         watched = tuple(name for name in watched if name in own)
     if update_fields is None:
         return watched
@@ -84,7 +93,7 @@ def read_before(
             rows = rows.select_for_update(no_key=connection.features.has_select_for_no_key_update)
         return rows
 
-    columns = (*_columns(watched_model, watched), WANTED)
+    columns = (*columns_to_read(watched_model, watched), WANTED)
     with survivable(using, "before", watched_model.model, columns):
         row = sources.read_columns(
             watched_model.model,
@@ -95,7 +104,7 @@ def read_before(
             using=using,
             make=make,
         )
-        return _stored(watched_model, watched, row, using=using) if row is not None and row[WANTED] else None
+        return stored_row(watched_model, watched, row, using=using) if row is not None and row[WANTED] else None
 
 
 def read_after(
@@ -106,9 +115,9 @@ def read_after(
     The instance does not hold what an expression (`F(…) + 1`), a database default or a generated column has set. Raises
     LookupError if the row is gone.
     """
-    columns = _columns(watched_model, watched)
+    columns = columns_to_read(watched_model, watched)
     held = instance.__dict__
-    if watched_model.is_part(instance) or any(
+    if watched_model.is_part(type(instance)) or any(
         name not in held or hasattr(held[name], "resolve_expression") or _is_generated(watched_model, name)
         for name in columns
     ):
@@ -118,8 +127,8 @@ def read_after(
             )
             if row is None:
                 raise LookupError("The row was deleted before it could be read.")
-            return _stored(watched_model, watched, row, using=using)
-    return _stored(watched_model, watched, {name: getattr(instance, name) for name in columns}, using=using)
+            return stored_row(watched_model, watched, row, using=using)
+    return stored_row(watched_model, watched, {name: getattr(instance, name) for name in columns}, using=using)
 
 
 def read_pointed_at(
@@ -131,7 +140,7 @@ def read_pointed_at(
     """
     model, (target,) = watched_model.model, watched_model.identifying_columns
     key = [field.attname for field in model._meta.pk_fields]
-    names = tuple(dict.fromkeys((*_columns(watched_model, watched_model.watched), *key)))
+    names = tuple(dict.fromkeys((*columns_to_read(watched_model, watched_model.watched), *key)))
     found = {}
     for row in sources.plain(model, using).filter(**{f"{target}__in": list(pointers)}).values(*names):
         pointer = sources.stored_values(model, (target,), row, using=using)[target]
@@ -140,7 +149,7 @@ def read_pointed_at(
     return found
 
 
-def _columns(watched_model: WatchedModel, watched: Sequence[str]) -> tuple[str, ...]:
+def columns_to_read(watched_model: WatchedModel, watched: Sequence[str]) -> tuple[str, ...]:
     """The attnames of the columns to read: those of the watched fields, and those that tell the order."""
     return _columns_of(watched_model, tuple(watched))
 
@@ -156,7 +165,7 @@ def _is_generated(watched_model: WatchedModel, column: str) -> bool:
     return isinstance(watched_model.model._meta.get_field(column), models.GeneratedField)
 
 
-def _stored(watched_model: WatchedModel, watched: Sequence[str], row: dict[str, Any], *, using: str) -> StoredValues:
+def stored_row(watched_model: WatchedModel, watched: Sequence[str], row: dict[str, Any], *, using: str) -> StoredValues:
     names = [name for name in watched if name != watched_model.link_field]
     values = sources.stored_values(watched_model.model, names, row, using=using)
     return StoredValues(values, {name: row[name] for name in watched_model.identifying_columns})

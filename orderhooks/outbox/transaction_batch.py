@@ -4,7 +4,7 @@
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from uuid import uuid4
 
 from django.db import connections, transaction
@@ -19,6 +19,8 @@ __all__ = ["OnEvents", "TransactionBatch", "coalesce_now", "has_subscribers", "i
 
 logger = logging.getLogger(__name__)
 
+# Each order is read to make its events. So many would keep the store's process from its work; a worker does it.
+MOST_ORDERS = 1000
 # Called in the store's process with the events of a transaction that has committed. Called with none of them if the
 # pump has to coalesce the changes instead.
 OnEvents = Callable[[Sequence[Event]], None]
@@ -85,6 +87,13 @@ class TransactionBatch:
         captured[:] = [*(one for one in captured if one.pk != change.pk), change]
         self.register()
 
+    def drop(self, pks: Collection[int]) -> None:
+        """Delete changes of this batch again, because another change covers them."""
+        Change.objects.using(self.using).filter(transaction_id=self.transaction_id, pk__in=pks).delete()
+        for captured in self.captured.values():
+            captured[:] = [change for change in captured if change.pk not in pks]
+        self.captured = {order: captured for order, captured in self.captured.items() if captured}
+
     def register(self) -> None:
         """Have the batch called after the commit, before the store's own hooks: if one of them raises, Django calls no
         further hook.
@@ -106,6 +115,9 @@ class TransactionBatch:
     def coalesce(self) -> list[Event]:
         """Make events of the changes. What fails is logged and left to the pump."""
         captured, self.captured = self.captured, {}
+        if len(captured) > MOST_ORDERS:
+            self.is_left_behind = True
+            return []
         if len(captured) > 1:
             try:
                 events = coalesce_many(captured, now=timezone.now(), using=self.using)

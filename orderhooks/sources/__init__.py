@@ -15,6 +15,7 @@ from orderhooks.sources.registry import (
     deleted_models,
     saved_models,
     watched_models,
+    watched_models_of,
     watched_order,
 )
 from orderhooks.sources.related import ROW_TOPICS, Lines, Related
@@ -41,6 +42,7 @@ __all__ = [
     "saved_models",
     "stored_values",
     "watched_models",
+    "watched_models_of",
     "watched_order",
     "watched_values",
 ]

@@ -69,10 +69,9 @@ class WatchedModel:
         """A related row's foreign key that leads to the order. Blank for orders and for rows that orders point to."""
         return self.related.order_field if self.related else ""
 
-    def is_part(self, instance: models.Model) -> bool:
-        """Whether the instance is only the row of a parent model (multi-table inheritance)."""
-        concrete = type(instance)._meta.concrete_model
-        return not isinstance(instance, self.model) and concrete is not self.model._meta.concrete_model
+    def is_part(self, model: type[models.Model]) -> bool:
+        """Whether an instance of that model is only the row of a parent (multi-table inheritance)."""
+        return not issubclass(model, self.model) and model._meta.concrete_model is not self.model._meta.concrete_model
 
     def where(self, instance: models.Model) -> dict[str, Any]:
         """The columns and values that find the row of `model` to which the instance belongs."""
@@ -90,7 +89,7 @@ class WatchedModel:
         """The primary keys, as text, of the orders that the instance is or belongs to."""
         using = using or instance._state.db or router.db_for_write(type(instance), instance=instance)
         names = self.identifying_columns
-        if self.is_part(instance):
+        if self.is_part(type(instance)):
             row = reading.read_columns(self.model, names, self.where(instance), using=using)
             return () if row is None else self.order_pks_in(row, using=using)
         return self.order_pks_in({name: getattr(instance, name) for name in names}, using=using)
@@ -104,6 +103,12 @@ class WatchedModel:
         if self.related:
             return Link.of(self.related, self.source.get_model()).order_pks(row, using=using)
         return (keys.as_text(self.model, [row[name] for name in self.identifying_columns]),)
+
+    def orders_of(self, pks: Sequence[Any], *, using: str) -> dict[str, tuple[str, ...]]:
+        """The primary keys, as text, of the orders of many related rows, by the row's key as text."""
+        if self.related is None:
+            return {}
+        return Link.of(self.related, self.source.get_model()).orders_of(self.model, pks, using=using)
 
     def subject(self, instance: models.Model) -> str:
         """A related row's primary key as text, or blank for the order itself."""
@@ -145,7 +150,12 @@ def watched_models(instance: models.Model) -> tuple[WatchedModel, ...]:
 
     Several if one source reaches a model on several paths, such as a billing and a shipping address.
     """
-    return _watched_models(conf.current().sources, type(instance))
+    return watched_models_of(type(instance))
+
+
+def watched_models_of(model: type[models.Model]) -> tuple[WatchedModel, ...]:
+    """The same for all instances of a model."""
+    return _watched_models(conf.current().sources, model)
 
 
 def watched_order(instance: Any) -> WatchedModel | None:

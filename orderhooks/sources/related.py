@@ -1,7 +1,7 @@
 """Related rows: the rows beside an order whose changes are changes of the order, and how they lead to it."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -118,6 +118,26 @@ class Link:
                 return ()
             row = found
         return self._last(row, using=using)
+
+    def orders_of(self, row: type[models.Model], pks: Sequence[Any], *, using: str) -> dict[str, tuple[str, ...]]:
+        """The primary keys, as text, of the orders of many rows of that model, by the row's key as text: one query."""
+        own = [one.attname for one in keys.key_fields(row)]
+        of_order = [one.name for one in keys.key_fields(self.order)]
+        found: dict[str, tuple[str, ...]] = {}
+        if self.from_order:
+            name = self.steps[0].name
+            rows = reading.plain(self.order, using).filter(**{f"{name}__in": pks})
+            pairs = rows.values_list(*(f"{name}__{one.name}" for one in keys.key_fields(row)), *of_order)
+        else:
+            path = "__".join(step.name for step in self.steps)
+            rows = reading.plain(row, using).filter(pk__in=pks)
+            pairs = rows.values_list(*own, *(f"{path}__{name}" for name in of_order))
+        for values in pairs:
+            key, order = values[: len(own)], values[len(own) :]
+            if None not in order:
+                text = keys.as_text(row, key)
+                found[text] = (*found.get(text, ()), keys.as_text(self.order, order))
+        return found
 
     def _last(self, columns: Mapping[str, Any], *, using: str) -> tuple[str, ...]:
         values = _targets(self.steps[-1], columns)

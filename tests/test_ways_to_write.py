@@ -1,0 +1,436 @@
+"""Every way to write an order, and what becomes of it: by signals alone, and inside `publishing.track`.
+
+A row of the table is one way to write. `SEEN` are ways that signals report; what they can't see has no events in the
+column of signals.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.db import connection, models, transaction
+from django.db.models import F
+
+from orderhooks import publishing, signal_handlers
+from orderhooks.models import CaptureFailure, Change, Event
+from tests.factories import make_subscription
+from tests.shapes import sources
+from tests.shapes.models import Address, Document, InvoiceOrder, Parcel, Payment, Purchase, PurchaseLine
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+TRACKED: list[type[models.Model]] = [Purchase, PurchaseLine, Payment, Parcel, Address, InvoiceOrder]
+
+
+@dataclass
+class Shop:
+    """An order with rows of each kind, as it is before a way to write is tried."""
+
+    order: Purchase
+    line: PurchaseLine
+    payment: Payment
+    parcel: Parcel
+    invoice: InvoiceOrder
+
+    @property
+    def orders(self) -> Any:
+        return Purchase.objects.filter(pk=self.order.pk)
+
+
+@pytest.fixture(autouse=True)
+def _sources(settings: Any) -> Iterator[None]:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SOURCES": sources.PATHS, "TOPICS": sources.TOPICS}
+    signal_handlers.connect()
+    make_subscription()
+    yield
+    assert list(CaptureFailure.objects.values_list("error", flat=True)) == []
+
+
+@pytest.fixture
+def shop() -> Shop:
+    address = Address.objects.create(city="Oslo")
+    order = Purchase.objects.create(total=50, delivery=address)
+    line = PurchaseLine.objects.create(order=order, sku="TEA")
+    shop = Shop(
+        order,
+        line,
+        Payment.objects.create(order=order, amount=5),
+        Parcel.objects.create(line=line),
+        InvoiceOrder.objects.create(reference="A"),
+    )
+    Event.objects.all().delete()
+    return shop
+
+
+Write = Callable[[Shop], Any]
+Topics = dict[str, int]
+ROWS: list[Any] = []
+
+
+def way(seen: str = "", tracked: str | None = None) -> Callable[[Write], Write]:
+    """Add a way to the table: the topics that signals make of it, and those inside `track`, if they differ.
+
+    The function returns the rows that it has inserted without signals.
+    """
+
+    def add(write: Write) -> Write:
+        for level, topics in (("signals", seen), ("track", seen if tracked is None else tracked)):
+            ROWS.append(pytest.param(write, level, topics.split(), id=f"{write.__name__}-{level}"))
+        return write
+
+    return add
+
+
+def run_sql(statement: str, *values: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+
+
+def run_async(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    async def run() -> Any:
+        return await call(*arguments, **options)
+
+    return async_to_sync(run)()
+
+
+STATE = "order.updated order.paid"
+
+
+@way(STATE)
+def save(shop: Shop) -> None:
+    shop.order.state = "paid"
+    shop.order.save()
+
+
+@way(STATE)
+def save_of_named_fields(shop: Shop) -> None:
+    shop.order.state = "paid"
+    shop.order.total = Decimal(99)
+    shop.order.save(update_fields=["state"])
+
+
+@way("order.updated")
+def save_of_an_expression(shop: Shop) -> None:
+    shop.order.total = F("total") + 1  # type: ignore[assignment]
+    shop.order.save()
+
+
+@way()
+def save_that_changes_nothing(shop: Shop) -> None:
+    shop.order.save()
+
+
+@way(STATE)
+def asave(shop: Shop) -> None:
+    shop.order.state = "paid"
+    run_async(shop.order.asave)
+
+
+@way(STATE)
+def two_saves_in_a_transaction(shop: Shop) -> None:
+    with transaction.atomic():
+        shop.order.state = "held"
+        shop.order.save()
+        shop.order.state = "paid"
+        shop.order.save()
+
+
+@way()
+def save_and_save_back_in_a_transaction(shop: Shop) -> None:
+    with transaction.atomic():
+        for state in ("paid", "open"):
+            shop.order.state = state
+            shop.order.save()
+
+
+@way()
+def save_that_is_rolled_back(shop: Shop) -> None:
+    with transaction.atomic():
+        shop.order.state = "paid"
+        shop.order.save()
+        transaction.set_rollback(True)
+
+
+@way(STATE)
+def update_or_create_of_an_order_that_exists(shop: Shop) -> None:
+    Purchase.objects.update_or_create(pk=shop.order.pk, defaults={"state": "paid"})
+
+
+@way("order.created")
+def update_or_create_of_a_new_order(_shop: Shop) -> None:
+    Purchase.objects.update_or_create(pk=991, defaults={"total": 1})
+
+
+@way("order.created")
+def get_or_create(_shop: Shop) -> None:
+    Purchase.objects.get_or_create(pk=992)
+
+
+@way("order.created")
+def create(_shop: Shop) -> None:
+    Purchase.objects.create()
+
+
+@way("order.created order.paid")
+def create_as_paid(_shop: Shop) -> None:
+    Purchase.objects.create(state="paid")
+
+
+@way("order.created")
+def acreate(_shop: Shop) -> None:
+    run_async(Purchase.objects.acreate)
+
+
+@way("order.deleted")
+def delete(shop: Shop) -> None:
+    shop.order.delete()
+
+
+@way("order.deleted")
+def delete_of_a_queryset(shop: Shop) -> None:
+    shop.orders.delete()
+
+
+@way("order.deleted")
+def adelete_of_a_queryset(shop: Shop) -> None:
+    run_async(shop.orders.adelete)
+
+
+@way("", STATE)
+def update(shop: Shop) -> None:
+    shop.orders.update(state="paid")
+
+
+@way("", STATE)
+def aupdate(shop: Shop) -> None:
+    run_async(shop.orders.aupdate, state="paid")
+
+
+@way("", "order.updated")
+def update_by_an_expression(shop: Shop) -> None:
+    shop.orders.update(total=F("total") * 2)
+
+
+@way()
+def update_to_the_same_value(shop: Shop) -> None:
+    shop.orders.update(state="open")
+
+
+@way("order.updated", STATE)
+def update_then_save(shop: Shop) -> None:
+    with transaction.atomic():
+        shop.orders.update(state="paid")
+        shop.order.refresh_from_db()
+        shop.order.total = Decimal(60)
+        shop.order.save()
+
+
+@way(STATE)
+def save_then_update_of_another_column(shop: Shop) -> None:
+    shop.order.state = "paid"
+    shop.order.save()
+    shop.orders.update(billing=None)
+
+
+@way("", "order.updated")
+def update_of_the_foreign_key_to_a_row(shop: Shop) -> None:
+    shop.orders.update(delivery=Address.objects.create(city="Rome"))
+
+
+@way("", "order.created")
+def bulk_create(_shop: Shop) -> Any:
+    return Purchase.objects.bulk_create([Purchase()])
+
+
+@way("", "order.created order.paid")
+def bulk_create_as_paid(_shop: Shop) -> Any:
+    return Purchase.objects.bulk_create([Purchase(state="paid")])
+
+
+@way("", "order.created")
+def abulk_create(_shop: Shop) -> Any:
+    return run_async(Purchase.objects.abulk_create, [Purchase()])
+
+
+@way("", STATE)
+def bulk_update(shop: Shop) -> None:
+    shop.order.state = "paid"
+    Purchase.objects.bulk_update([shop.order], ["state"])
+
+
+@way("", STATE)
+def abulk_update(shop: Shop) -> None:
+    shop.order.state = "paid"
+    run_async(Purchase.objects.abulk_update, [shop.order], ["state"])
+
+
+@way("", STATE)
+def upsert_of_an_order_that_exists(shop: Shop) -> None:
+    unique = {} if connection.vendor == "mysql" else {"unique_fields": ["pk"]}
+    row = Purchase(pk=shop.order.pk, state="paid")
+    Purchase.objects.bulk_create([row], update_conflicts=True, update_fields=["state"], **unique)
+
+
+@way()
+def insert_that_is_ignored(shop: Shop) -> None:
+    Purchase.objects.bulk_create([Purchase(pk=shop.order.pk, state="paid")], ignore_conflicts=True)
+
+
+@way("", STATE)
+def sql_update(shop: Shop) -> None:
+    run_sql("UPDATE shapes_purchase SET state = %s WHERE id = %s", "paid", shop.order.pk)
+
+
+@way("", STATE)
+def sql_update_of_many(shop: Shop) -> None:
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "UPDATE shapes_purchase SET state = %s WHERE id = %s", [("held", shop.order.pk), ("paid", shop.order.pk)]
+        )
+
+
+@way("", "order.created")
+def sql_insert(_shop: Shop) -> Any:
+    run_sql("INSERT INTO shapes_purchase (id, state, total) VALUES (996, 'open', 1)")
+    return [Purchase(pk=996)]
+
+
+@way("order.updated")
+def a_new_line(shop: Shop) -> None:
+    PurchaseLine.objects.create(order=shop.order, sku="JAM")
+
+
+@way("order.updated")
+def a_changed_line(shop: Shop) -> None:
+    shop.line.sku = "JAM"
+    shop.line.save()
+
+
+@way("order.updated parcel.gone")
+def a_deleted_line(shop: Shop) -> None:
+    shop.line.delete()
+
+
+@way("order.updated parcel.gone")
+def all_lines_deleted(shop: Shop) -> None:
+    shop.order.lines.all().delete()
+
+
+@way("", "order.updated")
+def update_of_lines(shop: Shop) -> None:
+    shop.order.lines.update(sku="JAM")
+
+
+@way("", "order.updated")
+def bulk_create_of_lines(shop: Shop) -> Any:
+    return PurchaseLine.objects.bulk_create([PurchaseLine(order=shop.order, sku="JAM")])
+
+
+@way("", "order.updated")
+def sql_delete_of_a_row(shop: Shop) -> None:
+    run_sql("DELETE FROM shapes_payment WHERE order_id = %s", shop.order.pk)
+
+
+@way("", "order.updated")
+def a_delete_without_signals(shop: Shop) -> None:
+    rows = Payment.objects.filter(order=shop.order)
+    rows._raw_delete(rows.db)
+
+
+@way("order.updated order.payment")
+def a_new_payment(shop: Shop) -> None:
+    Payment.objects.create(order=shop.order, amount=1)
+
+
+@way("order.updated order.payment order.covered")
+def a_payment_that_reaches_the_total(shop: Shop) -> None:
+    Payment.objects.create(order=shop.order, amount=45)
+
+
+@way("", "order.updated order.payment order.covered")
+def bulk_create_of_payments(shop: Shop) -> Any:
+    return Payment.objects.bulk_create([Payment(order=shop.order, amount=25), Payment(order=shop.order, amount=20)])
+
+
+@way("", "order.updated")
+def update_of_payments(shop: Shop) -> None:
+    shop.order.payments.update(amount=6)
+
+
+@way("order.updated parcel.changed")
+def a_changed_row_of_a_line(shop: Shop) -> None:
+    shop.parcel.tracking = "X"
+    shop.parcel.save()
+
+
+@way("", "order.updated parcel.changed")
+def update_of_rows_of_a_line(shop: Shop) -> None:
+    Parcel.objects.filter(line__order=shop.order).update(tracking="X")
+
+
+@way("order.updated")
+def a_changed_address(shop: Shop) -> None:
+    address = Address.objects.get()
+    address.city = "Rome"
+    address.save()
+
+
+@way("", "order.updated")
+def update_of_an_address(_shop: Shop) -> None:
+    Address.objects.update(city="Rome")
+
+
+@way()
+def update_of_a_column_that_is_not_watched(_shop: Shop) -> None:
+    Address.objects.update(unwatched="x")
+
+
+@way("order.updated")
+def another_address(shop: Shop) -> None:
+    shop.order.delivery = Address.objects.create(city="Rome")
+    shop.order.save()
+
+
+@way("order.updated")
+def a_deleted_address_that_sets_null(_shop: Shop) -> None:
+    Address.objects.get().delete()
+
+
+@way(STATE)
+def save_of_the_parent_model(shop: Shop) -> None:
+    parent = Document.objects.get(pk=shop.invoice.pk)
+    parent.state = "paid"
+    parent.save()
+
+
+@way("", STATE)
+def update_of_a_child_model(_shop: Shop) -> None:
+    InvoiceOrder.objects.update(state="paid")
+
+
+@way("", STATE)
+def update_of_the_parent_model(_shop: Shop) -> None:
+    Document.objects.update(state="paid")
+
+
+@pytest.mark.parametrize(("write", "level", "topics"), ROWS)
+def test_what_becomes_of_it(shop: Shop, write: Write, level: str, topics: list[str]) -> None:
+    with ExitStack() as stack:
+        trackings = {}
+        for model in TRACKED if level == "track" else ():
+            trackings[model] = stack.enter_context(publishing.track(model._base_manager.all()))
+        for row in write(shop) or ():
+            if trackings:
+                trackings[type(row)].add([row])
+    assert not Change.objects.exists()
+    events = list(Event.objects.order_by("sequence"))
+    assert [event.error for event in events] == [""] * len(events)
+    assert sorted(event.topic for event in events) == sorted(topics)
+
+
+def test_the_table_has_every_way() -> None:
+    assert len(ROWS) >= 2 * 40
