@@ -199,7 +199,7 @@ def _event(source: OrderSource, order: Any, topic: str, *, now: datetime) -> Eve
         sequence=(last or 0) + 1,
         topic=topic,
         source=source.name,
-        order_pk=WatchedModel(source).order_pk(order) or "",
+        order_pk=WatchedModel(source).order_pk(order),
         order_number=number,
         store=order_store,
         payload=Event.as_stored(snapshot, using=Event.objects.db),

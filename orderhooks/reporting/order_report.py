@@ -154,7 +154,7 @@ def order_without_events_text(number: str) -> str:
         return _(NOTHING_WATCHED)
     for source in known.values():
         if (order := _found(source, number)) is not None:
-            why = no_events_text(source.name, sources.WatchedModel(source).order_pk(order) or "")
+            why = no_events_text(source.name, sources.WatchedModel(source).order_pk(order))
             return _("Order %(number)s is known. %(why)s") % {"number": number, "why": why}
     return _("No order %(number)s is known.") % {"number": number}
 

@@ -51,7 +51,7 @@ class Command(BaseCommand):
                 "There is no subscription that could get it. Add one in the admin or with orderhooks_listen."
             )
         source, order = previews.find_order(wanted, store=store, or_by_key=True)
-        key, number = WatchedModel(source).order_pk(order) or "", source.number(order)
+        key, number = WatchedModel(source).order_pk(order), source.number(order)
         with transaction.atomic(using=Event.objects.db):
             publishing.publish(topic, order)
         events = Event.objects.filter(topic=topic, source=source.name, order_pk=key)
