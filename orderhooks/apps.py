@@ -11,9 +11,10 @@ class OrderhooksConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from orderhooks import checks, signal_handlers, source_trials, tasks
+        from orderhooks import checks, signal_handlers, source_trials, tasks, triggers
 
         checks.register()
         source_trials.log_faults()
         signal_handlers.connect()
         post_migrate.connect(tasks.register_sweep, sender=self)
+        post_migrate.connect(triggers.install_after_migrate, sender=self)

@@ -70,6 +70,7 @@ class Migration(migrations.Migration):
                 ('order_number', models.CharField(blank=True, max_length=255)),
                 ('store', models.CharField(blank=True, max_length=255)),
                 ('error', models.TextField(blank=True)),
+                ('is_raw', models.BooleanField(default=False)),
                 ('coalesce_attempts', models.PositiveSmallIntegerField(default=0)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
             ],

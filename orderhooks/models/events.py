@@ -23,8 +23,8 @@ class ChangeQuerySet(models.QuerySet["Change"]):
         return self.filter(source=source, order_pk=order_pk).order_by("id")
 
     def left_behind(self, *, before: datetime) -> "ChangeQuerySet":
-        """Changes whose process died before it coalesced them."""
-        return self.filter(created_at__lt=before)
+        """Changes whose process died before it coalesced them, and those that triggers have captured."""
+        return self.filter(Q(created_at__lt=before) | Q(is_raw=True))
 
 
 class Change(models.Model):
@@ -58,6 +58,8 @@ class Change(models.Model):
     store = models.CharField(max_length=IDENTIFIER_LENGTH, blank=True)
     # What the order source raised while the change was captured. It becomes the event's error.
     error = models.TextField(blank=True)
+    # Written by a trigger of PostgreSQL: `before` and `after` are as the columns are, for `triggers.converted`.
+    is_raw = models.BooleanField(default=False)
     # How often a worker began to coalesce it. Counted before it begins, because the store's code may kill the process.
     coalesce_attempts = models.PositiveSmallIntegerField(default=0)
     created_at = models.DateTimeField(default=timezone.now)

@@ -12,6 +12,7 @@ from typing import Any
 
 from django.db import connections, models, router, transaction
 
+from orderhooks import triggers
 from orderhooks.db import DatabaseNow
 from orderhooks.models import Change
 from orderhooks.outbox.guarding import can_capture, describe_error, mark_missed, survivable
@@ -56,6 +57,8 @@ def before_save(
     watched_model: WatchedModel, instance: models.Model, *, update_fields: Iterable[str] | None, using: str
 ) -> None:
     """Read the stored values of what a save may change, and keep them on the instance until `after_save`."""
+    if triggers.are_used(watched_model.source, using):
+        return
     saves: list[_BeforeSave | None] = instance.__dict__.setdefault(SAVES, {}).setdefault(watched_model.key, [])
     saves.append(None)
     touched = touched_fields(watched_model, type(instance), update_fields)
@@ -78,7 +81,10 @@ def before_save(
 def after_save(
     watched_model: WatchedModel, instance: models.Model, *, created: bool, using: str, on_events: OnEvents
 ) -> None:
-    """Capture what the save changed."""
+    """Capture what the save changed. If a trigger has done so, only see to it that it is coalesced after the commit."""
+    if triggers.are_used(watched_model.source, using):
+        _coalesce_on_commit(watched_model, instance, using=using, on_events=on_events)
+        return
     before = _end_of_save(watched_model, instance)
     # A row of a parent model alone is not an order yet.
     if created and not watched_model.is_part(type(instance)):
@@ -156,6 +162,16 @@ def is_elsewhere(watched_model: WatchedModel, instance: models.Model, *, using: 
         )
         mark_missed(watched_model, instance, text, using=using)
     return True
+
+
+def _coalesce_on_commit(
+    watched_model: WatchedModel, instance: models.Model, *, using: str, on_events: OnEvents
+) -> None:
+    """Of the orders that the instance itself names. The pump finds the others."""
+    names = watched_model.identifying_columns
+    if watched_model.is_direct and all(instance.__dict__.get(name) is not None for name in names) and is_wanted(using):
+        for order_pk in watched_model.order_pks(instance, using=using):
+            TransactionBatch.current(using, on_events).coalesce_order_on_commit(watched_model.source.name, order_pk)
 
 
 def _own_transaction(
@@ -292,7 +308,7 @@ def _write(change: Change, *, using: str, on_events: OnEvents) -> None:
         if change.kind == Change.Kind.UPDATED and change.before == change.after and not change.error:
             return
         check_lengths(change)
-        change.transaction_id = batch.transaction_id
+        change.transaction_id = batch.transaction_id_for(change.source)
         # A clock that all processes share: events are compared with the time at which a subscription began.
         change.created_at = DatabaseNow()
         with survivable(using, "write"):

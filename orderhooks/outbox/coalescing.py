@@ -21,7 +21,14 @@ from orderhooks.models import Change, Event
 from orderhooks.outbox import coalescing_postgresql
 from orderhooks.outbox.guarding import describe_error
 from orderhooks.outbox.net_changes import NetChange, net_change
-from orderhooks.outbox.reading import OrderRead, by_transaction, deleted_order, read_order, read_order_before
+from orderhooks.outbox.reading import (
+    OrderRead,
+    by_transaction,
+    deleted_order,
+    read_order,
+    read_order_before,
+    restored_order,
+)
 from orderhooks.outbox.taking import take, take_many
 
 logger = logging.getLogger(__name__)
@@ -147,7 +154,9 @@ def _events_of_transactions(transactions: Sequence[Sequence[Change]], *, now: da
     for place, changes in enumerate(transactions):
         first = changes[0]
         deletion = next((change for change in changes if change.kind == Change.Kind.DELETED), None)
-        if deletion:
+        if deletion and deletion.is_raw:
+            order = restored_order(first.source, changes, using=using)
+        elif deletion:
             order = deleted_order(first.source, deletion)
         else:
             later = [change for one in transactions[place + 1 :] for change in one]

@@ -7,11 +7,10 @@ each row, and it is small where no subscription wants `order.deleted`.
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
-from uuid import UUID
 
 from django.db import DatabaseError, connections, models, transaction
 
-from orderhooks import payloads, sources, topics
+from orderhooks import payloads, sources, topics, triggers
 from orderhooks.db import DatabaseNow
 from orderhooks.models import Change, Subscription
 from orderhooks.outbox.capturing import is_elsewhere
@@ -37,6 +36,8 @@ DELETED = "order.deleted"
 def before_delete(watched_model: WatchedModel, instance: models.Model, *, using: str, on_events: OnEvents) -> None:
     """Capture a deletion while there is still something to read. See Note [Deletions]."""
     if instance.pk is None or is_elsewhere(watched_model, instance, using=using):
+        return
+    if watched_model.related and triggers.are_used(watched_model.source, using):
         return
     # Django deletes in a transaction. A store that sends the signal itself may not.
     is_alone = not connections[using].in_atomic_block
@@ -88,7 +89,7 @@ class _PendingDeletions:
             return
         try:
             with transaction.atomic(using=self.using):
-                changes = _capture(self.batch.transaction_id, rows, using=self.using)
+                changes = _capture(self.batch, rows, using=self.using)
         except Exception as error:
             for watched_model, instance in rows[:MARKED_AT_ONCE]:
                 mark_missed(watched_model, instance, describe_error(error), using=self.using, error=error)
@@ -97,7 +98,7 @@ class _PendingDeletions:
             self.batch.coalesce_on_commit(change)
 
 
-def _capture(transaction_id: UUID, rows: Sequence[tuple[WatchedModel, models.Model]], *, using: str) -> list[Change]:
+def _capture(batch: TransactionBatch, rows: Sequence[tuple[WatchedModel, models.Model]], *, using: str) -> list[Change]:
     """Write into the running transaction that these orders and related rows are about to be deleted."""
     orders: dict[str, dict[str, OrderSource]] = {}
     related: list[tuple[WatchedModel, models.Model]] = []
@@ -107,14 +108,14 @@ def _capture(transaction_id: UUID, rows: Sequence[tuple[WatchedModel, models.Mod
             orders.setdefault(watched_model.source.name, {})[order_pk] = watched_model.source
         else:
             related.append((watched_model, instance))
-    changes = _capture_related(transaction_id, related, orders, using=using) if related else []
+    changes = _capture_related(batch, related, orders, using=using) if related else []
     if orders:
         patterns = list(Subscription.objects.using(using).values_list("topics", flat=True))
         wanted = any(topics.matches(one, DELETED) for one in patterns)
         for keys in orders.values() if patterns else ():
             source = next(iter(keys.values()))
             for chunk in _chunks(keys):
-                changes += _capture_orders(transaction_id, source, chunk, wanted=wanted, using=using)
+                changes += _capture_orders(batch, source, chunk, wanted=wanted, using=using)
     return changes
 
 
@@ -124,7 +125,7 @@ def _chunks(many: Iterable[Any]) -> Iterator[list[Any]]:
 
 
 def _capture_related(
-    transaction_id: UUID,
+    batch: TransactionBatch,
     rows: Sequence[tuple[WatchedModel, models.Model]],
     orders: dict[str, dict[str, OrderSource]],
     *,
@@ -144,7 +145,7 @@ def _capture_related(
     if not by_model or not has_subscribers(using):
         return []
     changes = [
-        _row_gone(transaction_id, watched_model, row, order_pk)
+        _row_gone(batch, watched_model, row, order_pk)
         for (watched_model, model), found in by_model.items()
         for chunk in _chunks(found)
         for row in _locked(model, chunk, using=using)
@@ -153,7 +154,7 @@ def _capture_related(
     return Change.objects.using(using).bulk_create(changes)
 
 
-def _row_gone(transaction_id: UUID, watched_model: WatchedModel, row: models.Model, order_pk: str) -> Change:
+def _row_gone(batch: TransactionBatch, watched_model: WatchedModel, row: models.Model, order_pk: str) -> Change:
     before: dict[str, Any] = {}
     error = ""
     try:
@@ -163,7 +164,7 @@ def _row_gone(transaction_id: UUID, watched_model: WatchedModel, row: models.Mod
         logger.exception("could not read what is deleted of %s:%s", watched_model.source.name, row.pk)
         error = describe_error(problem)
     return Change(
-        transaction_id=transaction_id,
+        transaction_id=batch.transaction_id_for(watched_model.source.name),
         source=watched_model.source.name,
         order_pk=order_pk,
         kind=Change.Kind.UPDATED,
@@ -177,7 +178,7 @@ def _row_gone(transaction_id: UUID, watched_model: WatchedModel, row: models.Mod
 
 
 def _capture_orders(
-    transaction_id: UUID, source: OrderSource, keys: list[str], *, wanted: bool, using: str
+    batch: TransactionBatch, source: OrderSource, keys: list[str], *, wanted: bool, using: str
 ) -> list[Change]:
     model = source.get_model()
     if not wanted:
@@ -197,17 +198,17 @@ def _capture_orders(
     try:
         with transaction.atomic(using=using):
             models.prefetch_related_objects(list(orders.values()), *relations)
-            changes = [_order_gone(transaction_id, source, key, order) for key, order in orders.items()]
+            changes = [_order_gone(batch, source, key, order) for key, order in orders.items()]
     except DatabaseError:
         # The store's own code has spoilt the transaction for the other orders. Capture each one by itself.
-        changes = [_order_gone_alone(transaction_id, source, key, order, using=using) for key, order in orders.items()]
+        changes = [_order_gone_alone(batch, source, key, order, using=using) for key, order in orders.items()]
     return Change.objects.using(using).bulk_create(changes)
 
 
-def _order_gone(transaction_id: UUID, source: OrderSource, key: str, order: Any) -> Change:
+def _order_gone(batch: TransactionBatch, source: OrderSource, key: str, order: Any) -> Change:
     """Raises DatabaseError, because the transaction may be spoilt then."""
     change = Change(
-        transaction_id=transaction_id,
+        transaction_id=batch.transaction_id_for(source.name),
         source=source.name,
         order_pk=key,
         kind=Change.Kind.DELETED,
@@ -229,14 +230,14 @@ def _order_gone(transaction_id: UUID, source: OrderSource, key: str, order: Any)
     return change
 
 
-def _order_gone_alone(transaction_id: UUID, source: OrderSource, key: str, order: Any, *, using: str) -> Change:
+def _order_gone_alone(batch: TransactionBatch, source: OrderSource, key: str, order: Any, *, using: str) -> Change:
     try:
         with transaction.atomic(using=using):
-            return _order_gone(transaction_id, source, key, order)
+            return _order_gone(batch, source, key, order)
     except DatabaseError as error:
         logger.exception("could not take the last snapshot of order %s:%s", source.name, key)
         return Change(
-            transaction_id=transaction_id,
+            transaction_id=batch.transaction_id_for(source.name),
             source=source.name,
             order_pk=key,
             kind=Change.Kind.DELETED,

@@ -12,17 +12,25 @@ from typing import Any
 
 from django.db import connections, transaction
 
-from orderhooks import payloads, sources
+from orderhooks import payloads, sources, triggers
 from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import Change
 from orderhooks.models.events import IDENTIFIER_LENGTH
 from orderhooks.outbox.guarding import describe_error
 from orderhooks.outbox.rewinding import hold_rows, rewind
-from orderhooks.sources import OrderSource
+from orderhooks.sources import OrderSource, WatchedModel
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["OrderRead", "by_transaction", "check_identifiers", "deleted_order", "read_order", "read_order_before"]
+__all__ = [
+    "OrderRead",
+    "by_transaction",
+    "check_identifiers",
+    "deleted_order",
+    "read_order",
+    "read_order_before",
+    "restored_order",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +105,50 @@ def by_transaction(changes: Iterable[Change]) -> list[list[Change]]:
     """
     transactions: dict[Any, list[Change]] = {}
     for change in sorted(changes, key=lambda change: change.pk):
-        transactions.setdefault(change.transaction_id, []).append(change)
+        transactions.setdefault(change.transaction_id, []).append(_converted(change) if change.is_raw else change)
     return sorted(transactions.values(), key=lambda captured: captured[-1].pk)
+
+
+def _converted(change: Change) -> Change:
+    """What a trigger wrote, as signals would have captured it. What can't be converted is the change's error."""
+    using = change._state.db or Change.objects.db
+    try:
+        source = sources.by_name(change.source)
+        related = next((one for one in source.all_related if one.key == change.related), None)
+        watched_model = WatchedModel(source, related)
+        names = [name for name in watched_model.watched if name != watched_model.link_field]
+        if change.kind == Change.Kind.DELETED:
+            every = [field.name for field in watched_model.model._meta.concrete_fields]
+            restored = triggers.converted(watched_model.model, every, change.before["order"], using=using)
+            change.before = {"order": restored, "related": {}}
+            return change
+        after = triggers.converted(watched_model.model, names, change.after, using=using)
+        if change.kind == Change.Kind.CREATED:
+            before = {name: value for name, value in watched_model.defaults().items() if name in after}
+        else:
+            before = triggers.converted(watched_model.model, names, change.before, using=using)
+        if not change.related:
+            before, after = _differing(before, after)
+        change.before, change.after = before, after
+    except Exception as error:
+        logger.exception("could not convert what a trigger captured of order %s:%s", change.source, change.order_pk)
+        change.before, change.after = {}, {}
+        change.error = describe_error(error)
+    return change
+
+
+def _differing(before: dict[str, Any], after: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    names = [name for name, value in before.items() if name in after and after[name] != value]
+    return {name: before[name] for name in names}, {name: after[name] for name in names}
+
+
+def restored_order(source_name: str, captured: Sequence[Change], *, using: str) -> OrderRead:
+    """The order as it was just before a statement deleted it, from what triggers captured in that transaction."""
+
+    def prepare(source: OrderSource, _order: Any) -> Any:
+        return rewind(source, None, captured, using=using)
+
+    return read_order(source_name, captured[0].order_pk, using=using, prepare=prepare)
 
 
 def deleted_order(source_name: str, deletion: Change) -> OrderRead:

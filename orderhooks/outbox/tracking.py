@@ -12,7 +12,7 @@ from typing import Any
 
 from django.db import connections, models, transaction
 
-from orderhooks import sources
+from orderhooks import sources, triggers
 from orderhooks.db import DatabaseNow
 from orderhooks.models import Change
 from orderhooks.outbox.capturing import change_of, check_lengths, pointed_elsewhere
@@ -76,7 +76,7 @@ def track(
     """
     using = _database(rows)
     tracking = Tracking(rows.model, using)
-    watched_models = _watched_models(rows.model, fields)
+    watched_models = _watched_models(rows.model, fields, using)
     if not watched_models or connections[using].needs_rollback or not _is_wanted(watched_models[0], rows.model, using):
         yield tracking
         return
@@ -87,9 +87,13 @@ def track(
             _attempt(watched_models[0], tracking, lambda: _write(tracking, watched_models, on_events))
 
 
-def _watched_models(model: type[models.Model], fields: Iterable[str] | None) -> list[WatchedModel]:
+def _watched_models(model: type[models.Model], fields: Iterable[str] | None, using: str) -> list[WatchedModel]:
     try:
-        return [one for one in sources.watched_models_of(model) if touched_fields(one, model, fields)]
+        return [
+            one
+            for one in sources.watched_models_of(model)
+            if touched_fields(one, model, fields) and not triggers.are_used(one.source, using)
+        ]
     except Exception:
         # The checks name what is wrong with the setting SOURCES.
         logger.exception("changes of %s are not tracked", model._meta.label)
@@ -152,7 +156,7 @@ def _write(tracking: Tracking, watched_models: Sequence[WatchedModel], on_events
     changes = _without_superseded(tracking, changes, batch)
     for change in changes:
         check_lengths(change)
-        change.transaction_id = batch.transaction_id
+        change.transaction_id = batch.transaction_id_for(change.source)
         change.created_at = DatabaseNow()
     for change in Change.objects.using(tracking.using).bulk_create(changes, batch_size=AT_ONCE):
         batch.coalesce_on_commit(change)

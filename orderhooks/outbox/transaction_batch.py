@@ -5,11 +5,12 @@
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from django.db import connections, transaction
 from django.utils import timezone
 
+from orderhooks import triggers
 from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import Change, Event, Subscription
 from orderhooks.outbox.coalescing import coalesce, coalesce_many
@@ -66,6 +67,8 @@ class TransactionBatch:
         # By source and order. A rollback to a savepoint may have taken some of the changes back.
         self.captured: dict[tuple[str, str], list[Change]] = {}
         self.registered = False
+        # The database's own number of the transaction, once it was needed.
+        self.database_id: UUID | None = None
         # Whether the pump has to coalesce what this process could not.
         self.is_left_behind = False
 
@@ -87,9 +90,24 @@ class TransactionBatch:
         captured[:] = [*(one for one in captured if one.pk != change.pk), change]
         self.register()
 
+    def transaction_id_for(self, source_name: str) -> UUID:
+        """The `transaction_id` of changes of a source: the one that triggers write, if the source uses them."""
+        if not triggers.are_used_for(source_name, self.using):
+            return self.transaction_id
+        if self.database_id is None:
+            with connections[self.using].cursor() as cursor:
+                cursor.execute("SELECT pg_current_xact_id()::text")
+                self.database_id = UUID(int=int(cursor.fetchone()[0]))
+        return self.database_id
+
+    def coalesce_order_on_commit(self, source_name: str, order_pk: str) -> None:
+        """Have an order's changes coalesced that a trigger captures in the running transaction."""
+        self.captured.setdefault((source_name, order_pk), [])
+        self.register()
+
     def drop(self, pks: Collection[int]) -> None:
         """Delete changes of this batch again, because another change covers them."""
-        Change.objects.using(self.using).filter(transaction_id=self.transaction_id, pk__in=pks).delete()
+        Change.objects.using(self.using).filter(pk__in=pks).delete()
         for captured in self.captured.values():
             captured[:] = [change for change in captured if change.pk not in pks]
         self.captured = {order: captured for order, captured in self.captured.items() if captured}
@@ -118,7 +136,8 @@ class TransactionBatch:
         if len(captured) > MOST_ORDERS:
             self.is_left_behind = True
             return []
-        if len(captured) > 1:
+        # What triggers have captured is not known here, and is coalesced order by order.
+        if len(captured) > 1 and all(captured.values()):
             try:
                 events = coalesce_many(captured, now=timezone.now(), using=self.using)
                 self.is_left_behind = not events

@@ -4,8 +4,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from django.db import models, router, transaction
+from django.db import connections, models, router, transaction
 
+from orderhooks import triggers
 from orderhooks.source_trials.running import Fault, Faults, Trial, misfit, most_characters
 from orderhooks.sources import OrderSource, Related, WatchedModel, plain, read_columns, stored_values
 
@@ -115,6 +116,20 @@ def _newest_payload(path: str, source: OrderSource) -> Faults:
     yield from misfit(path, "E046", what, source.payload(order), source.schema())
 
 
+def _triggers(path: str, source: OrderSource) -> Faults:
+    """The triggers in the database must be those that the source needs."""
+    using = router.db_for_write(source.get_model())
+    if source.capture != "triggers":
+        return
+    if connections[using].vendor != "postgresql":
+        remedy = "Remove `capture`, or move the orders to PostgreSQL."
+        text = f"The database {using!r} has no triggers for it, so changes are captured by signals."
+        yield Fault(path, "W049", text, remedy)
+        return
+    for text in triggers.differences(using):
+        yield Fault(path, "E049", text, "Run `manage.py migrate`, which puts the triggers in place.")
+
+
 LIVE: Sequence[tuple[str, str, Trial]] = (
     ("E046", "table", _statements),
     ("E046", "reading of watched fields, or present(),", _captured),
@@ -122,4 +137,5 @@ LIVE: Sequence[tuple[str, str, Trial]] = (
     ("E046", "payload() of its newest order", _newest_payload),
     ("E046", "newest()", _ordered),
     ("W047", "find()", _findable),
+    ("E049", "triggers", _triggers),
 )

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.core.exceptions import FieldError
-from django.db import models, router
+from django.db import connections, models, router
 
-from orderhooks import conf, spelling, topics
+from orderhooks import conf, spelling, topics, triggers
 from orderhooks.source_trials.running import Fault, Faults, Trial, misfit, most_characters
 from orderhooks.sources import ROW_TOPICS, OrderSource, Related, plain
+from orderhooks.triggers import KEY_TYPES
 
 __all__ = ["STATIC", "shared"]
 
@@ -30,6 +31,22 @@ def _name(path: str, source: OrderSource) -> Faults:
         )
     elif len(name) > most:
         yield Fault(path, "E040", f"Its `name` has {len(name)} characters.", f"Give it at most {most}.")
+
+
+def _capture(path: str, source: OrderSource) -> Faults:
+    if source.capture not in ("signals", "triggers"):
+        yield Fault(path, "E049", f"Its `capture` is {source.capture!r}.", "Set 'signals' or 'triggers'.")
+    elif source.capture == "triggers":
+        for owner in (source, *source.all_related):
+            model: Any = owner.get_model()  # type: ignore[attr-defined]
+            if model._meta.concrete_model._meta.parents:
+                text = f"{model._meta.label} has columns in the table of a parent model, where triggers can't follow."
+                yield Fault(path, "E049", text, "Remove `capture`: signals capture saves of both.")
+            for field in model._meta.pk_fields:
+                kind = triggers.column_type(field, router.db_for_write(model))
+                if connections[router.db_for_write(model)].vendor == "postgresql" and not kind.startswith(KEY_TYPES):
+                    text = f"Triggers can't tell the key of {model._meta.label}: it is of the type {kind}."
+                    yield Fault(path, "E049", text, "Use whole numbers, text or UUIDs as keys, or remove `capture`.")
 
 
 def _models(path: str, source: OrderSource) -> Faults:
@@ -232,6 +249,7 @@ STATIC: Sequence[tuple[str, str, Trial]] = (
     ("E040", "name", _name),
     ("E041", "model", _models),
     ("E042", "watched", _fields),
+    ("E049", "capture", _capture),
     ("E042", "newest_first", _order),
     ("E041", "lines or related", _paths),
     ("E042", "related", _keys),

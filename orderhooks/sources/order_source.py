@@ -39,6 +39,8 @@ class OrderSource:
     `related`: other rows that belong to an order, such as payments, shipments, or an address: see `Related`.
     `computed_topics`: the topics that `compute_topics` may return.
     `newest_first`: how to sort the orders, the newest first, as in `order_by()`. Empty: see `newest`.
+    `capture`: "signals" captures the changes that Django reports. "triggers" has PostgreSQL capture all changes,
+    whoever makes them; `manage.py migrate` puts the triggers in place. Other databases go on with signals.
     `atomic_saves`: whether each save of an order or a line runs in a transaction. It ensures that no change is saved
     without being captured, even if another `post_save` handler raises an error or the process dies. Set it to False if
     such handlers need autocommit. Then a change can be lost unless it is saved in `transaction.atomic()`.
@@ -56,6 +58,7 @@ class OrderSource:
     lines: Lines | None = None
     related: tuple[Related, ...] = ()
     computed_topics: tuple[str, ...] = ()
+    capture: str = "signals"
     atomic_saves: bool = True
     newest_first: tuple[str, ...] = ()
 

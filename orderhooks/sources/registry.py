@@ -85,6 +85,11 @@ class WatchedModel:
             return Link.of(self.related, self.source.get_model()).columns
         return tuple(field.attname for field in keys.key_fields(self.model))
 
+    @property
+    def is_direct(self) -> bool:
+        """Whether an instance itself names its order, so that no query is needed."""
+        return self.related is None or Link.of(self.related, self.source.get_model()).is_direct
+
     def order_pks(self, instance: models.Model, *, using: str | None = None) -> tuple[str, ...]:
         """The primary keys, as text, of the orders that the instance is or belongs to."""
         using = using or instance._state.db or router.db_for_write(type(instance), instance=instance)

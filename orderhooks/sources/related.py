@@ -95,6 +95,12 @@ class Link:
         return cls(order, tuple(steps), False)
 
     @property
+    def is_direct(self) -> bool:
+        """Whether the row holds the order's primary key."""
+        targets = {target for _own, target in self.steps[0].related_fields}
+        return not self.from_order and len(self.steps) == 1 and targets == set(keys.key_fields(self.order))
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """The attnames of the row's columns that lead to the order."""
         pairs = self.steps[0].related_fields

@@ -71,6 +71,12 @@ class Purchase(Shaped):
         return f"{value} EUR" if field == "payments.amount" else value
 
 
+class TriggeredPurchase(Purchase):
+    """The same, with changes captured by PostgreSQL."""
+
+    capture = "triggers"
+
+
 TOPICS = {
     "order.payment": "A payment was recorded.",
     "order.covered": "The payments reached the total.",
@@ -96,4 +102,5 @@ ALL = [
 if models.IS_POSTGRES:
     ListOrder = describe("ListOrder", "tags", "prices")
     ALL.append(ListOrder)
+TRIGGERED_PATHS = [f"{__name__}.{'TriggeredPurchase' if source is Purchase else source.__name__}" for source in ALL]
 PATHS = [f"{__name__}.{source.__name__}" for source in ALL]

@@ -1,0 +1,21 @@
+"""Triggers: PostgreSQL captures the changes of orders itself, whoever writes them and however.
+
+For order sources with `capture = "triggers"`. `installing` puts a function and three triggers in place for each watched
+model, when `migrate` runs. `statements` writes their SQL. They write rows of `Change` in the transaction that changes
+the order, with the columns' values as PostgreSQL's JSON; `columns` converts them when the changes are coalesced.
+"""
+
+from orderhooks.triggers.columns import KEY_TYPES, column_type, converted
+from orderhooks.triggers.installing import are_used, are_used_for, differences, install, install_after_migrate, wanted
+
+__all__ = [
+    "KEY_TYPES",
+    "are_used",
+    "are_used_for",
+    "column_type",
+    "converted",
+    "differences",
+    "install",
+    "install_after_migrate",
+    "wanted",
+]

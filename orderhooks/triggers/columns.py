@@ -1,0 +1,92 @@
+"""Columns: how a trigger writes a column's value into JSON, and how Django's value is made of it again."""
+
+import base64
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from django.db import connections, models
+from django.utils import dateparse
+
+from orderhooks.sources import stored_values
+
+__all__ = ["KEY_TYPES", "as_sql", "column_type", "converted"]
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnType:
+    """The SQL of a column's value as JSON, with a place for the column, and what makes the database's value of it."""
+
+    sql: str
+    convert: Callable[[Any], Any]
+
+
+def _bytes(value: str) -> bytes:
+    # The second is how PostgreSQL itself writes them into JSON: see `statements.generic`.
+    return bytes.fromhex(value[2:]) if value.startswith("\\x") else base64.b64decode(value)
+
+
+def _decimal(value: Any) -> Decimal:
+    return Decimal(str(value))
+
+
+# By the beginning of the column's type. JSON has no exact decimals, so they are text there.
+TYPES: Mapping[str, ColumnType] = {
+    "numeric": ColumnType("{}::text", _decimal),
+    "bytea": ColumnType("encode({}, 'base64')", _bytes),
+    "timestamp": ColumnType("{}", dateparse.parse_datetime),
+    "time": ColumnType("{}", dateparse.parse_time),
+    "date": ColumnType("{}", dateparse.parse_date),
+    "interval": ColumnType("{}::text", dateparse.parse_duration),
+    "uuid": ColumnType("{}", UUID),
+    "json": ColumnType("{}", json.dumps),
+}
+OTHER = ColumnType("{}", lambda value: value)
+# The types of keys whose text is the same in SQL as in Python.
+KEY_TYPES = ("smallint", "integer", "bigint", "uuid", "varchar", "text", "character")
+
+
+def column_type(field: Any, using: str) -> str:
+    """The type of the field's column, such as `numeric(8, 2)`."""
+    return str(field.db_type(connections[using]) or "")
+
+
+def as_sql(field: Any, column: str, using: str) -> str:
+    """The SQL of the value of `column` as a trigger writes it into JSON."""
+    kind = column_type(field, using)
+    # Elements of arrays are written as text, because decimals are none too many in JSON.
+    return f"{column}::text[]" if kind.endswith("[]") else _type(kind).sql.format(column)
+
+
+def converted(model: type[models.Model], names: Iterable[str], raw: Mapping[str, Any], *, using: str) -> dict[str, Any]:
+    """The named fields of a row that a trigger wrote, as the signals would have captured them: JSON values by name.
+
+    `raw` holds the values by the columns' attnames. Fields that it lacks are left out: their columns have gone.
+    """
+    fields: list[Any] = [model._meta.get_field(name) for name in names]
+    values = {field.attname: _value(field, raw[field.attname], using) for field in fields if field.attname in raw}
+    found = [field.name for field in fields if field.attname in raw]
+    return stored_values(model, found, values, using=using)
+
+
+def _value(field: Any, raw: Any, using: str) -> Any:
+    if raw is None:
+        return None
+    connection = connections[using]
+    kind = column_type(field, using)
+    if kind.endswith("[]"):
+        convert = _type(kind).convert
+        value: Any = [None if one is None else convert(one) for one in raw]
+    else:
+        value = _type(kind).convert(raw)
+    column = models.expressions.Col("", field)
+    for convert_value in (*connection.ops.get_db_converters(column), *field.get_db_converters(connection)):
+        value = convert_value(value, column, connection)
+    return value
+
+
+def _type(kind: str) -> ColumnType:
+    return next((found for begin, found in TYPES.items() if kind.startswith(begin)), OTHER)
