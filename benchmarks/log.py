@@ -32,8 +32,8 @@ FROM (
     FROM generate_series(1, %(events)s) number
 ) made ORDER BY number
 """
-# Each event is owed to four subscriptions, one of which gets all. In the first tenth of the time receivers answered 404
-# for a while.
+# Each event goes to four subscriptions, one of which gets all. In the first tenth of the time receivers responded with
+# 404 for a while.
 DELIVERIES = f"""
 INSERT INTO orderhooks_delivery (public_id, event_id, subscription_id, state, trigger, requested_by, attempts_made,
     next_attempt_at, last_status_code, last_error, last_detail, created_at, finished_at)

@@ -68,7 +68,7 @@ def _visit(client: Client, address: str) -> dict[str, float]:
         if number >= WARM_UP:
             times.append((time.perf_counter() - started) * 1e3)
         if answer.status_code != 200:
-            raise RuntimeError(f"{address} answered {answer.status_code}.")
+            raise RuntimeError(f"{address} responded with {answer.status_code}.")
     with CaptureQueriesContext(connection) as captured:
         client.get(address, follow=True)
     rows = answer.content.count(b'name="_selected_action"')

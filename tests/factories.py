@@ -115,7 +115,7 @@ def claim(limit: int = 1, *, now: datetime | None = None) -> list[Delivery]:
 
 
 def make_attempt(delivery: Delivery, **fields: Any) -> Attempt:
-    """The next attempt of the delivery, answered 200."""
+    """The next attempt of the delivery, which got 200."""
     started_at: datetime = timezone.now()
     defaults: dict[str, Any] = {
         "number": delivery.attempts.count() + 1,
@@ -146,7 +146,7 @@ def make_replay(**fields: Any) -> Replay:
 def make_attempt_stats(
     subscription: Subscription, count: int = 1, *, at: datetime | None = None, **fields: Any
 ) -> AttemptStats:
-    """So many attempts of the hour of `at`, each answered 200 after 12 ms."""
+    """`count` attempts of the hour of `at`, each of which got 200 after 12 ms."""
     hour = hour_of(at or timezone.now())
     defaults: dict[str, Any] = {"outcome": AttemptStats.Outcome.SUCCESS, "bucket": bucket_of(12)}
     return AttemptStats.objects.create(subscription=subscription, hour=hour, count=count, **{**defaults, **fields})

@@ -38,7 +38,7 @@ def test_an_order_change_reaches_its_receiver(receiver: RecordingReceiver) -> No
     ]
 
     waiting = Delivery.objects.get(state="pending")
-    assert waiting.last_detail.startswith("The endpoint answered 503; only 2xx is success.")
+    assert waiting.last_detail.startswith("The endpoint responded with 503; only 2xx is success.")
     Delivery.objects.filter(pk=waiting.pk).update(next_attempt_at=timezone.now())
     Subscription.objects.update(circuit_open_until=timezone.now())
     order.status = "cancelled"

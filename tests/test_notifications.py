@@ -32,7 +32,7 @@ def failing(**fields) -> Subscription:
 
 def test_an_endpoint_that_fails_for_an_hour_is_told_to_its_contact_and_the_admins() -> None:
     subscription = failing(contact_email="team@warehouse.example")
-    make_delivery(subscription=subscription, last_error="status", last_detail="The endpoint answered 503.")
+    make_delivery(subscription=subscription, last_error="status", last_detail="The endpoint responded with 503.")
     assert notifications.send_due(now=NOW) == 1
     contact, admins = mail.outbox
     assert (contact.to, admins.to) == (["team@warehouse.example"], ["ops@example.com"])
@@ -40,7 +40,7 @@ def test_an_endpoint_that_fails_for_an_hour_is_told_to_its_contact_and_the_admin
         assert "Webhooks to “Warehouse” are failing" in message.subject
         assert subscription.public_id in message.body
         assert "1 deliveries are waiting" in message.body
-    for said in (subscription.url, "The endpoint answered 503."):
+    for said in (subscription.url, "The endpoint responded with 503."):
         assert said in admins.body
         assert said not in contact.body, "a contact may be a stranger to whoever wrote it"
 

@@ -158,7 +158,7 @@ def test_a_subscription_that_somebody_keeps_locked_does_not_hold_up_what_is_due(
         in_a_thread(tasks.pump).join(20)
         due.refresh_from_db()
         assert due.state == "delivered"
-        assert "somebody keeps a subscription locked" in caplog.text
+        assert "another process keeps a subscription locked" in caplog.text
     assert not event.deliveries.exists()
     tasks.pump()
     assert event.deliveries.count() == 2

@@ -310,12 +310,12 @@ def test_public_ids_of_the_same_moment_differ(monkeypatch):
     assert len({public_ids.event_id() for _ in range(1000)}) == 1000
 
 
-def test_an_id_tells_its_moment_and_a_moment_its_earliest_at(monkeypatch):
+def test_an_id_contains_its_time_and_earliest_at_is_the_lowest_id_of_a_time(monkeypatch):
     moment = datetime(2026, 11, 23, 10, 0, 0, 259_000, tzinfo=UTC)
     monkeypatch.setattr(time, "time", moment.timestamp)
     made, millisecond = public_ids.event_id(), timedelta(milliseconds=1)
 
-    assert public_ids.moment_of(made) == moment
+    assert public_ids.time_of(made) == moment
     assert public_ids.earliest_at("evt_", moment) <= made < public_ids.earliest_at("evt_", moment + millisecond)
-    assert public_ids.moment_of(public_ids.earliest_at("evt_", moment)) == moment
+    assert public_ids.time_of(public_ids.earliest_at("evt_", moment)) == moment
     assert public_ids.earliest_at("evt_", datetime(1901, 1, 1, tzinfo=UTC)) == "evt_" + "0" * 26

@@ -460,9 +460,9 @@ def test_an_endpoint_that_answers_again_is_known_to_have_recovered(receiver: Rec
         send_due()
         subscription.refresh_from_db()
         if subscription.failing_since:
-            assert (subscription.recovered_at, "answered 500" in subscription.last_failure) == (None, True)
+            assert (subscription.recovered_at, "responded with 500" in subscription.last_failure) == (None, True)
     assert subscription.recovered_at == subscription.last_success_at
-    assert "answered 500" in subscription.last_failure
+    assert "responded with 500" in subscription.last_failure
 
 
 @pytest.mark.parametrize(

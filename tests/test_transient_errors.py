@@ -130,7 +130,7 @@ def test_orders_that_can_not_be_read_do_not_hold_up_the_worker(order: Order, ref
         make_order(lines=[])
     caplog.clear()
     assert later(minutes=1) == []
-    assert caplog.text.count("can't be read at this moment") == coalescing.TRANSIENT_AT_ONCE
+    assert caplog.text.count("can't be read now") == coalescing.TRANSIENT_AT_ONCE
 
 
 @pytest.mark.django_db(transaction=True)

@@ -27,14 +27,16 @@ class Customer:
         answer = self._send("", {**fields, "customer_name": self.name, "customer_email": self.email})
         parts = urlsplit(answer.url).path.strip("/").split("/")
         if not answer.ok or parts[0] != "orders":
-            raise ShopError(f"The shop did not take an order of {dict(quantities)}: it answered {answer.status_code}.")
+            raise ShopError(
+                f"The shop did not take an order of {dict(quantities)}: it responded with {answer.status_code}."
+            )
         return parts[1]
 
     def press(self, public_id: str, button: str) -> None:
         """Press `pay`, `ship`, `cancel` or `refund` on the order's page. Raises ShopError."""
         answer = self._send(f"orders/{public_id}/{button}/", {})
         if not answer.ok:
-            raise ShopError(f"The shop did not {button} order {public_id}: it answered {answer.status_code}.")
+            raise ShopError(f"The shop did not {button} order {public_id}: it responded with {answer.status_code}.")
 
     def _send(self, path: str, fields: dict[str, str]) -> requests.Response:
         try:

@@ -243,7 +243,7 @@ class OrderAdmin(ButtonsAdmin):
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         order = super().get_object(request, object_id, from_field)
         if order is not None:
-            # A read-only field does not know the user.
+            # A read-only field does not get the request, and so not the user.
             order._sees_payload = sees_payload(request)
         return order
 
@@ -281,7 +281,7 @@ class OrderAdmin(ButtonsAdmin):
         return found.draw(buttons, problems=problems, with_errors=vars(order)["_sees_payload"], nothing=nothing)
 
     def _webhooks_of(self, order: Any) -> Webhooks:
-        # Asked for the page and for its button.
+        # Needed for the page and for its button.
         if not hasattr(order, "_webhooks"):
             source = sources.BuiltInOrders.name
             events = Event.objects.filter(source=source, order_pk=str(order.pk))

@@ -43,7 +43,7 @@ class HasHeaders(models.Model):
             return
         using = options.get("using") or router.db_for_write(type(self), instance=self)
         with transaction.atomic(using=using):
-            # Locked: a value that somebody else gives for the former URL in this moment stays behind too.
+            # Locked: a value that another process saves for the former URL meanwhile is dropped too.
             no_key = transaction.get_connection(using).features.has_select_for_no_key_update
             locked = type(self)._base_manager.using(using).select_for_update(no_key=no_key)
             list(locked.filter(pk=self.pk).values_list("pk"))

@@ -82,7 +82,7 @@ def test_the_response_is_for_those_who_may_see_it(receiver, permission, shown):
     assert shown in press(staff(*MANAGE, permission), subscription, "test")
     text = press(staff(*MANAGE), subscription, "test")
     assert "It arrived." in text
-    assert "shown to those who may see payloads" in text
+    assert "shown to users who may see payloads" in text
     for hidden in ("hello", "x-who", "webhook-id", "/admin/orderhooks/delivery/"):
         assert hidden not in text
 
@@ -128,7 +128,7 @@ def held_by(subscription: Subscription) -> tuple[Delivery, Delivery]:
     ],
 )
 def test_resuming_asks_what_becomes_of_what_was_held(operator, choice, states, message):
-    subscription = make_subscription(state="disabled", state_reason="It answered 410.", consecutive_failures=9)
+    subscription = make_subscription(state="disabled", state_reason="It responded with 410.", consecutive_failures=9)
     held = held_by(subscription)
     confirmation = press(operator, subscription, "resume")
     assert "Deliveries held: 2." in confirmation

@@ -54,7 +54,7 @@ def test_a_row_says_at_a_glance_how_it_stands(operator):
         "topic": "order.paid",
         "subscription_name": "Warehouse",
         "attempts_of": "3 of 10",
-        "last_outcome": "answered 503",
+        "last_outcome": "responded with 503",
         "next_attempt": "in 4 min",
     }
 
@@ -65,8 +65,8 @@ def test_a_row_says_at_a_glance_how_it_stands(operator):
         ({"state": "failed", "attempts_made": 11}, "attempts_of", "11"),
         ({"state": "failed"}, "next_attempt", "-"),
         ({}, "last_outcome", "-"),
-        ({"last_error": "timeout"}, "last_outcome", "did not answer in time"),
-        ({"state": "delivered", "last_status_code": 204}, "last_outcome", "answered 204"),
+        ({"last_error": "timeout"}, "last_outcome", "did not respond in time"),
+        ({"state": "delivered", "last_status_code": 204}, "last_outcome", "responded with 204"),
     ],
 )
 def test_a_cell_reads(operator, fields, column, expected):

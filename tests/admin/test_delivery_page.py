@@ -30,7 +30,7 @@ def press(client, delivery: Delivery, button: str):
 
 
 def failing(**fields) -> Delivery:
-    """A delivery to the warehouse that was answered 503 three times."""
+    """A delivery to which the warehouse responded with 503 three times."""
     soon = timezone.now() + timedelta(minutes=4, seconds=20)
     delivery = make_delivery(
         **{
@@ -48,7 +48,7 @@ def failing(**fields) -> Delivery:
 
 def test_the_story_comes_first(operator):
     delivery = failing()
-    expected = "pending Warehouse answered 503 three times. The next try is in 4 min (attempt 4 of 10)."
+    expected = "pending Warehouse responded with 503 three times. The next try is in 4 min (attempt 4 of 10)."
     assert story_of(operator, delivery) == expected
     text = page_of(operator, delivery)
     assert text.index("orderhooks-summary") < text.index("Redeliver now") < text.index("orderhooks-attempt")
@@ -112,7 +112,7 @@ def test_requests_and_responses_take_a_permission_of_their_own():
     assert [word for word in confidential if word not in text] == []
     text = page_of(staff("view_delivery", "redeliver_delivery", "view_event", "change_delivery"), delivery)
     assert [word for word in confidential if word in text] == []
-    assert "answered 200 once" in text
+    assert "responded with 200 once" in text
 
 
 def test_what_a_receiver_said_is_escaped(operator):

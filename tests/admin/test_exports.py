@@ -38,7 +38,7 @@ def test_a_row_tells_a_delivery(operator):
         requested_by="alice",
         last_status_code=503,
         last_error="status",
-        last_detail="It answered 503.",
+        last_detail="It responded with 503.",
         created_at=at,
         finished_at=at,
     )
@@ -58,7 +58,7 @@ def test_a_row_tells_a_delivery(operator):
             "requested_by": "alice",
             "last_status_code": "503",
             "last_error": "status",
-            "last_outcome": "It answered 503.",
+            "last_outcome": "It responded with 503.",
             "next_attempt_at": "",
             "created_at": "2026-11-24T03:00:07+00:00",
             "finished_at": "2026-11-24T03:00:07+00:00",

@@ -39,11 +39,17 @@ def webhooks_text(client, order: Order) -> str:
         ({"state": "delivered", "attempts_made": 1}, ["delivered"]),
         ({"state": "delivered", "attempts_made": 3}, ["delivered", "at attempt 3"]),
         (
-            {"next_attempt_at": NOW + timedelta(hours=4, minutes=30), "last_detail": "The endpoint answered 503."},
-            ["waiting for its next try", "next try in 4 h", "The endpoint answered 503."],
+            {
+                "next_attempt_at": NOW + timedelta(hours=4, minutes=30),
+                "last_detail": "The endpoint responded with 503.",
+            },
+            ["waiting for its next try", "next try in 4 h", "The endpoint responded with 503."],
         ),
         ({"next_attempt_at": NOW - timedelta(minutes=4)}, ["due since"]),
-        ({"state": "failed", "last_detail": "The endpoint answered 500."}, ["failed", "The endpoint answered 500."]),
+        (
+            {"state": "failed", "last_detail": "The endpoint responded with 500."},
+            ["failed", "The endpoint responded with 500."],
+        ),
         ({"state": "skipped"}, ["skipped by an operator"]),
         ({"state": "sending"}, ["being sent"]),
     ],

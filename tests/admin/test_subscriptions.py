@@ -196,7 +196,7 @@ def test_saving_the_page_does_not_undo_what_a_worker_wrote_meanwhile(operator, m
     clean = SubscriptionForm.clean
 
     def clean_while_a_worker_disables(form: Any) -> Any:
-        Subscription.objects.update(state="disabled", state_reason="It answered 410.")
+        Subscription.objects.update(state="disabled", state_reason="It responded with 410.")
         return clean(form)
 
     monkeypatch.setattr(SubscriptionForm, "clean", clean_while_a_worker_disables)
@@ -206,12 +206,16 @@ def test_saving_the_page_does_not_undo_what_a_worker_wrote_meanwhile(operator, m
 
 
 def test_a_disabled_subscription_may_be_edited_and_stays_disabled(operator):
-    subscription = make_subscription(state="disabled", state_reason="It answered 410.")
+    subscription = make_subscription(state="disabled", state_reason="It responded with 410.")
     path = f"/admin/orderhooks/subscription/{subscription.pk}/change/"
     # The page has no field for the state: a value that is sent all the same changes nothing.
     assert operator.post(path, subscription_form(name="ERP", state="active")).status_code == 302
     subscription.refresh_from_db()
-    assert (subscription.name, subscription.state, subscription.state_reason) == ("ERP", "disabled", "It answered 410.")
+    assert (subscription.name, subscription.state, subscription.state_reason) == (
+        "ERP",
+        "disabled",
+        "It responded with 410.",
+    )
 
 
 def test_a_subscription_can_be_deleted_with_its_log(operator):
@@ -309,12 +313,12 @@ def test_a_change_is_in_the_history_by_the_names_of_the_fields(operator):
 
 
 def test_the_page_says_first_how_the_endpoint_is_doing(operator):
-    subscription = make_subscription(state="disabled", state_reason="It answered <b>410</b>.")
+    subscription = make_subscription(state="disabled", state_reason="It responded with <b>410</b>.")
     make_delivery(subscription=subscription)
     text = page(operator, f"subscription/{subscription.pk}/change/")
     banner, name = text.index("Disabled: nothing is sent to it."), text.index('name="name"')
     assert banner < name
-    assert "It answered &lt;b&gt;410&lt;/b&gt;." in text
+    assert "It responded with &lt;b&gt;410&lt;/b&gt;." in text
     assert "1 delivery waits." in text
 
 

@@ -139,7 +139,7 @@ def test_a_delivery_has_a_summary_and_its_attempts_in_pages(api):
     for status in (503, 500):
         make_attempt(delivery, status_code=status, error="status")
     told = api.get(f"/api/deliveries/{delivery.public_id}/").data["summary"]
-    assert any("answered 503 once" in sentence for sentence in told)
+    assert any("responded with 503 once" in sentence for sentence in told)
     first = api.get(f"/api/deliveries/{delivery.public_id}/attempts/?page_size=1").data
     assert [one["status_code"] for one in first["results"]] == [500]
     assert [one["status_code"] for one in api.get(first["next"]).data["results"]] == [503]

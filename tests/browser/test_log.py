@@ -31,10 +31,10 @@ def test_a_delivery_is_found_by_filters_tells_its_story_and_is_sent_again(
     operator.follow("5xx (1)")
     operator.follow("Warehouse (1)")
     expect(rows).to_have_count(1)
-    expect(rows).to_contain_text("answered 503")
+    expect(rows).to_contain_text("responded with 503")
     rows.get_by_role("link", name="failed").click()
 
-    expect(operator.page.locator(".orderhooks-summary")).to_contain_text("answered 503")
+    expect(operator.page.locator(".orderhooks-summary")).to_contain_text("responded with 503")
     expect(operator.page.locator(".orderhooks-attempt")).to_contain_text("out of paper")
     operator.page.get_by_text("A script that sends it once more").click()
     expect(operator.page.get_by_label("Script")).to_have_value(re.compile("curl"))

@@ -24,7 +24,7 @@ from tests.factories import (
 
 FOLDER = Path(__file__).parents[2] / "docs" / "images"
 MOST_BYTES = 200_000
-WORDS = "The endpoint answered 503; only 2xx is success. It may be overloaded or away."
+WORDS = "The endpoint responded with 503; only 2xx is success. It may be overloaded or away."
 # How much of a page is worth showing.
 HEIGHTS = {
     "log": 900,

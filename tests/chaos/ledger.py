@@ -133,7 +133,7 @@ class _Connection(asyncio.Protocol):
 
 class Ledger:
     """A context manager. `answers` says what a path is answered: an Answer, or a function of the entry and its number
-    among those of its path. What is not told is answered 200 at once."""
+    among those of its path. What is not told is responded with 200 at once."""
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []

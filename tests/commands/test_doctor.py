@@ -170,7 +170,7 @@ def test_changes_that_could_not_be_captured_fail_and_spoil_the_rate() -> None:
     )
     [one] = found("fail")
     assert one.startswith("losses: 12 changes of orders were saved and made no events (source shop, last order")
-    assert "KeyError: 'total_currency'. Correct the cause" in one
+    assert "KeyError: 'total_currency'. Fix the cause" in one
     printed = called("orderhooks_status")
     assert printed.startswith("! 12 changes of orders were saved")
     assert "100 %" not in printed

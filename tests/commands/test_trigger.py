@@ -124,7 +124,7 @@ def test_a_test_is_sent_at_once_and_its_answer_shown(receiver: RecordingReceiver
     receiver.answer = lambda count: Answer(200 if count == 1 else 500, b"thanks")
     make_subscription(name="CRM", url=receiver.url)
     printed = called("orderhooks_trigger", "webhook.test", "--to", "CRM")
-    assert printed.startswith("The endpoint answered 200. (")
+    assert printed.startswith("The endpoint responded with 200. (")
     assert printed.endswith("thanks\n")
     assert json.loads(receiver.received[0].body)["type"] == "webhook.test"
     with pytest.raises(CommandError, match="CRM did not accept the test"):

@@ -235,7 +235,7 @@ class RotationForm(forms.Form):
         initial=OVERLAP_HOURS,
         widget=forms.RadioSelect,
         choices=[
-            (0, _("is revoked now: receivers that don't know the new one yet refuse requests")),
+            (0, _("is revoked now: receivers that don't have the new one yet refuse requests")),
             *(
                 (
                     hours,
