@@ -56,7 +56,7 @@ def subscribe(urls: list[str], topics: list[str], fields: dict[str, Any]) -> lis
 
 
 def owe(subscriptions: list[int], count: int) -> None:
-    """So many due deliveries for each subscription."""
+    """This many due deliveries for each subscription."""
     now = timezone.now()
     moment = {"occurred_at": now, "published_at": now, "routed_at": now}
     events = Event.objects.bulk_create(
@@ -141,7 +141,7 @@ def drain() -> dict[str, Any]:
 
 
 def pump_until_all_is_delivered(seconds: float) -> dict[str, int]:
-    """Pump while anything is owed, at most so long. How many there are of each state."""
+    """Pump while anything waits, at most for this long. Returns how many deliveries there are of each state."""
     until = time.monotonic() + seconds
     owed = Delivery.objects.exclude(state__in=["delivered", "failed"])
     while owed.exists() and time.monotonic() < until:
@@ -152,7 +152,7 @@ def pump_until_all_is_delivered(seconds: float) -> dict[str, int]:
 
 
 def pump(seconds: float) -> None:
-    """Pump and linger for so long."""
+    """Pump and linger for this long."""
     names.install()
     wait_for_go()
     _turn().run(until=time.monotonic() + seconds)
@@ -183,7 +183,7 @@ def loop(url: str, count: int, threads: int) -> dict[str, float]:
 
 
 def place_orders(count: int, each_seconds: float) -> dict[str, float]:
-    """Save so many new orders at a steady pace. When each began to be saved (monotonic seconds), by its event's id."""
+    """Save this many new orders at a steady pace. Returns when each began (monotonic seconds) by its event's id."""
     began = {}
     wait_for_go()
     first = time.monotonic()

@@ -65,7 +65,7 @@ def _seconds(made: Database, task: str, arguments: list[list[object]]) -> float:
 
 
 def drain_50ms() -> Iterable[Measure]:
-    """One worker of 64 threads, an endpoint that answers after 50 ms; and the memory that it takes."""
+    """One worker of 64 threads, an endpoint that responds after 50 ms; and the memory that it takes."""
     threads, latency = 64, 0.05
     settings = {
         "LINGER_SECONDS": 0,

@@ -10,7 +10,7 @@ PATIENCE_SECONDS = 15
 
 
 class ShopError(Exception):
-    """The shop did not do what a customer wanted; the text says what it answered."""
+    """The shop did not do what a customer wanted; the text says how it responded."""
 
 
 class Customer:
@@ -24,19 +24,19 @@ class Customer:
     def place(self, quantities: Mapping[str, int]) -> str:
         """Order these quantities by SKU. Returns the order's public id. Raises ShopError."""
         fields = {f"quantity-{sku}": str(quantity) for sku, quantity in quantities.items()}
-        answer = self._send("", {**fields, "customer_name": self.name, "customer_email": self.email})
-        parts = urlsplit(answer.url).path.strip("/").split("/")
-        if not answer.ok or parts[0] != "orders":
+        response = self._send("", {**fields, "customer_name": self.name, "customer_email": self.email})
+        parts = urlsplit(response.url).path.strip("/").split("/")
+        if not response.ok or parts[0] != "orders":
             raise ShopError(
-                f"The shop did not take an order of {dict(quantities)}: it responded with {answer.status_code}."
+                f"The shop did not take an order of {dict(quantities)}: it responded with {response.status_code}."
             )
         return parts[1]
 
     def press(self, public_id: str, button: str) -> None:
         """Press `pay`, `ship`, `cancel` or `refund` on the order's page. Raises ShopError."""
-        answer = self._send(f"orders/{public_id}/{button}/", {})
-        if not answer.ok:
-            raise ShopError(f"The shop did not {button} order {public_id}: it responded with {answer.status_code}.")
+        response = self._send(f"orders/{public_id}/{button}/", {})
+        if not response.ok:
+            raise ShopError(f"The shop did not {button} order {public_id}: it responded with {response.status_code}.")
 
     def _send(self, path: str, fields: dict[str, str]) -> requests.Response:
         try:
@@ -49,4 +49,4 @@ class Customer:
                 timeout=PATIENCE_SECONDS,
             )
         except requests.RequestException as error:
-            raise ShopError(f"The shop did not answer: {error}") from None
+            raise ShopError(f"The shop did not respond: {error}") from None

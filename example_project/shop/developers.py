@@ -13,16 +13,16 @@ def delivered(address: str, *, to: str, user: str, password: str) -> int:
         session.trust_env = False
         try:
             login = {"username": user, "password": password}
-            answer = session.post(f"{address}api/token/", data=login, timeout=PATIENCE_SECONDS)
-            answer.raise_for_status()
-            session.headers["Authorization"] = f"Token {answer.json()['token']}"
+            response = session.post(f"{address}api/token/", data=login, timeout=PATIENCE_SECONDS)
+            response.raise_for_status()
+            session.headers["Authorization"] = f"Token {response.json()['token']}"
             page = f"{address}api/deliveries/?state=delivered&subscription={to}&page_size={PAGE_SIZE}"
             count = 0
             while page:
-                answer = session.get(page, timeout=PATIENCE_SECONDS)
-                answer.raise_for_status()
-                count += len(answer.json()["results"])
-                page = answer.json()["next"]
+                response = session.get(page, timeout=PATIENCE_SECONDS)
+                response.raise_for_status()
+                count += len(response.json()["results"])
+                page = response.json()["next"]
         except requests.RequestException as error:
-            raise ShopError(f"The API did not answer as it should: {error}") from None
+            raise ShopError(f"The API did not respond as it should: {error}") from None
     return count

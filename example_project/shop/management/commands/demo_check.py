@@ -145,7 +145,7 @@ def go_shopping(address: str) -> Expected:
 
 
 def all_delivered(expected: Expected) -> bool:
-    """Whether each of the well-behaved receivers has responded with 2xx to all that it should hear."""
+    """Whether each of the well-behaved receivers has responded with 2xx to all events that it should get."""
     done = Delivery.objects.filter(state=Delivery.State.DELIVERED)
     return all(done.filter(subscription__name=name).count() >= expected.deliveries[name] for name in RECEIVERS)
 
