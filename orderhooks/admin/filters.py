@@ -40,7 +40,7 @@ Rows = QuerySet[Any]
 
 @dataclass(frozen=True, slots=True)
 class Newest:
-    """What the filters count of a row."""
+    """The columns of a row that the filters count."""
 
     public_id: str
     state: str
@@ -59,7 +59,7 @@ class CountedFilter(admin.SimpleListFilter):
     indexed = False
 
     def rows(self, queryset: Rows, value: str) -> Rows:
-        """Those of a choice."""
+        """The rows of a choice."""
         raise NotImplementedError
 
     def choices_of(self, row: Newest) -> Iterable[str]:
@@ -269,8 +269,8 @@ class TopicFilter(CountedFilter):
         return [(name, name) for name in topics.catalogue()]
 
     def rows(self, queryset: Rows, value: str) -> Rows:
-        # From its newest event on: PostgreSQL may leaf through the events by age, and would wade through all that came
-        # since a topic went out of use.
+        # From its newest event on. Otherwise PostgreSQL may read the events by age, and with them all that came since a
+        # topic went out of use.
         newest = Event.objects.filter(topic=value).order_by("-sequence").values_list("pk", flat=True).first()
         return queryset.filter(event__topic=value, event__lte=newest or 0)
 

@@ -139,7 +139,7 @@ class _LinesFormSet(forms.BaseInlineFormSet):
         return self._queryset
 
     def add_fields(self, form: Any, index: int | None) -> None:
-        """Each input says its name: a table's head is none to a screen reader."""
+        """Each input has a label, because screen readers do not read the table's head as one."""
         super().add_fields(form, index)
         for field in form.fields.values():
             if field.label:

@@ -18,7 +18,7 @@ from orderhooks.admin.buttons import ButtonsAdmin
 from orderhooks.models import Event
 from orderhooks.reporting.counts import count_text
 
-# How many rows a list counts, and lets one leaf through.
+# How many rows a list counts, and how many its pages show.
 BOUND = 10_000
 # How many events of one order a search takes in, the newest.
 MOST_FOUND = 1000
@@ -42,7 +42,7 @@ class Total(int):
 
 
 class BoundedPaginator(Paginator):
-    """Counts no further than it has pages for, and leafs through keys, which indexes hold, not through rows.
+    """Counts no further than it has pages for, and pages through keys, which indexes hold, not through rows.
 
     One query for the keys gives both: where filters are combined, finding them is what takes the time.
     """

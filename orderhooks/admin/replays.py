@@ -1,4 +1,4 @@
-"""Replays: events of a time are sent again. A form, the count, a yes; then a page that shows how far it has got."""
+"""Replays: events of a period are sent again. A form, the count, a confirmation; then a page with the progress."""
 
 from datetime import timedelta
 from typing import Any

@@ -8,7 +8,7 @@ from django import forms
 __all__ = ["KeepsUnaltered"]
 
 TEXTS = (forms.CharField, forms.EmailField)
-# Whose text on a page is not the whole value; amounts and JSON come back as they are.
+# Fields whose text on a page is not the whole value. Amounts and JSON come back as they are.
 EXACT = (*TEXTS, forms.SplitDateTimeField)
 
 

@@ -1,8 +1,8 @@
 """Values of headers stay with the host that they were given for: another URL does not get them.
 
-A subscription's headers may hold a credential of its receiver, which nobody can read back. Whoever may change the URL
-could have it sent to an address of their own; so a change of the URL's origin leaves stored values behind, whoever
-makes it and wherever: in the admin, the API, a command or a program.
+A subscription's headers may hold a credential of its receiver, which nobody can read back. A user who may change the
+URL could have it sent to a host of their own. So a change of the URL's origin drops the stored values, whether it is
+made in the admin, the API, a command or a program.
 """
 
 from collections.abc import Iterable, Mapping
