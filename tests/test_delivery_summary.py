@@ -163,7 +163,7 @@ SUMMARIES = [
 
 
 @pytest.mark.parametrize(("words", "expected"), SUMMARIES)
-def test_a_story_says_what_came_and_what_comes(words, expected):
+def test_a_summary_says_what_happened_and_what_comes(words, expected):
     assert words == expected
 
 

@@ -109,7 +109,7 @@ def test_one_sentence_says_why_a_delivery_is_held(fields: dict[str, Any], expect
     assert endpoint_health.held_text(endpoint(**fields), now=NOW) == expected
 
 
-def test_a_deliverys_story_holds_that_sentence() -> None:
+def test_a_deliverys_summary_holds_that_sentence() -> None:
     subscription, event = endpoint(**COOLING), Event(sequence=1, order_number="1042", public_id="evt_1")
     delivery = Delivery(event=event, subscription=subscription, next_attempt_at=NOW - 19 * MINUTE)
     told = " ".join(delivery_summary.sentences(delivery, [], now=NOW, most=10))
@@ -136,7 +136,7 @@ STEPS = [
 
 
 @pytest.mark.parametrize(("answer", "words"), STEPS)
-def test_the_next_step_fits_the_answer(answer: tuple[str, int | None, str], words: str) -> None:
+def test_the_next_step_fits_the_response(answer: tuple[str, int | None, str], words: str) -> None:
     kind, status, location = answer
     assert words in transport.next_step(kind, status, location=location)
 
@@ -154,7 +154,7 @@ WAITING = [
 
 
 @pytest.mark.parametrize(("counts", "expected"), WAITING)
-def test_what_waits_is_told_with_its_age(counts: tuple[int, int, int], expected: str) -> None:
+def test_what_waits_is_reported_with_its_age(counts: tuple[int, int, int], expected: str) -> None:
     waiting, unrouted, uncoalesced = counts
     backlog = Backlog(waiting, None, unrouted, uncoalesced, NOW - 4 * MINUTE)
     assert reporting.backlog_text(backlog, now=NOW) == expected

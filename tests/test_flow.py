@@ -55,7 +55,7 @@ def test_an_order_change_reaches_its_receiver(receiver: RecordingReceiver) -> No
     assert subscription.last_success_at is not None
 
 
-def test_a_new_order_is_told_at_once_beside_a_request_that_hangs(receiver: RecordingReceiver, monkeypatch) -> None:
+def test_a_new_order_is_published_at_once_beside_a_request_that_hangs(receiver: RecordingReceiver, monkeypatch) -> None:
     monkeypatch.setattr(pumping, "BEAT_SECONDS", 0.05)
     monkeypatch.setattr(pumping, "ROUTE_SECONDS", 3600.0)  # how long one that is busy does not look for new events
     Subscription.create_with_secret(name="Warehouse", url=receiver.url, topics=["order.created"])

@@ -30,7 +30,7 @@ def failing(**fields) -> Subscription:
     )
 
 
-def test_an_endpoint_that_fails_for_an_hour_is_told_to_its_contact_and_the_admins() -> None:
+def test_the_contact_and_the_admins_get_mail_about_an_endpoint_that_fails_for_an_hour() -> None:
     subscription = failing(contact_email="team@warehouse.example")
     make_delivery(subscription=subscription, last_error="status", last_detail="The endpoint responded with 503.")
     assert notifications.send_due(now=NOW) == 1
@@ -84,7 +84,7 @@ def test_one_that_failed_for_a_moment_is_nobodys_business() -> None:
     assert notifications.send_due(now=NOW) == 0
 
 
-def test_each_state_is_told_once_and_in_its_turn() -> None:
+def test_each_state_is_notified_once_and_in_its_turn() -> None:
     subscription = failing()
     now = NOW
     for change, subject in (
@@ -114,7 +114,7 @@ def test_an_endpoint_that_comes_and_goes_fills_no_inbox() -> None:
 
 
 @pytest.mark.parametrize("unwanted", ["mail_failing", "mail_disabled", "mail_recovered", None])
-def test_a_contact_is_told_what_it_wants_and_the_admins_are_told_all(unwanted: str | None) -> None:
+def test_a_contact_gets_the_mails_that_it_wants_and_the_admins_get_all(unwanted: str | None) -> None:
     wishes = {unwanted: False} if unwanted else {}
     subscription = failing(contact_email="team@warehouse.example", **wishes)
     now = NOW
@@ -167,7 +167,7 @@ def test_a_name_can_not_add_headers() -> None:
     assert mail.outbox[0].recipients() == ["ops@example.com"]
 
 
-def test_with_nobody_to_tell_nothing_is_sent_and_nothing_stays_due(settings) -> None:
+def test_without_recipients_nothing_is_sent_and_nothing_stays_due(settings) -> None:
     settings.ADMINS = []
     failing()
     assert notifications.send_due(now=NOW) == 0

@@ -48,7 +48,7 @@ WAITING_FOR_A_LOCK = {
 }
 
 
-def test_two_saves_of_the_same_change_tell_it_once(in_a_thread) -> None:
+def test_two_saves_of_the_same_change_publish_it_once(in_a_thread) -> None:
     make_subscription()
     order = make_order()
     Event.objects.all().delete()

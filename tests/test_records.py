@@ -91,7 +91,7 @@ def test_a_public_id_belongs_to_one_row(record):
         record.objects.filter(pk=second.pk).update(public_id=first.public_id)
 
 
-def test_an_event_is_owed_once_to_a_subscription():
+def test_an_event_has_one_delivery_for_a_subscription():
     delivery = make_delivery()
 
     with pytest.raises(IntegrityError), transaction.atomic():
@@ -304,7 +304,7 @@ def test_public_ids_begin_with_the_milliseconds_of_a_ulid(monkeypatch):
     assert public_ids.event_id().startswith("evt_01ARZ3NDEK")
 
 
-def test_public_ids_of_the_same_moment_differ(monkeypatch):
+def test_public_ids_of_the_same_time_differ(monkeypatch):
     monkeypatch.setattr(time, "time", lambda: 1_764_000_000)
 
     assert len({public_ids.event_id() for _ in range(1000)}) == 1000

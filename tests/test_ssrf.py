@@ -488,7 +488,7 @@ def test_metadata_stays_shut_whatever_is_opened(oracle: Oracle, settings, addres
         ("https://[fd12:3456::1]/", 'ORDERHOOKS["ALLOWED_NETWORKS"]'),
     ],
 )
-def test_a_refused_url_is_told_the_setting_that_would_allow_it(settings, url: str, setting: str) -> None:
+def test_a_refused_url_names_the_setting_that_would_allow_it(settings, url: str, setting: str) -> None:
     settings.ORDERHOOKS = {}
     with pytest.raises(UrlRefusedError) as refused:
         check_url(url)

@@ -163,7 +163,7 @@ def deaf_broker(monkeypatch):
         yield server
 
 
-def test_a_save_does_not_wait_for_a_broker_that_never_answers(deaf_broker, monkeypatch) -> None:
+def test_a_save_does_not_wait_for_a_broker_that_never_responds(deaf_broker, monkeypatch) -> None:
     make_subscription()
     make_order(lines=[])
     # The broker is still being waited for, and the save has long returned.
@@ -264,7 +264,7 @@ def test_an_idle_pump_leaves_its_worker_to_other_tasks(settings) -> None:
         get_broker().purge_queue()
 
 
-def test_a_save_rings_the_bell_of_a_pump_that_waits(in_a_thread) -> None:
+def test_a_save_wakes_a_pump_that_waits(in_a_thread) -> None:
     if connection.vendor != "postgresql":
         pytest.skip("only PostgreSQL tells; elsewhere a pump looks for itself")
     make_subscription()
@@ -277,7 +277,7 @@ def test_a_save_rings_the_bell_of_a_pump_that_waits(in_a_thread) -> None:
     pump.delete()
 
 
-def test_a_bell_that_was_rung_before_ends_the_next_wait_and_rings_once() -> None:
+def test_a_notification_from_before_ends_the_next_wait_only_once() -> None:
     wakeup = Wakeup()
     for _ in range(100):
         wakeup.notify()
@@ -287,7 +287,7 @@ def test_a_bell_that_was_rung_before_ends_the_next_wait_and_rings_once() -> None
     wakeup.notify()  # a thread that outlives the pump
 
 
-def test_the_databases_clock_is_asked_not_this_machines(monkeypatch) -> None:
+def test_the_databases_clock_is_used_not_this_machines(monkeypatch) -> None:
     clock = DatabaseClock()
     ours = timezone.now()
     assert abs((clock.now() - ours).total_seconds()) < 30

@@ -99,7 +99,7 @@ def later(**past: float) -> list[Event]:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("in_one", [1, 2])
-def test_an_order_that_can_not_be_read_for_a_moment_is_told_later(order: Order, refused, in_one: int) -> None:
+def test_an_order_that_can_not_be_read_for_a_while_is_published_later(order: Order, refused, in_one: int) -> None:
     with transaction.atomic():
         for one in [order, *(make_order(lines=[]) for _ in range(in_one - 1))]:
             one.note = "x"

@@ -1,4 +1,4 @@
-"""A wake-up for a pump that waits: from its own threads, and on PostgreSQL from publishing processes (LISTEN/NOTIFY)."""
+"""A wake-up for a waiting pump: from its own threads, and on PostgreSQL from publishing processes (LISTEN/NOTIFY)."""
 
 import contextlib
 import selectors

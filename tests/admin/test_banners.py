@@ -64,7 +64,7 @@ def banner_text(held: int = 0, **fields: Any) -> tuple[str, str]:
         ({}, "busy", ["nothing has arrived there yet", "Send a test"]),
     ],
 )
-def test_the_banner_tells_the_state_the_reason_and_what_to_do(fields, level: str, pieces: list[str]) -> None:
+def test_the_banner_says_the_state_the_reason_and_what_to_do(fields, level: str, pieces: list[str]) -> None:
     found, text = banner_text(**fields)
     assert found == level
     assert [piece for piece in pieces if piece not in text] == []

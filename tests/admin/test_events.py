@@ -29,7 +29,7 @@ def test_an_event_shows_its_payload_escaped_and_links_its_deliveries(operator):
     assert "1 delivery" in text
 
 
-def test_what_is_told_takes_its_own_permission():
+def test_the_content_of_an_event_takes_its_own_permission():
     event = make_event(payload={"order": {"note": "a secret wish"}}, changes={"note": ["", "a secret wish"]})
     for permissions, count in ((["view_payload"], 4), (["change_event", "redeliver_delivery"], 0)):
         text = page(staff("view_event", *permissions), f"event/{event.pk}/change/")
@@ -65,7 +65,7 @@ def test_how_many_deliveries_there_are_takes_the_permission_to_see_them():
     assert "1 delivery" in page(staff("view_event", "view_delivery"), f"event/{event.pk}/change/")
 
 
-def test_publishing_again_tells_what_worked_and_is_written_down(operator):
+def test_publishing_again_says_what_worked_and_is_in_the_history(operator):
     mended = failed_event_of_an_order()
     gone = make_failed_event(order_pk="0")
     untouched = make_event(payload={"as": "it was"})

@@ -143,7 +143,7 @@ def test_a_secret_that_the_receiver_has_already_can_be_given(operator):
     assert 'name="secret"' not in page(operator, f"subscription/{subscription.pk}/change/")
 
 
-def test_a_secret_is_asked_for_again_where_another_field_is_refused(operator):
+def test_a_secret_has_to_be_typed_again_where_another_field_is_refused(operator):
     own = signing.generate_secret()
     fields = subscription_form(topics=["order.payed"], secret=own)
     response = operator.post("/admin/orderhooks/subscription/add/", fields)
@@ -286,7 +286,7 @@ def test_the_page_with_a_secret_is_kept_by_no_cache(operator):
         ("https://10.1.2.3/", "a private network (RFC 1918)", "ALLOWED_NETWORKS"),
     ],
 )
-def test_a_refused_url_is_told_why_and_the_setting_that_would_allow_it(operator, settings, url, reason, setting):
+def test_a_refused_url_is_explained_with_the_setting_that_would_allow_it(operator, settings, url, reason, setting):
     settings.ORDERHOOKS = {}
     [error] = errors_of(operator, "subscription/add/", subscription_form(url=url))["url"]
     assert reason in error
@@ -322,7 +322,7 @@ def test_the_page_says_first_how_the_endpoint_is_doing(operator):
     assert "1 delivery waits." in text
 
 
-def test_a_new_subscription_is_asked_only_what_a_person_knows(operator):
+def test_the_form_of_a_new_subscription_has_only_what_a_person_chooses(operator):
     text = page(operator, "subscription/add/")
     assert "How it is signed" in text
     assert "How it is doing" not in text

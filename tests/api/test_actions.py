@@ -28,7 +28,7 @@ ENDPOINT = {"url": "https://crm.example/hooks", "topics": ["order.paid"]}
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_test_shows_the_answer_at_once(receiver: RecordingReceiver):
+def test_a_test_shows_the_response_at_once(receiver: RecordingReceiver):
     api = client_with(*EVERYTHING)
     subscription = make_subscription(url=receiver.url)
     receiver.answer = lambda count: Answer(503, b"closed for lunch")
@@ -214,7 +214,7 @@ def test_a_name_with_spaces_round_it_is_found_again(api):
     assert api.delete(path).status_code == 204
 
 
-def test_a_name_that_two_have_is_a_conflict_that_tells_them(api):
+def test_a_name_that_two_have_is_a_conflict_that_lists_them(api):
     twins = [make_subscription(name="CRM") for _ in range(2)]
     response = api.put("/api/subscriptions/by-name/CRM/", ENDPOINT, format="json")
     assert response.status_code == 409

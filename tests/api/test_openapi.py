@@ -98,7 +98,7 @@ def test_every_operation_says_what_it_does_and_how_it_fails(made):
                 assert list(known["content"]) == [problems.MEDIA_TYPE], (where, status)
 
 
-def test_it_tells_of_what_goes_beyond_reading_and_writing(made):
+def test_the_document_describes_what_goes_beyond_reading_and_writing(made):
     told = operations(made)
 
     def names(method: str, path_: str) -> set[str]:

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db
 ENDPOINT = {"name": "CRM", "url": "https://crm.example/hooks", "topics": ["order.paid", "order.*"]}
 
 
-def test_the_secret_is_in_the_answer_that_made_it_and_in_no_other(api):
+def test_the_secret_is_in_the_response_that_made_it_and_in_no_other(api):
     created = post(api, "/subscriptions/", ENDPOINT)
     assert created.status_code == 201
     assert created.data["secret"].startswith("whsec_")

@@ -15,7 +15,7 @@ from tests.factories import make_attempt, make_delivery, make_event, make_subscr
 from tests.receivers import Answer, RecordingReceiver
 
 
-def test_a_delivery_is_found_by_filters_tells_its_story_and_is_sent_again(
+def test_a_delivery_is_found_by_filters_shows_its_summary_and_is_sent_again(
     operator: Visit, worker: None, receiver: RecordingReceiver, settings
 ) -> None:
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "RETRY_SCHEDULE": []}
@@ -98,7 +98,7 @@ def test_what_the_filters_leave_is_taken_along_as_csv(operator: Visit, tmp_path:
     assert rows[0]["order_number"].startswith("'=HYPERLINK")
 
 
-def test_the_log_since_a_moment(operator: Visit) -> None:
+def test_the_log_since_a_time(operator: Visit) -> None:
     make_delivery(event=make_event(order_number="1042"))
     operator.go("delivery/")
     tomorrow = timezone.now() + timedelta(days=1)

@@ -119,7 +119,7 @@ def test_deliveries_that_somebody_keeps_locked_hold_up_no_others(chaos: Chaos, v
     chaos.reckon(site, causes={LEASE})
 
 
-def test_orders_whose_lines_can_not_be_read_for_a_while_are_told_later(chaos: Chaos) -> None:
+def test_orders_whose_lines_can_not_be_read_for_a_while_are_published_later(chaos: Chaos) -> None:
     """The lines' table is locked, as a migration does, and the database soon stops waiting: no event is given up."""
     import psycopg
 

@@ -66,7 +66,7 @@ def test_a_worker_killed_in_the_middle_of_a_request_loses_nothing(chaos: Chaos, 
 
 
 @EVERYWHERE
-def test_a_worker_killed_after_the_answer_and_before_it_is_written_down_sends_again(chaos: Chaos, vendor: str) -> None:
+def test_a_worker_killed_after_the_response_and_before_it_is_recorded_sends_again(chaos: Chaos, vendor: str) -> None:
     """The receiver has said 2xx, the worker dies before it writes that down: the same id and bytes come again."""
     site = chaos.site(vendor)
     site.subscribe("/all")
@@ -112,7 +112,7 @@ def test_a_worker_that_slept_past_its_lease_changes_nothing(chaos: Chaos) -> Non
     assert chaos.reckon(site, causes={LEASE}).duplicates[LEASE]
 
 
-def test_a_cluster_that_is_asked_to_end_under_load_leaves_nothing_half_done(chaos: Chaos) -> None:
+def test_a_cluster_that_is_stopped_under_load_leaves_nothing_half_done(chaos: Chaos) -> None:
     """SIGTERM to the leader: it ends by itself, every request made is written down, the next cluster does the rest."""
     site = chaos.site()
     site.subscribe("/all")
