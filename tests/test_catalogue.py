@@ -1,4 +1,4 @@
-"""The catalogue in full: examples and real events fit the schemas that receivers are told."""
+"""The catalogue in full: examples and real events fit the schemas that receivers read."""
 
 import json
 from copy import deepcopy

@@ -1,4 +1,4 @@
-"""Misconfigured settings are told at start-up, with an id and a hint."""
+"""Misconfigured settings are reported at start-up, with an id and a hint."""
 
 import pytest
 from django.core.checks import run_checks
@@ -6,7 +6,7 @@ from django.core.checks import run_checks
 from orderhooks import checks, conf
 from orderhooks.sources import BuiltInOrders, Lines, OrderSource
 
-# Django 6.1 asks the database for its part of the checks.
+# Django 6.1 queries the database for its part of the checks.
 pytestmark = pytest.mark.django_db
 
 
@@ -135,7 +135,7 @@ def test_no_check_shows_a_secret(settings, key: str, given: object) -> None:
     settings.ORDERHOOKS = {key: given}
     messages = "\n".join(str(one) for one in run_checks())
     assert "s3cr3t" not in messages
-    assert key in messages, "told all the same"
+    assert key in messages, "reported all the same"
 
 
 @pytest.mark.parametrize(

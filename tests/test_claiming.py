@@ -22,7 +22,7 @@ def owe(subscription: Subscription, number: int, **fields) -> list[Delivery]:
 
 
 def owe_at_once(subscription: Subscription, number: int) -> None:
-    """So many of as many orders, due at NOW."""
+    """`number` deliveries of as many orders, due at NOW."""
     moments = dict.fromkeys(("occurred_at", "published_at", "routed_at"), NOW)
     numbers = range(number)
     made = Event.objects.bulk_create(

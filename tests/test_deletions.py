@@ -1,4 +1,4 @@
-"""What deleting many orders costs, and what is told of it."""
+"""What deleting many orders costs, and which events it makes."""
 
 from typing import Any
 

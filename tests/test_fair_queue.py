@@ -30,7 +30,7 @@ def make_queue(*, threads: int = 16, subscription: int = 16, host: int = 16) -> 
 
 
 def take_all(queue: FairQueue) -> list[Job]:
-    """What could be under way at once, as nobody answers."""
+    """What could be under way at once, because no endpoint responds."""
     queue.closed = False
     taken = []
     while queue.under_way < queue.limit.value and (job := queue._next()):
@@ -45,7 +45,7 @@ def answer(
 
 
 def known(queue: FairQueue, subscription: int) -> None:
-    """It has answered quickly before."""
+    """It has responded quickly before."""
     queue.endpoints[subscription] = EndpointQueue(window=Window(16, seconds=0.01))
 
 

@@ -1,4 +1,4 @@
-"""The whole story once: an order is placed, paid and cancelled, and its receiver hears of it, signed, over HTTP."""
+"""The whole flow once: an order is placed, paid and cancelled, and its receiver hears of it, signed, over HTTP."""
 
 import pytest
 from django.db import transaction
@@ -49,7 +49,7 @@ def test_an_order_change_reaches_its_receiver(receiver: RecordingReceiver) -> No
     assert receiver.received[1].headers["webhook-id"] in [one.headers["webhook-id"] for one in receiver.received[2:]]
     assert set(Delivery.objects.values_list("state", flat=True)) == {"delivered"}
     assert Attempt.objects.count() == 4
-    # order.updated was told to nobody, and is on record all the same.
+    # No subscription got order.updated, and it is on record all the same.
     assert Event.objects.filter(topic="order.updated", deliveries=None).count() == 2
     subscription.refresh_from_db()
     assert subscription.last_success_at is not None

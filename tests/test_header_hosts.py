@@ -1,4 +1,4 @@
-"""Hidden values of headers are never sent to a host that they were not given for, whoever changes the URL."""
+"""Hidden values of headers are never sent to a host that they were not given for, wherever the URL is changed."""
 
 import pytest
 from django.contrib.admin.models import LogEntry

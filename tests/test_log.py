@@ -1,4 +1,4 @@
-"""The log's queries: by time, by the answer's class, and what waits for what in an ordered subscription."""
+"""The log's queries: by time, by the response's class, and what waits for what in an ordered subscription."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""E-mails go out whether a project has EMAIL_BACKEND or, on Django 6.1, MAILERS; without a mailer it is told."""
+"""E-mails go out whether a project has EMAIL_BACKEND or, on Django 6.1, MAILERS; a check reports a missing mailer."""
 
 from contextlib import AbstractContextManager
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Orders that are hard to keep or to tell: long names, deep and odd data, keys that don't count up."""
+"""Orders that are hard to store or to publish: long names, deep and odd data, keys that don't count up."""
 
 import copy
 import uuid

@@ -53,7 +53,7 @@ def make(model: Any, **values: Any) -> Any:
 
 
 def told() -> list[tuple[str, dict[str, Any]]]:
-    """The topics and changes since it was asked last, each of which must be about the order that its payload shows."""
+    """The topics and changes since the last call, each of which must be about the order that its payload shows."""
     assert not Change.objects.exists()
     events = list(Event.objects.order_by("sequence"))
     for event in events:

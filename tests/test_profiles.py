@@ -1,4 +1,4 @@
-"""Signature profiles: each is accepted by a verifier that somebody else wrote, until anything is altered."""
+"""Signature profiles: each is accepted by a verifier that others wrote, until anything is altered."""
 
 import base64
 import subprocess

@@ -393,7 +393,7 @@ def test_publish_refuses_an_unknown_topic_and_what_is_no_order(order: Order) -> 
 
 
 class Moody(BuiltInOrders):
-    """The built-in orders, told by code that fails as the test wants."""
+    """The built-in orders, by code that fails as the test wants."""
 
     problem: Exception | None = None
     extra: object = None

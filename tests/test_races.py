@@ -1,4 +1,4 @@
-"""Two processes at once, on a database that lets them: nothing is told twice, nothing is taken twice."""
+"""Two processes at once, on a database that lets them: nothing is published twice, nothing is taken twice."""
 
 import threading
 from datetime import timedelta
@@ -30,9 +30,9 @@ def wait_until_somebody_waits_for_a_lock() -> None:
     while timezone.now() < deadline:
         with connection.cursor() as cursor:
             if connection.vendor == "postgresql":
-                cursor.execute("SELECT pg_stat_clear_snapshot()")  # else a transaction sees the same one again
+                cursor.execute("SELECT pg_stat_clear_snapshot()")  # otherwise a transaction sees the same one again
             else:
-                cursor.execute("DO SLEEP(0.2)")  # MariaDB looks anew only if nobody has asked for 0.1 s
+                cursor.execute("DO SLEEP(0.2)")  # MariaDB looks again only if there was no query for 0.1 s
             cursor.execute(WAITING_FOR_A_LOCK[connection.vendor])
             if cursor.fetchone()[0]:
                 return

@@ -230,7 +230,7 @@ def test_a_view_needs_no_csrf_token_and_gets_its_own_arguments():
 
 
 class Handler:
-    """A view that counts its calls and answers as told."""
+    """A view that counts its calls and responds as configured."""
 
     __name__ = "handler"
 

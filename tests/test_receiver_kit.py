@@ -403,7 +403,7 @@ def test_of_many_at_once_the_newest_stays(in_a_thread: Callable[[Callable[[], No
 
     def come(sequence: int) -> None:
         together.wait()
-        # As a sender does: what is refused for the moment comes again.
+        # As a sender does: what is refused for now comes again.
         answers = (post(endpoint, sequence).status_code for _ in range(50))
         assert next(response for response in answers if response != 409) in (200, 204)
 

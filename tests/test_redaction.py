@@ -65,7 +65,7 @@ def test_no_half_of_a_secret_is_left_where_the_response_is_cut(receiver: Recordi
 
 
 def test_no_half_of_a_long_secret_is_left_where_reading_stopped(receiver: RecordingReceiver) -> None:
-    # Taking out the whole ones makes so much room that the end of what was read comes into what is kept.
+    # Without the whole ones the text is so much shorter that the end of what was read comes into what is kept.
     long = "".join(f"k{number}" for number in range(1000))
     outcome = echo(receiver, long.encode() * (BODY_BYTES // len(long) + 1), [long])
     assert outcome.response_body == REDACTED * (BODY_BYTES // len(long) + 1)

@@ -1,4 +1,4 @@
-"""Pruning: what is finished and old goes, what is owed or young stays."""
+"""Pruning: what is finished and old goes, what waits or is young stays."""
 
 from datetime import timedelta
 from io import StringIO

@@ -426,7 +426,7 @@ def test_an_attempt_may_take_as_long_as_its_subscription_says_and_the_pump_allow
         sender.claim(now=now)
         lease = Delivery.objects.get().lease_expires_at - now
         receiver.wait_for(1)
-        # One that is given the time gets its answer; the others have hung up by now.
+        # One that is given the time gets its response; the others have hung up by now.
         if arrives:
             release.set()
     assert Delivery.objects.get().last_error == ("" if arrives else "timeout")

@@ -16,7 +16,7 @@ from orderhooks.source_trials import running, static
 from orderhooks.sources import BuiltInOrders, Lines, OrderSource
 from tests.factories import make_order
 
-# Django 6.1 asks the database for its part of the checks.
+# Django 6.1 queries the database for its part of the checks.
 pytestmark = pytest.mark.django_db
 
 

@@ -1,4 +1,4 @@
-"""Orders in a model of the store's own: here, for want of a shop, Django's users."""
+"""Orders in a model of the store's own: here Django's users, because there is no shop."""
 
 import datetime
 import uuid

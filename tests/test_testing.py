@@ -270,7 +270,7 @@ def test_where_it_is_installed_a_project_without_django_settings_is_not_disturbe
         "    assert answer.json == {'total': '9.50'}\n"
         "    assert 'orderhooks.models' not in sys.modules\n"
     )
-    (tmp_path / "pytest.ini").write_text("[pytest]\n")  # else that of a folder above, where the tests' own may be
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")  # otherwise that of a folder above, where the tests' own may be
     done = python(
         *("-m", "pytest", "-q", "-W", "error::pytest.PytestWarning", "-p", "no:cacheprovider"),
         cwd=tmp_path,

@@ -1,4 +1,4 @@
-"""A database that refuses for a moment while an order is read: told later, not handed to a person."""
+"""A database that fails for a while when an order is read: the event is made later, and no person is needed."""
 
 import sqlite3
 from datetime import timedelta

@@ -66,7 +66,7 @@ def test_a_port_where_nobody_listens_is_refused() -> None:
 
 @pytest.fixture
 def raw_server():
-    """Answers each connection with the bytes given, then does `afterwards` with it."""
+    """Responds to each connection with the bytes given, then does `afterwards` with it."""
     servers = []
 
     def start(reply: bytes, *, hold: threading.Event | None = None) -> str:
@@ -155,7 +155,7 @@ def _has_peer(one: socket.socket) -> bool:
 
 @pytest.fixture
 def proxy():
-    """An egress proxy: keeps the request lines that it is asked, and answers each itself, telling all that it was sent:
+    """An egress proxy: keeps the request lines that it gets, and responds to each itself with all that it was sent:
     a tunnel is refused, anything else is done.
     """
     asked: list[str] = []

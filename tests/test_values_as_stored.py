@@ -1,4 +1,4 @@
-"""What is compared and told is what the database stores, whatever was set on the instance."""
+"""What is compared and published is what the database stores, whatever was set on the instance."""
 
 from datetime import UTC, date, datetime
 from decimal import Decimal

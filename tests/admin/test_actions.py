@@ -1,4 +1,4 @@
-"""Testing, pausing and resuming a subscription: by buttons and by actions, by whom, and what the history keeps."""
+"""Testing, pausing and resuming a subscription: buttons, actions, permissions, history."""
 
 import re
 from datetime import timedelta

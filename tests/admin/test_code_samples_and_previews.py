@@ -1,4 +1,4 @@
-"""Previews, code for receivers and the topics: pages that change nothing, shown to those who may see them."""
+"""Previews, code for receivers and the topics: pages that change nothing, shown to users who may see them."""
 
 import html
 import json

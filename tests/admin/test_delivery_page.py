@@ -1,4 +1,4 @@
-"""A delivery's page: the summary first, then its attempts; requests and responses for those who may see them."""
+"""A delivery's page: the summary first, then its attempts; requests and responses for users who may see them."""
 
 import re
 from datetime import timedelta

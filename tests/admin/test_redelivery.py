@@ -20,7 +20,7 @@ def choose(client, *rows: Delivery, query: str = "", **data: str):
 
 
 def confirm(client, response, query: str = "") -> str:
-    """Send the form of the page that asks."""
+    """Send the form of the page that asks for confirmation."""
     text = response.content.decode()
     form = re.search(r'<form method="post">.*?</form>', text, re.DOTALL).group()
     data: dict[str, list[str]] = {}

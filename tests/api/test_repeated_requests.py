@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: a POST that comes again is answered as the first time, and does nothing more."""
+"""`Idempotency-Key`: a POST that comes again gets the first response, and does nothing more."""
 
 import threading
 from datetime import timedelta

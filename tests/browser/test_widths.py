@@ -1,4 +1,4 @@
-"""What fits on a screen: the columns that answer questions, and on a phone everything that is filled in or pressed."""
+"""What fits on a screen: the columns that matter most, and on a phone everything that is filled in or pressed."""
 
 from collections.abc import Callable
 

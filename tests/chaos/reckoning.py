@@ -107,7 +107,7 @@ def reckon(
         digests[entry.event].add(entry.digest)
     problems += [f"{event} came with {len(found)} bodies" for event, found in digests.items() if len(found) > 1]
 
-    # Everything that was committed is owed to everybody who listens, and has arrived.
+    # Everything that was committed has arrived at every subscription that wants it.
     owed = {(one["event"], one["subscription"]): one for one in books.deliveries}
     for event in books.events:
         for subscription in books.subscriptions.values():

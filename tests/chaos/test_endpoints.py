@@ -1,4 +1,4 @@
-"""Endpoints are dead, slow, flighty or come back: nobody else notices, and nothing is lost."""
+"""Endpoints are dead, slow, flighty or come back: no other endpoint notices, and nothing is lost."""
 
 import time
 
@@ -119,7 +119,7 @@ def test_an_endpoint_that_changes_its_mind_gets_everything(chaos: Chaos) -> None
 
 
 def test_an_endpoint_that_is_gone_gets_no_more_requests(chaos: Chaos) -> None:
-    """410: disabled at once; what it is owed is held, and goes out when an operator resumes it."""
+    """410: disabled at once; its deliveries are held, and go out when an operator resumes it."""
     site = chaos.site()
     gone = site.subscribe("/gone")
     site.subscribe("/other")

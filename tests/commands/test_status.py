@@ -76,7 +76,7 @@ def test_a_worker_that_went_away_long_ago_is_missed() -> None:
 
 
 def test_programs_get_json_and_a_status() -> None:
-    Schedule.objects.all().delete()  # else it is late in a suite that takes longer than a minute
+    Schedule.objects.all().delete()  # otherwise it is late in a suite that takes longer than a minute
     make_subscription(name="A", state=Subscription.State.DISABLED)
     told = json.loads(called("orderhooks_status", "--json"))
     assert told["subscriptions"][0]["health"] == "disabled"

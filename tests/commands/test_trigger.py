@@ -1,4 +1,4 @@
-"""`orderhooks_trigger` tells of something by hand: to all who want it, or to one alone."""
+"""`orderhooks_trigger` publishes an event by hand: to all subscriptions that want it, or to one."""
 
 import json
 from typing import Any
