@@ -42,15 +42,15 @@ SELECT {_id("dlv_")}, sequence,
     'automatic', '',
     CASE state WHEN 'pending' THEN 3 WHEN 'failed' THEN 10 WHEN 'skipped' THEN 0 ELSE 1 END,
     CASE state WHEN 'pending' THEN now() + interval '4 minutes' END,
-    CASE WHEN state = 'delivered' THEN 200 WHEN state = 'skipped' OR dice < 0.005 THEN NULL
+    CASE WHEN state = 'delivered' THEN 200 WHEN state = 'skipped' OR chance < 0.005 THEN NULL
         WHEN early THEN 404 ELSE 503 END,
-    CASE WHEN state IN ('delivered', 'skipped') THEN '' WHEN dice < 0.005 THEN 'timeout' ELSE 'status' END,
+    CASE WHEN state IN ('delivered', 'skipped') THEN '' WHEN chance < 0.005 THEN 'timeout' ELSE 'status' END,
     '', made_at, CASE WHEN state <> 'pending' THEN made_at END
 FROM (
-    SELECT *, CASE WHEN dice < 0.1 OR early AND dice < 0.3 THEN 'failed' WHEN dice < 0.12 THEN 'pending'
-        WHEN dice < 0.13 THEN 'skipped' ELSE 'delivered' END AS state
+    SELECT *, CASE WHEN chance < 0.1 OR early AND chance < 0.3 THEN 'failed' WHEN chance < 0.12 THEN 'pending'
+        WHEN chance < 0.13 THEN 'skipped' ELSE 'delivered' END AS state
     FROM (
-        SELECT sequence, turn, random() AS dice, occurred_at AS made_at,
+        SELECT sequence, turn, random() AS chance, occurred_at AS made_at,
             sequence <= (SELECT min(sequence) + count(*) / 10 FROM orderhooks_event) AS early,
             (SELECT array_agg(id ORDER BY id) FROM orderhooks_subscription) AS subscriptions
         FROM orderhooks_event CROSS JOIN generate_series(0, 3) turn

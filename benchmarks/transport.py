@@ -39,7 +39,7 @@ ENVIRONMENT = ("PATH", "HOME")
 
 
 class SharedContextAdapter(HTTPAdapter):
-    """For whoever opens many TLS connections with requests: one context for all, its certificates read once."""
+    """For programs that open many TLS connections with requests: one context for all, its certificates read once."""
 
     def __init__(self, ca_bundle: str) -> None:
         self.context = create_urllib3_context()

@@ -78,7 +78,7 @@ def test_a_contact_is_not_written_to_more_by_hiding_what_was_written(evade: str)
     assert [message.to for message in mail.outbox].count(["Stranger@example.org"]) == notifications.CONTACT_MAILS_A_DAY
 
 
-def test_one_that_failed_for_a_moment_is_nobodys_business() -> None:
+def test_one_that_failed_for_a_short_time_makes_no_mail() -> None:
     failing(failing_since=NOW - HOUR / 2)
     make_subscription()
     assert notifications.send_due(now=NOW) == 0

@@ -35,7 +35,7 @@ class SealedHeadersField(models.JSONField):
 
     @sensitive_variables()
     def pre_save(self, model_instance: models.Model, add: bool) -> Any:
-        """Seals the values on the instance too: otherwise whoever prints it would see them."""
+        """Seals the values on the instance too: otherwise printing it would show them."""
         value = super().pre_save(model_instance, add)
         if isinstance(value, Mapping):
             value = seal(value)

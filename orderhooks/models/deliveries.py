@@ -226,7 +226,7 @@ class Delivery(models.Model):
         ]
         indexes = [
             # The log of one subscription, newest first. Before the next one: InnoDB checks the foreign key whenever the
-            # first index that begins with it changes, and then waits for whoever has the subscription locked.
+            # first index that begins with it changes, and then waits while the subscription is locked.
             models.Index(fields=["subscription", "-id"], name="orderhooks_delivery_subscr"),
             # The claim: what is due for a subscription, longest due first; what people requested apart.
             PartialIndex(

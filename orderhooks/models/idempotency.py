@@ -1,4 +1,4 @@
-"""Requests to the API that carried an `Idempotency-Key`, with the answers that they got; kept for a day."""
+"""Requests to the API that carried an `Idempotency-Key`, with the responses that they got; kept for a day."""
 
 import hashlib
 from datetime import datetime, timedelta
@@ -30,12 +30,12 @@ class IdempotentRequestQuerySet(models.QuerySet["IdempotentRequest"]):
             return self.get(**mine), False
 
     def find(self, user_id: int, key: str, *, now: datetime) -> "IdempotentRequest | None":
-        """The user's request of that key, if it was made and answered within the last day."""
+        """The user's request of that key, if it was made and responded to within the last day."""
         return self.filter(user=user_id, key_digest=digest_of(key.encode()), created_at__gt=now - KEPT_FOR).first()
 
 
 class IdempotentRequest(models.Model):
-    """A request that is answered once: who repeats it gets the same answer."""
+    """A request that is handled once: who repeats it gets the same response."""
 
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,

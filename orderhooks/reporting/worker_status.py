@@ -29,7 +29,7 @@ class Worker:
         return not self.at_work and (self.seen_at is None or now - self.seen_at >= WORKER_AWAY)
 
     def sweep_is_late(self, *, now: datetime) -> bool:
-        """Whether no cluster starts the sweep: it is due, and no pump has run since, whoever called it.
+        """Whether no cluster starts the sweep: it is due, and no pump has run since, by whichever call.
 
         The time at which it is due is not enough: after an outage django-q2 may start each sweep that it missed.
         """

@@ -134,7 +134,7 @@ class SubscriptionForm(forms.ModelForm):
         label=_("Its own secret"),
         required=False,
         max_length=200,
-        # Off would not keep browsers from filling in the password of whoever logs in here.
+        # Off would not keep browsers from filling in the password of the user who is logged in.
         widget=forms.PasswordInput(attrs={"size": 80, "autocomplete": "new-password", "spellcheck": "false"}),
         help_text=_(
             "For a receiver that has a signing secret already: whsec_ and 24 to 64 bytes in base64, or for Ed25519"

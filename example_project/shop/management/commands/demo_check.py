@@ -107,8 +107,8 @@ class Command(BaseCommand):
                 time.sleep(LOOK_SECONDS)
             rows = compare(expected, directory / "mails")
             mailroom = Subscription.objects.get(name="mailroom").public_id
-            told = developers.delivered(site.address, to=mailroom, user="admin", password="admin")
-            rows.append(Row("mailroom", "the same, says the API", expected.deliveries["mailroom"], told))
+            counted = developers.delivered(site.address, to=mailroom, user="admin", password="admin")
+            rows.append(Row("mailroom", "the same, says the API", expected.deliveries["mailroom"], counted))
             self.stdout.write(f"{'receiver':<12}{'what':<28}{'expected':>9}{'seen':>7}")
             for row in rows:
                 self.stdout.write(str(row))
