@@ -57,7 +57,7 @@ def hanging_neighbour() -> Iterable[Measure]:
 
 
 def unanswering_neighbours() -> Iterable[Measure]:
-    """Beside 20 endpoints that accept and never answer, each at a name of its own; beside 20 whose names hang."""
+    """Beside 20 endpoints that accept and never respond, each at a name of its own; beside 20 whose names hang."""
     for kind, end in (("tarpits", names.TARPIT), ("silent_names", names.SILENT)):
         with database("postgres") as made, receipts.running() as receiver:
             made.run("subscribe", [f"{receiver.url}/healthy/{number}" for number in range(20)], ["order.created"], {})

@@ -29,7 +29,7 @@ class Span(NamedTuple):
 
     @classmethod
     def after(cls, now: datetime, seconds: float, *, at_least: timedelta) -> "Span":
-        """That long after now, 20 % either way, but not sooner than somebody asked."""
+        """That long after now, 20 % either way, but not sooner than the receiver asked."""
         return cls(*(now + max(timedelta(seconds=seconds * share), at_least) for share in (0.8, 1.2)))
 
     def known(self, moment: datetime) -> "Span":
@@ -40,7 +40,7 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of a request, and what that means: `asked` is the wait that `retry_after` stands for."""
+    """The outcome of a request, and what it means: `asked` is the wait of `retry_after` in seconds."""
 
     status: int | None = None
     error: str = ""
@@ -118,7 +118,7 @@ class Endpoint:
         )
 
     def judge(self, answer: Answer, now: datetime) -> None:
-        """What an automatic attempt tells about it."""
+        """What an automatic attempt says about its health."""
         if answer.succeeded:
             self.failures, self.failing_since, self.circuit_open_until, self.circuit_openings = 0, None, None, 0
             self.last_success_at = now
@@ -235,7 +235,7 @@ class Model:
         }
 
     def claim(self, claimed: Sequence[tuple[int, object]], most: int, now: datetime, lease_until: datetime) -> None:
-        """A worker has claimed these, having asked for at most so many of each kind from each endpoint."""
+        """A worker has claimed these, at most `most` of each kind from each endpoint."""
         for number in self.endpoints:
             self._check_claim(number, {key for key, _token in claimed if self.owed[key].endpoint == number}, most, now)
         for key, token in claimed:

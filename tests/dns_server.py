@@ -1,4 +1,4 @@
-"""A DNS server for tests: real UDP packets, TTL 0, and another answer to each question for the same name."""
+"""A DNS server for tests: real UDP packets, TTL 0, and another answer to each query for the same name."""
 
 import socket
 import struct

@@ -66,7 +66,7 @@ def make_event(**fields: Any) -> Event:
 
 
 def make_event_at(moment: datetime, **fields: Any) -> Event:
-    """An event of that time, by its id and all else."""
+    """An event of that time, which is also the time in its id."""
     times = dict.fromkeys(("occurred_at", "published_at", "routed_at"), moment)
     public_id = public_ids.earliest_at("evt_", moment)[:-16] + f"{next(_numbers):016d}"
     return make_event(**{**times, "public_id": public_id, **fields})
@@ -97,7 +97,7 @@ def make_delivery(**fields: Any) -> Delivery:
 
 
 def make_delivery_at(moment: datetime, **fields: Any) -> Delivery:
-    """A delivery that was made then, by its id and all else."""
+    """A delivery that was made then, which is also the time in its id."""
     public_id = public_ids.earliest_at("dlv_", moment)[:-16] + f"{next(_numbers):016d}"
     delivery = make_delivery(**{"public_id": public_id, "next_attempt_at": moment, **fields})
     Delivery.objects.filter(pk=delivery.pk).update(created_at=moment)
@@ -106,7 +106,7 @@ def make_delivery_at(moment: datetime, **fields: Any) -> Delivery:
 
 
 def claim(limit: int = 1, *, now: datetime | None = None) -> list[Delivery]:
-    """Claim up to so many due deliveries of each subscription, as a worker would, for half a minute."""
+    """Claim up to `limit` due deliveries of each subscription, as a worker would, for half a minute."""
     now = now or timezone.now()
     due = claiming.due(now=now)
     for one in due:
@@ -115,7 +115,7 @@ def claim(limit: int = 1, *, now: datetime | None = None) -> list[Delivery]:
 
 
 def make_attempt(delivery: Delivery, **fields: Any) -> Attempt:
-    """The next attempt of the delivery, answered 200."""
+    """The next attempt of the delivery, which got 200."""
     started_at: datetime = timezone.now()
     defaults: dict[str, Any] = {
         "number": delivery.attempts.count() + 1,
@@ -146,7 +146,7 @@ def make_replay(**fields: Any) -> Replay:
 def make_attempt_stats(
     subscription: Subscription, count: int = 1, *, at: datetime | None = None, **fields: Any
 ) -> AttemptStats:
-    """So many attempts of the hour of `at`, each answered 200 after 12 ms."""
+    """`count` attempts of the hour of `at`, each of which got 200 after 12 ms."""
     hour = hour_of(at or timezone.now())
     defaults: dict[str, Any] = {"outcome": AttemptStats.Outcome.SUCCESS, "bucket": bucket_of(12)}
     return AttemptStats.objects.create(subscription=subscription, hour=hour, count=count, **{**defaults, **fields})

@@ -50,7 +50,7 @@ async def read_request(reader: asyncio.StreamReader) -> None:
 
 
 def say(*parts: bytes) -> Act:
-    """Read the request, answer, hang up."""
+    """Read the request, respond, hang up."""
 
     async def act(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
@@ -140,7 +140,7 @@ def half_close(*parts: bytes) -> Act:
 
 
 def keep_then(*, then: Callable[[asyncio.StreamWriter], None]) -> Act:
-    """Answer the first request of a connection and keep it; do `then` as soon as the second one is there."""
+    """Respond to the first request of a connection and keep it; do `then` as soon as the second one is there."""
 
     async def act(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
@@ -153,7 +153,7 @@ def keep_then(*, then: Callable[[asyncio.StreamWriter], None]) -> Act:
 
 
 async def two_answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Two answers to one request: the second must not be taken for that of the next request."""
+    """Two responses to one request: the second must not be taken for that of the next request."""
     await read_request(reader)
     smuggled = OK + b"Content-Length: 8\r\n\r\nsmuggled"
     writer.write(b"HTTP/1.1 503 Not now\r\nContent-Length: 0\r\n\r\n" + smuggled)
@@ -212,21 +212,21 @@ BEHAVIOURS = (
     Behaviour("resets in the headers", reset(OK + b"X-A: b"), ("reset", "protocol")),
     Behaviour("resets in the body", reset(OK + b"Content-Length: 9\r\n\r\nx"), ("reset", "protocol"), 200),
     Behaviour("resets in a chunk", reset(CHUNKED + b"9\r\nx"), ("reset", "protocol"), 200),
-    # In the body: CPython 3.13 tells of a reset among the headers as such, CPython 3.11 as their end.
+    # In the body: CPython 3.13 reports a reset among the headers as such, CPython 3.11 as their end.
     Behaviour(
         "resets over TLS", reset(OK + b"Content-Length: 9\r\n\r\nx"), ("reset", "protocol", "tls"), 200, tls="good"
     ),
-    Behaviour("hangs up without an answer", say(), ("reset",)),
+    Behaviour("hangs up without a response", say(), ("reset",)),
     Behaviour("hangs up in the status line", say(b"HTTP/1.1 2"), PROTOCOL),
     Behaviour("hangs up in the headers", say(OK + b"X-A: b"), PROTOCOL, 200),
     Behaviour("hangs up in the body", say(OK + b"Content-Length: 9\r\n\r\nx"), PROTOCOL, 200),
     Behaviour("hangs up in a chunk", say(CHUNKED + b"9\r\nx"), PROTOCOL, 200),
     Behaviour("hangs up before the last chunk", say(CHUNKED + b"1\r\nx\r\n"), PROTOCOL, 200),
-    Behaviour("closes half without an answer", half_close(), ("reset",)),
+    Behaviour("closes half without a response", half_close(), ("reset",)),
     Behaviour("closes half in the body", half_close(OK + b"Content-Length: 9\r\n\r\nx"), PROTOCOL, 200),
-    Behaviour("closes half after its answer", half_close(OK + b"Content-Length: 1\r\n\r\nx"), ("",), 200),
+    Behaviour("closes half after its response", half_close(OK + b"Content-Length: 1\r\n\r\nx"), ("",), 200),
     # Kept connections
-    Behaviour("breaks a kept connection before it answers", keep_then(then=_abort), ("",), 200, posts=3, connects=3),
+    Behaviour("breaks a kept connection before it responds", keep_then(then=_abort), ("",), 200, posts=3, connects=3),
     Behaviour(
         "hangs up on a kept connection",
         keep_then(then=lambda writer: writer.close()),
@@ -238,7 +238,7 @@ BEHAVIOURS = (
     Behaviour(
         "closes what it said it would keep", say(OK + b"Content-Length: 0\r\n\r\n"), ("",), 200, posts=3, connects=3
     ),
-    Behaviour("sends two answers for one request", two_answers, STATUS, 503, posts=3, connects=3),
+    Behaviour("sends two responses for one request", two_answers, STATUS, 503, posts=3, connects=3),
     # Without end
     Behaviour("floods the status line", flood(b"HTTP/1.1 200 ", b"O"), ("too_large",)),
     Behaviour("floods one header", flood(OK + b"X-A: ", b"b"), ("too_large",)),
@@ -271,7 +271,7 @@ BEHAVIOURS = (
         ("", "too_large"),
         200,
     ),
-    # Interim answers
+    # Interim responses
     Behaviour(
         "continues once", say(b"HTTP/1.1 100 Continue\r\n\r\n", OK_CLOSE + b"Content-Length: 0\r\n\r\n"), ("",), 200
     ),
@@ -311,15 +311,15 @@ BEHAVIOURS = (
     Behaviour("speaks MySQL", say(b"\x4a\x00\x00\x00\x0a8.0.36\x00"), PROTOCOL),
     Behaviour("speaks nothing known", say(bytes(range(256)) * 8), PROTOCOL),
     # Statuses
-    Behaviour("answers 299", answer("299 Fine"), ("",), 299),
-    Behaviour("answers 600", answer("600 Odd"), STATUS, 600),
-    Behaviour("answers 999", answer("999 Denied"), STATUS, 999),
-    Behaviour("answers 000", answer("000 Nil"), PROTOCOL),
-    Behaviour("answers 1000", answer("1000 Many"), PROTOCOL),
-    Behaviour("answers in words", answer("okay fine"), PROTOCOL),
-    Behaviour("answers less than nothing", answer("-200 OK"), PROTOCOL),
-    Behaviour("answers without a reason", say(b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n"), ("",), 200),
-    Behaviour("answers with a long reason", answer("200 " + "x" * 60_000), ("",), 200),
+    Behaviour("responds with 299", answer("299 Fine"), ("",), 299),
+    Behaviour("responds with 600", answer("600 Odd"), STATUS, 600),
+    Behaviour("responds with 999", answer("999 Denied"), STATUS, 999),
+    Behaviour("responds with 000", answer("000 Nil"), PROTOCOL),
+    Behaviour("responds with 1000", answer("1000 Many"), PROTOCOL),
+    Behaviour("responds with a status in words", answer("okay fine"), PROTOCOL),
+    Behaviour("responds with a negative status", answer("-200 OK"), PROTOCOL),
+    Behaviour("responds without a reason", say(b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n"), ("",), 200),
+    Behaviour("responds with a long reason", answer("200 " + "x" * 60_000), ("",), 200),
     # Redirects
     *(
         Behaviour(f"redirects by {status}", answer(f"{status} Go", "Location: http://127.0.0.1:1/"), STATUS, status)
@@ -349,7 +349,7 @@ BEHAVIOURS = (
     ),
     Behaviour("asks to come back twice", answer("429 No", "Retry-After: 7", "Retry-After: soon"), STATUS, 429),
     # TLS
-    Behaviour("answers over TLS", answer("200 OK"), ("",), 200, tls="good"),
+    Behaviour("responds over TLS", answer("200 OK"), ("",), 200, tls="good"),
     *(
         Behaviour(f"has a certificate that is {kind}", answer("200 OK"), ("tls",), tls=kind)
         for kind in ("expired", "early", "wrong_host", "self_signed", "unknown_authority")

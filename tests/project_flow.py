@@ -52,7 +52,7 @@ def signed_in() -> Client:
 
 
 def _subscribe(client: Client, url: str) -> str:
-    # Ordered, which asks most of the database.
+    # Ordered, which needs the most of the database.
     data = {"name": "Warehouse", "url": url, "topics": ["order.*"], "ordered": True}
     made = _call(client, "post", "subscription-list", 201, data=data)
     _call(client, "patch", "subscription-detail", 200, made["public_id"], data={"contact_email": "ops@example.com"})

@@ -110,6 +110,6 @@ def test_a_replay_gives_what_was_given_up_the_retry_table_anew(only: str) -> Non
         ({"state": "pending", "trigger": "manual", "attempts_made": 0}, (9, True)),
     ],
 )
-def test_what_a_press_gives_can_be_told_before_it(fields, gives) -> None:
+def test_what_a_redelivery_causes_can_be_said_before_it(fields, gives) -> None:
     given = sending.redelivery_of(make_delivery(**fields))
     assert (given.automatic_left, given.begins_anew) == gives

@@ -126,7 +126,7 @@ def test_retry_after_lengthens_the_rest_by_a_day_at_most(asked: str) -> None:
     assert subscription.circuit_open_until == NOW + timedelta(days=1)
 
 
-def test_what_a_person_asks_for_goes_out_through_an_open_circuit_and_does_not_change_health() -> None:
+def test_a_manual_attempt_goes_out_through_an_open_circuit_and_does_not_change_health() -> None:
     subscription = make_subscription(
         circuit_open_until=NOW + timedelta(hours=1), slow_start_limit=1, circuit_openings=4
     )
@@ -140,7 +140,7 @@ def test_what_a_person_asks_for_goes_out_through_an_open_circuit_and_does_not_ch
     assert (subscription.circuit_openings, subscription.consecutive_failures) == (4, 0)
 
 
-def test_what_a_person_asks_for_goes_first() -> None:
+def test_a_manual_attempt_goes_first() -> None:
     subscription = make_subscription()
     make_delivery(subscription=subscription, next_attempt_at=NOW - timedelta(hours=1))
     make_delivery(subscription=subscription, trigger="manual")

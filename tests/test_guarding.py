@@ -150,7 +150,7 @@ def test_a_value_that_the_database_can_not_hold_is_marked(watch: Any, monkeypatc
     assert CaptureFailure.objects.get().count == 1
 
 
-def test_a_save_outside_of_a_transaction_is_told_or_not_saved(watch: Any) -> None:
+def test_a_save_outside_of_a_transaction_makes_an_event_or_is_not_saved(watch: Any) -> None:
     watch(Users)
     user = User.objects.create(username="ada")
     Event.objects.all().delete()

@@ -1,4 +1,4 @@
-"""Hidden values of headers are never sent to a host that they were not given for, whoever changes the URL."""
+"""Hidden values of headers are never sent to a host that they were not given for, wherever the URL is changed."""
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -105,7 +105,7 @@ def test_a_value_that_is_given_again_goes_along():
     assert subscription.own_headers() == KEY
 
 
-def test_a_hidden_value_that_is_asked_for_at_another_host_is_refused():
+def test_a_hidden_value_for_another_host_is_refused():
     subscription = make_subscription(url=HOME, headers=KEY)
     change = {"url": "http://127.0.0.2/crm", "headers": {"x-api-key": HIDDEN}}
 
@@ -116,7 +116,7 @@ def test_a_hidden_value_that_is_asked_for_at_another_host_is_refused():
     assert Subscription.objects.get().url == HOME
 
 
-def test_the_history_tells_that_values_were_dropped_and_names_none():
+def test_the_history_says_that_values_were_dropped_and_shows_none():
     subscription = make_subscription(url=HOME, headers=KEY)
 
     by_the_api(subscription, "http://127.0.0.2/crm")

@@ -32,7 +32,7 @@ from tests.delivery_model import DAY, OUR_OWN_FAULT, RETRY_SCHEDULE, Answer, End
 from tests.factories import claim, make_order
 
 EXAMPLES = os.environ.get("TEST_MODEL_EXAMPLES")
-# Far ahead of the database's clock and of the process's, so that what they stamp is told from what the test does.
+# Far ahead of the database's clock and of the process's, so that their times can be distinguished from the test's.
 START = datetime(2100, 1, 1, tzinfo=UTC)
 LEASE = timedelta(seconds=30)
 RETENTION = 90 * DAY
@@ -86,7 +86,7 @@ class Life(RuleBasedStateMachine):
         self.model = Model()
         self.held: dict[str, list[Delivery]] = {name: [] for name in WORKERS}
         self.sent: dict[int, tuple[str, bytes]] = {}
-        # Before the subscriptions, so that nobody is told of them.
+        # Before the subscriptions, so that they make no event.
         self.orders = [make_order(lines=[]) for _ in range(2)]
 
     def teardown(self) -> None:
@@ -141,7 +141,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(seconds=seconds)
     def wait(self, seconds: float | None) -> None:
-        """So long; or to the moment when the first of what waits is due, its circuit closes or its lease is lost."""
+        """That long; or until the first of what waits is due, its circuit closes or its lease is lost."""
         if seconds is not None:
             self.now += timedelta(seconds=seconds)
             return
@@ -205,7 +205,7 @@ class Life(RuleBasedStateMachine):
         self.answer_in_turn(name, names, twice)
 
     def answer_in_turn(self, name: str, names: list[str], twice: bool) -> None:
-        """The worker's first requests end, and it writes that down, again if it could not tell whether it had."""
+        """The worker's first requests end, and it records that, again if it did not find out whether it had."""
         ended = list(zip(self.held[name], names, strict=False))
         self.held[name] = self.held[name][len(ended) :]
         sent = [sending.Sent(one, {}, self.now, outcome(ANSWERS[said])) for one, said in ended]

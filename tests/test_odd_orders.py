@@ -1,4 +1,4 @@
-"""Orders that are hard to keep or to tell: long names, deep and odd data, keys that don't count up."""
+"""Orders that are hard to store or to publish: long names, deep and odd data, keys that don't count up."""
 
 import copy
 import uuid
@@ -183,7 +183,7 @@ class TestPublishWithChanges:
         Event.objects.all().delete()
         return order
 
-    def test_an_update_is_told_like_a_save(self, order: Order) -> None:
+    def test_an_update_is_published_like_a_save(self, order: Order) -> None:
         Order.objects.filter(pk=order.pk).update(payment_status="paid", total="7.5")
         changes = {"payment_status": ("pending", "paid"), "total": [0, "7.5"], "note": ["", ""]}
         publishing.publish("order.paid", order, changes=changes)
@@ -193,11 +193,11 @@ class TestPublishWithChanges:
             assert event.changes == {"payment_status": ["pending", "paid"], "total": ["0.00", "7.50"]}
             assert event.payload["order"]["total"] == "7.50"
 
-    def test_without_changes_only_the_moment_is_told(self, order: Order) -> None:
+    def test_without_changes_only_the_topic_is_published(self, order: Order) -> None:
         publishing.publish("order.paid", order)
         assert [(event.topic, event.changes) for event in Event.objects.all()] == [("order.paid", {})]
 
-    def test_what_it_tells_is_undone_for_an_earlier_event(self, order: Order, monkeypatch) -> None:
+    def test_explicit_changes_are_undone_for_an_earlier_event(self, order: Order, monkeypatch) -> None:
         with monkeypatch.context() as patch:
             patch.setattr(outbox.transaction_batch, "coalesce", lambda *_args, **_options: [])
             order.note = "first"

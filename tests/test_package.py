@@ -148,7 +148,7 @@ def test_no_migration_is_missing(capsys):
         pytest.fail(f"Run `makemigrations orderhooks`:\n{capsys.readouterr().out}")
 
 
-def test_every_setting_is_told_with_its_default():
+def test_every_setting_is_documented_with_its_default():
     settings = (PROJECT / "docs" / "reference" / "settings.md").read_text()
     rows = re.findall(r"^\| `([A-Z_]+)` \| `(.+?)` \|", settings, re.MULTILINE)
     defaults = {name: getattr(conf.Settings(), field) for name, field in conf.KEYS.items()}
@@ -200,5 +200,5 @@ def test_the_receiver_in_the_readme_works(rf, monkeypatch, capsys):
     assert capsys.readouterr().out == "order.paid 1001 24.80 ada@example.com\n"
 
 
-def test_the_changelog_has_room_for_what_comes_next():
+def test_the_changelog_has_a_section_for_what_comes_next():
     assert "\n## Unreleased\n" in (PROJECT / "CHANGELOG.md").read_text()

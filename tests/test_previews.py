@@ -43,7 +43,7 @@ def health(subscription: Subscription) -> list[object]:
     return [getattr(subscription, name) for name in HEALTH]
 
 
-def test_a_test_brings_an_example_order_and_the_answer_at_once(receiver) -> None:
+def test_a_test_sends_an_example_order_and_returns_the_response_at_once(receiver) -> None:
     receiver.answer = lambda _count: Answer(202, b"hello")
     subscription, secret = Subscription.create_with_secret(name="w", url=receiver.url, topics=["order.paid"], store="n")
     delivery = operations.send_test(subscription, by="alice")
@@ -208,7 +208,7 @@ def test_the_order_of_the_subscriptions_own_store_is_shown() -> None:
         operations.preview(make_endpoint(store="west"), "1042", topic="order.paid", now=timezone.now())
 
 
-def test_what_stands_in_the_way_of_a_preview_is_told(settings, monkeypatch) -> None:
+def test_what_prevents_a_preview_is_reported(settings, monkeypatch) -> None:
     make_order(number="1042")
     now = timezone.now()
 
@@ -232,7 +232,7 @@ def test_what_stands_in_the_way_of_a_preview_is_told(settings, monkeypatch) -> N
     assert "ENCRYPTION_KEYS" in refused(subscription)
 
 
-def test_an_order_of_the_stores_own_is_found_by_its_key_or_by_what_was_told_of_it(settings) -> None:
+def test_an_order_of_the_stores_own_is_found_by_its_key_or_by_its_events(settings) -> None:
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SOURCES": ["tests.test_sources.Users"]}
     user = User.objects.create(username="ada")
     subscription, now = make_endpoint(), timezone.now()
@@ -265,7 +265,7 @@ def test_what_is_held_is_counted_up_to_a_bound() -> None:
     assert operations.held([subscription], since=moment + timedelta(minutes=1), most=10) == 0
 
 
-def test_resuming_tells_how_many_were_skipped() -> None:
+def test_resuming_returns_how_many_were_skipped() -> None:
     subscription = make_endpoint(state="paused")
     make_delivery(subscription=subscription)
     resumed = operations.resume(Subscription.objects.all(), skip_before=timezone.now() + timedelta(seconds=1))

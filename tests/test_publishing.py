@@ -105,7 +105,7 @@ def test_a_save_that_changes_no_watched_field_makes_no_event(value: dict) -> Non
     assert published() == []
 
 
-def test_a_stale_instance_tells_what_the_database_saw_change(order: Order) -> None:
+def test_a_stale_instance_publishes_what_changed_in_the_database(order: Order) -> None:
     stale = Order.objects.get(pk=order.pk)
     order.note = "ring twice"
     order.save()
@@ -118,7 +118,7 @@ def test_a_stale_instance_tells_what_the_database_saw_change(order: Order) -> No
     }
 
 
-def test_update_fields_tells_only_what_was_saved(order: Order) -> None:
+def test_update_fields_publishes_only_what_was_saved(order: Order) -> None:
     order.payment_status = "paid"
     order.note = "not saved"
     order.save(update_fields=["payment_status"])
@@ -128,7 +128,7 @@ def test_update_fields_tells_only_what_was_saved(order: Order) -> None:
     assert event.payload["order"]["note"] == ""
 
 
-def test_update_fields_without_a_watched_field_asks_and_tells_nothing(order: Order) -> None:
+def test_update_fields_without_a_watched_field_make_no_query_and_no_event(order: Order) -> None:
     with CaptureQueriesContext(
         connection,
     ) as queries:
@@ -137,7 +137,7 @@ def test_update_fields_without_a_watched_field_asks_and_tells_nothing(order: Ord
     assert [query["sql"] for query in queries if "subscription" in query["sql"]] == []
 
 
-def test_an_expression_is_told_by_its_result(order: Order) -> None:
+def test_an_expression_is_published_as_its_result(order: Order) -> None:
     order.total = F("total") + 5
     order.save()
     assert Event.objects.get().changes == {"total": ["0.00", "5.00"]}
@@ -163,7 +163,7 @@ def test_changes_that_cancel_out_make_no_event(order: Order) -> None:
     assert published() == []
 
 
-def test_two_transactions_are_told_apart_even_when_coalesced_together(order: Order, monkeypatch) -> None:
+def test_two_transactions_make_events_of_their_own_even_when_coalesced_together(order: Order, monkeypatch) -> None:
     coalesce = outbox.coalesce
     # The process dies before it can coalesce.
     monkeypatch.setattr(outbox.transaction_batch, "coalesce", lambda *_args, **_kwargs: [])
@@ -207,7 +207,7 @@ def test_a_savepoint_that_is_rolled_back_takes_its_changes_along(order: Order) -
     assert Event.objects.get().changes == {"note": ["", "kept"]}
 
 
-def test_a_change_in_a_savepoint_within_one_that_is_rolled_back_is_not_told(order: Order) -> None:
+def test_a_change_in_a_savepoint_within_one_that_is_rolled_back_makes_no_event(order: Order) -> None:
     with transaction.atomic():
         with pytest.raises(RollbackError), transaction.atomic():
             with transaction.atomic():
@@ -271,7 +271,7 @@ def test_an_unchanged_line_makes_no_event(order: Order) -> None:
     assert published() == []
 
 
-def test_a_deleted_order_is_told_with_its_last_state(order: Order) -> None:
+def test_a_deleted_order_is_published_with_its_last_state(order: Order) -> None:
     number = order.number
     order.delete()
     assert published() == ["order.deleted"]
@@ -280,21 +280,21 @@ def test_a_deleted_order_is_told_with_its_last_state(order: Order) -> None:
     assert [line["sku"] for line in event.payload["order"]["lines"]] == ["TEA-1"]
 
 
-def test_deleting_a_queryset_tells_each_order(order: Order) -> None:
+def test_deleting_a_queryset_makes_an_event_of_each_order(order: Order) -> None:
     make_order()
     Event.objects.all().delete()
     Order.objects.all().delete()
     assert published() == ["order.deleted", "order.deleted"]
 
 
-def test_an_order_made_and_deleted_in_one_transaction_is_not_told() -> None:
+def test_an_order_made_and_deleted_in_one_transaction_makes_no_event() -> None:
     make_subscription()
     with transaction.atomic():
         make_order().delete()
     assert published() == []
 
 
-def test_fixtures_restore_a_state_and_tell_nothing(order: Order, tmp_path) -> None:
+def test_fixtures_restore_a_state_and_make_no_event(order: Order, tmp_path) -> None:
     fixture = tmp_path / "order.json"
     call_command("dumpdata", "orderhooks.order", "orderhooks.orderline", output=str(fixture))
     rows = json.loads(fixture.read_text())
@@ -309,7 +309,7 @@ def test_fixtures_restore_a_state_and_tell_nothing(order: Order, tmp_path) -> No
     assert published() == []
 
 
-def test_a_proxy_of_the_order_tells_like_the_order(order: Order) -> None:
+def test_a_proxy_of_the_order_makes_events_like_the_order(order: Order) -> None:
     class ProxyOrder(Order):
         class Meta:
             proxy = True
@@ -359,7 +359,7 @@ def test_the_number_of_queries_does_not_grow_with_subscriptions(order: Order) ->
     assert queries("thirty-one") == one
 
 
-def test_publish_tells_a_moment_of_the_stores_own(order: Order, settings) -> None:
+def test_publish_sends_a_topic_of_the_stores_own(order: Order, settings) -> None:
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "TOPICS": {"order.gift_wrapped": "Paper was put round it."}}
     with transaction.atomic():
         publishing.publish("order.gift_wrapped", order)
@@ -369,7 +369,7 @@ def test_publish_tells_a_moment_of_the_stores_own(order: Order, settings) -> Non
     assert Event.objects.get(topic="order.gift_wrapped").payload["order"]["note"] == "with a bow"
 
 
-def test_a_moment_is_rolled_back_with_its_transaction(order: Order) -> None:
+def test_an_explicit_event_is_rolled_back_with_its_transaction(order: Order) -> None:
     with pytest.raises(RollbackError), transaction.atomic():
         publishing.publish("order.paid", order)
         raise RollbackError
@@ -393,7 +393,7 @@ def test_publish_refuses_an_unknown_topic_and_what_is_no_order(order: Order) -> 
 
 
 class Moody(BuiltInOrders):
-    """The built-in orders, told by code that fails as the test wants."""
+    """The built-in orders, by code that fails as the test wants."""
 
     problem: Exception | None = None
     extra: object = None
@@ -448,7 +448,7 @@ def test_a_payload_that_json_or_the_database_can_not_hold_is_an_error_of_the_eve
     assert Event.objects.get().published_at is None
 
 
-def test_a_mended_event_is_published_again_and_goes_out_once(order: Order, moody) -> None:
+def test_a_repaired_event_is_published_again_and_goes_out_once(order: Order, moody) -> None:
     moody.problem = ValueError("not now")
     order.payment_status = "paid"
     order.save()

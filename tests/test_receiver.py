@@ -121,7 +121,7 @@ def test_a_body_that_is_not_the_signed_one_is_refused_and_the_cause_named(body):
     assert "raw" in refusal(body)
 
 
-def test_a_wrong_secret_is_refused_and_no_secret_told():
+def test_a_wrong_secret_is_refused_and_no_secret_shown():
     text = refusal(secrets=[OTHER])
 
     assert "Compare the secret" in text
@@ -230,7 +230,7 @@ def test_a_view_needs_no_csrf_token_and_gets_its_own_arguments():
 
 
 class Handler:
-    """A view that counts its calls and answers as told."""
+    """A view that counts its calls and responds as configured."""
 
     __name__ = "handler"
 
@@ -269,11 +269,11 @@ def test_a_forged_request_gets_401_a_reason_and_a_line_in_the_log(caplog):
     assert handler.events == []
 
 
-def test_a_view_that_returns_nothing_answers_204():
+def test_a_view_that_returns_nothing_responds_204():
     assert webhook(SECRET)(Handler())(request_of()).status_code == 204
 
 
-def test_a_callable_is_asked_for_the_secret_at_each_request():
+def test_a_callable_returns_the_secret_for_each_request():
     current = [OTHER]
     endpoint = webhook(lambda: current)(Handler())
 
@@ -319,7 +319,7 @@ def deduplicator(request, db, settings):
     caches["default"].clear()
 
 
-def test_a_webhook_that_was_acted_on_is_answered_200_and_not_acted_on_again(deduplicator):
+def test_a_webhook_that_was_acted_on_gets_200_and_is_not_acted_on_again(deduplicator):
     handler = Handler()
     endpoint = webhook(SECRET, deduplicate=deduplicator("shop"))(handler)
 
@@ -345,7 +345,7 @@ def test_receivers_of_different_names_share_a_store(deduplicator):
 
 
 @pytest.mark.parametrize("status", [199, 302, 400, 404, 500, 503])
-def test_a_webhook_that_was_answered_outside_2xx_is_acted_on_again(deduplicator, status):
+def test_a_webhook_whose_view_responded_outside_2xx_is_acted_on_again(deduplicator, status):
     handler = Handler(HttpResponse(status=status))
     endpoint = webhook(SECRET, deduplicate=deduplicator("shop"))(handler)
 
@@ -474,7 +474,7 @@ def test_of_requests_at_the_same_time_one_is_acted_on(deduplicator):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_twin_of_one_that_is_being_worked_on_is_told_to_come_again(settings):
+def test_a_duplicate_of_one_that_is_being_processed_gets_409(settings):
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "twins"}}
     twins = []
 

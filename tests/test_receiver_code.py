@@ -69,7 +69,7 @@ def _read(output) -> str:
 
 
 def outcomes(url: str, subscription: Subscription) -> dict[str, int | None]:
-    """What the receiver answers to requests that are good, and to others, by their kind."""
+    """How the receiver responds to valid requests, and to others, by their kind."""
     delivery = make_delivery(event=make_event(payload={"order": {"name": "Zoë"}}), subscription=subscription)
     request = sending.prepare(delivery, now=timezone.now())
     old = sending.prepare(delivery, now=timezone.now() - timedelta(minutes=10))

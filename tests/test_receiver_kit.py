@@ -155,7 +155,9 @@ class TestTypedEvents:
 
     @FEW
     @given(order=values_of(SCHEMA), more=st.dictionaries(st.text(), JSON, max_size=3))
-    def test_whatever_the_schema_allows_is_told_as_it_is(self, order: dict[str, Any], more: dict[str, Any]) -> None:
+    def test_a_value_that_the_schema_allows_is_read_unchanged(
+        self, order: dict[str, Any], more: dict[str, Any]
+    ) -> None:
         told = event_of(body_of(data={"order": {**more, **order}, "changes": {}})).order
         for name, value in order.items():
             match SCHEMA["properties"][name]:
@@ -291,7 +293,7 @@ class TestSkippingStaleEvents:
         assert [post(endpoint, 9).status_code for _ in range(2)] == [204, 200]
         assert copy.acted_on == [9, 9]
 
-    def test_a_test_of_the_endpoint_tells_of_no_order(self, guard: Any) -> None:
+    def test_a_test_of_the_endpoint_is_about_no_order(self, guard: Any) -> None:
         copy = Copy()
         endpoint = webhook(SECRET, skip_stale=guard("crm"))(copy)
         body = body_of(catalogue.TEST, sequence=3, data={"order": {}, "changes": {}})
@@ -337,7 +339,7 @@ def test_a_view_that_outlived_its_turn_does_not_take_the_order_back(settings: An
     caches["default"].clear()
 
 
-def test_while_one_is_worked_on_another_of_the_order_is_told_to_come_again(settings: Any) -> None:
+def test_while_one_is_processed_another_of_the_order_gets_409(settings: Any) -> None:
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "busy"}}
     statuses: list[int] = []
 
@@ -401,7 +403,7 @@ def test_of_many_at_once_the_newest_stays(in_a_thread: Callable[[Callable[[], No
 
     def come(sequence: int) -> None:
         together.wait()
-        # As a sender does: what is refused for the moment comes again.
+        # As a sender does: what is refused for now comes again.
         answers = (post(endpoint, sequence).status_code for _ in range(50))
         assert next(response for response in answers if response != 409) in (200, 204)
 

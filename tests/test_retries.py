@@ -105,11 +105,11 @@ def test_seconds_and_dates_are_understood(text, seconds):
         "Mon, 23 Nov", ",", "GMT", "\x00", "\ud800", "\n", "(" * 1000, '"' * 1001, "é" * 9,
     ],
 )  # fmt: skip
-def test_garbage_asks_for_nothing_and_never_crashes(text):
+def test_garbage_in_retry_after_counts_as_nothing(text):
     assert retry_after_seconds(text, now=NOW) == 0
 
 
-def test_the_last_moment_there_is_never_crashes():
+def test_the_last_possible_time_never_crashes():
     assert retry_after_seconds("Fri, 31 Dec 9999 23:59:59 -2359", now=NOW) == DAY
     assert wait_after(1, retry_after="Fri, 31 Dec 9999 23:59:59 -2359") == DAY
 

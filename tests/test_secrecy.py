@@ -1,4 +1,4 @@
-"""P10: after a whole flow no secret is anywhere but in the answers that showed it: the tables, logs, pages, reports."""
+"""P10: after a flow no secret is anywhere except in the responses that showed it: tables, logs, pages, reports."""
 
 import json
 import logging

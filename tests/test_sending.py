@@ -153,7 +153,7 @@ def test_a_failed_delivery_can_be_redelivered(receiver: RecordingReceiver, heard
     assert [name for name, _record in heard] == ["delivered"]
 
 
-def test_who_asked_for_it_stands_on_the_attempt_and_only_there_when_automatic_ones_follow(receiver) -> None:
+def test_requested_by_is_kept_on_the_attempt_alone_when_automatic_ones_follow(receiver) -> None:
     receiver.answer = lambda count: Answer(500 if count == 1 else 200)
     delivery = make_delivery(subscription=make_subscription(url=receiver.url), state="failed", attempts_made=1)
     operations.redeliver(Delivery.objects.all(), by="alice")
@@ -167,7 +167,7 @@ def test_who_asked_for_it_stands_on_the_attempt_and_only_there_when_automatic_on
     ]
 
 
-def test_who_asked_for_the_attempt_that_was_the_last_is_kept(receiver) -> None:
+def test_requested_by_is_kept_of_the_last_attempt(receiver) -> None:
     delivery = make_delivery(subscription=make_subscription(url=receiver.url), state="failed", attempts_made=10)
     operations.redeliver(Delivery.objects.all(), by="alice")
     send_due()
@@ -225,7 +225,7 @@ def test_health_follows_automatic_attempts(receiver: RecordingReceiver, heard) -
     assert [name for name, _record in heard] == ["delivered", "recovered"]
 
 
-def test_a_manual_attempt_tells_nothing_about_health(receiver: RecordingReceiver) -> None:
+def test_a_manual_attempt_does_not_change_health(receiver: RecordingReceiver) -> None:
     receiver.answer = lambda count: Answer(500)
     subscription = make_subscription(url=receiver.url)
     make_delivery(subscription=subscription, trigger="manual")
@@ -299,7 +299,7 @@ def test_of_two_claims_that_a_worker_has_of_one_delivery_the_one_that_holds_is_r
     assert [(one.number, one.status_code) for one in delivery.attempts.all()] == [(1, None), (2, 200)]
 
 
-def test_an_attempt_whose_worker_died_is_counted_and_told() -> None:
+def test_an_attempt_whose_worker_died_is_counted_and_recorded() -> None:
     delivery = make_delivery()
     claim_one()
     assert sending.recover(now=timezone.now()) == 0
@@ -426,7 +426,7 @@ def test_an_attempt_may_take_as_long_as_its_subscription_says_and_the_pump_allow
         sender.claim(now=now)
         lease = Delivery.objects.get().lease_expires_at - now
         receiver.wait_for(1)
-        # One that is given the time gets its answer; the others have hung up by now.
+        # One that is given the time gets its response; the others have hung up by now.
         if arrives:
             release.set()
     assert Delivery.objects.get().last_error == ("" if arrives else "timeout")
@@ -447,7 +447,7 @@ def test_a_subscription_without_a_limit_of_its_own_does_not_shorten_the_lease_of
     assert leases == {now + sending.lease_for(30)}
 
 
-def test_an_endpoint_that_answers_again_is_known_to_have_recovered(receiver: RecordingReceiver) -> None:
+def test_an_endpoint_that_responds_again_has_recovered(receiver: RecordingReceiver) -> None:
     receiver.answer = lambda count: Answer(500 if count == 2 else 200)
     subscription = make_subscription(url=receiver.url)
     make_delivery(subscription=subscription)
@@ -460,9 +460,9 @@ def test_an_endpoint_that_answers_again_is_known_to_have_recovered(receiver: Rec
         send_due()
         subscription.refresh_from_db()
         if subscription.failing_since:
-            assert (subscription.recovered_at, "answered 500" in subscription.last_failure) == (None, True)
+            assert (subscription.recovered_at, "responded with 500" in subscription.last_failure) == (None, True)
     assert subscription.recovered_at == subscription.last_success_at
-    assert "answered 500" in subscription.last_failure
+    assert "responded with 500" in subscription.last_failure
 
 
 @pytest.mark.parametrize(

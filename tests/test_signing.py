@@ -146,7 +146,7 @@ def test_a_generated_secret_is_48_bytes_without_padding_and_never_the_same():
         ("whsec_" + "QUJD" * 22, "holds 66"),
     ],
 )
-def test_a_secret_that_can_be_none_is_refused_without_being_told(secret, why):
+def test_a_text_that_can_not_be_a_secret_is_refused_without_being_shown(secret, why):
     with pytest.raises(InvalidSecretError, match=why) as refused:
         signing.sign(secret, ID, 1, BODY)
 

@@ -101,7 +101,7 @@ def test_what_a_later_transaction_did_is_not_in_an_earlier_event(order: Order, d
     assert [event.error for event in events] == [""] * len(events)
 
 
-def test_an_order_that_is_deleted_later_is_told_as_it_was_before(order: Order, dead) -> None:
+def test_an_order_that_is_deleted_later_is_published_as_it_was_before(order: Order, dead) -> None:
     save(order, note="first")
     expected = BuiltInOrders().payload(Order.objects.get())
     save(order, note="second")

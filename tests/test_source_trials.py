@@ -16,7 +16,7 @@ from orderhooks.source_trials import running, static
 from orderhooks.sources import BuiltInOrders, Lines, OrderSource
 from tests.factories import make_order
 
-# Django 6.1 asks the database for its part of the checks.
+# Django 6.1 queries the database for its part of the checks.
 pytestmark = pytest.mark.django_db
 
 
@@ -243,7 +243,7 @@ def test_a_setting_of_another_shape_raises_nothing_at_start(settings, given: Any
     source_trials.log_faults()
 
 
-def test_a_module_that_raises_is_told_too(settings, tmp_path, monkeypatch) -> None:
+def test_a_module_that_raises_is_reported_too(settings, tmp_path, monkeypatch) -> None:
     (tmp_path / "broken_shop.py").write_text("1 / 0")
     monkeypatch.syspath_prepend(tmp_path)
     assert importlib.util.find_spec("broken_shop")
@@ -337,7 +337,7 @@ BEFORE_ANY_ORDER = {"Unordered"}
 
 
 @pytest.mark.parametrize(("name", "check_id", "words", "remedy"), LIVE)
-def test_what_goes_wrong_with_the_newest_order_is_told_by_check_and_doctor(
+def test_what_goes_wrong_with_the_newest_order_is_reported_by_check_and_doctor(
     settings, name: str, check_id: str, words: str, remedy: str
 ) -> None:
     use(settings, [name])
@@ -353,7 +353,7 @@ def test_what_goes_wrong_with_the_newest_order_is_told_by_check_and_doctor(
     assert (finding.level, words in finding.text) == ("fail" if check_id[0] == "E" else "warn", True)
 
 
-def test_an_order_that_can_be_read_and_told_is_fine() -> None:
+def test_an_order_that_can_be_read_and_published_is_fine() -> None:
     make_order()
     assert checks.check_sources_at_work(databases=["default"]) == []
 

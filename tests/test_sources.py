@@ -1,4 +1,4 @@
-"""Orders in a model of the store's own: here, for want of a shop, Django's users."""
+"""Orders in a model of the store's own: here Django's users, because there is no shop."""
 
 import datetime
 import uuid
@@ -38,7 +38,7 @@ def of_users(settings) -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("of_users")
-def test_a_model_of_the_stores_own_is_told_in_autocommit_mode_and_in_transactions() -> None:
+def test_a_model_of_the_stores_own_makes_events_in_autocommit_mode_and_in_transactions() -> None:
     user = User.objects.create(username="ada")
     user.first_name = "Ada"
     user.save()
@@ -63,7 +63,7 @@ def test_a_model_of_the_stores_own_is_told_in_autocommit_mode_and_in_transaction
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("of_users")
-def test_the_built_in_order_is_not_told_when_its_source_is_not_configured() -> None:
+def test_the_built_in_order_makes_no_event_when_its_source_is_not_configured() -> None:
     from orderhooks.models import Order
 
     order = Order.objects.create()
@@ -106,7 +106,7 @@ def test_models_that_nobody_watches_keep_djangos_fast_deletion() -> None:
     assert Event not in sources.saved_models()
 
 
-def test_a_wrong_source_is_told_by_a_check_and_watches_nothing(settings, caplog) -> None:
+def test_a_wrong_source_is_reported_by_a_check_and_watches_nothing(settings, caplog) -> None:
     settings.ORDERHOOKS = {"SOURCES": ["nowhere.Orders"]}
     assert sources.saved_models() == []
     assert "SOURCES is wrong" in caplog.text

@@ -122,7 +122,7 @@ def name_to_look_up(host: str) -> str:
 
 
 class Oracle:
-    """Hears of every connect and of every datagram of this process, and refuses it; answers look-ups from a table."""
+    """Sees every connect and every datagram of this process, and refuses it; resolves names from a table."""
 
     def __init__(self) -> None:
         self.begin({})
@@ -183,7 +183,7 @@ def _tell_the_oracle(event: str, arguments: tuple[Any, ...]) -> None:
         _listening[-1].hear(event, arguments)
 
 
-# Hooks can't be taken away again. They run before the operating system is asked, whichever socket it is.
+# Hooks can't be taken away again. They run before the operating system is called, whichever socket it is.
 sys.addaudithook(_tell_the_oracle)
 
 
@@ -250,7 +250,7 @@ def endpoint(certificate: Path) -> Iterator[RecordingReceiver]:
 
 @pytest.fixture
 def problems(oracle: Oracle, endpoint: RecordingReceiver, certificate: Path, settings, monkeypatch, tmp_path):
-    """Post to a row's URL and tell what went wrong, in sentences."""
+    """Post to a row's URL and return what went wrong, in sentences."""
 
     def judge(row: Row) -> list[str]:
         relayed = "kind" in row
@@ -283,7 +283,7 @@ def send(url: str) -> Outcome:
     try:
         return post(url, b"{}", {"webhook-id": "evt_1"}, timeout_seconds=10.0)
     finally:
-        # No connection that is kept alive may answer for the next row.
+        # No connection that is kept alive may serve the next row.
         connections.adapter().poolmanager.clear()
 
 
@@ -488,7 +488,7 @@ def test_metadata_stays_shut_whatever_is_opened(oracle: Oracle, settings, addres
         ("https://[fd12:3456::1]/", 'ORDERHOOKS["ALLOWED_NETWORKS"]'),
     ],
 )
-def test_a_refused_url_is_told_the_setting_that_would_allow_it(settings, url: str, setting: str) -> None:
+def test_a_refused_url_names_the_setting_that_would_allow_it(settings, url: str, setting: str) -> None:
     settings.ORDERHOOKS = {}
     with pytest.raises(UrlRefusedError) as refused:
         check_url(url)

@@ -1,4 +1,4 @@
-"""What is compared and told is what the database stores, whatever was set on the instance."""
+"""What is compared and published is what the database stores, whatever was set on the instance."""
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
     ],
 )
 @pytest.mark.filterwarnings("ignore:DateTimeField .* received a naive datetime")
-def test_a_time_without_a_zone_is_told_as_it_is_stored(zone: str, value: Any, stored: str, settings: Any) -> None:
+def test_a_time_without_a_zone_is_published_as_it_is_stored(zone: str, value: Any, stored: str, settings: Any) -> None:
     settings.TIME_ZONE = zone
     make_subscription()
     order = make_order([], placed_at=datetime(2020, 1, 1, tzinfo=UTC))
@@ -42,7 +42,7 @@ def test_a_time_without_a_zone_is_told_as_it_is_stored(zone: str, value: Any, st
 
 
 @pytest.mark.parametrize("amount", ["1.00005", "2.00015", Decimal("0.12345"), 3, "4.5"])
-def test_an_amount_is_told_as_the_database_rounds_it(amount: Any) -> None:
+def test_an_amount_is_published_as_the_database_rounds_it(amount: Any) -> None:
     make_subscription()
     order = make_order([])
     Event.objects.all().delete()

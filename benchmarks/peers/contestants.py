@@ -23,7 +23,7 @@ class Shop(Protocol):
     """A shop whose orders go to the sink."""
 
     def place_orders(self, count: int) -> "subprocess.Popen[str]":
-        """A process that saves so many orders, once told to go."""
+        """A process that saves this many orders once it gets the signal."""
 
     def began(self, done: dict[str, float]) -> float:
         """When the first of them began to be saved, from what that process printed."""
@@ -90,7 +90,7 @@ class Peer(Contestant):
         return HERE.parent / f".peers-{self.version.replace(' ', '-')}"
 
     def install(self) -> None:
-        """Once; what is there is used again."""
+        """Once: an environment that exists is used again."""
         stamp, wanted = self.folder / "installed", "\n".join(self.requirements)
         if stamp.exists() and stamp.read_text() == wanted:
             return
@@ -112,7 +112,7 @@ class Peer(Contestant):
                 "BENCH_DATABASE": name,
                 "BENCH_REDIS_URL": redis_url,
                 "BENCH_REDIS_PREFIX": f"{name}:",
-                "PYTHONWARNINGS": "ignore",  # django-webhook asks the database while it is loaded
+                "PYTHONWARNINGS": "ignore",  # django-webhook queries the database while it is loaded
             }
             shop = PeerShop(self, environment)
             shop.run("migrate")

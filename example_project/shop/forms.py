@@ -1,4 +1,4 @@
-"""The form on the home page: how many of what, and for whom."""
+"""The form on the home page: the quantities, and the customer."""
 
 from django import forms
 

@@ -71,7 +71,7 @@ WANTED = "_orderhooks_wanted"
 def read_before(
     watched_model: WatchedModel, instance: models.Model, watched: Sequence[str], *, using: str
 ) -> StoredValues | None:
-    """The stored values of the watched fields. None if there is no row, or no subscription: one query tells both.
+    """The stored values of the watched fields. None if there is no row, or no subscription: one query finds out both.
 
     The row is locked where the database can lock rows.
     """

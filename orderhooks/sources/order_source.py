@@ -121,7 +121,7 @@ class OrderSource:
         return ("-pk",)
 
     def number(self, order: Any) -> str:
-        """The number by which people know the order, at most 255 characters. Default: the primary key."""
+        """What people call the order, at most 255 characters. Default: the primary key."""
         return str(order.pk)
 
     def store(self, order: Any) -> str:

@@ -1,4 +1,4 @@
-"""A delivery's page: the summary first, then its attempts; requests and responses for those who may see them."""
+"""A delivery's page: the summary first, then its attempts; requests and responses for users who may see them."""
 
 import re
 from datetime import timedelta
@@ -30,7 +30,7 @@ def press(client, delivery: Delivery, button: str):
 
 
 def failing(**fields) -> Delivery:
-    """A delivery to the warehouse that was answered 503 three times."""
+    """A delivery to which the warehouse responded with 503 three times."""
     soon = timezone.now() + timedelta(minutes=4, seconds=20)
     delivery = make_delivery(
         **{
@@ -46,15 +46,15 @@ def failing(**fields) -> Delivery:
     return delivery
 
 
-def test_the_story_comes_first(operator):
+def test_the_summary_comes_first(operator):
     delivery = failing()
-    expected = "pending Warehouse answered 503 three times. The next try is in 4 min (attempt 4 of 10)."
+    expected = "pending Warehouse responded with 503 three times. The next try is in 4 min (attempt 4 of 10)."
     assert story_of(operator, delivery) == expected
     text = page_of(operator, delivery)
     assert text.index("orderhooks-summary") < text.index("Redeliver now") < text.index("orderhooks-attempt")
 
 
-def test_the_next_attempt_is_told_by_its_distance_and_by_the_clock(operator):
+def test_the_next_attempt_is_shown_as_a_distance_and_as_a_time(operator):
     delivery = failing()
     at = durations.time_text(delivery.next_attempt_at, now=timezone.now())
     text = page_of(operator, delivery)
@@ -92,7 +92,7 @@ def test_attempts_are_shown_newest_first_with_what_caused_them(operator):
     ]
 
 
-def test_only_so_many_attempts_are_shown(operator, monkeypatch):
+def test_only_the_newest_attempts_are_shown(operator, monkeypatch):
     monkeypatch.setattr(delivery_page, "MOST_ATTEMPTS", 2)
     text = page_of(operator, failing())
     assert text.count('class="orderhooks-attempt"') == 2
@@ -112,7 +112,7 @@ def test_requests_and_responses_take_a_permission_of_their_own():
     assert [word for word in confidential if word not in text] == []
     text = page_of(staff("view_delivery", "redeliver_delivery", "view_event", "change_delivery"), delivery)
     assert [word for word in confidential if word in text] == []
-    assert "answered 200 once" in text
+    assert "responded with 200 once" in text
 
 
 def test_what_a_receiver_said_is_escaped(operator):
@@ -205,7 +205,7 @@ def test_skipping_lets_an_ordered_subscriptions_next_event_go(operator):
         ("sending", set()),
     ],
 )
-def test_a_button_is_there_where_it_makes_sense_and_for_whom_it_is(state, buttons):
+def test_a_button_is_there_where_it_makes_sense_and_for_users_who_may_press_it(state, buttons):
     delivery = make_delivery(state=state)
     may, may_not = staff("view_delivery", "redeliver_delivery"), staff("view_delivery", "change_delivery")
     offered = set(re.findall(rf'formaction="/admin/orderhooks/delivery/{delivery.pk}/(\w+)/"', page_of(may, delivery)))

@@ -1,4 +1,4 @@
-"""How PostgreSQL answers the log's pages: by indexes, whatever is asked; it never reads a table of the log through."""
+"""PostgreSQL finds the rows of the log's pages by indexes, with any filter. It never reads a whole table of the log."""
 
 import re
 

@@ -67,7 +67,7 @@ def test_inner_records_have_no_page(operator, record):
 
 
 @pytest.mark.parametrize("record", ["order", "event", "subscription", "delivery"])
-def test_every_page_opens_for_whom_may_view(operator, record):
+def test_every_page_opens_for_users_who_may_view(operator, record):
     make_order()
     make_delivery()
     rows = {"order": Order, "event": Event, "subscription": Subscription, "delivery": Delivery}[record].objects.all()

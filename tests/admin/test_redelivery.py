@@ -20,7 +20,7 @@ def choose(client, *rows: Delivery, query: str = "", **data: str):
 
 
 def confirm(client, response, query: str = "") -> str:
-    """Send the form of the page that asks."""
+    """Send the form of the page that asks for confirmation."""
     text = response.content.decode()
     form = re.search(r'<form method="post">.*?</form>', text, re.DOTALL).group()
     data: dict[str, list[str]] = {}
@@ -47,13 +47,13 @@ def test_nothing_is_sent_before_the_count_is_confirmed(operator):
         "Of <strong>4</strong> deliveries, 2 are sent again now",
         "1 has arrived before",
         "1 is held until its subscription",
-        "2 are left alone: they are being sent at this moment, or are tests.",
+        "2 are left alone: they are being sent now, or are tests.",
         "<td>&lt;Warehouse&gt;</td><td>1</td>",
     ):
         assert words in text, words
     text = confirm(operator, response)
     assert "2 deliveries are sent again." in text
-    assert "2 were left alone: they are being sent at this moment, or are tests." in text
+    assert "2 were left alone: they are being sent now, or are tests." in text
     assert "1 is held until its subscription is active" in text
     assert states() == {**before, failed.pk: "pending", held.pk: "pending"}
     assert [history_of(one) != [] for one in (failed, sending, held, other, test)] == [True, False, True, False, False]

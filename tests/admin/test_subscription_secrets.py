@@ -103,7 +103,7 @@ def test_a_key_pair_has_nothing_to_reveal(operator):
     assert operator.post(f"/admin/orderhooks/subscription/{subscription.pk}/reveal/").status_code == 403
 
 
-def test_a_secret_that_no_key_opens_is_told_and_not_taken_for_revealed(operator, settings, caplog):
+def test_a_secret_that_no_key_decrypts_is_reported_and_not_logged_as_revealed(operator, settings, caplog):
     subscription = make_subscription()
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "ENCRYPTION_KEYS": ["another key of some length"]}
     assert "ENCRYPTION_KEYS" in press(operator, subscription, "reveal")

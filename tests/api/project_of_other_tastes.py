@@ -1,4 +1,4 @@
-"""A project whose DRF settings (in the environment, as JSON) suit views of its own. Prints what the API answers it."""
+"""A project whose DRF settings (in the environment, as JSON) suit views of its own. Prints the API's responses."""
 
 import json
 import os

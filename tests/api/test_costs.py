@@ -19,7 +19,7 @@ from tests.factories import make_attempt, make_delivery, make_event, make_order,
 pytestmark = pytest.mark.django_db
 ROWS = int(os.environ.get("TEST_LOG_ROWS", "300"))
 MAX_RESPONSE_BYTES = 50_000_000
-# A page reads its rows, what they refer to and who asks; none of it for each row.
+# A page reads its rows, what they refer to and the user; none of it for each row.
 MOST_QUERIES = 20
 # Two for each of its 50 newest events.
 MORE_QUERIES = {"orders/{order}/webhooks/": 120}

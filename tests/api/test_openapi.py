@@ -59,7 +59,7 @@ def test_every_address_and_method_is_in_it_and_no_other(made):
         example = f"/{_plain(str(pattern.pattern))}"
         found |= {(method, example) for method in pattern.callback.actions if method != "head"}
     assert set(operations(made)) == found
-    # What is not told of is no part of the API: the document's own addresses, and what leads nowhere.
+    # URLs that are not described: those of the document itself, and the one that is not found.
     others = [pattern for pattern in urlpatterns if pattern not in documented]
     assert {pattern.name for pattern in others} == {"root", "schema", "docs", "redoc", None}
 
@@ -98,7 +98,7 @@ def test_every_operation_says_what_it_does_and_how_it_fails(made):
                 assert list(known["content"]) == [problems.MEDIA_TYPE], (where, status)
 
 
-def test_it_tells_of_what_goes_beyond_reading_and_writing(made):
+def test_the_document_describes_what_goes_beyond_reading_and_writing(made):
     told = operations(made)
 
     def names(method: str, path_: str) -> set[str]:

@@ -80,7 +80,7 @@ def test_a_body_that_is_too_large_is_a_problem(api, settings):
     assert (response.status_code, response.data["code"]) == (413, "too_large")
 
 
-def test_an_error_of_ours_is_a_problem_that_tells_nothing_and_the_log_tells_it(monkeypatch, caplog):
+def test_an_internal_error_is_in_the_log_and_not_in_the_problem(monkeypatch, caplog):
     def fail(*_args, **_options):
         raise RuntimeError("s3cr3t")
 
@@ -223,7 +223,7 @@ def test_a_filter_is_of_the_form_that_bodies_have(api, query, status):
     assert api.get(f"/api/events/?{query}").status_code == status
 
 
-def test_a_wrong_choice_is_told_what_there_is(api):
+def test_a_wrong_choice_gets_the_list_of_choices(api):
     assert "paused" in errors_of(api.get("/api/subscriptions/?state=asleep"))["?state"]
 
 
@@ -236,7 +236,7 @@ def test_a_topic_is_read_by_itself_and_so_is_its_schema(api):
     assert api.get("/api/topics/order.pay/").status_code == 404
 
 
-def test_options_tell_what_a_resource_is_to_who_is_logged_in():
+def test_options_describe_a_resource_to_users_who_are_logged_in():
     response = APIClient().options("/api/orders/")
     assert response.status_code == 403
     client = APIClient()

@@ -50,7 +50,7 @@ def no_names(monkeypatch):
 
 
 def make_world(url: str) -> dict[str, list[str]]:
-    """Rows of each kind; what the hooks are told of them."""
+    """Rows of each kind; what the hooks get to know about them."""
     subscriptions = [make_subscription(url=url) for _ in range(12)]
     deliveries = [
         make_delivery(state=state, subscription=subscription)

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 
 def follow(path: str) -> None:
-    """From now on `time.time()` and Django's `timezone.now()` are wrong by what the file says at the moment."""
+    """From now on `time.time()` and Django's `timezone.now()` are wrong by what the file says then."""
     true_time = time.time
     seen: tuple[int, float] = (0, 0.0)
 

@@ -99,7 +99,7 @@ class Chaos:
 
         port = own.port if own else POSTGRES_PORT
         if not answers(port):
-            self._absent(f"no PostgreSQL answers on {HOST}:{port}")
+            self._absent(f"no PostgreSQL responds on {HOST}:{port}")
         database = {**POSTGRES, "PORT": port, "NAME": f"chaos_{os.getpid()}_{folder.name}"}
 
         def execute(statement: str) -> None:
@@ -114,7 +114,7 @@ class Chaos:
 
     def _mariadb(self, folder: Path) -> dict[str, Any]:
         if not answers(MARIADB_PORT):
-            self._absent(f"no MariaDB answers on {HOST}:{MARIADB_PORT}")
+            self._absent(f"no MariaDB responds on {HOST}:{MARIADB_PORT}")
         import pymysql
 
         name = f"chaos_{os.getpid()}_{folder.name}"
