@@ -71,7 +71,16 @@ def node_folder():
     folder = Path(tempfile.gettempdir()) / f"orderhooks-node-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if not (folder / "node_modules" / "standardwebhooks").exists():
-        command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", folder, NODE_LIBRARY]
+        command = [
+            "npm",
+            "install",
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+            "--prefix",
+            str(folder),
+            NODE_LIBRARY,
+        ]
         try:
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
         except subprocess.TimeoutExpired:

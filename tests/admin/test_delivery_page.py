@@ -10,8 +10,8 @@ from orderhooks import sending
 from orderhooks.admin import delivery_page
 from orderhooks.models import Delivery
 from orderhooks.reporting import durations
-from tests.admin.visits import history_of, page, staff
-from tests.factories import make_attempt, make_delivery, make_event, make_subscription
+from tests.admin.visits import history_of, page, part, staff
+from tests.factories import due_at, make_attempt, make_delivery, make_event, make_subscription
 
 pytestmark = pytest.mark.django_db
 
@@ -21,8 +21,8 @@ def page_of(client, delivery: Delivery) -> str:
 
 
 def story_of(client, delivery: Delivery) -> str:
-    found = re.search(r'<div class="orderhooks-summary">.*?</div>', page_of(client, delivery), re.DOTALL)
-    return " ".join(re.sub("<[^>]+>", " ", found.group()).split())
+    summary = part(r'<div class="orderhooks-summary">.*?</div>', page_of(client, delivery))
+    return " ".join(re.sub("<[^>]+>", " ", summary).split())
 
 
 def press(client, delivery: Delivery, button: str):
@@ -56,7 +56,7 @@ def test_the_story_comes_first(operator):
 
 def test_the_next_attempt_is_told_by_its_distance_and_by_the_clock(operator):
     delivery = failing()
-    at = durations.time_text(delivery.next_attempt_at, now=timezone.now())
+    at = durations.time_text(due_at(delivery), now=timezone.now())
     text = page_of(operator, delivery)
     assert f'in 4 min <span class="orderhooks-hint">({at})</span>' in text
     assert "3 of 10" in text

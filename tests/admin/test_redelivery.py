@@ -6,7 +6,7 @@ import pytest
 
 from orderhooks.admin import redelivery
 from orderhooks.models import Delivery
-from tests.admin.visits import history_of, staff
+from tests.admin.visits import history_of, part, staff
 from tests.factories import make_delivery, make_subscription
 
 pytestmark = pytest.mark.django_db
@@ -22,7 +22,7 @@ def choose(client, *rows: Delivery, query: str = "", **data: str):
 def confirm(client, response, query: str = "") -> str:
     """Send the form of the page that asks."""
     text = response.content.decode()
-    form = re.search(r'<form method="post">.*?</form>', text, re.DOTALL).group()
+    form = part(r'<form method="post">.*?</form>', text)
     data: dict[str, list[str]] = {}
     for name, value in re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form):
         data.setdefault(name, []).append(value)

@@ -65,7 +65,7 @@ def test_the_feed_of_somebody_elses_subscription_is_an_error(old):
     subscription = make_subscription(owner=make_user())
     client = client_with("view_event", "view_payload")
     for public_id in (subscription.public_id, "sub_x"):
-        response = client.get("/api/events/", {"after": 0, "subscription": public_id})
+        response = client.get(f"/api/events/?after=0&subscription={public_id}")
         assert "no subscription" in errors_of(response)["?subscription"]
 
 

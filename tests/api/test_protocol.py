@@ -2,10 +2,12 @@
 
 import json
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.core.cache import cache
 from django.core.signals import got_request_exception
+from django.http import HttpRequest
 from django.urls import Resolver404, resolve
 from django.utils import timezone
 from rest_framework.test import APIClient
@@ -25,7 +27,7 @@ from tests.factories import (
 
 pytestmark = pytest.mark.django_db
 
-PROBLEMS = [
+PROBLEMS: list[tuple[str, str, Any, int, str]] = [
     # method, path, body, status, code
     ("get", "/orders/ord_x/", None, 404, "not_found"),
     ("post", "/orders/", {"total": -1}, 400, "invalid"),
@@ -86,12 +88,16 @@ def test_an_error_of_ours_is_a_problem_that_tells_nothing_and_the_log_tells_it(m
 
     monkeypatch.setattr(operations, "pause", fail)
     heard = []
-    listener = got_request_exception.connect(lambda **given: heard.append(given["request"].path), weak=False)
+
+    def keep(request: HttpRequest, **_given: object) -> None:
+        heard.append(request.path)
+
+    got_request_exception.connect(keep)
     client = client_with(*EVERYTHING)
     client.raise_request_exception = False
     path = f"/subscriptions/{make_subscription().public_id}/pause/"
     response = post(client, path, {})
-    got_request_exception.disconnect(listener)
+    got_request_exception.disconnect(keep)
     assert (response.status_code, response.data["code"]) == (500, "internal")
     assert "s3cr3t" not in response.content.decode()
     assert heard == [f"/api{path}"]
@@ -172,13 +178,13 @@ def test_a_list_is_filtered(api, path, name, value):
     type(delivery.event).objects.update(order_number="7", topic="order.closed", store="berlin")
     make_delivery()
     make_attempt(delivery)
-    wanted = {
+    wanted: dict[str, Any] = {
         "orders": order,
         "subscriptions": subscription,
         "deliveries": delivery,
         "events": delivery.event,
-    }[path]
-    assert ids(api.get(f"/api/{path}/", {name: value})) == [wanted.public_id]
+    }
+    assert ids(api.get(f"/api/{path}/", {name: value})) == [wanted[path].public_id]
     assert set(errors_of(api.get(f"/api/{path}/", {name: ""}))) == {f"?{name}"}
 
 
