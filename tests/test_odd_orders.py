@@ -2,6 +2,7 @@
 
 import copy
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -37,7 +38,7 @@ class Told(BuiltInOrders):
 
 
 @pytest.fixture
-def told(settings, monkeypatch):
+def told(settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Event]:
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SOURCES": ["tests.test_odd_orders.Told"]}
     make_subscription()
 

@@ -74,7 +74,7 @@ print(Event.objects.get().topic)
 """
 
 
-def readme_blocks(title):
+def readme_blocks(title: str) -> str:
     """The code blocks of the README that begin with that comment, as one text, without their indentation."""
     blocks = re.findall(rf"^( *)```python\n( *# {re.escape(title)}\n.*?)^ *```", README, re.DOTALL | re.MULTILINE)
     assert blocks, f"The README has no block for {title}."
@@ -88,7 +88,7 @@ def request_block(kind: str) -> str:
     return found[1]
 
 
-def run(*command, cwd, **environment):
+def run(*command: object, cwd: Path, **environment: str) -> str:
     """Run it away from this process's settings and paths; its output, or a failure that shows it."""
     kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "DJANGO_SETTINGS_MODULE")}
     done = subprocess.run(
@@ -105,7 +105,7 @@ def run(*command, cwd, **environment):
 
 
 @pytest.fixture
-def package_index(tmp_path):
+def package_index(tmp_path: Path) -> None:
     """Skip where pip reaches no index: building and installing need one."""
     probe = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--retries", "0", "--timeout", "10"]
     done = subprocess.run(

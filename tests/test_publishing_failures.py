@@ -1,7 +1,9 @@
 """P1 and P3: a store's code that fails leaves the order saved, and an event that says why."""
 
 import uuid
+from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import transaction
@@ -27,7 +29,7 @@ class Moody(BuiltInOrders):
     problem: Exception | None = None
     extra: object = None
 
-    def payload(self, order):
+    def payload(self, order: Any) -> dict[str, Any]:
         if isinstance(self.problem, Exception):
             raise self.problem
         if self.problem is not None:
@@ -36,7 +38,7 @@ class Moody(BuiltInOrders):
 
 
 @pytest.fixture
-def moody(settings):
+def moody(settings) -> Iterator[type[Moody]]:
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SOURCES": ["tests.test_publishing_failures.Moody"]}
     yield Moody
     Moody.problem = Moody.extra = None

@@ -201,7 +201,7 @@ def test_a_number_that_was_given_is_kept():
     assert Order.objects.get(pk=order.pk).number == "A-7"
 
 
-def take_next_numbers(count):
+def take_next_numbers(count: int) -> int:
     """Give orders that exist the numbers that the next order would get."""
     rows = [make_order() for _ in range(count)]
     following = FIRST_NUMBER + rows[-1].pk

@@ -1,7 +1,9 @@
 """P4, P6 and P11, the retry table and health: what happens to a delivery."""
 
 import threading
+from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -21,9 +23,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def heard():
+def heard() -> Iterator[list[tuple[str, Any]]]:
     """The public signals, as (name, record) in the order in which they came."""
-    log = []
+    log: list[tuple[str, Any]] = []
     signals = {
         "delivered": delivery_succeeded,
         "failed": delivery_failed,
@@ -33,7 +35,7 @@ def heard():
     handlers = []
     for name, signal in signals.items():
 
-        def handler(sender, name=name, **kwargs):
+        def handler(sender: object, name: str = name, **kwargs: Any) -> None:
             log.append((name, kwargs.get("delivery") or kwargs.get("subscription")))
 
         signal.connect(handler)

@@ -4,7 +4,7 @@ import contextlib
 import json
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -69,7 +69,7 @@ def title(row: Row) -> str:
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory) -> Path:
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Key and certificate of PUBLIC_NAME, signed by itself, in one file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, PUBLIC_NAME)])
@@ -106,7 +106,14 @@ def endpoint(certificate: Path) -> Iterator[RecordingReceiver]:
 
 
 @pytest.fixture
-def problems(oracle: Oracle, endpoint: RecordingReceiver, certificate: Path, settings, monkeypatch, tmp_path):
+def problems(
+    oracle: Oracle,
+    endpoint: RecordingReceiver,
+    certificate: Path,
+    settings,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> Callable[[Row], list[str]]:
     """Post to a row's URL and tell what went wrong, in sentences."""
 
     def judge(row: Row) -> list[str]:

@@ -3,7 +3,7 @@
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pydoc import locate
 
@@ -156,7 +156,7 @@ def test_a_queue_that_can_not_be_written_to_never_reaches_the_save(monkeypatch, 
 
 
 @pytest.fixture
-def deaf_broker(monkeypatch):
+def deaf_broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     """A Redis that takes connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setattr(Conf, "ORM", None)

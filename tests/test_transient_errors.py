@@ -1,6 +1,7 @@
 """A database that refuses for a moment while an order is read: told later, not handed to a person."""
 
 import sqlite3
+from collections.abc import Iterator
 from datetime import timedelta
 
 import psycopg
@@ -82,7 +83,7 @@ def order() -> Order:
 
 
 @pytest.fixture
-def refused(monkeypatch):
+def refused(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """The database refuses to read orders until `refused.undo()`."""
 
     def refuse(*_args: object, **_options: object) -> None:

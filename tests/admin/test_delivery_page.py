@@ -2,8 +2,10 @@
 
 import re
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from django.test import Client
 from django.utils import timezone
 
 from orderhooks import sending
@@ -16,16 +18,16 @@ from tests.factories import due_at, make_attempt, make_delivery, make_event, mak
 pytestmark = pytest.mark.django_db
 
 
-def page_of(client, delivery: Delivery) -> str:
+def page_of(client: Client, delivery: Delivery) -> str:
     return page(client, f"delivery/{delivery.pk}/change/")
 
 
-def story_of(client, delivery: Delivery) -> str:
+def story_of(client: Client, delivery: Delivery) -> str:
     summary = part(r'<div class="orderhooks-summary">.*?</div>', page_of(client, delivery))
     return " ".join(re.sub("<[^>]+>", " ", summary).split())
 
 
-def press(client, delivery: Delivery, button: str):
+def press(client: Client, delivery: Delivery, button: str) -> Any:
     return client.post(f"/admin/orderhooks/delivery/{delivery.pk}/{button}/", follow=True)
 
 

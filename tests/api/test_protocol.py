@@ -1,6 +1,7 @@
 """What all of the API keeps to: problem details, ETags, rates, filters, topics."""
 
 import json
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -128,7 +129,7 @@ def test_a_changed_line_changes_the_etag(api):
 
 
 @pytest.fixture
-def no_rates():
+def no_rates() -> Iterator[None]:
     cache.clear()
     yield
     cache.clear()

@@ -38,7 +38,7 @@ LENGTH = (
 
 
 @pytest.fixture
-def no_names(monkeypatch):
+def no_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """No name is looked up, as where there is no network: tests of endpoints end there."""
     look_up = socket.getaddrinfo
 
