@@ -11,13 +11,6 @@ def published() -> list[str]:
     return list(Event.objects.order_by("sequence").values_list("topic", flat=True))
 
 
-def last_event() -> Event:
-    """The first of all, by their sequence: `Event.objects` begins with the newest one."""
-    event = Event.objects.last()
-    assert event is not None, "there is no event"
-    return event
-
-
 def payload_of(event: Event) -> dict[str, Any]:
     """The payload of an event that has one."""
     assert event.payload is not None, f"there is no payload: {event.error}"
