@@ -241,7 +241,8 @@ def save(saves: int, rounds: int, pump_at_work: bool) -> dict[str, Any]:
     Pump.objects.all().delete()
     if pump_at_work:
         Pump.objects.create(beat_at=timezone.now() + timedelta(hours=1))
-    ours, plain = [], []
+    ours: list[float] = []
+    plain: list[float] = []
     states = ("pending", "paid")
 
     def one(number: int) -> float:

@@ -5,6 +5,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from benchmarks import receipts, sink
 from benchmarks.databases import Database, database, go, result
@@ -37,7 +38,9 @@ def _against_loop(name: str, vendor: str, *, processes: int, bar: float) -> Meas
         for _ in range(ROUNDS):
             made.run("make_due", subscriptions, COUNT)
             ours.append(COUNT / _seconds(made, "drain", [[]] * processes))
-            shares = {threads: [[url, COUNT // processes, threads]] * processes for threads in (1, THREADS)}
+            shares: dict[int, list[list[Any]]] = {
+                threads: [[url, COUNT // processes, threads]] * processes for threads in (1, THREADS)
+            }
             # The sum, in case the count does not divide by the threads.
             loops.append(
                 max(

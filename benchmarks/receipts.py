@@ -49,6 +49,7 @@ class Noting(asyncio.Protocol):
     """Enough of HTTP/1.1 for the requests of benchmarks: each POST has a content-length."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self.waiting = b""
 

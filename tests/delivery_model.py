@@ -170,6 +170,9 @@ class Owed:
     def is_finished(self) -> bool:
         return self.state in ("delivered", "failed", "skipped")
 
+    def is_due(self, now: datetime) -> bool:
+        return self.due is not None and self.due.low <= now
+
     def release(self) -> None:
         self.begun -= 1
         self.state, self.token, self.lease_until = "pending", None, None
@@ -231,7 +234,7 @@ class Model:
         return {
             key
             for key in self.of(endpoint, "pending")
-            if self.owed[key].trigger == trigger and self.owed[key].due.low <= now and not self.is_blocked(key)
+            if self.owed[key].trigger == trigger and self.owed[key].is_due(now) and not self.is_blocked(key)
         }
 
     def claim(self, claimed: Sequence[tuple[int, object]], most: int, now: datetime, lease_until: datetime) -> None:
@@ -264,6 +267,7 @@ class Model:
             one = self.owed.get(key)
             if one is None or one.state != "sending" or one.token != token:
                 continue
+            assert one.seen is not None
             tells = answer.blames or not one.seen.is_known_to_be_well(now)
             if answer.status == 410 or (one.trigger == "automatic" and tells):
                 told.setdefault(one.endpoint, []).append(answer)
@@ -277,7 +281,7 @@ class Model:
                 endpoint.state = "disabled"
 
     def recover(self, now: datetime) -> int:
-        lost = [(key, one) for key, one in self.owed.items() if one.state == "sending" and one.lease_until <= now]
+        lost = [(key, one) for key, one in self.owed.items() if one.lease_until is not None and one.lease_until <= now]
         for _key, one in lost:
             one.seen = replace(self.endpoints[one.endpoint])
         self.record([(key, one.token, OUR_OWN_FAULT) for key, one in lost], now)
@@ -288,5 +292,6 @@ class Model:
 
     def prune(self, before: datetime) -> None:
         """Finished and old ones go."""
-        for key in [key for key, one in self.owed.items() if one.is_finished and one.finished_at < before]:
+        old = [key for key, one in self.owed.items() if one.finished_at is not None and one.finished_at < before]
+        for key in old:
             del self.owed[key]

@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib.auth.models import Permission, User
 from django.utils import timezone
 
+from orderhooks import sending
 from orderhooks.db import public_ids
 from orderhooks.db.encrypted_fields import seal
 from orderhooks.models import Attempt, AttemptStats, Delivery, Event, Order, OrderLine, Replay, Subscription
@@ -27,6 +28,14 @@ def make_order(lines: Sequence[Mapping[str, Any]] = (LINE,), **fields: Any) -> O
         OrderLine.objects.create(order=order, **{**LINE, **line})
     # Read again, so that amounts are what the database holds.
     order.refresh_from_db()
+    return order
+
+
+def make_quiet_order() -> Order:
+    """An order whose own events are out of the way, in a store that somebody listens to."""
+    make_subscription()
+    order = make_order()
+    Event.objects.all().delete()
     return order
 
 
@@ -112,6 +121,23 @@ def claim(limit: int = 1, *, now: datetime | None = None) -> list[Delivery]:
     for one in due:
         one.capacity = limit
     return claiming.claim(due, now=now, lease_until=now + timedelta(seconds=30))
+
+
+def claim_one() -> Delivery:
+    [delivery] = claim()
+    return delivery
+
+
+def send_due(now: datetime | None = None) -> int:
+    """One round: claim all that is due, wait, record."""
+    with sending.Sender(threads=4) as sender:
+        return sender.claim(now=now or timezone.now())
+
+
+def due_at(delivery: Delivery) -> datetime:
+    """When its next attempt is due, which there has to be."""
+    assert delivery.next_attempt_at is not None, f"the delivery is {delivery.state}"
+    return delivery.next_attempt_at
 
 
 def make_attempt(delivery: Delivery, **fields: Any) -> Attempt:

@@ -27,7 +27,7 @@ def email_backend(path: str, **others: Any) -> Iterator[None]:
             yield
 
 
-def no_mail_server() -> contextlib.AbstractContextManager[None]:
+def no_mail_server() -> contextlib.AbstractContextManager[object]:
     """A project whose mail server does not respond."""
     if not HAS_MAILERS:
         return email_backend(SMTP, EMAIL_HOST="127.0.0.1", EMAIL_PORT=9)

@@ -82,13 +82,14 @@ def _look_around(client: Client, order: dict) -> None:
         ("delivery", Delivery.objects.first()),
         ("event", Event.objects.first()),
     ):
+        assert row is not None, record
         _page(client, f"orderhooks_{record}_change", row.pk)
     call_command("orderhooks_status", stdout=_Nowhere())
 
 
 def _send_again(client: Client, receiver: RecordingReceiver) -> None:
     count = len(receiver.received)
-    first = Delivery.objects.order_by("pk").first()
+    first = Delivery.objects.earliest("pk")
     _call(client, "post", "delivery-redeliver", 202, first.public_id, data={})
     tasks.pump()
     assert len(receiver.received) == count + 1

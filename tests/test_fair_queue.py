@@ -245,8 +245,8 @@ class Machine:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     machine = Machine()
-    monkeypatch.setattr(module.time, "monotonic", lambda: machine.now)
-    monkeypatch.setattr(module.time, "process_time", lambda: machine.cpu)
+    monkeypatch.setattr("orderhooks.sending.fair_queue.time.monotonic", lambda: machine.now)
+    monkeypatch.setattr("orderhooks.sending.fair_queue.time.process_time", lambda: machine.cpu)
     return machine
 
 

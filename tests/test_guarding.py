@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 class Users(OrderSource):
     name = "users"
     model = "auth.User"
-    watched = ("username", "first_name", "last_name")
+    watched: tuple[str, ...] = ("username", "first_name", "last_name")
 
     def payload(self, order: User) -> dict[str, object]:
         return {"name": order.username}
@@ -35,8 +35,8 @@ class Misnamed(Users):
 
 
 class Broken(Users):
-    @property  # type: ignore[misc]
-    def watched(self) -> tuple[str, ...]:
+    @property
+    def watched(self) -> tuple[str, ...]:  # type: ignore[override]
         raise ZeroDivisionError("a source of the store's own")
 
 

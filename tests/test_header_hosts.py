@@ -32,34 +32,34 @@ def test_another_path_is_the_same_origin_and_another_port_is_not(url, same):
     assert (origin_of(url) == origin_of(HOME)) is same
 
 
-def by_saving(subscription, url):
+def by_saving(subscription: Subscription, url: str) -> None:
     subscription.url = url
     subscription.save()
 
 
-def by_saving_the_url_alone(subscription, url):
+def by_saving_the_url_alone(subscription: Subscription, url: str) -> None:
     subscription.url = url
     subscription.save(update_fields=["url"])
 
 
-def by_saving_the_url_alone_of_an_emptied_instance(subscription, url):
+def by_saving_the_url_alone_of_an_emptied_instance(subscription: Subscription, url: str) -> None:
     if origin_of(url) != origin_of(HOME):
         subscription.headers = {}
     subscription.url = url
     subscription.save(update_fields=["url"])
 
 
-def by_a_row_without_its_headers(subscription, url):
+def by_a_row_without_its_headers(subscription: Subscription, url: str) -> None:
     row = Subscription.objects.only("name").get(pk=subscription.pk)
     row.url = url
     row.save()
 
 
-def by_reconfiguring(subscription, url):
+def by_reconfiguring(subscription: Subscription, url: str) -> None:
     operations.reconfigure(subscription, {"url": url, "headers": dict(subscription.headers)})
 
 
-def by_the_api(subscription, url):
+def by_the_api(subscription: Subscription, url: str) -> None:
     assert patch(client_with(*EVERYTHING), f"/subscriptions/{subscription.public_id}/", {"url": url}).status_code == 200
 
 

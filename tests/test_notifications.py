@@ -53,7 +53,7 @@ def test_a_name_in_an_email_is_one_quoted_line_without_links(settings) -> None:
     [message] = mail.outbox
     assert "Webhooks to “Pay now at https evil.example/ xxx" in message.subject
     assert "…”" in message.subject
-    assert "://" not in message.subject + message.body
+    assert "://" not in f"{message.subject}{message.body}"
     assert "pay=now" not in message.body
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from orderhooks import outbox, payloads, previews, publishing
 from orderhooks.models import Event, Order
 from orderhooks.sources import BuiltInOrders, OrderSource
 from tests.factories import make_order, make_subscription
+from tests.publications import payload_of
 
 
 def nested(depth: int, inside: Any = 1) -> Any:
@@ -36,7 +38,7 @@ class Told(BuiltInOrders):
 
 
 @pytest.fixture
-def told(settings, monkeypatch):
+def told(settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Event]:
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SOURCES": ["tests.test_odd_orders.Told"]}
     make_subscription()
 
@@ -191,7 +193,7 @@ class TestPublishWithChanges:
         assert [event.topic for event in events] == ["order.updated", "order.paid"]
         for event in events:
             assert event.changes == {"payment_status": ["pending", "paid"], "total": ["0.00", "7.50"]}
-            assert event.payload["order"]["total"] == "7.50"
+            assert payload_of(event)["order"]["total"] == "7.50"
 
     def test_without_changes_only_the_topic_is_published(self, order: Order) -> None:
         publishing.publish("order.paid", order)
@@ -204,7 +206,7 @@ class TestPublishWithChanges:
             order.save()
         Order.objects.filter(pk=order.pk).update(payment_status="paid")
         publishing.publish("order.paid", order, changes={"payment_status": ["pending", "paid"]})
-        shown = [event.payload["order"]["payment_status"] for event in Event.objects.order_by("sequence")]
+        shown = [payload_of(event)["order"]["payment_status"] for event in Event.objects.order_by("sequence")]
         assert shown == ["pending", "paid", "paid"]
 
     @pytest.mark.parametrize(

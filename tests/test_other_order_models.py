@@ -11,6 +11,7 @@ from orderhooks import signal_handlers
 from orderhooks.models import CaptureFailure, Change, Event
 from orderhooks.sources import OrderSource
 from tests.factories import make_subscription
+from tests.publications import payload_of
 from tests.shapes import models as shapes
 from tests.shapes import sources
 from tests.shapes.fields import Amount, next_number
@@ -42,12 +43,12 @@ def _shapes(settings: Any) -> Iterator[None]:
 
 def make(model: Any, **values: Any) -> Any:
     """A new order of that model, saved."""
-    needed: dict[str, Any] = {
+    needed: dict[str, dict[str, Any]] = {
         "TextOrder": {"code": f"T-{next(_numbers)}"},
         "CompositeOrder": {"tenant": "north", "number": next(_numbers)},
         "NumberedOrder": {"number": f"N-{next(_numbers)}"},
-    }.get(model.__name__, {})
-    order = model(state="open", **{**needed, **values})
+    }
+    order = model(state="open", **{**needed.get(model.__name__, {}), **values})
     order.save()
     return order
 
@@ -58,13 +59,13 @@ def told() -> list[tuple[str, dict[str, Any]]]:
     events = list(Event.objects.order_by("sequence"))
     for event in events:
         assert event.error == ""
-        assert event.payload["order"]["class"] == event.source
+        assert payload_of(event)["order"]["class"] == event.source
     Event.objects.all().delete()
     return [(event.topic, event.changes) for event in events]
 
 
 def told_orders() -> list[tuple[str, str]]:
-    events = [(event.topic, event.payload["order"]["pk"]) for event in Event.objects.order_by("sequence")]
+    events = [(event.topic, payload_of(event)["order"]["pk"]) for event in Event.objects.order_by("sequence")]
     told()
     return events
 
@@ -112,7 +113,7 @@ def test_an_order_that_is_born_paid_says_so(name: str) -> None:
     model = getattr(shapes, name)
     order = make(model)
     told()
-    values = {} if name != "CompositeOrder" else {"number": next(_numbers)}
+    values: dict[str, Any] = {} if name != "CompositeOrder" else {"number": next(_numbers)}
     if name in ("TextOrder", "NumberedOrder"):
         values = {"code" if name == "TextOrder" else "number": f"P-{next(_numbers)}"}
     born = model(**{"state": "paid", **({"tenant": "south"} if name == "CompositeOrder" else {}), **values})

@@ -15,9 +15,8 @@ from orderhooks.previews import PreviewError, topics_to_preview
 from orderhooks.receiver import verify
 from orderhooks.signals import delivery_failed, delivery_succeeded
 from orderhooks.topics import UnknownTopicError
-from tests.factories import make_delivery, make_event, make_order, make_subscription
+from tests.factories import make_delivery, make_event, make_order, make_subscription, send_due
 from tests.receivers import Answer
-from tests.test_sending import send_due
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -117,7 +116,11 @@ def test_a_test_whose_process_died_has_failed(receiver, monkeypatch) -> None:
 
 
 def test_a_test_takes_no_longer_than_its_subscription_allows(receiver, settings) -> None:
-    receiver.answer = lambda _count: time.sleep(3) or Answer()
+    def answer_late(_count: int) -> Answer:
+        time.sleep(3)
+        return Answer()
+
+    receiver.answer = answer_late
     delivery = operations.send_test(make_subscription(url=receiver.url, timeout_seconds=1))
     assert (delivery.state, delivery.last_error) == ("failed", "timeout")
     assert 900 <= delivery.attempts.get().duration_ms < 2500

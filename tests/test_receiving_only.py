@@ -103,4 +103,4 @@ def test_the_check_distinguishes_a_receiver_from_a_store_without_a_queue(
         setattr(settings, name, value)
     settings.ORDERHOOKS = {} if sources is None else {"SOURCES": sources}
     messages = [*checks.check_settings(), *checks.check_queue()]
-    assert [(type(one), one.id.partition(".")[2]) for one in messages] == found
+    assert [(type(one), (one.id or "").partition(".")[2]) for one in messages] == found

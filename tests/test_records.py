@@ -2,8 +2,10 @@
 
 import time
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.db import DataError, IntegrityError, transaction
@@ -84,8 +86,13 @@ def test_the_database_refuses_a_line_that_makes_no_sense(fields):
 
 @pytest.mark.parametrize("record", [Order, Event, Subscription, Delivery])
 def test_a_public_id_belongs_to_one_row(record):
-    make = {Order: make_order, Event: make_event, Subscription: make_subscription, Delivery: make_delivery}[record]
-    first, second = make(), make()
+    makers: dict[Any, Callable[[], Any]] = {
+        Order: make_order,
+        Event: make_event,
+        Subscription: make_subscription,
+        Delivery: make_delivery,
+    }
+    first, second = makers[record](), makers[record]()
 
     with pytest.raises(IntegrityError), transaction.atomic():
         record.objects.filter(pk=second.pk).update(public_id=first.public_id)
@@ -194,7 +201,7 @@ def test_a_number_that_was_given_is_kept():
     assert Order.objects.get(pk=order.pk).number == "A-7"
 
 
-def take_next_numbers(count):
+def take_next_numbers(count: int) -> int:
     """Give orders that exist the numbers that the next order would get."""
     rows = [make_order() for _ in range(count)]
     following = FIRST_NUMBER + rows[-1].pk

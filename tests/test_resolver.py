@@ -1,6 +1,7 @@
 """The resolver: one query for each name, and a share of the threads for names that hang."""
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -26,7 +27,7 @@ class System:
 
 
 @pytest.fixture
-def system():
+def system() -> Iterator[System]:
     system = System()
     yield system
     system.let_go.set()

@@ -1,5 +1,6 @@
 """The retry policy as a table, and Retry-After in every form that a receiver may send."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -12,7 +13,9 @@ SCHEDULE = Settings().retry_schedule
 DAY = 24 * 3600
 
 
-def wait_after(attempts_made, *, jitter=0.5, retry_after="", schedule=SCHEDULE):
+def wait_after(
+    attempts_made: int, *, jitter: float = 0.5, retry_after: str = "", schedule: Sequence[float] = SCHEDULE
+) -> float | None:
     due = next_attempt_at(attempts_made, schedule=schedule, now=NOW, jitter=jitter, retry_after=retry_after)
     return None if due is None else (due - NOW).total_seconds()
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,7 +31,9 @@ console.log(JSON.stringify(cases.map(({ secret, body, headers }) => {
 """
 
 
-def headers_of(secrets, *, webhook_id=ID, body=BODY, at=None):
+def headers_of(
+    secrets: Iterable[str], *, webhook_id: str = ID, body: bytes = BODY, at: datetime | None = None
+) -> dict[str, str]:
     moment = int((at or timezone.now()).timestamp())
     return {
         "webhook-id": webhook_id,
@@ -64,14 +67,23 @@ def test_we_accept_what_the_python_library_signs():
 
 
 @pytest.fixture(scope="session")
-def node_folder():
+def node_folder() -> Path:
     """A folder with the JavaScript library, kept outside the project from one run to the next."""
     if not (shutil.which("node") and shutil.which("npm")):
         pytest.skip("node and npm are not installed")
     folder = Path(tempfile.gettempdir()) / f"orderhooks-node-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if not (folder / "node_modules" / "standardwebhooks").exists():
-        command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", folder, NODE_LIBRARY]
+        command = [
+            "npm",
+            "install",
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+            "--prefix",
+            str(folder),
+            NODE_LIBRARY,
+        ]
         try:
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
         except subprocess.TimeoutExpired:

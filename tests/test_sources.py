@@ -13,6 +13,7 @@ from orderhooks import publishing, signal_handlers, sources
 from orderhooks.models import Event
 from orderhooks.sources import OrderSource
 from tests.factories import make_subscription
+from tests.publications import payload_of
 
 
 class Users(OrderSource):
@@ -58,7 +59,7 @@ def test_a_model_of_the_stores_own_makes_events_in_autocommit_mode_and_in_transa
     ]
     assert {event.source for event in Event.objects.all()} == {"users"}
     last = Event.objects.latest("sequence")
-    assert (last.order_number, last.store, last.payload["order"]) == (last.order_pk, "", {"name": "ada.l"})
+    assert (last.order_number, last.store, payload_of(last)["order"]) == (last.order_pk, "", {"name": "ada.l"})
 
 
 @pytest.mark.django_db(transaction=True)

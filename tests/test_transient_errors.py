@@ -1,6 +1,7 @@
 """A database that fails for a while when an order is read: the event is made later, and no person is needed."""
 
 import sqlite3
+from collections.abc import Iterator
 from datetime import timedelta
 
 import psycopg
@@ -82,7 +83,7 @@ def order() -> Order:
 
 
 @pytest.fixture
-def refused(monkeypatch):
+def refused(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """The database refuses to read orders until `refused.undo()`."""
 
     def refuse(*_args: object, **_options: object) -> None:

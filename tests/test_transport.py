@@ -7,11 +7,12 @@ import struct
 import threading
 import warnings
 from base64 import b64encode
+from collections.abc import Callable, Iterator
 from urllib.parse import unquote
 
 import pytest
 
-from orderhooks.transport import connections, post, safe_text, sockets
+from orderhooks.transport import Outcome, connections, post, safe_text, sockets
 from orderhooks.transport.posting import KEPT_CHARACTERS
 from orderhooks.transport.resolver import Resolver
 from tests.receivers import Answer, RecordingReceiver
@@ -19,7 +20,7 @@ from tests.receivers import Answer, RecordingReceiver
 TLS_HANDSHAKE = b"\x16"
 
 
-def send(url: str, timeout_seconds: float = 5.0):
+def send(url: str, timeout_seconds: float = 5.0) -> Outcome:
     return post(url, b"{}", {"webhook-id": "evt_1"}, timeout_seconds=timeout_seconds)
 
 
@@ -65,9 +66,9 @@ def test_a_port_where_nobody_listens_is_refused() -> None:
 
 
 @pytest.fixture
-def raw_server():
+def raw_server() -> Iterator[Callable[..., str]]:
     """Responds to each connection with the bytes given, then does `afterwards` with it."""
-    servers = []
+    servers: list[socket.socket] = []
 
     def start(reply: bytes, *, hold: threading.Event | None = None) -> str:
         server = socket.create_server(("127.0.0.1", 0))
@@ -154,7 +155,7 @@ def _has_peer(one: socket.socket) -> bool:
 
 
 @pytest.fixture
-def proxy():
+def proxy() -> Iterator[tuple[str, list[str]]]:
     """An egress proxy: keeps the request lines that it gets, and responds to each itself with all that it was sent:
     a tunnel is refused, anything else is done.
     """

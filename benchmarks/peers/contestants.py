@@ -9,6 +9,7 @@ import sys
 import venv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -95,7 +96,7 @@ class Peer(Contestant):
         if stamp.exists() and stamp.read_text() == wanted:
             return
         venv.create(self.folder, clear=True, with_pip=True)
-        pip = [self.folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip = [str(self.folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         # Without PYTHONPATH, in which pip would find orderhooks.
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         subprocess.run([*pip, *self.requirements], check=True, stdout=sys.stderr, env=environment)
@@ -196,25 +197,24 @@ def _redis(prefix: str) -> Iterator[str]:
 CELERY = ["celery", "-A", "with_django_webhook", "worker", "--loglevel", "ERROR"]
 # What a worker does beside its work, left out in its favour.
 CELERY += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-DJANGO_WEBHOOK = {
-    "settings": "with_django_webhook",
-    "requirements": ["django-webhook==0.0.15", "celery[redis]", "psycopg[binary]"],
-    "version": "django-webhook 0.0.15",
-    "orders": 400,
-}
+django_webhook = partial(
+    Peer,
+    settings="with_django_webhook",
+    requirements=["django-webhook==0.0.15", "celery[redis]", "psycopg[binary]"],
+    version="django-webhook 0.0.15",
+    orders=400,
+)
 CONTESTANTS: list[Contestant] = [
     Ours("orderhooks", orders=1500, workers="1 pump", version="this one"),
-    Peer(
+    django_webhook(
         "django_webhook_prefork",
         workers="Celery, prefork, 2 processes",
         commands=[[*CELERY, "--pool", "prefork", "--concurrency", "2"]],
-        **DJANGO_WEBHOOK,
     ),
-    Peer(
+    django_webhook(
         "django_webhook_threads",
         workers="Celery, 32 threads",
         commands=[[*CELERY, "--pool", "threads", "--concurrency", "32"]],
-        **DJANGO_WEBHOOK,
     ),
     Peer(
         "django_outbound_webhooks",

@@ -43,7 +43,7 @@ def order_page(request: HttpRequest, public_id: str, refusal: str = "") -> HttpR
     soon = now + WATCHED_FOR
     under_way = any(
         delivery.state == Delivery.State.SENDING
-        or (delivery.state == Delivery.State.PENDING and delivery.next_attempt_at < soon)
+        or (delivery.state == Delivery.State.PENDING and delivery.next_attempt_at and delivery.next_attempt_at < soon)
         for delivery in deliveries
     )
     context = {

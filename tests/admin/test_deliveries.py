@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from orderhooks.admin import filters, read_only
 from orderhooks.db import public_ids
-from tests.admin.visits import page, staff
+from tests.admin.visits import page, part, staff
 from tests.factories import make_attempt, make_delivery, make_event, make_subscription
 
 pytestmark = pytest.mark.django_db
@@ -158,7 +158,7 @@ def test_a_date_that_is_none_is_said_to_be_none(operator, value):
 
 def test_the_form_of_a_date_keeps_the_search_and_the_other_filters(operator):
     text = page(operator, "delivery/?q=A-1&state__exact=failed&since=24h&p=3")
-    form = re.search(r'<form method="get" class="orderhooks-since orderhooks-date">.*?</form>', text, re.DOTALL).group()
+    form = part(r'<form method="get" class="orderhooks-since orderhooks-date">.*?</form>', text)
     assert re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form) == [
         ("q", "A-1"),
         ("state__exact", "failed"),

@@ -2,30 +2,32 @@
 
 import re
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from django.test import Client
 from django.utils import timezone
 
 from orderhooks import sending
 from orderhooks.admin import delivery_page
 from orderhooks.models import Delivery
 from orderhooks.reporting import durations
-from tests.admin.visits import history_of, page, staff
-from tests.factories import make_attempt, make_delivery, make_event, make_subscription
+from tests.admin.visits import history_of, page, part, staff
+from tests.factories import due_at, make_attempt, make_delivery, make_event, make_subscription
 
 pytestmark = pytest.mark.django_db
 
 
-def page_of(client, delivery: Delivery) -> str:
+def page_of(client: Client, delivery: Delivery) -> str:
     return page(client, f"delivery/{delivery.pk}/change/")
 
 
-def story_of(client, delivery: Delivery) -> str:
-    found = re.search(r'<div class="orderhooks-summary">.*?</div>', page_of(client, delivery), re.DOTALL)
-    return " ".join(re.sub("<[^>]+>", " ", found.group()).split())
+def story_of(client: Client, delivery: Delivery) -> str:
+    summary = part(r'<div class="orderhooks-summary">.*?</div>', page_of(client, delivery))
+    return " ".join(re.sub("<[^>]+>", " ", summary).split())
 
 
-def press(client, delivery: Delivery, button: str):
+def press(client: Client, delivery: Delivery, button: str) -> Any:
     return client.post(f"/admin/orderhooks/delivery/{delivery.pk}/{button}/", follow=True)
 
 
@@ -56,7 +58,7 @@ def test_the_summary_comes_first(operator):
 
 def test_the_next_attempt_is_shown_as_a_distance_and_as_a_time(operator):
     delivery = failing()
-    at = durations.time_text(delivery.next_attempt_at, now=timezone.now())
+    at = durations.time_text(due_at(delivery), now=timezone.now())
     text = page_of(operator, delivery)
     assert f'in 4 min <span class="orderhooks-hint">({at})</span>' in text
     assert "3 of 10" in text

@@ -3,7 +3,7 @@
 import pytest
 
 from orderhooks.admin import events
-from orderhooks.models import CaptureFailure
+from orderhooks.models import CaptureFailure, Event
 from tests.admin.visits import history_of, page, run, staff
 from tests.factories import (
     make_delivery,
@@ -11,11 +11,12 @@ from tests.factories import (
     make_failed_event,
     make_order,
 )
+from tests.publications import payload_of
 
 pytestmark = pytest.mark.django_db
 
 
-def failed_event_of_an_order():
+def failed_event_of_an_order() -> Event:
     order = make_order()
     return make_failed_event(order_pk=str(order.pk), order_number=order.number)
 
@@ -75,7 +76,7 @@ def test_publishing_again_says_what_worked_and_is_in_the_history(operator):
     repaired.refresh_from_db()
     gone.refresh_from_db()
     untouched.refresh_from_db()
-    assert repaired.payload["order"]["number"] == repaired.order_number
+    assert payload_of(repaired)["order"]["number"] == repaired.order_number
     assert gone.published_at is None
     assert untouched.payload == {"as": "it was"}
     assert [[message for _user, message in history_of(one)] for one in (repaired, gone, untouched)] == [

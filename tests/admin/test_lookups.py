@@ -7,6 +7,7 @@ from django.contrib import admin
 from django.contrib.admin.views.main import ORDER_VAR
 from django.core.exceptions import FieldDoesNotExist
 from django.db import models
+from django.db.models.fields.reverse_related import ForeignObjectRel
 from django.test import RequestFactory
 
 from tests.admin.visits import page, staff
@@ -22,7 +23,7 @@ HIDDEN = {"payload", "changes", "headers", "secrets", "key", "lease_token", "res
 def _paths(model: type[models.Model], depth: int = 2) -> list[str]:
     found = []
     for field in model._meta.get_fields():
-        name = field.name if not field.auto_created or field.concrete else field.get_accessor_name() or field.name
+        name = (isinstance(field, ForeignObjectRel) and field.get_accessor_name()) or field.name
         found.append(name)
         if depth and field.is_relation and field.related_model:
             found += [f"{name}__{path}" for path in _paths(field.related_model, depth - 1)]

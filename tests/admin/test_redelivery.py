@@ -1,12 +1,14 @@
 """Redelivering many: counted first, done in batches, written down, and refused where it is a replay's work."""
 
 import re
+from typing import Any
 
 import pytest
+from django.test import Client
 
 from orderhooks.admin import redelivery
 from orderhooks.models import Delivery
-from tests.admin.visits import history_of, staff
+from tests.admin.visits import history_of, part, staff
 from tests.factories import make_delivery, make_subscription
 
 pytestmark = pytest.mark.django_db
@@ -14,15 +16,15 @@ pytestmark = pytest.mark.django_db
 LIST = "/admin/orderhooks/delivery/"
 
 
-def choose(client, *rows: Delivery, query: str = "", **data: str):
+def choose(client: Client, *rows: Delivery, query: str = "", **data: str) -> Any:
     form = {"action": "redeliver", "_selected_action": [row.pk for row in rows], "index": "0", **data}
     return client.post(f"{LIST}?{query}", form)
 
 
-def confirm(client, response, query: str = "") -> str:
+def confirm(client: Client, response: Any, query: str = "") -> str:
     """Send the form of the page that asks for confirmation."""
     text = response.content.decode()
-    form = re.search(r'<form method="post">.*?</form>', text, re.DOTALL).group()
+    form = part(r'<form method="post">.*?</form>', text)
     data: dict[str, list[str]] = {}
     for name, value in re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form):
         data.setdefault(name, []).append(value)

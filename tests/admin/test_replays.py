@@ -68,7 +68,7 @@ def test_a_yes_starts_it(operator, events) -> None:
         user.get_username(),
     )
     assert "0 deliveries made due, of 2 expected" in response.content.decode()
-    assert {(entry.content_type.model, entry.object_id) for entry in LogEntry.objects.all()} == {
+    assert set(LogEntry.objects.values_list("content_type__model", "object_id")) == {
         ("replay", str(replay.pk)),
         ("subscription", str(subscription.pk)),
     }

@@ -32,7 +32,9 @@ def test_a_new_secret_is_made_after_a_choice_of_the_overlap(operator, hours):
     [shown] = SECRET.findall(press(operator, subscription, "rotate", **confirmed(confirmation), hours=hours))
     assert live(subscription) == ([shown, former] if hours else [shown])
     if hours:
-        seconds = (subscription.secrets.earliest("pk").expires_at - before).total_seconds()
+        expires_at = subscription.secrets.earliest("pk").expires_at
+        assert expires_at is not None
+        seconds = (expires_at - before).total_seconds()
         assert hours * HOURS <= seconds < hours * HOURS + 60
     assert "new signing secret" in history(subscription)[0]
 

@@ -117,7 +117,7 @@ def store_of_berlin(user: Any) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def stores(settings):
+def stores(settings) -> None:
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "STORES_FOR_USER": f"{__name__}.store_of_berlin"}
 
 

@@ -2,10 +2,12 @@
 
 import threading
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import connection
 from django.utils import timezone
+from rest_framework.test import APIClient
 
 from orderhooks.models import Delivery, IdempotentRequest, Order, Subscription
 from orderhooks.retention import prune
@@ -18,7 +20,7 @@ pytestmark = pytest.mark.django_db
 ENDPOINT = {"name": "CRM", "url": "https://crm.example/hooks", "topics": ["*"]}
 
 
-def send(api, path, body, key="a"):
+def send(api: APIClient, path: str, body: object, key: str = "a") -> Any:
     return api.post(f"/api{path}", body, format="json", headers={"Idempotency-Key": key})
 
 

@@ -1,6 +1,7 @@
 """A user of one store sees and writes the orders of that store alone."""
 
 import pytest
+from rest_framework.test import APIClient
 
 from orderhooks.models import Order
 from tests.api.calls import client_with, errors_of, ids, patch, post
@@ -10,12 +11,12 @@ pytestmark = pytest.mark.django_db
 PERMISSIONS = [f"{verb}_{name}" for verb in ("view", "add", "change", "delete") for name in ("order", "subscription")]
 
 
-def of_berlin(_user):
+def of_berlin(_user: object) -> list[str]:
     return ["berlin"]
 
 
 @pytest.fixture
-def api(settings):
+def api(settings) -> APIClient:
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "STORES_FOR_USER": f"{__name__}.of_berlin"}
     return client_with(*PERMISSIONS, "view_delivery", "view_event", "view_payload")
 

@@ -22,8 +22,8 @@ def follow(path: str) -> None:
 
     class ShiftedDatetime(datetime.datetime):
         @classmethod
-        def now(cls, tz: datetime.tzinfo | None = None) -> datetime.datetime:
+        def now(cls, tz: datetime.tzinfo | None = None) -> datetime.datetime:  # type: ignore[override]
             return datetime.datetime.fromtimestamp(true_time() + shift(), tz)
 
     time.time = lambda: true_time() + shift()
-    timezone.datetime = ShiftedDatetime
+    vars(timezone)["datetime"] = ShiftedDatetime

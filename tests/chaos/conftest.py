@@ -22,7 +22,7 @@ from tests.servers import HOST, PostgresServer, RedisServer, answers, postgres_p
 POSTGRES_PORT, MARIADB_PORT = 5432, 3306
 POSTGRES = {"ENGINE": "django.db.backends.postgresql", "HOST": HOST, "USER": "postgres", "CONN_MAX_AGE": 60}
 MARIADB = {"ENGINE": "django.db.backends.mysql", "HOST": HOST, "PORT": MARIADB_PORT, "USER": "root", "CONN_MAX_AGE": 60}
-SQLITE = {
+SQLITE: dict[str, Any] = {
     "ENGINE": "django.db.backends.sqlite3",
     "CONN_MAX_AGE": 60,
     "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20, "init_command": "PRAGMA journal_mode=WAL"},

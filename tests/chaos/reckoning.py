@@ -95,11 +95,12 @@ def reckon(
         problems.append(f"unpublished events: {[event for event in books.events if not event['published']]}")
 
     # What was rolled back never arrived.
-    for event, _subscription in arrived:
-        if event not in known and not pruned:
-            problems.append(f"{event} arrived and is not in the database")
-        elif event in known and known[event]["order"] not in books.orders and known[event]["topic"] != "order.deleted":
-            problems.append(f"{event} arrived, of an order that is not in the database")
+    for public_id, _subscription in arrived:
+        event = known.get(public_id)
+        if event is None and not pruned:
+            problems.append(f"{public_id} arrived and is not in the database")
+        elif event and event["order"] not in books.orders and event["topic"] != "order.deleted":
+            problems.append(f"{public_id} arrived, of an order that is not in the database")
 
     # The same bytes each time, whoever gets them.
     digests: dict[str, set[str]] = defaultdict(set)

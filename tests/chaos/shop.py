@@ -11,7 +11,8 @@ import sys
 import time
 import traceback
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
+from unittest import mock
 
 import django
 
@@ -88,14 +89,15 @@ def edit_notes(note: str) -> int:
 def place_and_die(moment: str) -> None:
     """Killed after the commit: before the "coalesce" of its changes, or before the "wake" of a worker."""
     if moment == "coalesce":
-        outbox.transaction_batch.coalesce = _die
+        mock.patch.object(outbox.transaction_batch, "coalesce", _die).start()
     else:
-        publishing.tasks.wake = _die
+        tasks.wake = _die
     Order.objects.create(total="24.80")
 
 
-def _die(*_args: object, **_kwargs: object) -> None:
+def _die(*_args: object, **_kwargs: object) -> NoReturn:
     os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("SIGKILL ends every process")
 
 
 def owe(count: int) -> None:

@@ -1,6 +1,7 @@
 """`orderhooks_apply` makes the subscriptions what a file says: all of it or nothing, and the second time nothing."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def key(monkeypatch) -> None:
 
 
 @pytest.fixture
-def apply(tmp_path: Path):
+def apply(tmp_path: Path) -> Callable[..., str]:
     def run(text: str, *options: str) -> str:
         file = tmp_path / "subscriptions.toml"
         file.write_text(text)

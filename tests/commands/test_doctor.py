@@ -62,7 +62,7 @@ def test_wrong_settings_are_reported_with_their_hint(settings) -> None:
 
 def test_clocks_that_differ_are_reported(monkeypatch) -> None:
     wrong = timezone.now() + timedelta(minutes=7, seconds=5)
-    monkeypatch.setattr(doctor.timezone, "now", lambda: wrong)
+    monkeypatch.setattr("orderhooks.management.doctor.timezone.now", lambda: wrong)
     assert found("fail") == ["clock: This host and its database are 7 min apart. Keep their clocks in step (NTP)."]
 
 

@@ -7,7 +7,7 @@ import pytest
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from orderhooks import previews, tasks
+from orderhooks import tasks
 from orderhooks.models import Delivery, Event, Order, Subscription
 from orderhooks.sources import BuiltInOrders, OrderSource
 from tests.commands.calls import called
@@ -97,7 +97,7 @@ def test_a_key_of_several_sources_needs_the_number(settings, monkeypatch) -> Non
     make_subscription(name="CRM")
     order = make_order(number="A-1")
     known = {"orderhooks": BuiltInOrders(), "second": Second()}
-    monkeypatch.setattr(previews.sources, "configured", lambda: known)
+    monkeypatch.setattr("orderhooks.previews.sources.configured", lambda: known)
     with pytest.raises(CommandError, match=r"2 orders have the primary key .*: A-1 \(orderhooks\), N-A-1 \(second\)\."):
         called("orderhooks_trigger", "order.paid", "--order", str(order.pk))
 
