@@ -38,7 +38,7 @@ def _visited(count: int) -> dict[str, dict[str, float]]:
 
 
 def visit(made: Database, count: int) -> dict[str, dict[str, float]]:
-    """Fill the database and tell what each page takes."""
+    """Fill the database and report how long each page takes."""
     made.run("fill_shop", count, **SETTINGS)
     visited: dict[str, dict[str, float]] = made.run("visit", PAGES, ROUNDS, **SETTINGS)
     return visited

@@ -55,13 +55,13 @@ def subscribe(urls: list[str], topics: list[str], fields: dict[str, Any]) -> lis
     ]
 
 
-def owe(subscriptions: list[int], count: int) -> None:
-    """So many due deliveries for each subscription."""
+def make_due(subscriptions: list[int], count: int) -> None:
+    """This many due deliveries for each subscription."""
     now = timezone.now()
-    moment = {"occurred_at": now, "published_at": now, "routed_at": now}
+    times = {"occurred_at": now, "published_at": now, "routed_at": now}
     events = Event.objects.bulk_create(
         [
-            Event(topic="order.paid", source="orderhooks", order_pk=str(number), payload=PAYLOAD, **moment)
+            Event(topic="order.paid", source="orderhooks", order_pk=str(number), payload=PAYLOAD, **times)
             for number in range(count)
         ],
         batch_size=1000,
@@ -141,10 +141,10 @@ def drain() -> dict[str, Any]:
 
 
 def pump_until_all_is_delivered(seconds: float) -> dict[str, int]:
-    """Pump while anything is owed, at most so long. How many there are of each state."""
+    """Pump while anything waits, at most for this long. Returns how many deliveries there are of each state."""
     until = time.monotonic() + seconds
-    owed = Delivery.objects.exclude(state__in=["delivered", "failed"])
-    while owed.exists() and time.monotonic() < until:
+    waiting = Delivery.objects.exclude(state__in=["delivered", "failed"])
+    while waiting.exists() and time.monotonic() < until:
         _turn().run(until=until)
         time.sleep(0.2)
     states = Delivery.objects.order_by().values_list("state", flat=True)
@@ -152,7 +152,7 @@ def pump_until_all_is_delivered(seconds: float) -> dict[str, int]:
 
 
 def pump(seconds: float) -> None:
-    """Pump and linger for so long."""
+    """Pump and linger for this long."""
     names.install()
     wait_for_go()
     _turn().run(until=time.monotonic() + seconds)
@@ -183,15 +183,15 @@ def loop(url: str, count: int, threads: int) -> dict[str, float]:
 
 
 def place_orders(count: int, each_seconds: float) -> dict[str, float]:
-    """Save so many new orders at a steady pace. When each began to be saved (monotonic seconds), by its event's id."""
+    """Save this many new orders at a steady pace. Returns when each began (monotonic seconds) by its event's id."""
     began = {}
     wait_for_go()
     first = time.monotonic()
     for number in range(count):
         time.sleep(max(0.0, first + number * each_seconds - time.monotonic()))
-        moment = time.monotonic()
+        at = time.monotonic()
         order = Order.objects.create(customer_name="Ada Byron", total="24.80", note="x" * 800)
-        began[str(order.pk)] = moment
+        began[str(order.pk)] = at
     events = Event.objects.filter(order_pk__in=began, topic="order.created", source="orderhooks")
     return {event.public_id: began[event.order_pk] for event in events if event.order_number}
 
@@ -241,7 +241,8 @@ def save(saves: int, rounds: int, pump_at_work: bool) -> dict[str, Any]:
     Pump.objects.all().delete()
     if pump_at_work:
         Pump.objects.create(beat_at=timezone.now() + timedelta(hours=1))
-    ours, plain = [], []
+    ours: list[float] = []
+    plain: list[float] = []
     states = ("pending", "paid")
 
     def one(number: int) -> float:

@@ -94,12 +94,9 @@ def postgres(name: str) -> Iterator[Database]:
     """An empty database of that name, dropped at the end."""
     import psycopg
 
-    address = {
-        "host": os.environ.get("BENCH_POSTGRES_HOST", "127.0.0.1"),
-        "user": os.environ.get("BENCH_POSTGRES_USER", "postgres"),
-        "dbname": "postgres",
-    }
-    with psycopg.connect(**address, autocommit=True) as connection:
+    host = os.environ.get("BENCH_POSTGRES_HOST", "127.0.0.1")
+    user = os.environ.get("BENCH_POSTGRES_USER", "postgres")
+    with psycopg.connect(host=host, user=user, dbname="postgres", autocommit=True) as connection:
         connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         connection.execute(f"CREATE DATABASE {name}")
         try:

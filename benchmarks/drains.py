@@ -5,6 +5,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from benchmarks import receipts, sink
 from benchmarks.databases import Database, database, go, result
@@ -33,11 +34,13 @@ def _against_loop(name: str, vendor: str, *, processes: int, bar: float) -> Meas
     with database(vendor) as made, sink.running() as receiver:
         url = receiver.http + "/"
         subscriptions = made.run("subscribe", [url], ["*"], {})
-        made.run("owe", subscriptions, 1)
+        made.run("make_due", subscriptions, 1)
         for _ in range(ROUNDS):
-            made.run("owe", subscriptions, COUNT)
+            made.run("make_due", subscriptions, COUNT)
             ours.append(COUNT / _seconds(made, "drain", [[]] * processes))
-            shares = {threads: [[url, COUNT // processes, threads]] * processes for threads in (1, THREADS)}
+            shares: dict[int, list[list[Any]]] = {
+                threads: [[url, COUNT // processes, threads]] * processes for threads in (1, THREADS)
+            }
             # The sum, in case the count does not divide by the threads.
             loops.append(
                 max(
@@ -65,7 +68,7 @@ def _seconds(made: Database, task: str, arguments: list[list[object]]) -> float:
 
 
 def drain_50ms() -> Iterable[Measure]:
-    """One worker of 64 threads, an endpoint that answers after 50 ms; and the memory that it takes."""
+    """One worker of 64 threads, an endpoint that responds after 50 ms; and the memory that it takes."""
     threads, latency = 64, 0.05
     settings = {
         "LINGER_SECONDS": 0,
@@ -77,7 +80,7 @@ def drain_50ms() -> Iterable[Measure]:
     with database("postgres") as made, receipts.running() as receiver:
         subscriptions = made.run("subscribe", [f"{receiver.url}/after/50"], ["*"], {})
         for _ in range(ROUNDS):
-            made.run("owe", subscriptions, COUNT)
+            made.run("make_due", subscriptions, COUNT)
             child = made.ready("drain", BENCH_ORDERHOOKS=json.dumps(settings))
             go(child)
             done = result(child)
@@ -95,7 +98,7 @@ def kill() -> Iterable[Measure]:
     count, batch = 10_000, 50
     settings = {"LINGER_SECONDS": 0, "TIMEOUT_SECONDS": 2, "RETRY_SCHEDULE": [1, 1, 1, 1]}
     with database("postgres") as made, receipts.running() as receiver:
-        made.run("owe", made.run("subscribe", [receiver.url + "/"], ["*"], {}), count)
+        made.run("make_due", made.run("subscribe", [receiver.url + "/"], ["*"], {}), count)
         workers = [made.ready("pump", 300, BENCH_ORDERHOOKS=json.dumps(settings)) for _ in range(2)]
         go(*workers)
         came: list[str] = []

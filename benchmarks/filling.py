@@ -22,7 +22,7 @@ PAYLOAD = '{"order": {"number": "1001", "note": "' + "x" * 200 + '"}, "changes":
 
 
 def fill(deliveries: int) -> None:
-    """So many deliveries of the last 90 days to 200 subscriptions, with their events, orders and attempt statistics."""
+    """Make `deliveries` rows of the last 90 days to 200 subscriptions, with events, orders and attempt statistics."""
     now = timezone.now()
     an_age_ago = now - timedelta(days=DAYS + 1)
     subscriptions = Subscription.objects.bulk_create(

@@ -1,4 +1,4 @@
-"""Names for benchmarks, in a child process: some lead to this machine, those of others are never answered."""
+"""Names for benchmarks, in a child process: some lead to this machine, look-ups of others never end."""
 
 import socket
 import time
@@ -13,7 +13,7 @@ SILENT_SECONDS = 30.0
 
 
 def install() -> None:
-    """Answer for these names in place of the system's resolver; it answers for all others."""
+    """Resolve these names in place of the system's resolver, which resolves all others."""
     system = socket.getaddrinfo
 
     def getaddrinfo(host: Any, *arguments: Any, **options: Any) -> Any:

@@ -45,7 +45,8 @@ def hanging_neighbour() -> Iterable[Measure]:
     with database("postgres") as made, receipts.running() as receiver:
         made.run("subscribe", [f"{receiver.url}/healthy/{number}" for number in range(20)], ["order.created"], {})
         [hanging] = made.run("subscribe", [f"{receiver.url}/hang"], ["order.created"], {})
-        without, beside = [], []
+        without: list[float] = []
+        beside: list[float] = []
         for _ in range(3):
             for state, figures in (("paused", without), ("active", beside)):
                 made.run("reset", hanging, state)
@@ -57,13 +58,14 @@ def hanging_neighbour() -> Iterable[Measure]:
 
 
 def unanswering_neighbours() -> Iterable[Measure]:
-    """Beside 20 endpoints that accept and never answer, each at a name of its own; beside 20 whose names hang."""
+    """Beside 20 endpoints that accept and never respond, each at a name of its own; beside 20 whose names hang."""
     for kind, end in (("tarpits", names.TARPIT), ("silent_names", names.SILENT)):
         with database("postgres") as made, receipts.running() as receiver:
             made.run("subscribe", [f"{receiver.url}/healthy/{number}" for number in range(20)], ["order.created"], {})
             urls = [f"http://{number}{end}:{receiver.port}/hang" for number in range(20)]
             bad = made.run("subscribe", urls, ["order.created"], {})
-            without, beside = [], []
+            without: list[float] = []
+            beside: list[float] = []
             for _ in range(3):
                 for state, figures in (("paused", without), ("active", beside)):
                     made.run("reset_all", bad, state)

@@ -1,6 +1,6 @@
-"""A receiver that notes when each request came, in a process of its own; what it answers depends on the path.
+"""A receiver that records when each request came, in a process of its own. Its response depends on the path.
 
-`/` at once, `/after/50` after 50 ms, `/hang` never. `GET /receipts` tells what came, and forgets it.
+`/` at once, `/after/50` after 50 ms, `/hang` never. `GET /receipts` returns what came, and forgets it.
 """
 
 import asyncio
@@ -49,6 +49,7 @@ class Noting(asyncio.Protocol):
     """Enough of HTTP/1.1 for the requests of benchmarks: each POST has a content-length."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self.waiting = b""
 

@@ -2,25 +2,24 @@
 
 import json
 import os
+from typing import Any
 
 SECRET_KEY = "a key for benchmarks alone"
 USE_TZ = True
 INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "django_q", "orderhooks"]
 VENDOR, _, NAME = os.environ.get("BENCH_DATABASE", "sqlite::memory:").partition(":")
-DATABASES: dict[str, dict[str, object]] = {
-    "default": {
-        "postgres": {
-            "ENGINE": "django.db.backends.postgresql",
-            "HOST": os.environ.get("BENCH_POSTGRES_HOST", "127.0.0.1"),
-            "USER": os.environ.get("BENCH_POSTGRES_USER", "postgres"),
-        },
-        "sqlite": {
-            "ENGINE": "django.db.backends.sqlite3",
-            "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20},
-        },
-    }[VENDOR]
-    | {"NAME": NAME, "CONN_MAX_AGE": 600}
+_databases: dict[str, dict[str, Any]] = {
+    "postgres": {
+        "ENGINE": "django.db.backends.postgresql",
+        "HOST": os.environ.get("BENCH_POSTGRES_HOST", "127.0.0.1"),
+        "USER": os.environ.get("BENCH_POSTGRES_USER", "postgres"),
+    },
+    "sqlite": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20},
+    },
 }
+DATABASES = {"default": {**_databases[VENDOR], "NAME": NAME, "CONN_MAX_AGE": 600}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 Q_CLUSTER = {
     "name": "orderhooks-benchmarks",

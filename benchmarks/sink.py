@@ -1,6 +1,6 @@
-"""A receiver that answers "ok" at once, in a process of its own, so that its CPU is not counted as the sender's.
+"""A receiver that responds "ok" at once, in a process of its own, so that its CPU is not counted as the sender's.
 
-nginx where it is installed; else an asyncio Protocol, which is this module run as a program. `Sink.kind` says which.
+nginx where it is installed; otherwise an asyncio Protocol, which is this module run as a program. See `Sink.kind`.
 """
 
 import argparse
@@ -27,8 +27,8 @@ HERE = Path(__file__).parent
 # A name rather than an address: receivers have names, and looking one up belongs to a new connection.
 HOST = "localhost"
 START_SECONDS = 10.0
-# /count tells which request of its connection this is, and whether its TLS session was resumed ("r") or not (".").
-# /total, in nginx alone, tells how many requests have come.
+# /count returns which request of its connection this is, and whether its TLS session was resumed ("r") or not (".").
+# /total, in nginx alone, returns how many requests have come.
 NGINX = """
 daemon off;
 worker_processes 1;

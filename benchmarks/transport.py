@@ -21,7 +21,7 @@ BAR = 1.15
 BODY = b'{"type": "order.paid", "data": "%s"}' % (b"x" * 1365)
 SECRET = signing.generate_secret()
 SIGNATURE = signing.sign(SECRET, "evt_2fQ8kq3mB6w1ZtYxNc7VdR", 1767225600, BODY)
-# As `sending` makes them, and what it asks to be redacted.
+# As `sending` makes them, and what it has redacted.
 HEADERS = {
     "content-type": "application/json",
     "user-agent": "orderhooks/1.0",
@@ -39,7 +39,7 @@ ENVIRONMENT = ("PATH", "HOME")
 
 
 class SharedContextAdapter(HTTPAdapter):
-    """For whoever opens many TLS connections with requests: one context for all, its certificates read once."""
+    """For programs that open many TLS connections with requests: one context for all, its certificates read once."""
 
     def __init__(self, ca_bundle: str) -> None:
         self.context = create_urllib3_context()
@@ -50,7 +50,7 @@ class SharedContextAdapter(HTTPAdapter):
         super().init_poolmanager(*args, ssl_context=self.context, **options)
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """Else requests would have certifi's certificates read into the context, again for each connection."""
+        """Otherwise requests would have certifi's certificates read into the context, again for each connection."""
         conn.cert_reqs = "CERT_REQUIRED"
 
 
@@ -107,7 +107,7 @@ def _ours(url: str, headers: dict[str, str]) -> Callable[[], None]:
     def call() -> None:
         outcome = transport.post(url + "/", BODY, headers, redact=REDACT)
         if outcome.response_body != "ok":
-            raise RuntimeError(f"The sink did not answer: {outcome.detail}")
+            raise RuntimeError(f"The sink did not respond: {outcome.detail}")
 
     return call
 
@@ -116,7 +116,7 @@ def _reference(url: str, headers: dict[str, str], session: requests.Session) -> 
     def call() -> None:
         response = session.post(url + "/", data=BODY, headers=headers, timeout=15, allow_redirects=False)
         if response.content != b"ok":
-            raise RuntimeError(f"The sink did not answer: {response.status_code}")
+            raise RuntimeError(f"The sink did not respond: {response.status_code}")
 
     return call
 

@@ -14,7 +14,7 @@ from orderhooks.models import Delivery, Subscription
 WARM_UP, VISITS = 3, 7
 
 LIST = "/admin/orderhooks/delivery/"
-# What is asked for each benchmark; the words in capitals are names of rows of the log at hand.
+# The URLs of each benchmark; the words in capitals are names of rows of the log.
 PAGES = {
     "admin_list": ["", "?p=20"],
     "admin_filtered_list": [
@@ -34,7 +34,7 @@ PAGES = {
 
 
 def visit_pages() -> dict[str, dict[str, Any]]:
-    """Median milliseconds and queries of each page of the log, by its benchmark and what is asked there."""
+    """Median milliseconds and queries of each page of the log, by its benchmark and its URL."""
     middle = Delivery.objects.order_by("pk")[Delivery.objects.count() // 2]
     failed = Delivery.objects.filter(state="failed").order_by("-pk")[0]
     names = {
@@ -68,7 +68,7 @@ def _visit(client: Client, address: str) -> dict[str, float]:
         if number >= WARM_UP:
             times.append((time.perf_counter() - started) * 1e3)
         if response.status_code != 200:
-            raise RuntimeError(f"{address} answered {response.status_code}.")
+            raise RuntimeError(f"{address} responded with {response.status_code}.")
     with CaptureQueriesContext(connection) as captured:
         client.get(address, follow=True)
     rows = response.content.count(b'name="_selected_action"')

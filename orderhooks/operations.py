@@ -1,4 +1,4 @@
-"""Operations: what operators ask for. The one door for the admin, the API and the commands.
+"""Operations: what operators request. The one door for the admin, the API and the commands.
 
 Each function changes the records, and wakes a worker once that is committed.
 """
@@ -49,7 +49,7 @@ class ReplayError(ValueError):
 def redeliver(deliveries: "models.QuerySet[Delivery]", *, by: str = "") -> int:
     """Send deliveries again, now, except those that are being sent. Returns how many will be sent.
 
-    `by` is the name of the user who asks for it. Works in batches, so that the query may find a million.
+    `by` is the name of the user who requests it. Works in batches, so that the query may find a million.
     """
     # By primary key: an UPDATE can't have the slice or the ordering that the caller's query may have.
     keys = deliveries.values_list("pk", flat=True).iterator(chunk_size=REDELIVER_AT_ONCE)
@@ -152,7 +152,7 @@ def replay(
     """Send the events from `since` until `until` (now, if it is None) to a subscription again, in the background.
 
     `topics` are patterns; none stands for all that the subscription wants. `only` is a value of Replay.Only. `by` is
-    the name of the user who asks for it.
+    the name of the user who requests it.
 
     Raises: ReplayError if the times or `only` are not valid; topics.UnknownTopicError.
     """

@@ -61,7 +61,7 @@ def check(data: Any, *, depth: int = MAX_DEPTH) -> None:
         raise ValueError(f"It holds a number that JSON can't express ({error}). Give it as text.") from None
     if len(encoded) > MAX_BYTES:
         raise ValueError(f"It takes {len(encoded)} bytes, more than {MAX_BYTES}. Make the payload smaller.")
-    # JSON writes NUL like this. A text with these characters has one more backslash, which `_holds_nul` tells apart.
+    # JSON writes NUL like this. A text with these characters has one more backslash, which `_holds_nul` recognizes.
     if rb"\u0000" in encoded and _holds_nul(data):
         raise ValueError("It holds a NUL character, which PostgreSQL can't store. Remove it from the order.")
 

@@ -1,4 +1,4 @@
-"""Permissions: the names that the admin and the API ask for, as `User.has_perm` takes them.
+"""Permissions: the names that the admin and the API check, as `User.has_perm` takes them.
 
 Django makes those for viewing, adding, changing and deleting. The others are in the `Meta` of the models.
 """

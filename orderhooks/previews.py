@@ -36,7 +36,7 @@ def send_test(subscription: Subscription, *, by: str = "") -> Delivery:
 
     It is also sent to a paused or disabled subscription. Returns the delivery, delivered or failed, with its one
     attempt in the log. It is never tried again, and does not change the endpoint's health. It takes at most as long as
-    an attempt (TIMEOUT_SECONDS, or the subscription's own limit). `by`: who asked for the test.
+    an attempt (TIMEOUT_SECONDS, or the subscription's own limit). `by`: who requests the test.
 
     Raises:
         RuntimeError: called in a transaction, which the wait would keep open.
@@ -156,7 +156,7 @@ def create_manual_delivery(
     """Create an event of the topic about the order as it is now, and its delivery to this subscription alone.
 
     The subscription gets it even if it does not want the topic or the store. It is due at once, also while the endpoint
-    is cooling down. `order`: its number or its primary key, or blank for the newest order. `by`: who asked for it.
+    is cooling down. `order`: its number or its primary key, or blank for the newest order. `by`: who requests it.
 
     Raises:
         PreviewError: there is no such order, or its payload can't be built.

@@ -96,7 +96,7 @@ def publish_to(subscription: Subscription, topic: str, order: str = "", *, by: s
     """Send an event about an order, as it is now, to one subscription only, whether it wants the topic or not.
 
     For development, and for receivers that lost something. `order` is the order's number, or its primary key if no
-    order has that number; blank stands for the newest order. `by` is the name of the user who asks for it. Raises
+    order has that number; blank stands for the newest order. `by` is the name of the user who requests it. Raises
     previews.PreviewError and topics.UnknownTopicError.
     """
     delivery = create_manual_delivery(subscription, order, topic=topic, by=by, now=DatabaseClock().now())

@@ -1,6 +1,6 @@
 """Pumping: a turn of moving everything that is due, over and over, until nothing is left or the time is up.
 
-Knows neither the queue nor what comes after: `run` tells its caller whether something is still due.
+It does not depend on the queue: `run` returns whether something is still due, and its caller schedules the next turn.
 """
 
 import logging
@@ -24,7 +24,7 @@ BEAT_SECONDS = 1.0
 LOOK_SECONDS = 0.05
 # A pump that has plenty to send looks for new events no more often.
 ROUTE_SECONDS = 0.05
-# Where those who publish send a wake-up, a pump looks by itself for retries alone.
+# Where processes that publish send a wake-up, a pump looks by itself only for retries.
 LISTENING_LOOK_SECONDS = 0.5
 RECONNECT_SECONDS = 0.5
 LOCKED_SECONDS = 5.0
@@ -32,7 +32,7 @@ LOCKED_SECONDS = 5.0
 
 @dataclass(slots=True)
 class Turn:
-    """One pump's turn. `other_work` tells whether a worker is wanted elsewhere; `notices_due` has the e-mails sent.
+    """One pump's turn. `other_work`: whether a worker is needed for other tasks; `notices_due`: enqueues the e-mails.
 
     No attempt takes longer than `longest_seconds`: the turn's end waits for it.
     """
@@ -43,14 +43,14 @@ class Turn:
     # Whether it waits a while for more to do before it ends.
     lingers: bool = True
     clock: DatabaseClock = field(default_factory=DatabaseClock)
-    # When it looked for new events, and found none left; and not to look before, as a subscription is locked.
+    # When it last looked for new events and found none left; and when to look again if a subscription is locked.
     routed_at: float = 0.0
     route_at: float = 0.0
     # Whether replays are running.
     replays: bool = False
 
     def run(self, *, until: float) -> bool:
-        """Coalesce, route, claim, send and record until `until` (monotonic seconds). Whether something is still due."""
+        """Coalesce, route, claim, send and record until `until` (monotonic seconds). Returns whether more is due."""
         settings = conf.current()
         linger_seconds = settings.linger_seconds if self.lingers else 0.0
         me = Pump.start(now=self.clock.now())
@@ -69,7 +69,7 @@ class Turn:
             sender.stats.write()
         finally:
             me.end(now=self.clock.now())
-        # Whoever published while the heartbeat was still there has sent no wake-up.
+        # A process that published while the heartbeat was still there has sent no wake-up.
         waits = Event.objects.unrouted().exists() or Replay.objects.running().exists()
         return waits or bool(claiming.due(now=self.clock.now()))
 
@@ -93,17 +93,17 @@ class Turn:
                 else:
                     wakeup.wait(LISTENING_LOOK_SECONDS if wakeup.listens else LOOK_SECONDS)
             except (OperationalError, InterfaceError, InternalError):
-                # What can't be written down must not be sent. The results that are there wait for the database.
+                # What can't be recorded must not be sent. The results that are there wait for the database.
                 if answers:
-                    logger.exception("the database does not answer as it should; no request goes out until it does")
+                    logger.exception("the database fails; no request goes out until it works again")
                 answers = False
                 sender.stop()
                 connections[own_database()].close()
                 time.sleep(RECONNECT_SECONDS)
 
     def _route(self, *, at_once: bool) -> int:
-        """New events, and those of replays. If somebody keeps a subscription locked, not again for a while, so that
-        sending goes on.
+        """Route new events and those of replays. Returns how many. Pauses while another process keeps a subscription
+        locked, so that sending goes on.
         """
         if time.monotonic() < max(self.route_at, 0.0 if at_once else self.routed_at + ROUTE_SECONDS):
             return 0
@@ -116,10 +116,10 @@ class Turn:
         except OperationalError as error:
             if not is_lock_timeout(error):
                 raise
-            logger.warning("somebody keeps a subscription locked; new events wait until it is free")
+            logger.warning("another process keeps a subscription locked; new events wait until it is free")
             self.route_at = time.monotonic() + LOCKED_SECONDS
         except IntegrityError:
-            logger.info("a subscription was deleted at this moment; new events are routed again", exc_info=True)
+            logger.info("a subscription was deleted meanwhile; new events are routed again", exc_info=True)
             self.route_at = time.monotonic() + RECONNECT_SECONDS
         return 0
 

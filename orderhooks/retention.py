@@ -1,4 +1,4 @@
-"""Retention: what is finished and old is deleted, in small batches; what is still owed never is."""
+"""Retention: what is finished and old is deleted, in small batches. Deliveries that wait are never deleted."""
 
 from datetime import datetime
 from typing import Any
@@ -22,7 +22,7 @@ FINISHED = (Delivery.State.DELIVERED, Delivery.State.FAILED, Delivery.State.SKIP
 
 
 def prune(*, before: datetime) -> int:
-    """Delete one batch of finished deliveries and replays, of events that nobody is owed, of receipts, statistics and
+    """Delete one batch of finished deliveries and replays, of events without deliveries, of receipts, statistics and
     capture failures, all older than `before`; and of idempotent requests, which nobody may repeat after a day.
 
     Returns how many rows went, attempts not counted: 0 when there is nothing left to delete.
@@ -72,6 +72,6 @@ def _prune(rows: "models.QuerySet[Any]") -> int:
 
 
 def _locked(rows: "models.QuerySet[models.Model]") -> list[int]:
-    # One that an operator is redelivering at this moment is left for the next time.
+    # One that an operator is just redelivering is left for the next time.
     skip_locked = connections[rows.db].features.has_select_for_update_skip_locked
     return list(rows.select_for_update(skip_locked=skip_locked).values_list("pk", flat=True)[:AT_ONCE])

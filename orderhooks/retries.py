@@ -36,7 +36,7 @@ def most_attempts(schedule: Sequence[float]) -> int:
 
 
 def retry_after_seconds(value: str, *, now: datetime) -> float:
-    """The seconds that a Retry-After header asks for, at most 24 hours (RFC 9110, 10.2.3).
+    """The seconds of a Retry-After header, at most 24 hours (RFC 9110, 10.2.3).
 
     The value is a number of seconds or a date. It is 0 if the value is neither, or a date in the past.
     """

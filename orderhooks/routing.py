@@ -18,7 +18,7 @@ ROUTE_AT_ONCE = 200
 def route(*, now: datetime) -> int:
     """Make the deliveries of events that wait for theirs. Returns how many events; may run twice or side by side.
 
-    Raises an error that `locks.is_lock_timeout` knows if somebody keeps a subscription locked.
+    Raises an error for which `locks.is_lock_timeout` is true if another process keeps a subscription locked.
     """
     if not Event.objects.unrouted().exists():
         return 0

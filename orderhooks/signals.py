@@ -18,7 +18,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 event_published = Signal()  # event: it was created, with its payload
-delivery_succeeded = Signal()  # delivery: the receiver answered 2xx
+delivery_succeeded = Signal()  # delivery: the response was 2xx
 delivery_failed = Signal()  # delivery: given up, no more automatic attempts
 subscription_disabled = Signal()  # subscription: nothing is sent to it until it is resumed
 subscription_recovered = Signal()  # subscription: the first success after failures

@@ -1,4 +1,4 @@
-"""The queue: the only module that knows django-q2. Wakes a worker, and is what the worker runs.
+"""The queue: the only module that uses django-q2. Wakes a worker, and is what the worker runs.
 
 A wake-up carries nothing: it may be lost, doubled or late. All that matters is in the database.
 """
@@ -35,10 +35,10 @@ EXIT_SECONDS = 2.0
 
 
 def wake() -> None:
-    """Have a worker pump. Never raises and never waits for a broker; nothing is lost if it does not get through.
+    """Wake a worker. Never raises and never waits for a broker; nothing is lost if the wake-up is.
 
-    A pump that is at work already is told where the database can tell it; elsewhere it looks for itself. It looks once
-    more after its heartbeat has gone.
+    If a pump is at work, nothing is enqueued: PostgreSQL notifies it, and on other databases it looks by itself. A pump
+    looks once more after its heartbeat has ended.
     """
     try:
         if Pump.notify():
@@ -56,7 +56,7 @@ def wake() -> None:
 def pump(**_unknown: object) -> None:
     """Do all that is due: coalesce, route, claim, send, record. A django-q2 task; any number may run at once."""
     task_seconds = float(Conf.TIMEOUT or 60)
-    # A subscription may ask for more than the setting gives, not for more than the task has.
+    # A subscription's limit may be longer than the setting, not longer than the task may take.
     longest = min(Subscription.objects.longest_timeout_seconds(), task_seconds - 2 * HAND_OVER_SECONDS)
     longest = max(longest, conf.current().timeout_seconds)
     mine = max(HAND_OVER_SECONDS, task_seconds - longest - HAND_OVER_SECONDS)
@@ -65,10 +65,10 @@ def pump(**_unknown: object) -> None:
         other_work=lambda: broker.queue_size() > 0,
         notices_due=lambda: async_task(NOTIFY, save=False),
         longest_seconds=longest,
-        # The save that runs it waits for it.
+        # With `sync` the save runs the pump, and waits for it.
         lingers=not Conf.SYNC,
     )
-    # Run in a save it is called by the next one; here it would call itself, over and over.
+    # With `sync` the next save runs a pump; `wake` would run one here, which would call `wake` again, without end.
     if turn.run(until=time.monotonic() + mine) and not Conf.SYNC:
         wake()
 
@@ -95,7 +95,7 @@ def register_sweep(**_signal: Any) -> None:
     """
     using = router.db_for_write(Schedule)
     if Schedule._meta.db_table not in connections[using].introspection.table_names():
-        return  # django-q2 is not migrated yet; the next `migrate` comes by here again
+        return  # django-q2 is not migrated yet; the next `migrate` calls this again
     schedules = Schedule.objects.using(using)
     wanted = {
         SWEEP: {"func": PUMP, "schedule_type": Schedule.MINUTES, "minutes": 1},
@@ -110,7 +110,7 @@ def register_sweep(**_signal: Any) -> None:
 
 
 def sweep_due_at() -> datetime | None:
-    """When django-q2 is to start the next sweep; in the past if no cluster is there to do it. None: it is switched off.
+    """When django-q2 is to start the next sweep; in the past if no cluster is running. None: it is switched off.
 
     Its last start is a minute before; django-q2 keeps no better record of tasks whose results are not saved.
     """
@@ -175,7 +175,7 @@ def _waker() -> _Waker:
 
 
 def let_the_waker_finish(seconds: float = EXIT_SECONDS) -> None:
-    """Wait a moment for a wake-up that is on its way to the broker."""
+    """Wait a short time for a wake-up that is on its way to the broker."""
     waker = _the_waker
     if waker is not None and waker.pid == os.getpid():
         end = time.monotonic() + seconds
@@ -183,5 +183,5 @@ def let_the_waker_finish(seconds: float = EXIT_SECONDS) -> None:
             waker.idle.wait(0.05)
 
 
-# A command that places an order and ends would else leave its wake-up behind.
+# Otherwise a command that places an order and ends would leave its wake-up behind.
 atexit.register(let_the_waker_finish)

@@ -39,7 +39,7 @@ BUILT_IN = (
     Topic("order.fulfilled", "All of the order is on its way."),
     Topic("order.returned", "The customer sent the order back."),
     Topic("order.deleted", "An order was removed from the store; the event holds its last state."),
-    Topic("webhook.test", "An operator asked whether the endpoint answers."),
+    Topic("webhook.test", "An operator tested whether the endpoint responds."),
 )
 
 

@@ -4,6 +4,7 @@ import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -23,7 +24,9 @@ def make_contexts(folder: Path) -> tuple[str, Mapping[str, ssl.SSLContext]]:
     stranger = ec.generate_private_key(ec.SECP256R1())
     foreign = _certificate("Unknown CA", stranger, None, stranger, authority=True)
 
-    def context(name: str, issuer: x509.Certificate | None, issuer_key: ec.EllipticCurvePrivateKey | None, **options):
+    def context(
+        name: str, issuer: x509.Certificate | None, issuer_key: ec.EllipticCurvePrivateKey | None, **options: Any
+    ) -> ssl.SSLContext:
         own = ec.generate_private_key(ec.SECP256R1())
         certificate = _certificate(options.pop("host", "localhost"), own, issuer, issuer_key or own, **options)
         chain = folder / f"{name}.pem"

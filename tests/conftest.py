@@ -6,6 +6,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -20,7 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--screenshots", action="store_true", help="write what the README shows into docs/images")
 
 
-def _refuse_the_outside(event: str, arguments: tuple) -> None:
+def _refuse_the_outside(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "socket.getaddrinfo":
         host = arguments[0]
     elif event == "socket.connect" and arguments[0].family in (socket.AF_INET, socket.AF_INET6):
@@ -42,7 +43,7 @@ sys.addaudithook(_refuse_the_outside)
 
 
 @pytest.fixture(scope="session")
-def service(request: pytest.FixtureRequest):
+def service(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Skip, or with --require-services fail, because a service is absent: `service(reason)`."""
 
     def absent(reason: str) -> None:
@@ -63,7 +64,8 @@ def receiver() -> Iterator[RecordingReceiver]:
 @pytest.fixture
 def in_a_thread() -> Iterator[Callable[[Callable[[], None]], threading.Thread]]:
     """Run something beside the test, on a connection of its own; what it raises fails the test."""
-    threads, problems = [], []
+    threads: list[threading.Thread] = []
+    problems: list[BaseException] = []
 
     def start(work: Callable[[], None]) -> threading.Thread:
         def run() -> None:

@@ -4,6 +4,8 @@ import os
 import signal
 import sys
 from datetime import timedelta
+from typing import NoReturn
+from unittest import mock
 
 import django
 
@@ -13,12 +15,13 @@ from django.core.management import call_command  # noqa: E402
 from django.utils import timezone  # noqa: E402
 from django_q.brokers import get_broker  # noqa: E402
 
-from orderhooks import outbox, publishing, tasks  # noqa: E402
+from orderhooks import outbox, tasks  # noqa: E402
 from orderhooks.models import Change, Delivery, Order, Subscription  # noqa: E402
 
 
-def die(*_args: object, **_kwargs: object) -> None:
+def die(*_args: object, **_kwargs: object) -> NoReturn:
     os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("SIGKILL ends every process")
 
 
 def prepare(url: str) -> None:
@@ -29,12 +32,12 @@ def prepare(url: str) -> None:
 
 
 def save_and_die_before_coalescing() -> None:
-    outbox.transaction_batch.coalesce = die
+    mock.patch.object(outbox.transaction_batch, "coalesce", die).start()
     Order.objects.create()
 
 
 def save_and_die_before_the_wake() -> None:
-    publishing.tasks.wake = die
+    tasks.wake = die
     Order.objects.create()
 
 

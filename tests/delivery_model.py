@@ -29,7 +29,7 @@ class Span(NamedTuple):
 
     @classmethod
     def after(cls, now: datetime, seconds: float, *, at_least: timedelta) -> "Span":
-        """That long after now, 20 % either way, but not sooner than somebody asked."""
+        """That long after now, 20 % either way, but not sooner than the receiver asked."""
         return cls(*(now + max(timedelta(seconds=seconds * share), at_least) for share in (0.8, 1.2)))
 
     def known(self, moment: datetime) -> "Span":
@@ -40,7 +40,7 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of a request, and what that means: `asked` is the wait that `retry_after` stands for."""
+    """The outcome of a request, and what it means: `asked` is the wait of `retry_after` in seconds."""
 
     status: int | None = None
     error: str = ""
@@ -118,7 +118,7 @@ class Endpoint:
         )
 
     def judge(self, answer: Answer, now: datetime) -> None:
-        """What an automatic attempt tells about it."""
+        """What an automatic attempt says about its health."""
         if answer.succeeded:
             self.failures, self.failing_since, self.circuit_open_until, self.circuit_openings = 0, None, None, 0
             self.last_success_at = now
@@ -169,6 +169,9 @@ class Owed:
     @property
     def is_finished(self) -> bool:
         return self.state in ("delivered", "failed", "skipped")
+
+    def is_due(self, now: datetime) -> bool:
+        return self.due is not None and self.due.low <= now
 
     def release(self) -> None:
         self.begun -= 1
@@ -231,11 +234,11 @@ class Model:
         return {
             key
             for key in self.of(endpoint, "pending")
-            if self.owed[key].trigger == trigger and self.owed[key].due.low <= now and not self.is_blocked(key)
+            if self.owed[key].trigger == trigger and self.owed[key].is_due(now) and not self.is_blocked(key)
         }
 
     def claim(self, claimed: Sequence[tuple[int, object]], most: int, now: datetime, lease_until: datetime) -> None:
-        """A worker has claimed these, having asked for at most so many of each kind from each endpoint."""
+        """A worker has claimed these, at most `most` of each kind from each endpoint."""
         for number in self.endpoints:
             self._check_claim(number, {key for key, _token in claimed if self.owed[key].endpoint == number}, most, now)
         for key, token in claimed:
@@ -264,6 +267,7 @@ class Model:
             one = self.owed.get(key)
             if one is None or one.state != "sending" or one.token != token:
                 continue
+            assert one.seen is not None
             tells = answer.blames or not one.seen.is_known_to_be_well(now)
             if answer.status == 410 or (one.trigger == "automatic" and tells):
                 told.setdefault(one.endpoint, []).append(answer)
@@ -277,7 +281,7 @@ class Model:
                 endpoint.state = "disabled"
 
     def recover(self, now: datetime) -> int:
-        lost = [(key, one) for key, one in self.owed.items() if one.state == "sending" and one.lease_until <= now]
+        lost = [(key, one) for key, one in self.owed.items() if one.lease_until is not None and one.lease_until <= now]
         for _key, one in lost:
             one.seen = replace(self.endpoints[one.endpoint])
         self.record([(key, one.token, OUR_OWN_FAULT) for key, one in lost], now)
@@ -288,5 +292,6 @@ class Model:
 
     def prune(self, before: datetime) -> None:
         """Finished and old ones go."""
-        for key in [key for key, one in self.owed.items() if one.is_finished and one.finished_at < before]:
+        old = [key for key, one in self.owed.items() if one.finished_at is not None and one.finished_at < before]
+        for key in old:
             del self.owed[key]

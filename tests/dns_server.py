@@ -1,4 +1,4 @@
-"""A DNS server for tests: real UDP packets, TTL 0, and another answer to each question for the same name."""
+"""A DNS server for tests: real UDP packets, TTL 0, and another answer to each query for the same name."""
 
 import socket
 import struct
@@ -21,7 +21,9 @@ class DNSServer:
     A resolver asks for A and AAAA in one look-up, so these are counted apart; the last answer repeats.
     """
 
-    def __init__(self, table: Mapping[str, Sequence[Sequence[str]]], address: tuple[str, int] = ("127.0.0.1", 0)):
+    def __init__(
+        self, table: Mapping[str, Sequence[Sequence[str]]], address: tuple[str, int] = ("127.0.0.1", 0)
+    ) -> None:
         self.table = table
         self.asked: Counter[tuple[str, int]] = Counter()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

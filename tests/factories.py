@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib.auth.models import Permission, User
 from django.utils import timezone
 
+from orderhooks import sending
 from orderhooks.db import public_ids
 from orderhooks.db.encrypted_fields import seal
 from orderhooks.models import Attempt, AttemptStats, Delivery, Event, Order, OrderLine, Replay, Subscription
@@ -27,6 +28,14 @@ def make_order(lines: Sequence[Mapping[str, Any]] = (LINE,), **fields: Any) -> O
         OrderLine.objects.create(order=order, **{**LINE, **line})
     # Read again, so that amounts are what the database holds.
     order.refresh_from_db()
+    return order
+
+
+def make_quiet_order() -> Order:
+    """An order whose own events are out of the way, in a store that somebody listens to."""
+    make_subscription()
+    order = make_order()
+    Event.objects.all().delete()
     return order
 
 
@@ -66,7 +75,7 @@ def make_event(**fields: Any) -> Event:
 
 
 def make_event_at(moment: datetime, **fields: Any) -> Event:
-    """An event of that time, by its id and all else."""
+    """An event of that time, which is also the time in its id."""
     times = dict.fromkeys(("occurred_at", "published_at", "routed_at"), moment)
     public_id = public_ids.earliest_at("evt_", moment)[:-16] + f"{next(_numbers):016d}"
     return make_event(**{**times, "public_id": public_id, **fields})
@@ -97,7 +106,7 @@ def make_delivery(**fields: Any) -> Delivery:
 
 
 def make_delivery_at(moment: datetime, **fields: Any) -> Delivery:
-    """A delivery that was made then, by its id and all else."""
+    """A delivery that was made then, which is also the time in its id."""
     public_id = public_ids.earliest_at("dlv_", moment)[:-16] + f"{next(_numbers):016d}"
     delivery = make_delivery(**{"public_id": public_id, "next_attempt_at": moment, **fields})
     Delivery.objects.filter(pk=delivery.pk).update(created_at=moment)
@@ -106,7 +115,7 @@ def make_delivery_at(moment: datetime, **fields: Any) -> Delivery:
 
 
 def claim(limit: int = 1, *, now: datetime | None = None) -> list[Delivery]:
-    """Claim up to so many due deliveries of each subscription, as a worker would, for half a minute."""
+    """Claim up to `limit` due deliveries of each subscription, as a worker would, for half a minute."""
     now = now or timezone.now()
     due = claiming.due(now=now)
     for one in due:
@@ -114,8 +123,25 @@ def claim(limit: int = 1, *, now: datetime | None = None) -> list[Delivery]:
     return claiming.claim(due, now=now, lease_until=now + timedelta(seconds=30))
 
 
+def claim_one() -> Delivery:
+    [delivery] = claim()
+    return delivery
+
+
+def send_due(now: datetime | None = None) -> int:
+    """One round: claim all that is due, wait, record."""
+    with sending.Sender(threads=4) as sender:
+        return sender.claim(now=now or timezone.now())
+
+
+def due_at(delivery: Delivery) -> datetime:
+    """When its next attempt is due, which there has to be."""
+    assert delivery.next_attempt_at is not None, f"the delivery is {delivery.state}"
+    return delivery.next_attempt_at
+
+
 def make_attempt(delivery: Delivery, **fields: Any) -> Attempt:
-    """The next attempt of the delivery, answered 200."""
+    """The next attempt of the delivery, which got 200."""
     started_at: datetime = timezone.now()
     defaults: dict[str, Any] = {
         "number": delivery.attempts.count() + 1,
@@ -146,7 +172,7 @@ def make_replay(**fields: Any) -> Replay:
 def make_attempt_stats(
     subscription: Subscription, count: int = 1, *, at: datetime | None = None, **fields: Any
 ) -> AttemptStats:
-    """So many attempts of the hour of `at`, each answered 200 after 12 ms."""
+    """`count` attempts of the hour of `at`, each of which got 200 after 12 ms."""
     hour = hour_of(at or timezone.now())
     defaults: dict[str, Any] = {"outcome": AttemptStats.Outcome.SUCCESS, "bucket": bucket_of(12)}
     return AttemptStats.objects.create(subscription=subscription, hour=hour, count=count, **{**defaults, **fields})

@@ -17,7 +17,7 @@ SMTP = "django.core.mail.backends.smtp.EmailBackend"
 def email_backend(path: str, **others: Any) -> Iterator[None]:
     """A project that has EMAIL_BACKEND, whatever the suite has. `others` are more settings of that kind."""
     with warnings.catch_warnings(), override_settings():
-        # Django 6.1 tells the project that these settings are on their way out: once where they are set, no more later.
+        # Django 6.1 warns that these settings are deprecated: once where they are set, not again later.
         warnings.filterwarnings("ignore", message=".*setting is deprecated")
         from django.conf import settings
 
@@ -27,8 +27,8 @@ def email_backend(path: str, **others: Any) -> Iterator[None]:
             yield
 
 
-def no_mail_server() -> contextlib.AbstractContextManager[None]:
-    """A project whose mail server does not answer."""
+def no_mail_server() -> contextlib.AbstractContextManager[object]:
+    """A project whose mail server does not respond."""
     if not HAS_MAILERS:
         return email_backend(SMTP, EMAIL_HOST="127.0.0.1", EMAIL_PORT=9)
     mailers = {"default": {"BACKEND": SMTP, "OPTIONS": {"host": "127.0.0.1", "port": 9}}}

@@ -52,7 +52,7 @@ def signed_in() -> Client:
 
 
 def _subscribe(client: Client, url: str) -> str:
-    # Ordered, which asks most of the database.
+    # Ordered, which needs the most of the database.
     data = {"name": "Warehouse", "url": url, "topics": ["order.*"], "ordered": True}
     made = _call(client, "post", "subscription-list", 201, data=data)
     _call(client, "patch", "subscription-detail", 200, made["public_id"], data={"contact_email": "ops@example.com"})
@@ -82,13 +82,14 @@ def _look_around(client: Client, order: dict) -> None:
         ("delivery", Delivery.objects.first()),
         ("event", Event.objects.first()),
     ):
+        assert row is not None, record
         _page(client, f"orderhooks_{record}_change", row.pk)
     call_command("orderhooks_status", stdout=_Nowhere())
 
 
 def _send_again(client: Client, receiver: RecordingReceiver) -> None:
     count = len(receiver.received)
-    first = Delivery.objects.order_by("pk").first()
+    first = Delivery.objects.earliest("pk")
     _call(client, "post", "delivery-redeliver", 202, first.public_id, data={})
     tasks.pump()
     assert len(receiver.received) == count + 1

@@ -43,6 +43,7 @@ class Listener(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
 
     def __init__(self, address: str) -> None:
+        self.address = address
         self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.heard = threading.Condition()
         self.callers: list[int] = []
@@ -58,11 +59,11 @@ class Listener(socketserver.ThreadingTCPServer):
 
     def ledger(self) -> dict[str, object]:
         """What came so far. The server takes calls in order, so a call of our own comes after all the others."""
-        with socket.create_connection(self.server_address[:2]) as last:
+        with socket.create_connection((self.address, 80)) as last:
             port = last.getsockname()[1]
             with self.heard:
                 if not self.heard.wait_for(lambda: port in self.callers, 20):
-                    raise TimeoutError(f"The listener at {self.server_address[0]} takes no calls.")
+                    raise TimeoutError(f"The listener at {self.address} takes no calls.")
                 self.callers.remove(port)
                 return {"connections": len(self.callers), "hosts": list(self.hosts)}
 

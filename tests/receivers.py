@@ -1,4 +1,4 @@
-"""A receiver for tests: a real HTTP server on loopback that keeps requests and answers as it is told."""
+"""A receiver for tests: a real HTTP server on loopback that keeps requests and responds as it is configured."""
 
 import json
 import threading
@@ -33,7 +33,7 @@ class Received:
 class RecordingReceiver:
     """`answer` decides by the number of requests so far; it may also block, or end a process.
 
-    `on_connection` is told the sender's port with each request."""
+    `on_connection` gets the sender's port with each request."""
 
     def __init__(self) -> None:
         self.received: list[Received] = []

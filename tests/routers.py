@@ -18,7 +18,7 @@ class ReadsFromAReplica:
 class AllInTheShop:
     """The shop's database holds orders, orderhooks and users; sessions and the queue stay behind."""
 
-    apps = ("orderhooks", "auth", "contenttypes", "admin")
+    apps: tuple[str, ...] = ("orderhooks", "auth", "contenttypes", "admin")
 
     def db_for_write(self, model: Any, **hints: Any) -> str | None:
         return "shop" if model._meta.app_label in self.apps else "default"

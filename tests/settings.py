@@ -1,6 +1,7 @@
 """Settings of the test suite. Which database and broker comes from the environment: see `make tests`."""
 
 import os
+from typing import Any
 
 import django
 
@@ -55,31 +56,30 @@ if DATABASE == "mariadb":
 
 # Tests' databases are named by the process, so that several may run side by side.
 _test_database = {"NAME": f"test_orderhooks_{os.getpid()}"}
-DATABASES = {
-    "default": {
-        "postgres": {
-            "ENGINE": "django.db.backends.postgresql",
-            "HOST": os.environ.get("TEST_POSTGRES_HOST", "127.0.0.1"),
-            "USER": os.environ.get("TEST_POSTGRES_USER", "postgres"),
-            "NAME": os.environ.get("TEST_DATABASE_NAME", "postgres"),
-            "CONN_MAX_AGE": 60,
-            "TEST": _test_database,
-        },
-        "mariadb": {
-            "ENGINE": "django.db.backends.mysql",
-            "HOST": os.environ.get("TEST_MARIADB_HOST", "127.0.0.1"),
-            "USER": os.environ.get("TEST_MARIADB_USER", "root"),
-            "NAME": os.environ.get("TEST_DATABASE_NAME", "mysql"),
-            "CONN_MAX_AGE": 60,
-            "TEST": {**_test_database, "CHARSET": "utf8mb4", "COLLATION": "utf8mb4_unicode_ci"},
-        },
-        "sqlite": {
-            "ENGINE": "django.db.backends.sqlite3",
-            "NAME": os.environ.get("TEST_DATABASE_NAME", ":memory:"),
-            "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20},
-        },
-    }[DATABASE]
+_databases: dict[str, dict[str, Any]] = {
+    "postgres": {
+        "ENGINE": "django.db.backends.postgresql",
+        "HOST": os.environ.get("TEST_POSTGRES_HOST", "127.0.0.1"),
+        "USER": os.environ.get("TEST_POSTGRES_USER", "postgres"),
+        "NAME": os.environ.get("TEST_DATABASE_NAME", "postgres"),
+        "CONN_MAX_AGE": 60,
+        "TEST": _test_database,
+    },
+    "mariadb": {
+        "ENGINE": "django.db.backends.mysql",
+        "HOST": os.environ.get("TEST_MARIADB_HOST", "127.0.0.1"),
+        "USER": os.environ.get("TEST_MARIADB_USER", "root"),
+        "NAME": os.environ.get("TEST_DATABASE_NAME", "mysql"),
+        "CONN_MAX_AGE": 60,
+        "TEST": {**_test_database, "CHARSET": "utf8mb4", "COLLATION": "utf8mb4_unicode_ci"},
+    },
+    "sqlite": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": os.environ.get("TEST_DATABASE_NAME", ":memory:"),
+        "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20},
+    },
 }
+DATABASES = {"default": _databases[DATABASE]}
 
 # Since Django 6.1; before it, EMAIL_BACKEND. Tests of mail use both: tests/test_mail_settings.py.
 if django.VERSION >= (6, 1):
@@ -88,7 +88,7 @@ if django.VERSION >= (6, 1):
 if os.environ.get("TEST_DATABASE") == "postgres":
     INSTALLED_APPS.append("django.contrib.postgres")  # for the arrays of tests.shapes
 
-Q_CLUSTER: dict[str, object] = {
+Q_CLUSTER: dict[str, Any] = {
     "name": "orderhooks-tests",
     "workers": 2,
     "timeout": 60,

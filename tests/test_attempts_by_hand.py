@@ -8,7 +8,7 @@ from django.utils import timezone
 from orderhooks import operations, replaying, sending
 from orderhooks.models import Delivery
 from orderhooks.transport import Outcome
-from tests.factories import claim, make_delivery, make_replay, make_subscription
+from tests.factories import claim, due_at, make_delivery, make_replay, make_subscription
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -32,7 +32,7 @@ def attempt(delivery: Delivery, outcome: Outcome = BROKEN, *, now: datetime) -> 
 def automatic_attempts_to_the_end(delivery: Delivery, *, now: datetime) -> int:
     count = 0
     while delivery.state == "pending":
-        now = max(now, delivery.next_attempt_at)
+        now = max(now, due_at(delivery))
         attempt(delivery, now=now)
         count += 1
     assert delivery.state == "failed"
@@ -65,7 +65,7 @@ def test_what_had_ended_gets_the_retry_table_anew(state: str, settings) -> None:
     delivery = make_delivery(state=state, attempts_made=10)
     press(delivery)
     assert delivery.state == "pending"
-    wait = delivery.next_attempt_at - timezone.now()
+    wait = due_at(delivery) - timezone.now()
     assert wait > timedelta(minutes=59), "the wait that the receiver asks for is kept"
     # The attempt by hand stands before the first wait of the table; each wait is followed by one.
     assert automatic_attempts_to_the_end(delivery, now=timezone.now()) == 9
@@ -110,6 +110,6 @@ def test_a_replay_gives_what_was_given_up_the_retry_table_anew(only: str) -> Non
         ({"state": "pending", "trigger": "manual", "attempts_made": 0}, (9, True)),
     ],
 )
-def test_what_a_press_gives_can_be_told_before_it(fields, gives) -> None:
+def test_what_a_redelivery_causes_can_be_said_before_it(fields, gives) -> None:
     given = sending.redelivery_of(make_delivery(**fields))
     assert (given.automatic_left, given.begins_anew) == gives

@@ -26,7 +26,7 @@ def test_failures_of_one_kind_are_counted_in_one_row_with_the_last_order() -> No
     assert (last.order_pk, last.count) == ("3", 1)
 
 
-def test_what_happened_to_two_sources_is_told_apart() -> None:
+def test_events_of_two_sources_are_distinguished() -> None:
     record()
     record(source="other")
     assert {row.source: row.count for row in CaptureFailure.objects.recent()} == {"shop": 1, "other": 1}

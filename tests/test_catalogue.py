@@ -1,4 +1,4 @@
-"""The catalogue in full: examples and real events fit the schemas that receivers are told."""
+"""The catalogue in full: examples and real events fit the schemas that receivers read."""
 
 import json
 from copy import deepcopy
@@ -69,7 +69,7 @@ def test_a_schema_is_one_and_its_example_fits(topic: str) -> None:
         (("data", "changes", "status"), ["open"]),
     ],
 )
-def test_what_does_not_fit_is_told(path: tuple[Any, ...], value: Any) -> None:
+def test_what_does_not_fit_is_reported(path: tuple[Any, ...], value: Any) -> None:
     body = deepcopy(ENTRIES["order.paid"].example)
     inner: Any = body
     for step in path[:-1]:

@@ -1,4 +1,4 @@
-"""Misconfigured settings are told at start-up, with an id and a hint."""
+"""Misconfigured settings are reported at start-up, with an id and a hint."""
 
 import pytest
 from django.core.checks import run_checks
@@ -6,7 +6,7 @@ from django.core.checks import run_checks
 from orderhooks import checks, conf
 from orderhooks.sources import BuiltInOrders, Lines, OrderSource
 
-# Django 6.1 asks the database for its part of the checks.
+# Django 6.1 queries the database for its part of the checks.
 pytestmark = pytest.mark.django_db
 
 
@@ -102,12 +102,12 @@ def test_the_tests_own_settings_and_the_defaults_are_fine(settings) -> None:
         ({"orm": "default", "timeout": 60, "retry": 60}, "W022"),
     ],
 )
-def test_a_queue_that_does_not_fit_is_told(settings, cluster, check_id: str) -> None:
+def test_a_queue_that_does_not_fit_is_reported(settings, cluster, check_id: str) -> None:
     settings.Q_CLUSTER = cluster
     assert f"orderhooks.{check_id}" in found()
 
 
-def test_sqlite_without_the_write_lock_is_told(settings) -> None:
+def test_sqlite_without_the_write_lock_is_reported(settings) -> None:
     from django.db import connections
 
     if connections["default"].vendor != "sqlite":
@@ -135,7 +135,7 @@ def test_no_check_shows_a_secret(settings, key: str, given: object) -> None:
     settings.ORDERHOOKS = {key: given}
     messages = "\n".join(str(one) for one in run_checks())
     assert "s3cr3t" not in messages
-    assert key in messages, "told all the same"
+    assert key in messages, "reported all the same"
 
 
 @pytest.mark.parametrize(
@@ -145,14 +145,14 @@ def test_no_check_shows_a_secret(settings, key: str, given: object) -> None:
         ({"orm": "default", "timeout": 10, "retry": 20}, "which may take 15 s (TIMEOUT_SECONDS). Set it to 25"),
     ],
 )
-def test_the_time_that_a_task_has_is_told_with_its_reason(settings, cluster, words: str) -> None:
+def test_the_time_that_a_task_has_is_checked_with_its_reason(settings, cluster, words: str) -> None:
     settings.Q_CLUSTER = cluster
     settings.ORDERHOOKS = {}
     assert words in found()["orderhooks.W021"]
     assert "'retry'" in found()["orderhooks.W021"], "both have to fit"
 
 
-def test_a_queue_that_is_not_installed_is_told_with_the_remedy(settings, monkeypatch) -> None:
+def test_a_queue_that_is_not_installed_is_reported_with_the_remedy(settings, monkeypatch) -> None:
     settings.Q_CLUSTER = {"redis": {"host": "127.0.0.1"}, "timeout": 60, "retry": 90}
     monkeypatch.setattr("orderhooks.checks.queue.find_spec", lambda _package: None)
     assert "pip install redis" in found()["orderhooks.E024"]
@@ -181,7 +181,7 @@ def test_a_project_that_only_receives_needs_no_queue(settings) -> None:
         ({"ALLOWED_NETWORKS": "wrong"}, []),
     ],
 )
-def test_what_is_unsafe_in_production_is_told_by_check_deploy(settings, given, ids: list[str]) -> None:
+def test_what_is_unsafe_in_production_is_reported_by_check_deploy(settings, given, ids: list[str]) -> None:
     settings.ORDERHOOKS = given
     told = [one.id for one in run_checks(include_deployment_checks=True) if (one.id or "").startswith("orderhooks.W05")]
     assert told == [f"orderhooks.{one}" for one in ids]

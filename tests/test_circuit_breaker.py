@@ -1,6 +1,6 @@
 """Note [Circuit breaker]: an endpoint that is overloaded or away is left alone, is probed, then recovers slowly."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from django.utils import timezone
@@ -17,6 +17,11 @@ pytestmark = pytest.mark.django_db(transaction=True)
 NOW = timezone.now()
 AWAY = Outcome(status_code=503, error="status", detail="busy")
 FINE = Outcome(status_code=200)
+
+
+def closes_at(subscription: Subscription) -> datetime:
+    assert subscription.circuit_open_until is not None, "the circuit is closed"
+    return subscription.circuit_open_until
 
 
 def answer(deliveries: list[Delivery], outcome: Outcome, *, now=NOW) -> None:
@@ -51,14 +56,14 @@ def test_nothing_automatic_is_sent_while_the_circuit_is_open_and_then_one_probe(
     now = timezone.now()
     answer(claim(1), AWAY, now=now)
     subscription.refresh_from_db()
-    until = subscription.circuit_open_until
+    until = closes_at(subscription)
     assert now < until <= now + timedelta(seconds=1.2)
     assert claim(9, now=until - timedelta(milliseconds=10)) == []
     [probe] = claim(9, now=until)
     assert claim(9, now=until) == [], "one probe goes first"
     answer([probe], AWAY, now=until)
     subscription.refresh_from_db()
-    assert subscription.circuit_open_until > until + timedelta(seconds=1.5), "the second pause is longer"
+    assert closes_at(subscription) > until + timedelta(seconds=1.5), "the second pause is longer"
 
 
 def test_the_backlog_of_one_that_has_come_back_drains_at_a_rising_rate() -> None:
@@ -97,8 +102,8 @@ def test_rests_grow_up_to_the_longest() -> None:
     now = NOW
     for _ in range(200):
         subscription.open_circuit(now=now, jitter=0.5)
-        rest = (subscription.circuit_open_until - now).total_seconds()
-        now = subscription.circuit_open_until
+        rest = (closes_at(subscription) - now).total_seconds()
+        now = closes_at(subscription)
     assert rest == LONGEST_OPEN_SECONDS
 
 
@@ -106,7 +111,7 @@ def test_rests_are_spread_so_that_endpoints_do_not_come_back_together() -> None:
     early, late = Subscription(), Subscription()
     early.open_circuit(now=NOW, jitter=0.0)
     late.open_circuit(now=NOW, jitter=1.0)
-    assert (late.circuit_open_until - NOW) / (early.circuit_open_until - NOW) == pytest.approx(1.5)
+    assert (closes_at(late) - NOW) / (closes_at(early) - NOW) == pytest.approx(1.5)
 
 
 def test_retry_after_lengthens_the_rest() -> None:
@@ -126,7 +131,7 @@ def test_retry_after_lengthens_the_rest_by_a_day_at_most(asked: str) -> None:
     assert subscription.circuit_open_until == NOW + timedelta(days=1)
 
 
-def test_what_a_person_asks_for_goes_out_through_an_open_circuit_and_does_not_change_health() -> None:
+def test_a_manual_attempt_goes_out_through_an_open_circuit_and_does_not_change_health() -> None:
     subscription = make_subscription(
         circuit_open_until=NOW + timedelta(hours=1), slow_start_limit=1, circuit_openings=4
     )
@@ -140,7 +145,7 @@ def test_what_a_person_asks_for_goes_out_through_an_open_circuit_and_does_not_ch
     assert (subscription.circuit_openings, subscription.consecutive_failures) == (4, 0)
 
 
-def test_what_a_person_asks_for_goes_first() -> None:
+def test_a_manual_attempt_goes_first() -> None:
     subscription = make_subscription()
     make_delivery(subscription=subscription, next_attempt_at=NOW - timedelta(hours=1))
     make_delivery(subscription=subscription, trigger="manual")

@@ -22,7 +22,7 @@ def owe(subscription: Subscription, number: int, **fields) -> list[Delivery]:
 
 
 def owe_at_once(subscription: Subscription, number: int) -> None:
-    """So many of as many orders, due at NOW."""
+    """`number` deliveries of as many orders, due at NOW."""
     moments = dict.fromkeys(("occurred_at", "published_at", "routed_at"), NOW)
     numbers = range(number)
     made = Event.objects.bulk_create(
@@ -68,7 +68,7 @@ def test_the_number_of_queries_does_not_grow_with_the_subscriptions_that_wait_fo
     assert len(few) == len(many)
 
 
-def test_at_most_so_many_are_in_flight_over_all_workers() -> None:
+def test_the_limit_of_requests_in_flight_holds_over_all_workers() -> None:
     subscription = make_subscription(max_in_flight=3)
     owe(subscription, 5)
     first = claim(2)
@@ -79,7 +79,7 @@ def test_at_most_so_many_are_in_flight_over_all_workers() -> None:
     assert len(claim(5)) == 1
 
 
-def test_what_people_ask_for_counts_for_the_limit_too() -> None:
+def test_manual_attempts_count_for_the_limit_too() -> None:
     subscription = make_subscription(max_in_flight=2)
     owe(subscription, 2)
     owe(subscription, 2, trigger="manual")
@@ -98,7 +98,7 @@ def test_both_kinds_together_do_not_exceed_the_limit() -> None:
     assert claim(5) == []
 
 
-def test_what_people_ask_for_comes_first_and_does_not_wait_for_an_open_circuit() -> None:
+def test_manual_attempts_come_first_and_do_not_wait_for_an_open_circuit() -> None:
     overloaded = make_subscription(circuit_open_until=timezone.now() + timedelta(hours=1))
     free = make_subscription()
     owe(overloaded, 1)
@@ -115,7 +115,7 @@ def test_neither_paused_nor_disabled_subscriptions_are_due() -> None:
     assert claiming.due(now=timezone.now()) == []
 
 
-def test_at_most_so_many_a_second_over_all_workers() -> None:
+def test_the_limit_a_second_holds_over_all_workers() -> None:
     subscription = make_subscription(max_per_second=40)
     owe(subscription, 50)
     now = timezone.now() + SECOND
@@ -142,7 +142,7 @@ def test_a_release_that_comes_too_late_changes_nothing() -> None:
     assert Delivery.objects.get().lease_token == quick.lease_token
 
 
-def test_both_kinds_together_keep_to_so_many_a_second() -> None:
+def test_both_kinds_together_keep_to_the_limit_a_second() -> None:
     subscription = make_subscription(max_per_second=1)
     owe(subscription, 1)
     owe(subscription, 1, trigger="manual")
@@ -150,7 +150,7 @@ def test_both_kinds_together_keep_to_so_many_a_second() -> None:
     assert [one.trigger for one in claim(5, now=timezone.now() + SECOND)] == ["automatic"]
 
 
-def test_what_people_asked_for_and_must_wait_for_its_order_leaves_the_room_to_others() -> None:
+def test_a_manual_attempt_that_waits_for_its_order_leaves_the_capacity_to_others() -> None:
     subscription = make_subscription(ordered=True, max_in_flight=1)
     make_delivery(subscription=subscription, event=make_event(order_pk="1"), state="failed")
     make_delivery(subscription=subscription, event=make_event(order_pk="1"), trigger="manual")

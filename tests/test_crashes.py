@@ -1,4 +1,4 @@
-"""`kill -9` at the worst moments, on real processes: everything committed arrives."""
+"""`kill -9` at the worst times, on real processes: everything committed arrives."""
 
 import contextlib
 import os

@@ -3,12 +3,14 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orderhooks import payloads, sending
-from orderhooks.models import Subscription
+from orderhooks.models import Delivery, Subscription
 from orderhooks.receiver import verify
 from orderhooks.sending import curl
 from orderhooks.signing import PROFILES, Message, profile_headers
@@ -27,7 +29,7 @@ SHELLS = ["bash", "dash"]
 
 
 @pytest.fixture
-def run(service, tmp_path):
+def run(service: Callable[[str], None], tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a script in an empty folder; returns what it wrote, and how it ended."""
     if missing := [name for name in ("openssl", "curl", "od") if shutil.which(name) is None]:
         service(f"{', '.join(missing)} is not installed")
@@ -53,7 +55,7 @@ def run(service, tmp_path):
     return run
 
 
-def delivery_to(url: str, **fields):
+def delivery_to(url: str, **fields: Any) -> tuple[Delivery, str]:
     subscription = make_subscription(url=url, **fields)
     event = make_event(payload={"order": HOSTILE, "changes": {}}, topic="order.paid", store="it's")
     [secret] = [row.reveal() for row in subscription.secrets.all()]

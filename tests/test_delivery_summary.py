@@ -35,7 +35,7 @@ def event(number: int, state: str) -> Delivery:
     return Delivery(event=Event(sequence=number, public_id=f"evt_{number}"), state=state)
 
 
-PAUSED, DISABLED = {"state": "paused"}, {"state": "disabled", "state_reason": "It answered 410 Gone."}
+PAUSED, DISABLED = {"state": "paused"}, {"state": "disabled", "state_reason": "It responded with 410 Gone."}
 COOLING = {
     "circuit_open_until": NOW + 2 * MINUTE,
     "failing_since": NOW - 30 * MINUTE,
@@ -43,19 +43,20 @@ COOLING = {
     "last_failure_kind": "status",
     "last_failure_status": 503,
 }
-STORIES = [
+SUMMARIES = [
     (told(next=0), "Nothing has been sent yet. It is due: a worker sends it next (attempt 1 of 10)."),
     (
         told([BUSY] * 3, next=4),
-        "Warehouse answered 503 three times. The next try is in 4 min (attempt 4 of 10).",
+        "Warehouse responded with 503 three times. The next try is in 4 min (attempt 4 of 10).",
     ),
     (
         told([SLOW, BUSY, BUSY], next=125),
-        "Warehouse did not answer in time once and answered 503 twice. The next try is in 2 h 5 min (attempt 4 of 10).",
+        "Warehouse did not respond in time once and responded with 503 twice."
+        " The next try is in 2 h 5 min (attempt 4 of 10).",
     ),
     (
         told([WELL, BUSY], next=1),
-        "Warehouse answered 200 once and answered 503 once. The next try is in 1 min (attempt 3 of 10).",
+        "Warehouse responded with 200 once and responded with 503 once. The next try is in 1 min (attempt 3 of 10).",
     ),
     (
         told(next=-12),
@@ -65,7 +66,7 @@ STORIES = [
     (told([WELL], state="delivered"), "Delivered at 3 a.m. on attempt 1."),
     (
         told([SLOW, WELL], state="delivered", finished_at=NOW - timedelta(days=1)),
-        "Delivered at Nov. 23, 2026, 3 a.m. on attempt 2. Before that, Warehouse did not answer in time once.",
+        "Delivered at Nov. 23, 2026, 3 a.m. on attempt 2. Before that, Warehouse did not respond in time once.",
     ),
     (
         told([WELL, WELL], state="delivered", trigger="manual", requested_by="alice"),
@@ -73,32 +74,32 @@ STORIES = [
     ),
     (
         told([BUSY], state="failed", trigger="test", requested_by="alice"),
-        "Failed at 3 a.m.: a test is tried once. Warehouse answered 503 once. alice sent it as a test.",
+        "Failed at 3 a.m.: a test is tried once. Warehouse responded with 503 once. alice sent it as a test.",
     ),
     (
         told(state="sending", attempts_made=1, trigger="test", lease_expires_at=NOW + MINUTE),
-        "An operator sent it as a test. It is being sent at this moment (attempt 1 of 10).",
+        "An operator sent it as a test. It is being sent now (attempt 1 of 10).",
     ),
     (
         told([WELL], next=0, requested_by="replay rpl_1 by alice"),
-        "Warehouse answered 200 once. It is sent again by replay rpl_1 by alice."
+        "Warehouse responded with 200 once. It is sent again by replay rpl_1 by alice."
         " It is due: a worker sends it next (attempt 2 of 10).",
     ),
     (
         told([BUSY] * 10, state="failed"),
         "Given up at 3 a.m. after 10 attempts: nothing more is sent until it is redelivered."
-        " Warehouse answered 503 ten times.",
+        " Warehouse responded with 503 ten times.",
     ),
     (
         told([BUSY] * 11, state="failed", behind=3),
         "Given up at 3 a.m. after 11 attempts: nothing more is sent until it is redelivered."
-        " Warehouse answered 503 11 times."
+        " Warehouse responded with 503 11 times."
         " It holds up 3 later deliveries of order 1042: the subscription is ordered.",
     ),
     (
         told([BUSY], state="failed", behind=101),
         "Given up at 3 a.m. after 1 attempt: nothing more is sent until it is redelivered."
-        " Warehouse answered 503 once."
+        " Warehouse responded with 503 once."
         " It holds up 100+ later deliveries of order 1042: the subscription is ordered.",
     ),
     (
@@ -107,25 +108,26 @@ STORIES = [
     ),
     (
         told([BUSY], subscription=PAUSED, next=4),
-        "Warehouse answered 503 once. Held: the subscription is paused by an operator. Resume it, and this is sent.",
+        "Warehouse responded with 503 once."
+        " Held: the subscription is paused by an operator. Resume it, and this is sent.",
     ),
     (
         told([BUSY], subscription=DISABLED, next=4),
-        "Warehouse answered 503 once. Held: the subscription is disabled. It answered 410 Gone.",
+        "Warehouse responded with 503 once. Held: the subscription is disabled. It responded with 410 Gone.",
     ),
     (told(subscription={"state": "disabled"}), "Nothing has been sent yet. Held: the subscription is disabled."),
     (
         told([BUSY], subscription=COOLING, next=1),
-        "Warehouse answered 503 once. Held until 3:02 a.m. because Warehouse answered 503 at 2:59 a.m.; failing since"
-        " 2:30 a.m. Then it is sent (attempt 2 of 10).",
+        "Warehouse responded with 503 once. Held until 3:02 a.m. because Warehouse responded with 503 at 2:59 a.m.;"
+        " failing since 2:30 a.m. Then it is sent (attempt 2 of 10).",
     ),
     (
         told([BUSY], subscription=COOLING, next=4),
-        "Warehouse answered 503 once. The next try is in 4 min (attempt 2 of 10).",
+        "Warehouse responded with 503 once. The next try is in 4 min (attempt 2 of 10).",
     ),
     (
         told([BUSY] * 10, subscription=COOLING, next=0, trigger="manual"),
-        "Warehouse answered 503 ten times. An operator had it sent by hand."
+        "Warehouse responded with 503 ten times. An operator had it sent by hand."
         " It is due: a worker sends it next (attempt 11).",
     ),
     (
@@ -145,22 +147,23 @@ STORIES = [
     ),
     (
         told([BUSY], blocker=event(1, "failed"), subscription=PAUSED, next=0),
-        "Warehouse answered 503 once. Held: the subscription is paused by an operator. Resume it, and this is sent.",
+        "Warehouse responded with 503 once."
+        " Held: the subscription is paused by an operator. Resume it, and this is sent.",
     ),
     (
         told([BUSY], state="sending", attempts_made=2, lease_expires_at=NOW + MINUTE),
-        "Warehouse answered 503 once. It is being sent at this moment (attempt 2 of 10).",
+        "Warehouse responded with 503 once. It is being sent now (attempt 2 of 10).",
     ),
     (
         told([BUSY], state="sending", attempts_made=2, lease_expires_at=NOW - MINUTE),
-        "Warehouse answered 503 once. The worker that sends it should have finished 1 min ago. Another worker takes"
-        " it over.",
+        "Warehouse responded with 503 once. The worker that sends it should have finished 1 min ago."
+        " Another worker takes it over.",
     ),
 ]
 
 
-@pytest.mark.parametrize(("words", "expected"), STORIES)
-def test_a_story_says_what_came_and_what_comes(words, expected):
+@pytest.mark.parametrize(("words", "expected"), SUMMARIES)
+def test_a_summary_says_what_happened_and_what_comes(words, expected):
     assert words == expected
 
 

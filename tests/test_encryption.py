@@ -1,5 +1,7 @@
 """Secrets at rest: encrypted, readable through a change of keys, and a clear word when the key is gone."""
 
+from collections.abc import Callable
+
 import pytest
 from django.utils import timezone
 
@@ -15,10 +17,10 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
 @pytest.fixture
-def keys(settings):
+def keys(settings) -> Callable[..., None]:
     """Put keys in force, newest first."""
 
-    def put(*texts):
+    def put(*texts: str) -> None:
         settings.ORDERHOOKS = {"ENCRYPTION_KEYS": list(texts)}
 
     return put

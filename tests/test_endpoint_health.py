@@ -17,7 +17,7 @@ MINUTE = timedelta(minutes=1)
 FAILING = {
     "failing_since": datetime(2026, 11, 24, 2, 40, tzinfo=UTC),
     "consecutive_failures": 12,
-    "last_failure": "The endpoint answered 503; only 2xx is success.",
+    "last_failure": "The endpoint responded with 503; only 2xx is success.",
     "last_failure_at": datetime(2026, 11, 24, 3, 11, tzinfo=UTC),
     "last_failure_kind": "status",
     "last_failure_status": 503,
@@ -35,14 +35,19 @@ REPORTS = [
     ({}, None, "active"),
     (
         FAILING,
-        ["Failing since 2:40 a.m. (31 min, 12 attempts in a row).", "It answered 503 at 3:11 a.m..", DEADLINE, REMEDY],
+        [
+            "Failing since 2:40 a.m. (31 min, 12 attempts in a row).",
+            "It responded with 503 at 3:11 a.m..",
+            DEADLINE,
+            REMEDY,
+        ],
         "failing for 31 min",
     ),
     (
         COOLING,
         [
             "Failing since 2:40 a.m. (31 min, 12 attempts in a row).",
-            "It answered 503 at 3:11 a.m..",
+            "It responded with 503 at 3:11 a.m..",
             "Nothing is sent to it until 3:12 a.m., in 34 s: it is cooling down. Then one request tries it.",
             DEADLINE,
             REMEDY,
@@ -53,17 +58,17 @@ REPORTS = [
         {**FAILING, "failing_since": NOW - timedelta(days=6)},
         [
             "Failing since Nov. 18, 2026, 3:11 a.m. (6 d 0 h, 12 attempts in a row).",
-            "It answered 503 at 3:11 a.m..",
+            "It responded with 503 at 3:11 a.m..",
             "The next attempt that fails disables it.",
             REMEDY,
         ],
         "failing for 6 d 0 h",
     ),
     (
-        {"state": "disabled", "state_reason": "It answered 410 Gone.", **FAILING},
+        {"state": "disabled", "state_reason": "It responded with 410 Gone.", **FAILING},
         [
             "Disabled: nothing is sent to it, and its deliveries are kept.",
-            "It answered 410 Gone.",
+            "It responded with 410 Gone.",
             "Have the receiver fixed, send a test, then resume the subscription.",
         ],
         "disabled",
@@ -88,10 +93,10 @@ def test_the_longest_truth_comes_first(fields: dict[str, Any], sentences: list[s
 
 
 HELD = [
-    (COOLING, "Held until 3:12 a.m. because dead answered 503 at 3:11 a.m.; failing since 2:40 a.m."),
+    (COOLING, "Held until 3:12 a.m. because dead responded with 503 at 3:11 a.m.; failing since 2:40 a.m."),
     (
         {**COOLING, "last_failure_kind": "timeout", "last_failure_status": None},
-        "Held until 3:12 a.m. because dead did not answer in time at 3:11 a.m.; failing since 2:40 a.m.",
+        "Held until 3:12 a.m. because dead did not respond in time at 3:11 a.m.; failing since 2:40 a.m.",
     ),
     ({"circuit_open_until": NOW + MINUTE}, "Held until 3:12 a.m. because dead was overloaded or away."),
     (FAILING, ""),
@@ -104,7 +109,7 @@ def test_one_sentence_says_why_a_delivery_is_held(fields: dict[str, Any], expect
     assert endpoint_health.held_text(endpoint(**fields), now=NOW) == expected
 
 
-def test_a_deliverys_story_holds_that_sentence() -> None:
+def test_a_deliverys_summary_holds_that_sentence() -> None:
     subscription, event = endpoint(**COOLING), Event(sequence=1, order_number="1042", public_id="evt_1")
     delivery = Delivery(event=event, subscription=subscription, next_attempt_at=NOW - 19 * MINUTE)
     told = " ".join(delivery_summary.sentences(delivery, [], now=NOW, most=10))
@@ -112,7 +117,7 @@ def test_a_deliverys_story_holds_that_sentence() -> None:
 
 
 STEPS = [
-    (("status", 304, ""), "must not be answered 304"),
+    (("status", 304, ""), "must not get 304"),
     (("status", 302, "https://crm.example.com/accounts/login/?next=/hook"), "leads to a login page"),
     (("status", 302, "/login?next=%2Fhook"), "leads to a login page"),
     (("status", 303, "https://crm.example.com/users/sign_in"), "leads to a login page"),
@@ -131,7 +136,7 @@ STEPS = [
 
 
 @pytest.mark.parametrize(("answer", "words"), STEPS)
-def test_the_next_step_fits_the_answer(answer: tuple[str, int | None, str], words: str) -> None:
+def test_the_next_step_fits_the_response(answer: tuple[str, int | None, str], words: str) -> None:
     kind, status, location = answer
     assert words in transport.next_step(kind, status, location=location)
 
@@ -149,7 +154,7 @@ WAITING = [
 
 
 @pytest.mark.parametrize(("counts", "expected"), WAITING)
-def test_what_waits_is_told_with_its_age(counts: tuple[int, int, int], expected: str) -> None:
+def test_what_waits_is_reported_with_its_age(counts: tuple[int, int, int], expected: str) -> None:
     waiting, unrouted, uncoalesced = counts
     backlog = Backlog(waiting, None, unrouted, uncoalesced, NOW - 4 * MINUTE)
     assert reporting.backlog_text(backlog, now=NOW) == expected
@@ -188,8 +193,8 @@ def make_failure() -> None:
 @pytest.mark.django_db
 def test_an_order_without_events_is_known_or_not() -> None:
     make_order(number="1001")
-    assert reporting.order_without_events_text("99999") == "No order 99999 is known."
-    assert reporting.order_without_events_text("1001").startswith("Order 1001 is known. There is no subscription")
+    assert reporting.order_without_events_text("99999") == "No order 99999 was found."
+    assert reporting.order_without_events_text("1001").startswith("Order 1001 was found. There is no subscription")
 
 
 @pytest.mark.django_db(transaction=True)
@@ -218,15 +223,15 @@ def test_why_there_is_no_event_of_an_order(settings, sources: Any, make: Any, wh
     assert reporting.no_events_text("orderhooks", str(order.pk)).startswith(why)
     said = reporting.order_without_events_text("1001")
     if sources is None:
-        assert said.startswith(f"Order 1001 is known. {why}")
+        assert said.startswith(f"Order 1001 was found. {why}")
     else:
-        assert said.startswith("No order 1001 is known." if "UuidOrder" in str(sources) else why)
+        assert said.startswith("No order 1001 was found." if "UuidOrder" in str(sources) else why)
 
 
 @pytest.mark.django_db
 def test_a_request_that_failed_leaves_its_kind_and_status() -> None:
     subscription = make_subscription()
-    subscription.record_failure(now=NOW, detail="The endpoint answered 503.", kind="status", status=503)
+    subscription.record_failure(now=NOW, detail="The endpoint responded with 503.", kind="status", status=503)
     subscription.save()
     subscription.refresh_from_db()
     assert (subscription.last_failure_kind, subscription.last_failure_status) == ("status", 503)

@@ -1,4 +1,4 @@
-"""Where a library no longer asks a name that the address guard hangs on, nothing is sent: Note [Fail closed]."""
+"""If a library no longer calls a hook that the address guard needs, nothing is sent: Note [Fail closed]."""
 
 import os
 import resource

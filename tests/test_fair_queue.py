@@ -30,7 +30,7 @@ def make_queue(*, threads: int = 16, subscription: int = 16, host: int = 16) -> 
 
 
 def take_all(queue: FairQueue) -> list[Job]:
-    """What could be under way at once, as nobody answers."""
+    """What could be under way at once, because no endpoint responds."""
     queue.closed = False
     taken = []
     while queue.under_way < queue.limit.value and (job := queue._next()):
@@ -45,7 +45,7 @@ def answer(
 
 
 def known(queue: FairQueue, subscription: int) -> None:
-    """It has answered quickly before."""
+    """It has responded quickly before."""
     queue.endpoints[subscription] = EndpointQueue(window=Window(16, seconds=0.01))
 
 
@@ -61,13 +61,13 @@ def test_subscriptions_take_turns() -> None:
     assert subscriptions(take_all(queue)) == [1, 2, 3, 1, 2, 1]
 
 
-def test_an_endpoint_that_nothing_is_known_of_holds_a_few_threads() -> None:
+def test_an_endpoint_that_never_responded_holds_a_few_threads() -> None:
     queue = make_queue()
     queue.put(jobs(1, 100))
     assert len(take_all(queue)) == FIRST_WINDOW
 
 
-def test_quick_answers_open_the_window_up_to_the_limit() -> None:
+def test_quick_responses_open_the_window_up_to_the_limit() -> None:
     queue = make_queue(subscription=10)
     queue.put(jobs(1, 100))
     under_way = take_all(queue)
@@ -101,7 +101,7 @@ def test_slow_endpoints_have_a_share_of_the_threads_alone_and_together() -> None
     assert subscriptions(take_all(queue)) == [5, 5, 5]
 
 
-def test_endpoints_that_nothing_is_known_of_leave_half_of_the_threads_to_those_that_answer() -> None:
+def test_endpoints_that_never_responded_leave_half_of_the_threads_to_those_that_respond() -> None:
     queue = make_queue(threads=64, subscription=64)
     for subscription in range(16):
         queue.put(jobs(subscription, 10))
@@ -113,7 +113,7 @@ def test_endpoints_that_nothing_is_known_of_leave_half_of_the_threads_to_those_t
     assert len(take_all(queue)) == 16
 
 
-def test_one_answer_takes_an_endpoint_out_of_the_share_so_that_all_threads_serve_new_ones() -> None:
+def test_one_response_takes_an_endpoint_out_of_the_share_so_that_all_threads_serve_new_ones() -> None:
     queue = make_queue(threads=64, subscription=64, host=64)
     for subscription in range(32):
         queue.put(jobs(subscription, 100))
@@ -245,8 +245,8 @@ class Machine:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     machine = Machine()
-    monkeypatch.setattr(module.time, "monotonic", lambda: machine.now)
-    monkeypatch.setattr(module.time, "process_time", lambda: machine.cpu)
+    monkeypatch.setattr("orderhooks.sending.fair_queue.time.monotonic", lambda: machine.now)
+    monkeypatch.setattr("orderhooks.sending.fair_queue.time.process_time", lambda: machine.cpu)
     return machine
 
 
@@ -265,7 +265,7 @@ def adapting_queue(waiting: int = 1000) -> FairQueue:
         (0.05, 0.0005, 16),  # all there are
     ],
 )
-def test_so_many_threads_are_at_work_as_the_processor_can_serve(machine, latency, cpu, threads) -> None:
+def test_as_many_threads_are_at_work_as_the_processor_can_serve(machine, latency, cpu, threads) -> None:
     queue = adapting_queue()
     for _ in range(20):
         for job in take_all(queue):
@@ -359,5 +359,5 @@ def test_nothing_more_is_begun_while_too_many_results_wait_to_be_written() -> No
         (0, [5], [0]),
     ],
 )
-def test_room_is_shared_out_evenly(room: int, wants: list[int], shares: list[int]) -> None:
+def test_capacity_is_shared_out_evenly(room: int, wants: list[int], shares: list[int]) -> None:
     assert split(room, wants) == shares

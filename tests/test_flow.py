@@ -1,4 +1,4 @@
-"""The whole story once: an order is placed, paid and cancelled, and its receiver hears of it, signed, over HTTP."""
+"""The whole flow once: an order is placed, paid and cancelled, and its receiver hears of it, signed, over HTTP."""
 
 import pytest
 from django.db import transaction
@@ -45,7 +45,7 @@ def test_an_order_change_reaches_its_receiver(receiver: RecordingReceiver) -> No
     ]
 
     waiting = Delivery.objects.get(state="pending")
-    assert waiting.last_detail.startswith("The endpoint answered 503; only 2xx is success.")
+    assert waiting.last_detail.startswith("The endpoint responded with 503; only 2xx is success.")
     Delivery.objects.filter(pk=waiting.pk).update(next_attempt_at=timezone.now())
     Subscription.objects.update(circuit_open_until=timezone.now())
     order.status = "cancelled"
@@ -56,13 +56,13 @@ def test_an_order_change_reaches_its_receiver(receiver: RecordingReceiver) -> No
     assert receiver.received[1].headers["webhook-id"] in [one.headers["webhook-id"] for one in receiver.received[2:]]
     assert set(Delivery.objects.values_list("state", flat=True)) == {"delivered"}
     assert Attempt.objects.count() == 4
-    # order.updated was told to nobody, and is on record all the same.
+    # No subscription got order.updated, and it is on record all the same.
     assert Event.objects.filter(topic="order.updated", deliveries=None).count() == 2
     subscription.refresh_from_db()
     assert subscription.last_success_at is not None
 
 
-def test_a_new_order_is_told_at_once_beside_a_request_that_hangs(receiver: RecordingReceiver, monkeypatch) -> None:
+def test_a_new_order_is_published_at_once_beside_a_request_that_hangs(receiver: RecordingReceiver, monkeypatch) -> None:
     monkeypatch.setattr(pumping, "BEAT_SECONDS", 0.05)
     monkeypatch.setattr(pumping, "ROUTE_SECONDS", 3600.0)  # how long one that is busy does not look for new events
     Subscription.create_with_secret(name="Warehouse", url=receiver.url, topics=["order.created"])

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 class Users(OrderSource):
     name = "users"
     model = "auth.User"
-    watched = ("username", "first_name", "last_name")
+    watched: tuple[str, ...] = ("username", "first_name", "last_name")
 
     def payload(self, order: User) -> dict[str, object]:
         return {"name": order.username}
@@ -35,8 +35,8 @@ class Misnamed(Users):
 
 
 class Broken(Users):
-    @property  # type: ignore[misc]
-    def watched(self) -> tuple[str, ...]:
+    @property
+    def watched(self) -> tuple[str, ...]:  # type: ignore[override]
         raise ZeroDivisionError("a source of the store's own")
 
 
@@ -150,7 +150,7 @@ def test_a_value_that_the_database_can_not_hold_is_marked(watch: Any, monkeypatc
     assert CaptureFailure.objects.get().count == 1
 
 
-def test_a_save_outside_of_a_transaction_is_told_or_not_saved(watch: Any) -> None:
+def test_a_save_outside_of_a_transaction_makes_an_event_or_is_not_saved(watch: Any) -> None:
     watch(Users)
     user = User.objects.create(username="ada")
     Event.objects.all().delete()

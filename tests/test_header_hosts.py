@@ -1,4 +1,4 @@
-"""Hidden values of headers are never sent to a host that they were not given for, whoever changes the URL."""
+"""Hidden values of headers are never sent to a host that they were not given for, wherever the URL is changed."""
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -32,34 +32,34 @@ def test_another_path_is_the_same_origin_and_another_port_is_not(url, same):
     assert (origin_of(url) == origin_of(HOME)) is same
 
 
-def by_saving(subscription, url):
+def by_saving(subscription: Subscription, url: str) -> None:
     subscription.url = url
     subscription.save()
 
 
-def by_saving_the_url_alone(subscription, url):
+def by_saving_the_url_alone(subscription: Subscription, url: str) -> None:
     subscription.url = url
     subscription.save(update_fields=["url"])
 
 
-def by_saving_the_url_alone_of_an_emptied_instance(subscription, url):
+def by_saving_the_url_alone_of_an_emptied_instance(subscription: Subscription, url: str) -> None:
     if origin_of(url) != origin_of(HOME):
         subscription.headers = {}
     subscription.url = url
     subscription.save(update_fields=["url"])
 
 
-def by_a_row_without_its_headers(subscription, url):
+def by_a_row_without_its_headers(subscription: Subscription, url: str) -> None:
     row = Subscription.objects.only("name").get(pk=subscription.pk)
     row.url = url
     row.save()
 
 
-def by_reconfiguring(subscription, url):
+def by_reconfiguring(subscription: Subscription, url: str) -> None:
     operations.reconfigure(subscription, {"url": url, "headers": dict(subscription.headers)})
 
 
-def by_the_api(subscription, url):
+def by_the_api(subscription: Subscription, url: str) -> None:
     assert patch(client_with(*EVERYTHING), f"/subscriptions/{subscription.public_id}/", {"url": url}).status_code == 200
 
 
@@ -105,7 +105,7 @@ def test_a_value_that_is_given_again_goes_along():
     assert subscription.own_headers() == KEY
 
 
-def test_a_hidden_value_that_is_asked_for_at_another_host_is_refused():
+def test_a_hidden_value_for_another_host_is_refused():
     subscription = make_subscription(url=HOME, headers=KEY)
     change = {"url": "http://127.0.0.2/crm", "headers": {"x-api-key": HIDDEN}}
 
@@ -116,7 +116,7 @@ def test_a_hidden_value_that_is_asked_for_at_another_host_is_refused():
     assert Subscription.objects.get().url == HOME
 
 
-def test_the_history_tells_that_values_were_dropped_and_names_none():
+def test_the_history_says_that_values_were_dropped_and_shows_none():
     subscription = make_subscription(url=HOME, headers=KEY)
 
     by_the_api(subscription, "http://127.0.0.2/crm")

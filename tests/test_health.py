@@ -86,10 +86,10 @@ class TestUnwell:
 @pytest.mark.django_db(transaction=True)
 def test_the_last_error_is_kept_in_words_also_when_it_has_recovered() -> None:
     subscription = make_subscription()
-    for outcome in (Outcome(status_code=503, error="status", detail="The endpoint answered 503."), Outcome(200)):
+    for outcome in (Outcome(status_code=503, error="status", detail="The endpoint responded with 503."), Outcome(200)):
         make_delivery(subscription=subscription)
         Subscription.objects.update(circuit_open_until=None, slow_start_limit=None)
         sending.record([sending.Sent(one, {}, NOW, outcome) for one in claim()], now=NOW)
     subscription.refresh_from_db()
-    assert (subscription.last_failure, subscription.last_failure_at) == ("The endpoint answered 503.", NOW)
+    assert (subscription.last_failure, subscription.last_failure_at) == ("The endpoint responded with 503.", NOW)
     assert subscription.last_success_at == NOW

@@ -20,7 +20,9 @@ from orderhooks.transport.posting import KEPT_CHARACTERS
 from orderhooks.transport.text import HARMFUL
 from tests.certificates import make_contexts
 from tests.factories import make_attempt, make_delivery
-from tests.hostile_receiver import BEHAVIOURS, BODY, Behaviour, HostileReceiver
+from tests.hostile_acts import BODY
+from tests.hostile_behaviours import BEHAVIOURS, Behaviour
+from tests.hostile_receiver import HostileReceiver
 
 DEADLINE_SECONDS = 1.0
 # Of behaviours that end by themselves: a busy machine takes its time.

@@ -3,106 +3,79 @@
 TEST_MODEL_EXAMPLES=2000 looks further than the suite does, and elsewhere each time.
 """
 
-import base64
-import hashlib
-import hmac
 import os
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import hypothesis
 import pytest
+from django.db.models import Model
 from django_q.models import OrmQ
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from orderhooks import operations, retention, routing, sending
+from orderhooks import operations, retention, routing
 from orderhooks.models import Attempt, Change, Delivery, Event, Order, Subscription, SubscriptionSecret
-from orderhooks.sending import claiming
-from orderhooks.transport import Outcome
-from tests.delivery_model import DAY, OUR_OWN_FAULT, RETRY_SCHEDULE, Answer, Endpoint, Model, Owed, Span
-from tests.factories import claim, make_order
+from tests.delivery_model import DAY, RETRY_SCHEDULE, Endpoint, Owed, Span
+from tests.delivery_workers import START, WORKERS, Workers, answers, few, pick
+from tests.factories import make_order
 
 EXAMPLES = os.environ.get("TEST_MODEL_EXAMPLES")
-# Far ahead of the database's clock and of the process's, so that what they stamp is told from what the test does.
-START = datetime(2100, 1, 1, tzinfo=UTC)
-LEASE = timedelta(seconds=30)
 RETENTION = 90 * DAY
-WORKERS = ("one", "two")
 # Steps after which, in one example of four, everything has to come to its end.
 MATURE = 20
 
-ANSWERS = {
-    "fine": Answer(200),
-    "broken": Answer(500, "status"),
-    "busy": Answer(503, "status", retry_after="120", asked=timedelta(seconds=120), overloaded=True),
-    "busy for years": Answer(429, "status", retry_after="99999999", asked=DAY, overloaded=True),
-    "hanging": Answer(None, "timeout", overloaded=True),
-    "gone": Answer(410, "status"),
-    "our own fault": OUR_OWN_FAULT,
-}
-
-pick = st.integers(0, 11)
-few = st.integers(0, 3)
-worker = st.sampled_from(WORKERS)
-answers = st.sampled_from(list(ANSWERS))
-seconds = st.sampled_from([None, 0.4, 1, 6, 130, 5000, 100_000, 500_000])
 # All of it together is as likely as one thing that a worker does.
 steps = st.one_of(
-    st.tuples(st.just(name), st.fixed_dictionaries(arguments))
-    for name, arguments in (
-        ("resume", {"number": pick, "skips": st.booleans(), "age": st.sampled_from([0, 60, 4000])}),
-        ("edit", {"number": pick, "overlap": st.sampled_from([None, timedelta(0), timedelta(hours=1), DAY])}),
-        ("skip", {"number": few, "finished": st.booleans(), "failed": st.booleans()}),
-        ("prune", {"later": st.booleans(), "works": st.booleans()}),
-        ("pause", {"number": pick, "said": st.none() | answers}),
-    )
+    [
+        st.tuples(st.just(name), st.fixed_dictionaries(arguments))
+        for name, arguments in (
+            ("resume", {"number": pick, "skips": st.booleans(), "age": st.sampled_from([0, 60, 4000])}),
+            ("edit", {"number": pick, "overlap": st.sampled_from([None, timedelta(0), timedelta(hours=1), DAY])}),
+            ("skip", {"number": few, "finished": st.booleans(), "failed": st.booleans()}),
+            ("prune", {"later": st.booleans(), "works": st.booleans()}),
+            ("pause", {"number": pick, "said": st.none() | answers}),
+        )
+    ]
 )
 
 
-def outcome(answer: Answer) -> Outcome:
-    headers = {"Retry-After": answer.retry_after} if answer.retry_after else {}
-    return Outcome(status_code=answer.status, error=answer.error, response_headers=headers)
-
-
-class Life(RuleBasedStateMachine):
-    """Two orders, three subscriptions, two workers. Each rule does a thing to the engine and to the model."""
+class Life(Workers):
+    """Two orders, three subscriptions, and the operators, beside the two workers."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = START
         self.steps = 0
         self.ends = False
         # Events that no delivery has been made of yet.
         self.unrouted = 0
-        self.model = Model()
-        self.held: dict[str, list[Delivery]] = {name: [] for name in WORKERS}
-        self.sent: dict[int, tuple[str, bytes]] = {}
-        # Before the subscriptions, so that nobody is told of them.
+        # Before the subscriptions, so that they make no event.
         self.orders = [make_order(lines=[]) for _ in range(2)]
 
     def teardown(self) -> None:
-        for records in (Attempt, Delivery, Event, Change, SubscriptionSecret, Subscription, Order, OrmQ):
-            rows = records.objects.all()
+        tables: tuple[type[Model], ...] = (
+            *(Attempt, Delivery, Event, Change),
+            *(SubscriptionSecret, Subscription, Order, OrmQ),
+        )
+        for records in tables:
+            rows = records._default_manager.all()
             rows._raw_delete(rows.db)
 
     @initialize(
-        narrow=st.integers(1, 2), ordered=st.booleans(), saves=st.lists(st.integers(0, 1), min_size=2, max_size=4)
+        narrow=st.integers(1, 2),
+        ordered=st.booleans(),
+        saves=st.lists(st.integers(0, 1), min_size=2, max_size=4),
+        ends=st.sampled_from([False, False, False, True]),
     )
-    def begin(self, narrow: int, ordered: bool, saves: list[int]) -> None:
-        for fields in (
+    def begin(self, narrow: int, ordered: bool, saves: list[int], ends: bool) -> None:
+        self.ends = ends
+        kinds: tuple[dict[str, Any], ...] = (
             {"ordered": True},
             {"ordered": ordered, "max_in_flight": narrow},
             {"ordered": False, "max_per_second": 1},
-        ):
+        )
+        for fields in kinds:
             subscription, secret = Subscription.create_with_secret(
                 name="endpoint", url="http://127.0.0.1:9009/0", topics=["order.updated"], **fields
             )
@@ -138,126 +111,6 @@ class Life(RuleBasedStateMachine):
             self.model.owed[one.pk] = Owed(
                 one.event_id, one.event.order_pk, one.subscription_id, created_at=self.now, due=Span.at(self.now)
             )
-
-    @rule(seconds=seconds)
-    def wait(self, seconds: float | None) -> None:
-        """So long; or to the moment when the first of what waits is due, its circuit closes or its lease is lost."""
-        if seconds is not None:
-            self.now += timedelta(seconds=seconds)
-            return
-        moments = [one.due.high for one in self.model.owed.values() if one.due]
-        moments += [one.lease_until for one in self.model.owed.values() if one.lease_until]
-        moments += [one.circuit_open_until.high for one in self.model.endpoints.values() if one.circuit_open_until]
-        self.now = min((moment for moment in moments if moment > self.now), default=self.now)
-
-    def wait_for(self, keys: Iterable[int]) -> None:
-        """Until all of these that wait are due."""
-        waiting = [owed for owed in map(self.model.owed.get, keys) if owed and owed.state == "pending"]
-        self.now = max([self.now, *(owed.due.high for owed in waiting)])
-
-    # The workers.
-
-    @precondition(lambda self: self.due())
-    @rule(name=worker, most=st.integers(1, 3))
-    def claim(self, name: str, most: int) -> None:
-        self.take(name, most)
-
-    def take(self, name: str, most: int) -> list[int]:
-        claimed = claim(most, now=self.now)
-        for one in claimed:
-            assert one.attempts_made == self.model.owed[one.pk].begun + 1
-        self.model.claim([(one.pk, one.lease_token) for one in claimed], most, self.now, self.now + LEASE)
-        for one in claimed:
-            self.check_request(one)
-        self.held[name] += claimed
-        return [one.pk for one in claimed]
-
-    def check_request(self, delivery: Delivery) -> None:
-        request = sending.prepare(delivery, now=self.now)
-        endpoint = self.model.endpoints[delivery.subscription_id]
-        assert request.url == endpoint.url
-        event_id = request.headers["webhook-id"]
-        assert self.sent.setdefault(delivery.pk, (event_id, request.body)) == (event_id, request.body)
-        assert request.headers["webhook-attempt"] == str(delivery.attempts_made)
-        signed = b"%s.%d.%s" % (event_id.encode(), int(self.now.timestamp()), request.body)
-        assert request.headers["webhook-signature"].split(" ") == [
-            "v1," + base64.b64encode(hmac.digest(base64.b64decode(secret[6:]), signed, hashlib.sha256)).decode()
-            for secret in endpoint.signing(self.now)
-        ]
-
-    @precondition(lambda self: self.due())
-    @rule(most=st.integers(1, 3), said=answers, rounds=st.integers(1, 4))
-    def work(self, most: int, said: str, rounds: int) -> None:
-        """A worker that does all that it claims, for endpoints that all say the same, again and again."""
-        for _ in range(rounds):
-            claimed = self.take("one", most)
-            self.answer_in_turn("one", [said] * len(self.held["one"]), False)
-            if not claimed:
-                break
-            self.wait_for(claimed if rounds > 1 else ())
-
-    @precondition(lambda self: self.busy())
-    @rule(number=pick, names=st.lists(answers, min_size=1, max_size=4), newest=st.booleans(), twice=st.booleans())
-    def answer(self, number: int, names: list[str], newest: bool, twice: bool) -> None:
-        name = self.holder(number)
-        if newest:
-            self.held[name].reverse()
-        self.answer_in_turn(name, names, twice)
-
-    def answer_in_turn(self, name: str, names: list[str], twice: bool) -> None:
-        """The worker's first requests end, and it writes that down, again if it could not tell whether it had."""
-        ended = list(zip(self.held[name], names, strict=False))
-        self.held[name] = self.held[name][len(ended) :]
-        sent = [sending.Sent(one, {}, self.now, outcome(ANSWERS[said])) for one, said in ended]
-        answers = [(one.pk, one.lease_token, ANSWERS[said]) for one, said in ended]
-        for _ in range(1 + twice):
-            assert sending.record(sent, now=self.now) == [], "nobody else has locked them"
-            self.model.record(answers, self.now)
-
-    @precondition(lambda self: self.due() or self.under_way())
-    @rule(other=worker, said=answers, newest=st.booleans(), gives_back=st.booleans())
-    def sleep_past_the_lease(self, other: str, said: str, newest: bool, gives_back: bool) -> None:
-        """A worker is stopped. Its deliveries are taken for lost, are due again and claimed again; then it goes on.
-
-        Who claimed them may be the same worker: then it has two claims of each.
-        """
-        self.take("one", 2)
-        if self.under_way():
-            self.recover(True)
-        self.wait_for([one.pk for one in self.held["one"]])
-        self.take(other, 3)
-        if newest:
-            self.held["one"].reverse()
-        if gives_back:
-            self.give_back("one")
-        else:
-            self.answer_in_turn("one", [said] * len(self.held["one"]), False)
-
-    @precondition(lambda self: self.busy())
-    @rule(number=pick, crashes=st.booleans())
-    def let_go(self, number: int, crashes: bool) -> None:
-        """A worker dies with what it has claimed, or gives it back as it has not begun it."""
-        name = self.holder(number)
-        if crashes:
-            self.held[name] = []
-        else:
-            self.give_back(name)
-
-    def give_back(self, name: str) -> None:
-        claiming.release(self.held[name])
-        for one in self.held[name]:
-            owed = self.model.owed.get(one.pk)
-            if owed and owed.state == "sending" and owed.token == one.lease_token:
-                owed.release()
-        self.held[name] = []
-
-    @precondition(lambda self: self.under_way())
-    @rule(late=st.booleans())
-    def recover(self, late: bool) -> None:
-        """Late: when the leases are over, whose workers may still come back."""
-        if late:
-            self.now = max(one.lease_until for one in self.under_way())
-        assert sending.recover(now=self.now) == self.model.recover(self.now)
 
     # The operators.
 
@@ -356,22 +209,30 @@ class Life(RuleBasedStateMachine):
                 owed.error,
             )
             assert (row.next_attempt_at is None) == (owed.due is None)
-            owed.due = owed.due and owed.due.known(row.next_attempt_at)
+            if owed.due and row.next_attempt_at:
+                owed.due = owed.due.known(row.next_attempt_at)
             assert log[key] == owed.log
             assert [number for number, *_rest in owed.log] == list(range(1, owed.begun + (owed.state != "sending")))
-        for row in Subscription.objects.all():
-            endpoint = self.model.endpoints[row.pk]
-            assert (row.state, row.consecutive_failures, row.circuit_openings, row.slow_start_limit) == (
+        for listener in Subscription.objects.all():
+            endpoint = self.model.endpoints[listener.pk]
+            assert (
+                listener.state,
+                listener.consecutive_failures,
+                listener.circuit_openings,
+                listener.slow_start_limit,
+            ) == (
                 endpoint.state,
                 endpoint.failures,
                 endpoint.circuit_openings,
                 endpoint.slow_start_limit,
             )
-            assert (row.failing_since, row.last_success_at) == (endpoint.failing_since, endpoint.last_success_at)
-            assert (row.circuit_open_until is None) == (endpoint.circuit_open_until is None)
-            endpoint.circuit_open_until = endpoint.circuit_open_until and endpoint.circuit_open_until.known(
-                row.circuit_open_until
+            assert (listener.failing_since, listener.last_success_at) == (
+                endpoint.failing_since,
+                endpoint.last_success_at,
             )
+            assert (listener.circuit_open_until is None) == (endpoint.circuit_open_until is None)
+            if endpoint.circuit_open_until and listener.circuit_open_until:
+                endpoint.circuit_open_until = endpoint.circuit_open_until.known(listener.circuit_open_until)
 
     @invariant()
     def the_limits_hold(self) -> None:
@@ -410,24 +271,10 @@ class Life(RuleBasedStateMachine):
     def endpoint(self, number: int) -> tuple[int, Endpoint]:
         return list(self.model.endpoints.items())[number % len(self.model.endpoints)]
 
-    def holder(self, number: int) -> str:
-        """A worker that holds something."""
-        return self.busy()[number % len(self.busy())]
-
-    def busy(self) -> list[str]:
-        return [name for name in WORKERS if self.held[name]]
-
     def delivery(self, number: int, first: Callable[[Owed], int]) -> tuple[int, Owed]:
         """One of all, sorted by what makes it interesting."""
         chosen = sorted(self.model.owed.items(), key=lambda item: -first(item[1]))
         return chosen[number % len(chosen)]
-
-    def due(self) -> list[Owed]:
-        """What a worker may try to claim; it need not get it."""
-        return self.model.each(lambda one: one.state == "pending" and one.due.low <= self.now)
-
-    def under_way(self) -> list[Owed]:
-        return self.model.each(lambda one: one.state == "sending")
 
     def stamp(self, model: Any, *fields: str) -> None:
         """Put the test's time where the process or the database has put its own."""

@@ -1,4 +1,4 @@
-"""The log's queries: by time, by the answer's class, and what waits for what in an ordered subscription."""
+"""The log's queries: by time, by the response's class, and what waits for what in an ordered subscription."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -17,7 +17,7 @@ def made_at(moment: datetime, **fields) -> Delivery:
     return make_delivery(public_id=public_ids.earliest_at("dlv_", moment)[:-1] + "7", **fields)
 
 
-def test_deliveries_since_a_moment_are_found_by_their_public_ids():
+def test_deliveries_since_a_time_are_found_by_their_public_ids():
     made_at(NOON - timedelta(milliseconds=1))
     at, after = made_at(NOON), made_at(NOON + timedelta(days=1))
     assert set(Delivery.objects.since(NOON)) == {at, after}
@@ -29,7 +29,7 @@ def test_deliveries_that_workers_made_side_by_side_are_all_found():
     assert set(Delivery.objects.since(NOON)) == {at, later}
 
 
-def test_moments_before_1970_are_before_every_id():
+def test_times_before_1970_are_before_every_id():
     delivery = make_delivery()
     assert list(Delivery.objects.since(datetime(1, 1, 2, tzinfo=UTC))) == [delivery]
 
@@ -37,7 +37,7 @@ def test_moments_before_1970_are_before_every_id():
 @pytest.mark.parametrize(
     ("status_class", "expected"), [(2, {"well"}), (3, {"moved"}), (4, {"gone"}), (5, {"busy"}), (0, {"away", "cut"})]
 )
-def test_deliveries_are_found_by_the_class_of_their_last_answer(status_class, expected):
+def test_deliveries_are_found_by_the_class_of_their_last_response(status_class, expected):
     make_delivery()
     rows = {
         "well": make_delivery(state="delivered", last_status_code=204),

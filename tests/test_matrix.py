@@ -27,7 +27,7 @@ DATABASES = ["sqlite", "postgres", "mariadb"]
 
 @pytest.fixture
 def noxfile(monkeypatch) -> Any:
-    """The module, without nox, which only `make matrix` installs. `noxfile.nox` notes what it was told."""
+    """The module, without nox, which only `make matrix` installs. `noxfile.nox` records its calls."""
     monkeypatch.setitem(sys.modules, "nox", MagicMock())
     monkeypatch.setenv("PATH", os.environ["PATH"])  # where the module puts interpreters
     spec = importlib.util.spec_from_file_location("noxfile", PROJECT / "noxfile.py")

@@ -30,9 +30,9 @@ def failing(**fields) -> Subscription:
     )
 
 
-def test_an_endpoint_that_fails_for_an_hour_is_told_to_its_contact_and_the_admins() -> None:
+def test_the_contact_and_the_admins_get_mail_about_an_endpoint_that_fails_for_an_hour() -> None:
     subscription = failing(contact_email="team@warehouse.example")
-    make_delivery(subscription=subscription, last_error="status", last_detail="The endpoint answered 503.")
+    make_delivery(subscription=subscription, last_error="status", last_detail="The endpoint responded with 503.")
     assert notifications.send_due(now=NOW) == 1
     contact, admins = mail.outbox
     assert (contact.to, admins.to) == (["team@warehouse.example"], ["ops@example.com"])
@@ -40,7 +40,7 @@ def test_an_endpoint_that_fails_for_an_hour_is_told_to_its_contact_and_the_admin
         assert "Webhooks to “Warehouse” are failing" in message.subject
         assert subscription.public_id in message.body
         assert "1 deliveries are waiting" in message.body
-    for said in (subscription.url, "The endpoint answered 503."):
+    for said in (subscription.url, "The endpoint responded with 503."):
         assert said in admins.body
         assert said not in contact.body, "a contact may be a stranger to whoever wrote it"
 
@@ -53,7 +53,7 @@ def test_a_name_in_an_email_is_one_quoted_line_without_links(settings) -> None:
     [message] = mail.outbox
     assert "Webhooks to “Pay now at https evil.example/ xxx" in message.subject
     assert "…”" in message.subject
-    assert "://" not in message.subject + message.body
+    assert "://" not in f"{message.subject}{message.body}"
     assert "pay=now" not in message.body
 
 
@@ -78,13 +78,13 @@ def test_a_contact_is_not_written_to_more_by_hiding_what_was_written(evade: str)
     assert [message.to for message in mail.outbox].count(["Stranger@example.org"]) == notifications.CONTACT_MAILS_A_DAY
 
 
-def test_one_that_failed_for_a_moment_is_nobodys_business() -> None:
+def test_one_that_failed_for_a_short_time_makes_no_mail() -> None:
     failing(failing_since=NOW - HOUR / 2)
     make_subscription()
     assert notifications.send_due(now=NOW) == 0
 
 
-def test_each_state_is_told_once_and_in_its_turn() -> None:
+def test_each_state_is_notified_once_and_in_its_turn() -> None:
     subscription = failing()
     now = NOW
     for change, subject in (
@@ -114,7 +114,7 @@ def test_an_endpoint_that_comes_and_goes_fills_no_inbox() -> None:
 
 
 @pytest.mark.parametrize("unwanted", ["mail_failing", "mail_disabled", "mail_recovered", None])
-def test_a_contact_is_told_what_it_wants_and_the_admins_are_told_all(unwanted: str | None) -> None:
+def test_a_contact_gets_the_mails_that_it_wants_and_the_admins_get_all(unwanted: str | None) -> None:
     wishes = {unwanted: False} if unwanted else {}
     subscription = failing(contact_email="team@warehouse.example", **wishes)
     now = NOW
@@ -167,7 +167,7 @@ def test_a_name_can_not_add_headers() -> None:
     assert mail.outbox[0].recipients() == ["ops@example.com"]
 
 
-def test_with_nobody_to_tell_nothing_is_sent_and_nothing_stays_due(settings) -> None:
+def test_without_recipients_nothing_is_sent_and_nothing_stays_due(settings) -> None:
     settings.ADMINS = []
     failing()
     assert notifications.send_due(now=NOW) == 0

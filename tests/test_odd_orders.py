@@ -1,7 +1,8 @@
-"""Orders that are hard to keep or to tell: long names, deep and odd data, keys that don't count up."""
+"""Orders that are hard to store or to publish: long names, deep and odd data, keys that don't count up."""
 
 import copy
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from orderhooks import outbox, payloads, previews, publishing
 from orderhooks.models import Event, Order
 from orderhooks.sources import BuiltInOrders, OrderSource
 from tests.factories import make_order, make_subscription
+from tests.publications import payload_of
 
 
 def nested(depth: int, inside: Any = 1) -> Any:
@@ -36,7 +38,7 @@ class Told(BuiltInOrders):
 
 
 @pytest.fixture
-def told(settings, monkeypatch):
+def told(settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Event]:
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SOURCES": ["tests.test_odd_orders.Told"]}
     make_subscription()
 
@@ -183,7 +185,7 @@ class TestPublishWithChanges:
         Event.objects.all().delete()
         return order
 
-    def test_an_update_is_told_like_a_save(self, order: Order) -> None:
+    def test_an_update_is_published_like_a_save(self, order: Order) -> None:
         Order.objects.filter(pk=order.pk).update(payment_status="paid", total="7.5")
         changes = {"payment_status": ("pending", "paid"), "total": [0, "7.5"], "note": ["", ""]}
         publishing.publish("order.paid", order, changes=changes)
@@ -191,20 +193,20 @@ class TestPublishWithChanges:
         assert [event.topic for event in events] == ["order.updated", "order.paid"]
         for event in events:
             assert event.changes == {"payment_status": ["pending", "paid"], "total": ["0.00", "7.50"]}
-            assert event.payload["order"]["total"] == "7.50"
+            assert payload_of(event)["order"]["total"] == "7.50"
 
-    def test_without_changes_only_the_moment_is_told(self, order: Order) -> None:
+    def test_without_changes_only_the_topic_is_published(self, order: Order) -> None:
         publishing.publish("order.paid", order)
         assert [(event.topic, event.changes) for event in Event.objects.all()] == [("order.paid", {})]
 
-    def test_what_it_tells_is_undone_for_an_earlier_event(self, order: Order, monkeypatch) -> None:
+    def test_explicit_changes_are_undone_for_an_earlier_event(self, order: Order, monkeypatch) -> None:
         with monkeypatch.context() as patch:
             patch.setattr(outbox.transaction_batch, "coalesce", lambda *_args, **_options: [])
             order.note = "first"
             order.save()
         Order.objects.filter(pk=order.pk).update(payment_status="paid")
         publishing.publish("order.paid", order, changes={"payment_status": ["pending", "paid"]})
-        shown = [event.payload["order"]["payment_status"] for event in Event.objects.order_by("sequence")]
+        shown = [payload_of(event)["order"]["payment_status"] for event in Event.objects.order_by("sequence")]
         assert shown == ["pending", "paid", "paid"]
 
     @pytest.mark.parametrize(

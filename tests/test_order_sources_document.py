@@ -51,7 +51,7 @@ assert source_trials.live_faults() == [], source_trials.live_faults()
 BLOCK = r"```python\n(# %s\n.*?)```"
 
 
-def test_the_source_tells_of_orders_and_is_found_by_their_numbers(tmp_path: Path) -> None:
+def test_the_source_makes_events_of_orders_and_finds_them_by_their_numbers(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "order-sources.md").read_text()
     blocks = {name: re.search(BLOCK % re.escape(name), text, re.DOTALL) for name in ("models.py", "order_sources.py")}
     app = tmp_path / "shop"

@@ -11,6 +11,7 @@ import tarfile
 import venv
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.management import call_command
@@ -73,14 +74,21 @@ print(Event.objects.get().topic)
 """
 
 
-def readme_blocks(title):
+def readme_blocks(title: str) -> str:
     """The code blocks of the README that begin with that comment, as one text, without their indentation."""
     blocks = re.findall(rf"^( *)```python\n( *# {re.escape(title)}\n.*?)^ *```", README, re.DOTALL | re.MULTILINE)
     assert blocks, f"The README has no block for {title}."
     return "".join(re.sub(rf"^{indent}", "", block, flags=re.MULTILINE) for indent, block in blocks)
 
 
-def run(*command, cwd, **environment):
+def request_block(kind: str) -> str:
+    """The first block of that kind in the reference of the request."""
+    found = re.search(rf"```{kind}\n(.*?)```", REQUEST, re.DOTALL)
+    assert found, f"docs/reference/request.md has no block of {kind}."
+    return found[1]
+
+
+def run(*command: object, cwd: Path, **environment: str) -> str:
     """Run it away from this process's settings and paths; its output, or a failure that shows it."""
     kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "DJANGO_SETTINGS_MODULE")}
     done = subprocess.run(
@@ -97,7 +105,7 @@ def run(*command, cwd, **environment):
 
 
 @pytest.fixture
-def package_index(tmp_path):
+def package_index(tmp_path: Path) -> None:
     """Skip where pip reaches no index: building and installing need one."""
     probe = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--retries", "0", "--timeout", "10"]
     done = subprocess.run(
@@ -148,7 +156,7 @@ def test_no_migration_is_missing(capsys):
         pytest.fail(f"Run `makemigrations orderhooks`:\n{capsys.readouterr().out}")
 
 
-def test_every_setting_is_told_with_its_default():
+def test_every_setting_is_documented_with_its_default():
     settings = (PROJECT / "docs" / "reference" / "settings.md").read_text()
     rows = re.findall(r"^\| `([A-Z_]+)` \| `(.+?)` \|", settings, re.MULTILINE)
     defaults = {name: getattr(conf.Settings(), field) for name, field in conf.KEYS.items()}
@@ -168,9 +176,8 @@ def test_the_architecture_lists_every_module():
 
 
 def test_the_request_in_the_reference_carries_a_true_signature():
-    http, body = (re.search(rf"```{kind}\n(.*?)```", REQUEST, re.DOTALL) for kind in ("http", "json"))
-    headers = dict(line.split(": ") for line in http[1].splitlines()[1:])
-    sent = json.dumps(json.loads(body[1]), ensure_ascii=False, separators=(",", ":")).encode()
+    headers: dict[str, str] = dict(re.findall(r"^(\S+): (.*)$", request_block("http"), re.MULTILINE))
+    sent = json.dumps(json.loads(request_block("json")), ensure_ascii=False, separators=(",", ":")).encode()
 
     event = receiver.verify(
         sent, headers, "whsec_T3JkZXJIb29rc0V4YW1wbGVTZWNyZXQh", now=float(headers["webhook-timestamp"])
@@ -185,9 +192,9 @@ def test_the_receiver_in_the_readme_works(rf, monkeypatch, capsys):
     secret = signing.generate_secret()
     monkeypatch.setenv("SHOP_WEBHOOK_SECRET", secret)
     monkeypatch.setattr("time.time", lambda: 1_795_428_000)
-    names = {}
+    names: dict[str, Any] = {}
     exec(readme_blocks("receivers.py"), names)
-    body = re.search(r"```json\n(.*?)```", REQUEST, re.DOTALL)[1].encode()
+    body = request_block("json").encode()
     headers = {
         "webhook-id": "evt_1",
         "webhook-timestamp": "1795428000",
@@ -200,5 +207,5 @@ def test_the_receiver_in_the_readme_works(rf, monkeypatch, capsys):
     assert capsys.readouterr().out == "order.paid 1001 24.80 ada@example.com\n"
 
 
-def test_the_changelog_has_room_for_what_comes_next():
+def test_the_changelog_has_a_section_for_what_comes_next():
     assert "\n## Unreleased\n" in (PROJECT / "CHANGELOG.md").read_text()

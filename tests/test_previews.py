@@ -15,9 +15,8 @@ from orderhooks.previews import PreviewError, topics_to_preview
 from orderhooks.receiver import verify
 from orderhooks.signals import delivery_failed, delivery_succeeded
 from orderhooks.topics import UnknownTopicError
-from tests.factories import make_delivery, make_event, make_order, make_subscription
+from tests.factories import make_delivery, make_event, make_order, make_subscription, send_due
 from tests.receivers import Answer
-from tests.test_sending import send_due
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -43,7 +42,7 @@ def health(subscription: Subscription) -> list[object]:
     return [getattr(subscription, name) for name in HEALTH]
 
 
-def test_a_test_brings_an_example_order_and_the_answer_at_once(receiver) -> None:
+def test_a_test_sends_an_example_order_and_returns_the_response_at_once(receiver) -> None:
     receiver.answer = lambda _count: Answer(202, b"hello")
     subscription, secret = Subscription.create_with_secret(name="w", url=receiver.url, topics=["order.paid"], store="n")
     delivery = operations.send_test(subscription, by="alice")
@@ -117,7 +116,11 @@ def test_a_test_whose_process_died_has_failed(receiver, monkeypatch) -> None:
 
 
 def test_a_test_takes_no_longer_than_its_subscription_allows(receiver, settings) -> None:
-    receiver.answer = lambda _count: time.sleep(3) or Answer()
+    def answer_late(_count: int) -> Answer:
+        time.sleep(3)
+        return Answer()
+
+    receiver.answer = answer_late
     delivery = operations.send_test(make_subscription(url=receiver.url, timeout_seconds=1))
     assert (delivery.state, delivery.last_error) == ("failed", "timeout")
     assert 900 <= delivery.attempts.get().duration_ms < 2500
@@ -208,7 +211,7 @@ def test_the_order_of_the_subscriptions_own_store_is_shown() -> None:
         operations.preview(make_endpoint(store="west"), "1042", topic="order.paid", now=timezone.now())
 
 
-def test_what_stands_in_the_way_of_a_preview_is_told(settings, monkeypatch) -> None:
+def test_what_prevents_a_preview_is_reported(settings, monkeypatch) -> None:
     make_order(number="1042")
     now = timezone.now()
 
@@ -232,7 +235,7 @@ def test_what_stands_in_the_way_of_a_preview_is_told(settings, monkeypatch) -> N
     assert "ENCRYPTION_KEYS" in refused(subscription)
 
 
-def test_an_order_of_the_stores_own_is_found_by_its_key_or_by_what_was_told_of_it(settings) -> None:
+def test_an_order_of_the_stores_own_is_found_by_its_key_or_by_its_events(settings) -> None:
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SOURCES": ["tests.test_sources.Users"]}
     user = User.objects.create(username="ada")
     subscription, now = make_endpoint(), timezone.now()
@@ -265,7 +268,7 @@ def test_what_is_held_is_counted_up_to_a_bound() -> None:
     assert operations.held([subscription], since=moment + timedelta(minutes=1), most=10) == 0
 
 
-def test_resuming_tells_how_many_were_skipped() -> None:
+def test_resuming_returns_how_many_were_skipped() -> None:
     subscription = make_endpoint(state="paused")
     make_delivery(subscription=subscription)
     resumed = operations.resume(Subscription.objects.all(), skip_before=timezone.now() + timedelta(seconds=1))

@@ -1,4 +1,4 @@
-"""Signature profiles: each is accepted by a verifier that somebody else wrote, until anything is altered."""
+"""Signature profiles: each is accepted by a verifier that others wrote, until anything is altered."""
 
 import base64
 import subprocess
@@ -79,7 +79,7 @@ def test_openssl_comes_to_the_same_as_we_do_for_shopify_and_woocommerce(profile:
 
 
 @pytest.mark.parametrize("profile", ["github", "shopify", "woocommerce"])
-def test_a_profile_with_room_for_one_signature_uses_the_older_secret_until_it_ends(profile: str) -> None:
+def test_a_profile_of_one_signature_uses_the_older_secret_until_it_ends(profile: str) -> None:
     both, newer, older = (
         {**signing.profile_headers(profile, MESSAGE, secrets), "webhook-signature": ""}
         for secrets in ([NEWER, OLDER], [NEWER], [OLDER])
@@ -106,7 +106,7 @@ def test_every_profile_has_the_standard_header_which_our_receiver_accepts(profil
 
 
 def test_the_profiles_that_can_be_chosen_are_those_that_can_be_signed() -> None:
-    assert [name for name, _label in Subscription._meta.get_field("signature").choices] == list(signing.PROFILES)
+    assert [name for name, _label in Subscription._meta.get_field("signature").flatchoices] == list(signing.PROFILES)
 
 
 @pytest.mark.parametrize("profile", signing.PROFILES)
@@ -140,14 +140,14 @@ def test_a_profile_without_a_secret_of_its_kind_says_what_to_do(profile: str, se
         (ED25519, "public key"),  # a receiver has no business with the private one
     ],
 )
-def test_a_key_that_a_receiver_can_not_use_is_refused_without_being_told(key: str, why: str) -> None:
+def test_a_key_that_a_receiver_can_not_use_is_refused_without_being_shown(key: str, why: str) -> None:
     with pytest.raises(InvalidSecretError, match=why) as refused:
         signing.verify([key], ED25519_SIGNATURE, MESSAGE.id, NOW, BODY)
     assert key[5:] not in str(refused.value) or len(key) < 6
 
 
 @pytest.mark.parametrize("secret", ["whsk_", "whsk_AAAA", ED25519[:-8] + "AAAAAA=="])
-def test_a_private_key_that_is_none_is_refused_without_being_told(secret: str) -> None:
+def test_an_invalid_private_key_is_refused_without_being_shown(secret: str) -> None:
     with pytest.raises(InvalidSecretError, match="Ed25519") as refused:
         signing.sign(secret, MESSAGE.id, NOW, BODY)
     assert len(secret) < 6 or secret[5:] not in str(refused.value)

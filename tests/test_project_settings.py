@@ -114,7 +114,7 @@ def test_a_day_under_settings_that_act_at_start(name: str) -> None:
     ],
     ids=["one database", "users elsewhere", "orders elsewhere", "not migrated", "no time zones", "queue"],
 )
-def test_what_can_not_work_is_told_with_its_remedy(overrides: Mapping[str, Any], said: list[str]) -> None:
+def test_what_can_not_work_is_reported_with_its_remedy(overrides: Mapping[str, Any], said: list[str]) -> None:
     lines = [line for line in in_a_project(overrides, "check").splitlines() if line.startswith(OURS)]
     assert len(lines) == len(said)
     for line, text in zip(lines, said, strict=True):

@@ -34,7 +34,7 @@ def test_a_text_opens_for_its_own_purpose_alone(made_for, opened_for):
 @pytest.mark.parametrize("resource", LISTS)
 @pytest.mark.parametrize("purpose", Purpose)
 @pytest.mark.django_db
-def test_a_stored_secret_in_place_of_a_cursor_is_refused_and_told_to_nobody(resource, purpose, caplog):
+def test_a_stored_secret_in_place_of_a_cursor_is_refused_and_not_shown(resource, purpose, caplog):
     caplog.set_level(logging.DEBUG)
     token = encryption.encrypt(TEXT, purpose)
     cursor = b64encode(urlencode({"p": token}).encode()).decode()

@@ -1,4 +1,4 @@
-"""Two processes at once, on a database that lets them: nothing is told twice, nothing is taken twice."""
+"""Two processes at once, on a database that lets them: nothing is published twice, nothing is taken twice."""
 
 import threading
 from datetime import timedelta
@@ -30,9 +30,9 @@ def wait_until_somebody_waits_for_a_lock() -> None:
     while timezone.now() < deadline:
         with connection.cursor() as cursor:
             if connection.vendor == "postgresql":
-                cursor.execute("SELECT pg_stat_clear_snapshot()")  # else a transaction sees the same one again
+                cursor.execute("SELECT pg_stat_clear_snapshot()")  # otherwise a transaction sees the same one again
             else:
-                cursor.execute("DO SLEEP(0.2)")  # MariaDB looks anew only if nobody has asked for 0.1 s
+                cursor.execute("DO SLEEP(0.2)")  # MariaDB looks again only if there was no query for 0.1 s
             cursor.execute(WAITING_FOR_A_LOCK[connection.vendor])
             if cursor.fetchone()[0]:
                 return
@@ -48,7 +48,7 @@ WAITING_FOR_A_LOCK = {
 }
 
 
-def test_two_saves_of_the_same_change_tell_it_once(in_a_thread) -> None:
+def test_two_saves_of_the_same_change_publish_it_once(in_a_thread) -> None:
     make_subscription()
     order = make_order()
     Event.objects.all().delete()
@@ -158,7 +158,7 @@ def test_a_subscription_that_somebody_keeps_locked_does_not_hold_up_what_is_due(
         in_a_thread(tasks.pump).join(20)
         due.refresh_from_db()
         assert due.state == "delivered"
-        assert "somebody keeps a subscription locked" in caplog.text
+        assert "another process keeps a subscription locked" in caplog.text
     assert not event.deliveries.exists()
     tasks.pump()
     assert event.deliveries.count() == 2

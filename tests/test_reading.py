@@ -22,13 +22,13 @@ def test_a_query_that_does_not_end_with_its_value_is_refused() -> None:
         sources.rows(Order, "by note", using="default", make=make, last=1)
 
 
-def test_orderings_and_managers_of_the_store_are_not_asked() -> None:
+def test_orderings_and_managers_of_the_store_are_not_used() -> None:
     assert not sources.plain(SortedOrder, "default").query.get_compiler("default").get_order_by()
     ManagedOrder(state="open").save()
     assert [order.state for order in sources.plain(ManagedOrder, "default")] == ["open"]
 
 
-def test_each_run_gets_the_row_that_it_asked_for() -> None:
+def test_each_run_gets_the_row_of_its_value() -> None:
     orders = [make_order([], note=str(number)) for number in range(3)]
     for order in orders:
         row = sources.read_columns(Order, ("note", "id"), {"id": order.pk}, using="default")

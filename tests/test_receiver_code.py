@@ -69,7 +69,7 @@ def _read(output) -> str:
 
 
 def outcomes(url: str, subscription: Subscription) -> dict[str, int | None]:
-    """What the receiver answers to requests that are good, and to others, by their kind."""
+    """How the receiver responds to valid requests, and to others, by their kind."""
     delivery = make_delivery(event=make_event(payload={"order": {"name": "Zoë"}}), subscription=subscription)
     request = sending.prepare(delivery, now=timezone.now())
     old = sending.prepare(delivery, now=timezone.now() - timedelta(minutes=10))
@@ -108,7 +108,7 @@ def assert_right(answers: dict[str, int | None]) -> None:
 def subscribe() -> Callable[[int], tuple[Subscription, str, str]]:
     """A subscription to a program on that port, its URL and its secret."""
 
-    def make(port: int, **fields: str) -> tuple[Subscription, str, str]:
+    def make(port: int, **fields: Any) -> tuple[Subscription, str, str]:
         url = f"http://127.0.0.1:{port}{PATH}"
         subscription, secret = Subscription.create_with_secret(name="w", url=url, topics=["*"], **fields)
         return subscription, url, secret
@@ -133,7 +133,7 @@ class Urls:
 def test_the_django_program_works(live_server, subscribe, settings, monkeypatch, signature: str) -> None:
     subscription, url, secret = subscribe(live_server.thread.port, signature=signature)
     monkeypatch.setenv(SECRET_VARIABLE, subscription.secrets.get().public_key or secret)
-    names: dict[str, object] = {"__name__": "receivers"}
+    names: dict[str, Any] = {"__name__": "receivers"}
     program = code("django", subscription)
     exec(program, names)
     # As its first line says.

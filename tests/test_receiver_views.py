@@ -111,7 +111,7 @@ class Urls:
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
 def endpoint(request, settings, monkeypatch) -> Callable[..., str]:
-    """Mounts an endpoint of that kind, behind a middleware that asks for a login; its URL."""
+    """Mounts an endpoint of that kind, behind a middleware that needs a login; its URL."""
     settings.MIDDLEWARE = [
         "django.contrib.sessions.middleware.SessionMiddleware",
         "django.middleware.csrf.CsrfViewMiddleware",
@@ -148,7 +148,7 @@ def test_any_kind_of_view_takes_what_was_signed_and_needs_no_login(endpoint, gua
     assert post(url, server=server, event_id=name, sequence=5) in (202, 204)
     assert acted == [("order.paid", 7)]
     assert post(url, server=server, secret=signing.generate_secret()) == 401
-    # The guards answer a duplicate and an older event.
+    # The guards respond to a duplicate and to an older event.
     post(url, server=server, event_id=name, sequence=5)
     post(url, server=server, sequence=4)
     assert len(acted) == (3 if guards == "no guards" else 1)
@@ -174,7 +174,7 @@ def test_only_post_is_let_in_without_a_login(endpoint, server: str) -> None:
 
 def test_an_async_view_that_returns_something_else_raises(rf) -> None:
     @webhook(SECRET)
-    async def view(request: HttpRequest, event: ReceivedEvent) -> str:
+    async def view(request: HttpRequest, event: ReceivedEvent) -> Any:
         return "done"
 
     request = signed_request(SECRET)

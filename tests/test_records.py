@@ -2,8 +2,10 @@
 
 import time
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.db import DataError, IntegrityError, transaction
@@ -84,14 +86,19 @@ def test_the_database_refuses_a_line_that_makes_no_sense(fields):
 
 @pytest.mark.parametrize("record", [Order, Event, Subscription, Delivery])
 def test_a_public_id_belongs_to_one_row(record):
-    make = {Order: make_order, Event: make_event, Subscription: make_subscription, Delivery: make_delivery}[record]
-    first, second = make(), make()
+    makers: dict[Any, Callable[[], Any]] = {
+        Order: make_order,
+        Event: make_event,
+        Subscription: make_subscription,
+        Delivery: make_delivery,
+    }
+    first, second = makers[record](), makers[record]()
 
     with pytest.raises(IntegrityError), transaction.atomic():
         record.objects.filter(pk=second.pk).update(public_id=first.public_id)
 
 
-def test_an_event_is_owed_once_to_a_subscription():
+def test_an_event_has_one_delivery_for_a_subscription():
     delivery = make_delivery()
 
     with pytest.raises(IntegrityError), transaction.atomic():
@@ -194,7 +201,7 @@ def test_a_number_that_was_given_is_kept():
     assert Order.objects.get(pk=order.pk).number == "A-7"
 
 
-def take_next_numbers(count):
+def take_next_numbers(count: int) -> int:
     """Give orders that exist the numbers that the next order would get."""
     rows = [make_order() for _ in range(count)]
     following = FIRST_NUMBER + rows[-1].pk
@@ -304,18 +311,18 @@ def test_public_ids_begin_with_the_milliseconds_of_a_ulid(monkeypatch):
     assert public_ids.event_id().startswith("evt_01ARZ3NDEK")
 
 
-def test_public_ids_of_the_same_moment_differ(monkeypatch):
+def test_public_ids_of_the_same_time_differ(monkeypatch):
     monkeypatch.setattr(time, "time", lambda: 1_764_000_000)
 
     assert len({public_ids.event_id() for _ in range(1000)}) == 1000
 
 
-def test_an_id_tells_its_moment_and_a_moment_its_earliest_at(monkeypatch):
+def test_an_id_contains_its_time_and_earliest_at_is_the_lowest_id_of_a_time(monkeypatch):
     moment = datetime(2026, 11, 23, 10, 0, 0, 259_000, tzinfo=UTC)
     monkeypatch.setattr(time, "time", moment.timestamp)
     made, millisecond = public_ids.event_id(), timedelta(milliseconds=1)
 
-    assert public_ids.moment_of(made) == moment
+    assert public_ids.time_of(made) == moment
     assert public_ids.earliest_at("evt_", moment) <= made < public_ids.earliest_at("evt_", moment + millisecond)
-    assert public_ids.moment_of(public_ids.earliest_at("evt_", moment)) == moment
+    assert public_ids.time_of(public_ids.earliest_at("evt_", moment)) == moment
     assert public_ids.earliest_at("evt_", datetime(1901, 1, 1, tzinfo=UTC)) == "evt_" + "0" * 26

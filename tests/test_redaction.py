@@ -58,14 +58,14 @@ def test_a_signature_is_taken_out_also_without_its_name(receiver: RecordingRecei
 
 
 @pytest.mark.parametrize("before", [0, 1, KEPT_CHARACTERS - 5, KEPT_CHARACTERS - len(SECRET) + 1, BODY_BYTES - 9])
-def test_no_half_of_a_secret_is_left_where_the_answer_is_cut(receiver: RecordingReceiver, before: int) -> None:
+def test_no_half_of_a_secret_is_left_where_the_response_is_cut(receiver: RecordingReceiver, before: int) -> None:
     body = b"x" * before + SECRET.encode() * (BODY_BYTES // len(SECRET))
     kept = echo(receiver, body, [SECRET]).response_body
     assert not any(SECRET[:length] in kept for length in range(4, len(SECRET)))
 
 
 def test_no_half_of_a_long_secret_is_left_where_reading_stopped(receiver: RecordingReceiver) -> None:
-    # Taking out the whole ones makes so much room that the end of what was read comes into what is kept.
+    # Without the whole ones the text is so much shorter that the end of what was read comes into what is kept.
     long = "".join(f"k{number}" for number in range(1000))
     outcome = echo(receiver, long.encode() * (BODY_BYTES // len(long) + 1), [long])
     assert outcome.response_body == REDACTED * (BODY_BYTES // len(long) + 1)
@@ -91,7 +91,7 @@ def test_headers_that_are_credentials_are_never_kept_and_others_are_cleaned(rece
     assert "s3cr3t" not in str(kept)
 
 
-def test_what_is_told_of_a_failure_holds_no_secret() -> None:
+def test_the_description_of_a_failure_holds_no_secret() -> None:
     assert "tok_s3cr3t" not in transport.post("ftp://tok_s3cr3t.example/", b"", {}, redact=["tok_s3cr3t"]).detail
     outcome = transport.post("http://127.0.0.1:9999/", b"", {"x-key": "tok_s3cr3t\r\nx: y"}, redact=["tok_s3cr3t"])
     assert outcome.error == "internal"

@@ -12,6 +12,7 @@ from orderhooks import outbox, signal_handlers
 from orderhooks.models import CaptureFailure, Change, Event
 from orderhooks.sources import related as related_rows
 from tests.factories import make_subscription
+from tests.publications import payload_of
 from tests.shapes import sources
 from tests.shapes.models import Address, Parcel, Payment, Purchase, PurchaseLine
 
@@ -28,7 +29,7 @@ def _shapes(settings: Any) -> Iterator[None]:
 
 
 @pytest.fixture
-def order() -> Purchase:
+def order() -> Any:
     order = Purchase.objects.create(
         total=10, billing=Address.objects.create(city="Rome"), delivery=Address.objects.create(city="Oslo")
     )
@@ -52,7 +53,7 @@ def published() -> dict[str, dict[str, Any]]:
     return found
 
 
-def test_a_payment_is_a_change_of_its_order_with_its_own_topic(order: Purchase) -> None:
+def test_a_payment_is_a_change_of_its_order_with_its_own_topic(order: Any) -> None:
     payment = Payment.objects.create(order=order, amount=4)
     row = {"id": str(payment.pk), "amount": "4.00 EUR"}
     changes = {"payments": [[], [row]]}
@@ -64,7 +65,7 @@ def test_a_payment_is_a_change_of_its_order_with_its_own_topic(order: Purchase) 
     assert published() == {"order.updated": {"payments": [[{**row, "amount": "3.00 EUR"}], []]}}
 
 
-def test_topics_may_be_computed_from_the_net_change_and_the_order(order: Purchase) -> None:
+def test_topics_may_be_computed_from_the_net_change_and_the_order(order: Any) -> None:
     Payment.objects.create(order=order, amount=4)
     assert "order.covered" not in published()
     with transaction.atomic():
@@ -75,7 +76,7 @@ def test_topics_may_be_computed_from_the_net_change_and_the_order(order: Purchas
     assert [row["amount"] for row in events["order.covered"]["payments"][1]] == ["2.00 EUR", "4.00 EUR"]
 
 
-def test_a_new_order_with_a_payment_publishes_both(order: Purchase) -> None:
+def test_a_new_order_with_a_payment_publishes_both(order: Any) -> None:
     with transaction.atomic():
         new = Purchase.objects.create(total=5)
         PurchaseLine.objects.create(order=new, sku="TEA")
@@ -84,7 +85,7 @@ def test_a_new_order_with_a_payment_publishes_both(order: Purchase) -> None:
     assert published() == {"order.created": changes, "order.payment": changes, "order.covered": changes}
 
 
-def test_a_row_that_leads_to_the_order_by_two_foreign_keys(order: Purchase) -> None:
+def test_a_row_that_leads_to_the_order_by_two_foreign_keys(order: Any) -> None:
     line = PurchaseLine.objects.create(order=order, sku="TEA")
     forget()
     parcel = Parcel.objects.create(line=line)
@@ -100,7 +101,7 @@ def test_a_row_that_leads_to_the_order_by_two_foreign_keys(order: Purchase) -> N
     assert published() == {"order.updated": gone, "parcel.gone": gone}
 
 
-def test_a_row_that_moves_to_a_line_of_another_order_is_a_change_of_both(order: Purchase) -> None:
+def test_a_row_that_moves_to_a_line_of_another_order_is_a_change_of_both(order: Any) -> None:
     other = Purchase.objects.create()
     parcel = Parcel.objects.create(line=PurchaseLine.objects.create(order=order, sku="TEA"))
     line = PurchaseLine.objects.create(order=other, sku="JAM")
@@ -117,7 +118,7 @@ def test_a_row_that_moves_to_a_line_of_another_order_is_a_change_of_both(order: 
     ]
 
 
-def test_a_line_that_is_deleted_takes_its_parcels_along(order: Purchase) -> None:
+def test_a_line_that_is_deleted_takes_its_parcels_along(order: Any) -> None:
     line = PurchaseLine.objects.create(order=order, sku="TEA")
     parcel = Parcel.objects.create(line=line)
     forget()
@@ -127,7 +128,7 @@ def test_a_line_that_is_deleted_takes_its_parcels_along(order: Purchase) -> None
     assert published() == {"order.updated": changes, "parcel.gone": changes}
 
 
-def test_an_address_to_which_the_order_points(order: Purchase) -> None:
+def test_an_address_to_which_the_order_points(order: Any) -> None:
     address = Address.objects.get(pk=order.delivery_id)
     address.city = "Bergen"
     address.save()
@@ -138,7 +139,7 @@ def test_an_address_to_which_the_order_points(order: Purchase) -> None:
     assert published() == {}
 
 
-def test_another_address_for_the_order(order: Purchase) -> None:
+def test_another_address_for_the_order(order: Any) -> None:
     old = {"id": order.delivery_id, "city": "Oslo"}
     order.delivery = Address.objects.create(city="Bonn")
     order.save()
@@ -148,7 +149,7 @@ def test_another_address_for_the_order(order: Purchase) -> None:
     assert published() == {"order.updated": {"delivery": [[old], []]}}
 
 
-def test_one_address_for_two_purposes_and_two_orders(order: Purchase) -> None:
+def test_one_address_for_two_purposes_and_two_orders(order: Any) -> None:
     other = Purchase.objects.create(billing=order.billing)
     order.delivery = order.billing
     order.save()
@@ -161,7 +162,7 @@ def test_one_address_for_two_purposes_and_two_orders(order: Purchase) -> None:
     assert changes == {str(order.pk): {"billing": pair, "delivery": pair}, str(other.pk): {"billing": pair}}
 
 
-def test_an_address_that_is_deleted_is_a_change_of_its_order(order: Purchase) -> None:
+def test_an_address_that_is_deleted_is_a_change_of_its_order(order: Any) -> None:
     key = order.delivery_id
     Address.objects.get(pk=key).delete()
     assert published() == {"order.updated": {"delivery": [[{"id": key, "city": "Oslo"}], []]}}
@@ -169,7 +170,7 @@ def test_an_address_that_is_deleted_is_a_change_of_its_order(order: Purchase) ->
     assert order.delivery is None
 
 
-def test_a_row_of_very_many_orders_is_no_part_of_each(order: Purchase, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_of_very_many_orders_is_no_part_of_each(order: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(related_rows, "MOST_ORDERS", 2)
     for _ in range(2):
         Purchase.objects.create(delivery=order.delivery)
@@ -184,17 +185,17 @@ def test_a_row_of_very_many_orders_is_no_part_of_each(order: Purchase, monkeypat
     failure.delete()
 
 
-def test_a_deleted_order_publishes_its_deletion_alone(order: Purchase) -> None:
+def test_a_deleted_order_publishes_its_deletion_alone(order: Any) -> None:
     line = PurchaseLine.objects.create(order=order, sku="TEA")
     Parcel.objects.create(line=line)
     Payment.objects.create(order=order, amount=1)
     forget()
     order.delete()
     (event,) = Event.objects.all()
-    assert (event.topic, event.payload["order"]["paid"]) == ("order.deleted", ["1.00"])
+    assert (event.topic, payload_of(event)["order"]["paid"]) == ("order.deleted", ["1.00"])
 
 
-def test_an_error_of_computed_topics_is_kept_with_the_event(order: Purchase, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_computed_topics_is_kept_with_the_event(order: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources.Purchase, "compute_topics", lambda *_args: ["order.unlisted"])
     order.total = Decimal(11)
     order.save()
@@ -220,7 +221,7 @@ class TestAsCommitted:
         outbox.coalesce(change.source, change.order_pk, now=change.created_at)
         return list(Event.objects.filter(topic="order.updated").order_by("sequence"))
 
-    def test_payments_and_addresses(self, order: Purchase, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_payments_and_addresses(self, order: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         def pay(amount: int) -> None:
             Payment.objects.create(order=order, amount=amount)
 
@@ -239,7 +240,7 @@ class TestAsCommitted:
         events = self.coalesce_together(
             monkeypatch, lambda: pay(1), lambda: move("Bergen"), redirect, lambda: pay(2), take_back
         )
-        shown = [(one.payload["order"]["paid"], one.payload["order"]["city"]) for one in events]
+        shown = [(payload_of(one)["order"]["paid"], payload_of(one)["order"]["city"]) for one in events]
         assert [(sorted(paid), city) for paid, city in shown] == [
             (["1.00"], "Oslo"),
             (["1.00"], "Bergen"),
@@ -248,7 +249,7 @@ class TestAsCommitted:
             (["2.00"], "Bonn"),
         ]
 
-    def test_an_order_that_is_gone(self, order: Purchase, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_order_that_is_gone(self, order: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         Payment.objects.create(order=order, amount=1)
         forget()
 
@@ -257,10 +258,10 @@ class TestAsCommitted:
             order.save()
 
         (event,) = self.coalesce_together(monkeypatch, change, order.delete)
-        assert event.payload["order"]["paid"] == ["1.00"]
+        assert payload_of(event)["order"]["paid"] == ["1.00"]
 
 
-def test_a_save_that_changes_no_watched_value_of_a_row_looks_for_no_order(order: Purchase) -> None:
+def test_a_save_that_changes_no_watched_value_of_a_row_looks_for_no_order(order: Any) -> None:
     address = Address.objects.get(pk=order.delivery_id)
     address.unwatched = "y"
     with CaptureQueriesContext(connection) as queries:

@@ -217,7 +217,7 @@ class TestTheCount:
         ({"since": NOW - HOUR, "topics": ["order.eaten"]}, UnknownTopicError, "order.eaten"),
     ],
 )
-def test_what_makes_no_sense_is_told(arguments, problem, says) -> None:
+def test_what_makes_no_sense_is_reported(arguments, problem, says) -> None:
     subscription = make_subscription()
     for call in (operations.replay, operations.preview_replay):
         with pytest.raises(problem, match=says):

@@ -1,6 +1,7 @@
 """The resolver: one query for each name, and a share of the threads for names that hang."""
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -26,7 +27,7 @@ class System:
 
 
 @pytest.fixture
-def system():
+def system() -> Iterator[System]:
     system = System()
     yield system
     system.let_go.set()
@@ -51,7 +52,7 @@ def test_a_new_process_finds_a_name_beside_twenty_that_hang(system) -> None:
         assert resolver.resolve(f"good{turn}.example", 443, timeout_seconds=2.0) == ["192.0.2.1"]
 
 
-def test_whoever_asks_for_a_name_that_is_being_looked_up_waits_for_the_same_result(system) -> None:
+def test_callers_of_a_name_that_is_being_looked_up_wait_for_the_same_result(system) -> None:
     resolver = Resolver(8, system)
     with ThreadPoolExecutor(20) as pool:
         results = [pool.submit(resolver.resolve, "slow.example", 443, timeout_seconds=LONG) for _ in range(20)]

@@ -67,7 +67,7 @@ class Wire:
                 wire.lines_read += 1
                 return super().readline(size)
 
-        return Reader(io.BytesIO(self.received))  # type: ignore[arg-type]
+        return Reader(io.BytesIO(self.received))
 
 
 def read(kind: type[http.client.HTTPResponse], received: bytes) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""Pruning: what is finished and old goes, what is owed or young stays."""
+"""Pruning: what is finished and old goes, what waits or is young stays."""
 
 from datetime import timedelta
 from io import StringIO
@@ -34,7 +34,7 @@ def test_finished_old_deliveries_go_with_their_attempts_and_events(state: str) -
     assert prune() == 0
 
 
-def test_what_is_owed_or_young_stays() -> None:
+def test_what_waits_or_is_young_stays() -> None:
     event = make_event(**OLD_EVENT)
     make_delivery(event=event, state="delivered", **OLD)
     kept = [

@@ -1,5 +1,6 @@
 """The retry policy as a table, and Retry-After in every form that a receiver may send."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -12,7 +13,9 @@ SCHEDULE = Settings().retry_schedule
 DAY = 24 * 3600
 
 
-def wait_after(attempts_made, *, jitter=0.5, retry_after="", schedule=SCHEDULE):
+def wait_after(
+    attempts_made: int, *, jitter: float = 0.5, retry_after: str = "", schedule: Sequence[float] = SCHEDULE
+) -> float | None:
     due = next_attempt_at(attempts_made, schedule=schedule, now=NOW, jitter=jitter, retry_after=retry_after)
     return None if due is None else (due - NOW).total_seconds()
 
@@ -105,11 +108,11 @@ def test_seconds_and_dates_are_understood(text, seconds):
         "Mon, 23 Nov", ",", "GMT", "\x00", "\ud800", "\n", "(" * 1000, '"' * 1001, "é" * 9,
     ],
 )  # fmt: skip
-def test_garbage_asks_for_nothing_and_never_crashes(text):
+def test_garbage_in_retry_after_counts_as_nothing(text):
     assert retry_after_seconds(text, now=NOW) == 0
 
 
-def test_the_last_moment_there_is_never_crashes():
+def test_the_last_possible_time_never_crashes():
     assert retry_after_seconds("Fri, 31 Dec 9999 23:59:59 -2359", now=NOW) == DAY
     assert wait_after(1, retry_after="Fri, 31 Dec 9999 23:59:59 -2359") == DAY
 

@@ -1,5 +1,6 @@
 """Rotation: a new secret beside the former ones, which end in time; and of the keys that secrets lie under."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -94,7 +95,7 @@ def test_a_profile_of_another_kind_gets_a_secret_of_its_kind_beside_the_former()
 
 
 @pytest.fixture
-def keys(settings):
+def keys(settings) -> Callable[..., None]:
     """Put encryption keys in force, newest first."""
 
     def put(*texts: str) -> None:

@@ -48,7 +48,7 @@ def test_an_event_goes_to_its_own_store_and_to_those_of_all_stores(store: str, w
 
 
 @pytest.mark.parametrize("state", ["active", "paused", "disabled"])
-def test_a_stopped_subscription_is_still_owed_its_events(state: str) -> None:
+def test_a_stopped_subscription_still_gets_deliveries_to_hold(state: str) -> None:
     make_subscription(state=state)
     make_event(routed_at=None)
     assert len(route()) == 1
@@ -152,7 +152,7 @@ def test_what_is_said_of_an_event_is_what_routing_does() -> None:
     assert reporting.explain(event, other, None) == "topic"
 
 
-def test_an_account_tells_of_each_event_and_subscription_newest_first() -> None:
+def test_a_report_has_each_event_and_subscription_newest_first() -> None:
     ordered = make_subscription(name="b", ordered=True)
     other = make_subscription(name="a", topics=["order.created"])
     paid, shipped, of_another = (make_event(order_pk=order) for order in ("1", "1", "2"))

@@ -1,4 +1,4 @@
-"""P10: after a whole flow no secret is anywhere but in the answers that showed it: the tables, logs, pages, reports."""
+"""P10: after a flow no secret is anywhere except in the responses that showed it: tables, logs, pages, reports."""
 
 import json
 import logging
@@ -121,8 +121,9 @@ def test_a_whole_flow_leaves_no_secret_anywhere(receiver: RecordingReceiver, log
             shown.assert_not_in(browser.get(address).content.decode(), "a subscription's page")
 
 
-def report(error: BaseException, request: HttpRequest | None = None) -> str:
+def report(error: BaseException | None, request: HttpRequest | None = None) -> str:
     """The error report that Django would mail to ADMINS."""
+    assert error is not None
     reporter = ExceptionReporter(request, type(error), error, error.__traceback__)
     return reporter.get_traceback_html() + reporter.get_traceback_text()
 
@@ -183,8 +184,8 @@ def test_error_reports_of_the_worker_hold_no_secret(
     monkeypatch.setattr(owner, name, lambda *_arguments, **_options: 1 / 0)
     with sending.Sender(threads=1) as sender:
         sender.claim(now=timezone.now())
-    [record] = [record for record in caplog.records if record.exc_info]
-    text = report(record.exc_info[1])
+    [error] = [record.exc_info[1] for record in caplog.records if record.exc_info]
+    text = report(error)
     assert "ZeroDivisionError" in text
     assert "_attempt" in text
     shown.assert_not_in(text, f"an error report of {name}")

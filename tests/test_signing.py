@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,7 +31,9 @@ console.log(JSON.stringify(cases.map(({ secret, body, headers }) => {
 """
 
 
-def headers_of(secrets, *, webhook_id=ID, body=BODY, at=None):
+def headers_of(
+    secrets: Iterable[str], *, webhook_id: str = ID, body: bytes = BODY, at: datetime | None = None
+) -> dict[str, str]:
     moment = int((at or timezone.now()).timestamp())
     return {
         "webhook-id": webhook_id,
@@ -64,14 +67,23 @@ def test_we_accept_what_the_python_library_signs():
 
 
 @pytest.fixture(scope="session")
-def node_folder():
+def node_folder() -> Path:
     """A folder with the JavaScript library, kept outside the project from one run to the next."""
     if not (shutil.which("node") and shutil.which("npm")):
         pytest.skip("node and npm are not installed")
     folder = Path(tempfile.gettempdir()) / f"orderhooks-node-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if not (folder / "node_modules" / "standardwebhooks").exists():
-        command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", folder, NODE_LIBRARY]
+        command = [
+            "npm",
+            "install",
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+            "--prefix",
+            str(folder),
+            NODE_LIBRARY,
+        ]
         try:
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
         except subprocess.TimeoutExpired:
@@ -146,7 +158,7 @@ def test_a_generated_secret_is_48_bytes_without_padding_and_never_the_same():
         ("whsec_" + "QUJD" * 22, "holds 66"),
     ],
 )
-def test_a_secret_that_can_be_none_is_refused_without_being_told(secret, why):
+def test_a_text_that_can_not_be_a_secret_is_refused_without_being_shown(secret, why):
     with pytest.raises(InvalidSecretError, match=why) as refused:
         signing.sign(secret, ID, 1, BODY)
 

@@ -1,4 +1,4 @@
-"""Orders in a model of the store's own: here, for want of a shop, Django's users."""
+"""Orders in a model of the store's own: here Django's users, because there is no shop."""
 
 import datetime
 import uuid
@@ -13,6 +13,7 @@ from orderhooks import publishing, signal_handlers, sources
 from orderhooks.models import Event
 from orderhooks.sources import OrderSource
 from tests.factories import make_subscription
+from tests.publications import payload_of
 
 
 class Users(OrderSource):
@@ -38,7 +39,7 @@ def of_users(settings) -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("of_users")
-def test_a_model_of_the_stores_own_is_told_in_autocommit_mode_and_in_transactions() -> None:
+def test_a_model_of_the_stores_own_makes_events_in_autocommit_mode_and_in_transactions() -> None:
     user = User.objects.create(username="ada")
     user.first_name = "Ada"
     user.save()
@@ -58,12 +59,12 @@ def test_a_model_of_the_stores_own_is_told_in_autocommit_mode_and_in_transaction
     ]
     assert {event.source for event in Event.objects.all()} == {"users"}
     last = Event.objects.latest("sequence")
-    assert (last.order_number, last.store, last.payload["order"]) == (last.order_pk, "", {"name": "ada.l"})
+    assert (last.order_number, last.store, payload_of(last)["order"]) == (last.order_pk, "", {"name": "ada.l"})
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("of_users")
-def test_the_built_in_order_is_not_told_when_its_source_is_not_configured() -> None:
+def test_the_built_in_order_makes_no_event_when_its_source_is_not_configured() -> None:
     from orderhooks.models import Order
 
     order = Order.objects.create()
@@ -106,7 +107,7 @@ def test_models_that_nobody_watches_keep_djangos_fast_deletion() -> None:
     assert Event not in sources.saved_models()
 
 
-def test_a_wrong_source_is_told_by_a_check_and_watches_nothing(settings, caplog) -> None:
+def test_a_wrong_source_is_reported_by_a_check_and_watches_nothing(settings, caplog) -> None:
     settings.ORDERHOOKS = {"SOURCES": ["nowhere.Orders"]}
     assert sources.saved_models() == []
     assert "SOURCES is wrong" in caplog.text

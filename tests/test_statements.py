@@ -200,7 +200,7 @@ def captured_of(order: Order) -> tuple[list[Change], OrderRead]:
 def test_the_same_events_take_the_place_of_the_changes(seed: int) -> None:
     order = save_orders(seed)[0]
     captured, read = captured_of(order)
-    arguments = {"now": NOW, "using": "default"}
+    arguments: dict[str, Any] = {"now": NOW, "using": "default"}
     portable = undone(
         written_events,
         lambda: coalescing.coalesce_portably(SOURCE, str(order.pk), captured, read, **arguments),

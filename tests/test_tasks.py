@@ -1,8 +1,9 @@
-"""Waking, pumping, sweeping: what the worker runs and what the store's process asks of the queue."""
+"""Waking, pumping, sweeping: what the worker runs and what the store's process enqueues."""
 
 import socket
 import threading
 import time
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pydoc import locate
 
@@ -39,7 +40,8 @@ def test_a_pump_takes_an_event_all_the_way(receiver: RecordingReceiver) -> None:
 
 
 def test_a_pump_takes_unknown_keywords_and_may_run_with_nothing_to_do() -> None:
-    assert tasks.pump(asked_by="a newer version") is None
+    pump: Callable[..., object] = tasks.pump
+    assert pump(asked_by="a newer version") is None
 
 
 def test_a_pump_coalesces_what_a_dead_process_left_behind(receiver: RecordingReceiver, monkeypatch) -> None:
@@ -105,7 +107,7 @@ def test_only_one_pump_waits(settings) -> None:
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "LINGER_SECONDS": 60}
     Pump.objects.create(started_at=timezone.now() - timedelta(seconds=1))
     make_delivery(next_attempt_at=timezone.now() + timedelta(seconds=30))
-    tasks.pump()  # returns at once; else the test would hang
+    tasks.pump()  # returns at once; otherwise the test would hang
     assert Pump.objects.fresh().count() == 1
 
 
@@ -154,8 +156,8 @@ def test_a_queue_that_can_not_be_written_to_never_reaches_the_save(monkeypatch, 
 
 
 @pytest.fixture
-def deaf_broker(monkeypatch):
-    """A Redis that takes connections and never answers."""
+def deaf_broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A Redis that takes connections and never responds."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setattr(Conf, "ORM", None)
         monkeypatch.setattr(Conf, "REDIS", {"host": "127.0.0.1", "port": server.getsockname()[1]})
@@ -163,7 +165,7 @@ def deaf_broker(monkeypatch):
         yield server
 
 
-def test_a_save_does_not_wait_for_a_broker_that_never_answers(deaf_broker, monkeypatch) -> None:
+def test_a_save_does_not_wait_for_a_broker_that_never_responds(deaf_broker, monkeypatch) -> None:
     make_subscription()
     make_order(lines=[])
     # The broker is still being waited for, and the save has long returned.
@@ -231,7 +233,9 @@ def test_an_emptied_queue_is_made_good_by_the_sweep(receiver: RecordingReceiver)
     scheduler()
     [task] = OrmQ.objects.all()
     assert task.func() == tasks.PUMP
-    locate(task.func())()
+    pump = locate(task.func())
+    assert callable(pump)
+    pump()
     assert receiver.topics == ["order.created"]
 
 
@@ -240,7 +244,8 @@ def test_a_pump_that_can_not_write_stops_sending_and_goes_on_when_it_can(receive
     subscription = make_subscription(url=receiver.url)
     for _ in range(3):
         make_delivery(subscription=subscription)
-    real, refused = finishing.finish, []
+    real = finishing.finish
+    refused: list[int] = []
 
     def finish(results):
         if len(refused) < 5:
@@ -251,7 +256,7 @@ def test_a_pump_that_can_not_write_stops_sending_and_goes_on_when_it_can(receive
     monkeypatch.setattr(finishing, "finish", finish)
     tasks.pump()
     assert Delivery.objects.filter(state="delivered").count() == 3
-    assert len(receiver.received) == 3, "no answer was lost, so nothing was sent twice"
+    assert len(receiver.received) == 3, "no response was lost, so nothing was sent twice"
     assert "no request goes out" in caplog.text
 
 
@@ -259,14 +264,14 @@ def test_an_idle_pump_leaves_its_worker_to_other_tasks(settings) -> None:
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "LINGER_SECONDS": 60}
     get_broker().enqueue("somebody else's task")
     try:
-        tasks.pump()  # returns; else the test would hang
+        tasks.pump()  # returns; otherwise the test would hang
     finally:
         get_broker().purge_queue()
 
 
-def test_a_save_rings_the_bell_of_a_pump_that_waits(in_a_thread) -> None:
+def test_a_save_wakes_a_pump_that_waits(in_a_thread) -> None:
     if connection.vendor != "postgresql":
-        pytest.skip("only PostgreSQL tells; elsewhere a pump looks for itself")
+        pytest.skip("only PostgreSQL notifies; elsewhere a pump looks by itself")
     make_subscription()
     pump = Pump.start(now=DatabaseClock().now())
     with Wakeup() as wakeup:
@@ -277,7 +282,7 @@ def test_a_save_rings_the_bell_of_a_pump_that_waits(in_a_thread) -> None:
     pump.delete()
 
 
-def test_a_bell_that_was_rung_before_ends_the_next_wait_and_rings_once() -> None:
+def test_a_notification_from_before_ends_the_next_wait_only_once() -> None:
     wakeup = Wakeup()
     for _ in range(100):
         wakeup.notify()
@@ -287,7 +292,7 @@ def test_a_bell_that_was_rung_before_ends_the_next_wait_and_rings_once() -> None
     wakeup.notify()  # a thread that outlives the pump
 
 
-def test_the_databases_clock_is_asked_not_this_machines(monkeypatch) -> None:
+def test_the_databases_clock_is_used_not_this_machines(monkeypatch) -> None:
     clock = DatabaseClock()
     ours = timezone.now()
     assert abs((clock.now() - ours).total_seconds()) < 30

@@ -21,6 +21,7 @@ from orderhooks.models import Event, Order, OrderLine, Subscription
 from orderhooks.sources import BuiltInOrders, OrderSource
 from orderhooks.testing import capture, deliver_now, signed_request
 from tests.factories import make_order, make_subscription
+from tests.publications import payload_of
 from tests.receivers import Answer, RecordingReceiver
 
 SECRET = signing.generate_secret()
@@ -56,7 +57,7 @@ class TestSignedRequests:
         with pytest.raises(WebhookVerificationError):
             Webhook(signing.generate_secret()).verify(request.body, dict(request.headers))
 
-    def test_each_is_an_event_of_its_own_unless_told_otherwise(self) -> None:
+    def test_each_is_an_event_of_its_own_by_default(self) -> None:
         first, second = signed_request(SECRET), signed_request(SECRET)
         assert first.event["id"] != second.event["id"]
         again = signed_request(SECRET, event_id=first.event["id"], attempt=2)
@@ -78,7 +79,7 @@ class TestSignedRequests:
 
 @pytest.mark.django_db
 class TestCaptureInsideATransaction:
-    def test_it_tells_what_orders_would_have_sent(self) -> None:
+    def test_it_shows_what_orders_would_have_sent(self) -> None:
         with capture() as told:
             order = make_order()
             assert told.topics == ["order.created"]
@@ -86,7 +87,7 @@ class TestCaptureInsideATransaction:
             order.save()
             assert told.topics == ["order.created", "order.updated", "order.paid"]
         assert told.events[-1].changes == {"payment_status": ["pending", "paid"]}
-        assert told.events[0].payload["order"]["lines"][0]["sku"] == "TEA-1"
+        assert payload_of(told.events[0])["order"]["lines"][0]["sku"] == "TEA-1"
 
     def test_what_is_not_looked_at_in_between_is_one_net_change(self) -> None:
         order = make_order()
@@ -109,7 +110,7 @@ class TestCaptureInsideATransaction:
         assert told.topics == ["order.created", "order.created"]
         assert [event.store for event in told.sent_to(crm)] == ["berlin"]
 
-    def test_a_subscription_of_this_moment_gets_what_comes(self) -> None:
+    def test_a_subscription_of_the_same_time_gets_the_event(self) -> None:
         crm, _secret = Subscription.create_with_secret(name="CRM", url="https://crm.example.com/", topics=["*"])
         with capture() as told:
             make_order(payment_status="paid")
@@ -126,14 +127,13 @@ class TestCaptureInsideATransaction:
                 _ = told.topics
 
     def test_an_error_in_the_test_is_not_hidden_by_its_end(self) -> None:
-        with pytest.raises(IntegrityError), transaction.atomic():
-            with capture():
-                make_order(number="A-7")
-                transaction.set_rollback(True)
-                raise IntegrityError("the test's own")
+        with pytest.raises(IntegrityError), transaction.atomic(), capture():
+            make_order(number="A-7")
+            transaction.set_rollback(True)
+            raise IntegrityError("the test's own")
         assert not Subscription.objects.exists()
 
-    def test_what_was_before_is_not_told(self) -> None:
+    def test_what_happened_before_the_capture_is_not_shown(self) -> None:
         make_subscription()
         make_order()
         with capture() as told:
@@ -142,7 +142,7 @@ class TestCaptureInsideATransaction:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_outside_a_transaction_events_are_told_as_they_are_committed() -> None:
+def test_outside_a_transaction_events_are_published_as_they_are_committed() -> None:
     with capture() as told:
         make_order(lines=[])
         assert Event.objects.count() == 1
@@ -231,10 +231,10 @@ def test_the_plugin_imports_nothing_before_it_is_used(tmp_path: Path) -> None:
     assert python("-c", code, cwd=tmp_path).stdout == "False\n"
 
 
-def test_the_fixture_tells_a_store_what_its_orders_say(tmp_path: Path) -> None:
+def test_the_fixture_shows_a_store_the_events_of_its_orders(tmp_path: Path) -> None:
     (tmp_path / "test_shop.py").write_text(
         "from orderhooks.models import Order\n"
-        "def test_a_paid_order_is_told(orderhooks_events):\n"
+        "def test_a_paid_order_makes_an_event(orderhooks_events):\n"
         "    Order.objects.create(payment_status='paid')\n"
         "    assert orderhooks_events.topics == ['order.created', 'order.paid']\n"
     )
@@ -270,7 +270,7 @@ def test_where_it_is_installed_a_project_without_django_settings_is_not_disturbe
         "    assert answer.json == {'total': '9.50'}\n"
         "    assert 'orderhooks.models' not in sys.modules\n"
     )
-    (tmp_path / "pytest.ini").write_text("[pytest]\n")  # else that of a folder above, where the tests' own may be
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")  # otherwise that of a folder above, where the tests' own may be
     done = python(
         *("-m", "pytest", "-q", "-W", "error::pytest.PytestWarning", "-p", "no:cacheprovider"),
         cwd=tmp_path,

@@ -13,7 +13,7 @@ NOT_TRANSLATED = {"POST", "HTTP/1.1", "ms"}
 
 
 def untranslated(template: str) -> list[str]:
-    """Words that a template holds as they are, between tags or in an attribute that people are told."""
+    """Words that a template holds as they are, between tags or in an attribute that people read."""
     text = re.sub(r"{%\s*comment.*?{%\s*endcomment\s*%}|{#.*?#}", " ", template, flags=re.S)
     text = re.sub(r"{%\s*blocktranslate.*?{%\s*endblocktranslate\s*%}", " ", text, flags=re.S)
     text = re.sub(r"{%.*?%}|{{.*?}}", " ", text, flags=re.S)

@@ -37,7 +37,7 @@ def test_each_topic_has_a_well_formed_name_and_a_sentence():
         assert topic.description.endswith(".")
 
 
-def test_every_change_that_the_built_in_order_tells_has_its_topic():
+def test_every_change_of_the_built_in_order_has_its_topic():
     told = {topic for by_value in BuiltInOrders.transitions.values() for topic in by_value.values()}
 
     assert told < BUILT_IN
@@ -52,7 +52,7 @@ def test_a_stores_own_topics_stand_beside_the_built_in_ones(settings):
 
 
 @pytest.mark.parametrize("name", ["order.payed", "", "*", "order.*", "ORDER.PAID", "order.paid "])
-def test_an_unknown_topic_is_answered_with_the_known_ones_and_the_setting(name):
+def test_an_unknown_topic_is_refused_with_the_known_ones_and_the_setting(name):
     with pytest.raises(UnknownTopicError) as refused:
         topics.require(name)
 

@@ -188,9 +188,11 @@ class TestNesting:
 
 class TestErrors:
     def test_rows_that_no_source_watches(self) -> None:
-        with pytest.raises(TypeError, match=r"track\(\) takes rows of a model that an order source watches, not of"):
-            with track(Customer.objects.all()):
-                pass
+        refusal = pytest.raises(
+            TypeError, match=r"track\(\) takes rows of a model that an order source watches, not of"
+        )
+        with refusal, track(Customer.objects.all()):
+            pass
 
     def test_an_order_that_a_statement_deletes_is_shown_without_its_last_state(self, shapes: None) -> None:
         Purchase.objects.create()

@@ -1,6 +1,7 @@
-"""A database that refuses for a moment while an order is read: told later, not handed to a person."""
+"""A database that fails for a while when an order is read: the event is made later, and no person is needed."""
 
 import sqlite3
+from collections.abc import Iterator
 from datetime import timedelta
 
 import psycopg
@@ -82,7 +83,7 @@ def order() -> Order:
 
 
 @pytest.fixture
-def refused(monkeypatch):
+def refused(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """The database refuses to read orders until `refused.undo()`."""
 
     def refuse(*_args: object, **_options: object) -> None:
@@ -99,7 +100,7 @@ def later(**past: float) -> list[Event]:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("in_one", [1, 2])
-def test_an_order_that_can_not_be_read_for_a_moment_is_told_later(order: Order, refused, in_one: int) -> None:
+def test_an_order_that_can_not_be_read_for_a_while_is_published_later(order: Order, refused, in_one: int) -> None:
     with transaction.atomic():
         for one in [order, *(make_order(lines=[]) for _ in range(in_one - 1))]:
             one.note = "x"
@@ -130,7 +131,7 @@ def test_orders_that_can_not_be_read_do_not_hold_up_the_worker(order: Order, ref
         make_order(lines=[])
     caplog.clear()
     assert later(minutes=1) == []
-    assert caplog.text.count("can't be read at this moment") == coalescing.TRANSIENT_AT_ONCE
+    assert caplog.text.count("can't be read now") == coalescing.TRANSIENT_AT_ONCE
 
 
 @pytest.mark.django_db(transaction=True)

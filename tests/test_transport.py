@@ -7,11 +7,12 @@ import struct
 import threading
 import warnings
 from base64 import b64encode
+from collections.abc import Callable, Iterator
 from urllib.parse import unquote
 
 import pytest
 
-from orderhooks.transport import connections, post, safe_text, sockets
+from orderhooks.transport import Outcome, connections, post, safe_text, sockets
 from orderhooks.transport.posting import KEPT_CHARACTERS
 from orderhooks.transport.resolver import Resolver
 from tests.receivers import Answer, RecordingReceiver
@@ -19,7 +20,7 @@ from tests.receivers import Answer, RecordingReceiver
 TLS_HANDSHAKE = b"\x16"
 
 
-def send(url: str, timeout_seconds: float = 5.0):
+def send(url: str, timeout_seconds: float = 5.0) -> Outcome:
     return post(url, b"{}", {"webhook-id": "evt_1"}, timeout_seconds=timeout_seconds)
 
 
@@ -40,7 +41,7 @@ def test_anything_else_fails_and_no_redirect_is_followed(receiver: RecordingRece
     assert len(receiver.received) == 1
 
 
-def test_the_answer_is_kept_in_part_and_as_harmless_text(receiver: RecordingReceiver) -> None:
+def test_the_response_is_kept_in_part_and_as_harmless_text(receiver: RecordingReceiver) -> None:
     receiver.answer = lambda count: Answer(200, b"\xff\x00" + b"x" * 100_000)
     outcome = send(receiver.url)
     assert outcome.response_body.startswith("\N{REPLACEMENT CHARACTER}" * 2 + "xx")
@@ -65,9 +66,9 @@ def test_a_port_where_nobody_listens_is_refused() -> None:
 
 
 @pytest.fixture
-def raw_server():
-    """Answers each connection with the bytes given, then does `afterwards` with it."""
-    servers = []
+def raw_server() -> Iterator[Callable[..., str]]:
+    """Responds to each connection with the bytes given, then does `afterwards` with it."""
+    servers: list[socket.socket] = []
 
     def start(reply: bytes, *, hold: threading.Event | None = None) -> str:
         server = socket.create_server(("127.0.0.1", 0))
@@ -154,8 +155,8 @@ def _has_peer(one: socket.socket) -> bool:
 
 
 @pytest.fixture
-def proxy():
-    """An egress proxy: keeps the request lines that it is asked, and answers each itself, telling all that it was sent:
+def proxy() -> Iterator[tuple[str, list[str]]]:
+    """An egress proxy: keeps the request lines that it gets, and responds to each itself with all that it was sent:
     a tunnel is refused, anything else is done.
     """
     asked: list[str] = []
@@ -179,7 +180,7 @@ def proxy():
         yield f"http://127.0.0.1:{server.getsockname()[1]}", asked
 
 
-def test_an_egress_proxy_is_asked_for_names_that_are_not_looked_up_here(proxy, settings) -> None:
+def test_an_egress_proxy_gets_names_that_are_not_looked_up_here(proxy, settings) -> None:
     url, asked = proxy
     settings.ORDERHOOKS = {"REQUIRE_HTTPS": False, "EGRESS_PROXY": url}
     # The guard of the tests would refuse a look-up, and the one of the transport a connection to 127.0.0.1.
@@ -189,7 +190,7 @@ def test_an_egress_proxy_is_asked_for_names_that_are_not_looked_up_here(proxy, s
 
 @pytest.mark.parametrize("login", ["shop:correct%20horse", "shop:caf%C3%A9-horse"])
 @pytest.mark.parametrize("url", ["http://shop.example/hook", "https://shop.example/hook"])
-def test_what_an_egress_proxy_is_told_of_us_is_not_kept_where_it_echoes_it(
+def test_the_credentials_of_an_egress_proxy_are_not_kept_where_it_echoes_them(
     proxy, settings, url: str, login: str
 ) -> None:
     address, asked = proxy
@@ -202,14 +203,14 @@ def test_what_an_egress_proxy_is_told_of_us_is_not_kept_where_it_echoes_it(
         assert b64encode(unquote(login).encode(encoding)).decode() not in kept
 
 
-def test_literal_addresses_are_judged_before_the_proxy_is_asked(proxy, settings) -> None:
+def test_literal_addresses_are_judged_before_the_proxy_is_called(proxy, settings) -> None:
     url, asked = proxy
     settings.ORDERHOOKS = {"REQUIRE_HTTPS": False, "EGRESS_PROXY": url}
     assert send("http://10.0.0.1/hook").error == "blocked"
     assert asked == []
 
 
-def test_a_resolver_that_does_not_answer_ends_at_the_deadline(monkeypatch) -> None:
+def test_a_resolver_that_does_not_respond_ends_at_the_deadline(monkeypatch) -> None:
     release = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: release.wait(20) and [])
     outcome = send("http://shop.example/", timeout_seconds=0.3)
@@ -245,7 +246,7 @@ def test_connections_are_kept_alive_and_made_anew_after_a_fork(receiver: Recordi
     assert ports[-1] == ports[0]
 
 
-def test_the_answer_that_a_kept_connection_did_not_give_in_time_is_not_taken_for_the_next(raw_server) -> None:
+def test_a_late_response_on_a_kept_connection_is_not_taken_for_the_next(raw_server) -> None:
     release = threading.Event()
     url = raw_server(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nlate", hold=release)
     assert send(url, timeout_seconds=0.2).error == "timeout"

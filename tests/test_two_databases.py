@@ -1,4 +1,4 @@
-"""Orders in a second database: a save never raises; told where one transaction holds both, else marked."""
+"""Orders in a second database: a save never raises. It makes an event if one transaction holds both, or is marked."""
 
 import json
 import subprocess

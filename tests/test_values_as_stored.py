@@ -1,4 +1,4 @@
-"""What is compared and told is what the database stores, whatever was set on the instance."""
+"""What is compared and published is what the database stores, whatever was set on the instance."""
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -9,6 +9,7 @@ from django.db import connection
 
 from orderhooks.models import Event, Order
 from tests.factories import make_order, make_subscription
+from tests.publications import payload_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
     ],
 )
 @pytest.mark.filterwarnings("ignore:DateTimeField .* received a naive datetime")
-def test_a_time_without_a_zone_is_told_as_it_is_stored(zone: str, value: Any, stored: str, settings: Any) -> None:
+def test_a_time_without_a_zone_is_published_as_it_is_stored(zone: str, value: Any, stored: str, settings: Any) -> None:
     settings.TIME_ZONE = zone
     make_subscription()
     order = make_order([], placed_at=datetime(2020, 1, 1, tzinfo=UTC))
@@ -35,14 +36,14 @@ def test_a_time_without_a_zone_is_told_as_it_is_stored(zone: str, value: Any, st
     order.save()
     event = Event.objects.get()
     assert event.changes == {"placed_at": ["2020-01-01T00:00:00.000000Z", stored]}
-    assert event.payload["order"]["placed_at"] == stored
+    assert payload_of(event)["order"]["placed_at"] == stored
     order.placed_at = value
     order.save()
     assert Event.objects.count() == 1
 
 
 @pytest.mark.parametrize("amount", ["1.00005", "2.00015", Decimal("0.12345"), 3, "4.5"])
-def test_an_amount_is_told_as_the_database_rounds_it(amount: Any) -> None:
+def test_an_amount_is_published_as_the_database_rounds_it(amount: Any) -> None:
     make_subscription()
     order = make_order([])
     Event.objects.all().delete()

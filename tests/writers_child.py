@@ -11,6 +11,7 @@ from django.core.management import call_command  # noqa: E402
 from django.db import transaction  # noqa: E402
 
 from orderhooks.models import Change, Event, Order, OrderLine, Subscription  # noqa: E402
+from tests.publications import payload_of  # noqa: E402
 
 TRANSACTIONS = 100
 STATUSES = ["pending", "authorized", "paid", "refunded"]
@@ -48,7 +49,7 @@ def report() -> None:
     """How many events there are, and how many of them show another order than the changes so far come to."""
     assert not Change.objects.exists()
     events = list(Event.objects.order_by("sequence"))
-    first = events[0].payload["order"]
+    first = payload_of(events[0])["order"]
     fields = {"note": first["note"], "payment_status": first["payment_status"]}
     lines = {line["sku"]: line["quantity"] for line in first["lines"]}
     wrong = 0
@@ -60,7 +61,7 @@ def report() -> None:
         for line in old_lines:
             lines.pop(line["sku"], None)
         lines |= {line["sku"]: line["quantity"] for line in new_lines}
-        order = event.payload["order"]
+        order = payload_of(event)["order"]
         told = {line["sku"]: line["quantity"] for line in order["lines"]}
         wrong += {field: order[field] for field in fields} != fields or told != lines
     print(len(events), wrong)

@@ -29,7 +29,7 @@ WRITE_SECONDS = 1.0
 
 
 class Arrivals:
-    """How many requests have come to the sink, but for those that ask this."""
+    """How many requests have come to the sink, without those that query this count."""
 
     def __init__(self, receiver: sink.Sink) -> None:
         if receiver.kind != "nginx":
@@ -45,7 +45,7 @@ class Arrivals:
         return int(self.session.get(self.url, timeout=10).text.splitlines()[2].split()[2]) - self.asked
 
     def wait_for(self, count: int) -> tuple[float, int, float]:
-        """So many more than before: when some had come, how many those were, and when all had.
+        """Wait for this many more than before: when some had come, how many those were, and when all had.
 
         Raises RuntimeError if they do not come.
         """

@@ -9,6 +9,7 @@ import sys
 import venv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -23,7 +24,7 @@ class Shop(Protocol):
     """A shop whose orders go to the sink."""
 
     def place_orders(self, count: int) -> "subprocess.Popen[str]":
-        """A process that saves so many orders, once told to go."""
+        """A process that saves this many orders once it gets the signal."""
 
     def began(self, done: dict[str, float]) -> float:
         """When the first of them began to be saved, from what that process printed."""
@@ -90,12 +91,12 @@ class Peer(Contestant):
         return HERE.parent / f".peers-{self.version.replace(' ', '-')}"
 
     def install(self) -> None:
-        """Once; what is there is used again."""
+        """Once: an environment that exists is used again."""
         stamp, wanted = self.folder / "installed", "\n".join(self.requirements)
         if stamp.exists() and stamp.read_text() == wanted:
             return
         venv.create(self.folder, clear=True, with_pip=True)
-        pip = [self.folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip = [str(self.folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         # Without PYTHONPATH, in which pip would find orderhooks.
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         subprocess.run([*pip, *self.requirements], check=True, stdout=sys.stderr, env=environment)
@@ -112,7 +113,7 @@ class Peer(Contestant):
                 "BENCH_DATABASE": name,
                 "BENCH_REDIS_URL": redis_url,
                 "BENCH_REDIS_PREFIX": f"{name}:",
-                "PYTHONWARNINGS": "ignore",  # django-webhook asks the database while it is loaded
+                "PYTHONWARNINGS": "ignore",  # django-webhook queries the database while it is loaded
             }
             shop = PeerShop(self, environment)
             shop.run("migrate")
@@ -196,25 +197,24 @@ def _redis(prefix: str) -> Iterator[str]:
 CELERY = ["celery", "-A", "with_django_webhook", "worker", "--loglevel", "ERROR"]
 # What a worker does beside its work, left out in its favour.
 CELERY += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-DJANGO_WEBHOOK = {
-    "settings": "with_django_webhook",
-    "requirements": ["django-webhook==0.0.15", "celery[redis]", "psycopg[binary]"],
-    "version": "django-webhook 0.0.15",
-    "orders": 400,
-}
+django_webhook = partial(
+    Peer,
+    settings="with_django_webhook",
+    requirements=["django-webhook==0.0.15", "celery[redis]", "psycopg[binary]"],
+    version="django-webhook 0.0.15",
+    orders=400,
+)
 CONTESTANTS: list[Contestant] = [
     Ours("orderhooks", orders=1500, workers="1 pump", version="this one"),
-    Peer(
+    django_webhook(
         "django_webhook_prefork",
         workers="Celery, prefork, 2 processes",
         commands=[[*CELERY, "--pool", "prefork", "--concurrency", "2"]],
-        **DJANGO_WEBHOOK,
     ),
-    Peer(
+    django_webhook(
         "django_webhook_threads",
         workers="Celery, 32 threads",
         commands=[[*CELERY, "--pool", "threads", "--concurrency", "32"]],
-        **DJANGO_WEBHOOK,
     ),
     Peer(
         "django_outbound_webhooks",

@@ -6,7 +6,7 @@ from django.db import models
 class Parcel(models.Model):
     """The parcel of a paid order."""
 
-    # One parcel for each order, however often its payment is told.
+    # One parcel for each order, however often the event of its payment arrives.
     order_id = models.CharField(max_length=64, unique=True)
     order_number = models.CharField(max_length=64)
     recipient = models.CharField(max_length=200)

@@ -4,7 +4,7 @@ from django.db import models
 
 
 class StockMove(models.Model):
-    """So many pieces taken for an order (negative) or put back (positive)."""
+    """Pieces taken for an order (negative) or put back (positive)."""
 
     order_id = models.CharField(max_length=64, db_index=True)
     sku = models.CharField(max_length=100)

@@ -1,4 +1,4 @@
-"""The mailroom's book: which mail went to whom."""
+"""The mailroom's book: which mails were sent to which customers."""
 
 from django.db import models
 

@@ -1,6 +1,6 @@
-"""Receiver of what a customer wants to hear of: writes a mail at each step. The mails are files below var/mails/.
+"""Receiver of events that matter to a customer: writes a mail at each step. The mails are files below var/mails/.
 
-Each mail speaks of its own step alone, so one that overtakes another is still true.
+Each mail is only about its own step, so one that overtakes another is still true.
 """
 
 from django.core.mail import send_mail

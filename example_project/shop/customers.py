@@ -10,7 +10,7 @@ PATIENCE_SECONDS = 15
 
 
 class ShopError(Exception):
-    """The shop did not do what a customer wanted; the text says what it answered."""
+    """The shop did not do what a customer wanted; the text says how it responded."""
 
 
 class Customer:
@@ -28,7 +28,7 @@ class Customer:
         parts = urlsplit(response.url).path.strip("/").split("/")
         if not response.ok or parts[0] != "orders":
             raise ShopError(
-                f"The shop did not take an order of {dict(quantities)}: it answered {response.status_code}."
+                f"The shop did not take an order of {dict(quantities)}: it responded with {response.status_code}."
             )
         return parts[1]
 
@@ -36,7 +36,7 @@ class Customer:
         """Press `pay`, `ship`, `cancel` or `refund` on the order's page. Raises ShopError."""
         response = self._send(f"orders/{public_id}/{button}/", {})
         if not response.ok:
-            raise ShopError(f"The shop did not {button} order {public_id}: it answered {response.status_code}.")
+            raise ShopError(f"The shop did not {button} order {public_id}: it responded with {response.status_code}.")
 
     def _send(self, path: str, fields: dict[str, str]) -> requests.Response:
         try:
@@ -49,4 +49,4 @@ class Customer:
                 timeout=PATIENCE_SECONDS,
             )
         except requests.RequestException as error:
-            raise ShopError(f"The shop did not answer: {error}") from None
+            raise ShopError(f"The shop did not respond: {error}") from None

@@ -24,5 +24,5 @@ def delivered(address: str, *, to: str, user: str, password: str) -> int:
                 count += len(response.json()["results"])
                 page = response.json()["next"]
         except requests.RequestException as error:
-            raise ShopError(f"The API did not answer as it should: {error}") from None
+            raise ShopError(f"The API did not respond as it should: {error}") from None
     return count

@@ -1,4 +1,6 @@
-"""The form on the home page: how many of what, and for whom."""
+"""The form on the home page: the quantities, and the customer."""
+
+from typing import Any
 
 from django import forms
 
@@ -15,7 +17,7 @@ class OrderForm(forms.Form):
         label="Your e-mail address", max_length=254, widget=forms.EmailInput(attrs={"autocomplete": "email"})
     )
 
-    def __init__(self, *args: object, **options: object) -> None:
+    def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.products = {f"quantity-{product.sku}": product for product in Product.objects.all()}
         for name, product in self.products.items():

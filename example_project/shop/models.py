@@ -10,8 +10,8 @@ class Product(models.Model):
     sku = models.CharField("SKU", max_length=100, unique=True)
     name = models.CharField(max_length=200)
     price = models.DecimalField("price in EUR", max_digits=10, decimal_places=2)
-    # Kept by the receiver `inventory`, a moment after the order: two customers can both take the last one, so it may go
-    # below zero.
+    # Kept by the receiver `inventory`, a little later than the order: two customers can both take the last one, so it
+    # may go below zero.
     stock = models.IntegerField(default=0)
 
     class Meta:

@@ -16,7 +16,7 @@ SHIPPING = Decimal("4.90")
 
 
 class IllegalMoveError(Exception):
-    """What was asked can't be done with the order as it stands; the text is for the customer."""
+    """The request is not possible in the order's state; the text is for the customer."""
 
 
 @transaction.atomic
@@ -83,5 +83,5 @@ MOVES: dict[str, Callable[[Order], None]] = {"pay": pay, "ship": ship, "cancel":
 def move(public_id: str, name: str) -> None:
     """Make one of MOVES. Raises IllegalMoveError, with nothing changed, and Order.DoesNotExist."""
     with transaction.atomic():
-        # Locked, so that of two people who ship and cancel at once one is told no.
+        # Locked, so that of two people who ship and cancel at once one is refused.
         MOVES[name](Order.objects.select_for_update().get(public_id=public_id))

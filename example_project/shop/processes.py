@@ -78,7 +78,7 @@ def require_free(port: int) -> None:
 
 @contextmanager
 def running(directory: Path, port: int) -> Iterator[Site]:
-    """Prepare the database, start both processes, wait until the shop answers; end them on the way out.
+    """Prepare the database, start both processes, wait until the shop responds; end them on the way out.
 
     Raises CommandError if the port is taken or a process does not come up.
     """
@@ -141,13 +141,13 @@ def wait_until_it_answers(site: Site) -> None:
                 pass
             time.sleep(0.1)
     web = site.children[0]
-    raise CommandError(f"The shop did not answer within {START_SECONDS:.0f} s. The end of {web.log}:\n{tail(web.log)}")
+    raise CommandError(f"The shop did not respond within {START_SECONDS:.0f} s. The end of {web.log}:\n{tail(web.log)}")
 
 
 def end(children: list[Child]) -> None:
-    """Ask each to end, and kill what has not ended after STOP_SECONDS together.
+    """Send each SIGTERM, and kill what has not ended after STOP_SECONDS together.
 
-    Only the leader is asked: a django-q2 cluster whose processes all get SIGTERM at once hangs.
+    Only the leader gets it: a django-q2 cluster whose processes all get SIGTERM at once hangs.
     """
     for child in children:
         if child.process.poll() is None:

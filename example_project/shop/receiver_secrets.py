@@ -6,5 +6,5 @@ from shop.models import ReceiverSecret
 
 
 def secret_of(receiver: str) -> Callable[[], list[str]]:
-    """For `@webhook(secret=…)`: asked at each request, so a new secret needs no restart."""
+    """For `@webhook(secret=…)`: called for each request, so a new secret needs no restart."""
     return lambda: list(ReceiverSecret.objects.filter(receiver=receiver).values_list("secret", flat=True))

@@ -31,7 +31,7 @@ def home(request: HttpRequest) -> HttpResponse:
 
 
 def order_page(request: HttpRequest, public_id: str, refusal: str = "") -> HttpResponse:
-    """`refusal` is why the customer's last wish was not granted."""
+    """`refusal` is why the customer's last request was refused."""
     order = get_object_or_404(Order.objects.prefetch_related("lines"), public_id=public_id)
     deliveries = (
         Delivery.objects.filter(event__order_number=order.number, event__order_pk=str(order.pk))
@@ -43,7 +43,7 @@ def order_page(request: HttpRequest, public_id: str, refusal: str = "") -> HttpR
     soon = now + WATCHED_FOR
     under_way = any(
         delivery.state == Delivery.State.SENDING
-        or (delivery.state == Delivery.State.PENDING and delivery.next_attempt_at < soon)
+        or (delivery.state == Delivery.State.PENDING and delivery.next_attempt_at and delivery.next_attempt_at < soon)
         for delivery in deliveries
     )
     context = {

@@ -33,7 +33,7 @@ INSTALLED_APPS = [
     "django_q",
     "orderhooks",
     "shop",
-    # The receivers. In real life these are other people's machines; here they are reached over HTTP all the same.
+    # The receivers. In production these are other people's machines; here too they are reached over HTTP.
     "inventory",
     "fulfilment",
     "mailroom",

@@ -1,6 +1,6 @@
 """A receiver that fails about half the time, to show retries.
 
-The other troublemaker, the subscription `dead`, needs no code: nobody listens at its address.
+The other troublemaker, the subscription `dead`, needs no code: nothing listens at its URL.
 """
 
 import random

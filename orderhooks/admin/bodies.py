@@ -15,7 +15,7 @@ _ENCODER = json.JSONEncoder(indent=2, ensure_ascii=False)
 
 
 def laid_out(text: str) -> str:
-    """JSON with an indented line for each member. Anything else, and what indenting would bloat, as it is."""
+    """JSON with an indented line for each member. Other texts, and JSON that indenting would bloat, as they are."""
     most = MOST_TIMES_LONGER * len(text) + MOST_MORE
     parts, length = [], 0
     try:

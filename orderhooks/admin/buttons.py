@@ -1,4 +1,4 @@
-"""Buttons on a record's page: each is a POST to its own URL, asks for a permission, and works without scripts.
+"""Buttons on a record's page: each is a POST to its own URL, needs a permission, and works without scripts.
 
 They are drawn in a read-only field, which every admin theme shows, and leave the page's form by `formaction`.
 """
@@ -36,8 +36,8 @@ __all__ = ["Button", "ButtonsAdmin"]
 class Button:
     """`name` is the last part of the URL and of the admin's method `press_<name>(request, obj)`.
 
-    `permission` is what the admin's `has_<permission>_permission(request)` is asked, as for actions. One that talks to
-    the `network` runs outside the transaction that ATOMIC_REQUESTS opens.
+    `permission` names the admin's method `has_<permission>_permission(request)`, as for actions. One that talks to the
+    `network` runs outside the transaction that ATOMIC_REQUESTS opens.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Button:
     permission: str
     danger: bool = False
     network: bool = False
-    # Whether it is what people come to the page for. At most one of a page is, and none where there is a Save.
+    # Whether it is the main button. A page has at most one, and none if it has a button to save.
     main: bool = False
 
 
@@ -79,12 +79,12 @@ class ButtonsAdmin(ListedLookups):
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         record = super().get_object(request, object_id, from_field)
         if record is not None:
-            # A read-only field does not know the user.
+            # A read-only field does not get the request, and so not the user.
             record._buttons = [button for button in self.buttons if self.offers(request, record, button)]
         return record
 
     def offers(self, request: HttpRequest, record: Any, button: Button) -> bool:
-        """Whether this user may press it on this record, and it makes sense there."""
+        """Whether this user may press it on this record, and the record's state allows it."""
         return bool(getattr(self, f"has_{button.permission}_permission")(request))
 
     @admin.display(description=_("what to do"))
@@ -110,7 +110,7 @@ class ButtonsAdmin(ListedLookups):
             button.label,
         )
 
-    # The fields of the page's form come along, and no button reads them.
+    # The fields of the page's form are sent too; no button reads them.
     @method_decorator(sensitive_post_parameters())
     def _press(self, request: HttpRequest, object_id: str, button: Button) -> HttpResponseBase:
         if request.method in ("GET", "HEAD"):

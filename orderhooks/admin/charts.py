@@ -8,7 +8,7 @@ from django.utils.safestring import SafeString
 
 __all__ = ["Series", "bars", "progress"]
 
-# The least height of what is not nothing: one failure among thousands has to be seen.
+# The least height of a count above 0: one failure among thousands has to be visible.
 LEAST = 1.5
 
 

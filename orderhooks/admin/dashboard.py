@@ -77,7 +77,7 @@ class Unhealthy:
 
 
 def worker_notice(worker: Worker, *, now: datetime) -> Notice:
-    """Whether somebody is there to send."""
+    """Whether a worker is running."""
     if worker.seen_at is None:
         return Notice("bad", _("No worker has ever been seen: start manage.py qcluster."))
     if worker.is_missing(now=now):
@@ -125,7 +125,7 @@ def sweep_notice(worker: Worker, *, now: datetime) -> Notice:
 
 
 def new_notices(worker: Worker, waiting: Backlog, *, now: datetime) -> list[Notice]:
-    """What no worker has taken up yet: it is not among the deliveries that wait."""
+    """The changes and events that no worker has taken up yet. The deliveries that wait do not include them."""
     new = replace(waiting, waiting=0, oldest=None)
     level = "bad" if worker.is_missing(now=now) else "held"
     return [Notice(level, reporting.backlog_text(new, now=now))] if new.total else []

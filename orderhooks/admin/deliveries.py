@@ -1,4 +1,4 @@
-"""Deliveries and their attempts: the log. Read-only but for sending again and deciding not to send."""
+"""Deliveries and their attempts: the log. Read-only, except for redelivering and skipping."""
 
 from datetime import datetime
 from typing import Any
@@ -90,13 +90,13 @@ class DeliveryAdmin(ReadOnlyAdmin):
         return OrderLinkedList
 
     def get_ordering(self, request: HttpRequest) -> list[Any]:
-        # Within a topic by the event, as the topic's index has them: rare ones are found without leafing through all.
+        # Within a topic by the event, like the topic's index, so that rare topics are found without reading all rows.
         return ["-event_id", "-id"] if request.GET.get("topic") else ["-id"]
 
     def get_paginator(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Paginator:
         paginator = super().get_paginator(request, *args, **kwargs)
         if are_combined(request):
-            # To find ten thousand takes PostgreSQL all rows of one filter; a thousand, the newest of them.
+            # To count ten thousand, PostgreSQL reads all rows of one filter; to count a thousand, only the newest.
             paginator.bound = filters.BOUND  # type: ignore[attr-defined]
         return paginator
 

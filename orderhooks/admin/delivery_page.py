@@ -1,4 +1,4 @@
-"""A delivery's page: its summary, its attempts and its request, looked up once and drawn for whoever looks."""
+"""A delivery's page: its summary, its attempts and its request, looked up once for each request."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -121,7 +121,7 @@ def time_html(at: datetime, *, now: datetime | None = None) -> SafeString:
 
 
 def compact_time_html(at: datetime) -> SafeString:
-    """The same for a narrow column: `in 4 min`, and when it is for those who point at it."""
+    """The same for a narrow column: `in 4 min`, with the time itself as a tooltip."""
     now = timezone.now()
     absolute, relative = durations.time_text(at, now=now), durations.relative_text(at, now=now)
     return format_html('<time class="orderhooks-time" title="{}">{}</time>', absolute, relative)

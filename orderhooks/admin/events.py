@@ -33,7 +33,7 @@ class TopicFilter(admin.SimpleListFilter):
     parameter_name = "topic"
 
     def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> list[tuple[str, str]]:
-        # From the catalogue: to ask the table for its topics is to read all of it.
+        # From the catalogue, because finding the topics in the table would read all of it.
         return [(name, name) for name in topics.catalogue()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:

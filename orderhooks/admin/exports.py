@@ -46,9 +46,9 @@ class _Echo:
 def export(deliveries: DeliveryQuerySet, *, with_url: bool = False) -> StreamingHttpResponse:
     """The response that streams them, newest first. Times are in the user's zone.
 
-    `with_url`: for those who may see subscriptions, whose URLs may hold a key.
+    `with_url`: also the URLs of subscriptions, which may hold a key.
     """
-    # Asked now: what a middleware set for the user is gone when the rows are written.
+    # Read now: what a middleware set for the user is gone when the rows are written.
     zone = timezone.get_current_timezone()
     columns = {name: path for name, path in COLUMNS.items() if with_url or name != "url"}
     response = StreamingHttpResponse(

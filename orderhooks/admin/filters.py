@@ -3,8 +3,8 @@
 # Note [Counts of the log]
 Each filter looks at the newest rows that the other filters and the search leave: 1,000 and one. If there are no more,
 the counts are exact. If there are, states and responses, which have indexes, are counted up to 1,000 each, unless
-another filter is on as well, which no index serves together with them; all else reads `12 of the newest 1,000`. For the
-same reason, when filters are combined, those that are on count nothing, and the list counts to 1,000, not 10,000.
+another filter is on as well, which no index serves together with them. All others read `12 of the newest 1,000`. For
+the same reason, when filters are combined, those that are on count nothing, and the list counts to 1,000, not 10,000.
 """
 
 import re
@@ -40,7 +40,7 @@ Rows = QuerySet[Any]
 
 @dataclass(frozen=True, slots=True)
 class Newest:
-    """What the filters count of a row."""
+    """The columns of a row that the filters count."""
 
     public_id: str
     state: str
@@ -59,7 +59,7 @@ class CountedFilter(admin.SimpleListFilter):
     indexed = False
 
     def rows(self, queryset: Rows, value: str) -> Rows:
-        """Those of a choice."""
+        """The rows of a choice."""
         raise NotImplementedError
 
     def choices_of(self, row: Newest) -> Iterable[str]:
@@ -110,7 +110,7 @@ class CountedFilter(admin.SimpleListFilter):
             return self._looked_up(list(others.values_list("pk", flat=True)[: BOUND + 1]))
         known = self.request.__dict__
         if "_orderhooks_newest" not in known:
-            # The rows of the list itself, whose keys are known.
+            # The rows of the list itself, whose keys have been read.
             known["_orderhooks_newest"] = self._looked_up(changelist.paginator.keys[: BOUND + 1])
         newest: tuple[list[Newest], bool] = known["_orderhooks_newest"]
         return newest
@@ -179,7 +179,7 @@ class ResponseFilter(CountedFilter):
         if value in self.known:
             found: Rows = queryset.answered(self.known[value][0])
         else:
-            # By the index of its class first: `404` among all that answered 4xx.
+            # By the index of its class first: `404` among all responses of 4xx.
             found = queryset.answered(int(value[0])).filter(last_status_code=int(value))
         return found
 
@@ -265,12 +265,12 @@ class TopicFilter(CountedFilter):
     parameter_name = "topic"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
-        # From the catalogue: to ask the table for its topics is to read all of it.
+        # From the catalogue, because finding the topics in the table would read all of it.
         return [(name, name) for name in topics.catalogue()]
 
     def rows(self, queryset: Rows, value: str) -> Rows:
-        # From its newest event on: PostgreSQL may leaf through the events by age, and would wade through all that came
-        # since a topic went out of use.
+        # From its newest event on. Otherwise PostgreSQL may read the events by age, and with them all that came since a
+        # topic went out of use.
         newest = Event.objects.filter(topic=value).order_by("-sequence").values_list("pk", flat=True).first()
         return queryset.filter(event__topic=value, event__lte=newest or 0)
 

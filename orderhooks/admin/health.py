@@ -116,7 +116,7 @@ def day_chart(stats: DayStats) -> SafeString:
 
 
 def _time_html(at: Any, now: Any) -> SafeString | str:
-    """How long ago, and when for those who point at it."""
+    """How long ago, with the time itself as a tooltip."""
     if at is None:
         return "-"
     absolute, relative = durations.time_text(at, now=now), durations.relative_text(at, now=now)

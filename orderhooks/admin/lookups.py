@@ -1,4 +1,4 @@
-"""What a list can be asked by its URL: an allow-list. Anything else could count what its user may not see."""
+"""What a list's URL may filter by: an allow-list. Any other filter could count what its user may not see."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ class ListedLookups(admin.ModelAdmin):
         return lookup in own
 
     def _known_parameters(self, request: HttpRequest | None) -> tuple[list[str], list[str]]:
-        """Those that go to the database as they are, and those of filters with code of their own, which know their
+        """Those that go to the database as they are, and those of filters with code of their own, which check their
         values.
         """
         filters = self.get_list_filter(request)  # type: ignore[arg-type]
@@ -58,7 +58,7 @@ class ListedLookups(admin.ModelAdmin):
             return self._refuse(request)
         if response.status_code == 302 and response["location"].endswith(f"?{ERROR_FLAG}=1"):
             messages.error(
-                request, _("No row can have the value that was asked for: this is the list without filters.")
+                request, _("No row can have the value that the URL names: this is the list without filters.")
             )
         return response
 
@@ -66,7 +66,7 @@ class ListedLookups(admin.ModelAdmin):
         """Django's own response to a lookup that is not allowed says nothing."""
         columns, own = self._known_parameters(request)
         known = [*own, *columns, *([SEARCH_VAR] if self.get_search_fields(request) else [])]
-        asked = [
+        refused = [
             name
             for name, values in request.GET.lists()
             if name not in (*IGNORED_PARAMS, PAGE_VAR, ERROR_FLAG)
@@ -76,8 +76,8 @@ class ListedLookups(admin.ModelAdmin):
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "title": _("Unknown filter"),
-            "unknown": [name[:LONGEST_NAME] for name in asked if name not in known][:MOST_NAMED],
-            "impossible": [name for name in asked if name in known],
+            "unknown": [name[:LONGEST_NAME] for name in refused if name not in known][:MOST_NAMED],
+            "impossible": [name for name in refused if name in known],
             "known": known,
         }
         request.current_app = self.admin_site.name

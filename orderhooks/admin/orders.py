@@ -140,7 +140,7 @@ class _LinesFormSet(forms.BaseInlineFormSet):
         return self._queryset
 
     def add_fields(self, form: Any, index: int | None) -> None:
-        """Each input says its name: a table's head is none to a screen reader."""
+        """Each input has a label, because screen readers do not read the table's head as one."""
         super().add_fields(form, index)
         for field in form.fields.values():
             if field.label:
@@ -244,7 +244,7 @@ class OrderAdmin(ButtonsAdmin):
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         order = super().get_object(request, object_id, from_field)
         if order is not None:
-            # A read-only field does not know the user.
+            # A read-only field does not get the request, and so not the user.
             order._sees_payload = sees_payload(request)
         return order
 
@@ -287,7 +287,7 @@ class OrderAdmin(ButtonsAdmin):
         return found.draw(buttons, problems=problems, with_errors=vars(order)["_sees_payload"], nothing=nothing)
 
     def _webhooks_of(self, order: Any) -> Webhooks:
-        # Asked for the page and for its button.
+        # Needed for the page and for its button.
         if not hasattr(order, "_webhooks"):
             source = sources.BuiltInOrders.name
             events = Event.objects.filter(source=source, order_pk=str(order.pk))

@@ -18,7 +18,7 @@ from orderhooks.admin.buttons import ButtonsAdmin
 from orderhooks.models import Event
 from orderhooks.reporting.counts import count_text
 
-# How many rows a list counts, and lets one leaf through.
+# How many rows a list counts, and how many its pages show.
 BOUND = 10_000
 # How many events of one order a search takes in, the newest.
 MOST_FOUND = 1000
@@ -42,9 +42,9 @@ class Total(int):
 
 
 class BoundedPaginator(Paginator):
-    """Counts no further than it has pages for, and leafs through keys, which indexes hold, not through rows.
+    """Counts no further than it has pages for, and pages through keys, which indexes hold, not through rows.
 
-    One query for the keys answers both: where filters are combined, finding them is what takes the time.
+    One query for the keys gives both: where filters are combined, finding them is what takes the time.
     """
 
     bound = BOUND
@@ -91,7 +91,7 @@ class NotEdited(admin.ModelAdmin):
 
 
 class ReadOnlyAdmin(NotEdited, ButtonsAdmin):
-    """A record that is looked at, with buttons and actions that each ask for a permission."""
+    """A record that is looked at, with buttons and actions that each need a permission."""
 
     paginator = BoundedPaginator
     show_full_result_count = False
@@ -116,7 +116,7 @@ class ReadOnlyAdmin(NotEdited, ButtonsAdmin):
         return super().changelist_view(request, extra_context)
 
     def link(self, request: HttpRequest, record: Model, text: object) -> str:
-        """To the record's page, for those who may open it."""
+        """A link to the record's page if the user may open it, otherwise its text."""
         model = record._meta.model_name
         if not request.user.has_perm(f"orderhooks.view_{model}"):
             return str(text)
@@ -133,7 +133,7 @@ def sees_payload(request: HttpRequest) -> bool:
 
 
 def events_found(request: HttpRequest, term: str) -> list[int]:
-    """The newest events of an order number, or the one of a public id. Asked once for each request."""
+    """The newest events of an order number, or the one of a public id. Looked up once for each request."""
     known = cast("dict[str, list[int]]", request.__dict__.setdefault("_orderhooks_found", {}))
     if term not in known:
         if term.startswith("evt_"):

@@ -42,7 +42,7 @@ class Row:
 
     @property
     def is_left(self) -> bool:
-        """Not sent again: it is being sent at this moment, or is a test."""
+        """Not sent again: it is being sent now, or is a test."""
         return self.state == Delivery.State.SENDING or self.trigger == Delivery.Trigger.TEST
 
     @property
@@ -51,7 +51,7 @@ class Row:
 
 
 def redelivery_text(delivery: Delivery) -> str:
-    """What pressing "Redeliver" gives: an attempt at once, and what follows if that fails."""
+    """What "Redeliver" causes: an attempt at once, and what follows if that fails."""
     given = sending.redelivery_of(delivery)
     if given.begins_anew:
         text = ngettext(
@@ -81,7 +81,7 @@ def redelivery_text(delivery: Delivery) -> str:
 def redeliver_after_confirmation(
     model_admin: ModelAdmin, request: HttpRequest, chosen: DeliveryQuerySet
 ) -> HttpResponse | None:
-    """The page that says what will happen; or, confirmed there, None: it is done, and messages say so."""
+    """The page that says what will happen. None if the request confirms it: then it is done, and messages say so."""
     columns = ("pk", "state", "trigger", "subscription__name", "subscription__state")
     rows = [Row(*row) for row in chosen.values_list(*columns)[: MOST + 1]]
     if len(rows) > MOST:
@@ -124,7 +124,7 @@ def redeliver(model_admin: ModelAdmin, request: HttpRequest, rows: Sequence[Row]
     for start in range(0, len(rows), AT_ONCE):
         batch = Delivery.objects.filter(pk__in=[row.key for row in rows[start : start + AT_ONCE]])
         again += operations.redeliver(batch, by=user.get_username())
-        # Those that somebody else's request had under way at this moment are not this user's.
+        # Deliveries that another user redelivered at the same time are not this user's.
         mine = batch.filter(trigger=Delivery.Trigger.MANUAL, requested_by=user.get_username())
         LogEntry.objects.log_actions(user.pk, mine.only("public_id"), CHANGE, _("Redelivered."))
     _show_result(model_admin, request, again=again, left=len(rows) - again, held=sum(row.is_held for row in rows))
@@ -143,8 +143,8 @@ def _show_result(model_admin: ModelAdmin, request: HttpRequest, *, again: int, l
     )
     if left:
         text = ngettext(
-            "%(count)s was left alone: it is being sent at this moment, or is a test.",
-            "%(count)s were left alone: they are being sent at this moment, or are tests.",
+            "%(count)s was left alone: it is being sent now, or is a test.",
+            "%(count)s were left alone: they are being sent now, or are tests.",
             left,
         )
         model_admin.message_user(request, text % {"count": count_text(left)}, messages.WARNING)

@@ -1,4 +1,4 @@
-"""Replays: events of a time are sent again. A form, the count, a yes; then a page that shows how far it has got."""
+"""Replays: events of a period are sent again. A form, the count, a confirmation; then a page with the progress."""
 
 from datetime import timedelta
 from typing import Any
@@ -29,7 +29,7 @@ LEVELS = {Replay.State.RUNNING: "held", Replay.State.CANCELLED: "quiet", Replay.
 
 
 def may_replay(request: HttpRequest) -> bool:
-    """Whoever starts a replay chooses among all subscriptions, so has to be allowed to see them."""
+    """A user who starts a replay chooses among all subscriptions, and so must be allowed to see them."""
     user = request.user
     sees = user.has_perm(permissions.VIEW_SUBSCRIPTION) or user.has_perm(permissions.CHANGE_SUBSCRIPTION)
     return sees and user.has_perm(permissions.REDELIVER_DELIVERY)
@@ -157,8 +157,8 @@ class ReplayAdmin(NotEdited, ButtonsAdmin):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         response = super().change_view(request, object_id, form_url, extra_context)
-        # A page that shows it running comes again by itself: a header, as the page has no script. What is shown
-        # decides, not the database: one that ends at this moment would leave a page that says "running" for ever.
+        # A page that shows it running reloads itself, by a header, because the page has no script. What is shown
+        # decides, not the database: one that ends meanwhile would leave a page that says "running" for ever.
         shown = getattr(response, "context_data", None) or {}
         if isinstance(replay := shown.get("original"), Replay) and replay.state == Replay.State.RUNNING:
             response["refresh"] = str(REFRESH_SECONDS)
@@ -216,7 +216,7 @@ class ReplaysField(admin.ModelAdmin):
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         record = super().get_object(request, object_id, from_field)
         if record is not None:
-            # A read-only field does not know the user.
+            # A read-only field does not get the request, and so not the user.
             record._may_replay, record._may_see_replays = may_replay(request), may_see_replays(request)
         return record
 

@@ -1,4 +1,4 @@
-"""Forms that write what somebody altered, and nothing else: what a page can't show exactly comes back as it was."""
+"""Forms that write only what somebody altered. A value that a page can't show exactly stays as it was."""
 
 from functools import cached_property
 from typing import Any
@@ -8,7 +8,7 @@ from django import forms
 __all__ = ["KeepsUnaltered"]
 
 TEXTS = (forms.CharField, forms.EmailField)
-# Whose text on a page is not the whole value; amounts and JSON come back as they are.
+# Fields whose text on a page is not the whole value. Amounts and JSON come back as they are.
 EXACT = (*TEXTS, forms.SplitDateTimeField)
 
 
@@ -23,7 +23,7 @@ class KeepsUnaltered(forms.ModelForm):
         super().__init__(*args, **kwargs)
         if not self.instance._state.adding:
             for field in self.fields.values():
-                # Django has the page send what it showed where a field's default is a function; the row knows.
+                # Django has the page send what it showed where a field's default is a function; the row has it.
                 field.show_hidden_initial = False
 
     @cached_property

@@ -1,1 +1,1 @@
-"""The REST API; the only place that knows Django REST Framework. Mount it with `include("orderhooks.api.urls")`."""
+"""The REST API; the only place that uses Django REST Framework. Mount it with `include("orderhooks.api.urls")`."""

@@ -46,7 +46,7 @@ Handler = Callable[..., Response]
 def _in_a_transaction(handler: Handler) -> Handler:
     @functools.wraps(handler)
     def run(*args: Any, **kwargs: Any) -> Response:
-        # Asked at each call, because the project's routers are not ready at import.
+        # Looked up at each call, because the project's routers are not ready at import.
         with transaction.atomic(using=Order.objects.db):
             return handler(*args, **kwargs)
 

@@ -15,7 +15,7 @@ __all__ = ["DatabaseClock", "DatabaseNow"]
 
 
 class DatabaseNow(Now):
-    """The moment at which the statement runs, by the database's clock."""
+    """The time at which the statement runs, by the database's clock."""
 
     def as_mysql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any) -> tuple[str, Any]:
         # CURRENT_TIMESTAMP is in the session's time zone; Django stores UTC.
@@ -23,24 +23,24 @@ class DatabaseNow(Now):
 
 
 class DatabaseClock:
-    """Tells the time of the database that we write to.
+    """The clock of the database that we write to.
 
-    From one look at it and this process's monotonic clock, which nobody sets.
+    The database's time is read once; from then on this process's monotonic clock, which nobody sets, is added to it.
     """
 
     def __init__(self) -> None:
         self.look()
 
     def look(self) -> None:
-        """Ask the database again, as monotonic clocks drift."""
+        """Read the database's time again, because monotonic clocks drift."""
         connection = connections[own_database()]
-        asked = time.monotonic()
+        read_at = time.monotonic()
         with connection.cursor() as cursor:
             cursor.execute(SELECT_NOW.get(connection.vendor, SELECT_NOW["sqlite"]))
             [found] = cursor.fetchone()
         time_there: datetime = datetime.fromisoformat(found) if isinstance(found, str) else found
         self._time = time_there if time_there.tzinfo else time_there.replace(tzinfo=UTC)
-        self._at = asked
+        self._at = read_at
 
     def now(self) -> datetime:
         return self._time + timedelta(seconds=time.monotonic() - self._at)

@@ -35,7 +35,7 @@ class SealedHeadersField(models.JSONField):
 
     @sensitive_variables()
     def pre_save(self, model_instance: models.Model, add: bool) -> Any:
-        """Leaves the instance with sealed values too: its own would else show them to whoever prints them."""
+        """Seals the values on the instance too: otherwise printing it would show them."""
         value = super().pre_save(model_instance, add)
         if isinstance(value, Mapping):
             value = seal(value)

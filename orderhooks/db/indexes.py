@@ -1,4 +1,4 @@
-"""An index on a part of a table where the database knows such; on all of the table elsewhere."""
+"""An index on a part of a table where the database supports that, and otherwise on all of the table."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from django.db.backends.ddl_references import Statement
 
 
 class PartialIndex(models.Index):
-    """Like an Index with a condition; but MariaDB and MySQL, which know no conditions, get it without, not none."""
+    """Like an Index with a condition. MariaDB and MySQL support no conditions: they get it without, not none at all."""
 
     def create_sql(
         self, model: type[models.Model], schema_editor: BaseDatabaseSchemaEditor, using: str = "", **kwargs: Any

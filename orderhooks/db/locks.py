@@ -15,7 +15,7 @@ NAMED_LOCK_SECONDS = 10
 # PostgreSQL's SQLSTATE; MariaDB's and MySQL's numbers for a wait that was too long, and for a deadlock.
 LOCK_NOT_AVAILABLE = ("55P03", 1205, 1213)
 # MariaDB's and MySQL's numbers for values that are out of range, too long or not of the column's characters, which the
-# driver takes for errors of operation.
+# driver reports as operational errors.
 CONTENT_REFUSED = (1264, 1265, 1292, 1366, 1406)
 
 
@@ -23,7 +23,7 @@ CONTENT_REFUSED = (1264, 1265, 1292, 1366, 1406)
 def brief_transaction(using: str, *, durable: bool = True, may_be_silent: bool = False) -> Iterator[None]:
     """A transaction that PostgreSQL ends if this process says nothing for ten seconds: it was stopped, or hangs.
 
-    A statement in it waits for a lock for a second; then it raises an error that `is_lock_timeout` knows. If it is not
+    A statement in it waits for a lock for a second; then it raises an error for which `is_lock_timeout` is true. If not
     `durable`, its commit does not wait for the disk: a machine that stops may forget it, and what came after it.
     If it `may_be_silent`, it is not ended: the store's own code runs in it.
     """
@@ -44,7 +44,7 @@ def brief_transaction(using: str, *, durable: bool = True, may_be_silent: bool =
 
 @contextlib.contextmanager
 def _waiting_briefly(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    # MariaDB knows no limit for one transaction, and waits for 50 seconds by default.
+    # MariaDB has no limit for one transaction, and waits for 50 seconds by default.
     with connection.cursor() as cursor:
         cursor.execute(f"SET innodb_lock_wait_timeout = {WAIT_SECONDS}")
     try:
@@ -58,7 +58,7 @@ def _waiting_briefly(connection: BaseDatabaseWrapper) -> Iterator[None]:
 def one_at_a_time(using: str, *names: str) -> Iterator[None]:
     """A transaction that waits for others of the same name to end; of several names, for those that share one.
 
-    SQLite has but one writer: there it is enough that transactions begin with the write lock, as a check asks.
+    SQLite has only one writer: there it is enough that transactions begin with the write lock, as a check requires.
     """
     connection = connections[using]
     # In order, so that two don't wait for each other in a circle.
@@ -91,7 +91,7 @@ def _locked_by_name(connection: BaseDatabaseWrapper, name: str) -> Iterator[None
 
 
 def is_about_content(error: DatabaseError) -> bool:
-    """Whether the database refused values: it would again, and would take others."""
+    """Whether the database refused the values. It would refuse the same ones again, and accept others."""
     if isinstance(error, DataError | IntegrityError):
         return True
     return any(code in CONTENT_REFUSED for code in error.args[:1])

@@ -1,8 +1,8 @@
 """The one database that orderhooks works in: the one that the project's routers name for writing.
 
 # Note [One database]
-A replica lags behind: who reads there what was just written does not find it, and locks can't be had there at all. So
-the records are read where they are written, whatever `db_for_read` says. Who wants a report from a replica asks for it:
+A replica lags behind: what was just written may not be there, and rows can't be locked there at all. So the records
+are read where they are written, whatever `db_for_read` says. To report from a replica, name it:
 `Delivery.objects.using("replica")`.
 """
 
@@ -18,7 +18,7 @@ def own_database() -> str:
 
 
 def read_where_written(model: type[models.Model]) -> None:
-    """Have the managers and query sets of a model do so, unless `using` says otherwise. See Note [One database].
+    """Let the managers and query sets of a model use it, unless `using` says otherwise. See Note [One database].
 
     The model's query set has to be a class of its own, as its manager's is then.
     """

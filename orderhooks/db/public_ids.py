@@ -16,12 +16,12 @@ def new_id(prefix: str) -> str:
     return _written(prefix, int(time.time() * 1000) << 80 | int.from_bytes(os.urandom(10), "big"))
 
 
-def earliest_at(prefix: str, moment: datetime) -> str:
-    """What ids made at that moment or later are not below."""
-    return _written(prefix, max(0, int(moment.timestamp() * 1000)) << 80)
+def earliest_at(prefix: str, at: datetime) -> str:
+    """The lowest id of that time: ids made then or later are not below it."""
+    return _written(prefix, max(0, int(at.timestamp() * 1000)) << 80)
 
 
-def moment_of(public_id: str) -> datetime:
+def time_of(public_id: str) -> datetime:
     """When an id was made, to the millisecond."""
     milliseconds = 0
     for character in public_id[-26:-16]:

@@ -19,7 +19,7 @@ SQLITE_ERRORS = frozenset({5, 6, 7, 9, 10, 13, 14, 15})
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same may go well a little later. Also true of an error that was raised `from` such a one."""
+    """Whether the same may succeed a little later. Also true of an error that was raised `from` such an error."""
     return any(_passes(one) for one in _causes(error))
 
 
@@ -39,7 +39,7 @@ def _passes(error: BaseException) -> bool:
         return code & 0xFF in SQLITE_ERRORS
     if not isinstance(error, Error):
         return False
-    # Django's classes; their causes, the driver's, are asked as well.
+    # Django's classes; their causes, the driver's, are looked at as well.
     if error.args and isinstance(error.args[0], int):
         return error.args[0] in MYSQL_ERRORS
     if isinstance(error, InterfaceError):

@@ -1,4 +1,4 @@
-"""A wake-up for a pump that waits: from its own threads, and on PostgreSQL from whoever publishes (LISTEN/NOTIFY)."""
+"""A wake-up for a waiting pump: from its own threads, and on PostgreSQL from publishing processes (LISTEN/NOTIFY)."""
 
 import contextlib
 import selectors
@@ -64,11 +64,11 @@ class Wakeup:
 
     @property
     def listens(self) -> bool:
-        """Whether those who publish can wake it."""
+        """Whether processes that publish can wake it."""
         return self._listening is not None
 
     def listen(self) -> None:
-        """Hear the database's notifications, again if the connection is a new one."""
+        """Listen to the database's notifications, again if the connection is a new one."""
         if self._wants_to_listen and (self._listening is None or self._listening is not self._connection.connection):
             with self._connection.cursor() as cursor:
                 cursor.execute(f"LISTEN {CHANNEL}")
@@ -86,8 +86,8 @@ class Wakeup:
         """Wait for a wake-up, at most `seconds`. Returns whether one came."""
         listening = self._listening_now()
         if listening is not None and _notifications(listening):
-            return True  # one that came with the answer to another statement
-        # Not select(): it knows no descriptor above 1023, and a worker may have more open.
+            return True  # one that came with the result of another statement
+        # Not select(): it takes no descriptor above 1023, and a worker may have more open.
         with selectors.DefaultSelector() as selector:
             selector.register(self._read_end, selectors.EVENT_READ)
             if listening is not None:

@@ -33,7 +33,7 @@ class ForwardError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A request that arrived, and the status that it was answered with.
+    """A request that arrived, and the status of the response to it.
 
     `event` is None if the request was refused; `problem` says why, or why forwarding failed.
     """
@@ -70,8 +70,8 @@ class Listener:
     """An HTTP server on 127.0.0.1; a context manager.
 
     It verifies each request with `secrets`; set them before the first request arrives, otherwise it gets 503. A valid
-    webhook is forwarded unchanged to `forward_to` and answered with the status of that response, or 502 without one.
-    Without `forward_to` it is answered with 204. A request that is not valid gets 401.
+    webhook is forwarded unchanged to `forward_to` and gets the status of that response, or 502 without one. Without
+    `forward_to` it gets 204. A request that is not valid gets 401.
 
     `on_arrival` is called for each request, never twice at the same time.
     """

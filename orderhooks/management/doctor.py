@@ -103,10 +103,10 @@ def _broker(now: datetime) -> Found:
     if problem := tasks.broker_problem():
         missing = "ModuleNotFoundError" in problem or "ImportError" in problem
         remedy = "Install that package beside django-q2." if missing else "Start it, or correct Q_CLUSTER."
-        kept = "Nothing is lost: the backlog is sent once the broker answers."
+        kept = "Nothing is lost: the backlog is sent once the broker responds."
         yield "fail", f"The broker can't be reached: {problem}. {remedy} {kept}"
     else:
-        yield "ok", "The broker answers."
+        yield "ok", "The broker responds."
 
 
 def _worker(now: datetime) -> Found:

@@ -48,9 +48,9 @@ def percentile(counts: Mapping[int, int], share: float) -> float | None:
     raise AssertionError("the counts add up to their total")
 
 
-def hour_of(moment: datetime) -> datetime:
+def hour_of(at: datetime) -> datetime:
     """The beginning of its hour."""
-    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    return at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
 def first_hour(*, now: datetime, hours: int) -> datetime:
@@ -65,7 +65,7 @@ class AttemptStatsQuerySet(models.QuerySet["AttemptStats"]):
         return {(hour, outcome): count for hour, outcome, count in rows}
 
     def by_bucket(self) -> dict[int, int]:
-        """How many of the attempts that the receiver answered, or let time out, took how long."""
+        """How many attempts took how long, of those that got a response or timed out."""
         heard = self.exclude(outcome=AttemptStats.Outcome.OTHER)
         return dict(heard.values_list("bucket").order_by().annotate(Sum("count")))
 
@@ -78,11 +78,11 @@ class AttemptStats(models.Model):
         REDIRECT = "3xx", _("3xx: redirected")
         REFUSED = "4xx", _("4xx: turned down")
         BROKEN = "5xx", _("5xx: the receiver failed")
-        TIMEOUT = "timeout", _("no answer in time")
+        TIMEOUT = "timeout", _("no response in time")
         OTHER = "other", _("not reached")  # refused, reset, no such host, …; also what failed here
 
     # No constraint in the database: writing statistics must neither wait for a locked subscription nor fail because one
-    # was deleted a moment ago. What such a moment leaves behind goes with age.
+    # was just deleted. Rows that are left behind that way are pruned by age.
     subscription = models.ForeignKey(
         Subscription, models.CASCADE, related_name="attempt_stats", db_constraint=False, db_index=False
     )
@@ -142,7 +142,7 @@ class StatsBuffer:
 
     def __init__(self) -> None:
         self._counted: Counter[tuple[int, datetime, str, int]] = Counter()
-        # Of the last one counted: a batch of results has one moment.
+        # Of the last one counted: a batch of results has one time.
         self._now: datetime | None = None
         self._hour = datetime.min
 
@@ -155,7 +155,7 @@ class StatsBuffer:
         self._counted[delivery.subscription_id, self._hour, kind, bucket_of(outcome.duration_ms)] += 1
 
     def write(self) -> None:
-        """Add them to the table. If the database does not answer they wait for the next time."""
+        """Add them to the table. If the database fails, they wait for the next call."""
         # In order, so that two workers that add to the same rows don't wait for each other in a circle.
         rows = sorted(self._counted.items())
         for start in range(0, len(rows), ROWS_AT_ONCE):

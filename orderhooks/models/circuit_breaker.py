@@ -1,11 +1,11 @@
-"""Circuit breaker: what attempts tell of an endpoint, and when it is sent nothing because of that.
+"""Circuit breaker: what attempts show about an endpoint, and when nothing is sent to it because of that.
 
 # Note [Circuit breaker]
-An endpoint that answers 429, 502, 503 or 504, times out or refuses connections is overloaded or away: more requests
-make it worse and use up their deliveries' attempts. So its circuit opens: nothing automatic is sent to it until
-`circuit_open_until` (operators read "cooling down"). Then it is half-open: `slow_start_limit` lets one probe out. If
-that succeeds, the circuit closes, and the backlog drains at a rising rate (slow start); if not, it opens for twice as
-long. Sources: Michael Nygard, Release It!, "Circuit Breaker"; slow start: RFC 5681, section 3.1.
+An endpoint that responds with 429, 502, 503 or 504, times out or refuses connections is overloaded or away. More
+requests make it worse and use up their deliveries' attempts. So its circuit opens: nothing automatic is sent to it
+until `circuit_open_until` (operators read "cooling down"). Then it is half-open: `slow_start_limit` lets one probe out.
+If that succeeds, the circuit closes, and the backlog drains at a rising rate (slow start); if not, it opens for twice
+as long. Sources: Michael Nygard, Release It!, "Circuit Breaker"; slow start: RFC 5681, section 3.1.
 """
 
 from datetime import datetime, timedelta
@@ -38,7 +38,7 @@ def after_successes(slow_start_limit: int, count: int) -> int | None:
 
 
 class HasCircuitBreaker(models.Model):
-    """A row that records how its endpoint answers. See Note [Circuit breaker]."""
+    """A row that records whether its endpoint responds. See Note [Circuit breaker]."""
 
     failing_since = models.DateTimeField(_("failing since"), null=True, blank=True, editable=False)
     consecutive_failures = models.PositiveIntegerField(_("consecutive failures"), default=0, editable=False)
@@ -46,7 +46,7 @@ class HasCircuitBreaker(models.Model):
     # In plain words. Both stay when it has recovered.
     last_failure = models.CharField(_("last error"), max_length=500, blank=True, editable=False)
     last_failure_at = models.DateTimeField(_("time of the last error"), null=True, blank=True, editable=False)
-    # The same for programs: the outcome's kind (see `transport.NEXT_STEPS`) and the status that was answered, if any.
+    # The same for programs: the outcome's kind (see `transport.NEXT_STEPS`), and the status of the response if any.
     last_failure_kind = models.CharField(max_length=32, blank=True, editable=False)
     last_failure_status = models.PositiveSmallIntegerField(null=True, editable=False)
     # The last success that came after failures.
@@ -55,7 +55,7 @@ class HasCircuitBreaker(models.Model):
     circuit_open_until = models.DateTimeField(_("cooling down until"), null=True, blank=True, editable=False)
     # How often the circuit opened in a row.
     circuit_openings = models.PositiveSmallIntegerField(default=0, editable=False)
-    # Requests at once while it comes back; null: as many as it likes.
+    # Requests at once while it comes back; null: no limit.
     slow_start_limit = models.PositiveSmallIntegerField(null=True, editable=False)
 
     class Meta:
@@ -94,7 +94,7 @@ class HasCircuitBreaker(models.Model):
         return 0 if self.is_circuit_open(at=now) else self.slow_start_limit - in_flight
 
     def record_success(self, *, now: datetime, count: int = 1) -> bool:
-        """The endpoint answered 2xx. True if it had been failing before. To be saved."""
+        """The endpoint responded with 2xx. True if it had been failing before. To be saved."""
         failing = self.consecutive_failures > 0
         self.last_success_at = now
         if failing:
@@ -108,18 +108,18 @@ class HasCircuitBreaker(models.Model):
     def record_failure(
         self, *, now: datetime, count: int = 1, detail: str = "", kind: str = "", status: int | None = None
     ) -> None:
-        """The endpoint failed attempts; `detail`, `kind` and `status` tell of the last one. To be saved."""
+        """The endpoint failed attempts; `detail`, `kind` and `status` describe the last one. To be saved."""
         self.consecutive_failures += count
         self.failing_since = self.failing_since or now
         self.last_failure, self.last_failure_at = detail[:500], now
-        # What is not a status of HTTP comes from a broken response, and does not fit the column.
+        # A number outside this range comes from an invalid response, and does not fit the column.
         is_status = status is not None and 100 <= status <= 999
         self.last_failure_kind, self.last_failure_status = kind[:32], status if is_status else None
 
     def open_circuit(self, *, now: datetime, jitter: float, at_least_seconds: float = 0.0) -> None:
-        """Send the endpoint nothing for a while, longer each time; then one probe. To be saved.
+        """Send nothing to the endpoint for a while, longer each time; then one probe. To be saved.
 
-        `jitter` is as in `open_seconds`; `at_least_seconds` is what the endpoint asked for by `Retry-After`.
+        `jitter` is as in `open_seconds`; `at_least_seconds` comes from the endpoint's `Retry-After`.
         """
         if not self.is_circuit_open(at=now):
             self.circuit_openings = min(self.circuit_openings + 1, MOST_OPENINGS)
@@ -128,5 +128,5 @@ class HasCircuitBreaker(models.Model):
         self.slow_start_limit = 1
 
     def has_failed_for(self, longer_than: timedelta, *, now: datetime) -> bool:
-        """Whether it has done nothing but fail for that long."""
+        """Whether every attempt has failed for that long."""
         return self.failing_since is not None and self.failing_since <= now - longer_than

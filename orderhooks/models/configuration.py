@@ -85,7 +85,7 @@ class HasConfiguration(models.Model):
         blank=True,
         related_name="+",
         verbose_name=_("owner"),
-        help_text=_("Sees and changes it in the API, beside those who may manage all subscriptions."),
+        help_text=_("This user sees and changes it in the API, like users who may manage all subscriptions."),
     )
     topics = models.JSONField(
         _("topics"),
@@ -99,7 +99,7 @@ class HasConfiguration(models.Model):
         help_text=_("Send an order's events one after the other: one that fails holds up the later ones of its order."),
     )
     timeout_seconds = models.PositiveSmallIntegerField(
-        _("seconds for an answer"),
+        _("seconds for a response"),
         null=True,
         blank=True,
         validators=[MinValueValidator(1), MaxValueValidator(LONGEST_TIMEOUT_SECONDS)],
@@ -114,7 +114,7 @@ class HasConfiguration(models.Model):
     mail_disabled = models.BooleanField(
         _("when it is disabled"), default=True, help_text=_("Nothing is sent to it any more.")
     )
-    mail_recovered = models.BooleanField(_("when it recovers"), default=True, help_text=_("It answers again."))
+    mail_recovered = models.BooleanField(_("when it recovers"), default=True, help_text=_("It responds again."))
 
     class Meta:
         abstract = True

@@ -1,4 +1,4 @@
-"""Deliveries and their attempts: what is owed to whom, and each time we tried. `sending.claiming` shares them out."""
+"""Deliveries and their attempts: each event for each subscription, and each request for it. Workers claim them."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from orderhooks.models.events import Event
 from orderhooks.models.subscriptions import Subscription
 
 SKIP_AT_ONCE = 2000
-# How many deliveries workers make at the same moment, whose public ids and primary keys may be in different order.
+# How many deliveries workers make side by side. Their public ids and primary keys may be in different order.
 SIDE_BY_SIDE = 1000
 # An e-mail address may be a user's name.
 REQUESTED_BY_LENGTH = 254
@@ -25,14 +25,14 @@ EVENTS_AT_ONCE = 1000
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def lease_expired(self, *, now: datetime) -> "DeliveryQuerySet":
-        """Claimed by a worker that has not been heard of in time."""
+        """Claimed by a worker whose lease has run out: it died, or was stopped."""
         return self.filter(state=Delivery.State.SENDING, lease_expires_at__lte=now)
 
     def blocking(self) -> "DeliveryQuerySet":
-        """In a query of deliveries: those of the same subscription and order that have to end before.
+        """In a query of deliveries: those of the same subscription and order that have to end first.
 
         In an ordered subscription that is each that comes before and has not ended well (been delivered, or skipped by
-        an operator), and one that comes after and is under way: somebody had an earlier one sent again meanwhile.
+        an operator), and one that comes after and is under way, because an earlier one was redelivered meanwhile.
         """
         same_order = Event.objects.filter(pk=OuterRef(OuterRef("event_id")))
         return self.filter(
@@ -53,25 +53,25 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         )
         return self.filter(~Exists(Delivery.objects.blocking()), ~Exists(unrouted))
 
-    def since(self, moment: datetime) -> "DeliveryQuerySet":
+    def since(self, at: datetime) -> "DeliveryQuerySet":
         """Those made since then, and what other workers made side by side with the first of them.
 
-        The public ids, which tell the time, lead to the primary key, which all indexes of the log end with.
+        The public ids, which contain the time, lead to the primary key, which all indexes of the log end with.
         """
-        earliest = public_ids.earliest_at("dlv_", moment)
+        earliest = public_ids.earliest_at("dlv_", at)
         first = Delivery.objects.filter(public_id__gte=earliest).order_by("public_id")[:SIDE_BY_SIDE]
         key = first.aggregate(key=Min("pk"))["key"]
         return self.none() if key is None else self.filter(pk__gte=key)
 
-    def until(self, moment: datetime) -> "DeliveryQuerySet":
+    def until(self, at: datetime) -> "DeliveryQuerySet":
         """Those made before then, and what other workers made side by side with the last of them."""
-        earliest = public_ids.earliest_at("dlv_", moment)
+        earliest = public_ids.earliest_at("dlv_", at)
         last = Delivery.objects.filter(public_id__lt=earliest).order_by("-public_id")[:SIDE_BY_SIDE]
         key = last.aggregate(key=Max("pk"))["key"]
         return self.none() if key is None else self.filter(pk__lte=key)
 
     def answered(self, status_class: int) -> "DeliveryQuerySet":
-        """Those whose last attempt was answered 2xx to 5xx (2 to 5), or not at all (0)."""
+        """Those whose last attempt got a response of this class: 2 to 5 for 2xx to 5xx, or 0 for no response."""
         if status_class == 2:
             return self.filter(state=Delivery.State.DELIVERED)
         return self.filter(failure_class=status_class)
@@ -87,13 +87,13 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return states
 
     def redeliver(self, *, by: str = "") -> int:
-        """Send again, now, what is no test and not being sent at this moment. `by`: who wants it. Returns how many.
+        """Send again, now, what is not a test and not being sent. `by`: who requests it. Returns how many.
 
-        What the retry table has planned stays planned; what had ended gets the table anew.
+        What the retry table has planned stays planned. What had ended gets the whole table again.
         """
         waiting = Q(state=Delivery.State.PENDING)
         return self.exclude(Q(state=Delivery.State.SENDING) | Q(trigger=Delivery.Trigger.TEST)).update(
-            # First, since MariaDB sets one column after the other, and these two look at the others.
+            # First, because MariaDB sets one column after the other, and these two depend on the others.
             planned_at=Case(
                 When(waiting & Q(trigger=Delivery.Trigger.AUTOMATIC), then=F("next_attempt_at")),
                 When(waiting, then=F("planned_at")),
@@ -108,7 +108,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         )
 
     def call_off(self) -> int:
-        """Send none of them, not even what is under way: its result is written down no more. Returns how many."""
+        """Send none of them. The result of one that is under way is not recorded. Returns how many."""
         return self.filter(state__in=[Delivery.State.PENDING, Delivery.State.SENDING]).update(
             state=Delivery.State.SKIPPED,
             next_attempt_at=None,
@@ -118,9 +118,9 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         )
 
     def skip(self, *, failed: bool = False) -> int:
-        """Decide not to send what waits, in batches: it may be a million. Returns how many.
+        """Skip those that wait, in batches, because there may be a million. Returns how many.
 
-        `failed`: nor what was given up, so that an ordered subscription's later events go on.
+        `failed`: also skip those that were given up, so that an ordered subscription's later events go on.
         """
         states = [Delivery.State.PENDING, *([Delivery.State.FAILED] if failed else [])]
         skipped = 0
@@ -132,19 +132,19 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
 
 
 class Delivery(models.Model):
-    """One event owed to one subscription."""
+    """One event for one subscription."""
 
     class State(models.TextChoices):
         PENDING = "pending", _("pending")  # waits for `next_attempt_at`, or for its subscription to be active
         SENDING = "sending", _("sending")  # a worker holds the lease
-        DELIVERED = "delivered", _("delivered")  # the receiver answered 2xx
+        DELIVERED = "delivered", _("delivered")  # the receiver responded with 2xx
         FAILED = "failed", _("failed")  # given up; an operator can redeliver
         SKIPPED = "skipped", _("skipped")  # an operator decided not to send it
 
     class Trigger(models.TextChoices):
         AUTOMATIC = "automatic", _("automatic")  # by the retry table; counts for the endpoint's health
         MANUAL = "manual", _("manual")  # an operator redelivered
-        TEST = "test", _("test")  # an operator asked the endpoint; tried once, and says nothing about its health
+        TEST = "test", _("test")  # an operator tests the endpoint; tried once, and does not change its health
 
     public_id = models.CharField(max_length=public_ids.MAX_LENGTH, editable=False, default=public_ids.delivery_id)
     event = models.ForeignKey(
@@ -164,20 +164,20 @@ class Delivery(models.Model):
     state = models.CharField(_("state"), max_length=16, choices=State, default=State.PENDING)
     # What causes the next attempt (or caused the last one).
     trigger = models.CharField(_("trigger"), max_length=16, choices=Trigger, default=Trigger.AUTOMATIC)
-    # Who wants the next attempt (or wanted the last one): a user's name, or a replay. Blank: nobody had to.
+    # Who requested the next attempt (or the last one): a user's name, or a replay. Blank: nobody.
     requested_by = models.CharField(_("requested by"), max_length=REQUESTED_BY_LENGTH, blank=True)
     attempts_made = models.PositiveIntegerField(_("attempts made"), default=0)
-    # Of these, what the retry table does not count: what people asked for, and all before the table began anew.
+    # Of these, what the retry table does not count: attempts that people requested, and all before it began again.
     uncounted_attempts = models.PositiveIntegerField(default=0, db_default=0)
     next_attempt_at = models.DateTimeField(_("next attempt"), null=True)
-    # When the retry table's next attempt is due, while one that a person asked for goes first. Null: the table begins
-    # anew if that one fails.
+    # When the retry table's next attempt is due, while one that a person requested goes first. Null: the table begins
+    # again if that one fails.
     planned_at = models.DateTimeField(null=True)
     lease_token = models.UUIDField(null=True)
     lease_expires_at = models.DateTimeField(null=True)
     last_status_code = models.PositiveSmallIntegerField(_("last status"), null=True)
     last_error = models.CharField(_("last error"), max_length=32, blank=True)
-    # How the last attempt failed: 3, 4 or 5 for a response of that class, 0 without a proper one. By the
+    # How the last attempt failed: 3, 4 or 5 for a response of that class, 0 without a valid one. Computed by the
     # database, which has statistics of a column and not of an index's expression.
     failure_class = models.GeneratedField(
         expression=Case(
@@ -226,15 +226,15 @@ class Delivery(models.Model):
         ]
         indexes = [
             # The log of one subscription, newest first. Before the next one: InnoDB checks the foreign key whenever the
-            # first index that begins with it changes, and then waits for whoever has the subscription locked.
+            # first index that begins with it changes, and then waits while the subscription is locked.
             models.Index(fields=["subscription", "-id"], name="orderhooks_delivery_subscr"),
-            # The claim: what is due for a subscription, longest due first; what people asked for apart.
+            # The claim: what is due for a subscription, longest due first; what people requested apart.
             PartialIndex(
                 fields=["subscription", "trigger", "next_attempt_at", "id"],
                 condition=Q(state="pending"),
                 name="orderhooks_delivery_due",
             ),
-            # The pump's look for expired leases; also what is in flight.
+            # The pump's search for expired leases; also what is in flight.
             PartialIndex(fields=["lease_expires_at"], condition=Q(state="sending"), name="orderhooks_delivery_lease"),
             # The log filtered by state, newest first.
             models.Index(fields=["state", "-id"], name="orderhooks_delivery_log"),
@@ -260,7 +260,7 @@ class Delivery(models.Model):
         return self.state == self.State.PENDING and self.subscription.state != Subscription.State.ACTIVE
 
     def blockers(self) -> DeliveryQuerySet:
-        """What has to end before it in an ordered subscription, first things first. For many: `blocking`."""
+        """What has to end before it in an ordered subscription, in order. For many: `blocking`."""
         if not self.subscription.ordered:
             return Delivery.objects.none()
         earlier = Q(event__lt=self.event_id, state__in=UNENDED)
@@ -268,7 +268,7 @@ class Delivery(models.Model):
         return self._of_same_order().filter(earlier | under_way).order_by("event_id")
 
     def held_up(self) -> DeliveryQuerySet:
-        """What waits for it in an ordered subscription while it has not ended well, first things first."""
+        """What waits for it in an ordered subscription while it has not ended well, in order."""
         if not self.subscription.ordered or self.state not in UNENDED:
             return Delivery.objects.none()
         return self._of_same_order().filter(event__gt=self.event_id, state=self.State.PENDING).order_by("event_id")
@@ -288,7 +288,7 @@ class AttemptQuerySet(models.QuerySet["Attempt"]):
 
 
 class Attempt(models.Model):
-    """One HTTP request that was made for a delivery, and what came of it."""
+    """One HTTP request that was made for a delivery, and its result."""
 
     Trigger = Delivery.Trigger
 
@@ -301,7 +301,7 @@ class Attempt(models.Model):
     started_at = models.DateTimeField(_("started at"))
     duration_ms = models.PositiveIntegerField(_("duration in ms"))
     method = models.CharField(_("method"), max_length=8, default="POST")
-    # As it was called: percent-encoded, international names in ASCII. Blank: the worker died before it could tell.
+    # As it was requested: percent-encoded, international names in ASCII. Blank: the worker died before it recorded it.
     url = models.TextField(_("URL"), blank=True)
     status_code = models.PositiveSmallIntegerField(_("status"), null=True)
     error = models.CharField(_("error"), max_length=32, blank=True)

@@ -71,7 +71,7 @@ class Change(models.Model):
         indexes = [
             # Coalescing: all changes of an order, oldest first.
             models.Index(fields=["source", "order_pk", "id"], name="orderhooks_change_order"),
-            # The pump's look for changes that were left behind.
+            # The pump's search for changes that were left behind.
             models.Index(fields=["created_at"], name="orderhooks_change_created"),
         ]
 
@@ -160,7 +160,7 @@ class Event(models.Model):
         verbose_name = _("event")
         verbose_name_plural = _("events")
         ordering = ["-sequence"]
-        permissions = [("view_payload", _("Can see payloads, and headers and bodies of requests and answers"))]
+        permissions = [("view_payload", _("Can see payloads, and headers and bodies of requests and responses"))]
         constraints = [
             models.CheckConstraint(
                 condition=Q(published_at__isnull=True) | Q(payload__isnull=False),

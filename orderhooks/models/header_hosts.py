@@ -1,8 +1,8 @@
 """Values of headers stay with the host that they were given for: another URL does not get them.
 
-A subscription's headers may hold a credential of its receiver, which nobody can read back. Whoever may change the URL
-could have it sent to an address of their own; so a change of the URL's origin leaves stored values behind, whoever
-makes it and wherever: in the admin, the API, a command or a program.
+A subscription's headers may hold a credential of its receiver, which nobody can read back. A user who may change the
+URL could have it sent to a host of their own. So a change of the URL's origin drops the stored values, whether it is
+made in the admin, the API, a command or a program.
 """
 
 from collections.abc import Iterable, Mapping
@@ -43,7 +43,7 @@ class HasHeaders(models.Model):
             return
         using = options.get("using") or router.db_for_write(type(self), instance=self)
         with transaction.atomic(using=using):
-            # Locked: a value that somebody else gives for the former URL in this moment stays behind too.
+            # Locked: a value that another process saves for the former URL meanwhile is dropped too.
             no_key = transaction.get_connection(using).features.has_select_for_no_key_update
             locked = type(self)._base_manager.using(using).select_for_update(no_key=no_key)
             list(locked.filter(pk=self.pk).values_list("pk"))

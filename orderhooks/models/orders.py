@@ -1,4 +1,4 @@
-"""The built-in order and its lines. Only `sources`, the admin and the API know their fields."""
+"""The built-in order and its lines. Only `sources`, the admin and the API use their fields."""
 
 from decimal import Decimal
 from typing import Any

@@ -1,4 +1,4 @@
-"""Pace: how fast requests may go to one endpoint, over all workers. Claiming asks, with the row locked.
+"""Pace: how fast requests may go to one endpoint, over all workers. Claiming reads it, with the row locked.
 
 Two limits that people choose: requests at once, and requests a second. The second is kept by GCRA, the generic cell
 rate algorithm (ITU-T Recommendation I.371; a leaky bucket as a meter), which needs one timestamp in place of a bucket.

@@ -1,4 +1,4 @@
-"""Pumps at work: who is moving events along at this moment, and when each was last heard of."""
+"""Running pumps: each writes a heartbeat, by which other processes see whether a worker is at work."""
 
 import uuid
 from datetime import datetime, timedelta
@@ -17,11 +17,11 @@ STALE = timedelta(days=1)
 
 class PumpQuerySet(models.QuerySet["Pump"]):
     def fresh(self) -> "PumpQuerySet":
-        """Pumps that are alive, as far as can be told."""
+        """Pumps whose heartbeat is recent."""
         return self.filter(ended=False, beat_at__gt=DatabaseNow() - FRESH)
 
     def last_seen_at(self) -> datetime | None:
-        """When a pump was last heard of, alive or not."""
+        """The time of the latest heartbeat, whether its pump is still alive or not."""
         last: datetime | None = self.aggregate(last=Max("beat_at"))["last"]
         return last
 
@@ -29,7 +29,7 @@ class PumpQuerySet(models.QuerySet["Pump"]):
 class Pump(models.Model):
     """A running pump's heartbeat. One that was killed leaves it behind, stale.
 
-    The row of the last one that ended is kept, to tell when a worker was last seen.
+    The row of the last one that ended is kept, to show when a worker was last seen.
     """
 
     token = models.UUIDField(primary_key=True, default=uuid.uuid4)
@@ -47,7 +47,7 @@ class Pump(models.Model):
 
     @classmethod
     def notify(cls) -> bool:
-        """Whether a pump is alive. Where the database can tell it, it is told to look (see `db.wakeup`). One query."""
+        """Whether a pump is alive. On PostgreSQL it is also woken to look for work (see `db.wakeup`). One query."""
         using = router.db_for_write(cls)
         if connections[using].vendor != "postgresql":
             return cls.objects.using(using).fresh().exists()
@@ -59,11 +59,11 @@ class Pump(models.Model):
         return cls.objects.create(started_at=now, beat_at=now)
 
     def beat(self, *, now: datetime) -> None:
-        """Tell the others that this pump is alive."""
+        """Record that this pump is alive."""
         Pump.objects.filter(pk=self.pk).update(beat_at=now)
 
     def end(self, *, now: datetime) -> None:
-        """Nobody counts on this pump any more. Clears away who ended before, and who was killed long ago."""
+        """Mark this pump as ended. Deletes pumps that ended before, and those that were killed long ago."""
         gone = Q(ended=True) | Q(beat_at__lt=now - STALE)
         Pump.objects.filter(gone).exclude(pk=self.pk).delete()
         Pump.objects.filter(pk=self.pk).update(beat_at=now, ended=True)

@@ -28,7 +28,7 @@ class EventRange:
 
 class ReplayQuerySet(models.QuerySet["Replay"]):
     def running(self) -> "ReplayQuerySet":
-        """Those that are not through, oldest first."""
+        """Those that have not finished, oldest first."""
         return self.filter(state=Replay.State.RUNNING).order_by("id")
 
     def cancel(self) -> int:
@@ -40,9 +40,9 @@ class Replay(models.Model):
     """The events of a time, sent again to a subscription: those that it wants now, also from before it subscribed.
 
     # Note [Replays]
-    It goes through the events by public id, which tells the time and has an index, so that neither a date nor a topic
-    needs one of its own. The id reached is its cursor: whoever moves it does the batch before it in the same
-    transaction, so that two workers do none twice and one that dies leaves none out.
+    It goes through the events by public id, which contains the time and has an index, so that neither a date nor a
+    topic needs one of its own. The id reached is its cursor. The worker that moves it makes the batch before it due in
+    the same transaction, so that two workers do none twice and one that dies leaves none out.
     """
 
     class State(models.TextChoices):
@@ -96,7 +96,7 @@ class Replay(models.Model):
             ),
         ]
         indexes = [
-            # Each pump's look for some to work off, and nothing else.
+            # Each pump's search for running replays, and nothing else.
             PartialIndex(fields=["id"], condition=Q(state="running"), name="orderhooks_replay_running"),
         ]
 
@@ -105,14 +105,14 @@ class Replay(models.Model):
 
     @property
     def label(self) -> str:
-        """What its deliveries say of who asked for them."""
+        """The value of `requested_by` in its deliveries."""
         return f"replay {self.public_id} by {self.requested_by}" if self.requested_by else f"replay {self.public_id}"
 
     def share_done(self) -> float:
         """How much of its time it has gone through, from 0 to 1."""
         if self.state == self.State.DONE:
             return 1.0
-        reached = public_ids.moment_of(self.cursor) - self.since
+        reached = public_ids.time_of(self.cursor) - self.since
         return min(1.0, max(0.0, reached / (self.until - self.since)))
 
     def start(self) -> str:

@@ -15,7 +15,7 @@ from django.views.decorators.debug import sensitive_variables
 from orderhooks import encryption, signing
 from orderhooks.encryption import Purpose
 
-# The app's own, where stores look for who did what.
+# The logger of the app, in which stores look up who did what.
 logger = logging.getLogger("orderhooks")
 
 # How long a former signing secret goes on signing beside the new one.
@@ -27,7 +27,7 @@ MOST_SECRETS = 10
 
 @dataclass(frozen=True, slots=True)
 class Reencrypted:
-    """How many rows were put under the newest key, and the subscriptions of those that no key opens."""
+    """How many rows were re-encrypted with the newest key, and the subscriptions whose rows no key decrypts."""
 
     rows: int
     unreadable: tuple[str, ...]
@@ -39,11 +39,11 @@ class SubscriptionSecretQuerySet(models.QuerySet["SubscriptionSecret"]):
         return self.filter(Q(expires_at=None) | Q(expires_at__gt=now))
 
     def expired(self, *, now: datetime) -> "SubscriptionSecretQuerySet":
-        """Those whose overlap is over: no use to anybody but a thief."""
+        """Those whose overlap has ended. Only a thief could use them."""
         return self.filter(expires_at__lte=now)
 
     def reencrypt(self) -> Reencrypted:
-        """Put the secrets under the newest key."""
+        """Re-encrypt the secrets with the newest key."""
         done, unreadable = 0, []
         for pk, token, owner in self.values_list("pk", "encrypted", "subscription__public_id").iterator():
             try:
@@ -147,8 +147,8 @@ class HasSigningSecrets(models.Model):
     def rotate_secret(self, *, now: datetime, overlap: timedelta = OVERLAP) -> str:
         """Make a new secret and return it, shown this once. Those in force sign beside it for `overlap` at most.
 
-        No overlap revokes them now. Of more than MOST_SECRETS the oldest are revoked: a rotation is never refused, as a
-        secret that leaked has to go.
+        No overlap revokes them now. Of more than MOST_SECRETS the oldest are revoked: a rotation is never refused,
+        because a leaked secret has to go.
         """
         with transaction.atomic(using=type(self)._base_manager.db):
             # One rotation after the other: each leaves but one secret without an end.
@@ -168,7 +168,7 @@ class HasSigningSecrets(models.Model):
             return self._end_secrets(self.secrets.exclude(pk__in=[newest]), now=now, at=now)
 
     def _lock(self) -> None:
-        # Not against references to it where the database knows the difference: events are routed meanwhile.
+        # Where the database can, the lock still lets others refer to the row: events are routed meanwhile.
         no_key = connections[type(self)._base_manager.db].features.has_select_for_no_key_update
         type(self)._base_manager.select_for_update(no_key=no_key).get(pk=self.pk)
 
@@ -179,7 +179,7 @@ class HasSigningSecrets(models.Model):
 
     @sensitive_variables()
     def fit_secret(self, *, now: datetime) -> str:
-        """A new secret if the lasting one is not of the kind that `signature` needs, else ""."""
+        """A new secret if the lasting one is not of the kind that `signature` needs, otherwise ""."""
         shared = signing.secret_prefix(self.signature) == signing.SHARED_PREFIX
         fitting = self.secrets.filter(Q(public_key="") if shared else ~Q(public_key=""), expires_at=None)
         return "" if fitting.exists() else self.rotate_secret(now=now)

@@ -1,4 +1,4 @@
-"""Subscriptions: who wants to hear what, where, and how it has been going."""
+"""Subscriptions: the endpoints, the topics that they get, and how deliveries to them have gone."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
@@ -30,7 +30,7 @@ DELETE_TRIES = 5
 
 
 class AmbiguousNameError(LookupError):
-    """Several subscriptions have a name that should tell one; `public_ids` are theirs, the text says what to do."""
+    """Several subscriptions have a name that should identify one. `public_ids` are theirs; the text says what to do."""
 
     def __init__(self, public_ids: list[str]) -> None:
         self.public_ids = public_ids
@@ -47,8 +47,8 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
     def named(self, name: str) -> "Subscription | None":
         """The one that has exactly this name. Raises AmbiguousNameError."""
         if "\x00" in name:
-            return None  # PostgreSQL would not even look
-        # Some databases take names for equal that are not.
+            return None  # PostgreSQL raises an error for it
+        # Some databases compare names without regard to case or accents.
         found = [one for one in self.filter(name=name).order_by("pk") if one.name == name]
         if len(found) > 1:
             raise AmbiguousNameError([one.public_id for one in found])
@@ -79,7 +79,7 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
         return chosen.update(state=Subscription.State.PAUSED, state_reason="")
 
     def resume(self) -> int:
-        """Send again, and forget former failures: else the next one would disable at once. Returns how many."""
+        """Send again, and reset the failures: otherwise the next one would disable it at once. Returns how many."""
         chosen = self._chosen().exclude(state=Subscription.State.ACTIVE)
         return chosen.update(state=Subscription.State.ACTIVE, state_reason="", **Subscription.CLOSED)
 
@@ -89,7 +89,7 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
         return max(float(own), conf.current().timeout_seconds)
 
     def reencrypt_headers(self) -> "Reencrypted":
-        """Put the headers' values under the newest key."""
+        """Re-encrypt the headers' values with the newest key."""
         done, unreadable = 0, []
         for pk in self.exclude(headers={}).values_list("pk", flat=True).iterator():
             with transaction.atomic(using=self.db):
@@ -111,14 +111,14 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
     def delete(self) -> tuple[int, dict[str, int]]:
         """Delete them with their deliveries and attempts, of which there may be a million.
 
-        Workers stand back: what is under way is called off first, and new events wait for the subscription's lock.
-        Returns what went, deliveries and attempts not counted.
+        What is under way is called off first, and new events wait for the subscription's lock. Returns what was
+        deleted, without the deliveries and attempts.
         """
         for _try in range(DELETE_TRIES - 1):
             try:
                 return self._delete()
             except OperationalError as error:
-                # MariaDB lets one of two go first by ending the other. A transaction round it is ended with it.
+                # MariaDB resolves a deadlock by ending a transaction; one that the caller has begun ends with it.
                 if connections[self.db].in_atomic_block or not is_lock_timeout(error):
                     raise
         return self._delete()
@@ -127,14 +127,14 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
         deliveries, attempts = apps.get_model("orderhooks.Delivery"), apps.get_model("orderhooks.Attempt")
         with transaction.atomic(using=self.db):
             keys = list(self._chosen().order_by("pk").values_list("pk", flat=True))
-            owed = deliveries.objects.filter(subscription__in=keys)
+            theirs = deliveries.objects.filter(subscription__in=keys)
             # Deliveries first, as workers do it: on MariaDB an update of a delivery locks its subscription after it.
-            owed.call_off()
+            theirs.call_off()
             list(Subscription.objects.select_for_update().filter(pk__in=keys).order_by("pk").values_list("pk"))
-            owed.call_off()  # what was routed meanwhile
+            theirs.call_off()  # what was routed meanwhile
             attempts.objects.filter(delivery__subscription__in=keys).delete()
             # Django would read each of them first.
-            owed._raw_delete(self.db)
+            theirs._raw_delete(self.db)
             return models.QuerySet.delete(Subscription.objects.filter(pk__in=keys))
 
     delete.alters_data = True  # type: ignore[attr-defined]
@@ -248,7 +248,7 @@ class Subscription(HasConfiguration, HasHeaders, HasSigningSecrets, HasPace, Has
         return self.store in ("", store)
 
     def was_there(self, at: datetime) -> bool:
-        """Whether it had subscribed by then, as far as clocks can tell."""
+        """Whether it had subscribed by then. Clocks may differ a little."""
         return self.created_at <= at + CLOCK_SKEW
 
     @sensitive_variables()
@@ -267,7 +267,7 @@ class Subscription(HasConfiguration, HasHeaders, HasSigningSecrets, HasPace, Has
         the API would refuse too: see `save`.
         """
         sealed = seal(headers or {})
-        # By the clock that tells when events occurred.
+        # By the same clock as the times of events.
         fields.setdefault("created_at", DatabaseClock().now())
         subscription = cls(headers=sealed, **fields)
         subscription.given_secret = secret

@@ -55,7 +55,7 @@ def coalesce(
     `captured` holds the changes that this process has just captured in one transaction. If the order has no others, it
     is now as that transaction committed it, and PostgreSQL does the rest in one statement.
 
-    Raises an error that `is_transient` knows, with nothing done, if the order can't be read at this moment.
+    Raises an error for which `is_transient` is true, with nothing done, if the order can't be read now.
 
     # Note [The order as committed]
     An order that is read after a commit may show what later transactions did to it. But the changes of those
@@ -80,7 +80,7 @@ def coalesce_in_one_statement(
 ) -> list[Event]:
     """The rest of `coalesce` in one statement. No events, with nothing done, if other changes have to be coalesced."""
     for change in captured:
-        change.created_at = now  # a placeholder: the database knows the time, and `replace` reads it there
+        change.created_at = now  # a placeholder: `replace` reads the time from the database
     events = _events(captured, order, now=now, using=using)
     return events if events and coalescing_postgresql.replace(captured, events, using=using) else []
 
@@ -106,7 +106,7 @@ def coalesce_portably(
 def coalesce_many(captured: Mapping[tuple[str, str], Sequence[Change]], *, now: datetime, using: str) -> list[Event]:
     """Coalesce all orders of one transaction, with one set of writing statements for each hundred orders.
 
-    An order that can't be read at this moment is left to the pump.
+    An order that can't be read now is left to the pump.
     """
     by_source: dict[str, dict[str, Sequence[Change]]] = {}
     for (source_name, order_pk), changes in captured.items():
@@ -128,7 +128,7 @@ def _coalesce_chunk(
         try:
             orders[order_pk] = _read(source_name, order_pk, changes, using=using)
         except Exception as error:
-            logger.warning("order %s:%s can't be read at this moment: %s", source_name, order_pk, describe_error(error))
+            logger.warning("order %s:%s can't be read now: %s", source_name, order_pk, describe_error(error))
     events: list[Event] = []
     with transaction.atomic(using=using):
         taken = take_many(source_name, list(orders), using=using)
@@ -183,7 +183,7 @@ def coalesce_left_behind(*, now: datetime) -> list[Event]:
     """Coalesce the changes whose process died after the commit, and those whose order could not be read then."""
     left = Change.objects.left_behind(before=now - LEFT_BEHIND_AFTER).order_by().values_list("source", "order_pk")
     orders = list(left.distinct()[:COALESCE_AT_ONCE])
-    # Orders that can't be read at this moment must not be the first ones each time.
+    # Orders that can't be read now must not be the first ones each time.
     random.shuffle(orders)
     events: list[Event] = []
     refused = 0
@@ -195,7 +195,7 @@ def coalesce_left_behind(*, now: datetime) -> list[Event]:
             if not is_transient(error):
                 logger.exception("could not coalesce the changes of order %s:%s", source, order_pk)
                 continue
-            logger.warning("order %s:%s can't be read at this moment: %s", source, order_pk, describe_error(error))
+            logger.warning("order %s:%s can't be read now: %s", source, order_pk, describe_error(error))
             refused += 1
             if refused == TRANSIENT_AT_ONCE:
                 break

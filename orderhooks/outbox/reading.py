@@ -48,7 +48,8 @@ class OrderRead:
 def read_order(source_name: str, order_pk: str, *, using: str, prepare: Any = None) -> OrderRead:
     """The order as the database has it now, or the instance that `prepare(source, order)` makes of it.
 
-    What the store's code raises is in `error`. Raises what `is_transient` knows: the same may go well a little later.
+    What the store's code raises is in `error`. Raises an error for which `is_transient` is true if the
+    same may succeed a little later.
     """
     source, order = None, None
     number: Any = ""

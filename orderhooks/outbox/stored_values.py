@@ -31,7 +31,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class StoredValues:
-    """Watched values as the database stores them, by field name, and the columns that tell the order, by attname."""
+    """Watched values as they are stored, by field name, and the columns that identify the order, by attname."""
 
     values: dict[str, Any]
     columns: dict[str, Any]
@@ -78,7 +78,7 @@ WANTED = "_orderhooks_wanted"
 def read_before(
     watched_model: WatchedModel, instance: models.Model, watched: Sequence[str], *, using: str
 ) -> StoredValues | None:
-    """The stored values of the watched fields. None if there is no row, or no subscription: one query tells both.
+    """The stored values of the watched fields. None if there is no row, or no subscription: one query finds out both.
 
     The row is locked where the database can lock rows.
     """
@@ -150,7 +150,7 @@ def read_pointed_at(
 
 
 def columns_to_read(watched_model: WatchedModel, watched: Sequence[str]) -> tuple[str, ...]:
-    """The attnames of the columns to read: those of the watched fields, and those that tell the order."""
+    """The attnames of the columns to read: those of the watched fields, and those that identify the order."""
     return _columns_of(watched_model, tuple(watched))
 
 

@@ -37,7 +37,7 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """Who ordered. A text that the store does not know is empty."""
+    """Who ordered. A text that the store does not have is empty."""
 
     name: str
     email: str

@@ -3,14 +3,15 @@
 import functools
 import inspect
 import logging
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Concatenate, Protocol, TypeVar, cast, overload
 
 from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.http.response import HttpResponseBase
 from django.utils.decorators import method_decorator
+from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
 from orderhooks import signing
@@ -24,8 +25,25 @@ __all__ = ["webhook"]
 
 logger = logging.getLogger("orderhooks.receiver")
 
-# A function, an async function, or a class-based view.
-View = TypeVar("View", bound=Callable[..., Any])
+ViewClass = TypeVar("ViewClass", bound=View)
+Request = TypeVar("Request", bound=HttpRequest)
+
+
+class _Decorator(Protocol):
+    """For type checkers: a view takes the request, the event, and arguments of its URL; its endpoint takes no event."""
+
+    @overload
+    def __call__(self, view: type[ViewClass], /) -> type[ViewClass]: ...
+
+    @overload
+    def __call__(
+        self, view: Callable[Concatenate[Request, ReceivedEvent, ...], HttpResponseBase | None], /
+    ) -> Callable[Concatenate[Request, ...], HttpResponseBase]: ...
+
+    @overload
+    def __call__(
+        self, view: Callable[Concatenate[Request, ReceivedEvent, ...], Awaitable[HttpResponseBase | None]], /
+    ) -> Callable[Concatenate[Request, ...], Coroutine[Any, Any, HttpResponseBase]]: ...
 
 
 def webhook(
@@ -34,7 +52,7 @@ def webhook(
     deduplicate: Deduplicator | None = None,
     skip_stale: SequenceGuard | None = None,
     tolerance_seconds: float = TOLERANCE_SECONDS,
-) -> Callable[[View], View]:
+) -> _Decorator:
     """Make `view(request, event, …)` an endpoint for webhooks. It is called only for requests whose signature is valid.
 
     `secret` is the signing secret, several of them, or a callable that returns either and is called for each request.
@@ -114,7 +132,7 @@ def webhook(
 
         return endpoint
 
-    return decorate  # type: ignore[return-value]
+    return cast(_Decorator, decorate)
 
 
 def _is_async(view: Callable[..., Any]) -> bool:

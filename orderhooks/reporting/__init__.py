@@ -1,4 +1,4 @@
-"""Reporting: what people are told. The admin, the API and the commands draw on it, so that one fact has one format."""
+"""Reporting: what people read. The admin, the API and the commands use it, so that one fact has one format."""
 
 from orderhooks.reporting.backlog import MOST_WAITING, Backlog, backlog_text, current_backlog
 from orderhooks.reporting.capture_failures import LOSSES_SHOWN_FOR, losses

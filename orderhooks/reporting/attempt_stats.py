@@ -93,7 +93,7 @@ SEVERITY = (Subscription.State.DISABLED, Subscription.State.ACTIVE, Subscription
 
 
 def _waiting(keys: Iterable[int]) -> dict[int, int]:
-    # Whether there are too many to count is one look into the index; only where there are not are they counted.
+    # Whether there are too many to count is one search of the index. They are counted only if there are not.
     pending = Delivery.objects.filter(subscription=OuterRef("pk"), state=Delivery.State.PENDING)
     too_many = pending.order_by("trigger", "next_attempt_at", "id").values("pk")[MOST_COUNTED : MOST_COUNTED + 1]
     count = pending.order_by().values("subscription").annotate(count=Count("pk")).values("count")

@@ -17,11 +17,11 @@ MOST_ERROR = 300
 SEE_ERROR = "`manage.py orderhooks_status` shows the error."
 LOST_ONE = gettext_lazy(
     "A change of an order was saved and made no event (source %(source)s, order %(order)s, at %(time)s): "
-    "%(error)s Correct the cause, then tell the receivers with orderhooks.publishing.publish."
+    "%(error)s Fix the cause, then publish the change with orderhooks.publishing.publish."
 )
 LOST_MANY = gettext_lazy(
     "%(count)s changes of orders were saved and made no events (source %(source)s, last order %(order)s at "
-    "%(time)s): %(error)s Correct the cause, then tell the receivers with orderhooks.publishing.publish."
+    "%(time)s): %(error)s Fix the cause, then publish the change with orderhooks.publishing.publish."
 )
 
 

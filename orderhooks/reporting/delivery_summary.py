@@ -72,7 +72,7 @@ def sentences(
     found = [
         ended,
         _results(delivery, attempts),
-        _who_asked(delivery),
+        _requested_by(delivery),
         "" if ended else _next(delivery, now=now, most=most, blocker=blocker),
         _held_up(delivery, behind),
     ]
@@ -93,7 +93,7 @@ def _results(delivery: Delivery, attempts: Sequence[Attempt]) -> str:
     return sentence % {"name": delivery.subscription.name, "outcomes": get_text_list(parts, _("and"))}
 
 
-def _who_asked(delivery: Delivery) -> str:
+def _requested_by(delivery: Delivery) -> str:
     if delivery.trigger == Delivery.Trigger.AUTOMATIC:
         return _("It is sent again by %(replay)s.") % {"replay": delivery.requested_by} if delivery.requested_by else ""
     manual = delivery.trigger == Delivery.Trigger.MANUAL
@@ -106,7 +106,7 @@ def _next(delivery: Delivery, *, now: datetime, most: int, blocker: Delivery | N
     attempt = _attempt(delivery, most)
     if delivery.state == State.SENDING:
         if delivery.lease_expires_at is None or delivery.lease_expires_at > now:
-            return _("It is being sent at this moment (%(attempt)s).") % {"attempt": attempt}
+            return _("It is being sent now (%(attempt)s).") % {"attempt": attempt}
         ago = relative_text(delivery.lease_expires_at, now=now)
         return _("The worker that sends it should have finished %(ago)s. Another worker takes it over.") % {"ago": ago}
     if subscription.state != Subscription.State.ACTIVE:
@@ -130,7 +130,7 @@ def _next(delivery: Delivery, *, now: datetime, most: int, blocker: Delivery | N
 
 
 def _attempt(delivery: Delivery, most: int) -> str:
-    """Which attempt comes next. One that a person asked for does not count in the retry table."""
+    """Which attempt comes next. One that a person requested does not count in the retry table."""
     if delivery.planned_at is not None:
         return _("by hand; if it fails, the retries go on as planned")
     return attempt_text(delivery.table_attempts + (delivery.state == State.PENDING), most)

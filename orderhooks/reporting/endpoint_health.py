@@ -1,4 +1,4 @@
-"""An endpoint's health in plain words: since when it fails, what it answers, what happens next, what to do.
+"""An endpoint's health in plain words: since when it fails, how it responds, what happens next, what to do.
 
 Admin, API, commands and summaries of deliveries take their sentences from here, so that one fact reads the same
 everywhere. Everything here is pure: the caller brings the rows and the clock.
@@ -26,10 +26,10 @@ OUTCOMES = {
     "refused": gettext_lazy("refused the connection"),
     "connect_timeout": gettext_lazy("could not be reached in time"),
     "tls": gettext_lazy("failed to make a safe connection (TLS)"),
-    "timeout": gettext_lazy("did not answer in time"),
+    "timeout": gettext_lazy("did not respond in time"),
     "reset": gettext_lazy("broke the connection off"),
-    "protocol": gettext_lazy("gave no proper HTTP answer"),
-    "too_large": gettext_lazy("answered with too much"),
+    "protocol": gettext_lazy("did not send a valid HTTP response"),
+    "too_large": gettext_lazy("sent a response that is too large"),
     "payload": gettext_lazy("was not called: the payload could not be built"),
     "internal": gettext_lazy("may not have been called: there was an error on our side"),
 }
@@ -56,7 +56,7 @@ def health_of(subscription: Subscription, *, now: datetime) -> Health:
 
 @dataclass(frozen=True, slots=True)
 class EndpointReport:
-    """How an endpoint is, the longest truth first. A blank part does not apply.
+    """How an endpoint is, beginning with what has been true for longest. A blank part does not apply.
 
     `since`: since when it fails, or that nothing is sent to it; `response`: how it responded last, and when;
     `pause`: until when nothing is sent to it; `deadline`: when it will be disabled; `remedy`: what to do.
@@ -78,7 +78,7 @@ class EndpointReport:
 
 
 def report(subscription: Subscription, *, now: datetime) -> EndpointReport | None:
-    """What people should know of an endpoint that is not well or not sent to; None if it is well."""
+    """What people should know about an endpoint that is unhealthy or stopped; None if it is healthy."""
     if subscription.state == State.DISABLED:
         return EndpointReport(
             _("Disabled: nothing is sent to it, and its deliveries are kept."),
@@ -136,9 +136,9 @@ def short_text(subscription: Subscription, *, now: datetime) -> str:
 
 
 def held_text(subscription: Subscription, *, now: datetime) -> str:
-    """Why nothing is sent to an endpoint at this moment, or "".
+    """Why nothing is sent to an endpoint now, or "".
 
-    `Held until 03:12 because Warehouse answered 503 at 03:11; failing since 02:40.`
+    `Held until 03:12 because Warehouse responded with 503 at 03:11; failing since 02:40.`
     """
     if subscription.state == State.PAUSED:
         return _("Held: the subscription is paused by an operator. Resume it, and this is sent.")
@@ -164,9 +164,9 @@ def held_text(subscription: Subscription, *, now: datetime) -> str:
 
 
 def outcome_text(status_code: int | None, error: str) -> str:
-    """What an endpoint did: `answered 503`, `did not answer in time`."""
+    """What an endpoint did: `responded with 503`, `did not respond in time`."""
     if status_code is not None and error in ("", "status"):
-        return _("answered %(status)d") % {"status": status_code}
+        return _("responded with %(status)d") % {"status": status_code}
     return str(OUTCOMES.get(error, error))
 
 
@@ -188,4 +188,4 @@ def _remedy(subscription: Subscription) -> str:
     kind, status = subscription.last_failure_kind, subscription.last_failure_status
     if kind or status:
         return transport.next_step(kind or "status", status)
-    return _("Send a test to see what it answers now, and tell the people who run the receiver.")
+    return _("Send a test to see how it responds now, and inform the people who run the receiver.")

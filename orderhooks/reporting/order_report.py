@@ -47,14 +47,14 @@ class Reason(models.TextChoices):
     OTHER_STORE = "other_store", gettext_lazy("for another store")
     TOPIC = "topic", gettext_lazy("topic not wanted")
     TOO_EARLY = "too_early", gettext_lazy("happened before it subscribed")
-    NOT_ROUTED = "not_routed", gettext_lazy("about to be sent")  # no worker has come by yet
-    # It wants the event now, and has not got it: its settings were others, or the log of it was pruned.
+    NOT_ROUTED = "not_routed", gettext_lazy("about to be sent")  # no worker has routed it yet
+    # It wants the event now, and has not got it: its settings were different, or its log was pruned.
     NOT_THEN = "not_then", gettext_lazy("not wanted at that time")
 
 
 def explain(event: Event, subscription: Subscription, delivery: Delivery | None, *, is_behind: bool = False) -> Reason:
-    """Why an event went, or did not go, to a subscription. `delivery` is what is owed of the one to the other, if any;
-    `is_behind` tells that an earlier one of the same order holds it up, if the subscription is ordered.
+    """Why an event went, or did not go, to a subscription. `delivery`: the event's delivery to it, if there is one.
+    `is_behind`: in an ordered subscription an earlier delivery of the same order holds it up.
     """
     if delivery is not None and delivery.state != Delivery.State.PENDING:
         return ENDED[delivery.state]
@@ -106,28 +106,28 @@ def event_reports(
     subscriptions = list(chosen.order_by("name", "pk")[:at_most])
     events = sorted(events, key=lambda event: event.pk)
     rows = Delivery.objects.filter(event__in=[event.pk for event in events], subscription__in=subscriptions)
-    owed = {(delivery.event_id, delivery.subscription_id): delivery for delivery in rows}
+    deliveries = {(delivery.event_id, delivery.subscription_id): delivery for delivery in rows}
     reports: list[EventReport] = []
-    # Whom an event that is not done keeps from the later ones of its order.
-    kept: set[tuple[str, str, int]] = set()
+    # The orders and subscriptions with an event that has not ended; it holds up the later ones.
+    held_up: set[tuple[str, str, int]] = set()
     for event in events:
         outcomes = []
         for subscription in subscriptions:
-            delivery = owed.get((event.pk, subscription.pk))
+            delivery = deliveries.get((event.pk, subscription.pk))
             order = (event.source, event.order_pk, subscription.pk)
             outcomes.append(
                 SubscriptionOutcome(
-                    subscription, explain(event, subscription, delivery, is_behind=order in kept), delivery
+                    subscription, explain(event, subscription, delivery, is_behind=order in held_up), delivery
                 )
             )
             if delivery is not None and delivery.state in UNENDED:
-                kept.add(order)
+                held_up.add(order)
         reports.append(EventReport(event, tuple(outcomes)))
     return reports[::-1]
 
 
 def subscription_outcome_text(one: SubscriptionOutcome, *, now: datetime) -> str:
-    """What became of an event for one subscription, and why it was not sent yet: the same words wherever it is told."""
+    """What became of an event for one subscription, or why it has not been sent yet, in the same words everywhere."""
     delivery, label = one.delivery, str(one.reason.label)
     if one.reason == Reason.NOT_ROUTED:
         return _("waiting for a worker to take it up")
@@ -146,8 +146,9 @@ def subscription_outcome_text(one: SubscriptionOutcome, *, now: datetime) -> str
 
 
 def order_without_events_text(number: str) -> str:
-    """What to say of an order number for which there are no events: `No order 99999 is known.` One query a source, and
-    those of `no_events_text`.
+    """What to say about an order number without events: `No order 99999 was found.`
+
+    One query for each source, and those of `no_events_text`.
     """
     known = _configured()
     if not known:
@@ -155,8 +156,8 @@ def order_without_events_text(number: str) -> str:
     for source in known.values():
         if (order := _found(source, number)) is not None:
             why = no_events_text(source.name, sources.WatchedModel(source).order_pk(order))
-            return _("Order %(number)s is known. %(why)s") % {"number": number, "why": why}
-    return _("No order %(number)s is known.") % {"number": number}
+            return _("Order %(number)s was found. %(why)s") % {"number": number, "why": why}
+    return _("No order %(number)s was found.") % {"number": number}
 
 
 def no_events_text(source: str, order_pk: str) -> str:

@@ -75,7 +75,7 @@ class SystemStatus:
 def system_status(worker: Worker, *, now: datetime) -> SystemStatus:
     """Read the status from the database. The number of queries does not grow with the subscriptions.
 
-    The caller looks at the worker, because only `tasks` knows the queue.
+    The caller looks at the worker, because only `tasks` may use the queue.
     """
     return SystemStatus(
         at=now,

@@ -1,4 +1,4 @@
-"""The worker's status in plain words: whether a process is there that sends, and what to do if none is."""
+"""The worker's status in plain words: whether a worker is running, and what to do if none is."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,20 +18,20 @@ START_WORKER = "Start `manage.py qcluster`; if one runs and does nothing, restar
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """Who is there to send. `seen_at` is None if nobody ever was, `sweep_due_at` if the sweep is off."""
+    """The worker and the sweep. `seen_at` is None if no worker was ever seen, `sweep_due_at` if the sweep is off."""
 
     at_work: bool
     seen_at: datetime | None
     sweep_due_at: datetime | None
 
     def is_missing(self, *, now: datetime) -> bool:
-        """Whether nobody is there who should be."""
+        """Whether no worker is running although one should be."""
         return not self.at_work and (self.seen_at is None or now - self.seen_at >= WORKER_AWAY)
 
     def sweep_is_late(self, *, now: datetime) -> bool:
-        """Whether no cluster starts the sweep: it is due, and no pump has run since, whoever called it.
+        """Whether no cluster starts the sweep: it is due, and no pump has run since, by whichever call.
 
-        By the time that it is due alone one could not tell: after an outage django-q2 may start each sweep of it.
+        The time at which it is due is not enough: after an outage django-q2 may start each sweep that it missed.
         """
         if self.sweep_due_at is None or self.at_work:
             return False
@@ -39,9 +39,9 @@ class Worker:
 
 
 def worker_problems(worker: Worker, *, now: datetime, waiting: Backlog | None = None) -> list[str]:
-    """What is wrong with the process that should send, each with its remedy: the first thing that people should read.
+    """What is wrong with the worker, each with its remedy. People should read it first.
 
-    With `waiting` it also says what waits for the worker. Empty if a worker is there and is started in time.
+    With `waiting` it also says what waits for the worker. Empty if a worker is running and the sweep is in time.
     """
     found = []
     if worker.is_missing(now=now):

@@ -39,7 +39,7 @@ AT_ONCE = 500
 
 @dataclass(slots=True)
 class DueSubscription:
-    """A subscription with deliveries due: by the retry table, or because a person asked.
+    """A subscription with deliveries due: by the retry table, or because a person requested it.
 
     `capacity` is how many of them to claim.
     """
@@ -50,7 +50,7 @@ class DueSubscription:
 
 
 def due(*, now: datetime) -> list[DueSubscription]:
-    """What could be claimed, most urgent first; what people asked for comes before the rest.
+    """What could be claimed, most urgent first; what people requested comes before the rest.
 
     Each subscription comes with its secrets. What an ordered subscription must not get yet is left out: otherwise it
     would take the turns of others. At most AT_ONCE subscriptions for each trigger.
@@ -67,7 +67,7 @@ def due_portably(*, now: datetime) -> list[DueSubscription]:
         for trigger in (Delivery.Trigger.MANUAL, Delivery.Trigger.AUTOMATIC)
         for subscription in due_subscriptions(trigger, now=now).prefetch_related("secrets")[:AT_ONCE]
     ]
-    # Asked separately because Django needs four times as long to build this query as the other.
+    # A query of its own, because Django needs four times as long to build it as the other.
     return [one for one in found if not one.subscription.ordered or _deliveries(one, now=now).unblocked().exists()]
 
 
@@ -76,7 +76,7 @@ def due_subscriptions(trigger: str, *, now: datetime) -> QuerySet[Subscription]:
     head = Delivery.objects.filter(
         subscription=OuterRef("pk"), trigger=trigger, state=Delivery.State.PENDING, next_attempt_at__lte=now
     ).order_by("next_attempt_at", "id")
-    # A subquery with a LIMIT is a look into the index for each subscription; EXISTS may become a scan of the log.
+    # A subquery with a LIMIT is one search of the index for each subscription; EXISTS may become a scan of the log.
     chosen = Subscription.objects.filter(state=Subscription.State.ACTIVE)
     if trigger == Delivery.Trigger.AUTOMATIC:
         chosen = chosen.filter(Q(circuit_open_until=None) | Q(circuit_open_until__lte=now))
@@ -128,7 +128,7 @@ def _lock(limited: Iterable[int]) -> tuple[dict[int, Subscription], Counter[int]
 
 def _capacity(one: DueSubscription, locked: Subscription | None, in_flight: int, *, now: datetime) -> int:
     if locked is None:
-        return 0  # another worker is claiming from it at this moment; its turn is the next time
+        return 0  # another worker is claiming from it now; its turn is the next time
     return locked.capacity(in_flight, by_hand=one.trigger == Delivery.Trigger.MANUAL, now=now)
 
 

@@ -1,8 +1,8 @@
 """Claims on PostgreSQL: the statements of `claiming` written out, each as one statement.
 
-Building the query takes Django several times as long as PostgreSQL takes to answer it, and every pump asks it before
-each claim. A statement ends by itself: a worker that is stopped in the middle of it locks nothing.
-tests/test_statements.py holds them against the forms that they must equal.
+Django takes several times as long to build the query as PostgreSQL to run it, and every pump runs it before each claim.
+A statement ends by itself: a worker that is stopped in the middle of it locks nothing. tests/test_statements.py
+compares them with the forms that they must equal.
 """
 
 import uuid
@@ -24,12 +24,12 @@ __all__ = ["claim", "due"]
 IS_NEXT = """NOT EXISTS (
     SELECT FROM orderhooks_event mine
     JOIN orderhooks_event other USING (source, order_pk)
-    LEFT JOIN orderhooks_delivery owed
-        ON owed.event_id = other.sequence AND owed.subscription_id = delivery.subscription_id
+    LEFT JOIN orderhooks_delivery beside
+        ON beside.event_id = other.sequence AND beside.subscription_id = delivery.subscription_id
     WHERE mine.sequence = delivery.event_id AND CASE
-        WHEN other.sequence < mine.sequence THEN owed.state IN ('pending', 'sending', 'failed')
+        WHEN other.sequence < mine.sequence THEN beside.state IN ('pending', 'sending', 'failed')
             OR other.routed_at IS NULL AND other.published_at IS NOT NULL
-        WHEN other.sequence > mine.sequence THEN owed.state = 'sending'
+        WHEN other.sequence > mine.sequence THEN beside.state = 'sending'
     END
 )"""
 # Equals `claiming.due_portably`, for both triggers at once.
@@ -90,9 +90,9 @@ RETURNING delivery.id, delivery.public_id, delivery.event_id, delivery.subscript
 
 
 # Equals `claiming.claim_portably`.
-# PostgreSQL takes a limit that it does not know for a tenth of all that waits. With a million that makes it read the
-# log instead of its index, and compile the statement for half a second: so it is told `at_most`, and the outer limit
-# keeps it from locking more than a subscription has capacity for. The condition for ordered subscriptions is expensive
+# A limit that comes from a column is planned by PostgreSQL as a tenth of all that waits. With a million waiting it then
+# reads the log instead of its index, and compiles the statement for half a second. So `at_most` is given as a number,
+# and the outer limit keeps the rest of a subscription's capacity. The condition for ordered subscriptions is expensive
 # even where there are none, so it is left out then.
 CLAIM = _claiming()
 CLAIM_IN_ORDER = _claiming(f"AND (NOT due_subscription.ordered OR {IS_NEXT})")

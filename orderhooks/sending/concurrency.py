@@ -50,7 +50,7 @@ class Window:
 
     @property
     def per_second(self) -> float:
-        """How many requests end in a second at this size; 0.0 for an endpoint that is slow or not known."""
+        """How many requests end in a second at this size; 0.0 for an endpoint that is slow or has not responded yet."""
         return self.size / max(self.seconds, 0.001) if self.is_known and not self.is_slow else 0.0
 
     def learn(self, seconds: float, *, now: float) -> None:

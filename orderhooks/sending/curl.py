@@ -60,7 +60,8 @@ SIGNING = {SHARED_PREFIX: HMAC, PRIVATE_PREFIX: KEY}
 def curl_script(delivery: Delivery, attempt: Attempt | None = None) -> str:
     """The script. Its body is the one that was sent, byte for byte.
 
-    With `attempt`: to where that one went, under its number. Without, or if nobody knows where: to where the next goes.
+    With `attempt`: to the URL of that attempt, under its number. Without it, or if its URL was not recorded: to the URL
+    of the next attempt.
     """
     event, subscription = delivery.event, delivery.subscription
     profile = PROFILES[subscription.signature]

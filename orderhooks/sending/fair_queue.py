@@ -3,11 +3,11 @@
 Endpoints take turns (round robin); each has a `Window`; the process has a `ConcurrencyLimit`.
 
 # Note [Bulkhead]
-Endpoints that are not known to respond quickly share a part of the threads, all together: those that nothing is known
-of, or whose request has been under way for much longer than is usual for them. It may be the endpoint that hangs, or
-the server of its name: the thread waits in either case. With its first quick response an endpoint is out of the share,
-and one that was healthy recently is not in it when a worker starts. The rest of the threads is kept for those that
-respond (the bulkhead pattern: M. Nygard, Release It!, 2007). Slow endpoints have a share of their own.
+Endpoints that are not known to respond quickly share a part of the threads, all together: those that have not responded
+yet, and those whose request has been under way for much longer than is usual for them. It may be the endpoint that
+hangs, or the server of its name: the thread waits in either case. With its first quick response an endpoint leaves the
+share, and one that was healthy recently is not in it when a worker starts. The rest of the threads is kept for
+endpoints that respond (the bulkhead pattern: M. Nygard, Release It!, 2007). Slow endpoints have a share of their own.
 """
 
 import threading
@@ -23,7 +23,7 @@ __all__ = ["EndpointQueue", "FairQueue", "Job"]
 # What slow endpoints may hold of the threads, one alone and all of them: a fourth, a half.
 SLOW_SHARE = 4
 ALL_SLOW_SHARE = 2
-# What all may hold together that are not known to respond, and these and the slow ones: a half, three fourths.
+# What the endpoints that are not known to respond may hold together: a half; with the slow ones: three fourths.
 UNPROVEN_SHARE = 2
 NOT_QUICK_SHARE = 4 / 3
 # A request hangs if it takes HANGS_TIMES as long as usual, and at least HANGS_SECONDS.
@@ -125,7 +125,7 @@ class FairQueue:
             return self.waiting > self._unproven_waiting(now) or self.under_way > self._unproven_under_way(now)
 
     def is_proven(self, subscription: int, *, is_healthy: bool) -> bool:
-        """Whether it is known to respond; `is_healthy` is what is known of it elsewhere."""
+        """Whether it is known to respond; `is_healthy`: whether other workers or turns have found so."""
         with self.changed:
             endpoint = self.endpoints.get(subscription)
             return is_healthy if endpoint is None else endpoint.is_proven(time.monotonic())
@@ -277,7 +277,7 @@ class FairQueue:
             self.changed.notify(self.limit.value)
 
     def close(self) -> None:
-        """Send the threads home."""
+        """Let the threads end."""
         with self.changed:
             self.closed = True
             self.changed.notify_all()

@@ -1,6 +1,6 @@
 """Results on PostgreSQL: lease check, delivery and attempt in one statement.
 
-tests/test_statements.py holds it against the form that it must equal.
+tests/test_statements.py compares it with the form that it must equal.
 """
 
 import json

@@ -37,14 +37,14 @@ LOCKED_SECONDS = 0.5
 EXIT_SECONDS = 3.0
 # With fewer deliveries waiting it is time to claim.
 LOW_WATER = 50
-# An endpoint that has answered since is known to answer.
+# An endpoint that has responded within this time is known to respond.
 HEALTHY_FOR = timedelta(hours=1)
 
 
 class Sender:
     """Threads, and the deliveries that they have under way. A context manager: leaving it waits for them.
 
-    `wakeup` is notified when there is something to record, or to claim; `clock` tells the time. No attempt takes
+    `wakeup` is notified when there is something to record, or to claim; `clock` returns the time. No attempt takes
     longer than `longest_seconds`, whatever its subscription says; None: the setting's limit.
     """
 
@@ -68,7 +68,7 @@ class Sender:
         self.wakeup = wakeup or Wakeup()
         self.owns_wakeup = wakeup is None
         self.results: deque[Sent] = deque()
-        # Results whose rows somebody else has locked, and when to try again.
+        # Results whose rows another session has locked, and when to try again.
         self.locked: list[Sent] = []
         self.locked_until = 0.0
         self.not_begun: deque[Delivery] = deque()
@@ -230,7 +230,7 @@ class Sender:
 
 
 def lease_for(attempt_seconds: float) -> timedelta:
-    """How long to hold a delivery whose attempt may take so long."""
+    """How long the lease of a delivery lasts whose attempt may take `attempt_seconds`."""
     return timedelta(seconds=BEGIN_SECONDS + attempt_seconds + LEASE_MARGIN_SECONDS)
 
 

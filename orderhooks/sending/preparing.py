@@ -13,7 +13,7 @@ from orderhooks.models import Delivery
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A signed request, ready to go out: its headers, also as they are stored, and what a response must not echo."""
+    """A signed request: its headers, the same as they are stored, and the texts to redact if a receiver echoes them."""
 
     url: str
     body: bytes
@@ -23,7 +23,7 @@ class Request:
 
 
 def plain_headers(delivery: Delivery) -> dict[str, str]:
-    """What is no secret and does not depend on the time."""
+    """The headers that are not secret and do not depend on the time."""
     return {
         "content-type": "application/json",
         "user-agent": f"orderhooks/{orderhooks.__version__}",
@@ -35,7 +35,7 @@ def plain_headers(delivery: Delivery) -> dict[str, str]:
 
 @sensitive_variables()
 def prepare(delivery: Delivery, *, now: datetime) -> Request:
-    """Sign a delivery's request. Raises what a missing key or secret raises."""
+    """Sign a delivery's request. Raises an error if a key or secret is missing."""
     event, subscription = delivery.event, delivery.subscription
     secrets = subscription.live_secrets(now=now)
     if not secrets:

@@ -1,4 +1,4 @@
-"""Recording: writes down what came of attempts, in batches; keeps the endpoints' health; tells the public signals."""
+"""Recording: stores the results of attempts in batches, updates the endpoints' health, and sends the public signals."""
 
 import logging
 import random
@@ -40,15 +40,16 @@ class Sent:
     headers: Mapping[str, str]
     started_at: datetime
     outcome: Outcome
-    # As it was called; "" if nobody knows.
+    # As it was requested; "" if it is unknown.
     url: str = ""
 
 
 def recover(*, now: datetime, stats: StatsBuffer | None = None) -> int:
-    """Record the attempts whose worker died or hung: they count, so that poison ends. Returns how many."""
+    """Record the attempts whose worker died or hung: they count, so that a delivery that kills workers ends.
+    Returns how many."""
     outcome = Outcome(
         error="internal",
-        detail="The worker died or hung before it could write down the answer; the receiver may have got the request.",
+        detail="The worker died or hung before it could record the response; the receiver may have got the request.",
     )
     lost = list(Delivery.objects.lease_expired(now=now).select_related("event", "subscription")[:RECOVER_AT_ONCE])
     record([Sent(delivery, {}, now, outcome) for delivery in lost], now=now, stats=stats)
@@ -56,10 +57,10 @@ def recover(*, now: datetime, stats: StatsBuffer | None = None) -> int:
 
 
 def record(sent: Sequence[Sent], *, now: datetime, stats: StatsBuffer | None = None) -> list[Sent]:
-    """Write down what came of attempts, each only if its lease is still held; then tell the public signals.
+    """Store the results of attempts, each only if its lease is still held; then send the public signals.
 
-    Returns those to record later, since somebody else has locked their rows. The others are added to `stats`, which
-    the caller writes.
+    Returns those to record later, because another session has locked their rows. The others are added to `stats`,
+    which the caller writes.
     """
     results = [(one, _as_result(one, now=now)) for one in sent]
     written, locked = ({result.lease for result in some} for some in _finish([result for _one, result in results]))
@@ -103,7 +104,7 @@ def _finish(results: Sequence[Result]) -> tuple[list[Result], list[Result]]:
                     raise
                 logger.exception("attempt delivery=%s: the database refused its result", result.delivery.public_id)
             else:
-                # As it was handed in: the caller knows it by that.
+                # As it was handed in, so that the caller recognizes it.
                 written += [result] * len(done)
                 locked += [result] * len(later)
                 break
@@ -112,7 +113,7 @@ def _finish(results: Sequence[Result]) -> tuple[list[Result], list[Result]]:
 
 def _without_content(result: Result) -> Result:
     """The same decision, and nothing that came from the receiver."""
-    detail = "The database refused to store what the receiver answered. See the worker's log."
+    detail = "The database refused to store the receiver's response. See the worker's log."
     plain: dict[str, object] = {
         "duration_ms": 0,
         "status_code": None,
@@ -145,7 +146,8 @@ def _as_result(sent: Sent, *, now: datetime) -> Result:
         trigger=delivery.trigger if finished else Delivery.Trigger.AUTOMATIC,
         requested_by=delivery.requested_by if finished else "",
         next_attempt_at=next_at,
-        # What a person asked for beside the plan is none of the retry table's; without a plan it is the table's first.
+        # An attempt that a person requested does not count in the retry table if one of the table's is planned;
+        # otherwise it is the table's first.
         uncounted_attempts=delivery.uncounted_attempts + (delivery.planned_at is not None),
         finished_at=now if finished else None,
         last_status_code=outcome.status_code,
@@ -173,7 +175,7 @@ def _decide(delivery: Delivery, outcome: Outcome, *, now: datetime) -> tuple[Del
         return Delivery.State.DELIVERED, None
     if delivery.trigger == Delivery.Trigger.TEST:
         return Delivery.State.FAILED, None
-    # A person's attempt postpones nothing of what was planned without it.
+    # A person's attempt does not postpone the planned one.
     next_at = delivery.planned_at or retries.next_attempt_at(
         delivery.table_attempts,
         schedule=conf.current().retry_schedule,
@@ -199,9 +201,9 @@ def _log(sent: Sent, result: Result) -> None:
 
 
 def _record_health(sent: Iterable[Sent], *, now: datetime) -> list[tuple[Signal, Subscription]]:
-    """Only automatic attempts tell about an endpoint's health: people try what they know to be broken.
+    """Only automatic attempts change an endpoint's health, because people also try endpoints that are broken.
 
-    A 410 is the endpoint's own word, whoever asked; but a test changes nothing.
+    A 410 counts for any attempt except a test.
     """
     outcomes: dict[int, list[Outcome]] = {}
     for one in sent:
@@ -215,7 +217,7 @@ def _record_health(sent: Iterable[Sent], *, now: datetime) -> list[tuple[Signal,
     features = connections[Subscription.objects.db].features
     news = []
     with brief_transaction(Subscription.objects.db):
-        # One that somebody else has locked is left out: the next attempt tells the same.
+        # One that another session has locked is left out: the next attempt will show the same.
         locked = Subscription.objects.select_for_update(
             skip_locked=features.has_select_for_update_skip_locked, no_key=features.has_select_for_no_key_update
         )
@@ -245,17 +247,17 @@ def _judge(subscription: Subscription, outcomes: Sequence[Outcome], *, now: date
                 news.append(subscription_recovered)
             continue
         if outcome.status_code == GONE:
-            if subscription.disable("The endpoint answered 410 Gone: it wants no more webhooks."):
+            if subscription.disable("The endpoint responded with 410 Gone: it wants no more webhooks."):
                 news.append(subscription_disabled)
             continue
         if not outcome.endpoint_is_to_blame:
             continue
         subscription.record_failure(now=now, detail=outcome.detail, kind=outcome.error, status=outcome.status_code)
         if outcome.endpoint_is_overloaded:
-            asked = retries.retry_after_seconds(outcome.retry_after, now=now)
-            subscription.open_circuit(now=now, jitter=_jitter(), at_least_seconds=asked)
+            retry_after = retries.retry_after_seconds(outcome.retry_after, now=now)
+            subscription.open_circuit(now=now, jitter=_jitter(), at_least_seconds=retry_after)
     days = conf.current().disable_after_days
-    # Our own trouble, such as a worker's death, must not be the last straw.
+    # An error of our own, such as a worker's death, must not disable it.
     failed = any(outcome.endpoint_is_to_blame for outcome in outcomes)
     hopeless = failed and subscription.has_failed_for(timedelta(days=days), now=now)
     if hopeless and subscription.disable(f"Every attempt has failed for {days:g} days."):

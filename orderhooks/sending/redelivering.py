@@ -1,4 +1,4 @@
-"""Redelivering: what a person gets who has a delivery sent again, to be said before it happens. The admin asks."""
+"""Redelivering: which attempts a redelivery would cause. The admin says so before it happens."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,8 +13,8 @@ __all__ = ["Redelivery", "redelivery_of"]
 class Redelivery:
     """One attempt at once, and what follows if it fails.
 
-    `automatic_left` attempts by the retry table: from its beginning if it `begins_anew`, else as they were planned
-    before, the next one at `next_automatic_at`.
+    `automatic_left` attempts by the retry table: from its beginning if it `begins_anew`, otherwise as they were
+    planned before, the next one at `next_automatic_at`.
     """
 
     automatic_left: int

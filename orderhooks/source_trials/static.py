@@ -45,7 +45,7 @@ def _capture(path: str, source: OrderSource) -> Faults:
             for field in model._meta.pk_fields:
                 kind = triggers.column_type(field, router.db_for_write(model))
                 if connections[router.db_for_write(model)].vendor == "postgresql" and not kind.startswith(KEY_TYPES):
-                    text = f"Triggers can't tell the key of {model._meta.label}: it is of the type {kind}."
+                    text = f"Triggers can't write the key of {model._meta.label}: it is of the type {kind}."
                     yield Fault(path, "E049", text, "Use whole numbers, text or UUIDs as keys, or remove `capture`.")
 
 

@@ -1,7 +1,7 @@
 """Order sources: the model of the orders, the watched fields, the topics of changes, and the payload for receivers.
 
 `signal_handlers` connects each source's models, `outbox` reads orders through it, and `catalogue` uses its schema and
-example. Only this package, the admin and the API know the fields of the built-in order.
+example. Only this package, the admin and the API use the fields of the built-in order.
 """
 
 from orderhooks.sources.built_in import BuiltInOrders

@@ -36,8 +36,8 @@ class BuiltInOrders(OrderSource):
 
     name = "orderhooks"
     model = "orderhooks.Order"
-    money = ("subtotal", "discount", "shipping", "tax", "total")
-    watched = (
+    money: tuple[str, ...] = ("subtotal", "discount", "shipping", "tax", "total")
+    watched: tuple[str, ...] = (
         "number",
         "store",
         "status",

@@ -39,8 +39,8 @@ class OrderSource:
     `related`: other rows that belong to an order, such as payments, shipments, or an address: see `Related`.
     `computed_topics`: the topics that `compute_topics` may return.
     `newest_first`: how to sort the orders, the newest first, as in `order_by()`. Empty: see `newest`.
-    `capture`: "signals" captures the changes that Django reports. "triggers" has PostgreSQL capture all changes,
-    whoever makes them; `manage.py migrate` puts the triggers in place. Other databases go on with signals.
+    `capture`: "signals" captures the changes that Django reports. "triggers" has PostgreSQL capture all changes, those
+    of other programs too; `manage.py migrate` puts the triggers in place. Other databases go on with signals.
     `atomic_saves`: whether each save of an order or a line runs in a transaction. It ensures that no change is saved
     without being captured, even if another `post_save` handler raises an error or the process dies. Set it to False if
     such handlers need autocommit. Then a change can be lost unless it is saved in `transaction.atomic()`.
@@ -124,7 +124,7 @@ class OrderSource:
         return ("-pk",)
 
     def number(self, order: Any) -> str:
-        """The number by which people know the order, at most 255 characters. Default: the primary key."""
+        """What people call the order, at most 255 characters. Default: the primary key."""
         return str(order.pk)
 
     def store(self, order: Any) -> str:

@@ -80,7 +80,7 @@ class WatchedModel:
 
     @property
     def identifying_columns(self) -> tuple[str, ...]:
-        """The attnames of the columns that tell the order: of its key, or those by which a related row leads to it."""
+        """The attnames of the columns that identify the order: its key, or those that lead a related row to it."""
         if self.related:
             return Link.of(self.related, self.source.get_model()).columns
         return tuple(field.attname for field in keys.key_fields(self.model))

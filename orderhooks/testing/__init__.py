@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Captured", "SignedRequest", "capture", "deliver_now", "signed_request"]
 
-# Imported when asked for: the models of `stores` need a project.
+# Imported when it is used: the models of `stores` need a project.
 HOMES = {"SignedRequest": "signed", "signed_request": "signed"}
 
 

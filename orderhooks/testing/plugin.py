@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def orderhooks_events(db: None) -> Iterator[Any]:
-    """What orders tell during the test: `.topics`, `.events`, `.sent_to(…)`. See `orderhooks.testing.capture`."""
+    """The events of orders during the test: `.topics`, `.events`, `.sent_to(…)`. See `orderhooks.testing.capture`."""
     from orderhooks.testing import capture
 
     with capture() as captured:

@@ -58,7 +58,7 @@ class Captured:
 
 @contextmanager
 def capture(using: str = "default") -> Iterator[Captured]:
-    """Tell which events orders make meanwhile, inside a test's transaction too, whether anybody subscribed or not."""
+    """Collect the events that orders make meanwhile, inside a test's transaction too, even without a subscription."""
     outbox.coalesce_now(using)  # what the running transaction has changed before
     last = Event.objects.using(using).aggregate(last=Max("sequence"))["last"] or 0
     # Without a subscription nothing is captured. This one is paused, so it gets nothing.

@@ -1,4 +1,4 @@
-"""The transport: send one POST and return its Outcome. The only package that knows requests and urllib3.
+"""The transport: send one POST and return its Outcome. The only package that uses requests and urllib3.
 
 `posting` sends. `urls` and `addresses` judge where a request may go, `headers` what it may hold. `resolver`, `sockets`,
 `connections` and `responses` limit its time and size. `outcomes`, `text` and `redaction` make what is stored of it.

@@ -21,7 +21,7 @@ NEXT_STEPS = {
 }
 # The next step for statuses that say more than that the response was not 2xx.
 STATUS_STEPS = {
-    304: "A POST must not be answered 304 (not modified): the receiver, or a cache in front of it, must stop that.",
+    304: "A POST must not get 304 (not modified): the receiver, or a cache in front of it, must stop that.",
     400: "The receiver could not read the request: check that it expects the JSON that this subscription sends.",
     401: 'Give the credentials that the receiver expects in the subscription\'s headers: "Authorization".',
     403: "Check the signing secret at the receiver, the subscription's headers, and whether a firewall or CSRF check "
@@ -58,7 +58,7 @@ def next_step(kind: str, status: int | None = None, *, location: str = "") -> st
     if 300 <= status < 400:
         if LOGIN.search(location):
             return (
-                "It leads to a login page: the receiver has to accept this path without a login (the signature tells "
+                "It leads to a login page: the receiver has to accept this path without a login (the signature shows "
                 'who sends), or give credentials in the subscription\'s headers: "Authorization".'
             )
         return "Redirects are not followed. Change the URL to the address that it leads to."

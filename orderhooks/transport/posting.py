@@ -113,7 +113,7 @@ def _exchange(request: requests.PreparedRequest, exchange: Exchange, started: fl
                 # http.client treats the end of the connection as the end of the headers.
                 raise exchange.fail("protocol", "The endpoint closed the connection within the response's headers.")
             if status < 200:
-                raise exchange.fail("protocol", f"The endpoint answered {status}, which is not a final status.")
+                raise exchange.fail("protocol", f"The endpoint responded with {status}, which is not a final status.")
             if not 300 <= status < 400:
                 body = _read_body(raw)
         finally:
@@ -202,8 +202,9 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 def _status_detail(status: int, location: str) -> str:
     if 200 <= status < 300:
-        return f"The endpoint answered {status}."
-    return f"The endpoint answered {status}; only 2xx is success. {next_step('status', status, location=location)}"
+        return f"The endpoint responded with {status}."
+    step = next_step("status", status, location=location)
+    return f"The endpoint responded with {status}; only 2xx is success. {step}"
 
 
 def _failure(

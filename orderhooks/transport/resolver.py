@@ -2,8 +2,8 @@
 
 # Note [Names that hang]
 A query whose name server never responds goes on long after the attempt that needed it has ended. Two rules keep such
-names from taking all threads. Whoever asks for a name that is already being looked up waits for the same result. And
-names that were not found lately share half of the threads; the rest is reserved for names that were (a bulkhead, as in
+names from taking all threads. A caller whose name is already being looked up waits for the same result. And names that
+were not found lately share half of the threads; the rest is reserved for names that were (a bulkhead, as in
 Note [Bulkhead]). Addresses are not cached: each is judged and used once.
 """
 

@@ -155,7 +155,7 @@ class TimedSSLSocket(SteadyTimeout, ssl.SSLSocket):
         return _response_reader(self)
 
     def getpeername(self) -> Any:
-        """The peer's address. `ssl` asks for it before the handshake; it forgets to close a connection that is gone."""
+        """The peer's address. `ssl` reads it before the handshake; it forgets to close a connection that is gone."""
         try:
             return super().getpeername()
         except OSError as error:

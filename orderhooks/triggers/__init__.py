@@ -1,4 +1,4 @@
-"""Triggers: PostgreSQL captures the changes of orders itself, whoever writes them and however.
+"""Triggers: PostgreSQL captures the changes of orders itself, those of any program, by any statement.
 
 For order sources with `capture = "triggers"`. `installing` puts a function and three triggers in place for each watched
 model, when `migrate` runs. `statements` writes their SQL. They write rows of `Change` in the transaction that changes

@@ -42,7 +42,7 @@ def for_model(watched_model: WatchedModel, using: str, schema: str) -> Capture:
     quote = connections[using].ops.quote_name
     readable = "_".join(part for part in (watched_model.source.name, watched_model.key) if part)
     digest = hashlib.sha256(readable.encode()).hexdigest()[:8]
-    # PostgreSQL cuts names after 63 bytes, and folds them to lower case.
+    # PostgreSQL cuts names after 63 bytes, and turns them into lower case.
     name = (
         f"{PREFIX}{''.join(one if one.isascii() and one.isalnum() else '_' for one in readable.lower())[:32]}_{digest}"
     )

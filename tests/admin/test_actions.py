@@ -1,4 +1,4 @@
-"""Testing, pausing and resuming a subscription: by buttons and by actions, by whom, and what the history keeps."""
+"""Testing, pausing and resuming a subscription: buttons, actions, permissions, history."""
 
 import re
 from datetime import timedelta
@@ -67,7 +67,7 @@ def test_a_test_that_arrives_says_so_and_can_be_sent_again(operator, receiver):
     assert len(receiver.received) == 2
 
 
-def test_a_test_that_is_never_answered_is_told_in_words(operator):
+def test_a_test_without_a_response_is_described_in_words(operator):
     text = press(operator, make_subscription(url="http://127.0.0.1:1/"), "test")
     assert "belongs to another protocol" in text
     assert "(blocked)" in text
@@ -82,7 +82,7 @@ def test_the_response_is_for_those_who_may_see_it(receiver, permission, shown):
     assert shown in press(staff(*MANAGE, permission), subscription, "test")
     text = press(staff(*MANAGE), subscription, "test")
     assert "It arrived." in text
-    assert "shown to those who may see payloads" in text
+    assert "shown to users who may see payloads" in text
     for hidden in ("hello", "x-who", "webhook-id", "/admin/orderhooks/delivery/"):
         assert hidden not in text
 
@@ -127,8 +127,8 @@ def held_by(subscription: Subscription) -> tuple[Delivery, Delivery]:
         ({"choice": "none"}, ["skipped", "skipped"], "Deliveries skipped: 2."),
     ],
 )
-def test_resuming_asks_what_becomes_of_what_was_held(operator, choice, states, message):
-    subscription = make_subscription(state="disabled", state_reason="It answered 410.", consecutive_failures=9)
+def test_resuming_offers_a_choice_for_the_held_deliveries(operator, choice, states, message):
+    subscription = make_subscription(state="disabled", state_reason="It responded with 410.", consecutive_failures=9)
     held = held_by(subscription)
     confirmation = press(operator, subscription, "resume")
     assert "Deliveries held: 2." in confirmation
@@ -147,7 +147,7 @@ def test_resuming_asks_what_becomes_of_what_was_held(operator, choice, states, m
 @pytest.mark.parametrize(
     "data", [{}, {"choice": "newer"}, {"choice": "newer", "newer_than": "soon"}, {"choice": "some"}]
 )
-def test_a_confirmation_that_makes_no_sense_is_asked_for_again(operator, data):
+def test_a_confirmation_that_makes_no_sense_is_shown_again(operator, data):
     subscription = make_subscription(state="paused")
     text = press(operator, subscription, "resume", confirmed="1", **data)
     assert "errorlist" in text
@@ -155,7 +155,7 @@ def test_a_confirmation_that_makes_no_sense_is_asked_for_again(operator, data):
     assert (subscription.state, history(subscription)) == ("paused", [])
 
 
-def test_several_are_resumed_by_an_action_that_asks_once(operator):
+def test_several_are_resumed_by_an_action_with_one_confirmation(operator):
     one, two, active = (make_subscription(state=state) for state in ("paused", "disabled", "active"))
     for subscription in (one, two):
         held_by(subscription)

@@ -22,9 +22,9 @@ def banner_text(held: int = 0, **fields: Any) -> tuple[str, str]:
     ("fields", "level", "pieces"),
     [
         (
-            {"state": "disabled", "state_reason": "It answered 410.", "held": 3},
+            {"state": "disabled", "state_reason": "It responded with 410.", "held": 3},
             "stopped",
-            ["Disabled", "It answered 410.", "send a test, then resume", "3 deliveries wait."],
+            ["Disabled", "It responded with 410.", "send a test, then resume", "3 deliveries wait."],
         ),
         ({"state": "paused", "held": 1}, "stopped", ["Paused", "An operator paused it", "Resume", "1 delivery waits."]),
         # Stopped by a person goes before how it was doing.
@@ -32,7 +32,7 @@ def banner_text(held: int = 0, **fields: Any) -> tuple[str, str]:
         (
             {
                 "circuit_open_until": NOW + timedelta(seconds=42),
-                "last_failure": "The endpoint answered 503.",
+                "last_failure": "The endpoint responded with 503.",
                 "held": 20_000,
             },
             "warning",
@@ -43,12 +43,12 @@ def banner_text(held: int = 0, **fields: Any) -> tuple[str, str]:
             {
                 "failing_since": NOW - 2 * HOUR,
                 "consecutive_failures": 7,
-                "last_failure": "The endpoint answered 500.",
+                "last_failure": "The endpoint responded with 500.",
                 "last_failure_at": NOW - HOUR,
                 "circuit_open_until": NOW - HOUR,
             },
             "warning",
-            ["Failing since", "7 attempts", "answered 500", "it will be disabled at Nov. 29"],
+            ["Failing since", "7 attempts", "responded with 500", "it will be disabled at Nov. 29"],
         ),
         ({"failing_since": NOW, "consecutive_failures": 1}, "warning", ["1 attempt"]),
         (
@@ -64,7 +64,7 @@ def banner_text(held: int = 0, **fields: Any) -> tuple[str, str]:
         ({}, "busy", ["nothing has arrived there yet", "Send a test"]),
     ],
 )
-def test_the_banner_tells_the_state_the_reason_and_what_to_do(fields, level: str, pieces: list[str]) -> None:
+def test_the_banner_says_the_state_the_reason_and_what_to_do(fields, level: str, pieces: list[str]) -> None:
     found, text = banner_text(**fields)
     assert found == level
     assert [piece for piece in pieces if piece not in text] == []

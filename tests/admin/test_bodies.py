@@ -41,7 +41,7 @@ def test_a_response_can_be_copied_as_it_came(operator, body: str) -> None:
 
 
 @pytest.mark.django_db
-def test_what_an_event_tells_can_be_read_and_copied(operator) -> None:
+def test_the_content_of_an_event_can_be_read_and_copied(operator) -> None:
     event = make_event(payload={"order": {"number": "1042"}}, changes={"note": ["", "x"]})
     text = html.unescape(page(operator, f"event/{event.pk}/change/"))
     assert '"order": {\n' in text

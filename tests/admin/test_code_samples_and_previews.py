@@ -1,4 +1,4 @@
-"""Previews, code for receivers and the topics: pages that change nothing, shown to those who may see them."""
+"""Previews, code for receivers and the topics: pages that change nothing, shown to users who may see them."""
 
 import html
 import json
@@ -67,7 +67,7 @@ def test_a_preview_says_that_the_subscription_would_not_get_it(operator):
         ("", "Order number"),
     ],
 )
-def test_what_can_not_be_previewed_is_told(operator, query, piece):
+def test_what_can_not_be_previewed_is_reported(operator, query, piece):
     subscription = make_subscription(url=URL)
     make_order(number="1042")
     text = page(operator, f"subscription/{subscription.pk}/preview/?{query}")

@@ -178,16 +178,16 @@ class TestThePage:
 
 
 class TestAnOrderByItsNumber:
-    def test_of_any_model_is_told_event_by_event(self, operator) -> None:
+    def test_of_any_model_is_shown_event_by_event(self, operator) -> None:
         event = make_event(order_number="A-7", source="shop", order_pk="x")
-        make_delivery(event=event, state="failed", last_detail="The endpoint answered 500.")
+        make_delivery(event=event, state="failed", last_detail="The endpoint responded with 500.")
         text = page(operator, "dashboard/order/?number=A-7")
         assert "1 failed" in text
-        assert "The endpoint answered 500." in text
+        assert "The endpoint responded with 500." in text
 
-    def test_that_nobody_knows(self, operator) -> None:
+    def test_that_is_unknown(self, operator) -> None:
         make_event(order_number="A-7")
-        assert "No order B-8 is known." in page(operator, "dashboard/order/?number=B-8")
+        assert "No order B-8 was found." in page(operator, "dashboard/order/?number=B-8")
         assert "is known" not in page(operator, "dashboard/order/")
 
     def test_is_shown_and_not_run(self, operator) -> None:

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from orderhooks.admin import filters, read_only
 from orderhooks.db import public_ids
-from tests.admin.visits import page, staff
+from tests.admin.visits import page, part, staff
 from tests.factories import make_attempt, make_delivery, make_event, make_subscription
 
 pytestmark = pytest.mark.django_db
@@ -54,7 +54,7 @@ def test_a_row_says_at_a_glance_how_it_stands(operator):
         "topic": "order.paid",
         "subscription_name": "Warehouse",
         "attempts_of": "3 of 10",
-        "last_outcome": "answered 503",
+        "last_outcome": "responded with 503",
         "next_attempt": "in 4 min",
     }
 
@@ -65,8 +65,8 @@ def test_a_row_says_at_a_glance_how_it_stands(operator):
         ({"state": "failed", "attempts_made": 11}, "attempts_of", "11"),
         ({"state": "failed"}, "next_attempt", "-"),
         ({}, "last_outcome", "-"),
-        ({"last_error": "timeout"}, "last_outcome", "did not answer in time"),
-        ({"state": "delivered", "last_status_code": 204}, "last_outcome", "answered 204"),
+        ({"last_error": "timeout"}, "last_outcome", "did not respond in time"),
+        ({"state": "delivered", "last_status_code": 204}, "last_outcome", "responded with 204"),
     ],
 )
 def test_a_cell_reads(operator, fields, column, expected):
@@ -131,7 +131,7 @@ def test_what_nothing_can_match_finds_nothing_and_breaks_nothing(operator, query
     assert rows(operator, query) == []
 
 
-def test_deliveries_since_a_moment_of_the_users_day(operator, settings):
+def test_deliveries_since_a_time_in_the_users_zone(operator, settings):
     settings.TIME_ZONE = "Asia/Tokyo"
     now = timezone.now()
     old, new = (
@@ -158,7 +158,7 @@ def test_a_date_that_is_none_is_said_to_be_none(operator, value):
 
 def test_the_form_of_a_date_keeps_the_search_and_the_other_filters(operator):
     text = page(operator, "delivery/?q=A-1&state__exact=failed&since=24h&p=3")
-    form = re.search(r'<form method="get" class="orderhooks-since orderhooks-date">.*?</form>', text, re.DOTALL).group()
+    form = part(r'<form method="get" class="orderhooks-since orderhooks-date">.*?</form>', text)
     assert re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form) == [
         ("q", "A-1"),
         ("state__exact", "failed"),
@@ -240,7 +240,7 @@ def test_a_list_of_combined_filters_counts_less_far(operator, monkeypatch):
     assert "2 deliveries" in page(operator, "delivery/?state__exact=pending&since=1h")
 
 
-def test_a_number_within_the_bound_is_told_exactly(operator, settings):
+def test_a_number_within_the_bound_is_shown_exactly(operator, settings):
     settings.USE_THOUSAND_SEPARATOR = True
     assert str(read_only.Total(1234, bound=1234)) == "1234"  # Django groups it
     make_delivery()
@@ -276,7 +276,7 @@ def test_nobody_adds_changes_or_deletes_a_record_of_the_log(operator):
         assert operator.post(f"/admin/orderhooks/{path}", {"state": "delivered"}).status_code == 403
 
 
-def test_whom_the_log_is_shown_needs_no_other_permission():
+def test_users_who_see_the_log_need_no_other_permission():
     make_delivery()
     assert len(rows(staff("view_delivery"))) == 1
     page(staff("view_event"), "delivery/", status=403)

@@ -1,36 +1,38 @@
-"""A delivery's page: the summary first, then its attempts; requests and responses for those who may see them."""
+"""A delivery's page: the summary first, then its attempts; requests and responses for users who may see them."""
 
 import re
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from django.test import Client
 from django.utils import timezone
 
 from orderhooks import sending
 from orderhooks.admin import delivery_page
 from orderhooks.models import Delivery
 from orderhooks.reporting import durations
-from tests.admin.visits import history_of, page, staff
-from tests.factories import make_attempt, make_delivery, make_event, make_subscription
+from tests.admin.visits import history_of, page, part, staff
+from tests.factories import due_at, make_attempt, make_delivery, make_event, make_subscription
 
 pytestmark = pytest.mark.django_db
 
 
-def page_of(client, delivery: Delivery) -> str:
+def page_of(client: Client, delivery: Delivery) -> str:
     return page(client, f"delivery/{delivery.pk}/change/")
 
 
-def story_of(client, delivery: Delivery) -> str:
-    found = re.search(r'<div class="orderhooks-summary">.*?</div>', page_of(client, delivery), re.DOTALL)
-    return " ".join(re.sub("<[^>]+>", " ", found.group()).split())
+def story_of(client: Client, delivery: Delivery) -> str:
+    summary = part(r'<div class="orderhooks-summary">.*?</div>', page_of(client, delivery))
+    return " ".join(re.sub("<[^>]+>", " ", summary).split())
 
 
-def press(client, delivery: Delivery, button: str):
+def press(client: Client, delivery: Delivery, button: str) -> Any:
     return client.post(f"/admin/orderhooks/delivery/{delivery.pk}/{button}/", follow=True)
 
 
 def failing(**fields) -> Delivery:
-    """A delivery to the warehouse that was answered 503 three times."""
+    """A delivery to which the warehouse responded with 503 three times."""
     soon = timezone.now() + timedelta(minutes=4, seconds=20)
     delivery = make_delivery(
         **{
@@ -46,17 +48,17 @@ def failing(**fields) -> Delivery:
     return delivery
 
 
-def test_the_story_comes_first(operator):
+def test_the_summary_comes_first(operator):
     delivery = failing()
-    expected = "pending Warehouse answered 503 three times. The next try is in 4 min (attempt 4 of 10)."
+    expected = "pending Warehouse responded with 503 three times. The next try is in 4 min (attempt 4 of 10)."
     assert story_of(operator, delivery) == expected
     text = page_of(operator, delivery)
     assert text.index("orderhooks-summary") < text.index("Redeliver now") < text.index("orderhooks-attempt")
 
 
-def test_the_next_attempt_is_told_by_its_distance_and_by_the_clock(operator):
+def test_the_next_attempt_is_shown_as_a_distance_and_as_a_time(operator):
     delivery = failing()
-    at = durations.time_text(delivery.next_attempt_at, now=timezone.now())
+    at = durations.time_text(due_at(delivery), now=timezone.now())
     text = page_of(operator, delivery)
     assert f'in 4 min <span class="orderhooks-hint">({at})</span>' in text
     assert "3 of 10" in text
@@ -92,7 +94,7 @@ def test_attempts_are_shown_newest_first_with_what_caused_them(operator):
     ]
 
 
-def test_only_so_many_attempts_are_shown(operator, monkeypatch):
+def test_only_the_newest_attempts_are_shown(operator, monkeypatch):
     monkeypatch.setattr(delivery_page, "MOST_ATTEMPTS", 2)
     text = page_of(operator, failing())
     assert text.count('class="orderhooks-attempt"') == 2
@@ -112,7 +114,7 @@ def test_requests_and_responses_take_a_permission_of_their_own():
     assert [word for word in confidential if word not in text] == []
     text = page_of(staff("view_delivery", "redeliver_delivery", "view_event", "change_delivery"), delivery)
     assert [word for word in confidential if word in text] == []
-    assert "answered 200 once" in text
+    assert "responded with 200 once" in text
 
 
 def test_what_a_receiver_said_is_escaped(operator):
@@ -205,7 +207,7 @@ def test_skipping_lets_an_ordered_subscriptions_next_event_go(operator):
         ("sending", set()),
     ],
 )
-def test_a_button_is_there_where_it_makes_sense_and_for_whom_it_is(state, buttons):
+def test_a_button_is_there_where_it_makes_sense_and_for_users_who_may_press_it(state, buttons):
     delivery = make_delivery(state=state)
     may, may_not = staff("view_delivery", "redeliver_delivery"), staff("view_delivery", "change_delivery")
     offered = set(re.findall(rf'formaction="/admin/orderhooks/delivery/{delivery.pk}/(\w+)/"', page_of(may, delivery)))

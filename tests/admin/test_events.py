@@ -1,9 +1,9 @@
-"""Events in the admin: what receivers get, for those who may see it, and publishing again."""
+"""Events in the admin: what receivers get, for users who may see it, and publishing again."""
 
 import pytest
 
 from orderhooks.admin import events
-from orderhooks.models import CaptureFailure
+from orderhooks.models import CaptureFailure, Event
 from tests.admin.visits import history_of, page, run, staff
 from tests.factories import (
     make_delivery,
@@ -11,11 +11,12 @@ from tests.factories import (
     make_failed_event,
     make_order,
 )
+from tests.publications import payload_of
 
 pytestmark = pytest.mark.django_db
 
 
-def failed_event_of_an_order():
+def failed_event_of_an_order() -> Event:
     order = make_order()
     return make_failed_event(order_pk=str(order.pk), order_number=order.number)
 
@@ -29,7 +30,7 @@ def test_an_event_shows_its_payload_escaped_and_links_its_deliveries(operator):
     assert "1 delivery" in text
 
 
-def test_what_is_told_takes_its_own_permission():
+def test_the_content_of_an_event_takes_its_own_permission():
     event = make_event(payload={"order": {"note": "a secret wish"}}, changes={"note": ["", "a secret wish"]})
     for permissions, count in ((["view_payload"], 4), (["change_event", "redeliver_delivery"], 0)):
         text = page(staff("view_event", *permissions), f"event/{event.pk}/change/")
@@ -65,20 +66,20 @@ def test_how_many_deliveries_there_are_takes_the_permission_to_see_them():
     assert "1 delivery" in page(staff("view_event", "view_delivery"), f"event/{event.pk}/change/")
 
 
-def test_publishing_again_tells_what_worked_and_is_written_down(operator):
-    mended = failed_event_of_an_order()
+def test_publishing_again_says_what_worked_and_is_in_the_history(operator):
+    repaired = failed_event_of_an_order()
     gone = make_failed_event(order_pk="0")
     untouched = make_event(payload={"as": "it was"})
-    text = run(operator, "event", "publish_again", mended, gone, untouched)
+    text = run(operator, "event", "publish_again", repaired, gone, untouched)
     assert "1 event was published" in text
     assert "1 event could not be published" in text
-    mended.refresh_from_db()
+    repaired.refresh_from_db()
     gone.refresh_from_db()
     untouched.refresh_from_db()
-    assert mended.payload["order"]["number"] == mended.order_number
+    assert payload_of(repaired)["order"]["number"] == repaired.order_number
     assert gone.published_at is None
     assert untouched.payload == {"as": "it was"}
-    assert [[message for _user, message in history_of(one)] for one in (mended, gone, untouched)] == [
+    assert [[message for _user, message in history_of(one)] for one in (repaired, gone, untouched)] == [
         ["Published again."],
         [],
         [],

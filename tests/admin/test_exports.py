@@ -27,7 +27,7 @@ def export(client, query: str = "", *ticked: Delivery) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
-def test_a_row_tells_a_delivery(operator):
+def test_a_row_describes_a_delivery(operator):
     at = datetime(2026, 11, 24, 3, 0, 7, 9, tzinfo=UTC)
     delivery = make_delivery(
         event=make_event(order_number="1042", store="kyoto"),
@@ -38,7 +38,7 @@ def test_a_row_tells_a_delivery(operator):
         requested_by="alice",
         last_status_code=503,
         last_error="status",
-        last_detail="It answered 503.",
+        last_detail="It responded with 503.",
         created_at=at,
         finished_at=at,
     )
@@ -58,7 +58,7 @@ def test_a_row_tells_a_delivery(operator):
             "requested_by": "alice",
             "last_status_code": "503",
             "last_error": "status",
-            "last_outcome": "It answered 503.",
+            "last_outcome": "It responded with 503.",
             "next_attempt_at": "",
             "created_at": "2026-11-24T03:00:07+00:00",
             "finished_at": "2026-11-24T03:00:07+00:00",
@@ -112,7 +112,7 @@ def test_it_begins_before_the_log_is_read(django_assert_num_queries):
         assert next(iter(response)).startswith("\ufeffdelivery,state,".encode())
 
 
-def test_times_are_in_the_zone_of_the_user_who_asked():
+def test_times_are_in_the_zone_of_the_user():
     delivery = make_delivery(created_at=datetime(2026, 11, 24, 3, tzinfo=UTC))
     with timezone.override(ZoneInfo("Asia/Tokyo")):
         response = exports.export(Delivery.objects.filter(pk=delivery.pk))

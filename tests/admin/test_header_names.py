@@ -1,4 +1,4 @@
-"""Headers of any name are shown. Templates look nothing up in a mapping whose keys somebody else chooses."""
+"""Headers of any name are shown. Templates look nothing up in a mapping whose keys a user or a receiver chooses."""
 
 import re
 from pathlib import Path

@@ -43,14 +43,14 @@ def test_rate_last_success_last_error_waiting_and_chart(operator, monkeypatch) -
     # Spans from now on, not from when this file was read.
     now = timezone.now()
     subscription = make_subscription(
-        last_success_at=now - 2 * HOUR, last_failure="The endpoint answered 503.", last_failure_at=now - 5 * HOUR
+        last_success_at=now - 2 * HOUR, last_failure="The endpoint responded with 503.", last_failure_at=now - 5 * HOUR
     )
     make_attempt_stats(subscription, 9)
     make_attempt_stats(subscription, 1, outcome="5xx")
     for _ in range(2):
         make_delivery(subscription=subscription)
     text = page(operator, "subscription/").replace("\xa0", " ")
-    for words in ("90.0 %", "2 h 0 min ago", "The endpoint answered 503.", "5 h 0 min ago", ">1+</a>"):
+    for words in ("90.0 %", "2 h 0 min ago", "The endpoint responded with 503.", "5 h 0 min ago", ">1+</a>"):
         assert words in text
     assert "Last 24 hours: 9 attempts succeeded, 1 failed" in text
     assert f"?subscription__id__exact={subscription.pk}&amp;state__exact=pending" in text

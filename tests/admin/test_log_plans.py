@@ -1,6 +1,7 @@
-"""How PostgreSQL answers the log's pages: by indexes, whatever is asked; it never reads a table of the log through."""
+"""PostgreSQL finds the rows of the log's pages by indexes, with any filter. It never reads a whole table of the log."""
 
 import re
+from collections.abc import Iterator
 
 import pytest
 from django.db import connection
@@ -19,7 +20,7 @@ READ_THROUGH = re.compile(r"Seq Scan on orderhooks_(delivery|event|attempt)\b")
 
 
 @pytest.fixture(scope="module")
-def busy_log(django_db_setup, django_db_blocker):
+def busy_log(django_db_setup: None, django_db_blocker) -> Iterator[None]:
     """The log that the benchmarks have; gone when the module is done."""
     with django_db_blocker.unblock():
         fill_log(DELIVERIES)

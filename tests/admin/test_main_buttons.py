@@ -114,10 +114,10 @@ def test_after_adding_a_subscription_the_test_is_the_main_button(operator: Clien
     [tag] = main_buttons(text)
     assert tag.startswith("<button")
     assert "send a test" in text
-    assert "only those who may reveal secrets can see it again" in text
+    assert "only users who may reveal secrets can see it again" in text
 
 
-def test_what_harms_is_told_apart_and_is_not_the_main_button(operator: Client) -> None:
+def test_a_harmful_button_looks_different_and_is_not_the_main_one(operator: Client) -> None:
     delivery = make_delivery(state="failed")
     text = page(operator, f"delivery/{delivery.pk}/change/")
     [danger] = [tag for tag in TAG.findall(text) if "orderhooks-danger" in tag]

@@ -1,4 +1,4 @@
-"""Nothing is sent while no worker runs: each page of something that waits says so before all else."""
+"""Nothing is sent while no worker runs: each page of something that waits says so first."""
 
 import pytest
 from django.utils import timezone

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db
         ("until=nonsense", []),
     ],
 )
-def test_deliveries_are_found_from_and_until_a_moment(operator, monkeypatch, query: str, found: list[int]) -> None:
+def test_deliveries_are_found_from_and_until_a_time(operator, monkeypatch, query: str, found: list[int]) -> None:
     made: dict[str, int] = {}
     for day in (20, 21, 22):
         at = timezone.now().replace(year=2026, month=11, day=day, hour=12)
@@ -68,7 +68,7 @@ def test_a_test_of_an_endpoint_offers_no_redelivery_and_says_nothing_of_it(opera
     assert "Redelivering makes" not in page(operator, f"delivery/{delivery.pk}/change/")
 
 
-def test_the_history_of_a_subscription_tells_old_and_new_and_no_secret(operator) -> None:
+def test_the_history_of_a_subscription_has_old_and_new_values_and_no_secret(operator) -> None:
     subscription = make_subscription(name="CRM", url="https://crm.example.com/a", topics=["order.paid"])
     address = f"/admin/orderhooks/subscription/{subscription.pk}/change/"
     form = operator.get(address).context["adminform"].form

@@ -4,6 +4,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from orderhooks.models import Event
 from tests.admin.visits import page, staff
 from tests.factories import make_delivery, make_event, make_order
 
@@ -14,16 +15,16 @@ BY_NUMBER = '<a href="/admin/orderhooks/dashboard/order/?number={event.order_num
 OWN = '<a href="/admin/orderhooks/order/{event.order_pk}/change/">{event.order_number}</a>'
 
 
-def known(**_fields):
+def known(**_fields: object) -> Event:
     order = make_order(number="1042")
     return make_event(order_pk=str(order.pk), order_number="1042")
 
 
-def deleted():
+def deleted() -> Event:
     return make_event(order_pk="999999", order_number="1042")
 
 
-def of_another_source():
+def of_another_source() -> Event:
     return make_event(source="shop", order_pk=str(make_order().pk), order_number="1042")
 
 

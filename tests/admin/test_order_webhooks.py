@@ -39,11 +39,17 @@ def webhooks_text(client, order: Order) -> str:
         ({"state": "delivered", "attempts_made": 1}, ["delivered"]),
         ({"state": "delivered", "attempts_made": 3}, ["delivered", "at attempt 3"]),
         (
-            {"next_attempt_at": NOW + timedelta(hours=4, minutes=30), "last_detail": "The endpoint answered 503."},
-            ["waiting for its next try", "next try in 4 h", "The endpoint answered 503."],
+            {
+                "next_attempt_at": NOW + timedelta(hours=4, minutes=30),
+                "last_detail": "The endpoint responded with 503.",
+            },
+            ["waiting for its next try", "next try in 4 h", "The endpoint responded with 503."],
         ),
         ({"next_attempt_at": NOW - timedelta(minutes=4)}, ["due since"]),
-        ({"state": "failed", "last_detail": "The endpoint answered 500."}, ["failed", "The endpoint answered 500."]),
+        (
+            {"state": "failed", "last_detail": "The endpoint responded with 500."},
+            ["failed", "The endpoint responded with 500."],
+        ),
         ({"state": "skipped"}, ["skipped by an operator"]),
         ({"state": "sending"}, ["being sent"]),
     ],
@@ -95,14 +101,14 @@ def test_an_order_without_events(operator) -> None:
     assert "No event about it is kept" in webhooks_text(operator, order)
 
 
-def test_only_its_own_events_are_told(operator) -> None:
+def test_only_its_own_events_are_shown(operator) -> None:
     order = make_order()
     make_delivery(event=make_event(order_pk=str(order.pk), source="another model"), state="failed")
     make_delivery(event=event_of(make_order()), state="failed")
     assert "failed" not in webhooks_text(operator, order)
 
 
-def test_no_more_than_the_newest_events_are_told(operator, monkeypatch) -> None:
+def test_only_the_newest_events_are_shown(operator, monkeypatch) -> None:
     monkeypatch.setattr(webhooks, "NEWEST_EVENTS", 2)
     order = make_order()
     for topic in ("order.created", "order.paid", "order.fulfilled"):
@@ -164,7 +170,7 @@ class TestWhoMay:
 
 
 class TestTheList:
-    def test_tells_the_states_of_each_order(self, operator) -> None:
+    def test_shows_the_states_of_each_order(self, operator) -> None:
         order, other = make_order(), make_order()
         event, another = event_of(order), event_of(order)
         for state in ("failed", "pending", "delivered"):

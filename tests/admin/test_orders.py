@@ -10,6 +10,7 @@ from tests.factories import (
     make_order,
     make_subscription,
 )
+from tests.publications import payload_of
 
 pytestmark = pytest.mark.django_db
 
@@ -54,8 +55,8 @@ def test_editing_an_order_and_its_lines_publishes_one_event(operator):
     assert response.status_code == 302, response.context["errors"]
     event = Event.objects.get()
     assert event.topic == "order.updated"
-    assert event.payload["order"]["note"] == "Ring"
-    assert [line["quantity"] for line in event.payload["order"]["lines"]] == [5, 6, 2]
+    assert payload_of(event)["order"]["note"] == "Ring"
+    assert [line["quantity"] for line in payload_of(event)["order"]["lines"]] == [5, 6, 2]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -65,7 +66,7 @@ def test_adding_an_order_without_a_number_makes_one_and_publishes_it(operator):
     assert response.status_code == 302, response.context["errors"]
     assert Order.objects.get().number
     event = Event.objects.get()
-    assert (event.topic, len(event.payload["order"]["lines"])) == ("order.created", 1)
+    assert (event.topic, len(payload_of(event)["order"]["lines"])) == ("order.created", 1)
 
 
 REFUSED = [

@@ -1,5 +1,7 @@
 """Every page of the admin: who sees it, and what it costs."""
 
+from typing import Any
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -67,10 +69,11 @@ def test_inner_records_have_no_page(operator, record):
 
 
 @pytest.mark.parametrize("record", ["order", "event", "subscription", "delivery"])
-def test_every_page_opens_for_whom_may_view(operator, record):
+def test_every_page_opens_for_users_who_may_view(operator, record):
     make_order()
     make_delivery()
-    rows = {"order": Order, "event": Event, "subscription": Subscription, "delivery": Delivery}[record].objects.all()
+    records: dict[str, Any] = {"order": Order, "event": Event, "subscription": Subscription, "delivery": Delivery}
+    rows = records[record].objects.all()
     for client in (operator, staff(f"view_{record}")):
         page(client, f"{record}/")
         page(client, f"{record}/{rows[0].pk}/change/")

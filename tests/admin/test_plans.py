@@ -3,6 +3,8 @@
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -48,12 +50,12 @@ def test_nothing_reads_the_log_from_end_to_end(operator) -> None:
     order, subscription = Order.objects.order_by("-pk")[0], Subscription.objects.order_by("pk")[0]
     month = timezone.now() - timedelta(days=30)
     paths = ["dashboard/", "subscription/", "order/", f"order/{order.pk}/change/", f"dashboard/order/?number={order}"]
-    work: list[Callable[[], object]] = [lambda path=path: page(operator, path) for path in paths]
+    work: list[Callable[[], object]] = [partial(page, operator, path) for path in paths]
     for only in ("all", "failed", "never_sent"):
         for topics in ([], ["order.paid"], ["order.*"]):
             operations.replay(subscription, since=month, only=only, topics=topics)
-            options = {"since": month, "only": only, "topics": topics}
-            work.append(lambda options=options: operations.preview_replay(subscription, **options))
+            options: dict[str, Any] = {"since": month, "only": only, "topics": topics}
+            work.append(partial(operations.preview_replay, subscription, **options))
     work.append(lambda: replaying.process_batch(now=timezone.now()))
     for one in work:
         assert scans(one) == []

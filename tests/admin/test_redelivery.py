@@ -1,12 +1,14 @@
 """Redelivering many: counted first, done in batches, written down, and refused where it is a replay's work."""
 
 import re
+from typing import Any
 
 import pytest
+from django.test import Client
 
 from orderhooks.admin import redelivery
 from orderhooks.models import Delivery
-from tests.admin.visits import history_of, staff
+from tests.admin.visits import history_of, part, staff
 from tests.factories import make_delivery, make_subscription
 
 pytestmark = pytest.mark.django_db
@@ -14,15 +16,15 @@ pytestmark = pytest.mark.django_db
 LIST = "/admin/orderhooks/delivery/"
 
 
-def choose(client, *rows: Delivery, query: str = "", **data: str):
+def choose(client: Client, *rows: Delivery, query: str = "", **data: str) -> Any:
     form = {"action": "redeliver", "_selected_action": [row.pk for row in rows], "index": "0", **data}
     return client.post(f"{LIST}?{query}", form)
 
 
-def confirm(client, response, query: str = "") -> str:
-    """Send the form of the page that asks."""
+def confirm(client: Client, response: Any, query: str = "") -> str:
+    """Send the form of the page that asks for confirmation."""
     text = response.content.decode()
-    form = re.search(r'<form method="post">.*?</form>', text, re.DOTALL).group()
+    form = part(r'<form method="post">.*?</form>', text)
     data: dict[str, list[str]] = {}
     for name, value in re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form):
         data.setdefault(name, []).append(value)
@@ -47,13 +49,13 @@ def test_nothing_is_sent_before_the_count_is_confirmed(operator):
         "Of <strong>4</strong> deliveries, 2 are sent again now",
         "1 has arrived before",
         "1 is held until its subscription",
-        "2 are left alone: they are being sent at this moment, or are tests.",
+        "2 are left alone: they are being sent now, or are tests.",
         "<td>&lt;Warehouse&gt;</td><td>1</td>",
     ):
         assert words in text, words
     text = confirm(operator, response)
     assert "2 deliveries are sent again." in text
-    assert "2 were left alone: they are being sent at this moment, or are tests." in text
+    assert "2 were left alone: they are being sent now, or are tests." in text
     assert "1 is held until its subscription is active" in text
     assert states() == {**before, failed.pk: "pending", held.pk: "pending"}
     assert [history_of(one) != [] for one in (failed, sending, held, other, test)] == [True, False, True, False, False]

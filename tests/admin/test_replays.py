@@ -68,7 +68,7 @@ def test_a_yes_starts_it(operator, events) -> None:
         user.get_username(),
     )
     assert "0 deliveries made due, of 2 expected" in response.content.decode()
-    assert {(entry.content_type.model, entry.object_id) for entry in LogEntry.objects.all()} == {
+    assert set(LogEntry.objects.values_list("content_type__model", "object_id")) == {
         ("replay", str(replay.pk)),
         ("subscription", str(subscription.pk)),
     }
@@ -80,7 +80,7 @@ def test_a_count_that_has_no_end_says_so(operator, events, monkeypatch) -> None:
     assert "<strong>2 deliveries or more</strong> would be sent" in text
 
 
-def test_held_ones_are_told_beforehand(operator, events) -> None:
+def test_held_ones_are_announced_beforehand(operator, events) -> None:
     text = operator.post(ADD, form(make_subscription(state="paused"))).content.decode()
     assert "held until it is resumed" in text
 
@@ -131,7 +131,7 @@ def test_the_page_comes_again_while_it_runs_and_shows_how_far_it_is(operator, mo
     assert "Cancel this replay" not in done.content.decode()
 
 
-def test_a_page_that_shows_it_running_comes_again_even_if_it_ends_at_that_moment(operator, monkeypatch) -> None:
+def test_a_page_that_shows_it_running_reloads_even_if_it_ends_meanwhile(operator, monkeypatch) -> None:
     make_event_at(NOW - HOUR)
     replay = operations.replay(make_subscription(), since=NOW - 2 * HOUR, until=NOW)
     read = ReplayAdmin.get_object

@@ -32,7 +32,9 @@ def test_a_new_secret_is_made_after_a_choice_of_the_overlap(operator, hours):
     [shown] = SECRET.findall(press(operator, subscription, "rotate", **confirmed(confirmation), hours=hours))
     assert live(subscription) == ([shown, former] if hours else [shown])
     if hours:
-        seconds = (subscription.secrets.earliest("pk").expires_at - before).total_seconds()
+        expires_at = subscription.secrets.earliest("pk").expires_at
+        assert expires_at is not None
+        seconds = (expires_at - before).total_seconds()
         assert hours * HOURS <= seconds < hours * HOURS + 60
     assert "new signing secret" in history(subscription)[0]
 
@@ -103,7 +105,7 @@ def test_a_key_pair_has_nothing_to_reveal(operator):
     assert operator.post(f"/admin/orderhooks/subscription/{subscription.pk}/reveal/").status_code == 403
 
 
-def test_a_secret_that_no_key_opens_is_told_and_not_taken_for_revealed(operator, settings, caplog):
+def test_a_secret_that_no_key_decrypts_is_reported_and_not_logged_as_revealed(operator, settings, caplog):
     subscription = make_subscription()
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "ENCRYPTION_KEYS": ["another key of some length"]}
     assert "ENCRYPTION_KEYS" in press(operator, subscription, "reveal")

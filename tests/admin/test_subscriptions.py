@@ -143,7 +143,7 @@ def test_a_secret_that_the_receiver_has_already_can_be_given(operator):
     assert 'name="secret"' not in page(operator, f"subscription/{subscription.pk}/change/")
 
 
-def test_a_secret_is_asked_for_again_where_another_field_is_refused(operator):
+def test_a_secret_has_to_be_typed_again_where_another_field_is_refused(operator):
     own = signing.generate_secret()
     fields = subscription_form(topics=["order.payed"], secret=own)
     response = operator.post("/admin/orderhooks/subscription/add/", fields)
@@ -196,7 +196,7 @@ def test_saving_the_page_does_not_undo_what_a_worker_wrote_meanwhile(operator, m
     clean = SubscriptionForm.clean
 
     def clean_while_a_worker_disables(form: Any) -> Any:
-        Subscription.objects.update(state="disabled", state_reason="It answered 410.")
+        Subscription.objects.update(state="disabled", state_reason="It responded with 410.")
         return clean(form)
 
     monkeypatch.setattr(SubscriptionForm, "clean", clean_while_a_worker_disables)
@@ -206,12 +206,16 @@ def test_saving_the_page_does_not_undo_what_a_worker_wrote_meanwhile(operator, m
 
 
 def test_a_disabled_subscription_may_be_edited_and_stays_disabled(operator):
-    subscription = make_subscription(state="disabled", state_reason="It answered 410.")
+    subscription = make_subscription(state="disabled", state_reason="It responded with 410.")
     path = f"/admin/orderhooks/subscription/{subscription.pk}/change/"
     # The page has no field for the state: a value that is sent all the same changes nothing.
     assert operator.post(path, subscription_form(name="ERP", state="active")).status_code == 302
     subscription.refresh_from_db()
-    assert (subscription.name, subscription.state, subscription.state_reason) == ("ERP", "disabled", "It answered 410.")
+    assert (subscription.name, subscription.state, subscription.state_reason) == (
+        "ERP",
+        "disabled",
+        "It responded with 410.",
+    )
 
 
 def test_a_subscription_can_be_deleted_with_its_log(operator):
@@ -282,7 +286,7 @@ def test_the_page_with_a_secret_is_kept_by_no_cache(operator):
         ("https://10.1.2.3/", "a private network (RFC 1918)", "ALLOWED_NETWORKS"),
     ],
 )
-def test_a_refused_url_is_told_why_and_the_setting_that_would_allow_it(operator, settings, url, reason, setting):
+def test_a_refused_url_is_explained_with_the_setting_that_would_allow_it(operator, settings, url, reason, setting):
     settings.ORDERHOOKS = {}
     [error] = errors_of(operator, "subscription/add/", subscription_form(url=url))["url"]
     assert reason in error
@@ -309,16 +313,16 @@ def test_a_change_is_in_the_history_by_the_names_of_the_fields(operator):
 
 
 def test_the_page_says_first_how_the_endpoint_is_doing(operator):
-    subscription = make_subscription(state="disabled", state_reason="It answered <b>410</b>.")
+    subscription = make_subscription(state="disabled", state_reason="It responded with <b>410</b>.")
     make_delivery(subscription=subscription)
     text = page(operator, f"subscription/{subscription.pk}/change/")
     banner, name = text.index("Disabled: nothing is sent to it."), text.index('name="name"')
     assert banner < name
-    assert "It answered &lt;b&gt;410&lt;/b&gt;." in text
+    assert "It responded with &lt;b&gt;410&lt;/b&gt;." in text
     assert "1 delivery waits." in text
 
 
-def test_a_new_subscription_is_asked_only_what_a_person_knows(operator):
+def test_the_form_of_a_new_subscription_has_only_what_a_person_chooses(operator):
     text = page(operator, "subscription/add/")
     assert "How it is signed" in text
     assert "How it is doing" not in text

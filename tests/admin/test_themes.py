@@ -44,7 +44,7 @@ def press(client: Client, path: str, button: str, **data: str) -> str:
     return response.content.decode()
 
 
-def test_an_order_tells_what_became_of_its_webhooks(client: Client) -> None:
+def test_an_order_shows_what_became_of_its_webhooks(client: Client) -> None:
     order = make_order(lines=[], number="1042")
     event = make_event(order_number="1042", order_pk=str(order.pk))
     make_delivery(event=event, state="failed", subscription=make_subscription(name="Warehouse"))

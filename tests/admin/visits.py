@@ -1,5 +1,6 @@
 """How the tests of the admin visit its pages."""
 
+import re
 from typing import Any
 
 from django.contrib.admin.models import LogEntry
@@ -26,6 +27,13 @@ def page(client: Client, path: str, status: int = 200) -> str:
     response = client.get(f"/admin/orderhooks/{path}")
     assert response.status_code == status
     return response.content.decode()
+
+
+def part(pattern: str, text: str) -> str:
+    """The first part of a page that fits the pattern."""
+    found = re.search(pattern, text, re.DOTALL)
+    assert found, f"The page has no {pattern}."
+    return found.group()
 
 
 def run(client: Client, record: str, action: str, *rows: Any) -> str:

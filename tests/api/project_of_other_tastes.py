@@ -1,8 +1,9 @@
-"""A project whose DRF settings (in the environment, as JSON) suit views of its own. Prints what the API answers it."""
+"""A project whose DRF settings (in the environment, as JSON) suit views of its own. Prints the API's responses."""
 
 import json
 import os
 import sys
+from typing import Any
 
 import django
 from django.conf import settings
@@ -47,7 +48,8 @@ def main() -> None:
     from tests.api.calls import EVERYTHING, client_with
 
     call_command("migrate", verbosity=0)
-    api, found = client_with(*EVERYTHING), {}
+    api = client_with(*EVERYTHING)
+    found: dict[str, Any] = {}
     order = {"metadata": {"gift_wrap": {"of_paper": 1.50}}, "placed_at": "2026-11-24T06:00:00.123456Z"}
     lines = [{"sku": "T", "name": "Tea", "unit_price": "9.90"}]
     made = api.generic("POST", "/api/orders/", json.dumps({**order, "lines": lines}), "application/json")

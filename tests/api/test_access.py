@@ -117,7 +117,7 @@ def store_of_berlin(user: Any) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def stores(settings):
+def stores(settings) -> None:
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "STORES_FOR_USER": f"{__name__}.store_of_berlin"}
 
 
@@ -166,7 +166,7 @@ def call(client: APIClient, method: str, path: str, body: Any, ids: dict[str, st
 
 @pytest.mark.parametrize(("method", "path", "permissions", "body", "statuses"), TABLE)
 @pytest.mark.parametrize("role", ["anonymous", "without", "owner", "other", "manager"])
-def test_an_endpoint_answers_each_caller(role, method, path, permissions, body, statuses):
+def test_an_endpoint_responds_to_each_caller(role, method, path, permissions, body, statuses):
     world = World()
     if role == "anonymous":
         assert call(APIClient(), method, path, body, world.ids()) == 403

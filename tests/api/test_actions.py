@@ -28,7 +28,7 @@ ENDPOINT = {"url": "https://crm.example/hooks", "topics": ["order.paid"]}
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_test_shows_the_answer_at_once(receiver: RecordingReceiver):
+def test_a_test_shows_the_response_at_once(receiver: RecordingReceiver):
     api = client_with(*EVERYTHING)
     subscription = make_subscription(url=receiver.url)
     receiver.answer = lambda count: Answer(503, b"closed for lunch")
@@ -139,7 +139,7 @@ def test_a_delivery_has_a_summary_and_its_attempts_in_pages(api):
     for status in (503, 500):
         make_attempt(delivery, status_code=status, error="status")
     told = api.get(f"/api/deliveries/{delivery.public_id}/").data["summary"]
-    assert any("answered 503 once" in sentence for sentence in told)
+    assert any("responded with 503 once" in sentence for sentence in told)
     first = api.get(f"/api/deliveries/{delivery.public_id}/attempts/?page_size=1").data
     assert [one["status_code"] for one in first["results"]] == [500]
     assert [one["status_code"] for one in api.get(first["next"]).data["results"]] == [503]
@@ -214,7 +214,7 @@ def test_a_name_with_spaces_round_it_is_found_again(api):
     assert api.delete(path).status_code == 204
 
 
-def test_a_name_that_two_have_is_a_conflict_that_tells_them(api):
+def test_a_name_that_two_have_is_a_conflict_that_lists_them(api):
     twins = [make_subscription(name="CRM") for _ in range(2)]
     response = api.put("/api/subscriptions/by-name/CRM/", ENDPOINT, format="json")
     assert response.status_code == 409

@@ -61,7 +61,7 @@ def responses(settings: str) -> dict[str, Any]:
     return found
 
 
-def test_answers_are_as_the_document_says_without_any_settings():
+def test_responses_are_as_the_document_says_without_any_settings():
     found = responses("{}")
 
     assert found["made"] == [
@@ -78,5 +78,5 @@ def test_answers_are_as_the_document_says_without_any_settings():
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_answers_are_the_same_under_other_settings(name):
+def test_responses_are_the_same_under_other_settings(name):
     assert responses(json.dumps(SETTINGS[name])) == responses("{}")

@@ -1,6 +1,7 @@
 """The feed: everything that was published behind a sequence, once and in sequence."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -11,13 +12,13 @@ from tests.factories import make_event, make_event_at, make_failed_event, make_s
 pytestmark = pytest.mark.django_db
 
 
-def sequences(response):
+def sequences(response: Any) -> list[int]:
     assert response.status_code == 200, response.data
     return [one["sequence"] for one in response.data["results"]]
 
 
 @pytest.fixture
-def old():
+def old() -> datetime:
     return timezone.now() - timedelta(minutes=5)
 
 
@@ -65,7 +66,7 @@ def test_the_feed_of_somebody_elses_subscription_is_an_error(old):
     subscription = make_subscription(owner=make_user())
     client = client_with("view_event", "view_payload")
     for public_id in (subscription.public_id, "sub_x"):
-        response = client.get("/api/events/", {"after": 0, "subscription": public_id})
+        response = client.get(f"/api/events/?after=0&subscription={public_id}")
         assert "no subscription" in errors_of(response)["?subscription"]
 
 

@@ -21,7 +21,7 @@ def test_a_delivery_shows_its_attempts_and_no_primary_key(api):
     assert not has_key(data, "id")
 
 
-def test_what_was_sent_and_answered_takes_the_permission_to_see_payloads():
+def test_requests_and_responses_take_the_permission_to_see_payloads():
     delivery = make_delivery()
     make_attempt(delivery, response_body="out of stock")
     for permissions, confidential in ((["view_payload"], True), ([], False)):
@@ -60,7 +60,7 @@ def test_redelivery_sets_the_delivery_to_be_sent_now(api):
     assert response.data["requested_by"] == delivery.requested_by != ""
 
 
-def test_a_delivery_of_a_paused_subscription_is_told_to_be_held(api):
+def test_a_delivery_of_a_paused_subscription_is_shown_as_held(api):
     delivery = make_delivery(state=Delivery.State.FAILED, subscription=make_subscription(state="paused"))
     response = post(api, f"/deliveries/{delivery.public_id}/redeliver/", None)
     assert (response.status_code, response.data["held"]) == (202, True)

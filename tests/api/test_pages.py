@@ -23,7 +23,7 @@ def test_pages_follow_each_other_to_the_end_and_back(api):
     assert ids(api.get(third.data["previous"])) == ids(second)
 
 
-def test_a_cursor_does_not_tell_the_primary_key(api):
+def test_a_cursor_does_not_show_the_primary_key(api):
     events = [make_event(sequence=sequence) for sequence in (987654321, 987654322, 987654323)]
     link = api.get("/api/events/?page_size=1").data["next"]
     cursor = parse_qs(urlsplit(link).query)["cursor"][0]

@@ -1,11 +1,13 @@
-"""`Idempotency-Key`: a POST that comes again is answered as the first time, and does nothing more."""
+"""`Idempotency-Key`: a POST that comes again gets the first response, and does nothing more."""
 
 import threading
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import connection
 from django.utils import timezone
+from rest_framework.test import APIClient
 
 from orderhooks.models import Delivery, IdempotentRequest, Order, Subscription
 from orderhooks.retention import prune
@@ -18,11 +20,11 @@ pytestmark = pytest.mark.django_db
 ENDPOINT = {"name": "CRM", "url": "https://crm.example/hooks", "topics": ["*"]}
 
 
-def send(api, path, body, key="a"):
+def send(api: APIClient, path: str, body: object, key: str = "a") -> Any:
     return api.post(f"/api{path}", body, format="json", headers={"Idempotency-Key": key})
 
 
-def test_a_repeated_request_gets_the_same_answer_and_does_nothing(api):
+def test_a_repeated_request_gets_the_same_response_and_does_nothing(api):
     first, second = (send(api, "/orders/", {"note": "x"}) for _ in range(2))
     assert (first.status_code, second.status_code) == (201, 201)
     assert second.json() == first.json()
@@ -31,7 +33,7 @@ def test_a_repeated_request_gets_the_same_answer_and_does_nothing(api):
     assert Order.objects.count() == 1
 
 
-def test_the_secret_comes_again_with_the_repeated_answer_and_is_encrypted_meanwhile(api):
+def test_the_secret_comes_again_with_the_repeated_response_and_is_encrypted_meanwhile(api):
     first, second = (send(api, "/subscriptions/", ENDPOINT) for _ in range(2))
     assert first.data["secret"].startswith("whsec_")
     assert second.data["secret"] == first.data["secret"]
@@ -104,7 +106,7 @@ def test_a_test_is_sent_once(receiver: RecordingReceiver):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_requests_of_one_key_at_the_same_moment_do_it_once():
+def test_simultaneous_requests_of_one_key_do_it_once():
     if connection.vendor == "sqlite":
         pytest.skip("SQLite in memory is one connection; run with TEST_DATABASE=postgres")
     api = client_with(*EVERYTHING)

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.cache import cache
@@ -37,7 +38,7 @@ LENGTH = (
 
 
 @pytest.fixture
-def no_names(monkeypatch):
+def no_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """No name is looked up, as where there is no network: tests of endpoints end there."""
     look_up = socket.getaddrinfo
 
@@ -50,7 +51,7 @@ def no_names(monkeypatch):
 
 
 def make_world(url: str) -> dict[str, list[str]]:
-    """Rows of each kind; what the hooks are told of them."""
+    """Rows of each kind; what the hooks get to know about them."""
     subscriptions = [make_subscription(url=url) for _ in range(12)]
     deliveries = [
         make_delivery(state=state, subscription=subscription)
@@ -58,7 +59,7 @@ def make_world(url: str) -> dict[str, list[str]]:
     ]
     for delivery in deliveries:
         make_attempt(delivery)
-    rows = {
+    rows: dict[str, list[Any]] = {
         "orders": [make_order(number=str(number)) for number in range(1, 7)],
         "events": [make_failed_event(), make_failed_event(source="gone"), make_event()],
         "subscriptions": subscriptions,
@@ -85,7 +86,7 @@ def test_the_api_does_what_its_document_says(live_server, settings, tmp_path):
     user.save()
     address = live_server.url.replace("localhost", "127.0.0.1")
     command = [
-        *(sys.executable, "-m", "schemathesis.cli", "--config-file", CONFIG, "run", f"{address}/api/schema/"),
+        *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run", f"{address}/api/schema/"),
         *("--auth", f"{user.get_username()}:{PASSWORD}", "--no-color", "--continue-on-failure", "--checks=all"),
         *LENGTH,
     ]

@@ -1,6 +1,7 @@
 """A user of one store sees and writes the orders of that store alone."""
 
 import pytest
+from rest_framework.test import APIClient
 
 from orderhooks.models import Order
 from tests.api.calls import client_with, errors_of, ids, patch, post
@@ -10,12 +11,12 @@ pytestmark = pytest.mark.django_db
 PERMISSIONS = [f"{verb}_{name}" for verb in ("view", "add", "change", "delete") for name in ("order", "subscription")]
 
 
-def of_berlin(_user):
+def of_berlin(_user: object) -> list[str]:
     return ["berlin"]
 
 
 @pytest.fixture
-def api(settings):
+def api(settings) -> APIClient:
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "STORES_FOR_USER": f"{__name__}.of_berlin"}
     return client_with(*PERMISSIONS, "view_delivery", "view_event", "view_payload")
 
@@ -41,7 +42,7 @@ def test_an_order_of_another_store_is_a_404(api, method, tail):
     assert Order.objects.filter(pk=order.pk).exists()
 
 
-def test_no_order_is_written_into_another_store_and_nothing_is_told_of_its_numbers(api):
+def test_no_order_is_written_into_another_store_and_errors_do_not_show_its_numbers(api):
     make_order(number="7", store="paris")
     mine = make_order(number="8", store="berlin")
 
@@ -55,7 +56,7 @@ def test_no_order_is_written_into_another_store_and_nothing_is_told_of_its_numbe
             assert list(errors_of(response)) == ["/store"]
 
 
-def test_the_events_of_the_time_in_another_store_are_not_told(api):
+def test_the_events_of_the_time_in_another_store_are_not_shown(api):
     order = make_order(store="berlin")
     make_event(order_pk=str(order.pk), store="paris")
     mine = make_event(order_pk=str(order.pk), store="berlin")
@@ -86,7 +87,7 @@ def test_without_the_setting_the_permissions_hold_for_all_stores():
 
 
 @pytest.mark.parametrize("store", ["paris", ""])
-def test_a_subscription_whose_store_was_withdrawn_tells_its_owner_of_no_orders(settings, store):
+def test_a_subscription_whose_store_was_withdrawn_shows_its_owner_no_orders(settings, store):
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "STORES_FOR_USER": f"{__name__}.of_berlin"}
     api = client_with(*PERMISSIONS, "view_delivery", "view_event", "view_payload", "view_replay", "redeliver_delivery")
     owner = int(api.session["_auth_user_id"])

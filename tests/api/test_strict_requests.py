@@ -1,4 +1,4 @@
-"""What a request holds that nobody asked for: unknown members, numbers out of bounds, texts that can't be stored."""
+"""What a request must not hold: unknown members, numbers out of bounds, texts that can't be stored."""
 
 import json
 

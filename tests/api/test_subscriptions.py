@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db
 ENDPOINT = {"name": "CRM", "url": "https://crm.example/hooks", "topics": ["order.paid", "order.*"]}
 
 
-def test_the_secret_is_in_the_answer_that_made_it_and_in_no_other(api):
+def test_the_secret_is_in_the_response_that_made_it_and_in_no_other(api):
     created = post(api, "/subscriptions/", ENDPOINT)
     assert created.status_code == 201
     assert created.data["secret"].startswith("whsec_")
@@ -186,12 +186,12 @@ def test_resuming_forgets_the_failures(api):
 
 
 def test_renaming_a_disabled_subscription_leaves_it_disabled(api):
-    subscription = make_subscription(state="disabled", state_reason="It answered 410.", consecutive_failures=3)
+    subscription = make_subscription(state="disabled", state_reason="It responded with 410.", consecutive_failures=3)
     response = patch(api, f"/subscriptions/{subscription.public_id}/", {"name": "New", "consecutive_failures": 0})
     assert (response.data["name"], response.data["state"], response.data["state_reason"]) == (
         "New",
         "disabled",
-        "It answered 410.",
+        "It responded with 410.",
     )
     assert response.data["consecutive_failures"] == 3
 
@@ -201,7 +201,7 @@ def test_an_edit_does_not_undo_what_a_worker_wrote_meanwhile(api, monkeypatch):
     is_valid = SubscriptionSerializer.is_valid
 
     def is_valid_while_a_worker_disables(serializer: Any, **options: Any) -> bool:
-        Subscription.objects.update(state="disabled", state_reason="It answered 410.")
+        Subscription.objects.update(state="disabled", state_reason="It responded with 410.")
         return is_valid(serializer, **options)
 
     monkeypatch.setattr(SubscriptionSerializer, "is_valid", is_valid_while_a_worker_disables)

@@ -16,7 +16,7 @@ from django.contrib.staticfiles.handlers import StaticFilesHandler
 from django.core.management import call_command
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.test.testcases import LiveServerThread
-from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route, expect, sync_playwright
 
 from orderhooks import tasks
 from tests.browser.visiting import PASSWORD, Visit
@@ -32,7 +32,7 @@ ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    # No name is looked up, whatever a page asks for.
+    # No name is looked up, whatever a page requests.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
 ON_A_FILE = django_settings.DATABASES[DEFAULT_DB_ALIAS]["ENGINE"].endswith("sqlite3")
@@ -145,13 +145,17 @@ def new_page(chromium: Browser, database: None, server: str) -> Iterator[Callabl
             complaints.append(f"a page asked for {route.request.url}")
             route.abort()
 
+    def keep_errors(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            complaints.append(message.text)
+
     def new(**options: Any) -> Page:
         options = {"viewport": {"width": 1280, "height": 900}, "locale": "en-GB", **options}
         context = chromium.new_context(base_url=server, **options)
         contexts.append(context)
         context.set_default_timeout(30_000)
         context.route("**/*", only_loopback)
-        context.on("console", lambda message: message.type == "error" and complaints.append(message.text))
+        context.on("console", keep_errors)
         context.on("weberror", lambda error: complaints.append(str(error.error)))
         return context.new_page()
 

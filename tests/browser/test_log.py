@@ -15,7 +15,7 @@ from tests.factories import make_attempt, make_delivery, make_event, make_subscr
 from tests.receivers import Answer, RecordingReceiver
 
 
-def test_a_delivery_is_found_by_filters_tells_its_story_and_is_sent_again(
+def test_a_delivery_is_found_by_filters_shows_its_summary_and_is_sent_again(
     operator: Visit, worker: None, receiver: RecordingReceiver, settings
 ) -> None:
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "RETRY_SCHEDULE": []}
@@ -31,10 +31,10 @@ def test_a_delivery_is_found_by_filters_tells_its_story_and_is_sent_again(
     operator.follow("5xx (1)")
     operator.follow("Warehouse (1)")
     expect(rows).to_have_count(1)
-    expect(rows).to_contain_text("answered 503")
+    expect(rows).to_contain_text("responded with 503")
     rows.get_by_role("link", name="failed").click()
 
-    expect(operator.page.locator(".orderhooks-summary")).to_contain_text("answered 503")
+    expect(operator.page.locator(".orderhooks-summary")).to_contain_text("responded with 503")
     expect(operator.page.locator(".orderhooks-attempt")).to_contain_text("out of paper")
     operator.page.get_by_text("A script that sends it once more").click()
     expect(operator.page.get_by_label("Script")).to_have_value(re.compile("curl"))
@@ -98,7 +98,7 @@ def test_what_the_filters_leave_is_taken_along_as_csv(operator: Visit, tmp_path:
     assert rows[0]["order_number"].startswith("'=HYPERLINK")
 
 
-def test_the_log_since_a_moment(operator: Visit) -> None:
+def test_the_log_since_a_time(operator: Visit) -> None:
     make_delivery(event=make_event(order_number="1042"))
     operator.go("delivery/")
     tomorrow = timezone.now() + timedelta(days=1)

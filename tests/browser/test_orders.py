@@ -7,7 +7,7 @@ from tests.factories import make_order, make_subscription
 from tests.receivers import Answer, RecordingReceiver
 
 
-def test_an_order_is_found_and_tells_what_became_of_its_webhooks(
+def test_an_order_is_found_and_shows_what_became_of_its_webhooks(
     operator: Visit, worker: None, receiver: RecordingReceiver
 ) -> None:
     make_subscription(name="Warehouse", url=receiver.url)

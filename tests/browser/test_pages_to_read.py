@@ -28,7 +28,7 @@ def test_the_dashboard_leads_to_unhealthy_endpoints_and_to_what_waits(
     operator.reads("Failing since")
 
 
-def test_the_catalogue_tells_each_topic_with_schema_and_example(operator: Visit) -> None:
+def test_the_catalogue_has_each_topic_with_schema_and_example(operator: Visit) -> None:
     subscription = make_subscription()
     operator.go(f"subscription/{subscription.pk}/change/")
     operator.follow("Topics and what they bring")

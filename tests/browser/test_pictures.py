@@ -24,7 +24,7 @@ from tests.factories import (
 
 FOLDER = Path(__file__).parents[2] / "docs" / "images"
 MOST_BYTES = 200_000
-WORDS = "The endpoint answered 503; only 2xx is success. It may be overloaded or away."
+WORDS = "The endpoint responded with 503; only 2xx is success. It may be overloaded or away."
 # How much of a page is worth showing.
 HEIGHTS = {
     "log": 900,
@@ -39,10 +39,10 @@ HEIGHTS = {
 
 @pytest.fixture
 def addresses(database: None) -> dict[str, str]:
-    """Where each picture is taken, in a shop whose warehouse has not answered for an hour and a half."""
+    """Where each picture is taken, in a shop whose warehouse has not responded for an hour and a half."""
     now = timezone.now()
     since = now - timedelta(hours=1, minutes=37)
-    # Before anybody subscribed, so that only what follows is told of it.
+    # Before anybody subscribed, so that only what follows makes events.
     order = make_order(number="1042", customer_name="Aoi Tanaka", placed_at=since)
     mail = make_subscription(name="Customer mail", url="https://mail.example.com/orders", topics=["*"])
     crm = make_subscription(name="CRM", url="https://crm.example.com/hooks/shop", topics=["order.paid"])
@@ -145,7 +145,7 @@ def test_pictures_are_small_enough_for_a_readme(
         pytest.skip("pictures are taken with --screenshots")
     FOLDER.mkdir(parents=True, exist_ok=True)
     operator = visit(make_user(is_staff=True, is_superuser=True, first_name="Mika"), color_scheme=scheme)
-    # Folded away, as those do who need the room.
+    # Folded away, as operators do on a small screen.
     operator.page.evaluate("localStorage.setItem('django.admin.navSidebarIsOpen', 'false')")
     for name, address in addresses.items():
         operator.page.set_viewport_size({"width": 1280, "height": HEIGHTS[name]})

@@ -33,7 +33,7 @@ def test_a_url_that_is_not_allowed_is_refused_with_the_reason_and_the_remedy(ope
     expect(operator.page.locator("#result_list")).to_contain_text("Warehouse")
 
 
-def test_a_test_shows_the_answer_at_once(operator: Visit, receiver: RecordingReceiver) -> None:
+def test_a_test_shows_the_response_at_once(operator: Visit, receiver: RecordingReceiver) -> None:
     receiver.answer = lambda count: Answer(503, b"closed until Monday") if count == 1 else Answer(200, b"open")
     subscription = make_subscription(name="Warehouse", url=receiver.url)
     operator.go(f"subscription/{subscription.pk}/change/")
@@ -101,7 +101,7 @@ def test_a_rotated_secret_is_shown_once_and_the_former_counts_down(operator: Vis
     expect(operator.page.locator(".field-signing_secrets")).not_to_contain_text("signs until")
 
 
-def test_a_secret_is_revealed_to_whom_may_and_it_is_in_the_history(visit: Callable[..., Visit]) -> None:
+def test_a_secret_is_revealed_to_users_who_may_and_it_is_in_the_history(visit: Callable[..., Visit]) -> None:
     subscription = make_subscription(name="Warehouse")
     page = f"subscription/{subscription.pk}/change/"
     manager = visit(make_user("view_subscription", "change_subscription", is_staff=True))
@@ -133,7 +133,7 @@ def test_who_is_mailed_about_what_is_set_on_the_page(operator: Visit, receiver: 
     expect(box).to_be_checked(checked=not was_checked)
 
 
-def test_an_endpoint_that_fails_is_seen_on_the_list_and_told_by_its_banner(
+def test_an_endpoint_that_fails_is_seen_on_the_list_and_explained_by_its_banner(
     operator: Visit, worker: None, receiver: RecordingReceiver
 ) -> None:
     receiver.answer = lambda count: Answer(500, b"out of paper")

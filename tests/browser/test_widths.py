@@ -1,4 +1,4 @@
-"""What fits on a screen: the columns that answer questions, and on a phone everything that is filled in or pressed."""
+"""What fits on a screen: the columns that matter most, and on a phone everything that is filled in or pressed."""
 
 from collections.abc import Callable
 
@@ -38,7 +38,7 @@ def shop(database: None, receiver: RecordingReceiver) -> Shop:
 
 
 @pytest.mark.parametrize("name", COLUMNS)
-def test_the_columns_that_answer_questions_fit(visit: Callable[..., Visit], shop: Shop, name: str) -> None:
+def test_the_columns_that_matter_most_fit(visit: Callable[..., Visit], shop: Shop, name: str) -> None:
     operator = visit(viewport=DESK)
     PAGES[name](operator, shop)
     edge = operator.page.locator(".results").bounding_box()

@@ -29,7 +29,7 @@ def test_deliveries_are_sent_again(operator: Visit, worker: None, receiver: Reco
     receiver.wait_for(3)
 
 
-def test_a_test_is_sent_and_answered(operator: Visit, receiver: RecordingReceiver) -> None:
+def test_a_test_is_sent_and_gets_a_response(operator: Visit, receiver: RecordingReceiver) -> None:
     subscription = make_subscription(url=receiver.url)
     operator.go(f"subscription/{subscription.pk}/change/")
     operator.press("Send a test")

@@ -57,10 +57,10 @@ class Visit:
         self.page.locator("button[name=index]").first.click()
 
     def go_until(self, address: str, what: Locator, text: str) -> None:
-        """Looks again until the page says it: the worker writes down what it did within a moment."""
+        """Looks again until the page says it: the worker records what it did a little later."""
         for _ in range(100):
             self.go(address)
-            if text in (what.first.text_content() if what.count() else ""):
+            if what.count() and text in (what.first.text_content() or ""):
                 return
             self.page.wait_for_timeout(50)
         expect(what.first).to_contain_text(text)

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 
 def follow(path: str) -> None:
-    """From now on `time.time()` and Django's `timezone.now()` are wrong by what the file says at the moment."""
+    """From now on `time.time()` and Django's `timezone.now()` are wrong by what the file says then."""
     true_time = time.time
     seen: tuple[int, float] = (0, 0.0)
 
@@ -22,8 +22,8 @@ def follow(path: str) -> None:
 
     class ShiftedDatetime(datetime.datetime):
         @classmethod
-        def now(cls, tz: datetime.tzinfo | None = None) -> datetime.datetime:
+        def now(cls, tz: datetime.tzinfo | None = None) -> datetime.datetime:  # type: ignore[override]
             return datetime.datetime.fromtimestamp(true_time() + shift(), tz)
 
     time.time = lambda: true_time() + shift()
-    timezone.datetime = ShiftedDatetime
+    vars(timezone)["datetime"] = ShiftedDatetime

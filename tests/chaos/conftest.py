@@ -22,7 +22,7 @@ from tests.servers import HOST, PostgresServer, RedisServer, answers, postgres_p
 POSTGRES_PORT, MARIADB_PORT = 5432, 3306
 POSTGRES = {"ENGINE": "django.db.backends.postgresql", "HOST": HOST, "USER": "postgres", "CONN_MAX_AGE": 60}
 MARIADB = {"ENGINE": "django.db.backends.mysql", "HOST": HOST, "PORT": MARIADB_PORT, "USER": "root", "CONN_MAX_AGE": 60}
-SQLITE = {
+SQLITE: dict[str, Any] = {
     "ENGINE": "django.db.backends.sqlite3",
     "CONN_MAX_AGE": 60,
     "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20, "init_command": "PRAGMA journal_mode=WAL"},
@@ -99,7 +99,7 @@ class Chaos:
 
         port = own.port if own else POSTGRES_PORT
         if not answers(port):
-            self._absent(f"no PostgreSQL answers on {HOST}:{port}")
+            self._absent(f"no PostgreSQL responds on {HOST}:{port}")
         database = {**POSTGRES, "PORT": port, "NAME": f"chaos_{os.getpid()}_{folder.name}"}
 
         def execute(statement: str) -> None:
@@ -114,7 +114,7 @@ class Chaos:
 
     def _mariadb(self, folder: Path) -> dict[str, Any]:
         if not answers(MARIADB_PORT):
-            self._absent(f"no MariaDB answers on {HOST}:{MARIADB_PORT}")
+            self._absent(f"no MariaDB responds on {HOST}:{MARIADB_PORT}")
         import pymysql
 
         name = f"chaos_{os.getpid()}_{folder.name}"

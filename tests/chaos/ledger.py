@@ -1,4 +1,4 @@
-"""The ledger: a receiver on loopback that writes down each request and answers each path as it is told.
+"""The ledger: a receiver on loopback that records each request and responds to each path as it is configured.
 
 It runs on a thread of its own; what the suite compares with the database is `entries`.
 """
@@ -22,7 +22,7 @@ KEPT_BODY_BYTES = 4096
 class Entry:
     """A request as it came. `answered`: the status that was sent back; None as long as nothing was.
 
-    `begun`: the status of an answer that may never end.
+    `begun`: the status of a response that may never end.
     """
 
     path: str
@@ -55,9 +55,9 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`after` so many seconds; `drips` a byte a second and never ends; `hangs`: none at all.
+    """`after` this many seconds; `drips` a byte a second and never ends; `hangs`: no response at all.
 
-    `first` is called with the entry before anything is answered, `then` as soon as the answer is on its way.
+    `first` is called with the entry before the response, `then` as soon as the response is on its way.
     """
 
     status: int = 200
@@ -132,8 +132,8 @@ class _Connection(asyncio.Protocol):
 
 
 class Ledger:
-    """A context manager. `answers` says what a path is answered: an Answer, or a function of the entry and its number
-    among those of its path. What is not told is answered 200 at once."""
+    """A context manager. `answers` holds the response to each path: an Answer, or a function of the entry and its
+    number among those of its path. Any other path gets 200 at once."""
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []

@@ -1,4 +1,4 @@
-"""Names whose server never answers, in the processes of the fault suite; all others are the system's to look up."""
+"""Names whose server never responds, in the processes of the fault suite; the system looks up all others."""
 
 import socket
 import time

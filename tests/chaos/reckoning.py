@@ -11,12 +11,12 @@ from orderhooks import topics
 from tests.chaos.ledger import Entry
 from tests.chaos.sites import Site
 
-# Why an event may have been answered 2xx more than once.
+# Why more than one request of an event may have got 2xx.
 KILLED = "killed before it was written down"
 LEASE = "lease ran out"
 REDELIVERED = "redelivered"
-# On a busy machine the sender may give up an answer that is on its way: in any row, but seldom.
-TOO_LATE = "answered after the deadline"
+# On a busy machine the sender may give up a response that is on its way: in any row, but seldom.
+TOO_LATE = "response after the deadline"
 SELDOM = 50
 BROKEN = "connection broke"
 WORKER_LOST = "The worker died or hung"
@@ -95,11 +95,12 @@ def reckon(
         problems.append(f"unpublished events: {[event for event in books.events if not event['published']]}")
 
     # What was rolled back never arrived.
-    for event, _subscription in arrived:
-        if event not in known and not pruned:
-            problems.append(f"{event} arrived and is not in the database")
-        elif event in known and known[event]["order"] not in books.orders and known[event]["topic"] != "order.deleted":
-            problems.append(f"{event} arrived, of an order that is not in the database")
+    for public_id, _subscription in arrived:
+        event = known.get(public_id)
+        if event is None and not pruned:
+            problems.append(f"{public_id} arrived and is not in the database")
+        elif event and event["order"] not in books.orders and event["topic"] != "order.deleted":
+            problems.append(f"{public_id} arrived, of an order that is not in the database")
 
     # The same bytes each time, whoever gets them.
     digests: dict[str, set[str]] = defaultdict(set)
@@ -107,7 +108,7 @@ def reckon(
         digests[entry.event].add(entry.digest)
     problems += [f"{event} came with {len(found)} bodies" for event, found in digests.items() if len(found) > 1]
 
-    # Everything that was committed is owed to everybody who listens, and has arrived.
+    # Everything that was committed has arrived at every subscription that wants it.
     owed = {(one["event"], one["subscription"]): one for one in books.deliveries}
     for event in books.events:
         for subscription in books.subscriptions.values():
@@ -194,7 +195,7 @@ def _attempts_against_entries(
 
 
 def _duplicates(attempts: Mapping[int, Mapping[str, Any]], came: Sequence[Entry], *, lost: str) -> list[str]:
-    """The cause of each request that was answered 2xx beside the last one; `lost` if nobody wrote the answer down."""
+    """The cause of each request that got 2xx beside the last one; `lost` if its response was not recorded."""
     taken = [entry for entry in came if entry.succeeded]
     return [_cause(attempts, entry, following, lost) for entry, following in pairwise(taken)]
 

@@ -1,4 +1,4 @@
-"""The store: a process that does what it is told, a JSON line each: `["place", {"count": 10}]`; it answers with one.
+"""The store: a process that reads commands, a JSON line each, and prints one for each: `["place", {"count": 10}]`.
 
 `sites.Shop` starts it (`python -m tests.chaos.shop`), and may kill it.
 """
@@ -11,7 +11,8 @@ import sys
 import time
 import traceback
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
+from unittest import mock
 
 import django
 
@@ -44,7 +45,7 @@ def subscribe(url: str, topics: list[str], **fields: Any) -> list[Any]:
 def place(
     count: int, seed: int, each_seconds: float = 0.0, rolled_back: float = 0.2, paid: float = 0.3
 ) -> dict[str, list[str]]:
-    """Save so many orders, some of them paid later, some rolled back. Which ones, by public id.
+    """Save this many orders, some of them paid later, some rolled back. Which ones, by public id.
 
     What the database refuses is `refused`: it may be there or not.
     """
@@ -88,18 +89,19 @@ def edit_notes(note: str) -> int:
 def place_and_die(moment: str) -> None:
     """Killed after the commit: before the "coalesce" of its changes, or before the "wake" of a worker."""
     if moment == "coalesce":
-        outbox.transaction_batch.coalesce = _die
+        mock.patch.object(outbox.transaction_batch, "coalesce", _die).start()
     else:
-        publishing.tasks.wake = _die
+        tasks.wake = _die
     Order.objects.create(total="24.80")
 
 
-def _die(*_args: object, **_kwargs: object) -> None:
+def _die(*_args: object, **_kwargs: object) -> NoReturn:
     os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("SIGKILL ends every process")
 
 
 def owe(count: int) -> None:
-    """So many published events that wait for their deliveries."""
+    """This many published events that wait for their deliveries."""
     now = timezone.now()
     order = Order.objects.create(total="24.80")
     Event.objects.bulk_create(
@@ -183,7 +185,7 @@ def wait_for_lock(subscription: int) -> None:
 
 
 def hold_deliveries(seconds: float, state: str, count: int) -> int:
-    """Lock up to so many of that state for so long. How many."""
+    """Lock up to this many of that state for that long. Returns how many."""
     with transaction.atomic():
         rows = list(Delivery.objects.select_for_update(skip_locked=True).filter(state=state).order_by("pk")[:count])
         time.sleep(seconds)

@@ -118,7 +118,7 @@ class Cluster:
     def holder(self, port: int) -> int | None:
         """The process whose end of a connection this is."""
         lines = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
-        # A connection that was closed a moment ago may have had the same port; it belongs to nobody.
+        # A connection that was just closed may have had the same port; it belongs to nobody.
         sockets = {f"socket:[{words[9]}]" for words in lines if words[1].endswith(f":{port:04X}") and words[9] != "0"}
         for pid in self.processes():
             if not sockets.isdisjoint(_open_files(pid)):
@@ -209,7 +209,7 @@ class Site:
         return key
 
     def place(self, count: int, **how: Any) -> None:
-        """Save so many orders, some paid later, some rolled back."""
+        """Save this many orders, some paid later, some rolled back."""
         self.note(self.shop.call("place", count=count, seed=self.random.getrandbits(32), **how))
 
     @contextlib.contextmanager
@@ -227,12 +227,12 @@ class Site:
         self.refused.update(told["refused"])
 
     def settle(self, seconds: float, *, sweep: bool = True, sweeper: Shop | None = None) -> None:
-        """Wait until nothing is owed. `sweep`: every three seconds as if a minute had passed; for the `sweeper`, if the
-        store's own clock would not do.
+        """Wait until everything is sent. `sweep`: every three seconds as if a minute had passed; by the `sweeper`, if
+        the store's own clock would not do.
         """
         end, next_sweep = time.monotonic() + seconds, 0.0
         while owed := self.shop.call("owed"):
-            assert time.monotonic() < end, f"{owed} are still owed after {seconds:g} s: {self.shop.call('states')}"
+            assert time.monotonic() < end, f"{owed} still wait after {seconds:g} s: {self.shop.call('states')}"
             if sweep and time.monotonic() > next_sweep:
                 next_sweep = time.monotonic() + 3.0
                 (sweeper or self.shop).call("minute_passes")

@@ -45,7 +45,7 @@ def test_a_broker_that_was_emptied_loses_nothing(chaos: Chaos) -> None:
 
 
 def test_a_broker_that_is_deaf_holds_up_no_save(chaos: Chaos) -> None:
-    """Redis accepts connections and never answers: orders are saved all the same, and arrive when it has woken."""
+    """Redis accepts connections and never responds: orders are saved all the same, and arrive when it has woken."""
     broker = chaos.redis()
     site = chaos.site(redis=broker.url)
     site.subscribe("/all")

@@ -74,7 +74,7 @@ def test_a_database_that_is_read_only_for_a_while_loses_nothing(chaos: Chaos) ->
 
 @ON_SERVERS
 def test_a_subscription_that_somebody_keeps_locked_holds_up_no_other(chaos: Chaos, vendor: str) -> None:
-    """Its row is locked for longer than a lease: what is owed to others arrives meanwhile, the rest afterwards."""
+    """Its row is locked for longer than a lease: deliveries to others arrive meanwhile, the rest afterwards."""
     site = chaos.site(vendor)
     locked = site.subscribe("/locked", max_in_flight=chaos.random.choice([None, 2]))
     site.subscribe("/free")
@@ -91,7 +91,7 @@ def test_a_subscription_that_somebody_keeps_locked_holds_up_no_other(chaos: Chao
     wait_until(
         lambda: site.shop.call("states", subscription__url__endswith="/free").keys() <= {"delivered"},
         7,
-        f"what was owed to the free one: {owed}",
+        f"deliveries to the free one: {owed}",
     )
     assert other.end() == 1
     site.settle(40)
@@ -119,7 +119,7 @@ def test_deliveries_that_somebody_keeps_locked_hold_up_no_others(chaos: Chaos, v
     chaos.reckon(site, causes={LEASE})
 
 
-def test_orders_whose_lines_can_not_be_read_for_a_while_are_told_later(chaos: Chaos) -> None:
+def test_orders_whose_lines_can_not_be_read_for_a_while_are_published_later(chaos: Chaos) -> None:
     """The lines' table is locked, as a migration does, and the database soon stops waiting: no event is given up."""
     import psycopg
 

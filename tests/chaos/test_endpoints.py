@@ -1,4 +1,4 @@
-"""Endpoints are dead, slow, flighty or come back: nobody else notices, and nothing is lost."""
+"""Endpoints are dead, slow, flighty or come back: no other endpoint notices, and nothing is lost."""
 
 import time
 
@@ -52,7 +52,7 @@ def test_dead_and_dripping_endpoints_cost_the_healthy_nothing(chaos: Chaos) -> N
     chaos.reckon(site, ends={subscription: {"pending", "failed"} for subscription in bad})
 
 
-def test_sixteen_that_accept_and_never_answer_cost_the_healthy_nothing(chaos: Chaos) -> None:
+def test_sixteen_that_accept_and_never_respond_cost_the_healthy_nothing(chaos: Chaos) -> None:
     """All of them new and due at once: the healthy have everything while those still hang."""
     site = chaos.site()
     bad = [site.subscribe(f"/tarpit/{number}") for number in range(16)]
@@ -75,7 +75,7 @@ def test_sixteen_that_accept_and_never_answer_cost_the_healthy_nothing(chaos: Ch
     chaos.reckon(site, ends={subscription: {"pending", "failed"} for subscription in bad})
 
 
-def test_names_that_nobody_answers_for_cost_the_healthy_nothing(chaos: Chaos) -> None:
+def test_names_whose_server_never_responds_cost_the_healthy_nothing(chaos: Chaos) -> None:
     """The server of sixteen names is silent: the healthy have everything while those are still looked up."""
     site = chaos.site()
     bad = [site.subscribe(f"/silent/{number}", host=f"{number}{SILENT}") for number in range(16)]
@@ -118,8 +118,8 @@ def test_an_endpoint_that_changes_its_mind_gets_everything(chaos: Chaos) -> None
     chaos.reckon(site, causes={TOO_LATE})
 
 
-def test_an_endpoint_that_is_gone_is_asked_no_more(chaos: Chaos) -> None:
-    """410: disabled at once; what it is owed is held, and goes out when an operator resumes it."""
+def test_an_endpoint_that_is_gone_gets_no_more_requests(chaos: Chaos) -> None:
+    """410: disabled at once; its deliveries are held, and go out when an operator resumes it."""
     site = chaos.site()
     gone = site.subscribe("/gone")
     site.subscribe("/other")

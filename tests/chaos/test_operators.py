@@ -53,7 +53,7 @@ def test_a_url_that_is_changed_counts_from_the_next_attempt_on(chaos: Chaos, wai
 
 
 @pytest.mark.parametrize("state", ["paused", "disabled"])
-def test_a_subscription_that_is_stopped_holds_what_it_is_owed(chaos: Chaos, waiting: Site, state: str) -> None:
+def test_a_stopped_subscription_holds_its_deliveries(chaos: Chaos, waiting: Site, state: str) -> None:
     """Nothing more is sent to it, nothing is dropped; resumed, it gets everything."""
     first = waiting.subscriptions[0]
     waiting.shop.call("edit", subscription=first.key, state=state)

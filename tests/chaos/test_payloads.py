@@ -28,7 +28,7 @@ def test_payloads_that_no_json_can_hold_hold_up_nothing(chaos: Chaos, vendor: st
 
 def test_a_payload_that_kills_its_worker_ends_on_record(chaos: Chaos) -> None:
     """The code calls `os._exit` wherever it is run: the others arrive, the event has its reason, and after a few dead
-    workers no more die; mended, it arrives."""
+    workers no more die; repaired, it arrives."""
     site = chaos.site()
     site.subscribe("/all")
     cluster = site.start_cluster()

@@ -46,7 +46,7 @@ def test_what_is_rolled_back_never_arrives(chaos: Chaos, vendor: str) -> None:
 
 @EVERYWHERE
 def test_a_worker_killed_in_the_middle_of_a_request_loses_nothing(chaos: Chaos, vendor: str) -> None:
-    """`kill -9` while requests wait for their answers: all arrive, no more than a batch twice for each kill."""
+    """`kill -9` while requests wait for their responses: all arrive, no more than a batch twice for each kill."""
     site = chaos.site(vendor)
     site.subscribe("/all")
     site.start_cluster()
@@ -66,7 +66,7 @@ def test_a_worker_killed_in_the_middle_of_a_request_loses_nothing(chaos: Chaos, 
 
 
 @EVERYWHERE
-def test_a_worker_killed_after_the_answer_and_before_it_is_written_down_sends_again(chaos: Chaos, vendor: str) -> None:
+def test_a_worker_killed_after_the_response_and_before_it_is_recorded_sends_again(chaos: Chaos, vendor: str) -> None:
     """The receiver has said 2xx, the worker dies before it writes that down: the same id and bytes come again."""
     site = chaos.site(vendor)
     site.subscribe("/all")
@@ -78,7 +78,7 @@ def test_a_worker_killed_after_the_answer_and_before_it_is_written_down_sends_ag
         if number not in moments:
             return Answer()
         victims.append(entry)
-        # Stopped, so that it has the answer and can't act on it.
+        # Stopped, so that it has the response and can't act on it.
         return Answer(first=site.stop_sender, then=site.kill_sender)
 
     chaos.ledger.answers["/all"] = answer
@@ -89,7 +89,7 @@ def test_a_worker_killed_after_the_answer_and_before_it_is_written_down_sends_ag
 
 
 def test_a_worker_that_slept_past_its_lease_changes_nothing(chaos: Chaos) -> None:
-    """SIGSTOP with answers on the way, SIGCONT after others have sent it again: the sleeper's results are refused."""
+    """SIGSTOP with responses on the way, SIGCONT after others have sent it again: the sleeper's results are refused."""
     site = chaos.site()
     site.subscribe("/all")
     cluster = site.start_cluster()
@@ -112,7 +112,7 @@ def test_a_worker_that_slept_past_its_lease_changes_nothing(chaos: Chaos) -> Non
     assert chaos.reckon(site, causes={LEASE}).duplicates[LEASE]
 
 
-def test_a_cluster_that_is_asked_to_end_under_load_leaves_nothing_half_done(chaos: Chaos) -> None:
+def test_a_cluster_that_is_stopped_under_load_leaves_nothing_half_done(chaos: Chaos) -> None:
     """SIGTERM to the leader: it ends by itself, every request made is written down, the next cluster does the rest."""
     site = chaos.site()
     site.subscribe("/all")

@@ -1,6 +1,7 @@
 """`orderhooks_apply` makes the subscriptions what a file says: all of it or nothing, and the second time nothing."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def key(monkeypatch) -> None:
 
 
 @pytest.fixture
-def apply(tmp_path: Path):
+def apply(tmp_path: Path) -> Callable[..., str]:
     def run(text: str, *options: str) -> str:
         file = tmp_path / "subscriptions.toml"
         file.write_text(text)
@@ -151,7 +152,7 @@ def table(**values: Any) -> str:
         (table() + table(), "[[subscriptions]] 2 (CRM): the name is used twice in the file."),
     ],
 )
-def test_each_fault_is_told_with_its_place_and_nothing_is_changed(apply, text: str, words: str) -> None:
+def test_each_fault_is_listed_with_its_place_and_nothing_is_changed(apply, text: str, words: str) -> None:
     with pytest.raises(CommandError) as raised:
         apply(text)
     told, *faults = str(raised.value).splitlines()
@@ -161,7 +162,7 @@ def test_each_fault_is_told_with_its_place_and_nothing_is_changed(apply, text: s
     assert not Subscription.objects.exists()
 
 
-def test_one_fault_keeps_the_rest_from_being_applied_and_all_are_told(apply) -> None:
+def test_one_fault_keeps_the_rest_from_being_applied_and_all_are_listed(apply) -> None:
     with pytest.raises(CommandError) as raised:
         apply(SHELF + table(url='"ftp://a"', colour="1") + table(name='"C"', topics='["x"]'))
     assert "1 (Shelf)" not in str(raised.value)
@@ -178,7 +179,7 @@ def test_a_name_that_two_have_is_no_name(apply) -> None:
         apply(CRM)
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_reported(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="can't be read: No such file"):
         called("orderhooks_apply", tmp_path / "none.toml")
 

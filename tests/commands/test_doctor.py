@@ -53,20 +53,20 @@ def test_a_failure_is_status_1() -> None:
         called("orderhooks_doctor")
 
 
-def test_wrong_settings_are_told_with_their_hint(settings) -> None:
+def test_wrong_settings_are_reported_with_their_hint(settings) -> None:
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "TIMEOUT_SECOND": 3}
     [one] = found("fail")
     assert "TIMEOUT_SECOND" in one
     assert "TIMEOUT_SECONDS" in one, "the hint"
 
 
-def test_clocks_that_differ_are_told(monkeypatch) -> None:
+def test_clocks_that_differ_are_reported(monkeypatch) -> None:
     wrong = timezone.now() + timedelta(minutes=7, seconds=5)
-    monkeypatch.setattr(doctor.timezone, "now", lambda: wrong)
+    monkeypatch.setattr("orderhooks.management.doctor.timezone.now", lambda: wrong)
     assert found("fail") == ["clock: This host and its database are 7 min apart. Keep their clocks in step (NTP)."]
 
 
-def test_a_broker_that_is_away_is_told(monkeypatch) -> None:
+def test_a_broker_that_is_away_is_reported(monkeypatch) -> None:
     class Away:
         def queue_size(self) -> int:
             raise ConnectionError("refused\nby 127.0.0.1")
@@ -94,7 +94,7 @@ def test_a_worker_that_is_away_for_long_is_missed(age: timedelta, fails: bool) -
         (timedelta(seconds=-30), "ok", "one is started each minute"),
     ],
 )
-def test_a_sweep_that_does_not_come_is_told(monkeypatch, due_in: Any, level: str, words: str) -> None:
+def test_a_sweep_that_does_not_come_is_reported(monkeypatch, due_in: Any, level: str, words: str) -> None:
     Pump.objects.all().delete()
     Pump.start(now=timezone.now() - timedelta(minutes=1)).end(
         now=timezone.now() - (LONG_AGO if level == "fail" else timedelta(minutes=1))
@@ -104,7 +104,7 @@ def test_a_sweep_that_does_not_come_is_told(monkeypatch, due_in: Any, level: str
     assert any(words in one for one in found(level))
 
 
-def test_what_is_long_due_is_told_unless_its_endpoint_cools_down() -> None:
+def test_what_is_long_due_is_reported_unless_its_endpoint_cools_down() -> None:
     due = timezone.now() - LONG_AGO
     make_delivery(subscription=make_subscription(name="CRM"), next_attempt_at=due)
     make_delivery(subscription=make_subscription(name="Fresh"))
@@ -114,25 +114,25 @@ def test_what_is_long_due_is_told_unless_its_endpoint_cools_down() -> None:
     assert "more than 2 min to: CRM." in overdue
 
 
-def test_what_a_dead_worker_held_and_nobody_took_over_is_told() -> None:
+def test_what_a_dead_worker_held_and_nobody_took_over_is_reported() -> None:
     make_delivery(state=Delivery.State.SENDING, lease_expires_at=timezone.now() - LONG_AGO)
     [one] = found("fail")
     assert one.startswith("backlog: 1 deliveries were being sent by workers that are gone")
 
 
-def test_secrets_that_no_key_opens_are_told(settings) -> None:
+def test_secrets_that_no_key_decrypts_are_reported(settings) -> None:
     make_subscription(name="CRM")
     settings.SECRET_KEY = "another key, with which nothing was encrypted"
     [one] = found("fail")
     assert one.startswith("secrets: No configured key decrypts the secrets of CRM.")
 
 
-def test_a_subscription_without_a_secret_is_told() -> None:
+def test_a_subscription_without_a_secret_is_reported() -> None:
     make_subscription(name="CRM").secrets.all().delete()
     assert found("fail") == ["secrets: CRM has no signing secret. Rotate it."]
 
 
-def test_endpoints_that_are_not_well_are_told_and_fail_nothing() -> None:
+def test_endpoints_that_are_not_well_are_reported_and_fail_nothing() -> None:
     gone = make_subscription(name="CRM", state=Subscription.State.DISABLED, state_reason="410 Gone.")
     make_subscription(name="Shelf", state=Subscription.State.PAUSED)
     assert found("warn") == [
@@ -142,7 +142,7 @@ def test_endpoints_that_are_not_well_are_told_and_fail_nothing() -> None:
     assert found("fail") == []
 
 
-def test_a_database_that_is_not_migrated_is_told(monkeypatch) -> None:
+def test_a_database_that_is_not_migrated_is_reported(monkeypatch) -> None:
 
     def missing(_now: Any) -> Any:
         raise OperationalError("no such table:\norderhooks_pump")
@@ -170,7 +170,7 @@ def test_changes_that_could_not_be_captured_fail_and_spoil_the_rate() -> None:
     )
     [one] = found("fail")
     assert one.startswith("losses: 12 changes of orders were saved and made no events (source shop, last order")
-    assert "KeyError: 'total_currency'. Correct the cause" in one
+    assert "KeyError: 'total_currency'. Fix the cause" in one
     printed = called("orderhooks_status")
     assert printed.startswith("! 12 changes of orders were saved")
     assert "100 %" not in printed

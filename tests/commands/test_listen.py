@@ -69,12 +69,12 @@ def test_an_order_that_is_no_object_is_shown_all_the_same() -> None:
     assert "204  order.paid  order -  evt_" in listened("--count", "1", then=then)
 
 
-def test_it_shows_bodies_if_asked_to() -> None:
+def test_it_shows_bodies_with_the_option() -> None:
     printed = listened("--topics", "order.created", "--count", "1", "--body", then=order_and_pump)
     assert '\n  "type": "order.created",\n' in printed
 
 
-def test_it_answers_as_the_receiver_behind_it_does(receiver: RecordingReceiver) -> None:
+def test_it_responds_as_the_receiver_behind_it_does(receiver: RecordingReceiver) -> None:
     receiver.answer = lambda _count: Answer(418, b"tea")
     states: list[tuple[str, int | None]] = []
 
@@ -98,7 +98,7 @@ def test_a_signal_ends_it() -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("REQUIRE_HTTPS", True), ("ALLOWED_NETWORKS", [])])
-def test_settings_that_forbid_this_machine_are_told(settings, name: str, value: Any) -> None:
+def test_settings_that_forbid_this_machine_are_reported(settings, name: str, value: Any) -> None:
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, name: value}
     with pytest.raises(CommandError, match=re.escape('"ALLOWED_NETWORKS": ["127.0.0.0/8"]')):
         called("orderhooks_listen")
@@ -119,7 +119,7 @@ def test_what_makes_no_sense_is_refused(arguments: list[str], words: str) -> Non
     assert not Subscription.objects.exists()
 
 
-def test_a_port_that_is_taken_is_told() -> None:
+def test_a_port_that_is_taken_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(CommandError, match=f"Port {port} can't be used: Address already in use"):
@@ -180,7 +180,7 @@ class TestListener:
     ("length", "status"),
     [("9" * 5000, 413), ("33554433", 413), ("-1", 413), ("٣", 413), ("x", 413), ("", 411)],
 )
-def test_a_length_of_any_kind_is_answered_and_told(length: str, status: int) -> None:
+def test_a_length_of_any_kind_gets_a_response_and_is_reported(length: str, status: int) -> None:
     told: list[Arrival] = []
     with Listener(port=0, on_arrival=told.append) as listener:
         with socket.create_connection(("127.0.0.1", listener.server.server_port), timeout=20) as connection:

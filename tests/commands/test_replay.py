@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from orderhooks import tasks
 from orderhooks.management.commands import orderhooks_replay
-from orderhooks.models import Delivery, Replay
+from orderhooks.models import Delivery, Replay, Subscription
 from tests.commands.calls import called
 from tests.factories import make_delivery, make_event_at, make_replay, make_subscription
 from tests.receivers import RecordingReceiver
@@ -18,7 +18,7 @@ from tests.receivers import RecordingReceiver
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def make_past(receiver: RecordingReceiver):
+def make_past(receiver: RecordingReceiver) -> Subscription:
     """A subscription that an hour ago got one event, and failed to get another."""
     crm = make_subscription(name="CRM", url=receiver.url)
     an_hour_ago = timezone.now() - timedelta(hours=1)

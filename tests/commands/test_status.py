@@ -40,15 +40,18 @@ def test_it_lists_each_subscription_with_its_state_success_and_backlog() -> None
 
 def test_it_says_what_needs_a_person_and_how_to_fix_it() -> None:
     now = timezone.now()
-    make_subscription(name="A", state=Subscription.State.DISABLED, state_reason="The endpoint answered 410 Gone.")
-    error = {"last_failure": "The endpoint answered 503.", "last_failure_at": now - timedelta(minutes=2, seconds=5)}
+    make_subscription(name="A", state=Subscription.State.DISABLED, state_reason="The endpoint responded with 410 Gone.")
+    error = {
+        "last_failure": "The endpoint responded with 503.",
+        "last_failure_at": now - timedelta(minutes=2, seconds=5),
+    }
     error |= {"last_failure_kind": "status", "last_failure_status": 503}
     make_subscription(name="B", failing_since=now - timedelta(hours=1), **error)
     make_subscription(name="C", failing_since=now, circuit_open_until=now + timedelta(seconds=100), **error)
     make_failed_event()
     printed = called("orderhooks_status")
     assert "failing for 0 s, cooling down for 2 min more" in printed
-    assert "The endpoint answered 503. (2 min ago)" in printed
+    assert "The endpoint responded with 503. (2 min ago)" in printed
     problems = [line for line in printed.splitlines() if line.startswith("! ")]
     assert printed.startswith("! No worker"), "the first line"
     assert problems[0] == f"! No worker has ever been seen. {START_WORKER}"
@@ -59,7 +62,7 @@ def test_it_says_what_needs_a_person_and_how_to_fix_it() -> None:
     )
     [failing] = [line for line in problems if line.startswith("! B (sub_")]
     assert "): Failing since " in failing
-    assert "It answered 503 at" in failing
+    assert "It responded with 503 at" in failing
     assert "it will be disabled at" in failing
     assert failing.endswith("it is tried again automatically.")
     [cooling] = [line for line in problems if line.startswith("! C (sub_")]
@@ -74,7 +77,7 @@ def test_a_worker_that_went_away_long_ago_is_missed() -> None:
 
 
 def test_programs_get_json_and_a_status() -> None:
-    Schedule.objects.all().delete()  # else it is late in a suite that takes longer than a minute
+    Schedule.objects.all().delete()  # otherwise it is late in a suite that takes longer than a minute
     make_subscription(name="A", state=Subscription.State.DISABLED)
     told = json.loads(called("orderhooks_status", "--json"))
     assert told["subscriptions"][0]["health"] == "disabled"

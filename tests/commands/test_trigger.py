@@ -1,4 +1,4 @@
-"""`orderhooks_trigger` tells of something by hand: to all who want it, or to one alone."""
+"""`orderhooks_trigger` publishes an event by hand: to all subscriptions that want it, or to one."""
 
 import json
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from orderhooks import previews, tasks
+from orderhooks import tasks
 from orderhooks.models import Delivery, Event, Order, Subscription
 from orderhooks.sources import BuiltInOrders, OrderSource
 from tests.commands.calls import called
@@ -68,7 +68,7 @@ class Prefixed(BuiltInOrders):
 
 
 @pytest.mark.parametrize("to", [[], ["--to", "CRM"]], ids=["all", "one"])
-def test_an_order_is_found_by_its_number_or_else_by_its_key(settings, to: list[str]) -> None:
+def test_an_order_is_found_by_its_number_or_otherwise_by_its_key(settings, to: list[str]) -> None:
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SOURCES": [f"{__name__}.Prefixed"]}
     make_subscription(name="CRM", topics=["order.paid"])
     first = make_order(number="A-1")
@@ -93,16 +93,16 @@ class Second(Prefixed):
     name = "second"
 
 
-def test_a_key_of_several_sources_is_asked_for_by_number(settings, monkeypatch) -> None:
+def test_a_key_of_several_sources_needs_the_number(settings, monkeypatch) -> None:
     make_subscription(name="CRM")
     order = make_order(number="A-1")
     known = {"orderhooks": BuiltInOrders(), "second": Second()}
-    monkeypatch.setattr(previews.sources, "configured", lambda: known)
+    monkeypatch.setattr("orderhooks.previews.sources.configured", lambda: known)
     with pytest.raises(CommandError, match=r"2 orders have the primary key .*: A-1 \(orderhooks\), N-A-1 \(second\)\."):
         called("orderhooks_trigger", "order.paid", "--order", str(order.pk))
 
 
-def test_an_order_with_a_composite_key_is_told(settings) -> None:
+def test_an_order_with_a_composite_key_makes_events(settings) -> None:
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SOURCES": ["tests.shapes.sources.CompositeOrder"]}
     make_subscription(name="CRM")
     CompositeOrder.objects.create(tenant="north", number=7, state="open")
@@ -120,11 +120,11 @@ def test_what_is_held_is_said_to_wait() -> None:
     )
 
 
-def test_a_test_is_sent_at_once_and_its_answer_shown(receiver: RecordingReceiver) -> None:
+def test_a_test_is_sent_at_once_and_its_response_shown(receiver: RecordingReceiver) -> None:
     receiver.answer = lambda count: Answer(200 if count == 1 else 500, b"thanks")
     make_subscription(name="CRM", url=receiver.url)
     printed = called("orderhooks_trigger", "webhook.test", "--to", "CRM")
-    assert printed.startswith("The endpoint answered 200. (")
+    assert printed.startswith("The endpoint responded with 200. (")
     assert printed.endswith("thanks\n")
     assert json.loads(receiver.received[0].body)["type"] == "webhook.test"
     with pytest.raises(CommandError, match="CRM did not accept the test"):
@@ -143,7 +143,7 @@ def test_a_test_is_sent_at_once_and_its_answer_shown(receiver: RecordingReceiver
         (["webhook.test"], "name it with --to"),
     ],
 )
-def test_what_can_not_be_told_of_is_refused_with_a_remedy(arguments: list[str], words: str) -> None:
+def test_what_can_not_be_published_is_refused_with_a_remedy(arguments: list[str], words: str) -> None:
     make_subscription(name="Twin")
     make_subscription(name="Twin")
     with pytest.raises(CommandError, match=words):
@@ -151,7 +151,7 @@ def test_what_can_not_be_told_of_is_refused_with_a_remedy(arguments: list[str], 
     assert not Event.objects.exists()
 
 
-def test_with_nobody_to_tell_it_says_so() -> None:
+def test_without_subscriptions_it_says_so() -> None:
     make_order()
     with pytest.raises(CommandError, match="There is no subscription"):
         called("orderhooks_trigger", "order.paid")

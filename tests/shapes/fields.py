@@ -32,7 +32,7 @@ class SealedField(models.TextField):
 class Amount:
     """A number with its currency."""
 
-    def __init__(self, number: Decimal, currency: str) -> None:
+    def __init__(self, number: Decimal | int, currency: str) -> None:
         self.number, self.currency = number, currency
 
 

@@ -8,7 +8,7 @@ from tests.shapes import models
 
 
 class Shaped(OrderSource):
-    watched = ("state",)
+    watched: tuple[str, ...] = ("state",)
     transitions = {"state": {"paid": "order.paid"}}
 
     def payload(self, order: Any) -> dict[str, Any]:
@@ -84,7 +84,7 @@ TOPICS = {
     "parcel.changed": "A parcel changed.",
     "parcel.gone": "A parcel was taken back.",
 }
-ALL = [
+ALL: list[type[Shaped]] = [
     UuidOrder,
     TextOrder,
     CompositeOrder,

@@ -38,7 +38,7 @@ def subscribe(url: str) -> None:
 
 
 def place_orders(count: int) -> dict[str, float]:
-    """Save so many orders, once told to. When the first began to be saved (monotonic seconds)."""
+    """Save this many orders once it gets the signal. When the first began to be saved (monotonic seconds)."""
     place = place_and_fire() if PEER == "with_outbound_webhooks" else Order.objects.create
     print("ready", flush=True)
     sys.stdin.readline()

@@ -8,7 +8,7 @@ const secret = process.env.ORDERHOOKS_SECRET ?? "";
 // An empty key, or a public one, is known to everybody.
 if (!/^whsec_.{32,}$/.test(secret)) throw new Error("Set ORDERHOOKS_SECRET to the signing secret, whsec_…");
 const webhook = new Webhook(secret);
-// A store sends an event again until it is answered 2xx, so it may come twice. Keep these where they outlive a restart.
+// A store sends an event again until it gets 2xx, so it may come twice. Keep these where they outlive a restart.
 const actedOn = new Set();
 
 function act(event) {

@@ -1,4 +1,4 @@
-"""Subscriptions: who hears what, how it has been going, what to do about it, and the secrets, which are shown once.
+"""Subscriptions: which topics an endpoint gets, how it is doing, what to do about it, and its secrets, shown once.
 
 `admin` is the list and the page, `forms` is what is typed into them. The others are what the page's buttons and links
 lead to: `actions` (test, pause, resume), `secrets` (rotate, revoke, reveal), `pages` (preview, code for receivers,

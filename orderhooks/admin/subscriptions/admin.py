@@ -74,7 +74,7 @@ class SubscriptionAdmin(HealthColumns, ReplaysField, ActionsAdmin, SecretsAdmin,
         link = format_html('<a href="{}">{}</a>', catalogue, _("What each topic brings"))
         shown = []
         for title, options in self.fieldsets:
-            # Nothing is known yet of one that is being added; a secret can be given then, and only then.
+            # One that is being added has no health yet; a secret can be given only then.
             hidden = self.readonly_fields if obj is None else ["secret"]
             names = [name for name in options["fields"] if name not in hidden]
             if names:
@@ -87,7 +87,7 @@ class SubscriptionAdmin(HealthColumns, ReplaysField, ActionsAdmin, SecretsAdmin,
         missing = reporting.worker_problems(tasks.look_at_worker(), now=now)
         found = banner(subscription, now=now, held=lambda: operations.held([subscription], most=COUNT_UP_TO + 1))
         if missing:
-            # Nothing is sent to anybody: that comes first.
+            # That no worker is running comes first.
             return Banner("stopped", missing[0], " ".join(missing[1:]), "").draw() + found.draw()
         return found.draw()
 
@@ -109,7 +109,7 @@ class SubscriptionAdmin(HealthColumns, ReplaysField, ActionsAdmin, SecretsAdmin,
         # The secret waits on the object for the page that shows it; the row holds it encrypted.
         with transaction.atomic(using=Subscription.objects.db):
             if not change:
-                obj.created_at = DatabaseClock().now()  # the clock that tells when events occurred
+                obj.created_at = DatabaseClock().now()  # the clock of the events' times
                 obj.given_secret = form.cleaned_data.get("secret", "")
                 is_given = bool(obj.given_secret)
                 super().save_model(request, obj, form, change)

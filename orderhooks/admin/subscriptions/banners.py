@@ -75,7 +75,7 @@ def banner(subscription: Subscription, *, now: datetime, held: Callable[[], int]
             "busy",
             _("Active; nothing has arrived there yet."),
             "",
-            _("Send a test to see whether it answers."),
+            _("Send a test to see whether it responds."),
         )
     return Banner(
         "well",

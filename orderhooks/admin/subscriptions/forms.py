@@ -134,7 +134,7 @@ class SubscriptionForm(forms.ModelForm):
         label=_("Its own secret"),
         required=False,
         max_length=200,
-        # Off would not keep browsers from filling in the password of whoever logs in here.
+        # Off would not keep browsers from filling in the password of the user who is logged in.
         widget=forms.PasswordInput(attrs={"size": 80, "autocomplete": "new-password", "spellcheck": "false"}),
         help_text=_(
             "For a receiver that has a signing secret already: whsec_ and 24 to 64 bytes in base64, or for Ed25519"
@@ -170,11 +170,11 @@ class SubscriptionForm(forms.ModelForm):
     def full_clean(self) -> None:
         super().full_clean()
         if self.errors and "secret" not in self.errors and self.cleaned_data.get("secret"):
-            # Left blank by oversight, another secret would be made than the receiver's.
+            # If it were left blank by oversight, a secret would be made that the receiver does not have.
             self.add_error("secret", ValidationError(_("Type the secret again: no page shows it."), code="again"))
 
     def clean_topics(self) -> list[str]:
-        """In the order that is stored, if they are the same: the model judges none that it has already."""
+        """In the stored order, if they are the same: the model does not validate stored patterns again."""
         chosen: list[str] = self.cleaned_data["topics"]
         return list(self.instance.topics) if set(chosen) == set(self.instance.topics or ()) else chosen
 
@@ -235,7 +235,7 @@ class RotationForm(forms.Form):
         initial=OVERLAP_HOURS,
         widget=forms.RadioSelect,
         choices=[
-            (0, _("is revoked now: receivers that don't know the new one yet refuse requests")),
+            (0, _("is revoked now: receivers that don't have the new one yet refuse requests")),
             *(
                 (
                     hours,

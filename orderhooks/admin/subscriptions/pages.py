@@ -46,7 +46,7 @@ class PagesAdmin(admin.ModelAdmin):
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         record = super().get_object(request, object_id, from_field)
         if record is not None:
-            # A read-only field does not know the user.
+            # A read-only field does not get the request, and so not the user.
             record._links = [name for name in LINKS if name != "preview" or self.may_preview(request)]
         return record
 

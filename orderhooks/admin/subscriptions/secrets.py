@@ -90,7 +90,7 @@ class SecretsAdmin(ButtonsAdmin):
             confirmation = Confirmation(
                 title=ngettext("Make a new signing secret?", "Make new signing secrets?", len(subscriptions)),
                 submit=_("Make it"),
-                details=[_("The new secret is shown once, on the next page. Give it to those who run the receiver.")],
+                details=[_("The new secret is shown once, on the next page. Give it to the receiver.")],
                 form=form,
             )
             return confirm(self, request, confirmation, subscriptions)
@@ -123,7 +123,7 @@ class SecretsAdmin(ButtonsAdmin):
             confirmation = Confirmation(
                 title=_("Revoke former secrets now?"),
                 submit=_("Revoke now"),
-                details=[_("The newest secret alone signs then. A receiver that does not know it refuses requests.")],
+                details=[_("The newest secret alone signs then. A receiver that does not have it refuses requests.")],
                 danger=True,
             )
             return confirm(self, request, confirmation, subscriptions)
@@ -170,7 +170,7 @@ class SecretsAdmin(ButtonsAdmin):
         return TemplateResponse(request, "admin/orderhooks/subscription/secret.html", context)
 
     def _test_of(self, request: HttpRequest, shown: Sequence[Shown]) -> str:
-        """Where the button goes that tests the one with a new secret, for those who may press it; or blank."""
+        """The URL that tests the subscription with a new secret; blank if there are several, or the user may not."""
         if len(shown) != 1 or not shown[0].is_new or not self.has_change_permission(request):
             return ""
         return reverse(f"{self.admin_site.name}:orderhooks_subscription_test", args=[shown[0].subscription.pk])

@@ -29,7 +29,7 @@ SCHEMA = "schema/"
 
 
 class DocumentView(ProblemDetailsView):
-    """The OpenAPI 3.1 document of `patterns`, as JSON, or as YAML if `Accept` asks for it."""
+    """The OpenAPI 3.1 document of `patterns`, as JSON, or as YAML if `Accept` names it."""
 
     permission_classes = [IsAuthenticated]
     renderer_classes = [OpenApiJsonRenderer2, OpenApiJsonRenderer, OpenApiYamlRenderer2, OpenApiYamlRenderer]

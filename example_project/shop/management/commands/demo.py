@@ -22,7 +22,7 @@ from shop.customers import Customer, ShopError
 from shop.models import Product
 
 PEOPLE = ["Ada Byron", "Grace Hopper", "Alan Turing", "Mary Shelley", "Emil Zola", "Rosa Park", "Søren Kirk"]
-# What becomes of an order, one button each time.
+# What happens to an order, one button each time.
 FATES = [
     ("pay", "ship"),
     ("pay", "ship"),
@@ -62,7 +62,7 @@ class Command(BaseCommand):
         except KeyboardInterrupt:
             self.stdout.write("\nStopped: web server and worker have ended.")
         except BrokenPipeError:
-            # Whoever read the lines has gone. Python would complain once more as it flushes on the way out.
+            # The program that read the lines has ended. Python would complain once more as it flushes on the way out.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def greet(self, site: processes.Site) -> None:

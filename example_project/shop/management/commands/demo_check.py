@@ -107,8 +107,8 @@ class Command(BaseCommand):
                 time.sleep(LOOK_SECONDS)
             rows = compare(expected, directory / "mails")
             mailroom = Subscription.objects.get(name="mailroom").public_id
-            told = developers.delivered(site.address, to=mailroom, user="admin", password="admin")
-            rows.append(Row("mailroom", "the same, says the API", expected.deliveries["mailroom"], told))
+            counted = developers.delivered(site.address, to=mailroom, user="admin", password="admin")
+            rows.append(Row("mailroom", "the same, says the API", expected.deliveries["mailroom"], counted))
             self.stdout.write(f"{'receiver':<12}{'what':<28}{'expected':>9}{'seen':>7}")
             for row in rows:
                 self.stdout.write(str(row))
@@ -145,7 +145,7 @@ def go_shopping(address: str) -> Expected:
 
 
 def all_delivered(expected: Expected) -> bool:
-    """Whether each of the well-behaved receivers has answered 2xx to all that it should hear."""
+    """Whether each of the well-behaved receivers has responded with 2xx to all events that it should get."""
     done = Delivery.objects.filter(state=Delivery.State.DELIVERED)
     return all(done.filter(subscription__name=name).count() >= expected.deliveries[name] for name in RECEIVERS)
 
