@@ -20,16 +20,16 @@ django.setup()
 import requests  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 from django.db import connection  # noqa: E402
-from django.db.models.signals import post_save, pre_save  # noqa: E402
 from django.test import Client  # noqa: E402
 from django.test.utils import CaptureQueriesContext  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from benchmarks import filling, names  # noqa: E402
+from benchmarks.capture_levels import capture_saves, capture_update, connect_handlers  # noqa: E402, F401
 from benchmarks.databases import READY  # noqa: E402
 from benchmarks.log import fill_log  # noqa: E402, F401
 from benchmarks.visits import visit_pages  # noqa: E402, F401
-from orderhooks import pumping, sending, signal_handlers  # noqa: E402
+from orderhooks import pumping, sending  # noqa: E402
 from orderhooks.models import Delivery, Event, Order, Pump, Subscription  # noqa: E402
 from orderhooks.sending import claiming  # noqa: E402
 
@@ -253,14 +253,14 @@ def save(saves: int, rounds: int, pump_at_work: bool) -> dict[str, Any]:
 
     counted = []
     for handlers in (True, False):
-        _connect(handlers)
+        connect_handlers(handlers)
         with CaptureQueriesContext(connection) as captured:
             one(0)
             one(1)
         counted.append(len(captured) / 2)
     for number in range(rounds * 2):
         handlers = number % 2 == 0
-        _connect(handlers)
+        connect_handlers(handlers)
         (ours if handlers else plain).extend(one(turn) for turn in range(saves))
     return {
         "ours": statistics.median(ours),
@@ -268,17 +268,6 @@ def save(saves: int, rounds: int, pump_at_work: bool) -> dict[str, Any]:
         "queries": counted[0],
         "plain_queries": counted[1],
     }
-
-
-def _connect(handlers: bool) -> None:
-    for signal, handler, name in (
-        (pre_save, signal_handlers.on_pre_save, "pre_save"),
-        (post_save, signal_handlers.on_post_save, "post_save"),
-    ):
-        if handlers:
-            signal.connect(handler, sender=Order, dispatch_uid=f"orderhooks.{name}")
-        else:
-            signal.disconnect(sender=Order, dispatch_uid=f"orderhooks.{name}")
 
 
 if __name__ == "__main__":

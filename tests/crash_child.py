@@ -11,12 +11,15 @@ import django
 
 django.setup()
 
+from django.conf import settings  # noqa: E402
 from django.core.management import call_command  # noqa: E402
+from django.db.models.sql import InsertQuery  # noqa: E402
 from django.utils import timezone  # noqa: E402
 from django_q.brokers import get_broker  # noqa: E402
 
-from orderhooks import outbox, tasks  # noqa: E402
+from orderhooks import outbox, tasks, triggers  # noqa: E402
 from orderhooks.models import Change, Delivery, Order, Subscription  # noqa: E402
+from orderhooks.sources import BuiltInOrders  # noqa: E402
 
 
 def die(*_args: object, **_kwargs: object) -> NoReturn:
@@ -34,6 +37,26 @@ def prepare(url: str) -> None:
 def save_and_die_before_coalescing() -> None:
     mock.patch.object(outbox.transaction_batch, "coalesce", die).start()
     Order.objects.create()
+
+
+def track_and_die_before_coalescing() -> None:
+    mock.patch.object(outbox.transaction_batch, "coalesce", die).start()
+    Order.objects.bulk_create([Order(number="7")])
+
+
+class TriggeredOrders(BuiltInOrders):
+    capture = "triggers"
+
+
+def insert_by_sql_with_triggers_and_die() -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SOURCES": ["tests.crash_child.TriggeredOrders"]}
+    triggers.install("default")
+    order = Order(number="7")
+    insert = InsertQuery(Order)
+    insert.insert_values(Order._meta.concrete_fields[1:], [order])
+    # No handler of ours is called.
+    insert.get_compiler("default").execute_sql()
+    die()
 
 
 def save_and_die_before_the_wake() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.db import connection
 
 from tests.receivers import Answer, RecordingReceiver
 
@@ -71,7 +72,18 @@ def _on_the_server(statement: str) -> None:
         stack.enter_context(connection.cursor()).execute(statement)
 
 
-@pytest.mark.parametrize("moment", ["save_and_die_before_coalescing", "save_and_die_before_the_wake"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "save_and_die_before_coalescing",
+        "save_and_die_before_the_wake",
+        "track_and_die_before_coalescing",
+        pytest.param(
+            "insert_by_sql_with_triggers_and_die",
+            marks=pytest.mark.skipif(connection.vendor != "postgresql", reason="triggers are PostgreSQL's"),
+        ),
+    ],
+)
 def test_an_order_whose_process_was_killed_after_the_commit_arrives(machine, receiver, moment: str) -> None:
     machine.run("prepare", receiver.url)
     machine.run(moment, killed=True)
