@@ -5,11 +5,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
-from orderhooks import outbox, publishing, signal_handlers, source_trials, triggers
+from orderhooks import outbox, publishing, reporting, signal_handlers, source_trials, triggers
 from orderhooks.models import CaptureFailure, Change, Event, Subscription
 from tests.factories import make_subscription
 from tests.publications import payload_of
@@ -258,6 +259,26 @@ class TestInPlace:
             "E049",
             "shapes.InvoiceOrder has columns in the table of a parent model, where triggers can't follow.",
         )
+
+
+class TestReports:
+    def test_doctor_and_dashboard_say_how_each_source_is_captured(self, client: Any, settings: Any) -> None:
+        use(settings, f"{__name__}.TriggeredPurchase", "tests.shapes.sources.OddOrder")
+        by_triggers = "Changes of shapes.Purchase (source Purchase) are captured by triggers."
+        by_signals = "Changes of shapes.OddOrder (source OddOrder) are captured by signals."
+        User.objects.create_superuser("ada", password="x")
+        client.login(username="ada", password="x")
+        assert [level.text for level in reporting.capture_levels()] == [by_triggers, by_signals]
+        page = client.get("/admin/orderhooks/dashboard/").content.decode()
+        assert by_triggers in page
+        assert by_signals in page
+
+    def test_triggers_that_are_missing_are_a_bad_notice(self, settings: Any) -> None:
+        sql("ALTER TABLE shapes_purchase DISABLE TRIGGER USER")
+        (level,) = [one for one in reporting.capture_levels() if "(source Purchase)" in one.text]
+        assert not level.is_right
+        assert "should be captured by triggers, but these differ: run manage.py migrate. The trigger" in level.text
+        sql("ALTER TABLE shapes_purchase ENABLE TRIGGER USER")
 
 
 class TestTheStoreGoesOn:

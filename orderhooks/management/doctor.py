@@ -23,6 +23,7 @@ from orderhooks.reporting import (
     MOST_WAITING,
     START_WORKER,
     backlog_text,
+    capture_levels,
     current_backlog,
     losses,
     worker_problems,
@@ -89,6 +90,9 @@ def _sources(now: datetime) -> Found:
         yield "fail", "Migrations are not applied. Run `manage.py migrate`; the order sources are tried after that."
     elif not faults:
         yield "ok", "The order sources can read and describe their newest orders."
+    if not unmigrated:
+        for level in capture_levels():
+            yield ("ok" if level.is_right else "warn"), level.text
 
 
 def _clock(now: datetime) -> Found:

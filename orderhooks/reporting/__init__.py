@@ -2,6 +2,7 @@
 
 from orderhooks.reporting.backlog import MOST_WAITING, Backlog, backlog_text, current_backlog
 from orderhooks.reporting.capture_failures import LOSSES_SHOWN_FOR, losses
+from orderhooks.reporting.capture_levels import CaptureLevel, capture_levels
 from orderhooks.reporting.order_report import (
     EventReport,
     Reason,
@@ -19,11 +20,13 @@ __all__ = [
     "MOST_WAITING",
     "START_WORKER",
     "Backlog",
+    "CaptureLevel",
     "EventReport",
     "Reason",
     "SubscriptionOutcome",
     "Worker",
     "backlog_text",
+    "capture_levels",
     "current_backlog",
     "event_reports",
     "explain",
