@@ -13,6 +13,8 @@ from django.conf import settings
 
 from tests.receivers import Answer, RecordingReceiver
 
+pytestmark = pytest.mark.slow
+
 
 class Machine:
     """A database of its own, and processes that work on it and may be killed."""

@@ -73,6 +73,7 @@ def make_world(url: str) -> dict[str, list[str]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_names", "transactional_db")
 def test_the_api_does_what_its_document_says(live_server, settings, tmp_path):
     # The rates are in the document too, but what lies behind them is to be reached.
