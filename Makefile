@@ -54,10 +54,10 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 	DJANGO_SETTINGS_MODULE=tests.settings PYTHONPATH=. $(BIN)/python -m django makemigrations --check --dry-run orderhooks
 
-# Twice as many processes as cores: many tests wait for a browser, a server or a child. Few tests at a time to each, as
-# the slow ones begin (tests/conftest.py).
+# Twice as many processes as cores: many tests wait for a browser, a server or a child. In the order of
+# tests/conftest.py, each by itself but for those of an `xdist_group`.
 TEST_JOBS ?= $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 2))))
-SIDE_BY_SIDE := -n $(TEST_JOBS) --maxschedchunk 4
+SIDE_BY_SIDE := -n $(TEST_JOBS) --dist loadgroup --no-loadscope-reorder
 
 # What CI runs again on other services: TEST_DATABASE=postgres TEST_REDIS_URL=redis://… make tests
 tests: $(STAMP)

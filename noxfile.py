@@ -88,7 +88,8 @@ def suite(session: nox.Session, corner: Corner) -> None:
     """The suite in one corner. Arguments after `--` go to pytest."""
     _install(session, corner)
     session.run(
-        *("python", "-m", "pytest", "-n", os.environ.get("TEST_JOBS", "4"), "--maxschedchunk", "4"),
+        *("python", "-m", "pytest", "-n", os.environ.get("TEST_JOBS", "4"), "--dist", "loadgroup"),
+        "--no-loadscope-reorder",
         # Those that `make test` has, and that would be the same here.
         *("--require-services", "-m", "not once"),
         *(() if corner.browser else ("--ignore=tests/browser",)),

@@ -23,7 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The slow ones begin: processes that share the tests then end together. Those of one file stay together."""
+    """The slow ones begin, so that processes that share the tests end together."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
