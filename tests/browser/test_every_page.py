@@ -1,6 +1,7 @@
 """Every page of ours: no script of others runs, no strict policy is broken; for every eye."""
 
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -38,7 +39,10 @@ SILENT = {"new subscription", "topics"}
 
 # In the dark, colours alone are other than in the light.
 ALL_RULES: dict[str, object] = {"resultTypes": ["violations"]}
-RULES = {"light": ALL_RULES, "dark": {**ALL_RULES, "runOnly": ["color-contrast", "link-in-text-block"]}}
+RULES: dict[Literal["light", "dark"], dict[str, object]] = {
+    "light": ALL_RULES,
+    "dark": {**ALL_RULES, "runOnly": ["color-contrast", "link-in-text-block"]},
+}
 # Django's links pass from one colour to the other in a moment.
 COLOURS_ARE_THERE = """() => new Promise(requestAnimationFrame)
   .then(() => Promise.allSettled(document.getAnimations().map(one => one.finished)))"""
