@@ -1,4 +1,4 @@
-# One command each: `make demo`, `make demo-check`, `make test`. Each sets up what it needs from nothing.
+# One command each: `make demo`, `make demo-check`, `make quick`, `make test`. Each sets up what it needs from nothing.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -7,14 +7,17 @@ DEMO_STAMP := $(VENV)/.installed-demo
 STAMP := $(VENV)/.installed
 export PYTHONPATH :=
 unexport DJANGO_SETTINGS_MODULE
+# Each process of the tests would compile everything again.
+unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo demo-check test lint tests matrix corners coverage chaos schemathesis themes pictures bench bench-peers help
+.PHONY: demo demo-check quick test lint tests matrix corners coverage chaos schemathesis themes pictures bench bench-peers help
 
 help:
 	@echo "make demo         a shop, its receivers, a worker: click through them; Ctrl-C ends all"
 	@echo "make demo-check   the same without a person, ending in ok: or failed:"
-	@echo "make test         lint, types, module order, migrations, all tests"
+	@echo "make quick        ruff, and the tests that start no browser and no process: a minute"
+	@echo "make test         lint, types, module order, migrations, all tests: 5 minutes; TEST_JOBS=4"
 	@echo "make matrix       the suite on each CPython, Django and database that the metadata claims (noxfile.py); hours"
 	@echo "make corners      those corners of it that CI runs, side by side; JOBS=2"
 	@echo "make coverage     the tests again, with what they do not reach (bar: 95 %)"
@@ -51,11 +54,21 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 	DJANGO_SETTINGS_MODULE=tests.settings PYTHONPATH=. $(BIN)/python -m django makemigrations --check --dry-run orderhooks
 
+# Twice as many processes as cores: many tests wait for a browser, a server or a child. In the order of
+# tests/conftest.py, each by itself but for those of an `xdist_group`.
+TEST_JOBS ?= $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 2))))
+SIDE_BY_SIDE := -n $(TEST_JOBS) --dist loadgroup --no-loadscope-reorder
+
 # What CI runs again on other services: TEST_DATABASE=postgres TEST_REDIS_URL=redis://… make tests
 tests: $(STAMP)
-	PYTHONPATH=. $(BIN)/python -m pytest $(PYTEST_ARGS)
+	PYTHONPATH=. $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 test: lint tests
+
+quick: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	PYTHONPATH=. $(BIN)/python -m pytest $(SIDE_BY_SIDE) -q -m "not slow" $(PYTEST_ARGS)
 
 # nox has an environment of its own, as its sessions have; interpreters are found on PATH and under pyenv.
 NOX := $(VENV)-nox/bin/nox

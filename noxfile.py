@@ -88,12 +88,13 @@ def suite(session: nox.Session, corner: Corner) -> None:
     """The suite in one corner. Arguments after `--` go to pytest."""
     _install(session, corner)
     session.run(
-        *("python", "-m", "pytest", "-n", os.environ.get("TEST_JOBS", "2"), "--require-services"),
+        *("python", "-m", "pytest", "-n", os.environ.get("TEST_JOBS", "4"), "--dist", "loadgroup"),
+        "--no-loadscope-reorder",
+        # Those that `make test` has, and that would be the same here.
+        *("--require-services", "-m", "not once"),
         *(() if corner.browser else ("--ignore=tests/browser",)),
         # It takes seven minutes on MariaDB; the other corners and `make test` have it.
         *(("--ignore=tests/api/test_schemathesis.py",) if corner.database == "mariadb" else ()),
-        # Its own environments, of the interpreter of the day: `make test` runs them.
-        "--ignore=tests/test_tutorial.py",
         *session.posargs,
         env=_environment(corner),
     )

@@ -73,7 +73,7 @@ class RecordingReceiver:
         self.url = f"http://127.0.0.1:{self.server.server_port}/webhooks"
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         return self
 
     def __exit__(self, *_error: object) -> None:

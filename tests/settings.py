@@ -48,6 +48,9 @@ TEMPLATES = [
     }
 ]
 
+# Quick to make and to check: what is tested is who may log in, not how long a guess takes.
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
 DATABASE = os.environ.get("TEST_DATABASE", "sqlite")
 if DATABASE == "mariadb":
     import pymysql
@@ -63,6 +66,8 @@ _databases: dict[str, dict[str, Any]] = {
         "USER": os.environ.get("TEST_POSTGRES_USER", "postgres"),
         "NAME": os.environ.get("TEST_DATABASE_NAME", "postgres"),
         "CONN_MAX_AGE": 60,
+        # No test needs what it wrote to survive a crash of the server.
+        "OPTIONS": {"options": "-c synchronous_commit=off"},
         "TEST": _test_database,
     },
     "mariadb": {

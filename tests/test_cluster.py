@@ -14,6 +14,8 @@ from tests.receivers import RecordingReceiver
 from tests.servers import RedisServer
 from tests.test_crashes import Machine, machine  # noqa: F401 - the fixture
 
+pytestmark = pytest.mark.slow
+
 # The promise is 90 s from the broker's return.
 ARRIVES_WITHIN_SECONDS = 90
 

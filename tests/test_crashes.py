@@ -14,6 +14,8 @@ from django.db import connection
 
 from tests.receivers import Answer, RecordingReceiver
 
+pytestmark = pytest.mark.slow
+
 
 class Machine:
     """A database of its own, and processes that work on it and may be killed."""

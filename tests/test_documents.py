@@ -9,6 +9,8 @@ from django.core.management import get_commands
 
 from orderhooks import topics
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted(
     path.relative_to(ROOT).as_posix()

@@ -24,6 +24,9 @@ from tests.hostile_acts import BODY
 from tests.hostile_behaviours import BEHAVIOURS, Behaviour
 from tests.hostile_receiver import HostileReceiver
 
+# One process posts, for all of them.
+pytestmark = pytest.mark.xdist_group("hostile")
+
 DEADLINE_SECONDS = 1.0
 # Of behaviours that end by themselves: a busy machine takes its time.
 LONG_DEADLINE_SECONDS = 10.0

@@ -282,6 +282,7 @@ class Life(Workers):
             model.objects.filter(**{f"{name}__lt": START}).update(**{name: self.now})
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_whatever_happens_deliveries_go_the_way_that_was_promised(settings) -> None:
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "RETRY_SCHEDULE": RETRY_SCHEDULE}

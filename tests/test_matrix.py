@@ -13,6 +13,8 @@ from unittest.mock import MagicMock
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 PROJECT = Path(__file__).resolve().parent.parent
 METADATA = tomllib.loads((PROJECT / "pyproject.toml").read_text())
 CLAIMED = {

@@ -115,6 +115,7 @@ def package_index(tmp_path: Path) -> None:
         pytest.skip(f"pip reaches no package index: {done.stderr.strip()[-200:]}")
 
 
+@pytest.mark.slow
 def test_the_wheel_works_in_a_clean_environment_set_up_as_the_readme_says(tmp_path, package_index):
     source, dist, shop = tmp_path / "source", tmp_path / "dist", tmp_path / "shop"
     # A copy, so that the build leaves nothing in the checkout and finds nothing there that a clone would not have.

@@ -78,11 +78,13 @@ def test_a_day_under_settings_that_act_at_once(name: str, settings, receiver: Re
     assert [one for one in run_checks() if (one.id or "").startswith("orderhooks.")] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", AT_START)
 def test_a_day_under_settings_that_act_at_start(name: str) -> None:
     assert in_a_project(AT_START[name]) == "lived through it\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [

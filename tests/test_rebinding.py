@@ -16,6 +16,9 @@ import pytest
 
 from tests.rebinding_child import INNER, INNER_V6, METADATA, PUBLIC, SCENARIOS
 
+# One process asks the child, for all of them.
+pytestmark = pytest.mark.xdist_group("rebinding")
+
 ROOT = Path(__file__).parent.parent
 INSIDE = (INNER, INNER_V6, METADATA)
 # As root, or with a user namespace in which everybody is.

@@ -59,6 +59,7 @@ def run(apps: list[str], guard: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("apps", "guard"),
     [
@@ -73,11 +74,13 @@ def test_it_needs_neither_queue_nor_api(apps: list[str], guard: str) -> None:
     assert done.stdout.splitlines()[-1:] == ["[204, 200]"], done.stderr
 
 
+@pytest.mark.slow
 def test_a_guard_of_the_database_says_which_app_it_needs() -> None:
     done = run([], "DatabaseDeduplicator")
     assert "Add 'orderhooks' to INSTALLED_APPS" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("apps", [["orderhooks"], ["django.contrib.contenttypes", "orderhooks"]], ids=len)
 def test_the_check_says_that_the_app_needs_users(apps: list[str]) -> None:
     done = run(apps, "CacheDeduplicator")

@@ -173,6 +173,7 @@ def test_a_savepoint_that_takes_a_deletion_back_leaves_the_order_as_it_is(order:
     assert (event.topic, payload_of(event)["order"]["note"]) == ("order.updated", "last")
 
 
+@pytest.mark.slow
 def test_four_writers_of_one_order_make_no_event_with_anothers_state(machine) -> None:  # noqa: F811
     machine.module = "tests.writers_child"
     machine.run("prepare")

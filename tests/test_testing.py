@@ -231,6 +231,7 @@ def test_the_plugin_imports_nothing_before_it_is_used(tmp_path: Path) -> None:
     assert python("-c", code, cwd=tmp_path).stdout == "False\n"
 
 
+@pytest.mark.slow
 def test_the_fixture_shows_a_store_the_events_of_its_orders(tmp_path: Path) -> None:
     (tmp_path / "test_shop.py").write_text(
         "from orderhooks.models import Order\n"
@@ -246,6 +247,7 @@ def test_the_fixture_shows_a_store_the_events_of_its_orders(tmp_path: Path) -> N
     assert "1 passed" in done.stdout
 
 
+@pytest.mark.slow
 def test_where_it_is_installed_a_project_without_django_settings_is_not_disturbed(tmp_path: Path) -> None:
     installed = tmp_path / "site" / "orderhooks_plugin-1.dist-info"
     installed.mkdir(parents=True)
@@ -280,6 +282,7 @@ def test_where_it_is_installed_a_project_without_django_settings_is_not_disturbe
     assert "1 passed" in done.stdout
 
 
+@pytest.mark.slow
 def test_what_the_how_to_says_of_tests_is_true(tmp_path: Path) -> None:
     section = (ROOT / "docs" / "how-to" / "test.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)

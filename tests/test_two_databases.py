@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 def run(folder: Path, layout: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "tests.two_databases_child", str(folder), layout]

@@ -10,9 +10,14 @@ from django.test.utils import CaptureQueriesContext
 from benchmarks.log import fill_log
 from orderhooks.models import Delivery
 
-pytestmark = pytest.mark.skipif(
-    connection.vendor != "postgresql", reason="asks PostgreSQL for its plans; run with TEST_DATABASE=postgres"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        connection.vendor != "postgresql", reason="asks PostgreSQL for its plans; run with TEST_DATABASE=postgres"
+    ),
+    pytest.mark.slow,
+    # One process fills the log, for all of them.
+    pytest.mark.xdist_group("log_plans"),
+]
 
 # Fewer, and PostgreSQL rightly reads a small table rather than its index.
 DELIVERIES = 200_000

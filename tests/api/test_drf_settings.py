@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 DRF = "rest_framework"
 HERE = "tests.api.project_of_other_tastes"
 SETTINGS: dict[str, dict[str, Any]] = {

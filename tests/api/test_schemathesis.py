@@ -73,10 +73,9 @@ def make_world(url: str) -> dict[str, list[str]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_names", "transactional_db")
 def test_the_api_does_what_its_document_says(live_server, settings, tmp_path):
-    # A login by password with each request.
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     # The rates are in the document too, but what lies behind them is to be reached.
     rates = {"test": "600/min", "replay": None, "redeliver": None, "rotate": None}
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "API_RATES": rates}

@@ -49,14 +49,19 @@ def test_the_columns_that_matter_most_fit(visit: Callable[..., Visit], shop: Sho
         assert cell["x"] + cell["width"] <= edge["x"] + edge["width"] + 1, column
 
 
-def test_nothing_to_press_or_to_fill_in_is_out_of_sight_on_a_phone(visit: Callable[..., Visit], shop: Shop) -> None:
+def test_on_a_phone_no_page_is_too_wide_and_nothing_to_press_or_to_fill_in_is_out_of_sight(
+    visit: Callable[..., Visit], shop: Shop
+) -> None:
     operator = visit(viewport=PHONE, is_mobile=True, has_touch=True)
-    found = {}
+    wide, found = {}, {}
     for name, go in PAGES.items():
         go(operator, shop)
+        width = operator.page.evaluate("document.scrollingElement.scrollWidth")
+        if width > PHONE["width"] + 1:
+            wide[name] = width
         if hidden := operator.page.evaluate(OUT_OF_SIGHT):
             found[name] = hidden
-    assert found == {}
+    assert (wide, found) == ({}, {})
 
 
 @pytest.mark.parametrize("name", ["order", "delivery", "subscription", "replay", "new replay", "dashboard", "preview"])
