@@ -352,7 +352,7 @@ def test_what_goes_wrong_with_the_newest_order_is_reported_by_check_and_doctor(
     assert words in message.msg
     assert remedy in (message.hint or "")
     assert checks.check_sources_at_work() == [], "only where the database is asked"
-    [finding] = [one for one in doctor.examine() if one.what == "sources"]
+    finding, *_levels = [one for one in doctor.examine() if one.what == "sources"]
     assert (finding.level, words in finding.text) == ("fail" if check_id[0] == "E" else "warn", True)
 
 
@@ -366,5 +366,5 @@ def test_migrate_is_not_refused_for_what_it_is_about_to_bring(settings, monkeypa
     use(settings, ["RaisingPayload"])
     monkeypatch.setattr(MigrationExecutor, "migration_plan", lambda _self, _targets: ["one"])
     assert checks.check_sources_at_work(databases=["default"]) == []
-    [finding] = [one for one in doctor.examine() if one.what == "sources"]
+    finding, *_levels = [one for one in doctor.examine() if one.what == "sources"]
     assert "manage.py migrate" in finding.text

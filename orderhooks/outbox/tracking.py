@@ -108,7 +108,13 @@ def _database(rows: "models.QuerySet[Any]") -> str:
 
 def _is_wanted(watched_model: WatchedModel, model: type[models.Model], using: str) -> bool:
     if can_capture(using):
-        return has_subscribers(using)
+        try:
+            return has_subscribers(using)
+        except Exception as error:
+            if is_transaction_lost(error, using):
+                raise
+            mark_missed_rows(watched_model, model, describe_error(error), using=using, error=error)
+            return False
     text = f"The rows were changed in the database {using!r}, in which orderhooks does not keep its tables."
     mark_missed_rows(watched_model, model, text, using=using)
     return False
