@@ -5,6 +5,7 @@ example. Only this package, the admin and the API know the fields of the built-i
 """
 
 from orderhooks.sources.built_in import BuiltInOrders
+from orderhooks.sources.field_payload import FieldPayload, rows_of
 from orderhooks.sources.order_source import OrderSource, by_key
 from orderhooks.sources.reading import StatementError, plain, read_columns, rows
 from orderhooks.sources.registry import (
@@ -25,6 +26,7 @@ __all__ = [
     "ROW_TOPICS",
     "TIMESTAMP",
     "BuiltInOrders",
+    "FieldPayload",
     "Lines",
     "OrderSource",
     "Related",
@@ -39,6 +41,7 @@ __all__ = [
     "plain",
     "read_columns",
     "rows",
+    "rows_of",
     "saved_models",
     "stored_values",
     "watched_models",

@@ -14,7 +14,7 @@ from orderhooks import conf
 from orderhooks.sources import keys, reading
 from orderhooks.sources.order_source import OrderSource
 from orderhooks.sources.related import Link, Related
-from orderhooks.sources.values import stored_values
+from orderhooks.sources.values import stored_values, with_partners
 
 logger = logging.getLogger(__name__)
 
@@ -136,13 +136,7 @@ def _watched(watched_model: WatchedModel) -> tuple[str, ...]:
     else:
         own = (*source.watched, *source.transitions, *(one.pointer for one in source.all_related))
     names = tuple(name for name in dict.fromkeys(own) if name)
-    # A field with a reference to a watched one belongs to it, such as django-money's currency to its amount.
-    partners = [
-        field.name
-        for field in watched_model.model._meta.concrete_fields
-        if any(isinstance(of, models.Field) and of is not field and of.name in names for of in vars(field).values())
-    ]
-    return tuple(dict.fromkeys((*names, *partners)))
+    return with_partners(watched_model.model, names)
 
 
 def watched_models(instance: models.Model) -> tuple[WatchedModel, ...]:
