@@ -123,8 +123,8 @@ class OrderSource:
         return ("-pk",)
 
     def number(self, order: Any) -> str:
-        """The number by which people know the order, at most 255 characters. Default: the primary key."""
-        return str(order.pk)
+        """The number by which people know the order, at most 255 characters. Default: the primary key, as text."""
+        return keys.text_of(order, self.get_model())
 
     def store(self, order: Any) -> str:
         """The store to which the order belongs, at most 255 characters. Default: blank, for a single store."""
