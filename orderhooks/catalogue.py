@@ -65,6 +65,7 @@ def _schema(topic: topics.Topic, known: list[OrderSource]) -> dict[str, Any]:
             "minimum": 1,
             "description": "Grows, with gaps: of two events of an order, the higher is the later.",
         },
+        "source": _source(topic, known),
         "store": {"type": "string"},
         "data": {
             "type": "object",
@@ -82,6 +83,14 @@ def _schema(topic: topics.Topic, known: list[OrderSource]) -> dict[str, Any]:
     }
 
 
+def _source(topic: topics.Topic, known: list[OrderSource]) -> dict[str, Any]:
+    if not known:
+        return {"type": "string"}
+    names = [source.name for source in known]
+    # A test is about no order.
+    return {"enum": ["", *names] if topic.name == TEST else names, "description": "The order source's name."}
+
+
 def example(topic: str, source: OrderSource | None) -> dict[str, Any]:
     """An example body of that topic, with the source's example of an order."""
     return {
@@ -90,6 +99,7 @@ def example(topic: str, source: OrderSource | None) -> dict[str, Any]:
         "timestamp": "2026-11-23T10:00:00.000000Z",
         "api_version": payloads.API_VERSION,
         "sequence": 812,
+        "source": source.name if source and topic != TEST else "",
         "store": "",
         "data": _data(topic, source),
     }

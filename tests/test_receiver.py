@@ -36,6 +36,7 @@ CONTENT = {
     "timestamp": "2026-11-23T10:00:00.000000Z",
     "api_version": "2026-11-01",
     "sequence": 812,
+    "source": "orderhooks",
     "store": "berlin",
     "data": {"order": {"number": "1001"}, "changes": {"payment_status": ["pending", "paid"]}},
 }
@@ -75,6 +76,7 @@ def test_a_signed_event_is_understood():
         topic="order.paid",
         occurred_at=datetime(2026, 11, 23, 10, tzinfo=UTC),
         sequence=812,
+        source="orderhooks",
         store="berlin",
         api_version="2026-11-01",
         data=CONTENT["data"],
@@ -127,6 +129,13 @@ def test_a_wrong_secret_is_refused_and_no_secret_told():
     assert "Compare the secret" in text
     assert OTHER not in text
     assert SECRET not in text
+
+
+@pytest.mark.parametrize("change", [{"source": None}, {"source": 3}, {"store": None}])
+def test_a_body_whose_texts_are_no_texts_is_refused(change):
+    body = json.dumps({**CONTENT, **change}).encode()
+
+    assert "not an event of orderhooks" in refusal(body, signed(body))
 
 
 @pytest.mark.parametrize("name", ["webhook-id", "webhook-timestamp", "webhook-signature"])

@@ -24,7 +24,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from orderhooks import topics
+from orderhooks import sources, topics
 from orderhooks.db import public_ids
 from orderhooks.db.bounded_counts import counts_up_to
 from orderhooks.models import Delivery, Event, Subscription
@@ -46,10 +46,11 @@ class Newest:
     state: str
     failure_class: int | None
     topic: str
+    source: str
     subscription: int
 
 
-COLUMNS = ("public_id", "state", "failure_class", "event__topic", "subscription_id")
+COLUMNS = ("public_id", "state", "failure_class", "event__topic", "event__source", "subscription_id")
 
 
 class CountedFilter(admin.SimpleListFilter):
@@ -278,6 +279,22 @@ class TopicFilter(CountedFilter):
         return [row.topic]
 
 
+class SourceFilter(CountedFilter):
+    """Only for projects with several order sources: see `without_sole_choices`."""
+
+    title = gettext_lazy("source")
+    parameter_name = "source"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
+        return [(name, name) for name in sources.names()]
+
+    def rows(self, queryset: Rows, value: str) -> Rows:
+        return queryset.filter(event__source=value)
+
+    def choices_of(self, row: Newest) -> Iterable[str]:
+        return [row.source]
+
+
 class SubscriptionFilter(CountedFilter):
     title = gettext_lazy("subscription")
     parameter_name = "subscription__id__exact"
@@ -301,7 +318,21 @@ class SubscriptionFilter(CountedFilter):
         return [str(row.subscription)]
 
 
-FILTERS: list[Any] = [StateFilter, ResponseFilter, SinceFilter, UntilFilter, TopicFilter, SubscriptionFilter]
+FILTERS: list[Any] = [
+    StateFilter,
+    ResponseFilter,
+    SinceFilter,
+    UntilFilter,
+    TopicFilter,
+    SourceFilter,
+    SubscriptionFilter,
+]
+
+
+def without_sole_choices(filters: Sequence[Any]) -> list[Any]:
+    """The filters, without the one of sources if the project has only one source."""
+    several = len(sources.names()) > 1
+    return [one for one in filters if several or getattr(one, "parameter_name", "") != SourceFilter.parameter_name]
 
 
 def are_combined(request: HttpRequest) -> bool:

@@ -28,6 +28,15 @@ def configured() -> dict[str, OrderSource]:
     return {source.name: source for source in (import_string(path)() for path in conf.current().sources)}
 
 
+def names() -> list[str]:
+    """The names of the configured sources. Empty, with an error in the log, if the setting SOURCES is wrong."""
+    try:
+        return list(configured())
+    except Exception:
+        logger.exception("the order sources have no names: the setting SOURCES is wrong")
+        return []
+
+
 def by_name(name: str) -> OrderSource:
     """The source with that name. Raises UnknownSourceError."""
     try:
