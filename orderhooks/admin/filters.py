@@ -46,11 +46,13 @@ class Newest:
     state: str
     failure_class: int | None
     topic: str
-    source: str
     subscription: int
+    source: str = ""
 
 
-COLUMNS = ("public_id", "state", "failure_class", "event__topic", "event__source", "subscription_id")
+COLUMNS = ("public_id", "state", "failure_class", "event__topic", "subscription_id")
+# Not in the index of topics: read only where a project has several sources.
+SOURCE_COLUMN = "event__source"
 
 
 class CountedFilter(admin.SimpleListFilter):
@@ -117,7 +119,8 @@ class CountedFilter(admin.SimpleListFilter):
         return newest
 
     def _looked_up(self, keys: list[int]) -> tuple[list[Newest], bool]:
-        rows = Delivery.objects.filter(pk__in=keys[:BOUND]).order_by().values_list(*COLUMNS)
+        columns = (*COLUMNS, SOURCE_COLUMN) if has_several_sources() else COLUMNS
+        rows = Delivery.objects.filter(pk__in=keys[:BOUND]).order_by().values_list(*columns)
         return [Newest(*row) for row in rows], len(keys) > BOUND
 
     def _others(self, changelist: ChangeList) -> Rows:
@@ -331,8 +334,14 @@ FILTERS: list[Any] = [
 
 def without_sole_choices(filters: Sequence[Any]) -> list[Any]:
     """The filters, without the one of sources if the project has only one source."""
-    several = len(sources.names()) > 1
-    return [one for one in filters if several or getattr(one, "parameter_name", "") != SourceFilter.parameter_name]
+    if has_several_sources():
+        return list(filters)
+    return [one for one in filters if getattr(one, "parameter_name", "") != SourceFilter.parameter_name]
+
+
+def has_several_sources() -> bool:
+    """Whether the project has more than one order source."""
+    return len(sources.names()) > 1
 
 
 def are_combined(request: HttpRequest) -> bool:
