@@ -1,17 +1,22 @@
 """The catalogue of topics, each with the JSON Schema of its body and an example. Admin, API and tests use it."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orderhooks import payloads, sources, topics
+from orderhooks import conf, payloads, sources, topics
 from orderhooks.sources import OrderSource
 
-__all__ = ["TEST", "Entry", "entries", "example", "test_data"]
+__all__ = ["TEST", "Entry", "entries", "entry", "example", "offered", "test_data"]
+
+logger = logging.getLogger(__name__)
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 # The topic of tests of endpoints.
 TEST = "webhook.test"
+# Each order source makes these.
+OF_EACH_SOURCE = frozenset({"order.created", "order.updated", "order.deleted"})
 PAIR = {"type": "array", "minItems": 2, "maxItems": 2}
 # Old rows and new rows.
 ROWS = {**PAIR, "items": {"type": "array"}}
@@ -27,13 +32,37 @@ class Entry:
     example: Mapping[str, Any]
 
 
+def offered() -> list[topics.Topic]:
+    """The topics that this project can make, in the catalogue's order: those to choose from.
+
+    These are the topics of its order sources, of the setting TOPICS, and of tests. Other known topics stay valid,
+    because the store may publish them itself. All known topics, with an error in the log, if the setting SOURCES is
+    wrong.
+    """
+    known = topics.catalogue()
+    try:
+        of_sources = {name for source in sources.configured().values() for name in source.own_topics()}
+    except Exception:
+        logger.exception("all topics are offered: the setting SOURCES is wrong")
+        return list(known.values())
+    names = {*OF_EACH_SOURCE, *of_sources, *conf.current().topics, TEST}
+    return [topic for topic in known.values() if topic.name in names]
+
+
 def entries() -> list[Entry]:
-    """All topics in the catalogue's order. Schemas cover all order sources; examples are by the first one."""
+    """The offered topics. Schemas cover all order sources; examples are by the first one."""
     known = list(sources.configured().values())
-    return [
-        Entry(topic.name, topic.description, _schema(topic, known), example(topic.name, known[0] if known else None))
-        for topic in topics.catalogue().values()
-    ]
+    return [_entry(topic, known) for topic in offered()]
+
+
+def entry(name: str) -> Entry:
+    """One of all known topics, offered or not. Raises UnknownTopicError."""
+    return _entry(topics.require(name), list(sources.configured().values()))
+
+
+def _entry(topic: topics.Topic, known: list[OrderSource]) -> Entry:
+    shown = example(topic.name, known[0] if known else None)
+    return Entry(topic.name, topic.description, _schema(topic, known), shown)
 
 
 def test_data() -> dict[str, Any]:
@@ -65,6 +94,7 @@ def _schema(topic: topics.Topic, known: list[OrderSource]) -> dict[str, Any]:
             "minimum": 1,
             "description": "Grows, with gaps: of two events of an order, the higher is the later.",
         },
+        "source": _source(topic, known),
         "store": {"type": "string"},
         "data": {
             "type": "object",
@@ -82,6 +112,14 @@ def _schema(topic: topics.Topic, known: list[OrderSource]) -> dict[str, Any]:
     }
 
 
+def _source(topic: topics.Topic, known: list[OrderSource]) -> dict[str, Any]:
+    if not known:
+        return {"type": "string"}
+    names = [source.name for source in known]
+    # A test is about no order.
+    return {"enum": ["", *names] if topic.name == TEST else names, "description": "The order source's name."}
+
+
 def example(topic: str, source: OrderSource | None) -> dict[str, Any]:
     """An example body of that topic, with the source's example of an order."""
     return {
@@ -90,6 +128,7 @@ def example(topic: str, source: OrderSource | None) -> dict[str, Any]:
         "timestamp": "2026-11-23T10:00:00.000000Z",
         "api_version": payloads.API_VERSION,
         "sequence": 812,
+        "source": source.name if source and topic != TEST else "",
         "store": "",
         "data": _data(topic, source),
     }

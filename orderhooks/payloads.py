@@ -23,6 +23,7 @@ class EventLike(Protocol):
     public_id: Any
     topic: Any
     sequence: Any
+    source: Any
     store: Any
     payload: Any
     occurred_at: Any
@@ -37,6 +38,7 @@ def envelope(event: EventLike) -> dict[str, Any]:
         "timestamp": occurred_at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z",
         "api_version": API_VERSION,
         "sequence": event.sequence,
+        "source": event.source,
         "store": event.store,
         "data": event.payload,
     }

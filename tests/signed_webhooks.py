@@ -22,6 +22,7 @@ CONTENT: dict[str, Any] = {
     "timestamp": "2026-11-23T10:00:00.000000Z",
     "api_version": "2026-11-01",
     "sequence": 812,
+    "source": "orderhooks",
     "store": "berlin",
     "data": {"order": {"number": "1001"}, "changes": {"payment_status": ["pending", "paid"]}},
 }

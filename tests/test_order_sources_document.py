@@ -1,5 +1,6 @@
 """The order source in docs/order-sources.md works for the models there: an order of another shape, with a UUID key."""
 
+import json
 import os
 import re
 import subprocess
@@ -41,11 +42,13 @@ with capture() as told:
     for event in told.events:
         assert event.order_number == "R-7", event.order_number
     [created] = [event for event in told.events if event.topic == "order.created"]
-    assert created.payload["order"]["items"] == [{"sku": "TEA", "amount": 2}], created.payload
+    [item] = order.items.all()
+    assert created.payload["order"]["items"] == [{"id": item.pk, "sku": "TEA", "amount": 2}], created.payload
 [source] = sources.configured().values()
 assert source.find("R-7", store="", using="default").pk == order.pk
 assert source.find("R-8", store="", using="default") is None
-assert signed_request("whsec_" + "A" * 64).event["data"]["order"]["reference"] == "R-1"
+assert signed_request("whsec_" + "A" * 64).event["data"]["order"] == {SHOWN} | {"state": "paid"}
+assert source.example() == {SHOWN}
 assert source_trials.live_faults() == [], source_trials.live_faults()
 """
 BLOCK = r"```python\n(# %s\n.*?)```"
@@ -60,7 +63,10 @@ def test_the_source_makes_events_of_orders_and_finds_them_by_their_numbers(tmp_p
     for name, block in blocks.items():
         assert block, f"The page no longer shows {name}."
         (app / name).write_text(block[1])
+    shown = re.search(r"as `data.order`.*?```json\n(.*?)```", text, re.DOTALL)
+    assert shown, "The page no longer shows what receivers get."
+    program = PROGRAM.replace("{SHOWN}", repr(json.loads(shown[1])))
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}"}
     environment.pop("DJANGO_SETTINGS_MODULE", None)
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=environment, timeout=90)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, timeout=90)
     assert done.returncode == 0, done.stderr

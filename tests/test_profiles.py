@@ -91,7 +91,8 @@ def test_a_profile_of_one_signature_uses_the_older_secret_until_it_ends(profile:
 def test_every_profile_has_the_standard_header_which_our_receiver_accepts(profile: str) -> None:
     secret = signing.generate_secret(profile)
     body = (
-        b'{"timestamp":"2026-11-23T10:00:00Z","type":"order.paid","sequence":1,"store":"","api_version":"","data":{}}'
+        b'{"timestamp":"2026-11-23T10:00:00Z","type":"order.paid","sequence":1,"source":"","store":"","api_version":"",'
+        b'"data":{}}'
     )
     message = Message(MESSAGE.id, "order.paid", NOW, body)
     headers = {

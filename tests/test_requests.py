@@ -35,6 +35,7 @@ def test_a_request_is_to_the_letter(receiver: RecordingReceiver) -> None:
         "timestamp": event.occurred_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         "api_version": "2026-11-01",
         "sequence": event.sequence,
+        "source": event.source,
         "store": "north",
         "data": {"order": {"name": "Zoë ✓"}, "changes": {"status": ["open", "closed"]}},
     }

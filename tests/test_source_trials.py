@@ -198,7 +198,7 @@ STATIC = [
     (["NoKey"], "E041", "leads to nothing", "Did you mean 'user'?"),
     (["GhostLines"], "E042", "no column 'colour'", "concrete fields"),
     (["OwnLines"], "E041", "leads to nothing", "foreign key"),
-    (["Wordless"], "E043", "no method `payload`", "payload(self, order)"),
+    (["Wordless"], "E043", "nor payload()", "FieldPayload("),
     (["Misfit"], "E044", "does not fit its schema(): name: is int, not string", "one of them"),
     (["NotJson"], "E044", "raises TypeError", "Fix its schema() or example()"),
     (["NotSchema"], "E044", "the schema has the type 'text'", "Fix its schema()"),

@@ -25,11 +25,6 @@ class Users(OrderSource):
         return {"name": order.username}
 
 
-class Untold(Users):
-    def payload(self, order: User) -> dict[str, object]:
-        return OrderSource.payload(self, order)
-
-
 @pytest.fixture
 def of_users(settings) -> None:
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SOURCES": ["tests.test_sources.Users"]}
@@ -71,15 +66,6 @@ def test_the_built_in_order_makes_no_event_when_its_source_is_not_configured() -
     assert not Event.objects.exists()
     with pytest.raises(TypeError, match="SOURCES"):
         publishing.publish("order.paid", order)
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_source_without_a_payload_says_what_it_needs(settings) -> None:
-    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SOURCES": ["tests.test_sources.Untold"]}
-    signal_handlers.connect()
-    make_subscription()
-    User.objects.create(username="ada")
-    assert "Untold needs a method payload(order)" in Event.objects.get().error
 
 
 @pytest.mark.parametrize(

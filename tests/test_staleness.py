@@ -44,8 +44,10 @@ class Copy:
         return self.response()
 
 
-def post(endpoint: Endpoint, sequence: int, *, order: object = "ord_1", webhook_id: str = "") -> HttpResponseBase:
-    body = body_of(sequence=sequence, data={"order": {"id": order}, "changes": {}})
+def post(
+    endpoint: Endpoint, sequence: int, *, order: object = "ord_1", source: str = "orderhooks", webhook_id: str = ""
+) -> HttpResponseBase:
+    body = body_of(sequence=sequence, source=source, data={"order": {"id": order}, "changes": {}})
     return endpoint(request_of(body, webhook_id=webhook_id or f"evt_{sequence}"))
 
 
@@ -99,12 +101,21 @@ class TestSkippingStaleEvents:
         copy.response = lambda: None
         assert post(endpoint, 7).status_code == 204
 
+    def test_orders_of_two_sources_may_have_the_same_id(self, guard: Any) -> None:
+        copy = Copy()
+        endpoint = webhook(SECRET, skip_stale=guard("crm"))(copy)
+        assert post(endpoint, 9, order=17, source="shop").status_code == 204
+        assert post(endpoint, 7, order=17, source="repairs").status_code == 204
+        assert post(endpoint, 8, order=17, source="shop").status_code == 200
+        assert copy.acted_on == [9, 7]
+
     def test_orders_of_another_shape_need_a_key(self, guard: Any) -> None:
-        with pytest.raises(UnknownOrderShapeError, match="key="):
-            post(webhook(SECRET, skip_stale=guard("crm"))(Copy()), 9, order=17)
+        for order in (None, "", True, 1.5, ["ord_1"], "x" * 200):
+            with pytest.raises(UnknownOrderShapeError, match="key="):
+                post(webhook(SECRET, skip_stale=guard("crm"))(Copy()), 9, order=order)
         copy = Copy()
         endpoint = webhook(SECRET, skip_stale=guard("crm", key=lambda event: str(event.data["order"]["id"])))(copy)
-        assert [post(endpoint, sequence, order=17).status_code for sequence in (9, 7)] == [204, 200]
+        assert [post(endpoint, sequence, order=1.5).status_code for sequence in (9, 7)] == [204, 200]
 
     def test_it_works_together_with_deduplication(self, guard: Any) -> None:
         copy = Copy()

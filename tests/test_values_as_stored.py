@@ -8,6 +8,7 @@ import pytest
 from django.db import connection
 
 from orderhooks.models import Event, Order
+from orderhooks.sources import as_json
 from tests.factories import make_order, make_subscription
 from tests.publications import payload_of
 
@@ -55,3 +56,8 @@ def test_an_amount_is_published_as_the_database_rounds_it(amount: Any) -> None:
     order.save()
     again.save()
     assert Event.objects.count() == 1
+
+
+@pytest.mark.parametrize(("value", "text"), [("0E-8", "0.00000000"), ("1E+3", "1000"), ("1.50", "1.50")])
+def test_decimals_are_never_in_scientific_notation(value: str, text: str) -> None:
+    assert as_json(Decimal(value)) == text

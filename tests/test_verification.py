@@ -34,6 +34,7 @@ def test_a_signed_event_is_understood() -> None:
         topic="order.paid",
         occurred_at=datetime(2026, 11, 23, 10, tzinfo=UTC),
         sequence=812,
+        source="orderhooks",
         store="berlin",
         api_version="2026-11-01",
         data=CONTENT["data"],
@@ -86,6 +87,13 @@ def test_a_wrong_secret_is_refused_and_no_secret_shown() -> None:
     assert "Compare the secret" in text
     assert OTHER not in text
     assert SECRET not in text
+
+
+@pytest.mark.parametrize("change", [{"source": None}, {"source": 3}, {"store": None}])
+def test_a_body_whose_texts_are_not_texts_is_refused(change: dict[str, Any]) -> None:
+    body = json.dumps({**CONTENT, **change}).encode()
+
+    assert "not an event of orderhooks" in refusal(body, signed(body))
 
 
 @pytest.mark.parametrize("name", ["webhook-id", "webhook-timestamp", "webhook-signature"])

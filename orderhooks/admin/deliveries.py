@@ -22,7 +22,7 @@ from orderhooks import operations, permissions, sending
 from orderhooks.admin import delivery_page, exports, filters
 from orderhooks.admin.buttons import Button
 from orderhooks.admin.delivery_page import DeliveryPage, compact_time_html, time_html
-from orderhooks.admin.filters import FILTERS, are_combined
+from orderhooks.admin.filters import FILTERS, are_combined, without_sole_choices
 from orderhooks.admin.order_links import OrderLinkedList, order_link, order_urls
 from orderhooks.admin.read_only import ReadOnlyAdmin, events_found
 from orderhooks.admin.redelivery import redeliver, redeliver_after_confirmation, redelivery_text, row_of
@@ -88,6 +88,9 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return OrderLinkedList
+
+    def get_list_filter(self, request: HttpRequest) -> Any:
+        return without_sole_choices(super().get_list_filter(request))
 
     def get_ordering(self, request: HttpRequest) -> list[Any]:
         # Within a topic by the event, like the topic's index, so that rare topics are found without reading all rows.

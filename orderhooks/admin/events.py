@@ -14,9 +14,10 @@ from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from orderhooks import permissions, publishing, topics
+from orderhooks import permissions, publishing, sources, topics
 from orderhooks.admin import bodies
 from orderhooks.admin.buttons import Button
+from orderhooks.admin.filters import without_sole_choices
 from orderhooks.admin.order_links import OrderLinkedList, order_link, order_urls
 from orderhooks.admin.read_only import ReadOnlyAdmin, events_found
 from orderhooks.models import Event
@@ -41,6 +42,20 @@ class TopicFilter(admin.SimpleListFilter):
         if not value:
             return queryset
         return queryset.none() if "\0" in value else queryset.filter(topic=value)
+
+
+class SourceFilter(admin.SimpleListFilter):
+    title = _("source")
+    parameter_name = "source"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> list[tuple[str, str]]:
+        return [(name, name) for name in sources.names()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        value = self.value()
+        if not value:
+            return queryset
+        return queryset.none() if "\0" in value else queryset.filter(source=value)
 
 
 class PublishedFilter(admin.SimpleListFilter):
@@ -77,7 +92,7 @@ FACTS = [
 class EventAdmin(ReadOnlyAdmin):
     list_display = ["topic", "order", "published", "error_text", "occurred_at", "store", "public_id"]
     list_display_links = ["topic", "public_id"]
-    list_filter = [TopicFilter, PublishedFilter]
+    list_filter = [TopicFilter, SourceFilter, PublishedFilter]
     linked_lookups = frozenset({"order_number__exact"})
     # Draws the box; what is looked up is in get_search_results.
     search_fields = ["public_id"]
@@ -101,6 +116,9 @@ class EventAdmin(ReadOnlyAdmin):
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         columns = list(super().get_list_display(request))
         return columns if self.has_payload_permission(request) else [one for one in columns if one != "error_text"]
+
+    def get_list_filter(self, request: HttpRequest) -> Any:
+        return without_sole_choices(super().get_list_filter(request))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Event]:
         # The list does without what is large.

@@ -16,6 +16,7 @@ COLUMNS = {
     "delivery": "public_id",
     "state": "state",
     "order_number": "event__order_number",
+    "source": "event__source",
     "store": "event__store",
     "topic": "event__topic",
     "event": "event__public_id",

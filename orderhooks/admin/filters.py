@@ -24,7 +24,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from orderhooks import topics
+from orderhooks import sources, topics
 from orderhooks.db import public_ids
 from orderhooks.db.bounded_counts import counts_up_to
 from orderhooks.models import Delivery, Event, Subscription
@@ -47,9 +47,12 @@ class Newest:
     failure_class: int | None
     topic: str
     subscription: int
+    source: str = ""
 
 
 COLUMNS = ("public_id", "state", "failure_class", "event__topic", "subscription_id")
+# Not in the index of topics: read only where a project has several sources.
+SOURCE_COLUMN = "event__source"
 
 
 class CountedFilter(admin.SimpleListFilter):
@@ -116,7 +119,8 @@ class CountedFilter(admin.SimpleListFilter):
         return newest
 
     def _looked_up(self, keys: list[int]) -> tuple[list[Newest], bool]:
-        rows = Delivery.objects.filter(pk__in=keys[:BOUND]).order_by().values_list(*COLUMNS)
+        columns = (*COLUMNS, SOURCE_COLUMN) if has_several_sources() else COLUMNS
+        rows = Delivery.objects.filter(pk__in=keys[:BOUND]).order_by().values_list(*columns)
         return [Newest(*row) for row in rows], len(keys) > BOUND
 
     def _others(self, changelist: ChangeList) -> Rows:
@@ -278,6 +282,22 @@ class TopicFilter(CountedFilter):
         return [row.topic]
 
 
+class SourceFilter(CountedFilter):
+    """Only for projects with several order sources: see `without_sole_choices`."""
+
+    title = gettext_lazy("source")
+    parameter_name = "source"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
+        return [(name, name) for name in sources.names()]
+
+    def rows(self, queryset: Rows, value: str) -> Rows:
+        return queryset.filter(event__source=value)
+
+    def choices_of(self, row: Newest) -> Iterable[str]:
+        return [row.source]
+
+
 class SubscriptionFilter(CountedFilter):
     title = gettext_lazy("subscription")
     parameter_name = "subscription__id__exact"
@@ -301,7 +321,27 @@ class SubscriptionFilter(CountedFilter):
         return [str(row.subscription)]
 
 
-FILTERS: list[Any] = [StateFilter, ResponseFilter, SinceFilter, UntilFilter, TopicFilter, SubscriptionFilter]
+FILTERS: list[Any] = [
+    StateFilter,
+    ResponseFilter,
+    SinceFilter,
+    UntilFilter,
+    TopicFilter,
+    SourceFilter,
+    SubscriptionFilter,
+]
+
+
+def without_sole_choices(filters: Sequence[Any]) -> list[Any]:
+    """The filters, without the one of sources if the project has only one source."""
+    if has_several_sources():
+        return list(filters)
+    return [one for one in filters if getattr(one, "parameter_name", "") != SourceFilter.parameter_name]
+
+
+def has_several_sources() -> bool:
+    """Whether the project has more than one order source."""
+    return len(sources.names()) > 1
 
 
 def are_combined(request: HttpRequest) -> bool:

@@ -69,6 +69,7 @@ class DeliverySerializer(serializers.ModelSerializer[Delivery]):
 
     event = serializers.CharField(source="event.public_id", read_only=True)
     topic = serializers.CharField(source="event.topic", read_only=True)
+    source = serializers.CharField(source="event.source", read_only=True)  # type: ignore[assignment]
     order_number = serializers.CharField(source="event.order_number", read_only=True)
     subscription = serializers.CharField(source="subscription.public_id", read_only=True)
     subscription_name = serializers.CharField(source="subscription.name", read_only=True)
@@ -82,6 +83,7 @@ class DeliverySerializer(serializers.ModelSerializer[Delivery]):
             "public_id",
             "event",
             "topic",
+            "source",
             "order_number",
             "subscription",
             "subscription_name",

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
-from orderhooks import catalogue, permissions, publishing
+from orderhooks import catalogue, permissions, publishing, topics
 from orderhooks.api import access
 from orderhooks.api.fields import MODEL_FIELD_MAPPING, JsonObjectField
 from orderhooks.api.filters import PAGING, EventFilters, require_known
@@ -195,16 +195,23 @@ class TopicSerializer(serializers.Serializer[Any]):
 
 
 class TopicViewSet(ApiViewSet):
-    """The topic catalogue, with the JSON Schema and an example of each topic's body. It needs only a login."""
+    """The topic catalogue, with the JSON Schema and an example of each topic's body. It needs only a login.
+
+    Topics that no order source of the project makes are not listed, but can be read and subscribed to.
+    """
 
     required_permissions = {"list": (), "retrieve": (), "json_schema": ()}
     queryset = Subscription.objects.none()
     lookup_field = "topic"
     lookup_value_regex = "[^/]+"
 
-    @describe("listTopics", "List the topics", {200: ApiResponse("All topics.", ListOf(TopicSerializer))})
+    @describe(
+        "listTopics",
+        "List the topics",
+        {200: ApiResponse("The topics that this project can make.", ListOf(TopicSerializer))},
+    )
     def list(self, request: Request) -> Response:
-        """All topics."""
+        """The topics that this project can make."""
         return Response(TopicSerializer(catalogue.entries(), many=True).data)
 
     @describe("getTopic", "Read a topic", {200: ApiResponse("The topic.", TopicSerializer)})
@@ -233,7 +240,7 @@ class TopicViewSet(ApiViewSet):
 
 
 def _entry(name: str) -> catalogue.Entry:
-    for entry in catalogue.entries():
-        if entry.name == name:
-            return entry
-    raise NotFound("Unknown topic. The list of topics has all of them.")
+    try:
+        return catalogue.entry(name)
+    except topics.UnknownTopicError:
+        raise NotFound("Unknown topic. The list of topics has those that this project can make.") from None

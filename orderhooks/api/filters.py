@@ -114,7 +114,7 @@ class EventFilters(django_filters.FilterSet):
 
     class Meta:
         model = Event
-        fields = ["topic", "order_number", "store"]
+        fields = ["topic", "order_number", "source", "store"]
 
     # Ids contain the time, and unlike the time they have an index.
 
@@ -140,6 +140,7 @@ class DeliveryFilters(django_filters.FilterSet):
     subscription = django_filters.CharFilter(method="of_subscription")
     event = django_filters.CharFilter(method="of_event")
     order_number = django_filters.CharFilter(method="of_order")
+    source = django_filters.CharFilter(method="of_source")
     topic = django_filters.CharFilter(method="of_topic")
     answered = django_filters.ChoiceFilter(choices=ANSWERED, method="last_answered")
     since = DateTimeFilter(method="made_since")
@@ -156,6 +157,9 @@ class DeliveryFilters(django_filters.FilterSet):
 
     def of_order(self, rows: DeliveryQuerySet, _name: str, number: str) -> DeliveryQuerySet:
         return rows.filter(event__order_number=number)
+
+    def of_source(self, rows: DeliveryQuerySet, _name: str, source: str) -> DeliveryQuerySet:
+        return rows.filter(event__source=source)
 
     def of_topic(self, rows: DeliveryQuerySet, _name: str, topic: str) -> DeliveryQuerySet:
         return rows.filter(event__topic=topic)

@@ -16,7 +16,7 @@ from orderhooks.models import Change, Subscription
 from orderhooks.outbox.capturing import is_elsewhere
 from orderhooks.outbox.guarding import describe_error, mark_missed
 from orderhooks.outbox.reading import check_identifiers
-from orderhooks.outbox.rewinding import capture_order, captured_values, relation_of
+from orderhooks.outbox.rewinding import capture_order, captured_values
 from orderhooks.outbox.transaction_batch import OnEvents, TransactionBatch, has_subscribers
 from orderhooks.sources import OrderSource, WatchedModel
 from orderhooks.sources.keys import text_of
@@ -194,7 +194,7 @@ def _capture_orders(
     orders = {text_of(order, model): order for order in _locked(model, keys_of(model, keys), using=using)}
     if type(source).fetch is not OrderSource.fetch:
         orders = {key: order for key in orders if (order := source.fetch(key, using=using)) is not None}
-    relations = [name for related in source.all_related if (name := relation_of(related))]
+    relations = [name for related in source.all_related if (name := related.pointer or related.relation)]
     try:
         with transaction.atomic(using=using):
             models.prefetch_related_objects(list(orders.values()), *relations)

@@ -18,7 +18,7 @@ from orderhooks.models import Change
 from orderhooks.sources import OrderSource, Related
 from orderhooks.sources.keys import text_of, values_of
 
-__all__ = ["UnrestorableError", "capture_order", "captured_values", "hold_rows", "relation_of", "rewind"]
+__all__ = ["UnrestorableError", "capture_order", "captured_values", "hold_rows", "rewind"]
 
 
 class UnrestorableError(ValueError):
@@ -30,7 +30,7 @@ def hold_rows(source: OrderSource, order: Any, *, using: str) -> None:
     for related in source.all_related:
         if related.pointer:
             getattr(order, related.pointer)
-        elif relation := relation_of(related):
+        elif relation := related.relation:
             _give(order, relation, list(getattr(order, relation).get_queryset().using(using)))
 
 
@@ -64,7 +64,7 @@ def _held_by_key(source: OrderSource, order: Any) -> dict[str, dict[str, Any]]:
     return {
         related.key: {text_of(row, type(row)): row for row in _held(related, order)}
         for related in source.all_related
-        if related.pointer or relation_of(related)
+        if related.pointer or related.relation
     }
 
 
@@ -74,7 +74,7 @@ def _give_back(related: Related, order: Any, rows: dict[str, Any]) -> None:
         for row in rows.values():
             if all(getattr(order, own.attname) == getattr(row, to.attname) for own, to in field.related_fields):
                 setattr(order, related.pointer, row)
-    elif relation := relation_of(related):
+    elif relation := related.relation:
         _give(order, relation, _in_order(list(rows.values())))
 
 
@@ -168,24 +168,13 @@ def _made_of(field: Any, value: Any) -> Iterator[Any]:
         yield made
 
 
-def relation_of(related: Related) -> str | None:
-    """The name by which an order reaches its related rows.
-
-    None if it has none, if it points to the row, or if the rows lead to it by several foreign keys.
-    """
-    if related.pointer or "__" in related.path:
-        return None
-    relation: Any = related.get_model()._meta.get_field(related.order_field).remote_field
-    return None if relation is None or relation.hidden or not relation.multiple else relation.get_accessor_name()
-
-
 def _held(related: Related, order: Any) -> list[Any]:
     if order is None:
         return []
     if related.pointer:
         row = order._state.fields_cache.get(related.pointer)
         return [] if row is None else [row]
-    return list(getattr(order, "_prefetched_objects_cache", {}).get(relation_of(related), ()))
+    return list(getattr(order, "_prefetched_objects_cache", {}).get(related.relation, ()))
 
 
 def _give(order: Any, relation: str, rows: list[Any]) -> None:

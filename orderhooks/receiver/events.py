@@ -104,14 +104,17 @@ class ReceivedOrder:
 class ReceivedEvent:
     """An event whose signature is valid.
 
-    `sequence` grows with each change of an order: of two events of one order, the newer has the higher one. `attempt`
-    counts how often the sender has tried, from 1. It alone is not signed, so use it only for logs.
+    `source` is the name of the order source that describes the order: a store may have several kinds of orders, and
+    their ids may be equal. It is blank for `webhook.test`. `sequence` grows with each change of an order: of two events
+    of one order, the newer has the higher one. `attempt` counts how often the sender has tried, from 1. It alone is not
+    signed, so use it only for logs.
     """
 
     id: str
     topic: str
     occurred_at: datetime
     sequence: int
+    source: str
     store: str
     api_version: str
     data: dict[str, Any]

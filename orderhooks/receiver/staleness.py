@@ -44,15 +44,19 @@ class SequenceGuard(Protocol):
 
 
 def order_id(event: ReceivedEvent) -> str:
-    """The `id` of a built-in order. Raises UnknownOrderShapeError if the order has none of 1 to 200 characters."""
+    """The source and the `id` of an event's order: orders of two sources may have the same id.
+
+    Raises UnknownOrderShapeError if the order has no `id` that is text or a whole number, or if both are too long.
+    """
     order = event.data.get("order")
     found = order.get("id") if isinstance(order, dict) else None
-    if not isinstance(found, str) or not 0 < len(found) <= MAX_ORDER_LENGTH:
+    key = f"{event.source}:{found}"
+    if type(found) not in (str, int) or found == "" or len(key) > MAX_ORDER_LENGTH:
         raise UnknownOrderShapeError(
-            "The order of this event has no text `id`, so it comes from an order source of the store. Give the guard "
+            "The order of this event has no short `id`, so it comes from an order source of the store. Give the guard "
             "`key=`, a function that takes the event and returns a text that identifies the order."
         )
-    return found
+    return key
 
 
 class DatabaseSequenceGuard:

@@ -103,12 +103,13 @@ def _event(webhook_id: str, body: bytes, *, attempt: str) -> ReceivedEvent:
             topic=content["type"],
             occurred_at=occurred_at,
             sequence=content["sequence"],
+            source=content["source"],
             store=content["store"],
             api_version=content["api_version"],
             data=content["data"],
             attempt=int(attempt) if attempt.isascii() and attempt.isdigit() and len(attempt) < 10 else 1,
         )
-        texts = (event.topic, event.store, event.api_version)
+        texts = (event.topic, event.source, event.store, event.api_version)
         is_typed = all(isinstance(text, str) for text in texts) and isinstance(event.data, dict)
         if not is_typed or type(event.sequence) is not int or occurred_at.tzinfo is None:
             raise ValueError("a field has the wrong type")

@@ -5,12 +5,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from django.core.exceptions import FieldError
+from django.core.exceptions import FieldDoesNotExist, FieldError
 from django.db import connections, models, router
 
 from orderhooks import conf, spelling, topics, triggers
 from orderhooks.source_trials.running import Fault, Faults, Trial, misfit, most_characters
-from orderhooks.sources import ROW_TOPICS, OrderSource, Related, plain
+from orderhooks.sources import ROW_TOPICS, FieldPayload, OrderSource, Related, plain, rows_of
 from orderhooks.triggers import KEY_TYPES
 
 __all__ = ["STATIC", "shared"]
@@ -102,13 +102,13 @@ def _text_for_tuple(path: str, what: str, given: str) -> Fault:
     return Fault(path, "E042", f"`{what}` is the text {given!r}.", remedy)
 
 
-def _columns(path: str, model: type[models.Model], names: Sequence[str]) -> Faults:
+def _columns(path: str, model: type[models.Model], names: Sequence[str], check_id: str = "E042") -> Faults:
     columns = _names_of_columns(model)
     for name in names:
         if name not in columns:
             near = spelling.nearest(str(name), columns)
             remedy = f"Did you mean {near!r}?" if near else f"Name concrete fields of the model: {_some(columns)}."
-            yield Fault(path, "E042", f"{model._meta.label} has no column {name!r}.", remedy)
+            yield Fault(path, check_id, f"{model._meta.label} has no column {name!r}.", remedy)
 
 
 def _names_of_columns(model: type[models.Model]) -> list[str]:
@@ -209,10 +209,26 @@ def _topics(path: str, source: OrderSource) -> Faults:
             yield Fault(path, "E045", f"The topic {topic!r} is not in the catalogue.", remedy)
 
 
-def _payload_method(path: str, source: OrderSource) -> Faults:
-    if type(source).payload is OrderSource.payload:
-        remedy = "Write payload(self, order): it returns what receivers get as `order`."
-        yield Fault(path, "E043", "It has no method `payload`.", remedy)
+def _payload_fields(path: str, source: OrderSource) -> Faults:
+    """The fields that receivers get must exist."""
+    fields = source.payload_fields
+    if fields is None:
+        if type(source).payload is OrderSource.payload and not (source.watched or source.transitions):
+            remedy = "Name the fields that receivers get: payload_fields = FieldPayload('number', 'total')."
+            yield Fault(path, "E043", "It watches no field, and has neither `payload_fields` nor payload().", remedy)
+    elif not isinstance(fields, FieldPayload):
+        remedy = "Write payload_fields = FieldPayload('number', 'total', lines=('sku',))."
+        yield Fault(path, "E043", f"`payload_fields` is {fields!r:.60}.", remedy)
+    else:
+        yield from _columns(path, source.get_model(), fields.fields, "E043")
+        for name, names in fields.rows:
+            try:
+                model = rows_of(source, name).model
+            except FieldDoesNotExist as error:
+                remedy = "Use a key of `lines` or `related`, or the name by which the order reaches the rows."
+                yield Fault(path, "E043", f"`payload_fields`: {error}", remedy)
+            else:
+                yield from _columns(path, model, names, "E043")
 
 
 def _example(path: str, source: OrderSource) -> Faults:
@@ -254,6 +270,6 @@ STATIC: Sequence[tuple[str, str, Trial]] = (
     ("E041", "lines or related", _paths),
     ("E042", "related", _keys),
     ("E045", "transitions", _topics),
-    ("E043", "payload()", _payload_method),
+    ("E043", "payload_fields", _payload_fields),
     ("E044", "schema() or example()", _example),
 )

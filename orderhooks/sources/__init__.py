@@ -5,6 +5,7 @@ example. Only this package, the admin and the API use the fields of the built-in
 """
 
 from orderhooks.sources.built_in import BuiltInOrders
+from orderhooks.sources.field_payload import FieldPayload, rows_of
 from orderhooks.sources.order_source import OrderSource, by_key
 from orderhooks.sources.reading import StatementError, plain, read_columns, rows
 from orderhooks.sources.registry import (
@@ -13,6 +14,7 @@ from orderhooks.sources.registry import (
     by_name,
     configured,
     deleted_models,
+    names,
     saved_models,
     watched_models,
     watched_models_of,
@@ -25,6 +27,7 @@ __all__ = [
     "ROW_TOPICS",
     "TIMESTAMP",
     "BuiltInOrders",
+    "FieldPayload",
     "Lines",
     "OrderSource",
     "Related",
@@ -36,9 +39,11 @@ __all__ = [
     "by_name",
     "configured",
     "deleted_models",
+    "names",
     "plain",
     "read_columns",
     "rows",
+    "rows_of",
     "saved_models",
     "stored_values",
     "watched_models",

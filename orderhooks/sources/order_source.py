@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db import connections, models
 
 from orderhooks.sources import keys, reading
+from orderhooks.sources.field_payload import FieldPayload
 from orderhooks.sources.related import Lines, Related
 
 
@@ -19,15 +20,13 @@ class OrderSource:
             model = "shop.Purchase"
             watched = ("reference", "state", "total")
             transitions = {"state": {"paid": "order.paid"}}
+            payload_fields = FieldPayload("reference", "state", "total", "placed_at", items=("sku", "amount"))
 
             def number(self, order):
                 return order.reference
 
             def find(self, number, *, store, using):
                 return self.newest(using=using).filter(reference=number).first()
-
-            def payload(self, order):
-                return {"reference": order.reference, "state": order.state, "total": str(order.total)}
 
     `name`: marks the source's events; it must never change.
     `model`: the model of the orders, as `app.Model`. With multi-table inheritance, saves through parent models are
@@ -37,6 +36,8 @@ class OrderSource:
     watched too.
     `lines`: the lines of an order, if it has any.
     `related`: other rows that belong to an order, such as payments, shipments, or an address: see `Related`.
+    `payload_fields`: the fields that receivers get: see `FieldPayload`. Default: all watched fields, those of the lines
+    and related rows too. For a payload of another form, write `payload`, and then `schema` and `example` as well.
     `computed_topics`: the topics that `compute_topics` may return.
     `newest_first`: how to sort the orders, the newest first, as in `order_by()`. Empty: see `newest`.
     `capture`: "signals" captures the changes that Django reports. "triggers" has PostgreSQL capture all changes, those
@@ -57,6 +58,7 @@ class OrderSource:
     transitions: Mapping[str, Mapping[str, str]] = {}
     lines: Lines | None = None
     related: tuple[Related, ...] = ()
+    payload_fields: FieldPayload | None = None
     computed_topics: tuple[str, ...] = ()
     capture: str = "signals"
     atomic_saves: bool = True
@@ -124,8 +126,8 @@ class OrderSource:
         return ("-pk",)
 
     def number(self, order: Any) -> str:
-        """What people call the order, at most 255 characters. Default: the primary key."""
-        return str(order.pk)
+        """What people call the order, at most 255 characters. Default: the primary key, as text."""
+        return keys.text_of(order, self.get_model())
 
     def store(self, order: Any) -> str:
         """The store to which the order belongs, at most 255 characters. Default: blank, for a single store."""
@@ -137,16 +139,29 @@ class OrderSource:
         `order` is an instance as `fetch` returns it. Its watched fields, the lines and related rows read by
         `order.<relation>.all()`, and the rows that it points to are as the transaction committed them, even if later
         transactions changed them. Rows that lead to the order by several foreign keys are as they are now.
+
+        It is made from `payload_fields`. To add a value, override it:
+
+            def payload(self, order):
+                return {**super().payload(order), "weight": order.weight()}
         """
-        raise NotImplementedError(f"{type(self).__name__} needs a method payload(order).")
+        return (self.payload_fields or FieldPayload.of_watched(self)).payload(self, order)
 
     def schema(self) -> dict[str, Any]:
         """The JSON Schema (draft 2020-12) of what `payload` returns, for the catalogue of topics. No database."""
-        return {"type": "object"}
+        fields = self._shown_fields()
+        return fields.schema(self) if fields else {"type": "object"}
 
     def example(self) -> dict[str, Any]:
         """An example of what `payload` returns, for the catalogue of topics and for tests of endpoints. No database."""
-        return {}
+        fields = self._shown_fields()
+        return fields.example(self) if fields else {}
+
+    def _shown_fields(self) -> FieldPayload | None:
+        """The fields that the payload is made from. None if only `payload` is written, by hand."""
+        if self.payload_fields is None and type(self).payload is OrderSource.payload:
+            return FieldPayload.of_watched(self)
+        return self.payload_fields
 
     def present(self, order: Any, field: str, value: Any) -> Any:
         """A watched field's value as `changes` shows it. `value` is the old or the new one, as JSON.

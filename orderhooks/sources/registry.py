@@ -14,7 +14,7 @@ from orderhooks import conf
 from orderhooks.sources import keys, reading
 from orderhooks.sources.order_source import OrderSource
 from orderhooks.sources.related import Link, Related
-from orderhooks.sources.values import stored_values
+from orderhooks.sources.values import stored_values, with_partners
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +26,15 @@ class UnknownSourceError(LookupError):
 def configured() -> dict[str, OrderSource]:
     """The sources of the setting SOURCES, by name. Raises what importing or creating one raises."""
     return {source.name: source for source in (import_string(path)() for path in conf.current().sources)}
+
+
+def names() -> list[str]:
+    """The names of the configured sources. Empty, with an error in the log, if the setting SOURCES is wrong."""
+    try:
+        return list(configured())
+    except Exception:
+        logger.exception("the order sources have no names: the setting SOURCES is wrong")
+        return []
 
 
 def by_name(name: str) -> OrderSource:
@@ -141,13 +150,7 @@ def _watched(watched_model: WatchedModel) -> tuple[str, ...]:
     else:
         own = (*source.watched, *source.transitions, *(one.pointer for one in source.all_related))
     names = tuple(name for name in dict.fromkeys(own) if name)
-    # A field with a reference to a watched one belongs to it, such as django-money's currency to its amount.
-    partners = [
-        field.name
-        for field in watched_model.model._meta.concrete_fields
-        if any(isinstance(of, models.Field) and of is not field and of.name in names for of in vars(field).values())
-    ]
-    return tuple(dict.fromkeys((*names, *partners)))
+    return with_partners(watched_model.model, names)
 
 
 def watched_models(instance: models.Model) -> tuple[WatchedModel, ...]:

@@ -61,6 +61,17 @@ class Related:
         """The foreign key of the order that points to the row. Blank if the row leads to the order."""
         return self.path.removeprefix(FROM_ORDER) if self.path.startswith(FROM_ORDER) else ""
 
+    @property
+    def relation(self) -> str | None:
+        """The name by which an order reaches its rows.
+
+        None if it has none, if it points to the row, or if the rows lead to it by several foreign keys.
+        """
+        if self.pointer or "__" in self.path:
+            return None
+        relation: Any = self.get_model()._meta.get_field(self.order_field).remote_field
+        return None if relation is None or relation.hidden or not relation.multiple else relation.get_accessor_name()
+
 
 class Lines(Related):
     """The lines of an order: their model (`app.Model`), its foreign key to the order, and the watched fields.

@@ -42,6 +42,16 @@ def stored_values(
     return {field.name: value if _holds_json(field) else as_json(value) for field, value in stored.items()}
 
 
+def with_partners(model: type[models.Model], names: tuple[str, ...]) -> tuple[str, ...]:
+    """These fields, and those that refer to one of them, such as the currency of an amount (django-money)."""
+    partners = [
+        field.name
+        for field in model._meta.concrete_fields
+        if any(isinstance(of, models.Field) and of is not field and of.name in names for of in vars(field).values())
+    ]
+    return tuple(dict.fromkeys((*names, *partners)))
+
+
 def _holds_json(field: Any) -> bool:
     return isinstance(field, models.JSONField) and field.decoder is None
 
@@ -92,6 +102,8 @@ def as_json(value: Any) -> Any:
             return timestamp_text(value)
         case date() | time():
             return value.isoformat()
+        case Decimal():
+            return f"{value:f}"  # str() would write 0E-8
         case _:
             return str(value)
 

@@ -47,6 +47,7 @@ def test_a_row_describes_a_delivery(operator):
             "delivery": delivery.public_id,
             "state": "failed",
             "order_number": "1042",
+            "source": "orderhooks",
             "store": "kyoto",
             "topic": "order.paid",
             "event": delivery.event.public_id,

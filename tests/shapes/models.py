@@ -144,6 +144,43 @@ class OddOrder(Stateful):
     heavy = models.GeneratedField(expression=F("weight") * 2, output_field=models.FloatField(), db_persist=True)
 
 
+class TypedOrder(models.Model):
+    """A field of each type that Django has, with what limits its values."""
+
+    class State(models.TextChoices):
+        NEW = "new", "New"
+        PAID = "paid", "Paid"
+
+    state = models.CharField(max_length=10, choices=State, default=State.NEW)
+    channel = models.CharField(max_length=10, choices=[("web", "Web"), ("till", "Till")], blank=True, null=True)  # noqa: DJ001
+    rank = models.IntegerField(choices=[("Low", [(1, "One")]), ("High", [(9, "Nine")])], default=9)
+    currency = models.CharField(max_length=2, default="")
+    contact = models.EmailField(null=True)  # noqa: DJ001
+    pieces = models.PositiveSmallIntegerField(default=0)
+    rate = models.DecimalField(max_digits=8, decimal_places=8, default=Decimal(0))
+    discount = models.DecimalField(max_digits=8, decimal_places=2, null=True)
+    score = models.FloatField(default=0)
+    is_gift = models.BooleanField(default=False)
+    due_at = models.DateTimeField(null=True)
+    due_on = models.DateField(null=True)
+    due_by = models.TimeField(null=True)
+    takes = models.DurationField(null=True)
+    tag = models.UUIDField(null=True)
+    source_ip = models.GenericIPAddressField(null=True)
+    receipt = models.FileField(null=True)
+    raw = models.BinaryField(default=b"")
+    extra = models.JSONField(default=dict)
+    customer = models.ForeignKey(Customer, models.SET_NULL, null=True, related_name="orders")
+    numbered = models.ForeignKey("NumberedOrder", models.SET_NULL, null=True, to_field="number", related_name="+")
+
+
+class Receipt(models.Model):
+    """At most one of each order."""
+
+    order = models.OneToOneField(TypedOrder, models.CASCADE, related_name="slip")
+    number = models.CharField(max_length=20)
+
+
 if IS_POSTGRES:
     from django.contrib.postgres.fields import ArrayField
 

@@ -14,7 +14,7 @@ from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import catalogue, previews, signing, topics
+from orderhooks import catalogue, previews, signing
 from orderhooks.db.encrypted_fields import seal
 from orderhooks.encryption import HIDDEN, Sealed
 from orderhooks.models import Subscription
@@ -27,7 +27,7 @@ LOCAL_FORMAT = "%Y-%m-%dT%H:%M"
 
 
 class TopicsWidget(forms.CheckboxSelectMultiple):
-    """A box for each topic of the catalogue, by family, and a line for patterns that it does not hold."""
+    """A box for each topic that this project can make, by family, and a line for other patterns."""
 
     def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> SafeString:
         patterns = _patterns(value)
@@ -58,7 +58,7 @@ OTHERS = "_others"
 
 def _choices_of_topics() -> list[tuple[str, list[tuple[str, str]]]]:
     families: dict[str, list[tuple[str, str]]] = {}
-    for topic in topics.catalogue().values():
+    for topic in catalogue.offered():
         # Tests are sent to the one subscription that is tested, whatever its topics are.
         if topic.name != catalogue.TEST:
             family = topic.name.rpartition(".")[0]

@@ -65,7 +65,7 @@ def _headers(entry: catalogue.Entry) -> list[Schema]:
     headers: list[tuple[str, Schema, str]] = [
         ("webhook-id", public_id, "The id of the event, the same on every attempt. Act on each once."),
         ("webhook-timestamp", {"type": "integer"}, "The time of this attempt in Unix seconds."),
-        ("webhook-signature", {**TEXT, "examples": ["v1,Gmru9dha40p1txCadzzgXR4p/hlo3S1Q5DTfs3akSE4="]}, SIGNED),
+        ("webhook-signature", {**TEXT, "examples": ["v1,anjy/AEk2xeQmrfAvMzNrds11d32W77hNXmf0KxM5mM="]}, SIGNED),
         ("webhook-topic", {**TEXT, "const": entry.name}, ""),
         ("webhook-attempt", {"type": "integer", "minimum": 1}, "The number of this attempt. Not signed."),
         ("user-agent", {**TEXT, "const": f"orderhooks/{orderhooks.__version__}"}, ""),

@@ -1,0 +1,117 @@
+"""Topics that no source of the project can make are not offered, but stay valid: the store may publish them itself."""
+
+import re
+from typing import Any
+
+import pytest
+
+from orderhooks import catalogue, publishing, signal_handlers, topics
+from orderhooks.models import Event, Subscription
+from orderhooks.sources import BuiltInOrders, Related
+from tests.admin.test_subscriptions import boxes, subscription_form
+from tests.admin.visits import client_of, page
+from tests.api.calls import EVERYTHING, client_with, post
+from tests.factories import make_subscription, make_user
+from tests.shapes.models import Purchase
+from tests.test_field_payload import Watched
+
+pytestmark = pytest.mark.django_db
+ALWAYS = ["order.created", "order.updated", "order.deleted", "webhook.test"]
+
+
+class Paying(Watched):
+    """Makes topics in each way that there is."""
+
+    related: tuple[Related, ...] = (
+        Related("payments", "shapes.Payment", "order", ("amount",), topics={"created": "order.authorized"}),
+    )
+    computed_topics = ("order.closed",)
+
+
+class Computing(Watched):
+    """Its topics are not known from its attributes."""
+
+    def own_topics(self) -> list[str]:
+        return ["order.returned"]
+
+
+class Unsure(Watched):
+    def own_topics(self) -> list[str]:
+        raise RuntimeError("not now")
+
+
+@pytest.fixture
+def use(settings: Any) -> Any:
+    def configure(*names: str, own: dict[str, str] | None = None) -> None:
+        paths = [name if "." in name else f"{__name__}.{name}" for name in names]
+        settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SOURCES": paths, "TOPICS": own or {}}
+        signal_handlers.connect()
+
+    return configure
+
+
+@pytest.fixture
+def operator() -> Any:
+    return client_of(make_user(is_staff=True, is_superuser=True))
+
+
+def offered() -> set[str]:
+    return {topic.name for topic in catalogue.offered()}
+
+
+def test_a_source_offers_what_it_makes(use: Any) -> None:
+    use("Paying")
+    assert offered() == {*ALWAYS, "order.paid", "order.authorized", "order.closed"}
+    use("Computing")
+    assert offered() == {*ALWAYS, "order.returned"}
+    use("Paying", "orderhooks.sources.BuiltInOrders")
+    assert offered() == {*ALWAYS, *BuiltInOrders().own_topics()}
+    use()
+    assert offered() == set(ALWAYS)
+
+
+def test_own_topics_are_offered_and_may_be_built_in_ones_that_the_store_publishes(use: Any) -> None:
+    use("Computing", own={"gift.wrapped": "It was wrapped.", "order.voided": "The reservation has ended."})
+    assert offered() == {*ALWAYS, "order.returned", "gift.wrapped", "order.voided"}
+    assert [topic.name for topic in catalogue.offered()] == [name for name in topics.catalogue() if name in offered()]
+
+
+@pytest.mark.parametrize("source", ["Unsure", "nowhere.Orders"])
+def test_all_are_offered_where_the_sources_do_not_list_them(use: Any, caplog: Any, source: str) -> None:
+    use(source)
+    assert offered() == set(topics.catalogue())
+    assert "SOURCES is wrong" in caplog.text
+
+
+def test_the_admin_has_boxes_for_what_is_offered_and_keeps_other_topics(use: Any, operator: Any) -> None:
+    use("Paying", own={"gift.wrapped": "It was wrapped."})
+    shown = boxes(page(operator, "subscription/add/"))
+    assert set(shown) == {"*", "order.*", "gift.*", *offered()} - {"webhook.test"}
+    assert "order.voided" not in page(operator, "subscription/topics/")
+    form = subscription_form(topics=["order.paid"], topics_others="order.voided")
+    operator.post("/admin/orderhooks/subscription/add/", form)
+    subscription = Subscription.objects.get()
+    assert subscription.topics == ["order.paid", "order.voided"]
+    assert 'name="topics_others" value="order.voided"' in page(operator, f"subscription/{subscription.pk}/change/")
+
+
+def test_the_api_lists_what_is_offered_and_takes_and_reads_other_topics(use: Any) -> None:
+    use("Paying")
+    api = client_with(*EVERYTHING)
+    assert {topic["name"] for topic in api.get("/api/topics/").data} == offered()
+    assert api.get("/api/topics/order.voided/").data["example"]["type"] == "order.voided"
+    assert api.get("/api/topics/order.voided/schema/").status_code == 200
+    assert api.get("/api/topics/order.payed/").status_code == 404
+    fields = {"name": "CRM", "url": "https://crm.example.com/", "topics": ["order.voided", "order.*"]}
+    created = post(api, "/subscriptions/", fields)
+    assert (created.status_code, created.data["topics"]) == (201, fields["topics"])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_store_publishes_a_topic_that_is_not_offered(use: Any) -> None:
+    use("Paying")
+    make_subscription(topics=["order.voided"])
+    publishing.publish("order.voided", Purchase.objects.create())
+    event = Event.objects.get(topic="order.voided")
+    assert re.fullmatch("evt_[0-9A-Z]{26}", event.public_id)
+    assert event.error == ""
