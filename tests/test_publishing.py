@@ -4,6 +4,7 @@ import json
 import uuid
 from datetime import timedelta
 from decimal import Decimal
+from unittest.mock import ANY
 
 import pytest
 from django.core.management import call_command
@@ -19,6 +20,10 @@ from orderhooks.sources import BuiltInOrders
 from tests.factories import make_order, make_subscription
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+PAID = {"payment_status": ["pending", "paid"], "paid_at": [None, ANY]}
+# What `Order.save()` sets beside these values.
+TIMES = {"paid": {"paid_at": [None, ANY]}, "cancelled": {"cancelled_at": [None, ANY]}}
 
 
 class RollbackError(Exception):
@@ -81,7 +86,7 @@ def test_a_change_of_status_has_its_own_topic_beside_updated(order: Order, field
     order.save()
     assert published() == ["order.updated", topic]
     for event in Event.objects.all():
-        assert event.changes == event.payload["changes"] == {field: [before, value]}
+        assert event.changes == event.payload["changes"] == {field: [before, value], **TIMES.get(value, {})}
 
 
 def test_a_cancelled_order_that_opens_again_is_reopened(order: Order) -> None:
@@ -114,7 +119,7 @@ def test_a_stale_instance_tells_what_the_database_saw_change(order: Order) -> No
     stale.save()
     assert Event.objects.get(topic="order.paid").changes == {
         "note": ["ring twice", ""],
-        "payment_status": ["pending", "paid"],
+        **PAID,
     }
 
 
@@ -124,7 +129,7 @@ def test_update_fields_tells_only_what_was_saved(order: Order) -> None:
     order.save(update_fields=["payment_status"])
     assert published() == ["order.updated", "order.paid"]
     event = Event.objects.last()
-    assert event.changes == {"payment_status": ["pending", "paid"]}
+    assert event.changes == PAID
     assert event.payload["order"]["note"] == ""
 
 
@@ -151,7 +156,7 @@ def test_several_saves_in_one_transaction_make_one_event_with_the_net_change(ord
         order.note = "gift"
         order.save()
     assert published() == ["order.updated", "order.paid"]
-    assert Event.objects.last().changes == {"payment_status": ["pending", "paid"], "note": ["", "gift"]}
+    assert Event.objects.last().changes == {**PAID, "note": ["", "gift"]}
 
 
 def test_changes_that_cancel_out_make_no_event(order: Order) -> None:
@@ -176,7 +181,7 @@ def test_two_transactions_are_told_apart_even_when_coalesced_together(order: Ord
     order.save()
     assert published() == ["order.updated", "order.paid", "order.updated", "order.refunded", "order.updated"]
     assert [event.changes for event in Event.objects.order_by("sequence")][::2] == [
-        {"payment_status": ["pending", "paid"]},
+        PAID,
         {"payment_status": ["paid", "refunded"]},
         {"note": ["", "still here"]},
     ]
@@ -459,7 +464,7 @@ def test_a_mended_event_is_published_again_and_goes_out_once(order: Order, moody
     moody.problem = None
     assert publishing.republish(event) is True
     assert event.error == ""
-    assert event.payload["changes"] == {"payment_status": ["pending", "paid"]}
+    assert event.payload["changes"] == PAID
     assert publishing.republish(event) is False
     assert list(Event.objects.unrouted()) == [event]
 
