@@ -1,7 +1,6 @@
 """The forms of an order's page: of the order itself, and of each kind of row that belongs to it."""
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 from django import forms
@@ -12,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from orderhooks import payloads
 from orderhooks.admin.unaltered import KeepsUnaltered
-from orderhooks.models import Fulfillment, FulfillmentLine, Order, OrderLine
+from orderhooks.models import Fulfillment, Order, OrderLine
 from orderhooks.models.fulfillments import problems_of_line
 
 __all__ = ["AMOUNTS", "FulfillmentForm", "OrderForm", "OrderLineForm", "RowForm"]
@@ -192,25 +191,12 @@ class FulfillmentForm(KeepsUnaltered):
     def _save_m2m(self) -> None:
         super()._save_m2m()  # type: ignore[misc]
         if "contents" in self.changed_data:
-            _write_lines(self.instance, self.cleaned_data["contents"])
+            contents = dict(self.cleaned_data["contents"])
+            # A line of the order may have been deleted on the same page.
+            existing = OrderLine.objects.filter(pk__in=[line.pk for line in contents])
+            self.instance.set_lines({line: contents[line] for line in existing})
 
 
 def contents_of(fulfillment: Fulfillment) -> list[tuple[int, str]]:
     """What is in a fulfillment: a quantity and an SKU for each line."""
     return [(row.quantity, row.line.sku) for row in fulfillment.lines.all()]
-
-
-def _write_lines(fulfillment: Fulfillment, contents: Sequence[tuple[OrderLine, int]]) -> None:
-    """Make these the lines of the fulfillment. Rows of lines that stay keep their ids."""
-    # A line of the order may have been deleted on the same page.
-    existing = set(
-        OrderLine.objects.filter(pk__in=[line.pk for line, _quantity in contents]).values_list("pk", flat=True)
-    )
-    rows = {row.line_id: row for row in FulfillmentLine.objects.filter(fulfillment=fulfillment)}
-    for line, quantity in contents:
-        row = rows.pop(line.pk, None) or FulfillmentLine(fulfillment=fulfillment, line=line)
-        if line.pk in existing and (row.pk is None or row.quantity != quantity):
-            row.quantity = quantity
-            row.save()
-    for row in rows.values():
-        row.delete()

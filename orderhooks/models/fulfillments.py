@@ -1,5 +1,6 @@
 """Fulfillments of the built-in order: what is shipped together, how it can be tracked, and which lines are in it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -45,6 +46,17 @@ class Fulfillment(models.Model):
 
     def __str__(self) -> str:
         return " ".join(filter(None, (self.carrier, self.tracking_number))) or str(_("Fulfillment %s") % self.pk)
+
+    def set_lines(self, quantities: Mapping[OrderLine, int]) -> None:
+        """Make these the lines, in the running transaction. Rows of lines that stay keep their ids."""
+        rows = {row.line_id: row for row in FulfillmentLine.objects.filter(fulfillment=self)}
+        for line, quantity in quantities.items():
+            row = rows.pop(line.pk, None) or FulfillmentLine(fulfillment=self, line=line)
+            if row.pk is None or row.quantity != quantity:
+                row.quantity = quantity
+                row.save()
+        for row in rows.values():
+            row.delete()
 
 
 class FulfillmentLineQuerySet(TrackedQuerySet["FulfillmentLine"]):
