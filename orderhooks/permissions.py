@@ -4,6 +4,10 @@ Django makes those for viewing, adding, changing and deleting. The others are in
 """
 
 VIEW_ORDER = "orderhooks.view_order"
+ADD_FULFILLMENT = "orderhooks.add_fulfillment"
+CHANGE_FULFILLMENT = "orderhooks.change_fulfillment"
+ADD_PAYMENT = "orderhooks.add_payment"
+ADD_REFUND = "orderhooks.add_refund"
 VIEW_EVENT = "orderhooks.view_event"
 VIEW_DELIVERY = "orderhooks.view_delivery"
 VIEW_REPLAY = "orderhooks.view_replay"

@@ -25,7 +25,7 @@ class Topic:
 
 BUILT_IN = (
     Topic("order.created", "An order was placed."),
-    Topic("order.updated", "Something about an order changed: a status, an amount, an address, a line."),
+    Topic("order.updated", "Something about an order changed: a status, an amount, an address, a line, a payment."),
     Topic("order.cancelled", "An order was cancelled: nothing more will be charged or shipped."),
     Topic("order.closed", "An order is done with and was put away."),
     Topic("order.reopened", "A cancelled or closed order is open again."),
@@ -38,6 +38,10 @@ BUILT_IN = (
     Topic("order.partially_fulfilled", "A part of the order is on its way."),
     Topic("order.fulfilled", "All of the order is on its way."),
     Topic("order.returned", "The customer sent the order back."),
+    Topic("order.fulfillment_created", "A shipment was made: all of the order, or a part of it."),
+    Topic("order.fulfillment_updated", "A shipment changed: its tracking, its times, or what is in it."),
+    Topic("order.payment_created", "A payment arrived."),
+    Topic("order.refund_created", "Money went back to the customer: all of it, or a part."),
     Topic("order.deleted", "An order was removed from the store; the event holds its last state."),
     Topic("webhook.test", "An operator tested whether the endpoint responds."),
 )

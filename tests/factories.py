@@ -6,12 +6,26 @@ from itertools import count
 from typing import Any
 
 from django.contrib.auth.models import Permission, User
+from django.db import transaction
 from django.utils import timezone
 
 from orderhooks import sending
 from orderhooks.db import public_ids
 from orderhooks.db.encrypted_fields import seal
-from orderhooks.models import Attempt, AttemptStats, Delivery, Event, Order, OrderLine, Replay, Subscription
+from orderhooks.models import (
+    Attempt,
+    AttemptStats,
+    Delivery,
+    Event,
+    Fulfillment,
+    FulfillmentLine,
+    Order,
+    OrderLine,
+    Payment,
+    Refund,
+    Replay,
+    Subscription,
+)
 from orderhooks.models.attempt_stats import bucket_of, hour_of
 from orderhooks.sending import claiming
 
@@ -37,6 +51,33 @@ def make_quiet_order() -> Order:
     order = make_order()
     Event.objects.all().delete()
     return order
+
+
+def make_fulfillment(order: Order | None = None, quantity: int | None = None, **fields: Any) -> Fulfillment:
+    """A fulfillment of all lines of the order, each in full or with this quantity, made in one transaction."""
+    order = order or make_order()
+    with transaction.atomic():
+        fulfillment = Fulfillment.objects.create(order=order, **{"carrier": "DHL", "tracking_number": "X1", **fields})
+        for line in order.lines.all():
+            FulfillmentLine.objects.create(fulfillment=fulfillment, line=line, quantity=quantity or line.quantity)
+    return fulfillment
+
+
+def make_fulfillment_line() -> FulfillmentLine:
+    """The line of a fulfillment of an order with one line."""
+    return make_fulfillment().lines.get()
+
+
+def make_payment(order: Order | None = None, **fields: Any) -> Payment:
+    """A payment of 24.80 by card."""
+    values: dict[str, Any] = {"amount": "24.80", "method": "card", "reference": "ch_1", **fields}
+    return Payment.objects.create(order=order or make_order(), **values)
+
+
+def make_refund(order: Order | None = None, **fields: Any) -> Refund:
+    """A refund of 4.90 by card."""
+    values: dict[str, Any] = {"amount": "4.90", "method": "card", "reference": "re_1", "reason": "late", **fields}
+    return Refund.objects.create(order=order or make_order(), **values)
 
 
 def make_subscription(**fields: Any) -> Subscription:

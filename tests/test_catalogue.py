@@ -12,9 +12,10 @@ from orderhooks import catalogue, payloads, topics
 from orderhooks.models import Event, Order
 from orderhooks.publishing import publish
 from orderhooks.sources import BuiltInOrders
-from tests.factories import make_order, make_subscription
+from tests.factories import make_fulfillment, make_order, make_payment, make_refund, make_subscription
 from tests.test_sources import Users
 
+RELATED = ("order.fulfillment_created", "order.fulfillment_updated", "order.payment_created", "order.refund_created")
 ENTRIES = {entry.name: entry for entry in catalogue.entries()}
 
 
@@ -66,6 +67,10 @@ def test_a_schema_is_one_and_its_example_fits(topic: str) -> None:
         (("data", "order", "status"), "lost"),
         (("data", "order", "surprise"), 1),
         (("data", "order", "lines", 0, "quantity"), 0),
+        (("data", "order", "paid_at"), "yesterday"),
+        (("data", "order", "fulfillments", 0, "lines", 0, "quantity"), 0),
+        (("data", "order", "payments", 0, "amount"), 24.8),
+        (("data", "order", "refunds", 0, "reason"), None),
         (("data", "changes", "status"), ["open"]),
     ],
 )
@@ -108,6 +113,13 @@ def _happen(topic: str) -> None:
             line.quantity = 3
             line.save()
             order.lines.create(sku="CUP", name="Cup")
+    if topic in RELATED:
+        with transaction.atomic():
+            fulfillment = make_fulfillment(order, shipped_at=order.placed_at)
+            make_payment(order)
+            make_refund(order)
+        fulfillment.delivered_at = order.placed_at
+        fulfillment.save()
     if topic == "order.deleted":
         order.delete()
     if topic in ("webhook.test", "order.gift_wrapped"):

@@ -56,7 +56,8 @@ def test_the_deletion_of_orders_takes_a_few_statements_for_each_hundred() -> Non
         counts.append(statements(lambda: Order.objects.all().delete()))
         assert Event.objects.filter(topic="order.deleted", error="").count() == many
         Event.objects.all().delete()
-    assert counts[2] - counts[1] == counts[1] - counts[0] <= 25
+    # Django itself looks for what points to the lines by 500 of them at a time on SQLite.
+    assert counts[1] - counts[0] <= counts[2] - counts[1] <= counts[1] - counts[0] + 1 <= 25
     assert not Change.objects.exists()
 
 

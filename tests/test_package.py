@@ -13,11 +13,12 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from django.core.management import call_command
 
 import orderhooks
-from orderhooks import conf, receiver, signing
+from orderhooks import catalogue, conf, receiver, signing
 
 PROJECT = Path(__file__).resolve().parent.parent
 README = (PROJECT / "README.md").read_text()
@@ -186,6 +187,10 @@ def test_the_request_in_the_reference_carries_a_true_signature():
 
     assert headers["user-agent"] == f"orderhooks/{orderhooks.__version__}"
     assert (event.id, event.topic) == (headers["webhook-id"], headers["webhook-topic"])
+    schemas = {entry.name: dict(entry.schema) for entry in catalogue.entries()}
+    jsonschema.validate(json.loads(sent), schemas[event.topic])
+    assert event.order.payments[0].received_at == event.order.paid_at
+    assert event.order.fulfillments[0].lines[0].line == event.order.lines[0].id
 
 
 @pytest.mark.django_db

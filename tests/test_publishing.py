@@ -2,6 +2,7 @@
 
 import json
 from decimal import Decimal
+from unittest.mock import ANY
 
 import pytest
 from django.core.management import call_command
@@ -16,6 +17,10 @@ from tests.factories import make_order, make_quiet_order, make_subscription
 from tests.publications import payload_of, published
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+PAID = {"payment_status": ["pending", "paid"], "paid_at": [None, ANY]}
+# What `Order.save()` sets beside these values.
+TIMES = {"paid": {"paid_at": [None, ANY]}, "cancelled": {"cancelled_at": [None, ANY]}}
 
 
 class RollbackError(Exception):
@@ -69,7 +74,7 @@ def test_a_change_of_status_has_its_own_topic_beside_updated(order: Order, field
     order.save()
     assert published() == ["order.updated", topic]
     for event in Event.objects.all():
-        assert event.changes == payload_of(event)["changes"] == {field: [before, value]}
+        assert event.changes == payload_of(event)["changes"] == {field: [before, value], **TIMES.get(value, {})}
 
 
 def test_a_cancelled_order_that_opens_again_is_reopened(order: Order) -> None:
@@ -102,7 +107,7 @@ def test_a_stale_instance_publishes_what_changed_in_the_database(order: Order) -
     stale.save()
     assert Event.objects.get(topic="order.paid").changes == {
         "note": ["ring twice", ""],
-        "payment_status": ["pending", "paid"],
+        **PAID,
     }
 
 
@@ -112,7 +117,7 @@ def test_update_fields_publishes_only_what_was_saved(order: Order) -> None:
     order.save(update_fields=["payment_status"])
     assert published() == ["order.updated", "order.paid"]
     event = Event.objects.earliest("sequence")
-    assert event.changes == {"payment_status": ["pending", "paid"]}
+    assert event.changes == PAID
     assert payload_of(event)["order"]["note"] == ""
 
 

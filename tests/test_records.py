@@ -12,7 +12,20 @@ from django.db import DataError, IntegrityError, transaction
 from django.utils import timezone
 
 from orderhooks.db import public_ids
-from orderhooks.models import Attempt, AttemptStats, Delivery, Event, Order, OrderLine, Receipt, Replay, Subscription
+from orderhooks.models import (
+    Attempt,
+    AttemptStats,
+    Delivery,
+    Event,
+    FulfillmentLine,
+    Order,
+    OrderLine,
+    Payment,
+    Receipt,
+    Refund,
+    Replay,
+    Subscription,
+)
 from orderhooks.models.orders import FIRST_NUMBER, NUMBER_TRIES
 from tests.factories import (
     make_attempt,
@@ -20,7 +33,10 @@ from tests.factories import (
     make_delivery,
     make_event,
     make_failed_event,
+    make_fulfillment_line,
     make_order,
+    make_payment,
+    make_refund,
     make_replay,
     make_subscription,
 )
@@ -40,6 +56,8 @@ TOKEN = uuid.uuid4()
         (make_order, {"fulfillment_status": "eaten"}),
         (make_order, {"number": ""}),
         *[(make_order, {amount: Decimal("-0.01")}) for amount in ("subtotal", "discount", "shipping", "tax", "total")],
+        (make_fulfillment_line, {"quantity": 0}),
+        *[(make, {"amount": amount}) for make in (make_payment, make_refund) for amount in (0, Decimal("-0.01"))],
         (make_event, {"payload": None}),
         (make_failed_event, {"error": ""}),
         (make_subscription, {"state": "asleep"}),
@@ -98,6 +116,13 @@ def test_a_public_id_belongs_to_one_row(record):
         record.objects.filter(pk=second.pk).update(public_id=first.public_id)
 
 
+def test_a_line_is_once_in_a_fulfillment():
+    line = make_fulfillment_line()
+
+    with pytest.raises(IntegrityError), transaction.atomic():
+        FulfillmentLine.objects.create(fulfillment=line.fulfillment, line=line.line)
+
+
 def test_an_event_has_one_delivery_for_a_subscription():
     delivery = make_delivery()
 
@@ -132,7 +157,10 @@ def test_a_cell_is_tallied_in_one_row():
 
 def test_every_constraint_has_its_row_here():
     """A constraint that is added needs a bad row above; then its name goes into this list."""
-    models = (Order, OrderLine, Event, Subscription, Delivery, Attempt, Receipt, Replay, AttemptStats)
+    models = (
+        *(Order, OrderLine, FulfillmentLine, Payment, Refund),
+        *(Event, Subscription, Delivery, Attempt, Receipt, Replay, AttemptStats),
+    )
 
     assert {constraint.name for model in models for constraint in model._meta.constraints} == {
         "orderhooks_attempt_number",
@@ -144,6 +172,8 @@ def test_every_constraint_has_its_row_here():
         "orderhooks_delivery_state",
         "orderhooks_event_published_has_payload",
         "orderhooks_event_unpublished_has_error",
+        "orderhooks_fulfillment_line_once",
+        "orderhooks_fulfillment_line_quantity",
         "orderhooks_line_fulfilled_quantity",
         "orderhooks_line_quantity",
         "orderhooks_line_unit_price",
@@ -153,7 +183,9 @@ def test_every_constraint_has_its_row_here():
         "orderhooks_order_number",
         "orderhooks_order_payment_status",
         "orderhooks_order_status",
+        "orderhooks_payment_amount",
         "orderhooks_receipt_once",
+        "orderhooks_refund_amount",
         "orderhooks_replay_finished",
         "orderhooks_replay_only",
         "orderhooks_replay_range",

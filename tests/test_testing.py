@@ -8,6 +8,7 @@ import sys
 import tomllib
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import jsonschema
 import pytest
@@ -86,7 +87,7 @@ class TestCaptureInsideATransaction:
             order.payment_status = "paid"
             order.save()
             assert told.topics == ["order.created", "order.updated", "order.paid"]
-        assert told.events[-1].changes == {"payment_status": ["pending", "paid"]}
+        assert told.events[-1].changes == {"payment_status": ["pending", "paid"], "paid_at": [None, ANY]}
         assert payload_of(told.events[0])["order"]["lines"][0]["sku"] == "TEA-1"
 
     def test_what_is_not_looked_at_in_between_is_one_net_change(self) -> None:

@@ -20,11 +20,22 @@ MAILS = {
         "Your payment for order {number} has arrived",
         "We have received {total} {currency}. Thank you.",
     ),
-    "order.fulfilled": ("Your order {number} is on its way", "Everything you ordered has been shipped."),
+    "order.partially_fulfilled": (
+        "A part of your order {number} is on its way",
+        "The rest follows. Track the parcel: {fulfillments[0][tracking_url]}",
+    ),
+    "order.fulfilled": (
+        "Your order {number} is on its way",
+        "Everything you ordered has been shipped. Track the parcel: {last_parcel[tracking_url]}",
+    ),
     "order.cancelled": ("Your order {number} is cancelled", "Nothing more will be charged or shipped."),
+    "order.partially_refunded": (
+        "A part of your money for order {number} is on its way back",
+        "We are returning {last_refund[amount]} {currency}. {last_refund[reason]}",
+    ),
     "order.refunded": (
         "Your money for order {number} is on its way back",
-        "We are returning {total} {currency}.",
+        "We are returning {last_refund[amount]} {currency}.",
     ),
 }
 
@@ -35,7 +46,9 @@ def mails(request: HttpRequest, event: ReceivedEvent) -> HttpResponse:
     recipient = order.get("customer", {}).get("email")
     if event.topic not in MAILS or not recipient:
         return HttpResponse(status=204)
-    subject, text = (part.format(**order) for part in MAILS[event.topic])
+    last = {"last_parcel": order["fulfillments"][-1:], "last_refund": order["refunds"][-1:]}
+    known = {**order, **{name: rows[0] for name, rows in last.items() if rows}}
+    subject, text = (part.format(**known) for part in MAILS[event.topic])
     # The mail last: if it can't be sent the entry is undone, and the next attempt writes both. Only a crash between the
     # sending and the commit sends a mail twice.
     with transaction.atomic():

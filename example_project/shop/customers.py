@@ -33,7 +33,7 @@ class Customer:
         return parts[1]
 
     def press(self, public_id: str, button: str) -> None:
-        """Press `pay`, `ship`, `cancel` or `refund` on the order's page. Raises ShopError."""
+        """Press a button on the order's page, by its name in `ordering.MOVES`. Raises ShopError."""
         response = self._send(f"orders/{public_id}/{button}/", {})
         if not response.ok:
             raise ShopError(f"The shop did not {button} order {public_id}: it responded with {response.status_code}.")

@@ -7,6 +7,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 
+from crm.models import CustomerOrder
 from fulfilment.models import Parcel
 from inventory.models import StockMove
 from mailroom.models import SentMail
@@ -16,6 +17,7 @@ from shop.forms import OrderForm
 
 # While something is about to happen the order's page loads itself again.
 WATCHED_FOR = timedelta(seconds=10)
+SHOWN = ("lines", "fulfillments__lines__line", "payments", "refunds")
 
 
 def home(request: HttpRequest) -> HttpResponse:
@@ -32,7 +34,7 @@ def home(request: HttpRequest) -> HttpResponse:
 
 def order_page(request: HttpRequest, public_id: str, refusal: str = "") -> HttpResponse:
     """`refusal` is why the customer's last request was refused."""
-    order = get_object_or_404(Order.objects.prefetch_related("lines"), public_id=public_id)
+    order = get_object_or_404(Order.objects.prefetch_related(*SHOWN), public_id=public_id)
     deliveries = (
         Delivery.objects.filter(event__order_number=order.number, event__order_pk=str(order.pk))
         .select_related("event", "subscription")
@@ -49,10 +51,11 @@ def order_page(request: HttpRequest, public_id: str, refusal: str = "") -> HttpR
     context = {
         "order": order,
         "refusal": refusal,
-        "moves": list(ordering.MOVES),
+        "moves": [(name, name.replace("-", " ").capitalize()) for name in ordering.MOVES],
         "stock_moves": StockMove.objects.filter(order_id=public_id).order_by("sequence", "sku"),
         "parcels": Parcel.objects.filter(order_id=public_id),
         "mails": SentMail.objects.filter(order_id=public_id).order_by("sequence"),
+        "customer": CustomerOrder.summaries(email=order.customer_email).get(order.customer_email),
         "deliveries": deliveries,
         "refresh": under_way or order.updated_at > now - WATCHED_FOR,
     }

@@ -37,6 +37,7 @@ INSTALLED_APPS = [
     "inventory",
     "fulfilment",
     "mailroom",
+    "crm",
     "troublemakers",
 ]
 MIDDLEWARE = [

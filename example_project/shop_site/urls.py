@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.urls import include, path
 from rest_framework.authtoken.views import obtain_auth_token
 
+from crm.receivers import customers
 from fulfilment.receivers import parcels
 from inventory.receivers import stock
 from mailroom.receivers import mails
@@ -17,5 +18,6 @@ urlpatterns = [
     path("webhooks/inventory/", stock),
     path("webhooks/fulfilment/", parcels),
     path("webhooks/mailroom/", mails),
+    path("webhooks/crm/", customers),
     path("webhooks/flaky/", flaky),
 ]

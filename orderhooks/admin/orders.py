@@ -1,15 +1,10 @@
-"""Orders with their lines. A page is saved in one transaction, so an edit publishes once, like any other save."""
+"""Orders with what belongs to them. A page is saved in one transaction, so an edit publishes once, like any save."""
 
 from typing import Any
 from urllib.parse import urlencode
 
-from django import forms
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.core.exceptions import ValidationError
-from django.core.paginator import Page, Paginator
-from django.db import models
-from django.forms.fields import InvalidJSONInput
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
@@ -17,153 +12,17 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from orderhooks import operations, payloads, permissions, reporting, sources, tasks
+from orderhooks import operations, permissions, reporting, sources, tasks
 from orderhooks.admin.buttons import Button, ButtonsAdmin
 from orderhooks.admin.health import badge
+from orderhooks.admin.order_forms import AMOUNTS, OrderForm
+from orderhooks.admin.order_rows import FulfillmentInline, OrderLineInline, PaymentInline, RefundInline
 from orderhooks.admin.read_only import BoundedPaginator, sees_payload
-from orderhooks.admin.unaltered import KeepsUnaltered
 from orderhooks.admin.webhooks import Webhooks, webhooks_of
 from orderhooks.currencies import decimal_text
 from orderhooks.db import DatabaseClock
-from orderhooks.models import Delivery, Event, Order, OrderLine
+from orderhooks.models import Delivery, Event, Order
 from orderhooks.reporting.counts import count_text
-
-
-class JsonObjectField(forms.JSONField):
-    """A JSON object that receivers can be sent and every database can store. Nothing typed means `{}`."""
-
-    def to_python(self, value: Any) -> Any:
-        try:
-            return super().to_python(value)
-        except (RecursionError, ValueError) as error:  # nested too deep for Python; a number of too many digits
-            raise ValidationError(_("Write a flatter JSON object with shorter numbers."), code="json") from error
-
-    def bound_data(self, data: Any, initial: Any) -> Any:
-        """What was typed, also where Python can't read it."""
-        try:
-            return super().bound_data(data, initial)
-        except (RecursionError, ValueError):
-            return InvalidJSONInput(data)
-
-    def clean(self, value: Any) -> dict[str, Any]:
-        data = super().clean(value)
-        if data is None:
-            return {}
-        if not isinstance(data, dict):
-            raise ValidationError(_('Write a JSON object such as {"city": "Kyoto"}.'), code="object")
-        try:
-            payloads.check(data)
-        except (TypeError, ValueError) as error:
-            raise ValidationError(
-                _("This can't be sent as JSON; leave out NaN, Infinity and NUL characters. (%(error)s)"),
-                code="json",
-                params={"error": error},
-            ) from None
-        return data
-
-
-class AmountField(forms.DecimalField):
-    """A number. Django compares a signalling NaN with the stored value, which raises, before it would refuse it."""
-
-    def to_python(self, value: Any) -> Any:
-        amount = super().to_python(value)
-        if amount is not None and not amount.is_finite():
-            raise ValidationError(self.error_messages["invalid"], code="invalid")
-        return amount
-
-
-AMOUNTS: Any = {models.DecimalField: {"form_class": AmountField}}
-
-
-class OrderForm(KeepsUnaltered):
-    class Meta:
-        model = Order
-        exclude: tuple[str, ...] = ()
-        field_classes = {
-            "billing_address": JsonObjectField,
-            "shipping_address": JsonObjectField,
-            "metadata": JsonObjectField,
-        }
-
-    def clean(self) -> dict[str, Any]:
-        cleaned = super().clean() or self.cleaned_data
-        number, store = cleaned.get("number"), cleaned.get("store")
-        if number is None or store is None:
-            return cleaned
-        if not number and not self.instance._state.adding:
-            self.add_error("number", _("A number is made only for a new order. Give this one its number."))
-        elif number and Order.objects.filter(store=store, number=number).exclude(pk=self.instance.pk).exists():
-            self.add_error(
-                "number",
-                _("The store has an order with this number. Use another, or leave it blank on a new order."),
-            )
-        return cleaned
-
-    def _get_validation_exclusions(self) -> set[str]:
-        # A blank number becomes a number in save(); the constraint that there is one would refuse it before that.
-        excluded: set[str] = super()._get_validation_exclusions()  # type: ignore[misc]
-        return excluded if self.cleaned_data.get("number") else {*excluded, "number"}
-
-
-class OrderLineForm(KeepsUnaltered):
-    class Meta:
-        model = OrderLine
-        exclude: tuple[str, ...] = ()
-
-    def clean(self) -> dict[str, Any]:
-        cleaned = super().clean() or self.cleaned_data
-        quantity, fulfilled = cleaned.get("quantity"), cleaned.get("fulfilled_quantity")
-        if quantity is not None and fulfilled is not None and fulfilled > quantity:
-            self.add_error("fulfilled_quantity", _("No more than the quantity can be fulfilled."))
-        return cleaned
-
-
-# Django takes at most 1,000 fields of a form (DATA_UPLOAD_MAX_NUMBER_FIELDS), and a line has seven.
-LINES_AT_ONCE = 50
-LINES_VAR = "lines"
-
-
-class _LinesFormSet(forms.BaseInlineFormSet):
-    """The lines of one page of an order; those that come back, whatever page they would be on by now."""
-
-    page: Page[Any]
-
-    def get_queryset(self) -> Any:
-        if not hasattr(self, "_queryset"):
-            rows = super().get_queryset().order_by("pk")
-            if self.is_bound:
-                keys = [self.data.get(f"{self.prefix}-{number}-id") for number in range(self.initial_form_count())]
-                rows = rows.filter(pk__in=[key for key in keys if str(key).isdecimal() and len(str(key)) < 19])
-            else:
-                rows = rows.filter(pk__in=[row.pk for row in self.page.object_list])
-            self._queryset = rows
-        return self._queryset
-
-    def add_fields(self, form: Any, index: int | None) -> None:
-        """Each input has a label, because screen readers do not read the table's head as one."""
-        super().add_fields(form, index)
-        for field in form.fields.values():
-            if field.label:
-                field.widget.attrs.setdefault("aria-label", str(field.label).capitalize())
-
-
-class OrderLineInline(admin.TabularInline):
-    """The lines in pages: `?lines=2`."""
-
-    model = OrderLine
-    form = OrderLineForm
-    formfield_overrides = AMOUNTS
-    formset = _LinesFormSet
-    template = "admin/orderhooks/order/lines.html"
-    extra = 0
-
-    def get_formset(self, request: HttpRequest, obj: Order | None = None, **options: Any) -> Any:
-        formset = super().get_formset(request, obj, **options)
-        lines = OrderLine.objects.filter(order=obj) if obj else OrderLine.objects.none()
-        paginator = Paginator(lines.order_by("pk"), LINES_AT_ONCE)
-        page = paginator.get_page(request.GET.get(LINES_VAR))
-        return type(formset.__name__, (formset,), {"page": page})
-
 
 # How the states of deliveries look in the list, the most pressing first.
 LEVELS = {
@@ -189,7 +48,7 @@ class _OrderList(ChangeList):
 class OrderAdmin(ButtonsAdmin):
     form = OrderForm
     formfield_overrides = AMOUNTS
-    inlines = [OrderLineInline]
+    inlines = [OrderLineInline, FulfillmentInline, PaymentInline, RefundInline]
     buttons = (Button("redeliver", _("Redeliver what failed"), "redeliver"),)
     list_display = [
         "number",
@@ -212,7 +71,19 @@ class OrderAdmin(ButtonsAdmin):
     fieldsets = [
         (_("Webhooks of this order"), {"fields": ["webhooks"], "classes": ["orderhooks-wide"]}),
         (None, {"fields": ["number", "store", "is_test", "placed_at"]}),
-        (_("Status"), {"fields": ["status", "payment_status", "fulfillment_status"]}),
+        (
+            _("Status"),
+            {
+                "fields": [
+                    "status",
+                    "payment_status",
+                    "fulfillment_status",
+                    "paid_at",
+                    "cancelled_at",
+                    "cancel_reason",
+                ]
+            },
+        ),
         (_("Amounts"), {"fields": ["currency", "subtotal", "discount", "shipping", "tax", "total"]}),
         (
             _("Customer"),
@@ -233,6 +104,11 @@ class OrderAdmin(ButtonsAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: Order | None = None) -> Any:
         fieldsets = super().get_fieldsets(request, obj)
         return fieldsets if obj is not None and _sees_log(request) else fieldsets[1:]
+
+    def get_inlines(self, request: HttpRequest, obj: Order | None) -> Any:
+        inlines = super().get_inlines(request, obj)
+        # What is in a fulfillment are lines that the order has already.
+        return [inline for inline in inlines if obj is not None or inline is not FulfillmentInline]
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         columns = list(super().get_list_display(request))

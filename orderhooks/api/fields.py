@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from django.core.validators import EmailValidator
+from django.core.validators import EmailValidator, URLValidator
 from django.db import models
 from django.utils.dateparse import parse_datetime
 from rest_framework import serializers
@@ -20,6 +20,7 @@ from orderhooks.currencies import decimal_text
 MAX_DEPTH = payloads.MAX_PASSED_THROUGH_DEPTH
 # The largest integer of every database. SQLite would store larger ones and then differ from the others.
 MAX_INTEGER = 2**31 - 1
+MAX_ROW_ID = 2**63 - 1
 AMOUNT = r"^[0-9]{1,12}(\.[0-9]{1,4})?$"
 # https://www.rfc-editor.org/rfc/rfc3339#section-5.6
 RFC3339 = re.compile(
@@ -53,6 +54,14 @@ class StrictEmailField(StrictCharField):
         self.validators.append(EmailValidator(code="email"))
 
 
+class StrictUrlField(StrictCharField):
+    """The address of a page, for people to open."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.validators.append(URLValidator(schemes=["http", "https"], code="url"))
+
+
 class StrictIntegerField(serializers.IntegerField):
     """A JSON integer: 3 or 3.0, as in JSON Schema."""
 
@@ -64,6 +73,13 @@ class StrictIntegerField(serializers.IntegerField):
         if isinstance(data, bool) or not (isinstance(data, int) or (isinstance(data, float) and data.is_integer())):
             self.fail("invalid")
         return int(data)
+
+
+class RowIdField(StrictIntegerField):
+    """The id of a row that belongs to an order."""
+
+    def __init__(self, **options: Any) -> None:
+        serializers.IntegerField.__init__(self, **{"min_value": 1, "max_value": MAX_ROW_ID, **options})
 
 
 class StrictFloatField(serializers.FloatField):

@@ -12,12 +12,15 @@ from rest_framework import serializers
 from orderhooks.api import access
 from orderhooks.api.fields import MODEL_FIELD_MAPPING, MoneyField, StrictChoiceField, StrictIntegerField
 from orderhooks.api.members import RowSerializer
+from orderhooks.api.order_row_fields import ORDER_ROWS, FulfillmentSerializer, PaymentSerializer, RefundSerializer
 from orderhooks.models import Order, OrderLine
 from orderhooks.sources import BuiltInOrders
 
 __all__ = ["OrderSerializer"]
 
 MAX_LINES = 1000
+# Written at their own URLs.
+ROWS = ("fulfillments", "payments", "refunds")
 AMOUNT_LIMIT = Decimal(10) ** 12
 NUMBER_TAKEN = "The store already has an order with this number. Send another one, or leave it out to get one."
 
@@ -41,7 +44,7 @@ class LineSerializer(RowSerializer):
 
     class Meta:
         model = OrderLine
-        fields = ["sku", "name", "quantity", "fulfilled_quantity", "unit_price"]
+        fields = ["id", "sku", "name", "quantity", "fulfilled_quantity", "unit_price"]
 
 
 class OrderSerializer(RowSerializer):
@@ -62,10 +65,13 @@ class OrderSerializer(RowSerializer):
     tax = MoneyField(required=False)
     total = MoneyField(required=False)
     lines = LineSerializer(many=True, required=False, max_length=MAX_LINES)  # type: ignore[call-arg]
+    fulfillments = FulfillmentSerializer(many=True, read_only=True)
+    payments = PaymentSerializer(many=True, read_only=True)
+    refunds = RefundSerializer(many=True, read_only=True)
 
     class Meta:
         model = Order
-        fields = ["public_id", *BuiltInOrders.watched, "created_at", "updated_at", "lines"]
+        fields = ["public_id", *BuiltInOrders.watched, "created_at", "updated_at", "lines", *ROWS]
         read_only_fields = ["public_id", "created_at", "updated_at"]
         # `validate` checks the model's constraints, because its errors name the field.
         validators: list[Any] = []
@@ -100,7 +106,7 @@ class OrderSerializer(RowSerializer):
             if self._number_taken(order.number, order.store, order.pk):
                 raise serializers.ValidationError({"number": [NUMBER_TAKEN]}, code="taken") from None
             raise
-        return Order.objects.prefetch_related("lines").get(pk=order.pk)
+        return Order.objects.prefetch_related(*ORDER_ROWS).get(pk=order.pk)
 
     def _require_store(self, attrs: Mapping[str, Any]) -> None:
         # Checked first, so that no error shows which numbers other stores have.

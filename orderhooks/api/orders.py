@@ -18,6 +18,7 @@ from orderhooks.api.openapi.descriptions import ApiResponse, ListOf, Operation, 
 from orderhooks.api.openapi.parameters import IF_MATCH, IF_NONE_MATCH
 from orderhooks.api.order_fields import OrderSerializer
 from orderhooks.api.order_reports import EventReportSerializer, order_report
+from orderhooks.api.order_row_fields import ORDER_ROWS
 from orderhooks.api.protocol import history
 from orderhooks.api.protocol.etags import etag_of, is_known, require_match
 from orderhooks.api.resources import ResourceViewSet
@@ -43,7 +44,9 @@ CHANGED_MEANWHILE = "The order has changed since you read it. Nothing was change
 Handler = Callable[..., Response]
 
 
-def _in_a_transaction(handler: Handler) -> Handler:
+def in_a_transaction(handler: Handler) -> Handler:
+    """Run the handler in one transaction, so that what it writes is one change of the order."""
+
     @functools.wraps(handler)
     def run(*args: Any, **kwargs: Any) -> Response:
         # Looked up at each call, because the project's routers are not ready at import.
@@ -62,7 +65,7 @@ class OrderViewSet(
 ):
     """Orders of the stores that the user may see."""
 
-    queryset = Order.objects.prefetch_related("lines")
+    queryset = Order.objects.prefetch_related(*ORDER_ROWS)
     serializer_class = OrderSerializer
     public_id_prefix = "ord_"
     filterset_class = OrderFilters
@@ -74,7 +77,7 @@ class OrderViewSet(
     }
 
     def get_queryset(self) -> QuerySet[Order]:
-        rows = access.orders_of(self.request.user).prefetch_related("lines")
+        rows = access.orders_of(self.request.user).prefetch_related(*ORDER_ROWS)
         # Locks the row, so that no other request changes it between `If-Match` and the write.
         return rows.select_for_update() if self.action in ("update", "partial_update", "destroy") else rows
 
@@ -88,7 +91,7 @@ class OrderViewSet(
         example=EXAMPLE,
         problems={422: NOT_VALID},
     )
-    @_in_a_transaction
+    @in_a_transaction
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return self._with_etag(super().create(request, *args, **kwargs))
 
@@ -120,7 +123,7 @@ class OrderViewSet(
         parameters=[IF_MATCH],
         problems={412: CHANGED_MEANWHILE, 422: NOT_VALID},
     )
-    @_in_a_transaction
+    @in_a_transaction
     def update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Change the order. 412 if `If-Match` names an ETag that it no longer has."""
         order = self._locked_order(request)
@@ -154,7 +157,7 @@ class OrderViewSet(
         parameters=[IF_MATCH],
         problems={412: CHANGED_MEANWHILE},
     )
-    @_in_a_transaction
+    @in_a_transaction
     def destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         order = self._locked_order(request)
         history.log_deletion(request, order)

@@ -7,6 +7,7 @@ from orderhooks.api.declarative import NamedSubscriptionViewSet
 from orderhooks.api.deliveries import DeliveryViewSet
 from orderhooks.api.events import EventViewSet, TopicViewSet
 from orderhooks.api.openapi import routes
+from orderhooks.api.order_rows import FulfillmentViewSet, PaymentViewSet, RefundViewSet
 from orderhooks.api.orders import OrderViewSet
 from orderhooks.api.replays import ReplayViewSet
 from orderhooks.api.resources import NotFoundView
@@ -25,6 +26,13 @@ router.register("deliveries", DeliveryViewSet, basename="delivery")
 router.register("replays", ReplayViewSet, basename="replay")
 router.register("stats", StatisticsViewSet, basename="stats")
 
+# What belongs to an order. A router of its own, because the root lists the others.
+order_rows = SimpleRouter()
+ORDER = "orders/(?P<public_id>[^/.]+)"
+order_rows.register(f"{ORDER}/fulfillments", FulfillmentViewSet, basename="fulfillment")
+order_rows.register(f"{ORDER}/payments", PaymentViewSet, basename="payment")
+order_rows.register(f"{ORDER}/refunds", RefundViewSet, basename="refund")
+
 by_name = NamedSubscriptionViewSet.as_view({"get": "retrieve", "put": "upsert", "delete": "destroy"})
 
 # Only under the API's own prefixes, because a store may have other URLs beside them. The pattern ends in a slash, so
@@ -35,7 +43,11 @@ not_found = re_path(
 )
 
 # The URLs in the OpenAPI document.
-documented = [path("subscriptions/by-name/<path:name>/", by_name, name="subscription-by-name"), *router.urls]
+documented = [
+    path("subscriptions/by-name/<path:name>/", by_name, name="subscription-by-name"),
+    *router.urls,
+    *order_rows.urls,
+]
 
 lists = {prefix: f"{basename}-list" for prefix, _view, basename in router.registry}
 root = path("", RootView.as_view(lists=lists), name="root")

@@ -1,12 +1,14 @@
-"""The records: orders, events, subscriptions, deliveries, and the pumps that move them."""
+"""The records: orders and what belongs to them, events, subscriptions, deliveries, and the pumps that move them."""
 
 from orderhooks.db.primary import read_where_written
 from orderhooks.models.attempt_stats import AttemptStats, Dashboard
 from orderhooks.models.capture_failures import CaptureFailure
 from orderhooks.models.deliveries import Attempt, Delivery
 from orderhooks.models.events import Change, Event
+from orderhooks.models.fulfillments import Fulfillment, FulfillmentLine
 from orderhooks.models.idempotency import IdempotentRequest
 from orderhooks.models.orders import Order, OrderLine
+from orderhooks.models.payments import Payment, Refund
 from orderhooks.models.pumps import Pump
 from orderhooks.models.receipts import LatestSequence, Receipt
 from orderhooks.models.replays import Replay
@@ -21,12 +23,16 @@ __all__ = [
     "Dashboard",
     "Delivery",
     "Event",
+    "Fulfillment",
+    "FulfillmentLine",
     "IdempotentRequest",
     "LatestSequence",
     "Order",
     "OrderLine",
+    "Payment",
     "Pump",
     "Receipt",
+    "Refund",
     "Replay",
     "Subscription",
     "SubscriptionSecret",
@@ -38,10 +44,14 @@ for model in (
     Change,
     Delivery,
     Event,
+    Fulfillment,
+    FulfillmentLine,
     IdempotentRequest,
     Order,
     OrderLine,
+    Payment,
     Pump,
+    Refund,
     Replay,
     Subscription,
     SubscriptionSecret,

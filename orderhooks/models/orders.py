@@ -41,7 +41,12 @@ class OrderQuerySet(TrackedQuerySet["Order"]):
 
 
 class Order(models.Model):
-    """A store's order. Money is in `currency`."""
+    """A store's order. Money is in `currency`.
+
+    `save()` keeps `paid_at` and `cancelled_at` in step with the statuses. A time that the store sets itself is kept as
+    long as it fits the status. `paid_at` stays when the order is refunded. `update()` and bulk methods write only what
+    they are given.
+    """
 
     class Status(models.TextChoices):
         OPEN = "open", _("open")  # being worked on
@@ -62,6 +67,10 @@ class Order(models.Model):
         PARTIALLY_FULFILLED = "partially_fulfilled", _("partially fulfilled")
         FULFILLED = "fulfilled", _("fulfilled")
         RETURNED = "returned", _("returned")
+
+    # In these, `paid_at` and `cancelled_at` are empty.
+    NOT_PAID = (PaymentStatus.PENDING, PaymentStatus.AUTHORIZED, PaymentStatus.PARTIALLY_PAID, PaymentStatus.VOIDED)
+    NOT_CANCELLED = (Status.OPEN, Status.CLOSED)
 
     public_id = models.CharField(
         max_length=public_ids.MAX_LENGTH, unique=True, editable=False, default=public_ids.order_id
@@ -105,6 +114,9 @@ class Order(models.Model):
     )
     is_test = models.BooleanField(_("test order"), default=False)
     placed_at = models.DateTimeField(_("placed at"), default=timezone.now)
+    paid_at = models.DateTimeField(_("paid at"), null=True, blank=True)
+    cancelled_at = models.DateTimeField(_("cancelled at"), null=True, blank=True)
+    cancel_reason = models.CharField(_("reason of the cancellation"), max_length=500, blank=True)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
     updated_at = models.DateTimeField(_("updated at"), auto_now=True)
 
@@ -156,11 +168,37 @@ class Order(models.Model):
     def save(self, **options: Any) -> None:
         """Save in one transaction with what the outbox writes down; make a number for a new order without one."""
         using = options.get("using") or router.db_for_write(type(self), instance=self)
+        if options.get("update_fields") is None:
+            self._set_times()
+        else:
+            options["update_fields"] = self._set_times(frozenset(options["update_fields"]))
         with transaction.atomic(using=using):
             if self.number or not self._state.adding:
                 super().save(**options)
             else:
                 self._save_with_new_number(using, options)
+
+    def _set_times(self, saved: frozenset[str] | None = None) -> frozenset[str] | None:
+        """Set or empty the times of the statuses that are saved. Returns the names of the fields to save.
+
+        `saved` and the result are None for all fields. A status that was not loaded is not saved, so its time stays.
+        """
+        times = (
+            ("payment_status", "paid_at", self.PaymentStatus.PAID, self.NOT_PAID),
+            ("status", "cancelled_at", self.Status.CANCELLED, self.NOT_CANCELLED),
+        )
+        for status, name, reached, not_reached in times:
+            value = self.__dict__.get(status)
+            if saved is not None and status not in saved:
+                continue
+            if value == reached and getattr(self, name) is None:
+                setattr(self, name, timezone.now())
+            elif value in not_reached and getattr(self, name) is not None:
+                setattr(self, name, None)
+            else:
+                continue
+            saved = None if saved is None else saved | {name}
+        return saved
 
     def _save_with_new_number(self, using: str, options: dict[str, Any]) -> None:
         taken = type(self)._base_manager.using(using).aggregate(last=models.Max("pk"))["last"] or 0

@@ -10,10 +10,14 @@ from typing import Any, NamedTuple, TypeVar
 __all__ = [
     "Change",
     "Customer",
+    "Fulfillment",
+    "FulfillmentLine",
     "InvalidWebhookError",
     "Line",
+    "Payment",
     "ReceivedEvent",
     "ReceivedOrder",
+    "Refund",
     "UnknownOrderShapeError",
 ]
 
@@ -57,8 +61,56 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
+class FulfillmentLine:
+    """How many pieces of an order's line are in a fulfillment. `line` is the `id` of that line."""
+
+    id: int
+    line: int
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fulfillment:
+    """A shipment of an order or of a part of it. Its `id` never changes. Times are None until they are known."""
+
+    id: int
+    carrier: str
+    tracking_number: str
+    tracking_url: str
+    shipped_at: datetime | None
+    delivered_at: datetime | None
+    lines: tuple[FulfillmentLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """Money that arrived. Its `id` never changes; `amount` is in the order's currency."""
+
+    id: int
+    amount: Decimal
+    method: str
+    reference: str
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """Money that went back to the customer. Its `id` never changes; `amount` is in the order's currency."""
+
+    id: int
+    amount: Decimal
+    method: str
+    reference: str
+    reason: str
+    refunded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class ReceivedOrder:
-    """The order as the transaction committed it. Amounts are in `currency` (ISO 4217), times are in UTC."""
+    """The order as the transaction committed it. Amounts are in `currency` (ISO 4217), times are in UTC.
+
+    `paid_at` and `cancelled_at` are None unless the order was paid in full, or is cancelled.
+    """
 
     id: str
     number: str
@@ -79,9 +131,15 @@ class ReceivedOrder:
     metadata: Mapping[str, Any]
     is_test: bool
     placed_at: datetime
+    paid_at: datetime | None
+    cancelled_at: datetime | None
+    cancel_reason: str
     created_at: datetime
     updated_at: datetime
     lines: tuple[Line, ...]
+    fulfillments: tuple[Fulfillment, ...]
+    payments: tuple[Payment, ...]
+    refunds: tuple[Refund, ...]
     # The whole order as it came, with fields of a later version and fields that the store adds.
     raw: Mapping[str, Any] = field(repr=False, compare=False)
 
@@ -128,7 +186,8 @@ class ReceivedEvent:
     @property
     def changes(self) -> dict[str, Change]:
         """What the transaction changed, by the field's name. Values are JSON values: money and times are text. For
-        `lines` they are all lines before and all lines after.
+        `lines`, `fulfillments`, `fulfillment_lines`, `payments` and `refunds` they are the changed rows, before and
+        after.
 
         Raises UnknownOrderShapeError if the changes are not pairs of old and new.
         """
@@ -172,6 +231,10 @@ def _time(value: Any) -> datetime:
     return time
 
 
+def _time_or_none(value: Any) -> datetime | None:
+    return None if value is None else _time(value)
+
+
 Fields = Mapping[str, Callable[[Any], object]]
 _str, _int, _bool, _dict = (partial(_typed, kind) for kind in (str, int, bool, dict))
 CUSTOMER: Fields = dict.fromkeys(("name", "email", "phone"), _str)
@@ -183,16 +246,43 @@ LINE: Fields = {
     "fulfilled_quantity": _int,
     "unit_price": _money,
 }
+FULFILLMENT_LINE: Fields = dict.fromkeys(("id", "line", "quantity"), _int)
+FULFILLMENT: Fields = {
+    "id": _int,
+    **dict.fromkeys(("carrier", "tracking_number", "tracking_url"), _str),
+    **dict.fromkeys(("shipped_at", "delivered_at"), _time_or_none),
+    "lines": lambda value: _rows(FulfillmentLine, value, FULFILLMENT_LINE),
+}
+PAYMENT: Fields = {
+    "id": _int,
+    "amount": _money,
+    **dict.fromkeys(("method", "reference"), _str),
+    "received_at": _time,
+}
+REFUND: Fields = {
+    "id": _int,
+    "amount": _money,
+    **dict.fromkeys(("method", "reference", "reason"), _str),
+    "refunded_at": _time,
+}
 ORDER: Fields = {
     **dict.fromkeys(("id", "number", "store", "status", "payment_status", "fulfillment_status"), _str),
-    **dict.fromkeys(("currency", "note"), _str),
+    **dict.fromkeys(("currency", "note", "cancel_reason"), _str),
     **dict.fromkeys(("subtotal", "discount", "shipping", "tax", "total"), _money),
     **dict.fromkeys(("billing_address", "shipping_address", "metadata"), _dict),
     **dict.fromkeys(("placed_at", "created_at", "updated_at"), _time),
+    **dict.fromkeys(("paid_at", "cancelled_at"), _time_or_none),
     "is_test": _bool,
     "customer": lambda value: Customer(**_read(value, CUSTOMER)),
-    "lines": lambda value: tuple(Line(**_read(line, LINE)) for line in _typed(list, value)),
+    "lines": lambda value: _rows(Line, value, LINE),
+    "fulfillments": lambda value: _rows(Fulfillment, value, FULFILLMENT),
+    "payments": lambda value: _rows(Payment, value, PAYMENT),
+    "refunds": lambda value: _rows(Refund, value, REFUND),
 }
+
+
+def _rows(kind: Callable[..., T], value: Any, fields: Fields) -> tuple[T, ...]:
+    return tuple(kind(**_read(row, fields)) for row in _typed(list, value))
 
 
 def _read(data: Any, fields: Fields) -> dict[str, Any]:

@@ -1,34 +1,48 @@
-"""The order source for the `Order` and `OrderLine` that come with orderhooks."""
+"""The order source for the `Order` that comes with orderhooks, and for what belongs to it."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from decimal import Decimal
 from typing import Any
 
+from django.apps import apps
+
 from orderhooks.currencies import decimal_text
-from orderhooks.sources import reading
+from orderhooks.sources import built_in_schema, reading
 from orderhooks.sources.order_source import OrderSource
-from orderhooks.sources.related import Lines
-from orderhooks.sources.values import TIMESTAMP, as_json
+from orderhooks.sources.related import Lines, Related
+from orderhooks.sources.values import as_json
 
-TEXT = {"type": "string"}
-MONEY = {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$", "description": "In `currency`, as a decimal number."}
-
-
-def whole(**properties: dict[str, Any]) -> dict[str, Any]:
-    """The JSON Schema of an object that requires all of these properties."""
-    return {"type": "object", "properties": properties, "required": list(properties)}
+# As `present` names them.
+MONEY_OF_ROWS = ("lines.unit_price", "payments.amount", "refunds.amount")
 
 
-def _lines_of(order: Any) -> Iterable[Any]:
-    """The lines as they were committed if the order holds them, and otherwise as the database has them now."""
-    held = getattr(order, "_prefetched_objects_cache", {}).get("lines")
+def _rows_of(order: Any, relation: str) -> list[Any]:
+    """The rows as they were committed if the order holds them, and otherwise as the database has them now."""
+    held = getattr(order, "_prefetched_objects_cache", {}).get(relation)
     if held is not None:
-        return sorted(held, key=lambda line: line.pk)
+        return sorted(held, key=lambda row: row.pk)
+    return _read_rows(order, getattr(order, relation).model, "order")
 
-    def make(lines: Any) -> Any:
-        return lines.filter(order=order.pk).order_by("pk")
 
-    return reading.rows(order.lines.model, "lines", using=order._state.db, make=make, last=order.pk)
+def _read_rows(order: Any, model: Any, path: str) -> list[Any]:
+    """The rows that lead to the order by this path, as the database has them now."""
+
+    def make(rows: Any) -> Any:
+        return rows.filter(**{path: order.pk}).order_by("pk")
+
+    return list(reading.rows(model, path, using=order._state.db, make=make, last=order.pk))
+
+
+def _fulfillment_lines_of(order: Any) -> list[Any]:
+    return _read_rows(order, apps.get_model("orderhooks.FulfillmentLine"), "fulfillment__order")
+
+
+def _ids(changes: Mapping[str, list[Any]], key: str) -> list[set[int]]:
+    """The ids of the changed rows before and after."""
+    pair: Sequence[Any] = changes.get(key, ([], []))
+    return [{row["id"] for row in rows} for rows in pair]
 
 
 class BuiltInOrders(OrderSource):
@@ -54,6 +68,9 @@ class BuiltInOrders(OrderSource):
         "metadata",
         "is_test",
         "placed_at",
+        "paid_at",
+        "cancelled_at",
+        "cancel_reason",
     )
     transitions = {
         "status": {
@@ -80,6 +97,36 @@ class BuiltInOrders(OrderSource):
         order_field="order",
         watched=("sku", "name", "quantity", "fulfilled_quantity", "unit_price"),
     )
+    related = (
+        Related(
+            "fulfillments",
+            model="orderhooks.Fulfillment",
+            path="order",
+            watched=("carrier", "tracking_number", "tracking_url", "shipped_at", "delivered_at"),
+            topics={"created": "order.fulfillment_created"},
+        ),
+        Related(
+            "fulfillment_lines",
+            model="orderhooks.FulfillmentLine",
+            path="fulfillment__order",
+            watched=("line", "quantity"),
+        ),
+        Related(
+            "payments",
+            model="orderhooks.Payment",
+            path="order",
+            watched=("amount", "method", "reference", "received_at"),
+            topics={"created": "order.payment_created"},
+        ),
+        Related(
+            "refunds",
+            model="orderhooks.Refund",
+            path="order",
+            watched=("amount", "method", "reference", "reason", "refunded_at"),
+            topics={"created": "order.refund_created"},
+        ),
+    )
+    computed_topics = ("order.fulfillment_updated",)
 
     def find(self, number: str, *, store: str, using: str) -> Any:
         orders = self.get_model()._base_manager.using(using).filter(number=number)
@@ -113,6 +160,9 @@ class BuiltInOrders(OrderSource):
             "metadata": order.metadata,
             "is_test": order.is_test,
             "placed_at": as_json(order.placed_at),
+            "paid_at": as_json(order.paid_at),
+            "cancelled_at": as_json(order.cancelled_at),
+            "cancel_reason": order.cancel_reason,
             "created_at": as_json(order.created_at),
             "updated_at": as_json(order.updated_at),
             "lines": [
@@ -124,82 +174,74 @@ class BuiltInOrders(OrderSource):
                     "fulfilled_quantity": line.fulfilled_quantity,
                     "unit_price": decimal_text(line.unit_price, order.currency),
                 }
-                for line in _lines_of(order)
+                for line in _rows_of(order, "lines")
+            ],
+            "fulfillments": self._fulfillments(order),
+            "payments": [
+                {
+                    "id": payment.pk,
+                    "amount": decimal_text(payment.amount, order.currency),
+                    "method": payment.method,
+                    "reference": payment.reference,
+                    "received_at": as_json(payment.received_at),
+                }
+                for payment in _rows_of(order, "payments")
+            ],
+            "refunds": [
+                {
+                    "id": refund.pk,
+                    "amount": decimal_text(refund.amount, order.currency),
+                    "method": refund.method,
+                    "reference": refund.reference,
+                    "reason": refund.reason,
+                    "refunded_at": as_json(refund.refunded_at),
+                }
+                for refund in _rows_of(order, "refunds")
             ],
         }
+
+    @staticmethod
+    def _fulfillments(order: Any) -> list[dict[str, Any]]:
+        fulfillments = _rows_of(order, "fulfillments")
+        lines: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+        for row in _fulfillment_lines_of(order) if fulfillments else ():
+            lines[row.fulfillment_id].append({"id": row.pk, "line": row.line_id, "quantity": row.quantity})
+        return [
+            {
+                "id": fulfillment.pk,
+                "carrier": fulfillment.carrier,
+                "tracking_number": fulfillment.tracking_number,
+                "tracking_url": fulfillment.tracking_url,
+                "shipped_at": as_json(fulfillment.shipped_at),
+                "delivered_at": as_json(fulfillment.delivered_at),
+                "lines": lines[fulfillment.pk],
+            }
+            for fulfillment in fulfillments
+        ]
+
+    def compute_topics(self, order: Any, changes: Mapping[str, list[Any]]) -> Iterable[str]:
+        """`order.fulfillment_updated` if a fulfillment that was there before, and still is, or its lines changed."""
+        old, new = _ids(changes, "fulfillments")
+        old_lines, new_lines = _ids(changes, "fulfillment_lines")
+        if created := new - old:
+            # The lines that came with a new fulfillment are no update of it.
+            owners = {row.pk: row.fulfillment_id for row in _fulfillment_lines_of(order)} if new_lines else {}
+            new_lines = {line for line in new_lines if line in owners and owners[line] not in created}
+        # The lines that went with a deleted fulfillment are no update either.
+        removed_lines = set() if old - new else old_lines - new_lines
+        if old & new or new_lines or removed_lines:
+            yield "order.fulfillment_updated"
 
     def schema(self) -> dict[str, Any]:
-        return whole(
-            id={"type": "string", "pattern": "^ord_[0-9A-Z]{26}$", "description": "Never changes."},
-            number={**TEXT, "description": "What people call the order; unique within its store."},
-            store=TEXT,
-            status=self._choice("status"),
-            payment_status=self._choice("payment_status"),
-            fulfillment_status=self._choice("fulfillment_status"),
-            currency={"type": "string", "pattern": "^[A-Z]{3}$", "description": "A code of ISO 4217."},
-            **dict.fromkeys(self.money, MONEY),
-            customer=whole(name=TEXT, email=TEXT, phone=TEXT),
-            billing_address={"type": "object"},
-            shipping_address={"type": "object"},
-            note=TEXT,
-            metadata={"type": "object", "description": "The store's own, passed through."},
-            is_test={"type": "boolean"},
-            placed_at=TIMESTAMP,
-            created_at=TIMESTAMP,
-            updated_at=TIMESTAMP,
-            lines={
-                "type": "array",
-                "items": whole(
-                    id={"type": "integer"},
-                    sku=TEXT,
-                    name=TEXT,
-                    quantity={"type": "integer", "minimum": 1},
-                    fulfilled_quantity={"type": "integer", "minimum": 0},
-                    unit_price=MONEY,
-                ),
-            },
-        )
-
-    def _choice(self, field: str) -> dict[str, Any]:
-        choices = self.get_model()._meta.get_field(field).choices or ()  # type: ignore[union-attr]
-        return {"type": "string", "enum": [value for value, _label in choices]}
+        fields: Any = self.get_model()._meta
+        statuses = ("status", "payment_status", "fulfillment_status")
+        choices = {name: [value for value, _label in fields.get_field(name).choices] for name in statuses}
+        return built_in_schema.schema(money=self.money, choices=choices)
 
     def example(self) -> dict[str, Any]:
-        return {
-            "id": "ord_01KAR58K00W5QZ4N3XJ7T2M9CE",
-            "number": "1001",
-            "store": "",
-            "status": "open",
-            "payment_status": "pending",
-            "fulfillment_status": "unfulfilled",
-            "currency": "EUR",
-            "subtotal": "19.90",
-            "discount": "0.00",
-            "shipping": "4.90",
-            "tax": "0.00",
-            "total": "24.80",
-            "customer": {"name": "Ada Byron", "email": "ada@example.com", "phone": ""},
-            "billing_address": {},
-            "shipping_address": {"city": "London"},
-            "note": "",
-            "metadata": {},
-            "is_test": True,
-            "placed_at": "2026-11-23T09:58:30.000000Z",
-            "created_at": "2026-11-23T09:58:30.000000Z",
-            "updated_at": "2026-11-23T10:00:00.000000Z",
-            "lines": [
-                {
-                    "id": 1,
-                    "sku": "TEA-1",
-                    "name": "Green tea",
-                    "quantity": 2,
-                    "fulfilled_quantity": 0,
-                    "unit_price": "9.95",
-                }
-            ],
-        }
+        return deepcopy(built_in_schema.EXAMPLE)
 
     def present(self, order: Any, field: str, value: Any) -> Any:
-        if value is not None and (field in self.money or field == "lines.unit_price"):
+        if value is not None and field in (*self.money, *MONEY_OF_ROWS):
             return decimal_text(Decimal(value), order.currency)
         return value

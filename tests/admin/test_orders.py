@@ -15,6 +15,9 @@ from tests.publications import payload_of
 pytestmark = pytest.mark.django_db
 
 
+OTHER_TABLES = ("fulfillments", "payments", "refunds")
+
+
 def order_form(order: Order | None = None, lines: list[dict[str, Any]] | None = None, **fields: Any) -> dict[str, Any]:
     """The order page as a browser would send it."""
     lines = [] if lines is None else lines
@@ -34,6 +37,7 @@ def order_form(order: Order | None = None, lines: list[dict[str, Any]] | None = 
         "note": "",
         "placed_at_0": order.placed_at.date().isoformat() if order else "2026-11-23",
         "placed_at_1": order.placed_at.time().isoformat() if order else "10:00:00",
+        **dict.fromkeys((f"{table}-{kind}_FORMS" for table in OTHER_TABLES for kind in ("TOTAL", "INITIAL")), "0"),
         "lines-TOTAL_FORMS": str(len(lines)),
         "lines-INITIAL_FORMS": str(len(had)),
         **fields,

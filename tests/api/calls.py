@@ -9,7 +9,7 @@ from tests.factories import make_user
 EVERYTHING = [
     f"{verb}_{record}"
     for verb in ("view", "add", "change", "delete")
-    for record in ("order", "subscription", "delivery", "event", "replay")
+    for record in ("order", "fulfillment", "payment", "refund", "subscription", "delivery", "event", "replay")
 ] + ["redeliver_delivery", "view_payload", "manage_all_subscriptions"]
 
 

@@ -25,6 +25,8 @@ def map_case(context: Any, case: Any) -> Any:
     for name in ("public_id", "topic"):
         if name in (case.path_parameters or {}):
             case.path_parameters[name] = _one_of(resource, dice)
+    if "id" in (case.path_parameters or {}):
+        case.path_parameters["id"] = _one_of("fulfillments", dice)
     if "by-name" in case.path:
         case.path_parameters["name"] = ("CRM", "ERP")[dice % 2]
     if isinstance(case.body, dict):
@@ -63,6 +65,10 @@ def _fill(body: dict[str, Any], dice: int) -> None:
     if "since" in body:
         body["since"] = "2026-01-01T00:00:00Z"
         body.pop("until", None)
+    if "tracking_url" in body:
+        body["tracking_url"] = ("", "https://example.com/X1")[dice % 2]
+    if any("line" in line for line in body.get("lines", ())):
+        body["lines"] = [{"line": int(_one_of("lines", dice)), "quantity": 1 + dice % 2}]
     if "customer_email" in body:
         body["customer_email"] = "ada@example.com"
 

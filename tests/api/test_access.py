@@ -9,7 +9,15 @@ from rest_framework.test import APIClient
 from orderhooks.api.urls import urlpatterns
 from orderhooks.models import Delivery, Subscription
 from tests.api.calls import EVERYTHING, patch, post
-from tests.factories import make_delivery, make_failed_event, make_order, make_replay, make_subscription, make_user
+from tests.factories import (
+    make_delivery,
+    make_failed_event,
+    make_fulfillment,
+    make_order,
+    make_replay,
+    make_subscription,
+    make_user,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -33,6 +41,13 @@ TABLE: list[tuple[str, str, list[str], Any, dict[str, int]]] = [
     ("patch", "orders/{order}/", ["change_order"], {}, OWNED),
     ("delete", "orders/{order}/", ["delete_order"], None, owned(204)),
     ("get", "orders/{order}/webhooks/", ["view_order", "view_delivery"], None, OWNED),
+    ("get", "orders/{order}/fulfillments/", ["view_order"], None, OWNED),
+    ("post", "orders/{order}/fulfillments/", ["view_order", "add_fulfillment"], {}, owned(201)),
+    ("patch", "orders/{order}/fulfillments/{fulfillment}/", ["view_order", "change_fulfillment"], {}, OWNED),
+    ("get", "orders/{order}/payments/", ["view_order"], None, OWNED),
+    ("post", "orders/{order}/payments/", ["view_order", "add_payment"], {"amount": "1"}, owned(201)),
+    ("get", "orders/{order}/refunds/", ["view_order"], None, OWNED),
+    ("post", "orders/{order}/refunds/", ["view_order", "add_refund"], {"amount": "1"}, owned(201)),
     ("get", "events/", ["view_event"], None, ALL),
     ("get", "events/?after=0", ["view_event"], None, ALL),
     ("get", "events/{event}/", ["view_event"], None, OWNED),
@@ -130,6 +145,7 @@ class World:
             name="Mine", owner=self.owner, store="berlin", url="http://127.0.0.1:8009/"
         )
         self.order = make_order(number="7", store="berlin")
+        self.fulfillment = make_fulfillment(self.order)
         self.delivery = make_delivery(state=Delivery.State.FAILED, subscription=self.subscription)
         event = self.delivery.event
         type(event).objects.filter(pk=event.pk).update(store="berlin")
@@ -137,8 +153,8 @@ class World:
         self.replay = make_replay(subscription=self.subscription)
 
     def ids(self) -> dict[str, str]:
-        rows = {name: row for name, row in vars(self).items() if name != "owner"}
-        return {name: row.public_id for name, row in rows.items()} | {"event": self.delivery.event.public_id}
+        rows = {name: row.public_id for name, row in vars(self).items() if name not in ("owner", "fulfillment")}
+        return {**rows, "fulfillment": str(self.fulfillment.pk), "event": self.delivery.event.public_id}
 
     def caller(self, role: str, permissions: list[str]) -> APIClient:
         granted = [*permissions, *(["manage_all_subscriptions"] if role == "manager" else [])]

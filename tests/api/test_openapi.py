@@ -67,7 +67,11 @@ def test_every_address_and_method_is_in_it_and_no_other(made):
 def _plain(pattern: str) -> str:
     """`^orders/(?P<public_id>[^/.]+)/$` as `orders/{public_id}/`."""
     text = pattern.strip("^$").replace("<path:name>", "{name}")
-    for name, regex, shown in (("public_id", "[^/.]+", "public_id"), ("topic", "[^/]+", "topic")):
+    for name, regex, shown in (
+        ("public_id", "[^/.]+", "public_id"),
+        ("id", "[^/.]+", "id"),
+        ("topic", "[^/]+", "topic"),
+    ):
         text = text.replace(f"(?P<{name}>{regex})", f"{{{shown}}}")
     return text
 

@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 
 from orderhooks.api.order_fields import OrderSerializer
 from orderhooks.models import Event, Order, OrderLine
-from tests.api.calls import EVERYTHING, client_with, errors_of, has_key, patch, post
+from tests.api.calls import EVERYTHING, client_with, errors_of, patch, post
 from tests.factories import make_order, make_subscription
 from tests.publications import payload_of
 
@@ -32,7 +32,9 @@ def test_an_order_and_its_lines_are_made_by_one_request(api):
     assert [line["unit_price"] for line in response.data["lines"]] == ["9.95", "9.95"]
     assert response.data["metadata"] == {"gift": True}
     assert response.data["created_at"].endswith("Z")
-    assert not has_key(json.loads(response.content), "id")
+    assert "id" not in response.data
+    assert [line["id"] for line in response.data["lines"]] == list(OrderLine.objects.values_list("pk", flat=True))
+    assert [response.data[name] for name in ("fulfillments", "payments", "refunds")] == [[], [], []]
 
 
 def test_amounts_that_are_given_are_kept(api):

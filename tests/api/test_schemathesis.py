@@ -21,6 +21,7 @@ from tests.factories import (
     make_delivery,
     make_event,
     make_failed_event,
+    make_fulfillment,
     make_order,
     make_replay,
     make_subscription,
@@ -66,7 +67,11 @@ def make_world(url: str) -> dict[str, list[str]]:
         "deliveries": deliveries,
         "replays": [make_replay(subscription=subscriptions[0]) for _ in range(3)],
     }
+    # Of each order in turn.
+    fulfillments = [make_fulfillment(order, quantity=1) for order in rows["orders"]]
     return {kind: [row.public_id for row in found] for kind, found in rows.items()} | {
+        "fulfillments": [str(fulfillment.pk) for fulfillment in fulfillments],
+        "lines": [str(fulfillment.lines.get().line_id) for fulfillment in fulfillments],
         "topics": ["order.paid", "order.created"],
         "numbers": ["1", "2"],
         "urls": [url, "https://crm.example.com/webhooks"],

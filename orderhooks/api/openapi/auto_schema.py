@@ -15,6 +15,7 @@ __all__ = ["ApiAutoSchema"]
 
 PATH_PARAMETERS = {
     "public_id": "The id.",
+    "id": "The id of a row that belongs to the order.",
     "topic": "The name of a topic, such as `order.paid`.",
     "name": "The name, without surrounding white space.",
 }
@@ -66,6 +67,8 @@ class ApiAutoSchema(AutoSchema):
         view: Any = self.view
         if name == "public_id":
             return {"type": "string", "pattern": f"^{view.public_id_prefix}[0-9A-Z]{{26}}$"}
+        if name == "id":
+            return {"type": "integer", "minimum": 1}
         if name == "name":
             return {"type": "string", "minLength": 1, "maxLength": 200, "pattern": r"^[^\u0000\n]*$"}
         return {"type": "string", "pattern": "^[^/]+$"}

@@ -24,9 +24,9 @@ __all__ = ["document"]
 DESCRIPTION = """\
 Orders, and the webhooks that tell other systems what happens to them.
 
-Ids are public ids. Times are ISO 8601 in UTC, amounts are text. Lists are paginated, newest first. An unknown query
-parameter is an error. Errors are problem details (RFC 9457): 400 if the request does not match this document, 422 if it
-does and its content is not valid.
+Ids are public ids; rows that belong to an order, such as its lines and payments, have numbers. Times are ISO 8601 in
+UTC, amounts are text. Lists are paginated, newest first. An unknown query parameter is an error. Errors are problem
+details (RFC 9457): 400 if the request does not match this document, 422 if it does and its content is not valid.
 
 You see the subscriptions that you created and what belongs to them, or all with the permission
 `manage_all_subscriptions`. Payloads, errors of events, and headers and bodies of attempts need `view_payload`.

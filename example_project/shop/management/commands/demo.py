@@ -27,6 +27,7 @@ FATES = [
     ("pay", "ship"),
     ("pay", "ship"),
     ("pay", "ship", "refund"),
+    ("pay", "ship-part", "refund-part", "ship"),
     ("cancel",),
     ("pay", "cancel", "refund"),
     ("pay",),
@@ -99,7 +100,7 @@ class Command(BaseCommand):
         paint = self.style.SUCCESS if good else self.style.ERROR
         at = attempt.started_at.strftime("%H:%M:%S")
         return (
-            f"{at}  order {delivery.event.order_number:<6} {delivery.event.topic:<18} "
+            f"{at}  order {delivery.event.order_number:<6} {delivery.event.topic:<24} "
             f"{delivery.subscription.name:<11} "
             + paint(f"{attempt.status_code or attempt.error or 'failed':<18}")
             + f" attempt {attempt.number}{what_next(delivery, attempt, now=timezone.now())}"

@@ -10,16 +10,18 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
+from crm.models import CustomerOrder, Summary
 from fulfilment.models import Parcel
 from mailroom.models import SentMail
 from orderhooks.models import Delivery, Subscription
-from shop import developers, processes
+from shop import developers, ordering, processes
 from shop.customers import Customer, ShopError
 from shop.models import Product
 
@@ -27,10 +29,27 @@ ORDERS = 20
 # From the first order to the last receipt. Starting and ending take at most 25 s more.
 PATIENCE_SECONDS = 60.0
 LOOK_SECONDS = 0.2
+NOTHING = Decimal(0)
 # Each order's fate by its turn, so that every run does the same.
-FATES = [(), ("pay",), ("pay", "ship"), ("cancel",), ("pay", "cancel", "refund"), ("pay", "ship", "refund")]
-TOPIC_OF = {"pay": "order.paid", "ship": "order.fulfilled", "cancel": "order.cancelled", "refund": "order.refunded"}
-RECEIVERS = ("inventory", "fulfilment", "mailroom")
+FATES = [
+    (),
+    ("pay",),
+    ("pay", "ship"),
+    ("cancel",),
+    ("pay", "cancel", "refund"),
+    ("pay", "ship-part", "refund-part", "ship"),
+    ("pay", "refund-part", "refund"),
+]
+TOPIC_OF = {
+    "pay": "order.paid",
+    "ship-part": "order.partially_fulfilled",
+    "ship": "order.fulfilled",
+    "cancel": "order.cancelled",
+    "refund-part": "order.partially_refunded",
+    "refund": "order.refunded",
+}
+CUSTOMERS = 8
+RECEIVERS = ("inventory", "fulfilment", "mailroom", "crm")
 
 
 @dataclass
@@ -40,16 +59,22 @@ class Expected:
     stock: Counter[str]
     parcels: Counter[str] = field(default_factory=Counter)  # by order
     mails: Counter[tuple[str, str]] = field(default_factory=Counter)  # by topic and order
+    customers: dict[str, Summary] = field(default_factory=dict)  # by e-mail address
     deliveries: Counter[str] = field(default_factory=Counter)  # by receiver
 
-    def note_placed(self, order: str, quantities: dict[str, int]) -> None:
+    def note_placed(self, order: str, email: str, quantities: dict[str, int]) -> None:
         self.stock.subtract(quantities)
         self.mails["order.created", order] += 1
-        self.deliveries.update(["inventory", "mailroom"])
+        self.deliveries.update(["inventory", "mailroom", "crm"])
+        self.note_money(email, orders=1)
+
+    def note_money(self, email: str, *, orders: int = 0, paid: Decimal = NOTHING, refunded: Decimal = NOTHING) -> None:
+        known = self.customers.get(email, Summary(0, NOTHING, NOTHING))
+        self.customers[email] = Summary(known.orders + orders, known.refunded + refunded, known.total + paid - refunded)
 
     def note_pressed(self, order: str, button: str, quantities: dict[str, int]) -> None:
         self.mails[TOPIC_OF[button], order] += 1
-        self.deliveries["mailroom"] += 1
+        self.deliveries.update(["mailroom", "crm"])
         if button == "cancel":
             self.stock.update(quantities)
             self.deliveries["inventory"] += 1
@@ -66,7 +91,7 @@ class Row:
     what: str
     expected: int
     seen: int
-    # Counted the same is not enough: the parcels must be those of the right orders.
+    # Counted the same is not enough: the parcels must be those of the right orders, with the right amounts.
     right: bool = True
 
     @property
@@ -74,8 +99,8 @@ class Row:
         return self.right and self.expected == self.seen
 
     def __str__(self) -> str:
-        verdict = "ok" if self.ok else "NOT OK" if self.expected != self.seen else "NOT OK: not the right orders"
-        return f"{self.receiver:<12}{self.what:<28}{self.expected:>9}{self.seen:>7}  {verdict}"
+        verdict = "ok" if self.ok else "NOT OK" if self.expected != self.seen else "NOT OK: other orders or amounts"
+        return f"{self.receiver:<12}{self.what:<36}{self.expected:>9}{self.seen:>7}  {verdict}"
 
 
 class Command(BaseCommand):
@@ -109,7 +134,7 @@ class Command(BaseCommand):
             mailroom = Subscription.objects.get(name="mailroom").public_id
             counted = developers.delivered(site.address, to=mailroom, user="admin", password="admin")
             rows.append(Row("mailroom", "the same, says the API", expected.deliveries["mailroom"], counted))
-            self.stdout.write(f"{'receiver':<12}{'what':<28}{'expected':>9}{'seen':>7}")
+            self.stdout.write(f"{'receiver':<12}{'what':<36}{'expected':>9}{'seen':>7}")
             for row in rows:
                 self.stdout.write(str(row))
             wrong = sum(not row.ok for row in rows)
@@ -133,14 +158,25 @@ def go_shopping(address: str) -> Expected:
     """Place the orders and press their buttons, one after the other. Raises ShopError."""
     expected = Expected(stock=Counter(dict(Product.objects.values_list("sku", "stock"))))
     skus = sorted(expected.stock)
+    prices = dict(Product.objects.values_list("sku", "price"))
     for turn in range(ORDERS):
-        customer = Customer(address, f"Customer {turn}", f"customer{turn}@example.com")
+        number = turn % CUSTOMERS
+        customer = Customer(address, f"Customer {number}", f"customer{number}@example.com")
         quantities = {skus[turn % len(skus)]: 1 + turn % 3, skus[(turn + 1) % len(skus)]: 2}
         order = customer.place(quantities)
-        expected.note_placed(order, quantities)
+        expected.note_placed(order, customer.email, quantities)
+        total = sum((prices[sku] * quantity for sku, quantity in quantities.items()), ordering.SHIPPING)
+        left = NOTHING
         for button in FATES[turn % len(FATES)]:
             customer.press(order, button)
             expected.note_pressed(order, button, quantities)
+            if button == "pay":
+                left = total
+                expected.note_money(customer.email, paid=total)
+            if button in ("refund", "refund-part"):
+                refunded = left if button == "refund" else ordering.SHIPPING
+                left -= refunded
+                expected.note_money(customer.email, refunded=refunded)
     return expected
 
 
@@ -164,6 +200,8 @@ def compare(expected: Expected, mails: Path) -> list[Row]:
         wanted, seen = of_topic(expected.mails, topic), of_topic(booked, topic)
         rows.append(Row("mailroom", f"mails on {topic}", wanted.total(), seen.total(), right=wanted == seen))
     rows.append(Row("mailroom", "mails in their folder", expected.mails.total(), mails_written(mails)))
+    customers = CustomerOrder.summaries()
+    rows.append(Row("crm", "customers", len(expected.customers), len(customers), right=customers == expected.customers))
     done = Delivery.objects.filter(state=Delivery.State.DELIVERED)
     for name in RECEIVERS:
         seen_here = done.filter(subscription__name=name).count()

@@ -22,14 +22,23 @@ CLOSED_PORT = 1023
 TOPICS = {
     "inventory": ["order.created", "order.cancelled"],
     "fulfilment": ["order.paid"],
-    "mailroom": ["order.created", "order.paid", "order.fulfilled", "order.cancelled", "order.refunded"],
+    "mailroom": [
+        "order.created",
+        "order.paid",
+        "order.partially_fulfilled",
+        "order.fulfilled",
+        "order.cancelled",
+        "order.partially_refunded",
+        "order.refunded",
+    ],
+    "crm": ["order.created", "order.updated"],
     "flaky": ["order.created", "order.paid"],
     "dead": ["order.created"],
 }
 
 
 class Command(BaseCommand):
-    help = "Fill the database with products, the user admin/admin and five subscriptions. May be run again at any time."
+    help = "Fill the database with products, the user admin/admin and subscriptions. May be run again at any time."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--port", type=int, default=8000, help="the port that the receivers are reached on (8000)")
