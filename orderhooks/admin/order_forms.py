@@ -116,37 +116,32 @@ class RowForm(KeepsUnaltered):
         exclude: tuple[str, ...] = ()
 
 
+def _lines_of(text: Any) -> list[str]:
+    return [line.strip() for line in str(text or "").splitlines() if line.strip()]
+
+
 class ContentsField(forms.CharField):
-    """What is in a fulfillment, as a pair of a quantity and an SKU for each line of the text."""
+    """What is in a fulfillment: text with a quantity and an SKU in each line. The form reads it, because it knows the
+    order.
+    """
 
     def prepare_value(self, value: Any) -> Any:
         if isinstance(value, str) or value is None:
             return value
         return "\n".join(f"{quantity} x {sku}" for quantity, sku in value)
 
-    def to_python(self, value: Any) -> Any:
-        lines = [line.strip() for line in str(value or "").splitlines()]
-        found = [(line, PIECES.fullmatch(line)) for line in lines if line]
-        for line, match in found:
-            if match is None:
-                raise ValidationError(
-                    _("“%(line)s” is not a quantity and an SKU, such as 2 x TEA-1."),
-                    code="contents",
-                    params={"line": line},
-                )
-        return [(int(match[1]), match[2]) for _line, match in found if match]
-
-    def validate(self, value: Any) -> None:
-        """A fulfillment may be empty."""
-
-    def run_validators(self, value: Any) -> None:
-        """The form knows the order, so it checks the SKUs."""
-
     def has_changed(self, initial: Any, data: Any) -> bool:
-        try:
-            return bool(self.to_python(data) != [tuple(pair) for pair in initial or ()])
-        except ValidationError:
-            return True
+        # Compared as shown: a text can't show each SKU exactly, such as one that ends in a blank.
+        return _lines_of(data) != _lines_of(self.prepare_value(initial))
+
+
+def _pieces(line: str) -> tuple[int, str]:
+    """The quantity and the SKU in a line of the text. Raises ValidationError."""
+    match = PIECES.fullmatch(line)
+    if match is None:
+        text = _("“%(line)s” is not a quantity and an SKU, such as 2 x TEA-1.")
+        raise ValidationError(text, code="contents", params={"line": line})
+    return int(match[1]), match[2]
 
 
 class FulfillmentForm(KeepsUnaltered):
@@ -155,7 +150,7 @@ class FulfillmentForm(KeepsUnaltered):
     contents = ContentsField(
         label=_("contents"),
         required=False,
-        widget=forms.Textarea(attrs={"rows": 2, "cols": 20}),
+        widget=forms.Textarea(attrs={"rows": 2, "cols": 16}),
         help_text=_("A quantity and an SKU of the order in each line, such as 2 x TEA-1."),
     )
 
@@ -169,12 +164,14 @@ class FulfillmentForm(KeepsUnaltered):
             self.initial.setdefault("contents", contents_of(self.instance))
 
     def clean_contents(self) -> list[tuple[OrderLine, int]]:
-        """The lines of the order that were typed, each once, with their quantities."""
+        """The lines of the order that were typed, each once, with their quantities. Empty if nothing was altered."""
+        if "contents" not in self.changed_data:
+            return []  # the order may have changed since, and that is no error of this page
         lines: dict[str, list[OrderLine]] = {}
         for one in OrderLine.objects.filter(order=self.instance.order_id).order_by("pk"):
-            lines.setdefault(one.sku, []).append(one)
+            lines.setdefault(one.sku.strip(), []).append(one)
         chosen: dict[int, tuple[OrderLine, int]] = {}
-        for quantity, sku in self.cleaned_data["contents"]:
+        for quantity, sku in map(_pieces, _lines_of(self.cleaned_data["contents"])):
             # Several lines may have this SKU: the next one that was not chosen yet.
             line = next((one for one in lines.get(sku, ()) if one.pk not in chosen), None)
             if line is None:

@@ -69,7 +69,7 @@ class OrderLineInline(_RowsInline):
 class FulfillmentInline(_RowsInline):
     model = Fulfillment
     form = FulfillmentForm
-    fields = ["carrier", "tracking_number", "tracking_url", "shipped_at", "delivered_at", "contents"]
+    fields = ["contents", "carrier", "tracking_number", "tracking_url", "shipped_at", "delivered_at"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).prefetch_related("lines__line")

@@ -97,6 +97,18 @@ def test_contents_that_are_altered_keep_the_ids_of_what_stays(operator, order: O
     assert not fulfillment.lines.exists()
 
 
+def test_contents_that_are_not_altered_stay_whatever_became_of_the_order(operator, order: Order) -> None:
+    order.lines.update(sku=" A x\nB ")
+    fulfillment = make_fulfillment(order)
+    rows = list(fulfillment.lines.values())
+    order.lines.update(quantity=1)
+    form = {**form_of(operator, address_of(order)), "fulfillments-0-carrier": "UPS"}
+    assert operator.post(address_of(order), form).status_code == 302
+    fulfillment.refresh_from_db()
+    assert fulfillment.carrier == "UPS"
+    assert list(fulfillment.lines.values()) == rows
+
+
 def test_lines_with_one_sku_are_taken_one_after_the_other(operator) -> None:
     order = make_order([{"sku": "A", "quantity": 1}, {"sku": "A", "quantity": 5}])
     form = form_with(operator, order, fulfillments={**FULFILLMENT, "contents": "1 x A\n4 x A"})

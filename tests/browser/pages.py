@@ -13,7 +13,10 @@ from tests.factories import (
     make_attempt_stats,
     make_delivery,
     make_failed_event,
+    make_fulfillment,
     make_order,
+    make_payment,
+    make_refund,
     make_replay,
     make_subscription,
 )
@@ -36,6 +39,9 @@ def open_shop(*, url: str, text: str = "Warehouse") -> Shop:
     order = make_order(
         [{"name": text, "sku": text[:64]}], number=text[:64], customer_name=text, note=text, metadata={"gift": text}
     )
+    make_fulfillment(order, quantity=1, carrier=text[:100], tracking_url="https://example.com/X1", shipped_at=now)
+    make_payment(order, reference=text[:200])
+    make_refund(order, reason=text[:500])
     subscription = make_subscription(name=text[:100], url=url, last_success_at=now)
     paused = make_subscription(name=f"Paused {text}"[:100], url=url, state="paused")
     Subscription.objects.filter(pk=subscription.pk).update(
