@@ -17,5 +17,6 @@ INSTALLED_APPS = [
     "inventory",
     "fulfilment",
     "mailroom",
+    "crm",
     "troublemakers",
 ]

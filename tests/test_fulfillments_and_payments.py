@@ -11,6 +11,7 @@ from django.utils import timezone
 from orderhooks.models import CaptureFailure, Change, Event, Fulfillment, FulfillmentLine, Order, Payment
 from orderhooks.sources import BuiltInOrders
 from tests.factories import make_fulfillment, make_order, make_payment, make_refund, make_subscription
+from tests.publications import payload_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -50,7 +51,7 @@ class TestPayments:
         }
         event = Event.objects.last()
         assert event is not None
-        assert event.payload["order"]["payments"] == [row]
+        assert payload_of(event)["order"]["payments"] == [row]
         changes = {"payments": [[], [row]]}
         assert published() == {"order.updated": changes, "order.payment_created": changes}
 
@@ -118,8 +119,8 @@ class TestFulfillments:
         }
         event = Event.objects.last()
         assert event is not None
-        assert event.payload["order"]["fulfillments"] == [{**row, "lines": lines}]
-        assert [line["id"] for line in event.payload["order"]["lines"]] == [line["line"] for line in lines]
+        assert payload_of(event)["order"]["fulfillments"] == [{**row, "lines": lines}]
+        assert [line["id"] for line in payload_of(event)["order"]["lines"]] == [line["line"] for line in lines]
         changes = {"fulfillments": [[], [row]], "fulfillment_lines": [[], lines]}
         assert published() == {"order.updated": changes, "order.fulfillment_created": changes}
 
@@ -191,7 +192,7 @@ def test_an_order_that_is_deleted_shows_all_of_it_for_the_last_time(order: Order
     Event.objects.all().delete()
     order.delete()
     event = Event.objects.get()
-    assert (event.topic, event.payload["order"]) == ("order.deleted", expected)
+    assert (event.topic, payload_of(event)["order"]) == ("order.deleted", expected)
     assert [len(expected[key]) for key in ("fulfillments", "payments", "refunds")] == [1, 1, 1]
 
 

@@ -92,7 +92,11 @@ def typed(schema: dict[str, Any], value: Any) -> Any:
 def as_dicts(value: Any) -> Any:
     if isinstance(value, tuple):
         return [as_dicts(one) for one in value]
-    return {name: as_dicts(one) for name, one in asdict(value).items()} if is_dataclass(value) else value
+    return (
+        {name: as_dicts(one) for name, one in asdict(value).items()}
+        if is_dataclass(value) and not isinstance(value, type)
+        else value
+    )
 
 
 class TestTypedEvents:

@@ -1,4 +1,4 @@
-"""What the CRM knows of each customer: the orders, what was paid for them, and what went back."""
+"""What the CRM keeps of each customer: the orders, what was paid for them, and what went back."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Summary:
 
 
 class CustomerOrder(models.Model):
-    """An order as the newest event told it."""
+    """An order as the newest event shows it."""
 
     order_id = models.CharField(max_length=64, unique=True)
     order_number = models.CharField(max_length=64)
@@ -34,8 +34,8 @@ class CustomerOrder(models.Model):
     @classmethod
     def summaries(cls, **filters: Any) -> Mapping[str, Summary]:
         """The summary of each customer, by e-mail address."""
-        rows = cls.objects.filter(**filters).values("email").order_by("email")
-        rows = rows.annotate(orders=Count("pk"), all_paid=Sum("paid"), all_refunded=Sum("refunded"))
+        customers = cls.objects.filter(**filters).values("email").order_by("email")
+        rows = customers.annotate(orders=Count("pk"), all_paid=Sum("paid"), all_refunded=Sum("refunded"))
         return {
             row["email"]: Summary(row["orders"], row["all_refunded"], row["all_paid"] - row["all_refunded"])
             for row in rows

@@ -121,7 +121,7 @@ def _lines_of(text: Any) -> list[str]:
 
 
 class ContentsField(forms.CharField):
-    """What is in a fulfillment: text with a quantity and an SKU in each line. The form reads it, because it knows the
+    """What is in a fulfillment: text with a quantity and an SKU in each line. The form reads it, because it has the
     order.
     """
 

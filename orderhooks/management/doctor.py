@@ -92,7 +92,7 @@ def _sources(now: datetime) -> Found:
         yield "ok", "The order sources can read and describe their newest orders."
     if not unmigrated:
         for level in capture_levels():
-            yield ("ok" if level.is_right else "warn"), level.text
+            yield ("ok" if level.is_right else "fail"), level.text
 
 
 def _clock(now: datetime) -> Found:

@@ -10,6 +10,7 @@ from orderhooks.models import Event, Fulfillment, Order, Payment, Refund
 from tests.admin.test_unaltered_orders import form_of
 from tests.admin.visits import errors_of, page, staff
 from tests.factories import make_fulfillment, make_order, make_payment, make_refund, make_subscription
+from tests.publications import payload_of
 
 pytestmark = pytest.mark.django_db
 
@@ -61,7 +62,7 @@ def test_rows_of_each_kind_are_added_by_one_save_and_publish_once(operator, orde
         "order.payment_created",
         "order.refund_created",
     ]
-    told = events[0].payload["order"]
+    told = payload_of(events[0])["order"]
     [fulfillment], [payment], [refund] = told["fulfillments"], told["payments"], told["refunds"]
     assert (fulfillment["tracking_number"], fulfillment["shipped_at"]) == ("X1", "2026-11-23T10:00:00.000000Z")
     assert [(row["line"], row["quantity"]) for row in fulfillment["lines"]] == [(order.lines.get(sku="TEA-1").pk, 1)]

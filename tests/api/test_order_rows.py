@@ -10,6 +10,7 @@ from orderhooks.models import Event, Fulfillment, Order, Payment, Refund
 from tests.admin.visits import history_of
 from tests.api.calls import EVERYTHING, client_with, errors_of, patch, post
 from tests.factories import make_fulfillment, make_order, make_payment, make_refund, make_subscription
+from tests.publications import payload_of
 
 pytestmark = pytest.mark.django_db
 
@@ -68,12 +69,11 @@ def test_each_request_is_one_change_of_the_order(order: Order) -> None:
         "order.refund_created",
     ]
     read = api.get(f"/api/orders/{order.public_id}/").data
-    told = Event.objects.latest("sequence").payload["order"]
+    told = payload_of(Event.objects.latest("sequence"))["order"]
     for rows in ("fulfillments", "payments", "refunds"):
         assert [row["id"] for row in read[rows]] == [row["id"] for row in told[rows]]
         assert api.get(f"/api{path_of(order, rows)}").data["results"] == read[rows]
-    user = Event.objects.count() and history_of(order)
-    assert [text for _user, text in user] == [
+    assert [text for _user, text in history_of(order)] == [
         f"By the API: Added the fulfillment {made.data['id']}.",
         f"By the API: Changed delivered_at of the fulfillment {made.data['id']}.",
         f"By the API: Added the payment {paid.data['id']}.",
