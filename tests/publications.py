@@ -1,8 +1,12 @@
 """What publishing has left in the database."""
 
 from typing import Any
+from unittest.mock import ANY
 
 from orderhooks.models import Change, Event
+
+# What changes of a pending order that is paid.
+PAID = {"payment_status": ["pending", "paid"], "paid_at": [None, ANY]}
 
 
 def published() -> list[str]:

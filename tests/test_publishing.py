@@ -14,11 +14,10 @@ from orderhooks import publishing, signal_handlers, topics
 from orderhooks.models import Change, Event, Order, OrderLine, Subscription
 from orderhooks.signals import event_published
 from tests.factories import make_order, make_quiet_order, make_subscription
-from tests.publications import payload_of, published
+from tests.publications import PAID, payload_of, published
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-PAID = {"payment_status": ["pending", "paid"], "paid_at": [None, ANY]}
 # What `Order.save()` sets beside these values.
 TIMES = {"paid": {"paid_at": [None, ANY]}, "cancelled": {"cancelled_at": [None, ANY]}}
 
