@@ -48,6 +48,7 @@ def test_deleting_orders_costs_next_to_nothing_where_nobody_wants_to_hear_of_it(
     assert not Change.objects.exists()
 
 
+@pytest.mark.slow
 def test_the_deletion_of_orders_takes_a_few_statements_for_each_hundred() -> None:
     make_subscription(topics=["order.deleted"])
     counts = []

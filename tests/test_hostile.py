@@ -25,7 +25,7 @@ from tests.hostile_behaviours import BEHAVIOURS, Behaviour
 from tests.hostile_receiver import HostileReceiver
 
 # One process posts, for all of them.
-pytestmark = pytest.mark.xdist_group("hostile")
+pytestmark = [pytest.mark.xdist_group("hostile"), pytest.mark.slow]
 
 DEADLINE_SECONDS = 1.0
 # Of behaviours that end by themselves: a busy machine takes its time.

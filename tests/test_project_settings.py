@@ -15,6 +15,8 @@ from django.core.checks import run_checks
 from tests.project_flow import live_through
 from tests.receivers import RecordingReceiver
 
+pytestmark = pytest.mark.slow
+
 MIDDLEWARE = django_settings.MIDDLEWARE
 SESSIONS = MIDDLEWARE.index("django.contrib.sessions.middleware.SessionMiddleware")
 FORMATS = {"USE_THOUSAND_SEPARATOR": True, "LANGUAGE_CODE": "de"}

@@ -17,7 +17,7 @@ import pytest
 from tests.rebinding_child import INNER, INNER_V6, METADATA, PUBLIC, SCENARIOS
 
 # One process asks the child, for all of them.
-pytestmark = pytest.mark.xdist_group("rebinding")
+pytestmark = [pytest.mark.xdist_group("rebinding"), pytest.mark.slow]
 
 ROOT = Path(__file__).parent.parent
 INSIDE = (INNER, INNER_V6, METADATA)

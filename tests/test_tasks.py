@@ -86,6 +86,7 @@ def test_a_pump_recovers_what_a_dead_worker_was_sending(receiver: RecordingRecei
     assert [one.headers["webhook-attempt"] for one in receiver.received] == ["2"]
 
 
+@pytest.mark.slow
 def test_a_pump_waits_for_a_retry_that_is_about_to_be_due(receiver: RecordingReceiver, settings) -> None:
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "RETRY_SCHEDULE": [0.2], "LINGER_SECONDS": 2}
     get_broker().purge_queue()
@@ -165,6 +166,7 @@ def deaf_broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
         yield server
 
 
+@pytest.mark.slow
 def test_a_save_does_not_wait_for_a_broker_that_never_responds(deaf_broker, monkeypatch) -> None:
     make_subscription()
     make_order(lines=[])
@@ -179,6 +181,7 @@ def test_a_save_does_not_wait_for_a_broker_that_never_responds(deaf_broker, monk
     assert waker.idle.wait(10)
 
 
+@pytest.mark.slow
 def test_a_broker_that_is_gone_is_logged_by_the_waker(monkeypatch, caplog) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

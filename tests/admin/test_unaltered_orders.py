@@ -10,7 +10,7 @@ from django.test import override_settings
 from orderhooks.models import Change, Event, Order, OrderLine
 from tests.factories import LINE, make_order, make_subscription
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 
 def form_of(client: Any, address: str) -> dict[str, Any]:

@@ -102,6 +102,7 @@ def ids() -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_each_get_at_its_worst_is_bounded(ids):
     api = client_with(*EVERYTHING)
     for path in WORST:

@@ -22,7 +22,7 @@ from tests.commands.calls import called
 from tests.factories import make_delivery, make_event, make_order
 from tests.receivers import Answer, RecordingReceiver
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 
 class Watched(io.StringIO):
