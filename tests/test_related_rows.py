@@ -8,7 +8,7 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from orderhooks import outbox, signal_handlers
+from orderhooks import outbox, publishing, signal_handlers
 from orderhooks.models import CaptureFailure, Change, Event
 from orderhooks.sources import related as related_rows
 from tests.factories import make_subscription
@@ -202,8 +202,28 @@ def test_an_error_of_computed_topics_is_kept_with_the_event(order: Any, monkeypa
     event = Event.objects.get()
     assert (event.topic, event.payload) == ("order.updated", None)
     assert event.error == (
-        "ValueError: compute_topics() returns 'order.unlisted'. Add it to `computed_topics`, and to TOPICS."
+        "The topics could not be computed. ValueError: compute_topics() returns 'order.unlisted'. Add it to "
+        "`computed_topics`, and to TOPICS."
     )
+
+
+def test_topics_that_could_not_be_computed_are_made_up_for(order: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_arguments: Any) -> Any:
+        raise RuntimeError("no ledger")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sources.Purchase, "compute_topics", fail)
+        Payment.objects.create(order=order, amount=10)
+        first, second = Event.objects.order_by("sequence")
+        assert not publishing.republish(first)
+        assert first.error == "The topics could not be computed. RuntimeError: no ledger"
+    assert publishing.republish(first)
+    assert publishing.republish(second)
+    found = {event.topic: event for event in Event.objects.all()}
+    assert sorted(found) == ["order.covered", "order.payment", "order.updated"]
+    assert Event.objects.count() == 3
+    for event in found.values():
+        assert payload_of(event)["changes"]["payments"][1][0]["amount"] == "10.00 EUR"
 
 
 class TestAsCommitted:

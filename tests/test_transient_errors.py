@@ -20,7 +20,7 @@ from django.utils import timezone
 from orderhooks import outbox
 from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import Change, Event, Order
-from orderhooks.outbox import coalescing
+from orderhooks.outbox import coalescing, left_behind
 from orderhooks.sources import BuiltInOrders
 from tests.factories import make_order, make_subscription
 
@@ -146,7 +146,7 @@ def test_what_can_not_be_written_is_an_event_that_says_why(order: Order, monkeyp
         tries.append(1)
         raise DataError("value too long")
 
-    monkeypatch.setattr(coalescing, "coalesce", fail)
+    monkeypatch.setattr(left_behind, "coalesce", fail)
     assert later(minutes=1) + later(minutes=1) == []
     [event] = later(minutes=1)
     assert (event.topic, event.error) == ("order.updated", "DataError: value too long")

@@ -5,15 +5,10 @@ behind. See Note [Changes and transactions].
 """
 
 from orderhooks.outbox.capturing import after_save, before_save, capture_explicit, save_atomically
-from orderhooks.outbox.coalescing import (
-    LEFT_BEHIND_AFTER,
-    MAX_COALESCE_ATTEMPTS,
-    coalesce,
-    coalesce_left_behind,
-    republish,
-)
+from orderhooks.outbox.coalescing import coalesce, republish
 from orderhooks.outbox.deletions import before_delete
 from orderhooks.outbox.guarding import guarded
+from orderhooks.outbox.left_behind import LEFT_BEHIND_AFTER, MAX_COALESCE_ATTEMPTS, coalesce_left_behind
 from orderhooks.outbox.tracking import Tracking, track
 from orderhooks.outbox.transaction_batch import coalesce_now
 

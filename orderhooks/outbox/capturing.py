@@ -167,11 +167,16 @@ def is_elsewhere(watched_model: WatchedModel, instance: models.Model, *, using: 
 def _coalesce_on_commit(
     watched_model: WatchedModel, instance: models.Model, *, using: str, on_events: OnEvents
 ) -> None:
-    """Of the orders that the instance itself names. The pump finds the others."""
+    """Of the orders that the instance itself names. The others are left to a worker, which is woken."""
+    if not is_wanted(using):
+        return
+    batch = TransactionBatch.current(using, on_events)
     names = watched_model.identifying_columns
-    if watched_model.is_direct and all(instance.__dict__.get(name) is not None for name in names) and is_wanted(using):
+    if not watched_model.is_direct:
+        batch.leave_to_worker()
+    elif all(instance.__dict__.get(name) is not None for name in names):
         for order_pk in watched_model.order_pks(instance, using=using):
-            TransactionBatch.current(using, on_events).coalesce_order_on_commit(watched_model.source.name, order_pk)
+            batch.coalesce_order_on_commit(watched_model.source.name, order_pk)
 
 
 def _own_transaction(

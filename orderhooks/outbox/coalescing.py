@@ -6,16 +6,13 @@ Note [Changes and transactions].
 
 import contextlib
 import logging
-import random
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from django.db import connections, transaction
-from django.db.models import F
 
 from orderhooks import payloads, sources
-from orderhooks.db.locks import brief_transaction
 from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import Change, Event
 from orderhooks.outbox import coalescing_postgresql
@@ -33,17 +30,12 @@ from orderhooks.outbox.taking import take, take_many
 
 logger = logging.getLogger(__name__)
 
-# The process that wrote younger changes may still be about to coalesce them.
-LEFT_BEHIND_AFTER = timedelta(seconds=3)
-COALESCE_AT_ONCE = 500
+# Each may wait until a time limit. After this many, the others are left to the worker, or to its next turn.
+TRANSIENT_AT_ONCE = 3
+# The beginning of the error of events whose transaction may lack some.
+COMPUTING = "The topics could not be computed. "
 # Orders of one transaction for each set of statements.
 COALESCE_TOGETHER = 100
-# After this many attempts, the code of the order source is what kills the workers.
-MAX_COALESCE_ATTEMPTS = 3
-# How long an order is tried again while the database does not let it be read. After that, a person has to look.
-TRANSIENT_FOR = timedelta(hours=1)
-# Each may wait until a time limit. After this many in one turn, the others wait for the next turn.
-TRANSIENT_AT_ONCE = 3
 
 
 def coalesce(
@@ -124,16 +116,22 @@ def _coalesce_chunk(
     source_name: str, captured: Mapping[str, Sequence[Change]], *, now: datetime, using: str
 ) -> list[Event]:
     orders: dict[str, OrderRead] = {}
+    refused = 0
     for order_pk, changes in captured.items():
+        if refused == TRANSIENT_AT_ONCE:
+            break
         try:
             orders[order_pk] = _read(source_name, order_pk, changes, using=using)
         except Exception as error:
+            refused += 1
             logger.warning("order %s:%s can't be read now: %s", source_name, order_pk, describe_error(error))
     events: list[Event] = []
     with transaction.atomic(using=using):
         taken = take_many(source_name, list(orders), using=using)
         for order_pk, changes in taken.items():
             if {change.pk for change in changes} == {change.pk for change in captured[order_pk]}:
+                # They are of one transaction.
+                (changes,) = by_transaction(changes)
                 events += _events(changes, orders[order_pk], now=now, using=using)
             else:
                 events += _events_of_transactions(by_transaction(changes), now=now, using=using)
@@ -165,7 +163,7 @@ def _events_of_transactions(transactions: Sequence[Sequence[Change]], *, now: da
     return events
 
 
-def _give_up(source_name: str, order_pk: str, error: str, *, now: datetime, using: str) -> list[Event]:
+def give_up(source_name: str, order_pk: str, error: str, *, now: datetime, using: str) -> list[Event]:
     """Make events without a payload that say why the order can't be read, so that a person sees it."""
     with transaction.atomic(using=using):
         transactions = by_transaction(take(source_name, order_pk, using=using))
@@ -179,64 +177,6 @@ def _give_up(source_name: str, order_pk: str, error: str, *, now: datetime, usin
     return events
 
 
-def coalesce_left_behind(*, now: datetime) -> list[Event]:
-    """Coalesce the changes whose process died after the commit, and those whose order could not be read then."""
-    left = Change.objects.left_behind(before=now - LEFT_BEHIND_AFTER).order_by().values_list("source", "order_pk")
-    orders = list(left.distinct()[:COALESCE_AT_ONCE])
-    # Orders that can't be read now must not be the first ones each time.
-    random.shuffle(orders)
-    events: list[Event] = []
-    refused = 0
-    for source, order_pk in orders:
-        try:
-            events += _coalesce_left_behind(source, order_pk, now=now)
-        except Exception as error:
-            # An order that can't be coalesced must not hold up the others. Its changes stay in the outbox.
-            if not is_transient(error):
-                logger.exception("could not coalesce the changes of order %s:%s", source, order_pk)
-                continue
-            logger.warning("order %s:%s can't be read now: %s", source, order_pk, describe_error(error))
-            refused += 1
-            if refused == TRANSIENT_AT_ONCE:
-                break
-    return events
-
-
-def _coalesce_left_behind(source: str, order_pk: str, *, now: datetime) -> list[Event]:
-    using = Change.objects.db
-    with brief_transaction(using):
-        changes = list(Change.objects.using(using).of_order(source, order_pk).select_for_update())
-        attempts = max((change.coalesce_attempts for change in changes), default=0)
-        _count_attempts(source, order_pk, 1, using=using)
-    if attempts >= MAX_COALESCE_ATTEMPTS:
-        logger.error("reading order %s:%s killed its worker %d times; its events wait", source, order_pk, attempts)
-        error = (
-            f"Reading the order killed its worker {attempts} times. Fix the order source, then publish the event again."
-        )
-        return _give_up(source, order_pk, error, now=now, using=using)
-    try:
-        # A lock on a table, for example a migration's, must not keep the worker from its other work.
-        with brief_transaction(using, may_be_silent=True):
-            return coalesce(source, order_pk, now=now, using=using)
-    except Exception as error:
-        connections[using].close_if_unusable_or_obsolete()
-        waiting_since = min((change.created_at for change in changes), default=now)
-        if is_transient(error) and now - waiting_since < TRANSIENT_FOR:
-            _count_attempts(source, order_pk, -1, using=using)  # the attempt did not kill the worker
-            raise
-        if not is_transient(error) and attempts + 1 < MAX_COALESCE_ATTEMPTS:
-            raise
-        logger.exception("could not coalesce the changes of order %s:%s; its events wait", source, order_pk)
-        return _give_up(source, order_pk, describe_error(error), now=now, using=using)
-
-
-def _count_attempts(source: str, order_pk: str, more: int, *, using: str) -> None:
-    changes = Change.objects.using(using).filter(source=source, order_pk=order_pk)
-    if more < 0:
-        changes = changes.filter(coalesce_attempts__gt=0)
-    changes.update(coalesce_attempts=F("coalesce_attempts") + more)
-
-
 def republish(event: Event, *, now: datetime) -> bool:
     """Build the payload of an event that has none. False if that failed again, or if another process was first."""
     using = event._state.db or Event.objects.db
@@ -248,22 +188,57 @@ def republish(event: Event, *, now: datetime) -> bool:
         Event.objects.filter(pk=event.pk, published_at=None).update(error=order.error)
         event.refresh_from_db()
         return False
-    return event.publish({"order": order.snapshot, "changes": event.changes}, now=now)
+    changes = event.changes
+    if event.error.startswith(COMPUTING):
+        try:
+            computed = _computed_topics(NetChange((event.topic,), changes), order, using=using)
+            changes = _presented(changes, order)
+        except Exception as error:
+            Event.objects.filter(pk=event.pk, published_at=None).update(error=COMPUTING + describe_error(error))
+            event.refresh_from_db()
+            return False
+        _add_missing(event, computed, {"order": order.snapshot, "changes": changes}, now=now)
+    return event.publish({"order": order.snapshot, "changes": changes}, now=now)
+
+
+def _add_missing(event: Event, topics: Iterable[str], payload: dict[str, Any], *, now: datetime) -> None:
+    """Make the events of computed topics that a transaction still lacks, beside one of its events."""
+    of_transaction = Event.objects.filter(
+        source=event.source, order_pk=event.order_pk, occurred_at=event.occurred_at
+    ).values_list("topic", flat=True)
+    missing = [topic for topic in dict.fromkeys(topics) if topic not in set(of_transaction)]
+    Event.objects.bulk_create(
+        Event(
+            topic=topic,
+            source=event.source,
+            order_pk=event.order_pk,
+            order_number=event.order_number,
+            store=event.store,
+            payload=payload,
+            changes=payload["changes"],
+            occurred_at=event.occurred_at,
+            published_at=now,
+        )
+        for topic in missing
+    )
 
 
 def _events(captured: Sequence[Change], order: OrderRead, *, now: datetime, using: str) -> list[Event]:
     net = net_change(captured, order.source)
     error = next((change.error for change in captured if change.error), "") or order.error
     changes, names = net.changes, net.topics
+    begin = ""
     try:
+        begin = COMPUTING
         names = tuple(dict.fromkeys((*net.topics, *_computed_topics(net, order, using=using))))
+        begin = ""
         changes = _presented(net.changes, order)
         payloads.check(changes)
     except Exception as problem:
         if is_transient(problem):
             raise
         logger.exception("could not present the changes of order %s:%s", captured[0].source, captured[0].order_pk)
-        error = error or describe_error(problem)
+        error = error or begin + describe_error(problem)
         changes = {field: pair for field, pair in net.changes.items() if _can_be_kept(pair)}
     return [
         Event(

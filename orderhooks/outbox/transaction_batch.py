@@ -45,11 +45,16 @@ def coalesce_now(using: str) -> list[Event]:
     For tests, whose transactions are rolled back. In a store it would publish what may still be rolled back.
     """
     batch = TransactionBatch.find(using)
-    if batch is None:
-        return []
-    hooks = connections[using].run_on_commit
-    hooks[:] = [entry for entry in hooks if entry[1] is not batch]
-    return batch.coalesce()
+    events: list[Event] = []
+    if batch is not None:
+        hooks = connections[using].run_on_commit
+        hooks[:] = [entry for entry in hooks if entry[1] is not batch]
+        events = batch.coalesce()
+    if triggers.any_are_used(using):
+        captured = Change.objects.using(using).filter(is_raw=True).order_by()
+        for source, order_pk in captured.values_list("source", "order_pk").distinct():
+            events += coalesce(source, order_pk, now=timezone.now(), using=using)
+    return events
 
 
 class TransactionBatch:
@@ -100,6 +105,11 @@ class TransactionBatch:
                 self.database_id = UUID(int=int(cursor.fetchone()[0]))
         return self.database_id
 
+    def leave_to_worker(self) -> None:
+        """Have a worker woken after the commit, for changes that a trigger captures of orders not known here."""
+        self.is_left_behind = True
+        self.register()
+
     def coalesce_order_on_commit(self, source_name: str, order_pk: str) -> None:
         """Have an order's changes coalesced that a trigger captures in the running transaction."""
         self.captured.setdefault((source_name, order_pk), [])
@@ -140,7 +150,7 @@ class TransactionBatch:
         if len(captured) > 1 and all(captured.values()):
             try:
                 events = coalesce_many(captured, now=timezone.now(), using=self.using)
-                self.is_left_behind = not events
+                self.is_left_behind |= not events
                 return events
             except Exception:
                 logger.exception("could not coalesce the changes of %d orders together", len(captured))

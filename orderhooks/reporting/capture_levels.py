@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import router
+from django.db import connections, router
 from django.utils.translation import gettext as _
 
 from orderhooks import sources, triggers
@@ -24,11 +24,11 @@ class CaptureLevel:
 
 
 def capture_levels() -> list[CaptureLevel]:
-    """One for each order source: three queries if any has triggers. Empty if a source can't be loaded."""
+    """One for each order source, by three queries on PostgreSQL. Empty if a source can't be loaded."""
     using = router.db_for_write(Change)
     try:
         known = sources.configured().values()
-        missing = triggers.differences(using) if any(triggers.are_used(one, using) for one in known) else []
+        missing = triggers.differences(using) if connections[using].vendor == "postgresql" else []
     except Exception:
         # The checks name what is wrong with the setting.
         logger.exception("the order sources can't be loaded")
@@ -38,6 +38,13 @@ def capture_levels() -> list[CaptureLevel]:
 
 def _level(source: Any, missing: list[str], using: str) -> CaptureLevel:
     names = {"source": source.name, "model": source.model}
+    left = next((text for text in missing if "belongs to no order source" in text), "")
+    if not triggers.are_used(source, using) and left:
+        text = _(
+            "Changes of %(model)s (source %(source)s) are captured by signals, but triggers are still there, so events "
+            "may be made twice: run manage.py migrate. %(first)s"
+        )
+        return CaptureLevel(text % {**names, "first": left}, False)
     if not triggers.are_used(source, using):
         text = _("Changes of %(model)s (source %(source)s) are captured by signals.")
         return CaptureLevel(text % names, source.capture == "signals")

@@ -119,16 +119,17 @@ def _newest_payload(path: str, source: OrderSource) -> Faults:
 def _triggers(path: str, source: OrderSource) -> Faults:
     """The triggers in the database must be those that the source needs."""
     using = router.db_for_write(source.get_model())
-    if source.capture != "triggers":
-        return
-    if connections[using].vendor != "postgresql":
+    if connections[using].vendor == "postgresql":
+        found = triggers.differences(using)
+        if found:
+            more = f" There are {len(found) - 1} more differences." if len(found) > 1 else ""
+            # A warning: an error would stop `migrate`, which runs the checks before it puts the triggers in place.
+            remedy = "Run `manage.py migrate`, which puts the triggers in place, and takes away those of no source."
+            yield Fault(path, "W049", f"Triggers in the database differ. {found[0]}{more}", remedy)
+    elif source.capture == "triggers":
         remedy = "Remove `capture`, or move the orders to PostgreSQL."
         text = f"The database {using!r} has no triggers for it, so changes are captured by signals."
         yield Fault(path, "W049", text, remedy)
-        return
-    for text in triggers.differences(using):
-        # A warning: an error would stop `migrate`, which runs the checks before it puts the triggers in place.
-        yield Fault(path, "W049", text, "Run `manage.py migrate`, which puts the triggers in place.")
 
 
 LIVE: Sequence[tuple[str, str, Trial]] = (

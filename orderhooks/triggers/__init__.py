@@ -6,10 +6,19 @@ the order, with the columns' values as PostgreSQL's JSON; `columns` converts the
 """
 
 from orderhooks.triggers.columns import KEY_TYPES, column_type, converted
-from orderhooks.triggers.installing import are_used, are_used_for, differences, install, install_after_migrate, wanted
+from orderhooks.triggers.installing import (
+    any_are_used,
+    are_used,
+    are_used_for,
+    differences,
+    install,
+    install_after_migrate,
+    wanted,
+)
 
 __all__ = [
     "KEY_TYPES",
+    "any_are_used",
     "are_used",
     "are_used_for",
     "column_type",

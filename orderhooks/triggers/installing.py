@@ -10,26 +10,27 @@ from django.db import DatabaseError, connections, router, transaction
 from orderhooks import conf, sources
 from orderhooks.models import Change
 from orderhooks.sources import OrderSource, WatchedModel
-from orderhooks.triggers.statements import PREFIX, Capture, for_model
+from orderhooks.triggers.statements import PREFIX, Capture, for_model, schema_of
 
-__all__ = ["are_used", "are_used_for", "differences", "install", "install_after_migrate", "wanted"]
+__all__ = ["any_are_used", "are_used", "are_used_for", "differences", "install", "install_after_migrate", "wanted"]
 
 logger = logging.getLogger(__name__)
 
 # A table that somebody keeps locked must not hold up the store's deployment.
 LOCK_SECONDS = 5
+LIKE = PREFIX.replace("_", r"\_") + "%"
 FUNCTIONS = """
 SELECT f.proname, f.prosrc FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace
 WHERE n.nspname = %s AND f.proname LIKE %s
 """
 TRIGGERS = """
-SELECT t.tgname, c.relname, t.tgenabled <> 'D', f.proname
+SELECT t.tgname, c.relname, t.tgenabled IN ('O', 'A'), f.proname
 FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc f ON f.oid = t.tgfoid
 JOIN pg_namespace n ON n.oid = f.pronamespace
 WHERE NOT t.tgisinternal AND n.nspname = %s AND f.proname LIKE %s
 """
-SCHEMA = """
-SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass(%s)
+FUNCTIONS_ANYWHERE = """
+SELECT n.nspname, f.proname FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace WHERE f.proname LIKE %s
 """
 
 
@@ -41,6 +42,11 @@ def are_used(source: OrderSource, using: str) -> bool:
 def are_used_for(source_name: str, using: str) -> bool:
     """The same for a source by its name. False if it is not in the setting SOURCES."""
     return connections[using].vendor == "postgresql" and source_name in _with_triggers(conf.current().sources)
+
+
+def any_are_used(using: str) -> bool:
+    """Whether any source captures by triggers in that database."""
+    return connections[using].vendor == "postgresql" and bool(_with_triggers(conf.current().sources))
 
 
 @functools.cache
@@ -75,6 +81,7 @@ def install(using: str) -> None:
     """
     schema = _schema(using)
     if schema is None:
+        _remove_all(using)
         return
     captures = wanted(using, schema)
     functions, triggers = _installed(using, schema)
@@ -131,19 +138,24 @@ def install_after_migrate(*, using: str, **_signal: Any) -> None:
         logger.exception("the triggers of order sources could not be put in place")
 
 
+def _remove_all(using: str) -> None:
+    """After `migrate orderhooks zero`: triggers without our tables would only warn."""
+    quote = connections[using].ops.quote_name
+    with transaction.atomic(using=using), connections[using].cursor() as cursor:
+        cursor.execute(FUNCTIONS_ANYWHERE, [LIKE])
+        for schema, name in cursor.fetchall():
+            cursor.execute(f"DROP FUNCTION {quote(schema)}.{quote(name)}() CASCADE")
+
+
 def _schema(using: str) -> str | None:
     """The schema of the tables of orderhooks. None before they are migrated."""
-    with connections[using].cursor() as cursor:
-        cursor.execute(SCHEMA, [connections[using].ops.quote_name(Change._meta.db_table)])
-        row = cursor.fetchone()
-    return None if row is None else str(row[0])
+    return schema_of(connections[using].ops.quote_name(Change._meta.db_table), using)
 
 
 def _installed(using: str, schema: str) -> tuple[dict[str, str], dict[str, tuple[str, bool, str]]]:
-    like = PREFIX.replace("_", r"\_") + "%"
     with connections[using].cursor() as cursor:
-        cursor.execute(FUNCTIONS, [schema, like])
+        cursor.execute(FUNCTIONS, [schema, LIKE])
         functions = dict(cursor.fetchall())
-        cursor.execute(TRIGGERS, [schema, like])
+        cursor.execute(TRIGGERS, [schema, LIKE])
         triggers = {name: (table, enabled, function) for name, table, enabled, function in cursor.fetchall()}
     return functions, triggers

@@ -19,9 +19,12 @@ from orderhooks.sources import WatchedModel
 from orderhooks.sources.related import Link
 from orderhooks.triggers.columns import as_sql, column_type
 
-__all__ = ["PREFIX", "Capture", "for_model"]
+__all__ = ["PREFIX", "Capture", "for_model", "schema_of"]
 
 PREFIX = "orderhooks_capture_"
+SCHEMA = """
+SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass(%s)
+"""
 # A function takes at most 100 arguments: names and values of 50 columns.
 MOST_COLUMNS = 50
 
@@ -40,12 +43,11 @@ class Capture:
 def for_model(watched_model: WatchedModel, using: str, schema: str) -> Capture:
     """The function and the triggers of a watched model. `schema` holds the tables of orderhooks."""
     quote = connections[using].ops.quote_name
-    readable = "_".join(part for part in (watched_model.source.name, watched_model.key) if part)
+    readable = f"{watched_model.source.name} {watched_model.key}"
     digest = hashlib.sha256(readable.encode()).hexdigest()[:8]
     # PostgreSQL cuts names after 63 bytes, and turns them into lower case.
-    name = (
-        f"{PREFIX}{''.join(one if one.isascii() and one.isalnum() else '_' for one in readable.lower())[:32]}_{digest}"
-    )
+    plain = "".join(one if one.isascii() and one.isalnum() else "_" for one in readable.strip().lower())
+    name = f"{PREFIX}{plain[:32]}_{digest}"
     table = quote(watched_model.model._meta.db_table)
     body = _body(watched_model, using, schema)
     create = (
@@ -65,13 +67,14 @@ def for_model(watched_model: WatchedModel, using: str, schema: str) -> Capture:
 
 
 def _body(watched_model: WatchedModel, using: str, schema: str) -> str:
+    quote = connections[using].ops.quote_name
     exact, generic = (_Writer(watched_model, using, schema, generic=one).statements() for one in (False, True))
-    failures = f'{connections[using].ops.quote_name(schema)}."{CaptureFailure._meta.db_table}"'
+    failures = f"{quote(schema)}.{quote(CaptureFailure._meta.db_table)}"
     source = _text(watched_model.source.name)
     label = _text(f"{schema}:{watched_model.source.name}:{watched_model.key}")
     return f"""
 BEGIN
-    IF NOT EXISTS (SELECT 1 FROM {_table(Subscription, using, schema)}) THEN
+    IF NOT EXISTS (SELECT 1 FROM {quote(schema)}.{quote(Subscription._meta.db_table)}) THEN
         RETURN NULL;
     END IF;
     BEGIN
@@ -81,6 +84,8 @@ BEGIN
 {generic}
         EXCEPTION WHEN OTHERS THEN
             RAISE WARNING 'orderhooks could not capture a change of %: %', TG_TABLE_NAME, SQLERRM;
+            -- Writers must not wait for each other here. One that finds another at it leaves the count to that one.
+            IF pg_try_advisory_xact_lock(hashtext({label})) THEN
             INSERT INTO {failures} AS known (source, fingerprint, order_pk, error, count, first_at, last_at)
             VALUES ({source}, encode(sha256(convert_to({label} || SQLSTATE, 'UTF8')), 'hex'), '',
                 'A trigger could not capture a change of ' || TG_TABLE_NAME || ': ' || SQLERRM
@@ -88,6 +93,7 @@ BEGIN
                 1, clock_timestamp(), clock_timestamp())
             ON CONFLICT (fingerprint) DO UPDATE
                 SET count = known.count + 1, last_at = excluded.last_at, error = excluded.error;
+            END IF;
         END;
     END;
     RETURN NULL;
@@ -158,14 +164,14 @@ class _Writer:
                 joined = " AND ".join(
                     f"a.{self.quote(to.column)} = {row}.{self.quote(own.column)}" for own, to in pairs
                 )
-                values = _Writer(rows, self.using, self.schema, generic=False)._json(fields, "a")
+                values = _Writer(rows, self.using, self.schema, generic=self.generic)._json(fields, "a")
                 yield self._insert(
                     Change.Kind.UPDATED,
                     self._key(self.model, "n"),
                     self._key(rows.model, "a"),
                     values if row == "o" else "'{}'",
                     values if row == "n" else "'{}'",
-                    f"{self._both()} JOIN {self.quote(rows.model._meta.db_table)} a ON {joined} WHERE {moved}",
+                    f"{self._both()} JOIN {_table(rows.model, self.using)} a ON {joined} WHERE {moved}",
                     related=related.key,
                 )
 
@@ -174,7 +180,7 @@ class _Writer:
         link = Link.of(self.watched_model.related, self.watched_model.source.get_model())
         if link.from_order:
             pairs = link.steps[0].related_fields
-            order = self.quote(link.order._meta.db_table)
+            order = _table(link.order, self.using)
 
             def joined(row: str) -> str:
                 on = " AND ".join(f"d.{self.quote(own.column)} = {row}.{self.quote(to.column)}" for own, to in pairs)
@@ -224,7 +230,7 @@ class _Writer:
             if is_last and {target for _own, target in pairs} == set(key):
                 columns = {target: f"{alias}.{self.quote(own.column)}::text" for own, target in pairs}
                 return self._joined([columns[field] for field in key]), " ".join(joins)
-            table = self.quote((link.order if is_last else step.related_model)._meta.db_table)
+            table = _table(link.order if is_last else step.related_model, self.using)
             following = f"{row}{place}"
             on = " AND ".join(
                 f"{following}.{self.quote(target.column)} = {alias}.{self.quote(own.column)}" for own, target in pairs
@@ -253,7 +259,7 @@ class _Writer:
             "created_at": "clock_timestamp()",
             "is_raw": "true",
         }
-        table = _table(Change, self.using, self.schema)
+        table = f"{self.quote(self.schema)}.{self.quote(Change._meta.db_table)}"
         return f"INSERT INTO {table} ({', '.join(values)}) SELECT {', '.join(values.values())} FROM {rows}"
 
     def _fields(self, names: Iterable[str]) -> list[Any]:
@@ -307,9 +313,20 @@ class _Writer:
         return texts[0] if len(texts) == 1 else f"json_build_array({', '.join(texts)})::text"
 
 
-def _table(model: Any, using: str, schema: str) -> str:
+def _table(model: Any, using: str) -> str:
+    """The table with its schema: that of the store's tables may be another than that of ours."""
     quote = connections[using].ops.quote_name
-    return f"{quote(schema)}.{quote(model._meta.db_table)}"
+    table = quote(model._meta.db_table)
+    schema = schema_of(table, using)
+    return table if schema is None else f"{quote(schema)}.{table}"
+
+
+def schema_of(table: str, using: str) -> str | None:
+    """The schema in which this session finds a table, by its quoted name. None if there is no such table."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(SCHEMA, [table])
+        row = cursor.fetchone()
+    return None if row is None else str(row[0])
 
 
 def _text(value: str) -> str:
