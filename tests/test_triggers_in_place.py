@@ -92,8 +92,8 @@ class TestInPlace:
         assert "could not be put in place" in caplog.text
         assert triggers.differences("default")
 
-    def test_a_source_that_triggers_can_not_serve(self, settings: Any) -> None:
-        globals()["TriggeredInvoiceOrder"] = triggered("InvoiceOrder")
+    def test_a_source_that_triggers_can_not_serve(self, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("tests.triggered.TriggeredInvoiceOrder", triggered("InvoiceOrder"), raising=False)
         settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SOURCES": [f"{SOURCES}.TriggeredInvoiceOrder"]}
         (fault,) = source_trials.static_faults()
         assert (fault.check_id, fault.text) == (
