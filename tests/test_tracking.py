@@ -128,6 +128,18 @@ class TestBounds:
             Purchase.objects.update(total=3)
         assert events() == [("order.updated", {"total": ["0.00", "3.00"]})] * 5
 
+    def test_more_rows_than_fit_into_memory_are_changed_and_counted_as_missed(
+        self, shapes: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tracking, "MOST_ROWS", 2)
+        Purchase.objects.bulk_create([Purchase() for _ in range(3)])
+        with track(Purchase.objects.all()):
+            Purchase.objects.update(state="paid")
+        assert set(Purchase.objects.values_list("state", flat=True)) == {"paid"}
+        assert events() == []
+        failure = CaptureFailure.objects.get()
+        assert failure.error.startswith("TooManyRowsError: A statement may change more than 2 rows")
+
     def test_the_first_rows_of_a_sorted_queryset(self, shapes: None) -> None:
         Purchase.objects.bulk_create([Purchase(total=one) for one in (1, 2, 3)])
         with track(Purchase.objects.order_by("-total")[:1]):

@@ -28,10 +28,16 @@ logger = logging.getLogger(__name__)
 
 # Rows for each set of statements. SQLite and others limit the parameters of a statement.
 AT_ONCE = 1000
+# The values of all rows are in memory, as they were and as they are.
+MOST_ROWS = 10_000
 GONE = "The order was deleted without a signal, so its last state was not read. Delete orders by `delete()`."
 
 # Of a row: its primary key as Django takes it.
 Key = Any
+
+
+class TooManyRowsError(RuntimeError):
+    """A block may change more rows than can be compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +149,12 @@ def _read_before(
     if keys is None:
         # The first rows of a sorted queryset are others without its order.
         rows = rows.using(tracking.using) if rows.query.is_sliced else rows.using(tracking.using).order_by()
-        tracking.keys = list(rows.values_list("pk", flat=True))
+        tracking.keys = list(rows.values_list("pk", flat=True)[: MOST_ROWS + 1])
+        if len(tracking.keys) > MOST_ROWS:
+            raise TooManyRowsError(
+                f"A statement may change more than {MOST_ROWS} rows, whose values were not read. Change fewer at once, "
+                'or let the source capture by triggers (capture = "triggers").'
+            )
     else:
         tracking.keys = list(keys)
     batch = TransactionBatch.find(tracking.using)
