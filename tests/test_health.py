@@ -38,12 +38,12 @@ def test_a_subscription_in_a_word(fields, health) -> None:
 class TestHealthOf:
     def test_the_last_day_hour_by_hour(self) -> None:
         one, other, idle = (make_subscription() for _ in range(3))
-        make_attempt_stats(one, 8)
-        make_attempt_stats(one, 1, outcome="5xx")
-        make_attempt_stats(one, 1, outcome="timeout")
+        make_attempt_stats(one, 8, at=NOW)
+        make_attempt_stats(one, 1, at=NOW, outcome="5xx")
+        make_attempt_stats(one, 1, at=NOW, outcome="timeout")
         make_attempt_stats(one, 10, at=NOW - 23 * HOUR, bucket=9)
         make_attempt_stats(one, 99, at=NOW - 24 * HOUR)
-        make_attempt_stats(other, 5, outcome="4xx")
+        make_attempt_stats(other, 5, at=NOW, outcome="4xx")
         found = day_stats([one, other, idle], now=NOW)
         assert (found[one.pk].succeeded, found[one.pk].failed, found[one.pk].success_rate) == (18, 2, 0.9)
         assert [(hour.succeeded, hour.failed) for hour in found[one.pk].hours] == [(10, 0), *[(0, 0)] * 22, (8, 2)]

@@ -67,7 +67,7 @@ def test_an_order_that_can_not_be_coalesced_holds_nobody_up(receiver: RecordingR
             raise RuntimeError("bad luck")
         return real(source, order_pk, **options)
 
-    monkeypatch.setattr(outbox.coalescing, "coalesce", coalesce)
+    monkeypatch.setattr(outbox.left_behind, "coalesce", coalesce)
     tasks.pump()
     assert receiver.topics == ["order.created"]
     assert "bad luck" in caplog.text
