@@ -47,7 +47,7 @@ def fill(deliveries: int) -> None:
 ORDER = {
     **dict.fromkeys(("subtotal", "discount", "shipping", "tax", "total"), 0),
     **dict.fromkeys(("billing_address", "shipping_address", "metadata"), "{}"),
-    **dict.fromkeys(("store", "customer_name", "customer_email", "customer_phone", "note"), ""),
+    **dict.fromkeys(("store", "customer_name", "customer_email", "customer_phone", "note", "cancel_reason"), ""),
     "status": "open",
     "payment_status": "paid",
     "fulfillment_status": "unfulfilled",

@@ -158,6 +158,7 @@ class DashboardAdmin(NotEdited, ListedLookups):
                 sweep_notice(worker, now=now),
                 *new_notices(worker, waiting, now=now),
                 *(Notice("bad", one) for one in reporting.losses(now=now, with_errors=sees_payload(request))),
+                *(Notice("bad", one) for one in reporting.unpublished_problems()),
                 *(Notice("good" if one.is_right else "bad", one.text) for one in reporting.capture_levels()),
             ],
             "waiting": self._waiting(waiting, now=now),

@@ -168,7 +168,10 @@ class FulfillmentForm(KeepsUnaltered):
         if "contents" not in self.changed_data:
             return []  # the order may have changed since, and that is no error of this page
         lines: dict[str, list[OrderLine]] = {}
-        for one in OrderLine.objects.filter(order=self.instance.order_id).order_by("pk"):
+        in_it = set(self.instance.lines.values_list("line", flat=True)) if self.instance.pk else set()
+        rows = OrderLine.objects.filter(order=self.instance.order_id).order_by("pk")
+        # Those that are in it already come first, so that a new quantity stays at its line.
+        for one in sorted(rows, key=lambda row: row.pk not in in_it):
             lines.setdefault(one.sku.strip(), []).append(one)
         chosen: dict[int, tuple[OrderLine, int]] = {}
         for quantity, sku in map(_pieces, _lines_of(self.cleaned_data["contents"])):

@@ -21,7 +21,8 @@ MAX_DEPTH = payloads.MAX_PASSED_THROUGH_DEPTH
 # The largest integer of every database. SQLite would store larger ones and then differ from the others.
 MAX_INTEGER = 2**31 - 1
 MAX_ROW_ID = 2**63 - 1
-AMOUNT = r"^[0-9]{1,12}(\.[0-9]{1,4})?$"
+MAX_YEAR = 9999
+AMOUNT = r"^[0-9]{1,11}(\.[0-9]{1,4})?$"
 # https://www.rfc-editor.org/rfc/rfc3339#section-5.6
 RFC3339 = re.compile(
     r"[0-9]{4}(-[0-9]{2}){2}[T ]([0-9]{2}:){2}[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})", re.IGNORECASE
@@ -152,6 +153,16 @@ class StrictDateTimeField(serializers.DateTimeField):
         return self.enforce_timezone(parsed)
 
 
+class StoredDateTimeField(StrictDateTimeField):
+    """A date and time that can be shown in any time zone: not on the first or the last day that Python has."""
+
+    def to_internal_value(self, value: Any) -> datetime:
+        parsed = super().to_internal_value(value)
+        if not 1 < parsed.year < MAX_YEAR:
+            self.fail("overflow")
+        return parsed
+
+
 class StrictChoiceField(serializers.ChoiceField):
     """One of the choices. The error lists them."""
 
@@ -207,7 +218,7 @@ MODEL_FIELD_MAPPING: dict[Any, Any] = {
     **serializers.ModelSerializer.serializer_field_mapping,
     models.BooleanField: StrictBooleanField,
     models.CharField: StrictCharField,
-    models.DateTimeField: StrictDateTimeField,
+    models.DateTimeField: StoredDateTimeField,
     models.DecimalField: MoneyField,
     models.EmailField: StrictEmailField,
     models.JSONField: JsonObjectField,

@@ -21,7 +21,7 @@ __all__ = ["OrderSerializer"]
 MAX_LINES = 1000
 # Written at their own URLs.
 ROWS = ("fulfillments", "payments", "refunds")
-AMOUNT_LIMIT = Decimal(10) ** 12
+AMOUNT_LIMIT = Decimal(10) ** 11
 NUMBER_TAKEN = "The store already has an order with this number. Send another one, or leave it out to get one."
 
 

@@ -26,6 +26,7 @@ from orderhooks.reporting import (
     capture_levels,
     current_backlog,
     losses,
+    unpublished_problems,
     worker_problems,
 )
 from orderhooks.reporting.counts import count_text
@@ -160,7 +161,7 @@ def _backlog(now: datetime) -> Found:
 
 
 def _losses(now: datetime) -> Found:
-    lost = losses(now=now)
+    lost = [*losses(now=now), *unpublished_problems()]
     for one in lost:
         yield "fail", one
     if not lost:

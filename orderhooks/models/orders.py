@@ -20,9 +20,9 @@ NUMBER_TRIES = 20
 
 
 def _amount(**options: Any) -> "models.DecimalField[Any, Any]":
-    # Four places: the most that a currency of ISO 4217 has.
+    # Four places: the most that a currency of ISO 4217 has. Fifteen digits: the most that SQLite keeps.
     return models.DecimalField(
-        max_digits=16, decimal_places=4, default=Decimal(0), validators=[MinValueValidator(0)], **options
+        max_digits=15, decimal_places=4, default=Decimal(0), validators=[MinValueValidator(0)], **options
     )
 
 

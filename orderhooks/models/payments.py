@@ -20,7 +20,7 @@ SMALLEST_AMOUNT = Decimal("0.0001")
 
 def _amount(**options: Any) -> "models.DecimalField[Any, Any]":
     return models.DecimalField(
-        max_digits=16, decimal_places=4, validators=[MinValueValidator(SMALLEST_AMOUNT)], **options
+        max_digits=15, decimal_places=4, validators=[MinValueValidator(SMALLEST_AMOUNT)], **options
     )
 
 

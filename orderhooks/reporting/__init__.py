@@ -13,6 +13,7 @@ from orderhooks.reporting.order_report import (
     order_without_events_text,
     subscription_outcome_text,
 )
+from orderhooks.reporting.unpublished import unpublished_problems
 from orderhooks.reporting.worker_status import START_WORKER, Worker, worker_problems
 
 __all__ = [
@@ -34,5 +35,6 @@ __all__ = [
     "no_events_text",
     "order_without_events_text",
     "subscription_outcome_text",
+    "unpublished_problems",
     "worker_problems",
 ]

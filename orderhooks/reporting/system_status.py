@@ -12,11 +12,11 @@ from orderhooks.reporting import endpoint_health
 from orderhooks.reporting.attempt_stats import DayStats, day_stats
 from orderhooks.reporting.backlog import MOST_WAITING, Backlog, current_backlog
 from orderhooks.reporting.capture_failures import losses
-from orderhooks.reporting.counts import count_text
 from orderhooks.reporting.endpoint_health import Health, health_of
 from orderhooks.reporting.worker_status import Worker, worker_problems
 
 __all__ = ["SubscriptionStatus", "SystemStatus", "as_dict", "subscription_statuses", "system_status"]
+from orderhooks.reporting.unpublished import unpublished_text
 
 HEALTHY = (Health.ACTIVE.value, Health.PAUSED.value)
 
@@ -65,10 +65,7 @@ class SystemStatus:
         found = worker_problems(self.worker, now=self.at, waiting=self.backlog)
         found += self.lost
         if self.unpublished:
-            found.append(
-                f"{count_text(self.unpublished)} events have no payload. See their errors in the admin, fix the order "
-                "source, then publish them again there."
-            )
+            found.append(unpublished_text(self.unpublished))
         return found + [problem for row in self.subscriptions if (problem := row.problem())]
 
 

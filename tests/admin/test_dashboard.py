@@ -14,12 +14,18 @@ from orderhooks.models import Pump
 from orderhooks.models.attempt_stats import bucket_of
 from orderhooks.reporting import Worker
 from tests.admin.visits import page, staff
-from tests.factories import make_attempt_stats, make_delivery, make_event, make_subscription
+from tests.factories import make_attempt_stats, make_delivery, make_event, make_failed_event, make_subscription
 
 pytestmark = pytest.mark.django_db
 
 NOW = datetime(2026, 11, 23, 10, 17, 5, tzinfo=UTC)
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
+
+
+def test_events_without_a_payload_are_reported() -> None:
+    make_failed_event()
+    text = page(staff("view_event", "view_subscription", "view_delivery"), "dashboard/")
+    assert "1 event has no payload. See its error in the admin, fix the source, and publish it again." in text
 
 
 @pytest.mark.parametrize(

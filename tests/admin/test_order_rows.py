@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from orderhooks.admin.order_rows import PaymentInline
-from orderhooks.models import Event, Fulfillment, Order, Payment, Refund
+from orderhooks.models import Event, Fulfillment, FulfillmentLine, Order, Payment, Refund
 from tests.admin.test_unaltered_orders import form_of
 from tests.admin.visits import errors_of, page, staff
 from tests.factories import make_fulfillment, make_order, make_payment, make_refund, make_subscription
@@ -116,6 +116,17 @@ def test_lines_with_one_sku_are_taken_one_after_the_other(operator) -> None:
     assert operator.post(address_of(order), form).status_code == 302
     rows = Fulfillment.objects.get().lines.order_by("line")
     assert [(row.line.quantity, row.quantity) for row in rows] == [(1, 1), (5, 4)]
+
+
+def test_a_new_quantity_stays_at_its_line_where_lines_share_a_sku(operator) -> None:
+    order = make_order([{"sku": "A", "quantity": 2}, {"sku": "A", "quantity": 5}])
+    second = order.lines.latest("pk")
+    FulfillmentLine.objects.create(fulfillment=Fulfillment.objects.create(order=order), line=second, quantity=1)
+    form = form_of(operator, address_of(order))
+    assert form["fulfillments-0-contents"] == "1 x A"
+    form["fulfillments-0-contents"] = "2 x A"
+    assert operator.post(address_of(order), form).status_code == 302
+    assert [(row.line_id, row.quantity) for row in FulfillmentLine.objects.all()] == [(second.pk, 2)]
 
 
 def test_a_line_that_is_deleted_on_the_same_page_is_in_no_fulfillment(operator, order: Order) -> None:

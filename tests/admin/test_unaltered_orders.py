@@ -48,7 +48,7 @@ def values(order: Order) -> Any:
         # 02:30 in Berlin comes twice that night.
         {"placed_at": datetime(2026, 10, 25, 0, 30, tzinfo=UTC)},
         {"placed_at": datetime(2026, 10, 25, 1, 30, 0, 5, tzinfo=UTC)},
-        {"total": Decimal("0.0001"), "tax": Decimal("123456789012.3456"), "subtotal": Decimal(10)},
+        {"total": Decimal("0.0001"), "tax": Decimal("12345678901.3456"), "subtotal": Decimal(10)},
         {"metadata": {"b": 1, "a": [1.0, 1e300, None, "ü\n\u2028", {"": "  "}]}, "billing_address": {"z": 1, "a": ""}},
         {"note": "a\nb\r\nc\n", "customer_name": "  Ada \n Lovelace ", "store": " eu "},
     ],

@@ -1,5 +1,6 @@
 """An order's fulfillments, payments and refunds in the API: what is written, published and refused."""
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -226,3 +227,22 @@ def test_an_order_is_locked_while_something_is_added_to_it(api, order: Order) ->
         with CaptureQueriesContext(connection) as captured:
             post(api, path_of(order, rows), body)
         assert any("FOR UPDATE" in query["sql"] and "orderhooks_order" in query["sql"] for query in captured), rows
+
+
+@pytest.mark.parametrize("at", ["9999-12-31T23:30:00Z", "0001-01-01T00:30:00Z"])
+def test_times_at_the_ends_of_the_calendar_are_refused(order: Order, at: str) -> None:
+    api = client_with(*EVERYTHING)
+    sent = {"amount": "1.00", "method": "card", "received_at": at}
+    refused = api.post(f"/api{path_of(order, 'payments')}", sent, format="json")
+    assert refused.status_code == 422
+    assert not order.payments.exists()
+
+
+def test_an_amount_of_more_digits_than_each_database_keeps_is_refused(order: Order) -> None:
+    api = client_with(*EVERYTHING)
+    refused = api.post(f"/api{path_of(order, 'payments')}", {"amount": "999999999999.9999"}, format="json")
+    assert refused.status_code == 400
+    largest = api.post(f"/api{path_of(order, 'payments')}", {"amount": "99999999999.9999"}, format="json")
+    assert largest.status_code == 201
+    assert api.get("/api/orders/").status_code == 200
+    assert order.payments.get().amount == Decimal("99999999999.9999")

@@ -212,8 +212,8 @@ REFUSED_ORDERS = [
     ({"placed_at": "0001-01-01T00:00:00+14:00"}, ["placed_at"], "out of range"),
     ({"metadata": DEEP}, ["metadata"], "at most"),
     ({"lines": [{**LINE, "fulfilled_quantity": 3}]}, ["lines", 0, "fulfilled_quantity"], "at most the quantity, 2"),
-    ({"lines": [{**LINE, "quantity": 2**31 - 1, "unit_price": "999999999999"}]}, ["subtotal"], "Lower"),
-    ({"subtotal": "999999999999", "tax": "999999999999"}, ["total"], "Lower"),
+    ({"lines": [{**LINE, "quantity": 2**31 - 1, "unit_price": "99999999999"}]}, ["subtotal"], "Lower"),
+    ({"subtotal": "99999999999", "tax": "99999999999"}, ["total"], "Lower"),
     ({"placed_at": "2026-13-24T06:00:00Z"}, ["placed_at"], "out of range"),
     ({"lines": [{**LINE, "name": " \n"}]}, ["lines", 0, "name"], "white space"),
 ]

@@ -55,7 +55,7 @@ def test_it_says_what_needs_a_person_and_how_to_fix_it() -> None:
     problems = [line for line in printed.splitlines() if line.startswith("! ")]
     assert printed.startswith("! No worker"), "the first line"
     assert problems[0] == f"! No worker has ever been seen. {START_WORKER}"
-    assert any("1 events have no payload" in line for line in problems)
+    assert any("1 event has no payload" in line for line in problems)
     assert any(
         line.startswith("! A (sub_") and "): Disabled: nothing is sent to it" in line and "410 Gone." in line
         for line in problems
