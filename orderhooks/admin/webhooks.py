@@ -80,7 +80,9 @@ class Webhooks:
 
     def summary(self) -> SafeString:
         """A badge for each reason that calls for one, with its count."""
-        counts = Counter(one.reason for report in self.reports for one in report.outcomes)
+        counts: Counter[Reason] = Counter(one.reason for report in self.reports for one in report.outcomes)
+        # Of an event, not of its subscriptions.
+        counts[Reason.NO_PAYLOAD] = sum(report.event.published_at is None for report in self.reports)
         found = (
             (badge(level, f"{count_text(counts[reason])} {reason.label}"),)
             for reason, level in PRESSING.items()

@@ -89,7 +89,10 @@ def test_what_is_held_says_so(operator, state) -> None:
 def test_an_event_that_could_not_be_published_says_why(operator) -> None:
     order = make_order()
     event_of(order, payload=None, published_at=None, routed_at=None, error="ValueError: <b>no</b>")
+    for name in ("Warehouse", "CRM"):
+        make_subscription(name=name)
     text = webhooks_text(operator, order)
+    assert "1 the event could not be published" in text
     assert "Not published:" in text
     assert "ValueError: &lt;b&gt;no&lt;/b&gt;" in text
 
