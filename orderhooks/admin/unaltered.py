@@ -1,9 +1,13 @@
 """Forms that write only what somebody altered. A value that a page can't show exactly stays as it was."""
 
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext as _
+
+from orderhooks.db.clock import MAX_YEAR
 
 __all__ = ["KeepsUnaltered"]
 
@@ -32,6 +36,9 @@ class KeepsUnaltered(forms.ModelForm):
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
+        for name, value in list(cleaned.items()):
+            if name in self.changed_data and isinstance(value, datetime) and not 1 < value.year < MAX_YEAR:
+                self.add_error(name, _("This time can't be shown in every time zone. Use a year from 2 to 9998."))
         if self.instance._state.adding:
             return cleaned
         altered = set(self.changed_data)

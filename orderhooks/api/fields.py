@@ -16,12 +16,12 @@ from rest_framework import serializers
 
 from orderhooks import payloads
 from orderhooks.currencies import decimal_text
+from orderhooks.db.clock import MAX_YEAR
 
 MAX_DEPTH = payloads.MAX_PASSED_THROUGH_DEPTH
 # The largest integer of every database. SQLite would store larger ones and then differ from the others.
 MAX_INTEGER = 2**31 - 1
 MAX_ROW_ID = 2**63 - 1
-MAX_YEAR = 9999
 AMOUNT = r"^[0-9]{1,11}(\.[0-9]{1,4})?$"
 # https://www.rfc-editor.org/rfc/rfc3339#section-5.6
 RFC3339 = re.compile(

@@ -75,6 +75,8 @@ def test_adding_an_order_without_a_number_makes_one_and_publishes_it(operator):
 
 REFUSED = [
     ({"number": "7"}, [], "number"),
+    ({"placed_at_0": "9999-12-31"}, [], "placed_at"),
+    ({"placed_at_0": "0001-01-01"}, [], "placed_at"),
     ({"currency": "eur"}, [], "currency"),
     ({"total": "-1"}, [], "total"),
     ({"metadata": '{"a": NaN}'}, [], "metadata"),
