@@ -156,12 +156,13 @@ def save_orders(seed: int) -> list[Order]:
     make_subscription()
     chance = random.Random(seed)
     orders = [make_order(note="ä") for _ in range(6)]
+    begin = timezone.now()
     for number in range(30):
         order = chance.choice(orders)
         name, values = chance.choice([("note", ["", "quick", "ö"]), ("payment_status", ["paid", "refunded"])])
         setattr(order, name, chance.choice(values))
         order.save()
-        Change.objects.filter(pk=Change.objects.latest("pk").pk).update(created_at=NOW + number * MINUTE)
+        Change.objects.filter(pk=Change.objects.latest("pk").pk).update(created_at=begin + number * MINUTE)
     return orders
 
 
