@@ -18,7 +18,7 @@ def capturing() -> Iterable[Measure]:
             took = made.run("capture_update", level, 1000, 5)
             yield _measure(f"update_1000_ratio_{level}", took, "ms")
             if level == "track":
-                yield Measure("update_1000_statements_track", took["statements"], "statements", 16)
+                yield Measure("update_1000_statements_track", took["statements"], "statements", 20)
 
 
 def _measure(name: str, took: dict[str, float], unit: str) -> Measure:

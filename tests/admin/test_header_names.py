@@ -11,7 +11,7 @@ from tests.admin.visits import page
 from tests.factories import make_attempt, make_delivery, make_order, make_subscription
 from tests.receivers import Answer, RecordingReceiver
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 # What Django's templates would call or take in place of the mapping's own.
 NAMES = ["items", "keys", "values", "get", "0", "__class__", "copy"]

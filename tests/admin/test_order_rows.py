@@ -12,7 +12,7 @@ from tests.admin.visits import errors_of, page, staff
 from tests.factories import make_fulfillment, make_order, make_payment, make_refund, make_subscription
 from tests.publications import payload_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 AT = {"0": "2026-11-23", "1": "10:00:00"}
 PAYMENT = {"amount": "24.80", "method": "card", "reference": "ch_1", "received_at": AT}

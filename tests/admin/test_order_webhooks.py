@@ -13,7 +13,7 @@ from orderhooks.models import Delivery, Event, Order
 from tests.admin.visits import page, staff
 from tests.factories import make_delivery, make_event, make_order, make_subscription
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 NOW = timezone.now()
 VIEW = ("view_order", "view_delivery")

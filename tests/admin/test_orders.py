@@ -12,7 +12,7 @@ from tests.factories import (
 )
 from tests.publications import payload_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 
 OTHER_TABLES = ("fulfillments", "payments", "refunds")
