@@ -15,7 +15,16 @@ from orderhooks.outbox import tracking
 from orderhooks.publishing import track
 from tests.factories import make_order, make_subscription
 from tests.shapes import sources as shapes_sources
-from tests.shapes.models import CompositeOrder, Customer, Purchase
+from tests.shapes.models import (
+    Address,
+    CompositeOrder,
+    Customer,
+    DocumentLine,
+    InvoiceOrder,
+    NumberedLine,
+    NumberedOrder,
+    Purchase,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -121,6 +130,27 @@ class TestBounds:
         statements = [query["sql"] for query in queries if not query["sql"].startswith(("SAVEPOINT", "RELEASE"))]
         assert len(statements) <= 12, statements
 
+    @pytest.mark.parametrize("rows", [5, 40])
+    def test_orders_that_point_elsewhere_are_read_together(self, shapes: None, rows: int, monkeypatch: Any) -> None:
+        old, new = (Address.objects.create(city=city) for city in ("Oslo", "Rome"))
+        Purchase.objects.bulk_create([Purchase(delivery=old) for _ in range(rows)])
+        monkeypatch.setattr("orderhooks.outbox.transaction_batch.TransactionBatch.coalesce", lambda _batch: [])
+        with CaptureQueriesContext(connection) as queries, track(Purchase.objects.all()):
+            Purchase.objects.update(delivery=new)
+        # Of each order: itself, the row that it left, the row to which it points now.
+        assert Change.objects.count() == 3 * rows
+        assert len([query for query in queries if Address._meta.db_table in query["sql"]]) == 1
+
+    def test_a_row_of_very_many_orders_is_no_part_of_each(self, shapes: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("orderhooks.sources.related.MOST_ORDERS", 2)
+        address = Address.objects.create(city="Oslo")
+        Purchase.objects.bulk_create([Purchase(delivery=address) for _ in range(3)])
+        with track(Address.objects.all()):
+            Address.objects.update(city="Rome")
+        assert events() == []
+        assert CaptureFailure.objects.get().error.startswith("TooManyOrdersError: More than 2 orders")
+        assert Address.objects.get().city == "Rome"
+
     def test_more_rows_than_one_statement_takes(self, shapes: None, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(tracking, "AT_ONCE", 2)
         Purchase.objects.bulk_create([Purchase() for _ in range(5)])
@@ -146,6 +176,25 @@ class TestBounds:
             Purchase.objects.update(state="paid")
         (event,) = Event.objects.filter(topic="order.paid")
         assert event.order_pk == str(Purchase.objects.get(total=3).pk)
+
+    def test_lines_that_point_at_a_number_or_at_a_parent_model(self, shapes: None) -> None:
+        numbered, other = (NumberedOrder.objects.create(number=number) for number in ("N-1", "N-2"))
+        line = NumberedLine.objects.create(order=numbered, sku="TEA")
+        invoice = InvoiceOrder.objects.create(reference="A")
+        DocumentLine.objects.create(document=invoice, sku="TEA")
+        Event.objects.all().delete()
+        with track(NumberedLine.objects.all()):
+            NumberedLine.objects.update(order=other)
+        row = {"id": line.pk, "sku": "TEA"}
+        assert {event.order_pk: event.changes for event in Event.objects.all()} == {
+            str(numbered.pk): {"lines": [[row], []]},
+            str(other.pk): {"lines": [[], [row]]},
+        }
+        Event.objects.all().delete()
+        with track(DocumentLine.objects.all()):
+            DocumentLine.objects.update(sku="JAM")
+        (event,) = Event.objects.all()
+        assert (event.source, event.order_pk) == ("InvoiceOrder", str(invoice.pk))
 
     def test_composite_keys(self, shapes: None) -> None:
         CompositeOrder.objects.bulk_create([CompositeOrder(tenant="north", number=1)])

@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext as _
 
-from orderhooks.db.clock import MAX_YEAR
+from orderhooks.sources.values import is_showable
 
 __all__ = ["KeepsUnaltered"]
 
@@ -37,7 +37,7 @@ class KeepsUnaltered(forms.ModelForm):
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
         for name, value in list(cleaned.items()):
-            if name in self.changed_data and isinstance(value, datetime) and not 1 < value.year < MAX_YEAR:
+            if name in self.changed_data and isinstance(value, datetime) and not is_showable(value):
                 self.add_error(name, _("This time can't be shown in every time zone. Use a year from 2 to 9998."))
         if self.instance._state.adding:
             return cleaned

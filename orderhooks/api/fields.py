@@ -16,7 +16,7 @@ from rest_framework import serializers
 
 from orderhooks import payloads
 from orderhooks.currencies import decimal_text
-from orderhooks.db.clock import MAX_YEAR
+from orderhooks.sources.values import is_showable
 
 MAX_DEPTH = payloads.MAX_PASSED_THROUGH_DEPTH
 # The largest integer of every database. SQLite would store larger ones and then differ from the others.
@@ -158,7 +158,7 @@ class StoredDateTimeField(StrictDateTimeField):
 
     def to_internal_value(self, value: Any) -> datetime:
         parsed = super().to_internal_value(value)
-        if not 1 < parsed.year < MAX_YEAR:
+        if not is_showable(parsed):
             self.fail("overflow")
         return parsed
 

@@ -14,10 +14,6 @@ from orderhooks.db.primary import own_database
 __all__ = ["DatabaseClock", "DatabaseNow"]
 
 
-# Neither the last year that Python has, nor the first, can be shown in every time zone.
-MAX_YEAR = 9999
-
-
 class DatabaseNow(Now):
     """The time at which the statement runs, by the database's clock."""
 

@@ -243,7 +243,7 @@ def _changes(
         kind = Change.Kind.CREATED if created else Change.Kind.UPDATED
         (order_pk,) = watched_model.order_pks_in(after.columns, using=using)
         change = change_of(watched_model, order_pk, "", kind, before.values, after.values, error=error)
-        return [change, *([] if created else pointed_elsewhere(watched_model, change, using=using))]
+        return [change, *([] if created else pointed_elsewhere(watched_model, [change], using=using))]
     if (before.values, before.columns) == (after.values, after.columns) and not error:
         return []
     with survivable(using, "order", watched_model):
@@ -264,21 +264,27 @@ def _changes(
     ]
 
 
-def pointed_elsewhere(watched_model: WatchedModel, change: Change, *, using: str) -> list[Change]:
-    """The changes of related rows if the order points to another one: the old row is gone, the new one is there."""
-    changes = []
+def pointed_elsewhere(watched_model: WatchedModel, changed: Sequence[Change], *, using: str) -> list[Change]:
+    """The changes of related rows if orders point to others than before: the old row is gone, the new one is there.
+
+    One query for each path of the source along which any of the orders points elsewhere.
+    """
+    changes: list[Change] = []
     for related in watched_model.source.all_related:
-        old, new = change.before.get(related.pointer), change.after.get(related.pointer)
-        if old == new or related.pointer not in change.after:
+        name = related.pointer
+        moved = [one for one in changed if name in one.after and one.before.get(name) != one.after[name]]
+        if not name or not moved:
             continue
         of_rows = WatchedModel(watched_model.source, related)
+        pointers = dict.fromkeys(value for one in moved for value in (one.before.get(name), one.after[name]))
         with survivable(using, "pointed", of_rows):
-            rows = read_pointed_at(of_rows, [one for one in (old, new) if one is not None], using=using)
-        for value, is_new in ((old, False), (new, True)):
-            if value in rows:
-                subject, values = rows[value]
-                pair = ({}, values) if is_new else (values, {})
-                changes.append(change_of(of_rows, change.order_pk, subject, Change.Kind.UPDATED, *pair))
+            rows = read_pointed_at(of_rows, [one for one in pointers if one is not None], using=using)
+        for one in moved:
+            for value, is_new in ((one.before.get(name), False), (one.after[name], True)):
+                if value in rows:
+                    subject, values = rows[value]
+                    pair = ({}, values) if is_new else (values, {})
+                    changes.append(change_of(of_rows, one.order_pk, subject, Change.Kind.UPDATED, *pair))
     return changes
 
 

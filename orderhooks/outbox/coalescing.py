@@ -32,10 +32,12 @@ logger = logging.getLogger(__name__)
 
 # Each may wait until a time limit. After this many, the others are left to the worker, or to its next turn.
 TRANSIENT_AT_ONCE = 3
-# The beginning of the error of events whose transaction may lack some.
-COMPUTING = "The topics could not be computed. "
 # Orders of one transaction for each set of statements.
 COALESCE_TOGETHER = 100
+
+
+class TopicsNotComputedError(RuntimeError):
+    """The source's `compute_topics` failed, so events are missing. Publishing another one again makes them."""
 
 
 def coalesce(
@@ -189,12 +191,12 @@ def republish(event: Event, *, now: datetime) -> bool:
         event.refresh_from_db()
         return False
     changes = event.changes
-    if event.error.startswith(COMPUTING):
+    if event.error.startswith(TopicsNotComputedError.__name__):
         try:
             computed = _computed_topics(NetChange((event.topic,), changes), order, using=using)
             changes = _presented(changes, order)
         except Exception as error:
-            Event.objects.filter(pk=event.pk, published_at=None).update(error=COMPUTING + describe_error(error))
+            Event.objects.filter(pk=event.pk, published_at=None).update(error=describe_error(error))
             event.refresh_from_db()
             return False
         _add_missing(event, computed, {"order": order.snapshot, "changes": changes}, now=now)
@@ -227,18 +229,15 @@ def _events(captured: Sequence[Change], order: OrderRead, *, now: datetime, usin
     net = net_change(captured, order.source)
     error = next((change.error for change in captured if change.error), "") or order.error
     changes, names = net.changes, net.topics
-    begin = ""
     try:
-        begin = COMPUTING
         names = tuple(dict.fromkeys((*net.topics, *_computed_topics(net, order, using=using))))
-        begin = ""
         changes = _presented(net.changes, order)
         payloads.check(changes)
     except Exception as problem:
         if is_transient(problem):
             raise
         logger.exception("could not present the changes of order %s:%s", captured[0].source, captured[0].order_pk)
-        error = error or begin + describe_error(problem)
+        error = error or describe_error(problem)
         changes = {field: pair for field, pair in net.changes.items() if _can_be_kept(pair)}
     return [
         Event(
@@ -258,16 +257,26 @@ def _events(captured: Sequence[Change], order: OrderRead, *, now: datetime, usin
 
 
 def _computed_topics(net: NetChange, order: OrderRead, *, using: str) -> list[str]:
-    """The topics that the source computes from the net change. Raises what the source's code raises, or ValueError."""
+    """The topics that the source computes from the net change.
+
+    Raises TopicsNotComputedError, or what `is_transient` recognizes.
+    """
     source = order.source
     if source is None or order.instance is None or not source.computed_topics or not net.topics:
         return []
     # Inside a transaction, a query that fails would spoil what is written there.
     inside = connections[using].in_atomic_block
-    with transaction.atomic(using=using) if inside else contextlib.nullcontext():
-        found = list(source.compute_topics(order.instance, net.changes))
+    try:
+        with transaction.atomic(using=using) if inside else contextlib.nullcontext():
+            found = list(source.compute_topics(order.instance, net.changes))
+    except Exception as error:
+        if is_transient(error):
+            raise
+        raise TopicsNotComputedError(describe_error(error)) from error
     if unknown := [topic for topic in found if topic not in source.computed_topics]:
-        raise ValueError(f"compute_topics() returns {unknown[0]!r}. Add it to `computed_topics`, and to TOPICS.")
+        raise TopicsNotComputedError(
+            f"compute_topics() returns {unknown[0]!r}. Add it to `computed_topics`, and to TOPICS."
+        )
     return found
 
 

@@ -5,7 +5,7 @@ each row, and it is small where no subscription wants `order.deleted`.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from django.db import DatabaseError, connections, models, transaction
@@ -132,26 +132,40 @@ def _capture_related(
     using: str,
 ) -> list[Change]:
     """A row of an order that is deleted with it needs no change of its own."""
-
-    def order_pks(watched_model: WatchedModel, row: models.Model) -> list[str]:
-        gone = orders.get(watched_model.source.name, {})
-        # A line of a cart, for example, belongs to no order.
-        return [order_pk for order_pk in watched_model.order_pks(row, using=using) if order_pk not in gone]
-
-    by_model: dict[tuple[WatchedModel, type[models.Model]], list[Any]] = {}
+    by_model: dict[tuple[WatchedModel, type[models.Model]], list[models.Model]] = {}
     for watched_model, one in rows:
-        if order_pks(watched_model, one):
-            by_model.setdefault((watched_model, type(one)), []).append(one.pk)
-    if not by_model or not has_subscribers(using):
+        by_model.setdefault((watched_model, type(one)), []).append(one)
+    left: list[tuple[WatchedModel, type[models.Model], list[Any]]] = []
+    for (watched_model, model), instances in by_model.items():
+        gone = orders.get(watched_model.source.name, {})
+        for chunk in _chunks(instances):
+            found = _orders_of(watched_model, chunk, using=using)
+            # A line of a cart, for example, belongs to no order.
+            pks = [one.pk for one in chunk if any(order_pk not in gone for order_pk in found[one.pk])]
+            if pks:
+                left.append((watched_model, model, pks))
+    if not left or not has_subscribers(using):
         return []
-    changes = [
-        _row_gone(batch, watched_model, row, order_pk)
-        for (watched_model, model), found in by_model.items()
-        for chunk in _chunks(found)
-        for row in _locked(model, chunk, using=using)
-        for order_pk in order_pks(watched_model, row)
-    ]
+    changes = []
+    for watched_model, model, pks in left:
+        gone = orders.get(watched_model.source.name, {})
+        locked = _locked(model, pks, using=using)
+        found = _orders_of(watched_model, locked, using=using)
+        changes += [
+            _row_gone(batch, watched_model, row, order_pk)
+            for row in locked
+            for order_pk in found[row.pk]
+            if order_pk not in gone
+        ]
     return Change.objects.using(using).bulk_create(changes)
+
+
+def _orders_of(watched_model: WatchedModel, rows: Sequence[models.Model], *, using: str) -> Mapping[Any, Sequence[str]]:
+    """The primary keys, as text, of the orders of these rows, by the row's key. At most one query."""
+    if watched_model.is_direct or watched_model.is_part(type(rows[0])):
+        return {row.pk: watched_model.order_pks(row, using=using) for row in rows}
+    found = watched_model.orders_of([row.pk for row in rows], using=using)
+    return {row.pk: found.get(text_of(row, watched_model.model), ()) for row in rows}
 
 
 def _row_gone(batch: TransactionBatch, watched_model: WatchedModel, row: models.Model, order_pk: str) -> Change:

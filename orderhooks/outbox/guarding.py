@@ -116,7 +116,8 @@ def _key_of(watched_model: WatchedModel | None, instance: models.Model) -> str:
     try:
         if watched_model is None or watched_model.related is None:
             return str(instance.pk)
-        return ", ".join(str(getattr(instance, name)) for name in watched_model.identifying_columns)
+        names = watched_model.identifying_columns if watched_model.is_direct else ()
+        return ", ".join(str(getattr(instance, name)) for name in names)
     except Exception:
         return ""
 

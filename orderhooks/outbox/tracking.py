@@ -45,7 +45,7 @@ class _Row:
     """The watched values of a row as JSON, and the keys, as text, of the orders of a related row."""
 
     values: dict[str, Any]
-    orders: tuple[str, ...]
+    orders: Sequence[str]
 
 
 @dataclass(slots=True)
@@ -184,7 +184,7 @@ def _without_superseded(tracking: Tracking, changes: list[Change], batch: Transa
 
     But what signals know of an order's creation or deletion stays: it has the order's last state.
     """
-    of_rows = {(one.source.name, one.key): set(rows) for one, rows in tracking.before.items()}
+    of_rows = {(one.source.name, one.key): tracking.inserted.union(rows) for one, rows in tracking.before.items()}
     ends: set[tuple[str, Change.Kind | str]] = set()
     superseded: list[int] = []
     for captured in batch.captured.values():
@@ -194,7 +194,7 @@ def _without_superseded(tracking: Tracking, changes: list[Change], batch: Transa
                 continue
             if change.kind in (Change.Kind.CREATED, Change.Kind.DELETED):
                 ends.add((change.order_pk, change.kind))
-            elif (change.subject if change.related else change.order_pk) in rows | tracking.inserted:
+            elif (change.subject if change.related else change.order_pk) in rows:
                 superseded.append(change.pk)
     if superseded:
         batch.drop(superseded)
@@ -236,23 +236,25 @@ def _changes(
         if old == new or (key not in before and key not in tracking.inserted):
             continue
         if watched_model.related is None:
-            changes += _of_order(watched_model, key, old, new, using=tracking.using)
+            changes.append(_of_order(watched_model, key, old, new))
         else:
             changes += _of_row(watched_model, key, old, new)
+    if watched_model.related is None:
+        updated = [change for change in changes if change.kind == Change.Kind.UPDATED]
+        changes += pointed_elsewhere(watched_model, updated, using=tracking.using)
     return changes
 
 
-def _of_order(watched_model: WatchedModel, key: str, old: _Row, new: _Row, *, using: str) -> list[Change]:
+def _of_order(watched_model: WatchedModel, key: str, old: _Row, new: _Row) -> Change:
     if not old.values:
         before = watched_model.defaults()
         after = {name: new.values[name] for name in before}
-        return [change_of(watched_model, key, "", Change.Kind.CREATED, before, after)]
+        return change_of(watched_model, key, "", Change.Kind.CREATED, before, after)
     if not new.values:
-        return [change_of(watched_model, key, "", Change.Kind.DELETED, {}, {}, error=GONE)]
+        return change_of(watched_model, key, "", Change.Kind.DELETED, {}, {}, error=GONE)
     names = [name for name, value in old.values.items() if new.values[name] != value]
     before, after = ({name: one.values[name] for name in names} for one in (old, new))
-    change = change_of(watched_model, key, "", Change.Kind.UPDATED, before, after)
-    return [change, *pointed_elsewhere(watched_model, change, using=using)]
+    return change_of(watched_model, key, "", Change.Kind.UPDATED, before, after)
 
 
 def _of_row(watched_model: WatchedModel, key: str, old: _Row, new: _Row) -> list[Change]:

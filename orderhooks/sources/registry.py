@@ -118,7 +118,7 @@ class WatchedModel:
             return Link.of(self.related, self.source.get_model()).order_pks(row, using=using)
         return (keys.as_text(self.model, [row[name] for name in self.identifying_columns]),)
 
-    def orders_of(self, pks: Sequence[Any], *, using: str) -> dict[str, tuple[str, ...]]:
+    def orders_of(self, pks: Sequence[Any], *, using: str) -> Mapping[str, Sequence[str]]:
         """The primary keys, as text, of the orders of many related rows, by the row's key as text."""
         if self.related is None:
             return {}

@@ -1,7 +1,7 @@
 """Related rows: the rows beside an order whose changes are changes of the order, and how they lead to it."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -136,25 +136,61 @@ class Link:
             row = found
         return self._last(row, using=using)
 
-    def orders_of(self, row: type[models.Model], pks: Sequence[Any], *, using: str) -> dict[str, tuple[str, ...]]:
-        """The primary keys, as text, of the orders of many rows of that model, by the row's key as text: one query."""
+    def orders_of(self, row: type[models.Model], pks: Sequence[Any], *, using: str) -> Mapping[str, Sequence[str]]:
+        """The primary keys, as text, of the orders of many rows of that model, by the row's key as text.
+
+        One query; two if the foreign key to the order holds another value than its primary key.
+
+        Raises:
+            TooManyOrdersError: more than MOST_ORDERS orders point to one of the rows.
+        """
         own = [one.attname for one in keys.key_fields(row)]
-        of_order = [one.name for one in keys.key_fields(self.order)]
-        found: dict[str, tuple[str, ...]] = {}
+        found: dict[str, list[str]] = {}
         if self.from_order:
             name = self.steps[0].name
             rows = reading.plain(self.order, using).filter(**{f"{name}__in": pks})
+            of_order = [one.attname for one in keys.key_fields(self.order)]
             pairs = rows.values_list(*(f"{name}__{one.name}" for one in keys.key_fields(row)), *of_order)
-        else:
-            path = "__".join(step.name for step in self.steps)
-            rows = reading.plain(row, using).filter(pk__in=pks)
-            pairs = rows.values_list(*own, *(f"{path}__{name}" for name in of_order))
-        for values in pairs:
-            key, order = values[: len(own)], values[len(own) :]
-            if None not in order:
-                text = keys.as_text(row, key)
-                found[text] = (*found.get(text, ()), keys.as_text(self.order, order))
-        return found
+            for values in pairs.iterator():
+                orders = found.setdefault(keys.as_text(row, values[: len(own)]), [])
+                orders.append(keys.as_text(self.order, values[len(own) :]))
+                self._check_count(len(orders))
+            return found
+        before = "".join(f"{step.name}__" for step in self.steps[:-1])
+        links = [before + column.attname for column, _target in self.steps[-1].related_fields]
+        linked = dict(self._by_key(row, own, links, pks, using=using))
+        texts = self._texts_of(set(linked.values()), using=using)
+        return {text: (texts[link],) for text, link in linked.items() if link in texts}
+
+    @staticmethod
+    def _by_key(
+        row: type[models.Model], own: Sequence[str], links: Sequence[str], pks: Sequence[Any], *, using: str
+    ) -> Iterator[tuple[str, tuple[Any, ...]]]:
+        """The values of the foreign key to the order, by the row's key as text. Rows without an order are left out."""
+        for values in reading.plain(row, using).filter(pk__in=pks).values_list(*own, *links):
+            link = values[len(own) :]
+            if None not in link:
+                yield keys.as_text(row, values[: len(own)]), link
+
+    def _texts_of(self, links: Collection[tuple[Any, ...]], *, using: str) -> dict[tuple[Any, ...], str]:
+        """The orders' keys as text, by the values of the foreign key that leads to them."""
+        targets = [target for _own, target in self.steps[-1].related_fields]
+        key = keys.key_fields(self.order)
+        if set(targets) == set(key):
+            places = [targets.index(one) for one in key]
+            return {link: keys.as_text(self.order, [link[place] for place in places]) for link in links}
+        # It points at another column (`to_field`), or at a parent of the order's model.
+        (target,) = targets
+        names = [target.attname, *(one.attname for one in key)]
+        rows = reading.plain(self.order, using).filter(**{f"{target.attname}__in": [value for (value,) in links]})
+        return {(value,): keys.as_text(self.order, pk) for value, *pk in rows.values_list(*names)}
+
+    def _check_count(self, orders: int) -> None:
+        if orders > MOST_ORDERS:
+            raise TooManyOrdersError(
+                f"More than {MOST_ORDERS} orders point to this row by {self.steps[0].name!r}. Take it out of the "
+                "source's `related`, or write the values into the orders."
+            )
 
     def _last(self, columns: Mapping[str, Any], *, using: str) -> tuple[str, ...]:
         values = _targets(self.steps[-1], columns)
@@ -175,11 +211,7 @@ class Link:
         where = {own.attname: row[target.attname] for own, target in pairs}
         key = [one.attname for one in keys.key_fields(self.order)]
         found = list(reading.plain(self.order, using).filter(**where).values_list(*key)[: MOST_ORDERS + 1])
-        if len(found) > MOST_ORDERS:
-            raise TooManyOrdersError(
-                f"More than {MOST_ORDERS} orders point to this row by {self.steps[0].name!r}. Take it out of the "
-                "source's `related`, or write the values into the orders."
-            )
+        self._check_count(len(found))
         return tuple(keys.as_text(self.order, one) for one in found)
 
 

@@ -115,6 +115,11 @@ def _storable(text: str) -> str:
     return text if text.isascii() else text.encode(errors="replace").decode()
 
 
+def is_showable(at: datetime) -> bool:
+    """Whether every time zone can show the time: not in the first or the last year that Python has."""
+    return datetime.min.year < at.year < datetime.max.year
+
+
 def timestamp_text(at: datetime) -> str:
     """ISO 8601 in UTC: `2026-11-23T10:00:00.000000Z`. A naive datetime is taken for UTC."""
     return (at.replace(tzinfo=None) - (at.utcoffset() or datetime.resolution * 0)).isoformat(

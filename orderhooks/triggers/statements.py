@@ -86,13 +86,13 @@ BEGIN
             RAISE WARNING 'orderhooks could not capture a change of %: %', TG_TABLE_NAME, SQLERRM;
             -- Writers must not wait for each other here. One that finds another at it leaves the count to that one.
             IF pg_try_advisory_xact_lock(hashtext({label})) THEN
-            INSERT INTO {failures} AS known (source, fingerprint, order_pk, error, count, first_at, last_at)
-            VALUES ({source}, encode(sha256(convert_to({label} || SQLSTATE, 'UTF8')), 'hex'), '',
-                'A trigger could not capture a change of ' || TG_TABLE_NAME || ': ' || SQLERRM
-                || '. Run `manage.py migrate`, which puts the triggers in place anew.',
-                1, clock_timestamp(), clock_timestamp())
-            ON CONFLICT (fingerprint) DO UPDATE
-                SET count = known.count + 1, last_at = excluded.last_at, error = excluded.error;
+                INSERT INTO {failures} AS known (source, fingerprint, order_pk, error, count, first_at, last_at)
+                VALUES ({source}, encode(sha256(convert_to({label} || SQLSTATE, 'UTF8')), 'hex'), '',
+                    'A trigger could not capture a change of ' || TG_TABLE_NAME || ': ' || SQLERRM
+                    || '. Run `manage.py migrate`, which puts the triggers in place anew.',
+                    1, clock_timestamp(), clock_timestamp())
+                ON CONFLICT (fingerprint) DO UPDATE
+                    SET count = known.count + 1, last_at = excluded.last_at, error = excluded.error;
             END IF;
         END;
     END;
