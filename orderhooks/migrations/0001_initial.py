@@ -425,7 +425,7 @@ class Migration(migrations.Migration):
                 ('method', models.CharField(blank=True, max_length=100, verbose_name='method')),
                 ('reference', models.CharField(blank=True, max_length=200, verbose_name='reference')),
                 ('received_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='received at')),
-                ('order', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='payments', to='orderhooks.order', verbose_name='order')),
+                ('order', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='%(class)ss', to='orderhooks.order', verbose_name='order')),
             ],
             options={
                 'verbose_name': 'payment',
@@ -444,7 +444,7 @@ class Migration(migrations.Migration):
                 ('reference', models.CharField(blank=True, max_length=200, verbose_name='reference')),
                 ('reason', models.CharField(blank=True, max_length=500, verbose_name='reason')),
                 ('refunded_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='refunded at')),
-                ('order', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='refunds', to='orderhooks.order', verbose_name='order')),
+                ('order', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='%(class)ss', to='orderhooks.order', verbose_name='order')),
             ],
             options={
                 'verbose_name': 'refund',

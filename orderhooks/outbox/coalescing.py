@@ -46,27 +46,42 @@ def coalesce(
     """Turn an order's changes into events, transaction by transaction, oldest first. May run twice, or side by side.
 
     A lock on the changes lets one process at a time coalesce an order, so that `sequence` follows the commits.
-    `captured` holds the changes that this process has just captured in one transaction. If the order has no others, it
-    is now as that transaction committed it, and PostgreSQL does the rest in one statement.
+    `captured` holds the changes that this process has just captured in one transaction; without it, the order's changes
+    are listed. If the order has no others, and these are of one transaction, it is now as that transaction committed
+    it, and PostgreSQL does the rest in one statement.
 
     Raises an error for which `is_transient` is true, with nothing done, if the order can't be read now.
 
     # Note [The order as committed]
     An order that is read after a commit may show what later transactions did to it. But the changes of those
     transactions were committed with it, and they stay in the outbox until all older changes of the order are coalesced.
-    So the order is read first and the changes are taken after it. If all changes are of one transaction, no other
-    transaction came in between. Otherwise the order is read again for each transaction, and the changes of later
-    transactions are undone on it.
+    So the changes are known first, then the order is read, and then the changes are taken. If they are the same, and of
+    one transaction, no other transaction came in between. Otherwise the order is read again for each transaction, and
+    the changes of later transactions are undone on it.
     """
     using = using or Change.objects.db
     order = None
+    if not captured:
+        listed = list(Change.objects.using(using).of_order(source_name, order_pk))
+        captured = listed if is_simple(listed) else ()
     if captured:
+        (captured,) = by_transaction(captured)
         order = _read(source_name, order_pk, captured, using=using)
         if connections[using].vendor == "postgresql":
             events = coalesce_in_one_statement(captured, order, now=now, using=using)
             if events:
                 return events
     return coalesce_portably(source_name, order_pk, captured, order, now=now, using=using)
+
+
+def is_simple(changes: Sequence[Change]) -> bool:
+    """Whether the order, if it is read now, is as these changes left it: they are of one transaction.
+
+    What a trigger captured of a deleted order is not simple: its last state has to be restored.
+    """
+    return len({change.transaction_id for change in changes}) == 1 and not any(
+        change.is_raw and change.kind == Change.Kind.DELETED for change in changes
+    )
 
 
 def coalesce_in_one_statement(
@@ -90,6 +105,7 @@ def coalesce_portably(
     with transaction.atomic(using=using):
         changes = take(source_name, order_pk, using=using)
         if order is not None and known == {change.pk for change in changes}:
+            (changes,) = by_transaction(changes)
             events = _events(changes, order, now=now, using=using)
         else:
             events = _events_of_transactions(by_transaction(changes), now=now, using=using)

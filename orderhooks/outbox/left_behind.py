@@ -16,7 +16,14 @@ from django.db.models import F
 from orderhooks.db.locks import brief_transaction
 from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import Change, Event
-from orderhooks.outbox.coalescing import COALESCE_TOGETHER, TRANSIENT_AT_ONCE, coalesce, coalesce_many, give_up
+from orderhooks.outbox.coalescing import (
+    COALESCE_TOGETHER,
+    TRANSIENT_AT_ONCE,
+    coalesce,
+    coalesce_many,
+    give_up,
+    is_simple,
+)
 from orderhooks.outbox.guarding import describe_error
 
 __all__ = ["LEFT_BEHIND_AFTER", "MAX_COALESCE_ATTEMPTS", "coalesce_left_behind"]
@@ -102,7 +109,11 @@ def _coalesce_together(source: str, order_pks: Sequence[str], *, now: datetime) 
             rows = Change.objects.using(using).filter(source=source, order_pk__in=order_pks)
             for change in rows.order_by("id").select_for_update():
                 by_order.setdefault(change.order_pk, []).append(change)
-            simple = {(source, order_pk): changes for order_pk, changes in by_order.items() if _is_simple(changes)}
+            simple = {
+                (source, order_pk): changes
+                for order_pk, changes in by_order.items()
+                if is_simple(changes) and not any(change.coalesce_attempts for change in changes)
+            }
             pks = [change.pk for changes in simple.values() for change in changes]
             Change.objects.using(using).filter(pk__in=pks).update(coalesce_attempts=F("coalesce_attempts") + 1)
         events: list[Event] = []
@@ -114,14 +125,6 @@ def _coalesce_together(source: str, order_pks: Sequence[str], *, now: datetime) 
         logger.warning("%d orders of %s are coalesced one by one: %s", len(order_pks), source, describe_error(error))
         return [], order_pks
     return events, [order_pk for order_pk in by_order if (source, order_pk) not in simple]
-
-
-def _is_simple(changes: Sequence[Change]) -> bool:
-    return (
-        len({change.transaction_id for change in changes}) == 1
-        and not any(change.coalesce_attempts for change in changes)
-        and not any(change.is_raw and change.kind == Change.Kind.DELETED for change in changes)
-    )
 
 
 def _coalesce_left_behind(source: str, order_pk: str, *, now: datetime) -> list[Event]:
