@@ -71,6 +71,14 @@ class FarFetched(Users):
     watched = ("date",)
 
 
+class Misdated(Users):
+    dated_by = "username"
+
+
+class MisspeltDate(Users):
+    dated_by = "date_join"
+
+
 class Misordered(Users):
     newest_first = ("-date_join",)
 
@@ -181,6 +189,8 @@ STATIC = [
     (["TextForTupleOfLines"], "E042", "`lines.watched` is the text 'object_repr'", 'watched = ("object_repr",).'),
     (["FarFetched"], "E042", "no column 'date'", "Name concrete fields of the model: id, password, last_login, "),
     (["Misordered"], "E042", "`newest_first` names '-date_join'", "Did you mean '-date_joined'?"),
+    (["MisspeltDate"], "E042", "`dated_by` names 'date_join'", "Did you mean 'date_joined'?"),
+    (["Misdated"], "E042", "`dated_by` names 'username'", "Name a date of the model: last_login, date_joined."),
     (["FarFromOrdered"], "E042", "`newest_first` names '-placed_at'", "Name fields of the model: id, "),
     (
         ["TextForOrder"],

@@ -121,7 +121,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _order(path: str, source: OrderSource) -> Faults:
-    """The model must have the fields of `newest_first`. `find()` may depend on them."""
+    """The model must have the fields of `newest_first` and `dated_by`. `find()` may depend on the first."""
     if isinstance(source.newest_first, str):
         yield _text_for_tuple(path, "newest_first", source.newest_first)
         return
@@ -136,6 +136,12 @@ def _order(path: str, source: OrderSource) -> Faults:
             remedy = f"Did you mean {sign + near!r}?" if near else f"Name fields of the model: {_some(columns)}."
             text = f"`newest_first` names {by!r}, and {model._meta.label} can't be sorted by that."
             yield Fault(path, "E042", text, remedy)
+    dates = [field.name for field in model._meta.concrete_fields if isinstance(field, models.DateField)]
+    if source.dated_by and source.dated_by not in dates:
+        near = spelling.nearest(source.dated_by, dates)
+        remedy = f"Did you mean {near!r}?" if near else f"Name a date of the model: {_some(dates) or 'it has none'}."
+        text = f"`dated_by` names {source.dated_by!r}, and {model._meta.label} has no such date."
+        yield Fault(path, "E042", text, remedy)
 
 
 def _paths(path: str, source: OrderSource) -> Faults:

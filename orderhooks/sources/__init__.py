@@ -6,6 +6,7 @@ example. Only this package, the admin and the API use the fields of the built-in
 
 from orderhooks.sources.built_in import BuiltInOrders
 from orderhooks.sources.field_payload import FieldPayload, rows_of
+from orderhooks.sources.order_keys import UndatedError, count_orders, order_keys
 from orderhooks.sources.order_source import OrderSource, by_key
 from orderhooks.sources.reading import StatementError, plain, read_columns, rows
 from orderhooks.sources.registry import (
@@ -32,14 +33,17 @@ __all__ = [
     "OrderSource",
     "Related",
     "StatementError",
+    "UndatedError",
     "UnknownSourceError",
     "WatchedModel",
     "as_json",
     "by_key",
     "by_name",
     "configured",
+    "count_orders",
     "deleted_models",
     "names",
+    "order_keys",
     "plain",
     "read_columns",
     "rows",

@@ -127,6 +127,7 @@ class BuiltInOrders(OrderSource):
         ),
     )
     computed_topics = ("order.fulfillment_updated",)
+    dated_by = "placed_at"
 
     def find(self, number: str, *, store: str, using: str) -> Any:
         orders = self.get_model()._base_manager.using(using).filter(number=number)

@@ -40,6 +40,8 @@ class OrderSource:
     and related rows too. For a payload of another form, write `payload`, and then `schema` and `example` as well.
     `computed_topics`: the topics that `compute_topics` may return.
     `newest_first`: how to sort the orders, the newest first, as in `order_by()`. Empty: see `newest`.
+    `dated_by`: the field with an order's date, for what concerns the orders since a time. Empty: the first date in
+    `newest_first`, in `Meta.get_latest_by`, or with `auto_now_add`.
     `capture`: "signals" captures the changes that Django reports. "triggers" has PostgreSQL capture all changes, those
     of other programs too; `manage.py migrate` puts the triggers in place. Other databases go on with signals.
     `atomic_saves`: whether each save of an order or a line runs in a transaction. It ensures that no change is saved
@@ -63,6 +65,7 @@ class OrderSource:
     capture: str = "signals"
     atomic_saves: bool = True
     newest_first: tuple[str, ...] = ()
+    dated_by: str = ""
 
     def get_model(self) -> type[models.Model]:
         """The model of the orders. Raises LookupError if the app or the model is not installed."""

@@ -1,0 +1,68 @@
+"""Order keys: go through all orders of a source by primary key, in batches, for a backfill or a reconciliation."""
+
+from datetime import date, datetime
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+from orderhooks.sources import keys, reading
+from orderhooks.sources.order_source import OrderSource
+
+__all__ = ["UndatedError", "count_orders", "order_keys"]
+
+
+class UndatedError(ValueError):
+    """The orders of the source have no date, so that those since a time are not known."""
+
+
+def order_keys(source: OrderSource, *, after: str, at_most: int, since: datetime | None, using: str) -> list[str]:
+    """The keys of up to `at_most` orders behind the key `after`, as text, sorted by key. `after` is blank at first.
+
+    `since`: only orders dated since then; None for all. An order that is inserted meanwhile is found if its key comes
+    later. Raises UndatedError; and ValueError, TypeError or ValidationError if `after` can't be a key.
+    """
+    model = source.get_model()
+    orders = _since(source, since, using=using)
+    if after:
+        orders = orders.filter(pk__gt=keys.values_of(model, [after])[0])
+    names = [field.attname for field in keys.key_fields(model)]
+    return [keys.as_text(model, values) for values in orders.order_by("pk").values_list(*names)[:at_most]]
+
+
+def count_orders(source: OrderSource, *, since: datetime | None, using: str) -> int:
+    """How many orders `order_keys` goes through in all. Raises UndatedError."""
+    return _since(source, since, using=using).count()
+
+
+def _since(source: OrderSource, since: datetime | None, *, using: str) -> "models.QuerySet[Any]":
+    orders = reading.plain(source.get_model(), using)
+    if since is None:
+        return orders
+    field = _date_field(source)
+    return orders.filter(**{f"{field.name}__gte": _as_stored(field, since)})
+
+
+def _date_field(source: OrderSource) -> "models.Field[Any, Any]":
+    options = source.get_model()._meta
+    latest = options.get_latest_by or ()
+    named = [source.dated_by, *source.newest_first, *((latest,) if isinstance(latest, str) else latest)]
+    by_name = {field.name: field for field in options.concrete_fields}
+    added = [field.name for field in options.concrete_fields if getattr(field, "auto_now_add", False)]
+    for name in (*named, *added):
+        # DateTimeField is a DateField.
+        if isinstance(field := by_name.get(name.lstrip("-")), models.DateField):
+            return field
+    raise UndatedError(
+        f'The orders of the source {source.name!r} have no date. Name the field that holds it: dated_by = "…" in '
+        f"{type(source).__name__}."
+    )
+
+
+def _as_stored(field: "models.Field[Any, Any]", since: datetime) -> date:
+    if not isinstance(field, models.DateTimeField):
+        return timezone.localtime(since).date() if timezone.is_aware(since) else since.date()
+    if settings.USE_TZ or timezone.is_naive(since):
+        return since
+    return timezone.make_naive(since, timezone.get_default_timezone())
