@@ -55,6 +55,8 @@ class Settings:
     linger_seconds: float = 10.0
     # How long finished deliveries, their attempts and their events are kept. Deliveries that wait are always kept.
     retention_days: float = 90.0
+    # Each day, the orders of the last days are compared with what was last published: of how many days. None: never.
+    reconcile_days: float | None = None
     # Whether `migrate` registers the sweep: a django-q2 schedule that starts a pump each minute.
     sweep: bool = True
     # The dotted path of a function that takes a user and returns the stores whose orders the user may subscribe to; ""

@@ -14,8 +14,9 @@ from django.core.mail import send_mail
 from django.db.models import Q
 from django.utils.translation import gettext as _
 
-from orderhooks.models import Delivery, Subscription
+from orderhooks.models import Delivery, Reconciliation, Subscription
 from orderhooks.models.subscriptions import SubscriptionQuerySet
+from orderhooks.reporting import reconciliation_text
 from orderhooks.reporting.counts import count_text
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,20 @@ def send_due(*, now: datetime) -> int:
     A notification that can't be sent is logged, and due again after PAUSE.
     """
     return sum(_send(subscription, now=now) for subscription in due(now=now))
+
+
+def send_reconciliation(reconciliation: Reconciliation, *, now: datetime) -> None:
+    """Tell the ADMINS that orders differ from what was last published of them. An e-mail that fails is logged."""
+    if not reconciliation.unpublished():
+        return
+    subject = settings.EMAIL_SUBJECT_PREFIX + _("Orders differ from what was published")
+    named = [f"{one['number']} ({one['source']}): {one['kind']}" for one in reconciliation.examples]
+    text = "\n".join([reconciliation_text(reconciliation, now=now), "", *named])
+    for recipient in _admins():
+        try:
+            send_mail(subject, text, None, [recipient])
+        except Exception:
+            logger.exception("could not send an e-mail about a reconciliation")
 
 
 def _send(subscription: Subscription, *, now: datetime) -> bool:

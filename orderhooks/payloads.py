@@ -1,11 +1,24 @@
 """The body that receivers get: an envelope with the event's stored data. Used by `outbox` and `sending`."""
 
+import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-__all__ = ["API_VERSION", "MAX_DEPTH", "MAX_PASSED_THROUGH_DEPTH", "body", "check", "encode", "envelope"]
+import rfc8785
+
+__all__ = [
+    "API_VERSION",
+    "MAX_DEPTH",
+    "MAX_PASSED_THROUGH_DEPTH",
+    "body",
+    "canonical",
+    "check",
+    "digest",
+    "encode",
+    "envelope",
+]
 
 # The version of the body's format. A change that could break receivers gets a new date.
 API_VERSION = "2026-11-01"
@@ -99,3 +112,35 @@ def _holds_nul(data: Any) -> bool:
 def encode(data: Any) -> bytes:
     """Compact JSON in UTF-8. Raises ValueError or TypeError for values that JSON lacks."""
     return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def digest(order: Mapping[str, Any], *, without: Collection[str] = ()) -> str:
+    """The digest of an order's payload: SHA-256, as 64 hexadecimal digits, of its canonical JSON.
+
+    `without`: keys of the payload that it leaves out, see `OrderSource.not_in_digest`.
+    """
+    counted = {key: value for key, value in order.items() if key not in without}
+    return hashlib.sha256(canonical(counted)).hexdigest()
+
+
+def canonical(data: Any) -> bytes:
+    """JSON data in the one form that RFC 8785 (JSON Canonicalization Scheme) gives it.
+
+    There a number is a double, as in JavaScript, so a whole number beyond 2^53 counts as the double next to it.
+    """
+    try:
+        return rfc8785.dumps(data)
+    except rfc8785.IntegerDomainError:
+        return rfc8785.dumps(_in_doubles(data))
+
+
+def _in_doubles(data: Any) -> Any:
+    match data:
+        case dict():
+            return {key: _in_doubles(value) for key, value in data.items()}
+        case list() | tuple():
+            return [_in_doubles(one) for one in data]
+        case int() if abs(data) >= 2**53:
+            return float(data)
+        case _:
+            return data

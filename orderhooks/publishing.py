@@ -3,21 +3,21 @@
 For the store's own code, the commands and the admin. Saves are captured by `signal_handlers`, without a call.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from django.db import models, router, transaction
 from django.utils import timezone
 
-from orderhooks import outbox, sources, tasks, topics
+from orderhooks import digests, outbox, reconciling, sources, tasks, topics
 from orderhooks.db import DatabaseClock
-from orderhooks.models import Delivery, Event, Subscription
+from orderhooks.models import Change, Delivery, Event, Subscription
 from orderhooks.previews import create_manual_delivery
 from orderhooks.signals import announce, event_published
 from orderhooks.sources import WatchedModel
 
-__all__ = ["publish", "publish_to", "republish", "track"]
+__all__ = ["publish", "publish_differences", "publish_to", "republish", "track"]
 
 
 def publish(topic: str, order: models.Model, *, changes: Mapping[str, Sequence[Any]] | None = None) -> None:
@@ -110,6 +110,49 @@ def republish(event: Event) -> bool:
         return False
     transaction.on_commit(lambda: announce_events([event]), using=Event.objects.db)
     return True
+
+
+def publish_differences(differences: Iterable[reconciling.Difference]) -> int:
+    """Publish what a reconciliation found, so that receivers have each order as it is. Returns how many it published.
+
+    An order that changed gets one `order.updated` whose `changes` show the difference of the payloads; one without
+    any event gets it with empty `changes`. An order that is gone gets `order.deleted` with the content that was last
+    published. Those that can't be read are left out, and deleted ones whose events have been pruned.
+
+    Raises ValueError if the orders are kept in another database than orderhooks.
+    """
+    using = Change.objects.db
+    # One transaction, so that the orders are coalesced together.
+    with transaction.atomic(using=using):
+        return sum(_publish_difference(one, using=using) for one in differences)
+
+
+def _publish_difference(difference: reconciling.Difference, *, using: str) -> bool:
+    watched_model = WatchedModel(sources.by_name(difference.source))
+    if not outbox.can_capture(router.db_for_write(watched_model.model)):
+        raise ValueError(
+            f"The orders of the source {difference.source!r} are kept in another database than orderhooks, so events "
+            "about them can't be made. Route both to one database."
+        )
+    event = reconciling.last_published(difference.source, difference.order_pk)
+    published = digests.published_order(event) if event else None
+    if difference.kind in (reconciling.Kind.CHANGED, reconciling.Kind.UNKNOWN):
+        outbox.capture_difference(
+            watched_model, difference.order_pk, "order.updated", published, using=using, on_events=announce_events
+        )
+        return True
+    if difference.kind == reconciling.Kind.DELETED and published is not None:
+        outbox.capture_missed_deletion(
+            watched_model,
+            difference.order_pk,
+            published,
+            number=difference.number,
+            store=difference.store,
+            using=using,
+            on_events=announce_events,
+        )
+        return True
+    return False
 
 
 def announce_events(events: Sequence[Event]) -> None:

@@ -7,17 +7,22 @@ from django.db import connections, models, transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
+from orderhooks import digests
 from orderhooks.models.attempt_stats import AttemptStats
 from orderhooks.models.capture_failures import CaptureFailure
 from orderhooks.models.deliveries import Attempt, Delivery
 from orderhooks.models.events import Event
 from orderhooks.models.idempotency import KEPT_FOR, IdempotentRequest
+from orderhooks.models.order_digests import OrderDigest
 from orderhooks.models.receipts import LatestSequence, Receipt
+from orderhooks.models.reconciliations import Reconciliation
 from orderhooks.models.replays import Replay
 
 __all__ = ["prune"]
 
 AT_ONCE = 1000
+# For the digests of the events that go.
+DIGEST_SECONDS = 5.0
 FINISHED = (Delivery.State.DELIVERED, Delivery.State.FAILED, Delivery.State.SKIPPED)
 
 
@@ -46,6 +51,9 @@ def _prune_deliveries(before: datetime) -> int:
 
 
 def _prune_events(before: datetime) -> int:
+    # See Note [Digests].
+    if not digests.catch_up(now=timezone.now(), seconds=DIGEST_SECONDS):
+        return 1  # and the next batch goes on
     young = Event.objects.filter(occurred_at__gte=before).order_by("sequence").values_list("pk", flat=True).first()
     old = Event.objects.filter(~Exists(Delivery.objects.filter(event=OuterRef("pk"))), routed_at__lt=before)
     if young is not None:
@@ -61,6 +69,8 @@ def _old(before: datetime) -> "list[models.QuerySet[Any]]":
         LatestSequence.objects.filter(updated_at__lt=before),
         AttemptStats.objects.filter(hour__lt=before),
         Replay.objects.filter(finished_at__lt=before),
+        Reconciliation.objects.filter(finished_at__lt=before),
+        OrderDigest.objects.filter(digest="", published_at__lt=before),
         IdempotentRequest.objects.filter(created_at__lt=timezone.now() - KEPT_FOR),
     ]
 

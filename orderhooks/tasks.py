@@ -17,9 +17,9 @@ from django_q.conf import Conf
 from django_q.models import OrmQ, Schedule
 from django_q.tasks import async_task
 
-from orderhooks import conf, notifications, pumping, retention
+from orderhooks import conf, notifications, pumping, reconciling, retention
 from orderhooks.db import DatabaseClock
-from orderhooks.models import Pump, Subscription
+from orderhooks.models import Pump, Reconciliation, Subscription
 from orderhooks.reporting.worker_status import Worker
 
 logger = logging.getLogger(__name__)
@@ -27,8 +27,10 @@ logger = logging.getLogger(__name__)
 PUMP = "orderhooks.tasks.pump"
 NOTIFY = "orderhooks.tasks.notify"
 PRUNE = "orderhooks.tasks.prune"
+RECONCILE = "orderhooks.tasks.reconcile"
 SWEEP = "orderhooks sweep"
 DAILY = "orderhooks prune"
+DAILY_RECONCILIATION = "orderhooks reconcile"
 # Left of a task's time for writing down the last results.
 HAND_OVER_SECONDS = 5.0
 EXIT_SECONDS = 2.0
@@ -88,8 +90,30 @@ def prune(**_unknown: object) -> None:
             break
 
 
+def reconcile(**_unknown: object) -> None:
+    """Compare orders with what was last published of them, as long as a task may last; the rest in a task of its own.
+
+    Reports by e-mail at the end if any differ.
+    """
+    until = time.monotonic() + float(Conf.TIMEOUT or 60) / 2
+    days = conf.current().reconcile_days
+    now = DatabaseClock().now()
+    running = Reconciliation.objects.under_way()
+    if running is None and days is not None:
+        running = reconciling.begin(since=now - timedelta(days=days), is_scheduled=True)
+    if running is None:
+        return
+    while running.state == Reconciliation.State.RUNNING:
+        if time.monotonic() > until:
+            async_task(RECONCILE, save=False)
+            return
+        reconciling.advance(running, now=DatabaseClock().now())
+    notifications.send_reconciliation(running, now=DatabaseClock().now())
+
+
 def register_sweep(**_signal: Any) -> None:
-    """Have django-q2 start a pump each minute, whatever else failed, and prune each day; not if SWEEP is off.
+    """Have django-q2 start a pump each minute, whatever else failed, and prune and reconcile each day; not if SWEEP is
+    off. Without RECONCILE_DAYS it does not reconcile.
 
     Runs after each `migrate`, so it leaves a schedule that is there as it is.
     """
@@ -100,13 +124,16 @@ def register_sweep(**_signal: Any) -> None:
     wanted = {
         SWEEP: {"func": PUMP, "schedule_type": Schedule.MINUTES, "minutes": 1},
         DAILY: {"func": PRUNE, "schedule_type": Schedule.DAILY},
+        DAILY_RECONCILIATION: {"func": RECONCILE, "schedule_type": Schedule.DAILY},
     }
-    if not conf.current().sweep:
-        schedules.filter(name__in=wanted).delete()
-        return
-    for name, values in wanted.items():
+    settings = conf.current()
+    unwanted = set() if settings.sweep else set(wanted)
+    if settings.reconcile_days is None:
+        unwanted.add(DAILY_RECONCILIATION)
+    schedules.filter(name__in=unwanted).delete()
+    for name in wanted.keys() - unwanted:
         if not schedules.filter(name=name).exists():
-            schedules.create(name=name, repeats=-1, **values)
+            schedules.create(name=name, repeats=-1, **wanted[name])
 
 
 def sweep_due_at() -> datetime | None:

@@ -124,6 +124,13 @@ def sweep_notice(worker: Worker, *, now: datetime) -> Notice:
     )
 
 
+def reconciliation_notices(*, now: datetime) -> list[Notice]:
+    """What the last reconciliation found, if there was one."""
+    last = reporting.last_reconciliation()
+    level = "bad" if last and last.unpublished() else "good"
+    return [Notice(level, reporting.reconciliation_text(last, now=now))] if last else []
+
+
 def new_notices(worker: Worker, waiting: Backlog, *, now: datetime) -> list[Notice]:
     """The changes and events that no worker has taken up yet. The deliveries that wait do not include them."""
     new = replace(waiting, waiting=0, oldest=None)
@@ -159,6 +166,7 @@ class DashboardAdmin(NotEdited, ListedLookups):
                 *new_notices(worker, waiting, now=now),
                 *(Notice("bad", one) for one in reporting.losses(now=now, with_errors=sees_payload(request))),
                 *(Notice("bad", one) for one in reporting.unpublished_problems()),
+                *reconciliation_notices(now=now),
                 *(Notice("good" if one.is_right else "bad", one.text) for one in reporting.capture_levels()),
             ],
             "waiting": self._waiting(waiting, now=now),

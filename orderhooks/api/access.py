@@ -14,7 +14,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from orderhooks import conf, permissions
-from orderhooks.models import Delivery, Event, Order, Replay, Subscription
+from orderhooks.models import Delivery, Event, Order, OrderDigest, Replay, Subscription
 from orderhooks.models.deliveries import DeliveryQuerySet
 from orderhooks.models.events import EventQuerySet
 from orderhooks.models.subscriptions import SubscriptionQuerySet
@@ -23,6 +23,7 @@ __all__ = [
     "ALL_STORES",
     "ActionPermission",
     "deliveries_of",
+    "digests_of",
     "events_of",
     "manages",
     "may_see_store",
@@ -111,6 +112,12 @@ def events_of(user: Any) -> EventQuerySet:
     stores = stores_of(user)
     events = Event.objects.of_orders()
     return events if ALL_STORES in stores else events.filter(store__in=stores)
+
+
+def digests_of(user: Any) -> "QuerySet[OrderDigest]":
+    """The digests of orders whose events the user may see."""
+    stores = stores_of(user)
+    return OrderDigest.objects.all() if ALL_STORES in stores else OrderDigest.objects.filter(store__in=stores)
 
 
 def may_see_store(user: Any, store: str) -> bool:

@@ -7,6 +7,7 @@ from orderhooks.api.declarative import NamedSubscriptionViewSet
 from orderhooks.api.deliveries import DeliveryViewSet
 from orderhooks.api.events import EventViewSet, TopicViewSet
 from orderhooks.api.openapi import routes
+from orderhooks.api.order_digests import OrderDigestViewSet
 from orderhooks.api.order_rows import FulfillmentViewSet, PaymentViewSet, RefundViewSet
 from orderhooks.api.orders import OrderViewSet
 from orderhooks.api.replays import ReplayViewSet
@@ -35,6 +36,8 @@ order_rows.register(f"{ORDER}/refunds", RefundViewSet, basename="refund")
 
 by_name = NamedSubscriptionViewSet.as_view({"get": "retrieve", "put": "upsert", "delete": "destroy"})
 
+digests = OrderDigestViewSet.as_view({"get": "list"})
+
 # Only under the API's own prefixes, because a store may have other URLs beside them. The pattern ends in a slash, so
 # that Django's APPEND_SLASH still redirects URLs that lack it.
 not_found = re_path(
@@ -45,6 +48,7 @@ not_found = re_path(
 # The URLs in the OpenAPI document.
 documented = [
     path("subscriptions/by-name/<path:name>/", by_name, name="subscription-by-name"),
+    path("orders/digests/", digests, name="order-digests"),
     *router.urls,
     *order_rows.urls,
 ]

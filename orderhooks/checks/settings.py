@@ -24,6 +24,11 @@ def _number(low: float, high: float, unit: str) -> Callable[[Any], str]:
     return judge
 
 
+def _reconcile_days(value: Any) -> str:
+    judge = _number(0.01, 36500, "days")
+    return "" if value is None or not judge(value) else "Give a number of days from 0.01 to 36500, or None for never."
+
+
 def _whole_number(low: int, high: int) -> Callable[[Any], str]:
     def judge(value: Any) -> str:
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
@@ -133,6 +138,7 @@ JUDGES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "LINGER_SECONDS": ("orderhooks.E009", _number(0, 60, "seconds")),
     "SWEEP": ("orderhooks.E010", _boolean),
     "RETENTION_DAYS": ("orderhooks.E017", _number(1, 36500, "days")),
+    "RECONCILE_DAYS": ("orderhooks.E050", _reconcile_days),
     "STORES_FOR_USER": ("orderhooks.E018", _stores_for_user),
     "API_RATES": ("orderhooks.E019", _rates),
     "ENCRYPTION_KEYS": ("orderhooks.E011", _keys),

@@ -25,7 +25,9 @@ from orderhooks.reporting import (
     backlog_text,
     capture_levels,
     current_backlog,
+    last_reconciliation,
     losses,
+    reconciliation_text,
     unpublished_problems,
     worker_problems,
 )
@@ -168,6 +170,14 @@ def _losses(now: datetime) -> Found:
         yield "ok", f"No change of an order failed to be captured in the last {LOSSES_SHOWN_FOR.days} days."
 
 
+def _reconciliation(now: datetime) -> Found:
+    last = last_reconciliation()
+    if last is None:
+        yield "ok", "The orders were never compared with what was published: --reconcile does it."
+    else:
+        yield ("warn" if last.unpublished() else "ok"), reconciliation_text(last, now=now)
+
+
 @sensitive_variables()
 def _secrets(now: datetime) -> Found:
     unreadable = []
@@ -208,6 +218,7 @@ EXAMINATIONS: dict[str, Callable[[datetime], Found]] = {
     "worker": _worker,
     "backlog": _backlog,
     "losses": _losses,
+    "reconciliation": _reconciliation,
     "secrets": _secrets,
     "endpoints": _endpoints,
 }

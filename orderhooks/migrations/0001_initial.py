@@ -37,6 +37,50 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='OrderDigest',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('source', models.CharField(max_length=64)),
+                ('order_pk', models.CharField(max_length=255)),
+                ('order_number', models.CharField(blank=True, max_length=255)),
+                ('store', models.CharField(blank=True, max_length=255)),
+                ('sequence', models.BigIntegerField()),
+                ('published_at', models.DateTimeField()),
+                ('digest', models.CharField(blank=True, max_length=64)),
+            ],
+            options={
+                'base_manager_name': 'objects',
+                'indexes': [models.Index(fields=['sequence'], name='orderhooks_digest_sequence')],
+                'constraints': [models.UniqueConstraint(fields=('source', 'order_pk'), name='orderhooks_digest_of_order')],
+            },
+        ),
+        migrations.CreateModel(
+            name='Reconciliation',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('since', models.DateTimeField(null=True)),
+                ('is_scheduled', models.BooleanField(default=False)),
+                ('state', models.CharField(choices=[('running', 'running'), ('cancelled', 'cancelled'), ('done', 'done')], default='running', max_length=16)),
+                ('source', models.CharField(max_length=64)),
+                ('phase', models.CharField(choices=[('orders', 'orders'), ('digests', 'digests')], default='orders', max_length=16)),
+                ('cursor', models.CharField(blank=True, max_length=255)),
+                ('compared', models.PositiveBigIntegerField(default=0)),
+                ('changed', models.PositiveBigIntegerField(default=0)),
+                ('unknown', models.PositiveBigIntegerField(default=0)),
+                ('deleted', models.PositiveBigIntegerField(default=0)),
+                ('unreadable', models.PositiveBigIntegerField(default=0)),
+                ('older', models.PositiveBigIntegerField(default=0)),
+                ('examples', models.JSONField(default=list)),
+                ('published', models.PositiveBigIntegerField(default=0)),
+                ('started_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('finished_at', models.DateTimeField(null=True)),
+            ],
+            options={
+                'base_manager_name': 'objects',
+                'constraints': [models.CheckConstraint(condition=models.Q(('state__in', ['running', 'cancelled', 'done'])), name='orderhooks_reconciliation_state'), models.CheckConstraint(condition=models.Q(('state', 'running'), ('finished_at__isnull', False), _connector='OR'), name='orderhooks_reconciliation_finished')],
+            },
+        ),
+        migrations.CreateModel(
             name='CaptureFailure',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
@@ -95,6 +139,7 @@ class Migration(migrations.Migration):
                 ('occurred_at', models.DateTimeField(verbose_name='occurred at')),
                 ('published_at', models.DateTimeField(null=True, verbose_name='published at')),
                 ('routed_at', models.DateTimeField(null=True)),
+                ('is_for_one', models.BooleanField(db_default=False, default=False)),
             ],
             options={
                 'verbose_name': 'event',

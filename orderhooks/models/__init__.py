@@ -7,10 +7,12 @@ from orderhooks.models.deliveries import Attempt, Delivery
 from orderhooks.models.events import Change, Event
 from orderhooks.models.fulfillments import Fulfillment, FulfillmentLine
 from orderhooks.models.idempotency import IdempotentRequest
+from orderhooks.models.order_digests import OrderDigest
 from orderhooks.models.orders import Order, OrderLine
 from orderhooks.models.payments import Payment, Refund
 from orderhooks.models.pumps import Pump
 from orderhooks.models.receipts import LatestSequence, Receipt
+from orderhooks.models.reconciliations import Reconciliation
 from orderhooks.models.replays import Replay
 from orderhooks.models.signing_secrets import SubscriptionSecret
 from orderhooks.models.subscriptions import Subscription
@@ -28,10 +30,12 @@ __all__ = [
     "IdempotentRequest",
     "LatestSequence",
     "Order",
+    "OrderDigest",
     "OrderLine",
     "Payment",
     "Pump",
     "Receipt",
+    "Reconciliation",
     "Refund",
     "Replay",
     "Subscription",
@@ -48,9 +52,11 @@ for model in (
     FulfillmentLine,
     IdempotentRequest,
     Order,
+    OrderDigest,
     OrderLine,
     Payment,
     Pump,
+    Reconciliation,
     Refund,
     Replay,
     Subscription,

@@ -104,6 +104,10 @@ class EventQuerySet(models.QuerySet["Event"]):
         """Events without the tests of endpoints."""
         return self.exclude(topic__startswith=OF_OPERATORS)
 
+    def for_all(self) -> "EventQuerySet":
+        """Published events of orders, without those that were made for one subscription alone."""
+        return self.of_orders().filter(published_at__isnull=False, is_for_one=False)
+
     def feed(self, *, after: int, at_most: int, now: datetime) -> "list[Event]":
         """Up to `at_most` events after `after`, stopping before any that a slower transaction could still precede.
 
@@ -152,6 +156,8 @@ class Event(models.Model):
     published_at = models.DateTimeField(_("published at"), null=True)
     # When its deliveries were made.
     routed_at = models.DateTimeField(null=True)
+    # Made for one subscription alone, as by `publishing.publish_to`: the others have not got it.
+    is_for_one = models.BooleanField(default=False, db_default=False)
 
     objects = EventQuerySet.as_manager()
 

@@ -4,10 +4,11 @@
 behind. See Note [Changes and transactions].
 """
 
-from orderhooks.outbox.capturing import after_save, before_save, capture_explicit, save_atomically
+from orderhooks.outbox.capturing import after_save, before_save, save_atomically
 from orderhooks.outbox.coalescing import coalesce, republish
 from orderhooks.outbox.deletions import before_delete
-from orderhooks.outbox.guarding import guarded
+from orderhooks.outbox.explicit import capture_difference, capture_explicit, capture_missed_deletion
+from orderhooks.outbox.guarding import can_capture, guarded
 from orderhooks.outbox.left_behind import LEFT_BEHIND_AFTER, MAX_COALESCE_ATTEMPTS, coalesce_left_behind
 from orderhooks.outbox.tracking import Tracking, track
 from orderhooks.outbox.transaction_batch import coalesce_now
@@ -19,7 +20,10 @@ __all__ = [
     "after_save",
     "before_delete",
     "before_save",
+    "can_capture",
+    "capture_difference",
     "capture_explicit",
+    "capture_missed_deletion",
     "coalesce",
     "coalesce_left_behind",
     "coalesce_now",

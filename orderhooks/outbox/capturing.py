@@ -5,7 +5,7 @@ publishes itself. What is to happen after the commit, once the changes have beco
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -30,12 +30,12 @@ from orderhooks.sources import WatchedModel
 __all__ = [
     "after_save",
     "before_save",
-    "capture_explicit",
     "change_of",
     "check_lengths",
     "is_elsewhere",
     "pointed_elsewhere",
     "save_atomically",
+    "write_change",
 ]
 
 logger = logging.getLogger(__name__)
@@ -100,27 +100,7 @@ def after_save(
         columns = after.columns if is_moved else before.stored.columns
         after = StoredValues({**before.stored.values, **after.values}, columns)
     for change in _changes(watched_model, instance, before.stored, after, created=created, error=error, using=using):
-        _write(change, using=using, on_events=on_events)
-
-
-def capture_explicit(
-    watched_model: WatchedModel,
-    order: models.Model,
-    topic: str,
-    changes: Mapping[str, Sequence[Any]],
-    *,
-    using: str,
-    on_events: OnEvents,
-) -> None:
-    """Capture that the store publishes a topic about an order, with the `[old, new]` values of changed fields."""
-    if not is_wanted(using):
-        return
-    with transaction.atomic(using=using):
-        before = {field: old for field, (old, _new) in changes.items()}
-        after = {field: new for field, (_old, new) in changes.items()}
-        (order_pk,) = watched_model.order_pks(order, using=using)
-        change = change_of(watched_model, order_pk, topic, Change.Kind.EXPLICIT, before, after)
-        _write(change, using=using, on_events=on_events)
+        write_change(change, using=using, on_events=on_events)
 
 
 def save_atomically(
@@ -310,7 +290,7 @@ def change_of(
     )
 
 
-def _write(change: Change, *, using: str, on_events: OnEvents) -> None:
+def write_change(change: Change, *, using: str, on_events: OnEvents) -> None:
     """Write a change in the running transaction, unless it changes nothing, and have it coalesced after the commit."""
     # Atomic, so that in autocommit mode the change is written before it is coalesced. Not inside the store's
     # transaction: after an error of ours Django would roll it back.

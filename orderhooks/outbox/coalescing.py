@@ -5,6 +5,7 @@ Note [Changes and transactions].
 """
 
 import contextlib
+import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -17,7 +18,7 @@ from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import Change, Event
 from orderhooks.outbox import coalescing_postgresql
 from orderhooks.outbox.guarding import describe_error
-from orderhooks.outbox.net_changes import NetChange, net_change
+from orderhooks.outbox.net_changes import NetChange, net_change, payload_changes
 from orderhooks.outbox.reading import (
     OrderRead,
     by_transaction,
@@ -248,6 +249,10 @@ def _events(captured: Sequence[Change], order: OrderRead, *, now: datetime, usin
     try:
         names = tuple(dict.fromkeys((*net.topics, *_computed_topics(net, order, using=using))))
         changes = _presented(net.changes, order)
+        if (published := _last_published(captured)) is not None and order.source and order.snapshot is not None:
+            current = json.loads(payloads.encode(order.snapshot))  # as it would be stored
+            changes = {**payload_changes(published, current, order.source), **changes}
+            names = names if changes else ()
         payloads.check(changes)
     except Exception as problem:
         if is_transient(problem):
@@ -270,6 +275,12 @@ def _events(captured: Sequence[Change], order: OrderRead, *, now: datetime, usin
         )
         for topic in names
     ]
+
+
+def _last_published(captured: Sequence[Change]) -> dict[str, Any] | None:
+    """The payload that an order is compared with: see `explicit.capture_difference`."""
+    explicit = (change.snapshot for change in captured if change.kind == Change.Kind.EXPLICIT)
+    return next((snapshot for snapshot in explicit if snapshot is not None), None)
 
 
 def _computed_topics(net: NetChange, order: OrderRead, *, using: str) -> list[str]:

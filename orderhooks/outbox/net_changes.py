@@ -1,9 +1,10 @@
 """The net change of one transaction to one order, from its captured changes. Pure; `coalescing` makes events of it."""
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orderhooks import payloads
 from orderhooks.models import Change
 from orderhooks.sources import OrderSource, Related, keys
 
@@ -60,6 +61,33 @@ def net_change(captured: Sequence[Change], source: OrderSource | None) -> NetCha
         for key, pairs in rows.items()
     }
     return NetChange(_once([*topics, *published]), {**changes, **shown})
+
+
+def payload_changes(old: Mapping[str, Any], new: Mapping[str, Any], source: OrderSource) -> dict[str, list[Any]]:
+    """`[old, new]` of each key of an order's payload that differs. Of lists of rows with an `id`, the rows that differ.
+
+    What the source leaves out of digests may differ.
+    """
+    of_rows = {related.key for related in source.all_related}
+    changes = {}
+    for key in dict.fromkeys((*old, *new)):
+        if key not in source.not_in_digest and not _is_same(old.get(key), new.get(key)):
+            pair = [old.get(key), new.get(key)]
+            changes[key] = _differing_rows(pair) if key in of_rows else pair
+    return changes
+
+
+def _differing_rows(pair: Sequence[Any]) -> list[Any]:
+    """Each side as a list: what is not a list, such as an address, is its only row."""
+    old, new = ([] if side is None else side if isinstance(side, list | tuple) else [side] for side in pair)
+    return [
+        [row for row in side if not any(_is_same(row, one) for one in other)]
+        for side, other in ((old, new), (new, old))
+    ]
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    return one == other or payloads.canonical(one) == payloads.canonical(other)
 
 
 def _net_fields(changes: Sequence[Change]) -> dict[str, list[Any]]:

@@ -4,6 +4,7 @@ All that is needed of the sender is the secret. Only DatabaseDeduplicator and Da
 orderhooks, and so `orderhooks` in INSTALLED_APPS.
 """
 
+from orderhooks.payloads import digest
 from orderhooks.receiver.deduplication import CacheDeduplicator, DatabaseDeduplicator, Deduplicator
 from orderhooks.receiver.events import (
     Change,
@@ -40,6 +41,7 @@ __all__ = [
     "Refund",
     "SequenceGuard",
     "UnknownOrderShapeError",
+    "digest",
     "verify",
     "webhook",
 ]

@@ -13,6 +13,7 @@ from orderhooks.reporting.order_report import (
     order_without_events_text,
     subscription_outcome_text,
 )
+from orderhooks.reporting.reconciliation import last_reconciliation, reconciliation_text
 from orderhooks.reporting.unpublished import unpublished_problems
 from orderhooks.reporting.worker_status import START_WORKER, Worker, worker_problems
 
@@ -31,9 +32,11 @@ __all__ = [
     "current_backlog",
     "event_reports",
     "explain",
+    "last_reconciliation",
     "losses",
     "no_events_text",
     "order_without_events_text",
+    "reconciliation_text",
     "subscription_outcome_text",
     "unpublished_problems",
     "worker_problems",

@@ -6,7 +6,7 @@ example. Only this package, the admin and the API use the fields of the built-in
 
 from orderhooks.sources.built_in import BuiltInOrders
 from orderhooks.sources.field_payload import FieldPayload, rows_of
-from orderhooks.sources.order_keys import UndatedError, count_orders, order_keys
+from orderhooks.sources.order_keys import UndatedError, count_orders, dated_since, is_dated, order_keys
 from orderhooks.sources.order_source import OrderSource, by_key
 from orderhooks.sources.reading import StatementError, plain, read_columns, rows
 from orderhooks.sources.registry import (
@@ -41,7 +41,9 @@ __all__ = [
     "by_name",
     "configured",
     "count_orders",
+    "dated_since",
     "deleted_models",
+    "is_dated",
     "names",
     "order_keys",
     "plain",

@@ -128,6 +128,7 @@ class BuiltInOrders(OrderSource):
     )
     computed_topics = ("order.fulfillment_updated",)
     dated_by = "placed_at"
+    not_in_digest = ("updated_at",)
 
     def find(self, number: str, *, store: str, using: str) -> Any:
         orders = self.get_model()._base_manager.using(using).filter(number=number)

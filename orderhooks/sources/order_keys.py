@@ -1,5 +1,6 @@
 """Order keys: go through all orders of a source by primary key, in batches, for a backfill or a reconciliation."""
 
+from collections.abc import Iterable
 from datetime import date, datetime
 from typing import Any
 
@@ -10,7 +11,7 @@ from django.utils import timezone
 from orderhooks.sources import keys, reading
 from orderhooks.sources.order_source import OrderSource
 
-__all__ = ["UndatedError", "count_orders", "order_keys"]
+__all__ = ["UndatedError", "count_orders", "dated_since", "is_dated", "order_keys"]
 
 
 class UndatedError(ValueError):
@@ -27,8 +28,7 @@ def order_keys(source: OrderSource, *, after: str, at_most: int, since: datetime
     orders = _since(source, since, using=using)
     if after:
         orders = orders.filter(pk__gt=keys.values_of(model, [after])[0])
-    names = [field.attname for field in keys.key_fields(model)]
-    return [keys.as_text(model, values) for values in orders.order_by("pk").values_list(*names)[:at_most]]
+    return _keys(orders.order_by("pk")[:at_most])
 
 
 def count_orders(source: OrderSource, *, since: datetime | None, using: str) -> int:
@@ -36,15 +36,36 @@ def count_orders(source: OrderSource, *, since: datetime | None, using: str) -> 
     return _since(source, since, using=using).count()
 
 
+def is_dated(source: OrderSource) -> bool:
+    """Whether it is known which orders of the source are dated since a time."""
+    return _date_field(source) is not None
+
+
+def dated_since(source: OrderSource, order_pks: Iterable[str], since: datetime, *, using: str) -> frozenset[str]:
+    """Those of the keys whose orders are dated since then. Raises UndatedError."""
+    wanted = keys.values_of(source.get_model(), order_pks)
+    return frozenset(_keys(_since(source, since, using=using).filter(pk__in=wanted)))
+
+
+def _keys(orders: "models.QuerySet[Any]") -> list[str]:
+    names = [field.attname for field in keys.key_fields(orders.model)]
+    return [keys.as_text(orders.model, values) for values in orders.values_list(*names)]
+
+
 def _since(source: OrderSource, since: datetime | None, *, using: str) -> "models.QuerySet[Any]":
     orders = reading.plain(source.get_model(), using)
     if since is None:
         return orders
     field = _date_field(source)
+    if field is None:
+        raise UndatedError(
+            f'The orders of the source {source.name!r} have no date. Name the field that holds it: dated_by = "…" in '
+            f"{type(source).__name__}."
+        )
     return orders.filter(**{f"{field.name}__gte": _as_stored(field, since)})
 
 
-def _date_field(source: OrderSource) -> "models.Field[Any, Any]":
+def _date_field(source: OrderSource) -> "models.Field[Any, Any] | None":
     options = source.get_model()._meta
     latest = options.get_latest_by or ()
     named = [source.dated_by, *source.newest_first, *((latest,) if isinstance(latest, str) else latest)]
@@ -54,10 +75,7 @@ def _date_field(source: OrderSource) -> "models.Field[Any, Any]":
         # DateTimeField is a DateField.
         if isinstance(field := by_name.get(name.lstrip("-")), models.DateField):
             return field
-    raise UndatedError(
-        f'The orders of the source {source.name!r} have no date. Name the field that holds it: dated_by = "…" in '
-        f"{type(source).__name__}."
-    )
+    return None
 
 
 def _as_stored(field: "models.Field[Any, Any]", since: datetime) -> date:

@@ -38,6 +38,8 @@ class OrderSource:
     `related`: other rows that belong to an order, such as payments, shipments, or an address: see `Related`.
     `payload_fields`: the fields that receivers get: see `FieldPayload`. Default: all watched fields, those of the lines
     and related rows too. For a payload of another form, write `payload`, and then `schema` and `example` as well.
+    `not_in_digest`: keys of the payload that may change without an event, such as the time of the last save. The
+    order's digest leaves them out: see `payloads.digest`.
     `computed_topics`: the topics that `compute_topics` may return.
     `newest_first`: how to sort the orders, the newest first, as in `order_by()`. Empty: see `newest`.
     `dated_by`: the field with an order's date, for what concerns the orders since a time. Empty: the first date in
@@ -61,6 +63,7 @@ class OrderSource:
     lines: Lines | None = None
     related: tuple[Related, ...] = ()
     payload_fields: FieldPayload | None = None
+    not_in_digest: tuple[str, ...] = ()
     computed_topics: tuple[str, ...] = ()
     capture: str = "signals"
     atomic_saves: bool = True

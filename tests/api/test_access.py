@@ -48,6 +48,7 @@ TABLE: list[tuple[str, str, list[str], Any, dict[str, int]]] = [
     ("post", "orders/{order}/payments/", ["view_order", "add_payment"], {"amount": "1"}, owned(201)),
     ("get", "orders/{order}/refunds/", ["view_order"], None, OWNED),
     ("post", "orders/{order}/refunds/", ["view_order", "add_refund"], {"amount": "1"}, owned(201)),
+    ("get", "orders/digests/", ["view_event", "view_payload"], None, ALL),
     ("get", "events/", ["view_event"], None, ALL),
     ("get", "events/?after=0", ["view_event"], None, ALL),
     ("get", "events/{event}/", ["view_event"], None, OWNED),

@@ -34,6 +34,7 @@ WORST = [
     f"orders/{{order}}/fulfillments/?{WIDE}",
     f"orders/{{order}}/payments/?{WIDE}&ordering=id",
     f"orders/{{order}}/refunds/?{WIDE}",
+    f"orders/digests/?{WIDE}",
     f"events/?{WIDE}",
     f"events/?{WIDE}&{NEVER}&ordering=sequence",
     f"events/?{WIDE}&after=0",

@@ -7,13 +7,12 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from orderhooks import operations
 from orderhooks.db import DatabaseClock
-from orderhooks.management import actor, lookup, times
+from orderhooks.management import actor, lookup, progress, times
 from orderhooks.models import Pump, Replay
 from orderhooks.reporting.counts import count_text
 from orderhooks.topics import UnknownTopicError
 
 POLL_SECONDS = 0.5
-BAR_CHARACTERS = 30
 
 
 class Command(BaseCommand):
@@ -97,7 +96,4 @@ class Command(BaseCommand):
 
 
 def bar(replay: Replay) -> str:
-    """`[=====     ]  50 %  120 deliveries`."""
-    share = replay.share_done()
-    filled = "=" * round(share * BAR_CHARACTERS)
-    return f"[{filled:{BAR_CHARACTERS}}] {share:4.0%}  {count_text(replay.done)} deliveries"
+    return progress.bar(replay.share_done(), f"{count_text(replay.done)} deliveries")

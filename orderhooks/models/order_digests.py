@@ -1,0 +1,43 @@
+"""Order digests: what was last published of each order, in 64 characters. They outlive the events."""
+
+from django.db import models
+from django.db.models import Max
+
+from orderhooks.models.events import IDENTIFIER_LENGTH
+
+__all__ = ["OrderDigest"]
+
+
+class OrderDigestQuerySet(models.QuerySet["OrderDigest"]):
+    def reached(self) -> int:
+        """The sequence of the last event that has become a digest; 0 if none has."""
+        return self.aggregate(reached=Max("sequence"))["reached"] or 0
+
+
+class OrderDigest(models.Model):
+    """The newest event of an order, without its payload. `digests` writes it."""
+
+    source = models.CharField(max_length=64)
+    order_pk = models.CharField(max_length=IDENTIFIER_LENGTH)
+    order_number = models.CharField(max_length=IDENTIFIER_LENGTH, blank=True)
+    store = models.CharField(max_length=IDENTIFIER_LENGTH, blank=True)
+    # Of the event.
+    sequence = models.BigIntegerField()
+    published_at = models.DateTimeField()
+    # See `payloads.digest`. Blank: the event is the order's deletion.
+    digest = models.CharField(max_length=64, blank=True)
+
+    objects = OrderDigestQuerySet.as_manager()
+
+    class Meta:
+        base_manager_name = "objects"
+        constraints = [
+            models.UniqueConstraint(fields=["source", "order_pk"], name="orderhooks_digest_of_order"),
+        ]
+        indexes = [
+            # The list of digests, and the last event that has become one.
+            models.Index(fields=["sequence"], name="orderhooks_digest_sequence"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.order_pk} {self.sequence}"
