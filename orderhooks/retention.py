@@ -69,7 +69,7 @@ def _old(before: datetime) -> "list[models.QuerySet[Any]]":
         LatestSequence.objects.filter(updated_at__lt=before),
         AttemptStats.objects.filter(hour__lt=before),
         Replay.objects.filter(finished_at__lt=before),
-        Reconciliation.objects.filter(finished_at__lt=before),
+        Reconciliation.objects.filter(started_at__lt=before),
         OrderDigest.objects.filter(digest="", published_at__lt=before),
         IdempotentRequest.objects.filter(created_at__lt=timezone.now() - KEPT_FOR),
     ]
