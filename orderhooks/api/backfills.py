@@ -44,7 +44,7 @@ class BackfillPlanSerializer(PlainSerializer):
         default="order.updated",
         help_text="The topic of the events. The subscription must want it.",
     )
-    source = StrictCharField(  # type: ignore[assignment] - DRF makes a field of it, not an attribute
+    source = StrictCharField(  # type: ignore[assignment]  # DRF takes it out of the class
         max_length=64, required=False, help_text="The order source. It may be left out if there is only one."
     )
     since = StrictDateTimeField(

@@ -272,7 +272,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'verbose_name': 'backfill',
-                'verbose_name_plural': 'backfills',
+                'verbose_name_plural': 'order backfills',
                 'ordering': ['-id'],
                 'base_manager_name': 'objects',
                 'indexes': [orderhooks.db.indexes.PartialIndex(condition=models.Q(('state', 'running')), fields=['id'], name='orderhooks_backfill_running')],

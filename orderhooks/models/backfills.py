@@ -80,7 +80,8 @@ class Backfill(Job):
     class Meta:
         base_manager_name = "objects"
         verbose_name = _("backfill")
-        verbose_name_plural = _("backfills")
+        # In the admin's list, the dashboard comes first.
+        verbose_name_plural = _("order backfills")
         ordering = ["-id"]
         constraints = [
             models.CheckConstraint(
