@@ -5,9 +5,10 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from orderhooks import operations, permissions, sources, topics
 from orderhooks.admin.buttons import Button
@@ -16,6 +17,7 @@ from orderhooks.admin.read_only import sees_payload
 from orderhooks.models import Backfill, Subscription
 from orderhooks.models.backfills import DEFAULT_RATE, MOST_RATE
 from orderhooks.reporting.counts import count_text
+from orderhooks.reporting.endpoint_health import held_text
 
 TOPIC = "order.updated"
 
@@ -122,10 +124,16 @@ class BackfillAdmin(JobAdmin):
             "walked": count_text(backfill.walked),
             "total": count_text(backfill.total),
         }
-        text = _("%(count)s deliveries made.") % {"count": count_text(backfill.done)}
+        texts = [_("%(count)s deliveries made.") % {"count": count_text(backfill.done)}]
         if backfill.failed:
-            text += " " + _("%(count)s orders could not be read.") % {"count": count_text(backfill.failed)}
-        return self.progress_bar(backfill, label, text)
+            failed = ngettext(
+                "%(count)s order could not be read.", "%(count)s orders could not be read.", backfill.failed
+            )
+            texts.append(failed % {"count": count_text(backfill.failed)})
+        if backfill.is_running and (held := held_text(backfill.subscription, now=timezone.now())):
+            # It waits while deliveries of the subscription wait.
+            texts.append(held)
+        return self.progress_bar(backfill, label, " ".join(texts))
 
     @admin.display(description=gettext_lazy("orders since"))
     def since_text(self, backfill: Backfill) -> Any:

@@ -142,6 +142,11 @@ def test_the_page_comes_again_while_it_runs_and_shows_how_far_it_is(operator) ->
     assert "Cancel this backfill" not in done.content.decode()
 
 
+def test_its_page_says_why_nothing_is_sent(operator) -> None:
+    backfill = make_backfill(subscription=make_subscription(state="paused"))
+    assert "Held: the subscription is paused" in page(operator, f"backfill/{backfill.pk}/change/")
+
+
 def test_it_can_be_cancelled_once(operator) -> None:
     backfill = make_backfill()
     assert "Cancel this backfill" in page(operator, f"backfill/{backfill.pk}/change/")

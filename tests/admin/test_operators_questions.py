@@ -86,17 +86,9 @@ def test_the_history_of_a_subscription_has_old_and_new_values_and_no_secret(oper
 @pytest.mark.parametrize(
     "of",
     [
-        *(
-            "delivery/",
-            "subscription/",
-            "event/",
-            "order/",
-            "replay/",
-            "replay/add/",
-            "backfill/add/",
-            "subscription/topics/",
-        ),
+        *("delivery/", "subscription/", "event/", "order/", "replay/", "replay/add/", "subscription/topics/"),
         *("dashboard/order/", "subscription/{key}/change/", "subscription/{key}/preview/"),
+        *("backfill/", "backfill/add/"),
         *("subscription/{key}/code-samples/", "subscription/{key}/resume/"),
         *("subscription/add/", "order/add/", "subscription/{key}/history/", "subscription/{key}/delete/"),
     ],

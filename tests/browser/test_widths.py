@@ -65,7 +65,9 @@ def test_on_a_phone_no_page_is_too_wide_and_nothing_to_press_or_to_fill_in_is_ou
     assert (wide, found) == ({}, {})
 
 
-@pytest.mark.parametrize("name", ["order", "delivery", "subscription", "replay", "new replay", "backfill", "dashboard"])
+@pytest.mark.parametrize(
+    "name", ["order", "delivery", "subscription", "replay", "new replay", "backfill", "dashboard", "preview"]
+)
 def test_no_page_is_wider_than_a_desk(visit: Callable[..., Visit], shop: Shop, name: str) -> None:
     operator = visit(viewport=DESK)
     PAGES[name](operator, shop)
