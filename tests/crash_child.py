@@ -17,7 +17,8 @@ from django.db.models.sql import InsertQuery  # noqa: E402
 from django.utils import timezone  # noqa: E402
 from django_q.brokers import get_broker  # noqa: E402
 
-from orderhooks import backfilling, operations, outbox, sending, tasks, triggers  # noqa: E402
+from orderhooks import operations, outbox, sending, tasks, triggers  # noqa: E402
+from orderhooks.backfilling import batches  # noqa: E402
 from orderhooks.models import Backfill, Change, Delivery, Order, Subscription  # noqa: E402
 from orderhooks.models.backfills import MOST_RATE  # noqa: E402
 from orderhooks.sources import BuiltInOrders  # noqa: E402
@@ -70,8 +71,8 @@ def prepare_backfill(url: str) -> None:
 
 
 def backfill_and_die_while_an_order_is_read() -> None:
-    orders = iter([backfilling._order, backfilling._order, die])
-    mock.patch.object(backfilling, "_order", lambda *args, **options: next(orders)(*args, **options)).start()
+    orders = iter([batches._order, batches._order, die])
+    mock.patch.object(batches, "_order", lambda *args, **options: next(orders)(*args, **options)).start()
     tasks.pump()
 
 

@@ -8,6 +8,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from orderhooks import backfilling, operations, retention, routing, tasks
+from orderhooks.backfilling import batches
 from orderhooks.models import Backfill, Delivery, Event, Order
 from orderhooks.publishing import publish_to
 from orderhooks.sources import BuiltInOrders
@@ -66,7 +67,7 @@ class TestWhatGoesOut:
         make_orders("3", "1", "2", "5", "4")
         crm, other = make_subscription(), make_subscription()
         backfill = operations.backfill(crm, rate=MANY, by="alice")
-        monkeypatch.setattr(backfilling, "BATCH", 2)
+        monkeypatch.setattr(batches, "BATCH", 2)
         work_off()
         backfill.refresh_from_db()
         assert sent_to(crm) == ["3", "1", "2", "5", "4"]
@@ -149,7 +150,7 @@ class TestOrdersThatCantBeRead:
         first, gone = make_orders("1", "2")
         crm = make_subscription()
         backfill = operations.backfill(crm, rate=MANY)
-        read = backfilling._order
+        read = batches._order
 
         def read_late(source: Any, key: str, **options: Any) -> Any:
             if key == str(gone.pk):
@@ -157,7 +158,7 @@ class TestOrdersThatCantBeRead:
                 Event.objects.all().delete()
             return read(source, key, **options)
 
-        monkeypatch.setattr(backfilling, "_order", read_late)
+        monkeypatch.setattr(batches, "_order", read_late)
         work_off()
         backfill.refresh_from_db()
         assert sent_to(crm) == [first.number]
@@ -168,14 +169,14 @@ class TestOrdersThatCantBeRead:
         killer = Order.objects.get(number="2")
         crm = make_subscription()
         backfill = operations.backfill(crm, rate=MANY)
-        read = backfilling._order
+        read = batches._order
 
         def read_or_die(source: Any, key: str, **options: Any) -> Any:
             if key == str(killer.pk):
                 raise KeyboardInterrupt
             return read(source, key, **options)
 
-        monkeypatch.setattr(backfilling, "_order", read_or_die)
+        monkeypatch.setattr(batches, "_order", read_or_die)
         deaths = 0
         for _ in range(9):
             Backfill.objects.update(next_batch_at=NOW)  # the lease runs out
@@ -186,7 +187,7 @@ class TestOrdersThatCantBeRead:
         backfill.refresh_from_db()
         assert (sent_to(crm), backfill.state, backfill.failed) == (["1", "3"], "done", 1)
         assert "killed its worker 3 times" in backfill.first_error
-        assert deaths == backfilling.MOST_TRIES + 1
+        assert deaths == batches.MOST_TRIES + 1
 
 
 class TestBatches:
@@ -195,17 +196,26 @@ class TestBatches:
         backfill = operations.backfill(make_subscription(), rate=3)
         start = backfill.next_batch_at
         seen = []
-        for seconds in (0, 0.9, 1, 1.5, 2):
+        # The second batch is late by 0.4 seconds, and the third is not.
+        for seconds in (0, 0.9, 1.4, 1.9, 2):
             backfilling.process_batch(now=start + timedelta(seconds=seconds))
             backfill.refresh_from_db()
             seen.append((backfill.walked, backfill.state))
         assert seen == [(3, "running"), (3, "running"), (6, "running"), (6, "running"), (7, "done")]
 
+    def test_are_not_caught_up_with_after_a_long_pause(self) -> None:
+        make_orders(*map(str, range(9)))
+        backfill = operations.backfill(make_subscription(), rate=2)
+        for _ in range(5):
+            backfilling.process_batch(now=LATER)
+        backfill.refresh_from_db()
+        assert backfill.walked == 4, "those of this second and of the one before"
+
     def test_end_early_if_orders_are_slow_to_read(self, monkeypatch) -> None:
         make_orders("1", "2", "3")
         crm = make_subscription()
         # The first batch is begun in any case.
-        monkeypatch.setattr(backfilling, "TURN_SECONDS", 0.0)
+        monkeypatch.setattr(batches, "TURN_SECONDS", 0.0)
         operations.backfill(crm, rate=MANY)
         backfilling.process_batch(now=LATER)
         assert sent_to(crm) == ["1"]
@@ -216,9 +226,9 @@ class TestBatches:
         ("limits", "most"), [({}, 4), ({"max_per_second": 1}, 2), ({"max_in_flight": 1}, 3), ({"state": "paused"}, 4)]
     )
     def test_wait_while_deliveries_wait(self, monkeypatch, limits: dict[str, Any], most: int) -> None:
-        monkeypatch.setattr(backfilling, "MOST_DUE", 4)
-        monkeypatch.setattr(backfilling, "SECONDS_OF_LIMIT", 2)
-        monkeypatch.setattr(backfilling, "DUE_PER_REQUEST_AT_ONCE", 3)
+        monkeypatch.setattr(batches, "MOST_DUE", 4)
+        monkeypatch.setattr(batches, "SECONDS_OF_LIMIT", 2)
+        monkeypatch.setattr(batches, "DUE_PER_REQUEST_AT_ONCE", 3)
         make_orders(*map(str, range(9)))
         crm = make_subscription(**limits)
         backfill = operations.backfill(crm, rate=MANY)
@@ -233,7 +243,7 @@ class TestBatches:
         assert backfill.state == "running"
 
     def test_wait_while_many_failed_deliveries_wait_to_be_tried_again(self, monkeypatch) -> None:
-        monkeypatch.setattr(backfilling, "MOST_PENDING", 2)
+        monkeypatch.setattr(batches, "MOST_PENDING", 2)
         crm = make_subscription()
         for _ in range(2):
             make_delivery(subscription=crm, event=make_event(), next_attempt_at=LATER + timedelta(hours=1))
@@ -242,17 +252,17 @@ class TestBatches:
         work_off()
         backfill.refresh_from_db()
         assert (backfill.walked, backfill.tries) == (0, 0)
-        assert backfill.next_batch_at == LATER + backfilling.LONG_WAIT
+        assert backfill.next_batch_at == LATER + batches.LONG_WAIT
 
     def test_a_batch_that_another_worker_did_is_not_done_twice(self) -> None:
         make_orders("1", "2")
         crm = make_subscription()
         operations.backfill(crm, rate=MANY)
         late = Backfill.objects.get()
-        batch = backfilling._read(late, BuiltInOrders(), 9, until=float("inf"), kills=False)
+        batch = batches._read(late, BuiltInOrders(), 9, until=float("inf"), kills=False)
         work_off()
         assert not late.lease(until=LATER, one_by_one=0)
-        assert not backfilling._write(late, BuiltInOrders(), batch, now=LATER)
+        assert not batches._write(late, BuiltInOrders(), batch, now=LATER, paced_from=LATER)
         assert sent_to(crm) == ["1", "2"]
 
     def test_a_cancelled_one_stops_where_it_is(self) -> None:
@@ -261,10 +271,10 @@ class TestBatches:
         backfill = operations.backfill(crm, rate=1)
         backfilling.process_batch(now=LATER)
         late = Backfill.objects.get()
-        batch = backfilling._read(late, BuiltInOrders(), 9, until=float("inf"), kills=False)
+        batch = batches._read(late, BuiltInOrders(), 9, until=float("inf"), kills=False)
         assert operations.cancel_backfill(backfill)
         assert not operations.cancel_backfill(backfill)
-        assert not backfilling._write(late, BuiltInOrders(), batch, now=LATER)
+        assert not batches._write(late, BuiltInOrders(), batch, now=LATER, paced_from=LATER)
         work_off()
         backfill.refresh_from_db()
         assert (backfill.state, sent_to(crm)) == ("cancelled", ["1"])
@@ -296,7 +306,7 @@ class TestItsEnd:
     def test_an_unexpected_error_ends_it_without_quoting_it(self, monkeypatch) -> None:
         make_orders("1")
         backfill = operations.backfill(make_subscription(), rate=MANY)
-        monkeypatch.setattr(backfilling, "_contents", lambda _order: (_ for _ in ()).throw(RuntimeError("secret")))
+        monkeypatch.setattr(batches, "_contents", lambda _order: (_ for _ in ()).throw(RuntimeError("secret")))
         work_off()
         backfill.refresh_from_db()
         assert (backfill.state, backfill.error.partition(".")[0]) == ("failed", "RuntimeError")

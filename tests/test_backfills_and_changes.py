@@ -8,6 +8,7 @@ from django.db import connection
 from django.utils import timezone
 
 from orderhooks import backfilling, operations, outbox, tasks
+from orderhooks.backfilling import batches
 from orderhooks.models import Backfill, Change, Event, Order
 from tests.factories import make_order, make_subscription
 
@@ -35,7 +36,7 @@ def change(order: Order, note: str = "new") -> None:
 
 def process_batch_and(monkeypatch: Any, name: str, act: Callable[[], object], *, first: bool = False) -> None:
     """A batch, with something done after, or before, the named step of it."""
-    step = getattr(backfilling, name)
+    step = getattr(batches, name)
     acted: list[object] = []
 
     def and_act(*arguments: Any, **options: Any) -> Any:
@@ -47,7 +48,7 @@ def process_batch_and(monkeypatch: Any, name: str, act: Callable[[], object], *,
         return result
 
     with monkeypatch.context() as patch:
-        patch.setattr(backfilling, name, and_act)
+        patch.setattr(batches, name, and_act)
         backfilling.process_batch(now=timezone.now())
     assert acted
 
@@ -110,13 +111,13 @@ def move(order: Order) -> None:
 def test_other_orders_of_the_batch_are_not_read_again(order, monkeypatch) -> None:
     other = make_order(lines=[], note="other")
     read: list[str] = []
-    step = backfilling._order
+    step = batches._order
 
     def read_one(source: Any, key: str, **options: Any) -> Any:
         read.append(key)
         return step(source, key, **options)
 
-    monkeypatch.setattr(backfilling, "_order", read_one)
+    monkeypatch.setattr(batches, "_order", read_one)
     process_batch_and(monkeypatch, "_read", lambda: change(order))
     assert read == [str(order.pk), str(other.pk), str(order.pk)]
 
@@ -153,7 +154,7 @@ class TestOnADatabaseWithSeveralWriters:
                     change(order, f"note {round_}")
 
         thread = in_a_thread(change_all)
-        monkeypatch.setattr(backfilling, "BATCH", 3)
+        monkeypatch.setattr(batches, "BATCH", 3)
         while Backfill.objects.running().exists():
             Backfill.objects.update(next_batch_at=timezone.now())
             backfilling.process_batch(now=timezone.now())

@@ -35,7 +35,7 @@ class Backfill(Job):
     `next_batch_at` keeps it to its rate. While a worker reads a batch, it is also the end of that worker's lease.
 
     An event of the backfill must not hide a newer state of its order from a receiver that goes by `sequence`. See
-    Note [Older than it looks] in `backfilling`.
+    Note [Older than it looks] in `backfilling.batches`.
     """
 
     class State(models.TextChoices):

@@ -1,4 +1,4 @@
-"""Backfilling: one event for each order that a source has already, for one subscription. The pump calls it.
+"""Batches: a backfill's orders are read, and become events and deliveries. The pump calls `process_batch`.
 
 # Note [Older than it looks]
 A batch's orders are read before its events get their `sequence`. Another transaction may change an order in between,
@@ -18,17 +18,16 @@ from datetime import datetime, timedelta
 from django.db import IntegrityError, connections, router, transaction
 from django.db.models import F, Max
 
-from orderhooks import sources, topics
+from orderhooks import sources
 from orderhooks.db import DatabaseClock
 from orderhooks.db.locks import brief_transaction
 from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import Backfill, Change, Delivery, Event, Subscription
-from orderhooks.models.backfills import MOST_RATE
-from orderhooks.models.events import IDENTIFIER_LENGTH, OF_OPERATORS
+from orderhooks.models.events import IDENTIFIER_LENGTH
 from orderhooks.outbox.reading import OrderRead, read_order
 from orderhooks.sources import OrderSource
 
-__all__ = ["BackfillError", "count_orders", "plan", "process_batch"]
+__all__ = ["process_batch"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +39,8 @@ LEASE = timedelta(seconds=30)
 # After this many, the code of the order source is what kills the workers.
 MOST_TRIES = 3
 RETRY_AFTER = timedelta(seconds=5)
+# What workers may catch up with after they were late.
+MOST_BEHIND = timedelta(seconds=1)
 
 # The subscription's new events wait behind its deliveries that are due already: at most this many of a backfill.
 MOST_DUE = 100
@@ -50,76 +51,6 @@ DUE_PER_REQUEST_AT_ONCE = 10
 MOST_PENDING = 500
 SHORT_WAIT = timedelta(seconds=1)
 LONG_WAIT = timedelta(seconds=30)
-
-
-class BackfillError(ValueError):
-    """A backfill that is not possible. Its text says what to change; `field` is the argument of `plan`, or blank."""
-
-    def __init__(self, text: str, *, field: str = "") -> None:
-        super().__init__(text)
-        self.field = field
-
-
-def plan(
-    subscription: Subscription, *, topic: str, source: str, since: datetime | None, rate: int, now: datetime
-) -> Backfill:
-    """A backfill that is not saved yet. `source`: blank for the only one that is configured.
-
-    Raises:
-        BackfillError: an argument is not valid, or one is already running for the subscription.
-        topics.UnknownTopicError: there is no such topic.
-    """
-    _require_wanted(subscription, topics.require(topic).name)
-    if not 1 <= rate <= MOST_RATE:
-        raise BackfillError(f"The rate is from 1 to {MOST_RATE} orders a second, not {rate}.", field="rate")
-    if since is not None and since >= now:
-        raise BackfillError("`since` must be a time before now.", field="since")
-    running = subscription.backfills.running().first()
-    if running is not None:
-        raise BackfillError(
-            f"{running.public_id} is still running for {subscription}. Wait until it is done, or cancel it."
-        )
-    planned = Backfill(
-        subscription=subscription, topic=topic, source=_chosen(source).name, since=since, rate=rate, next_batch_at=now
-    )
-    planned.total = count_orders(planned)
-    return planned
-
-
-def count_orders(backfill: Backfill) -> int:
-    """How many orders it goes through, of all stores. Raises BackfillError if they have no date and it has one."""
-    source = sources.by_name(backfill.source)
-    try:
-        return sources.count_orders(source, since=backfill.since, using=_database_of(source))
-    except sources.UndatedError as error:
-        raise BackfillError(str(error), field="since") from None
-
-
-def _require_wanted(subscription: Subscription, topic: str) -> None:
-    if topic in NOT_OF_EXISTING or topic.startswith(OF_OPERATORS):
-        raise BackfillError(f"{topic!r} is not about an order that exists. Choose another topic.", field="topic")
-    if not topics.matches(subscription.topics, topic):
-        wanted = ", ".join(subscription.topics)
-        raise BackfillError(
-            f"{subscription} does not want {topic}. Choose a topic that it wants ({wanted}), or add this one to its "
-            "topics.",
-            field="topic",
-        )
-
-
-NOT_OF_EXISTING = ("order.deleted",)
-
-
-def _chosen(name: str) -> OrderSource:
-    known = sources.configured()
-    if name in known:
-        return known[name]
-    if not name and len(known) == 1:
-        return next(iter(known.values()))
-    if not known:
-        raise BackfillError("ORDERHOOKS['SOURCES'] is empty. Name the class of an order source in it.", field="source")
-    problem = f"There is no order source {name!r}." if name else "There are several order sources."
-    raise BackfillError(f"{problem} Choose one of: {', '.join(known)}.", field="source")
 
 
 def process_batch(*, now: datetime) -> int:
@@ -153,6 +84,8 @@ def _process(backfill: Backfill, *, now: datetime, until: float) -> bool:
     if capacity <= 0:
         backfill.postpone(until=now + wait, tries=backfill.tries)
         return False
+    # From when the batch was due, because a pump looks only now and then: otherwise each would be late.
+    paced_from = max(backfill.next_batch_at, now - MOST_BEHIND)
     died = backfill.tries
     if not backfill.lease(until=now + LEASE, one_by_one=BATCH if died else backfill.one_by_one):
         return False
@@ -160,7 +93,7 @@ def _process(backfill: Backfill, *, now: datetime, until: float) -> bool:
     try:
         source = sources.by_name(backfill.source)
         batch = _read(backfill, source, at_most, until=until, kills=died >= MOST_TRIES)
-        return _write(backfill, source, batch, now=now)
+        return _write(backfill, source, batch, now=now, paced_from=paced_from)
     except sources.UnknownSourceError:
         backfill.end(
             Backfill.State.FAILED,
@@ -237,15 +170,18 @@ def _is_gone(source: OrderSource, key: str, *, using: str) -> bool:
         return False  # the error that is already known
 
 
-def _write(backfill: Backfill, source: OrderSource, batch: _Batch, *, now: datetime) -> bool:
-    """Move the cursor, and make the events and deliveries of the batch, in one transaction."""
+def _write(backfill: Backfill, source: OrderSource, batch: _Batch, *, now: datetime, paced_from: datetime) -> bool:
+    """Move the cursor, and make the events and deliveries of the batch, in one transaction.
+
+    The rate counts from `paced_from` on.
+    """
     if not batch.orders:
         backfill.end(Backfill.State.DONE, now=now)
         return True
     *_before, cursor = batch.orders
     seconds = len(batch.orders) / backfill.rate
     with brief_transaction(Event.objects.db):
-        if not backfill.advance(cursor, len(batch.orders), next_batch_at=now + timedelta(seconds=seconds)):
+        if not backfill.advance(cursor, len(batch.orders), next_batch_at=paced_from + timedelta(seconds=seconds)):
             return False
         orders = dict(batch.orders)
         events = _publish(backfill, orders, batch.last_sequence, source)
