@@ -220,7 +220,8 @@ def find_order(order_number: str = "", *, store: str = "", or_by_key: bool = Fal
         return _newest(known.values(), store=store)
     for source in known.values():
         using = router.db_for_write(source.get_model())
-        if (order := source.find(order_number, store=store, using=using)) is not None:
+        order = source.find(order_number, store=store, using=using)
+        if order is not None and source.is_order(order):
             return source, order
     # A source that can't find orders by number may have had an event about this one.
     events = Event.objects.filter(order_number=order_number, source__in=known)
@@ -229,7 +230,7 @@ def find_order(order_number: str = "", *, store: str = "", or_by_key: bool = Fal
         source = known[event.source]
         order = source.fetch(event.order_pk, using=router.db_for_write(source.get_model()))
         # The order may belong to another store by now.
-        if order is not None and store in ("", source.store(order)):
+        if order is not None and source.is_order(order) and store in ("", source.store(order)):
             return source, order
     if not or_by_key:
         raise PreviewError(_no_order(order_number, store))
@@ -262,8 +263,9 @@ def _no_order(order_number: str, store: str) -> str:
 def _newest(known: Iterable[OrderSource], *, store: str) -> tuple[OrderSource, Any]:
     for source in known:
         # Read from the database for writing: the newest order may not have reached a replica yet.
-        orders = source.newest(using=router.db_for_write(source.get_model()))[:NEWEST_SEARCHED]
-        if (order := next((one for one in orders.iterator() if store in ("", source.store(one))), None)) is not None:
+        orders = source.newest(using=router.db_for_write(source.get_model()))[:NEWEST_SEARCHED].iterator()
+        found = (one for one in orders if source.is_order(one) and store in ("", source.store(one)))
+        if (order := next(found, None)) is not None:
             return source, order
     where = f" of the store {store!r}" if store else ""
     raise PreviewError(f"There is no order{where}. Name one by its number, or place one first.")

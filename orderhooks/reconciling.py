@@ -145,7 +145,7 @@ def _look_for_deleted(reconciliation: Reconciliation, source: OrderSource) -> tu
     batch = list(rows.order_by("pk")[:AT_ONCE])
     if not batch:
         return [], None
-    there = sources.plain(model, using).filter(pk__in=keys.values_of(model, [row.order_pk for row in batch]))
+    there = source.orders(using=using).filter(pk__in=keys.values_of(model, [row.order_pk for row in batch]))
     names = [field.attname for field in keys.key_fields(model)]
     found = {keys.as_text(model, values) for values in there.values_list(*names)}
     gone = [row for row in batch if row.order_pk not in found]
@@ -236,7 +236,7 @@ def _orders_by_key(source: OrderSource, order_pks: Sequence[str], *, using: str)
 
 
 def _read(source: OrderSource, order: Any) -> _Read:
-    if order is None:
+    if order is None or not source.is_order(order):
         return _Read()
     payload = source.payload(order)
     payloads.check(payload)

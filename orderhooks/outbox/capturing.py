@@ -16,6 +16,7 @@ from orderhooks import triggers
 from orderhooks.db import DatabaseNow
 from orderhooks.models import Change
 from orderhooks.outbox.guarding import can_capture, describe_error, mark_missed, survivable
+from orderhooks.outbox.membership import is_order_by, without_changes
 from orderhooks.outbox.stored_values import (
     StoredValues,
     may_have_row,
@@ -67,9 +68,8 @@ def before_save(
     if is_elsewhere(watched_model, instance, using=using):
         return
     # All fields of a related row: if it moves to another order, both orders' events show the whole row.
-    stored = read_before(
-        watched_model, instance, watched_model.watched if watched_model.related else touched, using=using
-    )
+    names = watched_model.watched if watched_model.related else (*touched, *_only_fields(watched_model, touched))
+    stored = read_before(watched_model, instance, names, using=using)
     outer = next((entry.stored for entry in reversed(saves) if entry is not None), None)
     if stored is not None and outer is not None:
         # A handler saves the instance again inside a save. The changes of both begin where the outer one began.
@@ -94,12 +94,18 @@ def after_save(
     elif before is None:
         return
     after, error = _read_after(watched_model, instance, before, using=using)
+    if not error and _is_no_order(watched_model, before.stored, after, created=created, using=using):
+        return
+    stored = before.stored
     if watched_model.related and not created:
         # A field that was not saved has its stored value, whatever the instance holds.
         is_moved = watched_model.link_field in before.touched
         columns = after.columns if is_moved else before.stored.columns
         after = StoredValues({**before.stored.values, **after.values}, columns)
-    for change in _changes(watched_model, instance, before.stored, after, created=created, error=error, using=using):
+    elif not watched_model.related:
+        own = {name: value for name, value in stored.values.items() if name in before.touched}
+        stored = StoredValues(own, stored.columns)
+    for change in _changes(watched_model, instance, stored, after, created=created, error=error, using=using):
         write_change(change, using=using, on_events=on_events)
 
 
@@ -159,6 +165,26 @@ def _coalesce_on_commit(
             batch.coalesce_order_on_commit(watched_model.source.name, order_pk)
 
 
+def _only_fields(watched_model: WatchedModel, touched: Sequence[str]) -> list[str]:
+    """The fields that tell orders from other rows, as far as they are not touched."""
+    return [] if watched_model.related else [name for name in watched_model.source.only_fields if name not in touched]
+
+
+def _is_no_order(
+    watched_model: WatchedModel, before: StoredValues, after: StoredValues, *, created: bool, using: str
+) -> bool:
+    """Whether a saved row was no order and is none, so that nothing is captured. See Note [Rows that are no orders]."""
+    source = watched_model.source
+    # Outside of a transaction the row is not locked, and may have become an order since its values were read.
+    if watched_model.related or source.only is None or not connections[using].in_atomic_block:
+        return False
+    was = not created and is_order_by(source, before.values, using=using)
+    if was or is_order_by(source, {**before.values, **after.values}, using=using):
+        return False
+    with survivable(using, "changes"):
+        return bool(without_changes(source, watched_model.order_pks_in(after.columns, using=using), using=using))
+
+
 def _own_transaction(
     watched_models: Sequence[WatchedModel], instance: models.Model, update_fields: Iterable[str] | None, using: str
 ) -> AbstractContextManager[Any]:
@@ -190,7 +216,7 @@ def _before_creation(watched_model: WatchedModel) -> _BeforeSave:
     if watched_model.related:
         return _BeforeSave(StoredValues({}, {}), watched_model.watched)
     values = watched_model.defaults()
-    return _BeforeSave(StoredValues(values, {}), tuple(values))
+    return _BeforeSave(StoredValues(values, {}), (*values, *_only_fields(watched_model, tuple(values))))
 
 
 def _read_after(

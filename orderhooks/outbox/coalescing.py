@@ -8,6 +8,7 @@ import contextlib
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +19,7 @@ from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import Change, Event
 from orderhooks.outbox import coalescing_postgresql
 from orderhooks.outbox.guarding import describe_error
+from orderhooks.outbox.membership import as_seen, has_ended
 from orderhooks.outbox.net_changes import NetChange, net_change, payload_changes
 from orderhooks.outbox.reading import (
     OrderRead,
@@ -33,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 # Each may wait until a time limit. After this many, the others are left to the worker, or to its next turn.
 TRANSIENT_AT_ONCE = 3
+NO_LONGER_AN_ORDER = "The row is no order any more, says `only` of its source, so there is nothing to publish."
 # Orders of one transaction for each set of statements.
 COALESCE_TOGETHER = 100
 
@@ -64,6 +67,8 @@ def coalesce(
     order = None
     if not captured:
         listed = list(Change.objects.using(using).of_order(source_name, order_pk))
+        if not listed:
+            return []
         captured = listed if is_simple(listed) else ()
     if captured:
         (captured,) = by_transaction(captured)
@@ -170,15 +175,15 @@ def _events_of_transactions(transactions: Sequence[Sequence[Change]], *, now: da
     events: list[Event] = []
     for place, changes in enumerate(transactions):
         first = changes[0]
+        later = [change for one in transactions[place + 1 :] for change in one]
         deletion = next((change for change in changes if change.kind == Change.Kind.DELETED), None)
         if deletion and deletion.is_raw:
             order = restored_order(first.source, changes, using=using)
         elif deletion:
             order = deleted_order(first.source, deletion)
         else:
-            later = [change for one in transactions[place + 1 :] for change in one]
             order = read_order_before(first.source, first.order_pk, later, using=using)
-        events += _events(changes, order, now=now, using=using)
+        events += _events(changes, order, later, now=now, using=using)
     return events
 
 
@@ -203,8 +208,8 @@ def republish(event: Event, *, now: datetime) -> bool:
         order = read_order(event.source, event.order_pk, using=using)
     except Exception as error:
         order = OrderRead(None, error=describe_error(error))
-    if order.error:
-        Event.objects.filter(pk=event.pk, published_at=None).update(error=order.error)
+    if order.snapshot is None:
+        Event.objects.filter(pk=event.pk, published_at=None).update(error=order.error or NO_LONGER_AN_ORDER)
         event.refresh_from_db()
         return False
     changes = event.changes
@@ -242,9 +247,17 @@ def _add_missing(event: Event, topics: Iterable[str], payload: dict[str, Any], *
     )
 
 
-def _events(captured: Sequence[Change], order: OrderRead, *, now: datetime, using: str) -> list[Event]:
-    net = net_change(captured, order.source)
-    error = next((change.error for change in captured if change.error), "") or order.error
+def _events(
+    captured: Sequence[Change], order: OrderRead, later: Sequence[Change] = (), *, now: datetime, using: str
+) -> list[Event]:
+    """The events of one transaction. `later` holds the changes of later transactions, as far as they are known."""
+    seen, unseen = _as_seen(captured, order, using=using)
+    if has_ended(seen) and not has_ended(captured) and not order.error:
+        # It is no order any more. Receivers get it as it was while it was one.
+        before = read_order_before(captured[0].source, captured[0].order_pk, [*captured, *later], using=using)
+        order = replace(before, instance=None)
+    net = net_change(seen, order.source)
+    error = next((change.error for change in captured if change.error), "") or order.error or unseen
     changes, names = net.changes, net.topics
     try:
         names = tuple(dict.fromkeys((*net.topics, *_computed_topics(net, order, using=using))))
@@ -275,6 +288,20 @@ def _events(captured: Sequence[Change], order: OrderRead, *, now: datetime, usin
         )
         for topic in names
     ]
+
+
+def _as_seen(captured: Sequence[Change], order: OrderRead, *, using: str) -> tuple[Sequence[Change], str]:
+    """What `as_seen` returns, with the error that has kept it from reading the rows of a new order."""
+    # Inside a transaction, a query that fails would spoil what is written there.
+    inside = connections[using].in_atomic_block
+    try:
+        with transaction.atomic(using=using) if inside else contextlib.nullcontext():
+            return as_seen(captured, order, using=using), ""
+    except Exception as error:
+        if is_transient(error):
+            raise
+        logger.exception("could not read the rows of order %s:%s", captured[0].source, captured[0].order_pk)
+        return as_seen(captured, replace(order, instance=None), using=using), describe_error(error)
 
 
 def _last_published(captured: Sequence[Change]) -> dict[str, Any] | None:

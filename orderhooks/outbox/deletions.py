@@ -15,6 +15,7 @@ from orderhooks.db import DatabaseNow
 from orderhooks.models import Change, Subscription
 from orderhooks.outbox.capturing import is_elsewhere
 from orderhooks.outbox.guarding import describe_error, mark_missed
+from orderhooks.outbox.membership import without_changes
 from orderhooks.outbox.reading import check_identifiers
 from orderhooks.outbox.rewinding import capture_order, captured_values
 from orderhooks.outbox.transaction_batch import OnEvents, TransactionBatch, has_subscribers
@@ -206,6 +207,9 @@ def _capture_orders(
     if not keys:
         return []
     orders = {text_of(order, model): order for order in _locked(model, keys_of(model, keys), using=using)}
+    # See Note [Rows that are no orders].
+    others = without_changes(source, (key for key, row in orders.items() if not source.is_order(row)), using=using)
+    orders = {key: order for key, order in orders.items() if key not in others}
     if type(source).fetch is not OrderSource.fetch:
         orders = {key: order for key in orders if (order := source.fetch(key, using=using)) is not None}
     relations = [name for related in source.all_related if (name := related.pointer or related.relation)]

@@ -35,7 +35,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class OrderRead:
-    """The order as it was committed, with its payload in `snapshot`, or the `error` that prevents one."""
+    """The order as it was committed, with its payload in `snapshot`, or the `error` that prevents one.
+
+    Neither is there if the row is no order: see Note [Rows that are no orders].
+    """
 
     source: OrderSource | None
     instance: Any = None
@@ -64,6 +67,8 @@ def read_order(source_name: str, order_pk: str, *, using: str, prepare: Any = No
                 order = prepare(source, order)
             if order is None:
                 raise LookupError("The order is no longer in the database, and its deletion was not captured.")
+            if not source.is_order(order):
+                return OrderRead(source, order)
             number, store = source.number(order), source.store(order)
             check_identifiers(number=number, store=store)
             snapshot = source.payload(order)

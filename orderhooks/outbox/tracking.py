@@ -17,6 +17,7 @@ from orderhooks.db import DatabaseNow
 from orderhooks.models import Change
 from orderhooks.outbox.capturing import change_of, check_lengths, pointed_elsewhere
 from orderhooks.outbox.guarding import can_capture, describe_error, is_transaction_lost, mark_missed_rows
+from orderhooks.outbox.membership import is_order_by, without_changes
 from orderhooks.outbox.stored_values import columns_to_read, stored_row, touched_fields
 from orderhooks.outbox.transaction_batch import OnEvents, TransactionBatch, has_subscribers
 from orderhooks.sources import WatchedModel
@@ -240,9 +241,32 @@ def _changes(
         else:
             changes += _of_row(watched_model, key, old, new)
     if watched_model.related is None:
+        changes = _of_orders(watched_model, changes, before, after, using=tracking.using)
         updated = [change for change in changes if change.kind == Change.Kind.UPDATED]
         changes += pointed_elsewhere(watched_model, updated, using=tracking.using)
     return changes
+
+
+def _of_orders(
+    watched_model: WatchedModel,
+    changes: list[Change],
+    before: Mapping[str, _Row],
+    after: Mapping[str, _Row],
+    *,
+    using: str,
+) -> list[Change]:
+    """The changes without those of rows that were no orders and are none. See Note [Rows that are no orders]."""
+    source = watched_model.source
+    if source.only is None:
+        return changes
+
+    def is_seen(order_pk: str) -> bool:
+        rows = (one[order_pk] for one in (before, after) if order_pk in one)
+        return any(is_order_by(source, row.values, using=using) for row in rows)
+
+    others = [change.order_pk for change in changes if not is_seen(change.order_pk)]
+    left_out = without_changes(source, others, using=using)
+    return [change for change in changes if change.order_pk not in left_out]
 
 
 def _of_order(watched_model: WatchedModel, key: str, old: _Row, new: _Row) -> Change:

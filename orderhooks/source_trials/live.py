@@ -28,6 +28,10 @@ def _newest(model: type[models.Model]) -> Any:
     return plain(model, router.db_for_write(model)).order_by("-pk").first()
 
 
+def _newest_order(source: OrderSource) -> Any:
+    return source.orders(using=router.db_for_write(source.get_model())).order_by("-pk").first()
+
+
 def _fetched(source: OrderSource, newest: Any) -> Any:
     (order_pk,) = WatchedModel(source).order_pks(newest)
     return source.fetch(order_pk, using=newest._state.db)
@@ -60,20 +64,25 @@ def _captured(path: str, source: OrderSource) -> Faults:
         values = stored_values(watched_model.model, watched_model.watched, row, using=using)
         order_pks = watched_model.order_pks_in(row, using=using)
         order = source.fetch(order_pks[0], using=using) if order_pks else None
+        order = order if order is not None and source.is_order(order) else None
         before = f"{watched_model.key}." if watched_model.related else ""
         presented = {name: source.present(order, before + name, value) for name, value in values.items() if order}
         json.dumps([values, presented], allow_nan=False)
 
 
-def _newest_order(path: str, source: OrderSource) -> Faults:
+def _identified(path: str, source: OrderSource) -> Faults:
     """The newest order must be found by its key, and its number and store must fit their columns."""
-    newest = _newest(source.get_model())
+    newest = _newest_order(source)
     if newest is None:
         return
     order = _fetched(source, newest)
     if order is None or order.pk != newest.pk:
         remedy = "Let fetch() return the order of that primary key."
         yield Fault(path, "E046", f"fetch() does not find its newest order, {newest.pk}.", remedy)
+        return
+    if not source.is_order(order):
+        text = f"The database takes its newest row, {newest.pk}, for an order by `only`, and its values say it is none."
+        yield Fault(path, "E046", text, "Compare columns whose values the database compares as Python does.")
         return
     number, store = source.number(order), source.store(order)
     for what, value, column in (("number", number, "order_number"), ("store", store, "store")):
@@ -93,7 +102,7 @@ def _ordered(path: str, source: OrderSource) -> Faults:
 
 
 def _findable(path: str, source: OrderSource) -> Faults:
-    newest = _newest(source.get_model())
+    newest = _newest_order(source)
     if newest is None:
         return
     order = _fetched(source, newest)
@@ -108,7 +117,7 @@ def _findable(path: str, source: OrderSource) -> Faults:
 
 
 def _newest_payload(path: str, source: OrderSource) -> Faults:
-    newest = _newest(source.get_model())
+    newest = _newest_order(source)
     if newest is None:
         return
     order = _fetched(source, newest)
@@ -135,7 +144,7 @@ def _triggers(path: str, source: OrderSource) -> Faults:
 LIVE: Sequence[tuple[str, str, Trial]] = (
     ("E046", "table", _statements),
     ("E046", "reading of watched fields, or present(),", _captured),
-    ("E046", "fetch(), number() or store()", _newest_order),
+    ("E046", "fetch(), number() or store()", _identified),
     ("E046", "payload() of its newest order", _newest_payload),
     ("E046", "newest()", _ordered),
     ("W047", "find()", _findable),

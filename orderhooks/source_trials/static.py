@@ -10,7 +10,7 @@ from django.db import connections, models, router
 
 from orderhooks import conf, spelling, topics, triggers
 from orderhooks.source_trials.running import Fault, Faults, Trial, misfit, most_characters
-from orderhooks.sources import ROW_TOPICS, FieldPayload, OrderSource, Related, plain, rows_of
+from orderhooks.sources import ROW_TOPICS, FieldPayload, OrderSource, Related, conditions, plain, rows_of
 from orderhooks.triggers import KEY_TYPES
 
 __all__ = ["STATIC", "shared"]
@@ -95,6 +95,18 @@ def _fields(path: str, source: OrderSource) -> Faults:
                 f"`transitions` names {field.name!r}, whose values are lists or objects.",
                 "Watch it instead, and publish the topic yourself (orderhooks.publishing.publish).",
             )
+
+
+def _only(path: str, source: OrderSource) -> Faults:
+    """`only` must be a condition that can be evaluated for the captured values of one row."""
+    if source.only is None:
+        return
+    for misuse in conditions.misuses(source.only, source.get_model()):
+        remedy = (
+            "Write a Q of columns of the order, with the lookups exact, in and isnull, and with &, | and ~, as in "
+            "~Q(state='cart') or Q(placed_at__isnull=False)."
+        )
+        yield Fault(path, "E042", f"`only` {misuse}.", remedy)
 
 
 def _text_for_tuple(path: str, what: str, given: str) -> Fault:
@@ -270,6 +282,7 @@ def shared(known: Sequence[tuple[str, OrderSource]]) -> Faults:
 STATIC: Sequence[tuple[str, str, Trial]] = (
     ("E040", "name", _name),
     ("E041", "model", _models),
+    ("E042", "only", _only),
     ("E042", "watched", _fields),
     ("E049", "capture", _capture),
     ("E042", "newest_first", _order),

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
-from orderhooks.sources import keys, reading
+from orderhooks.sources import keys
 from orderhooks.sources.order_source import OrderSource
 
 __all__ = ["UndatedError", "count_orders", "dated_since", "is_dated", "order_keys"]
@@ -53,7 +53,7 @@ def _keys(orders: "models.QuerySet[Any]") -> list[str]:
 
 
 def _since(source: OrderSource, since: datetime | None, *, using: str) -> "models.QuerySet[Any]":
-    orders = reading.plain(source.get_model(), using)
+    orders = source.orders(using=using)
     if since is None:
         return orders
     field = _date_field(source)

@@ -5,11 +5,12 @@ from typing import Any
 
 from django.apps import apps
 from django.core.exceptions import ValidationError
-from django.db import connections, models
+from django.db import DEFAULT_DB_ALIAS, connections, models
 
-from orderhooks.sources import keys, reading
+from orderhooks.sources import conditions, keys, reading
 from orderhooks.sources.field_payload import FieldPayload
 from orderhooks.sources.related import Lines, Related
+from orderhooks.sources.values import watched_values
 
 
 class OrderSource:
@@ -31,6 +32,9 @@ class OrderSource:
     `name`: marks the source's events; it must never change.
     `model`: the model of the orders, as `app.Model`. With multi-table inheritance, saves through parent models are
     captured too.
+    `only`: which rows of the model are orders, if it holds others too, such as carts: a `Q` of its own columns with the
+    lookups `exact`, `in` and `isnull`, as in `~Q(state="cart")`. These columns are watched too. Other rows, and the
+    rows that belong to them, make no events. One that becomes an order is created, one that ceases to be one deleted.
     `watched`: the model's fields whose changes are events.
     `transitions`: for a field, the topics of its new values, published in addition to `order.updated`. These fields are
     watched too.
@@ -58,6 +62,7 @@ class OrderSource:
 
     name: str
     model: str
+    only: models.Q | None = None
     watched: tuple[str, ...] = ()
     transitions: Mapping[str, Mapping[str, str]] = {}
     lines: Lines | None = None
@@ -79,6 +84,26 @@ class OrderSource:
         """The lines and all other related rows."""
         return (*((self.lines,) if self.lines else ()), *self.related)
 
+    @property
+    def only_fields(self) -> tuple[str, ...]:
+        """The names of the fields that distinguish orders from other rows. Empty if each row is an order."""
+        return () if self.only is None else conditions.fields_of(self.only, self.get_model())
+
+    def is_order(self, order: models.Model) -> bool:
+        """Whether an instance of the model is an order, by the values that it has in memory."""
+        return self.only is None or self.is_order_with(
+            watched_values(order, self.only_fields), using=order._state.db or DEFAULT_DB_ALIAS
+        )
+
+    def is_order_with(self, values: Mapping[str, Any], *, using: str) -> bool:
+        """Whether a row with these values is an order. `values` has the `only_fields` as JSON, by name."""
+        return self.only is None or conditions.holds(self.only, self.get_model(), values, using=using)
+
+    def orders(self, *, using: str) -> "models.QuerySet[Any]":
+        """All orders, without an order: the rows of the model for which `only` holds."""
+        rows = reading.plain(self.get_model(), using)
+        return rows if self.only is None else rows.filter(self.only)
+
     def own_topics(self) -> list[str]:
         """The topics that a change of an order can have beside `order.created`, `order.updated` and `order.deleted`."""
         of_values = (topic for by_value in self.transitions.values() for topic in by_value.values())
@@ -86,7 +111,7 @@ class OrderSource:
         return list(dict.fromkeys((*of_values, *of_rows, *self.computed_topics)))
 
     def fetch(self, order_pk: str, *, using: str) -> Any:
-        """The order with that primary key as the database has it now, or None. Read from the database `using`.
+        """The row with that primary key as the database has it now, or None. Read from the database `using`.
 
         `order_pk` is text; of a composite key it is a JSON list of texts. The model's managers are not used, because
         they could hide an order. Override it if `payload` needs another class than `get_model()`, such as with
@@ -127,7 +152,7 @@ class OrderSource:
         They are sorted by the first of these that the model has: `newest_first`, `Meta.get_latest_by`, a primary key
         that counts up, a field with `auto_now_add`, the primary key.
         """
-        return reading.plain(self.get_model(), using).order_by(*(self.newest_first or self._newest_first()))
+        return self.orders(using=using).order_by(*(self.newest_first or self._newest_first()))
 
     def _newest_first(self) -> tuple[str, ...]:
         options = self.get_model()._meta
@@ -206,7 +231,7 @@ def by_key(source: OrderSource, text: str, *, using: str) -> Any:
     """The order with that primary key as the database has it now. None if there is none, or `text` can't be a key."""
     model = source.get_model()
     try:
-        if not reading.plain(model, using).filter(**keys.from_text(model, text)).exists():
+        if not source.orders(using=using).filter(**keys.from_text(model, text)).exists():
             return None
     except (ValueError, TypeError, ValidationError):
         return None

@@ -63,8 +63,9 @@ class WatchedModel:
     def watched(self) -> tuple[str, ...]:
         """The names of all watched fields.
 
-        These are the declared ones; an order's fields in `transitions`, and those that point to related rows; a related
-        row's `order_field`; and fields that belong to a watched one, such as the currency of an amount (django-money).
+        These are the declared ones; an order's fields in `transitions` and `only`, and those that point to related
+        rows; a related row's `order_field`; and fields that belong to a watched one, such as the currency of an amount
+        (django-money).
         """
         return _watched(self)
 
@@ -148,7 +149,8 @@ def _watched(watched_model: WatchedModel) -> tuple[str, ...]:
     if related:
         own = (*related.watched, related.order_field)
     else:
-        own = (*source.watched, *source.transitions, *(one.pointer for one in source.all_related))
+        pointers = (one.pointer for one in source.all_related)
+        own = (*source.watched, *source.transitions, *source.only_fields, *pointers)
     names = tuple(name for name in dict.fromkeys(own) if name)
     return with_partners(watched_model.model, names)
 
