@@ -153,11 +153,13 @@ def _killer(source: OrderSource) -> OrderRead:
 
 
 def _order(source: OrderSource, key: str, *, using: str) -> OrderRead | None:
-    """The order as it is now, or the error that prevents that; None if it is gone."""
+    """The order as it is now, or the error that prevents that; None if it is gone, or is no order any more."""
     if len(key) > IDENTIFIER_LENGTH:
         return OrderRead(source, error=f"Its key has {len(key)} characters; at most {IDENTIFIER_LENGTH} can be stored.")
     order = read_order(source.name, key, using=using)
-    return None if order.error and _is_gone(source, key, using=using) else order
+    if order.snapshot is not None:
+        return order
+    return None if not order.error or _is_gone(source, key, using=using) else order
 
 
 def _is_gone(source: OrderSource, key: str, *, using: str) -> bool:
