@@ -149,11 +149,12 @@ def test_each_topic_is_a_webhook_whose_example_fits_its_schema(settings, made):
         )
         assert {"2XX", "410", "429", "default"} == set(item["post"]["responses"])
         headers = [one["name"] for one in item["post"]["parameters"]]
-        assert headers[:5] == [
+        assert headers[:6] == [
             "webhook-id",
             "webhook-timestamp",
             "webhook-signature",
             "webhook-topic",
+            "webhook-source",
             "webhook-attempt",
         ]
 
