@@ -1,5 +1,9 @@
-"""The operators' pages, one module per record; Django's autodiscovery imports them from here."""
+"""The operators' pages, one module per record; Django's autodiscovery imports them from here.
+
+A store takes `OrderWebhooksMixin` for the admin of its own orders.
+"""
 
 from orderhooks.admin import dashboard, deliveries, events, orders, replays, subscriptions
+from orderhooks.admin.order_webhooks import OrderWebhooksMixin
 
-__all__ = ["dashboard", "deliveries", "events", "orders", "replays", "subscriptions"]
+__all__ = ["OrderWebhooksMixin", "dashboard", "deliveries", "events", "orders", "replays", "subscriptions"]
