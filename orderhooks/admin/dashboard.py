@@ -184,12 +184,11 @@ class DashboardAdmin(NotEdited, ListedLookups):
         number = request.GET.get("number", "").replace("\0", "").strip()
         events = Event.objects.filter(order_number=number) if number else Event.objects.none()
         found = webhooks_of(events, site=self.admin_site)
+        pages = order_pages(request, (one.event for one in found.reports), site=self.admin_site)
         context = {
             "title": _("Webhooks of order %(number)s") % {"number": number} if number else _("Webhooks of an order"),
             "number": number,
-            "pages": sorted(
-                {*order_pages(request, (one.event for one in found.reports), site=self.admin_site).values()}
-            ),
+            "pages": sorted(set(pages.values())),
             "webhooks": found.draw(with_errors=sees_payload(request)) if found.reports else "",
             "unknown": reporting.order_without_events_text(number) if number and not found.reports else "",
             "problems": reporting.worker_problems(tasks.look_at_worker(), now=DatabaseClock().now()),

@@ -231,7 +231,8 @@ def find_order(source: sources.OrderSource, number: str, *, store: str = "") -> 
     fails.
     """
     try:
-        return source.find(number, store=store, using=source.get_model()._default_manager.db)
+        order = source.find(number, store=store, using=source.get_model()._default_manager.db)
+        return order if order is not None and store in ("", source.store(order)) else None
     except Exception:
         # The store's own code; the doctor says what is wrong with it.
         logger.exception("the order source %r could not look for an order", source.name)
