@@ -2,19 +2,21 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
-from django.contrib.admin import AdminSite
 from django.urls import include, path
 
 from orderhooks.admin import OrderWebhooksMixin
 from tests.shapes import models
 
+# A theme has a class of its own.
+Site = admin.site.__class__
 # Beside the pages of orderhooks.
-site = AdminSite()
+site = Site()
 for model, model_admin in admin.site._registry.items():
     site.register(model, type(model_admin))
 # With the store's pages alone.
-shop = AdminSite(name="shop")
+shop = Site(name="shop")
 
 
 @admin.register(models.Purchase, site=shop)
@@ -65,3 +67,5 @@ urlpatterns = [
     path("shop/", shop.urls),
     path("api/", include("orderhooks.api.urls")),
 ]
+if "grappelli" in settings.INSTALLED_APPS:
+    urlpatterns.append(path("grappelli/", include("grappelli.urls")))

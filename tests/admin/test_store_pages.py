@@ -69,7 +69,7 @@ class TestThePage:
         text = read(viewer, f"{page_of(order)}webhooks/")
         for words in ("Webhooks of Purchase object", "1 failed", "ERP", f"/admin/orderhooks/delivery/{delivery.pk}/"):
             assert words in text
-        assert f'<a href="{page_of(order)}change/">' in text, "the way back"
+        assert f'<a href="{page_of(order)}change/">Back to the order</a>' in text
         assert "delivered" not in text
 
     def test_of_an_order_without_events_says_why(self, settings: Any, viewer: Client) -> None:
@@ -205,7 +205,7 @@ class TestAnyAdmin:
         assert f"/admin/orderhooks/delivery/{delivery.pk}/change/" in text
         assert f'formaction="{url}webhooks/redeliver/"' in text
         assert 'href="/shop/shapes/purchase/"' in text
-        assert "Dashboard" not in text
+        assert "/orderhooks/dashboard/" not in text
 
     def test_the_check_names_an_admin_whose_model_no_source_describes(self, settings: Any) -> None:
         model_admin = store_site.site.get_model_admin(models.Purchase)
