@@ -188,7 +188,7 @@ class DashboardAdmin(NotEdited, ListedLookups):
         context = {
             "title": _("Webhooks of order %(number)s") % {"number": number} if number else _("Webhooks of an order"),
             "number": number,
-            "pages": sorted(set(pages.values())),
+            "pages": sorted((*of, url) for of, url in pages.items()),
             "webhooks": found.draw(with_errors=sees_payload(request)) if found.reports else "",
             "unknown": reporting.order_without_events_text(number) if number and not found.reports else "",
             "problems": reporting.worker_problems(tasks.look_at_worker(), now=DatabaseClock().now()),

@@ -234,9 +234,11 @@ class TestLinksBack:
         order = models.Purchase.objects.create()
         event_of(order, order_number="1042")
         url = "/admin/orderhooks/dashboard/order/?number=1042"
-        link = f'<a href="{page_of(order)}change/">'
-        assert link in read(staff("view_delivery", "view_purchase"), url)
+        viewer, link = staff("view_delivery", "view_purchase"), f'<a href="{page_of(order)}change/">'
+        assert link in read(viewer, url)
         assert link not in read(staff("view_delivery"), url)
+        event_of(models.Purchase.objects.create(), order_number="1042")
+        assert f"(Purchase, {order.pk})" in read(viewer, url)
 
     def test_an_admin_of_the_same_table_serves(self, operator: Client) -> None:
         order = models.PlainOrder.objects.create()
