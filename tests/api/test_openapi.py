@@ -66,7 +66,9 @@ def test_every_address_and_method_is_in_it_and_no_other(made):
 
 def _plain(pattern: str) -> str:
     """`^orders/(?P<public_id>[^/.]+)/$` as `orders/{public_id}/`."""
-    text = pattern.strip("^$").replace("<path:name>", "{name}")
+    text = (
+        pattern.strip("^$").replace("<path:name>", "{name}").replace("<str:source>/<path:number>", "{source}/{number}")
+    )
     for name, regex, shown in (
         ("public_id", "[^/.]+", "public_id"),
         ("id", "[^/.]+", "id"),
