@@ -27,6 +27,7 @@ MANY = 1000
 def woken(monkeypatch) -> list[bool]:
     calls: list[bool] = []
     monkeypatch.setattr(tasks, "wake", lambda: calls.append(True))
+    monkeypatch.setattr(batches, "TURN_SECONDS", 60.0)  # a slow machine reads whole batches too
     return calls
 
 
@@ -377,6 +378,15 @@ def test_a_worker_is_woken_and_works_it_off_beside_what_is_new(woken, receiver: 
     assert (backfill.state, backfill.done, live.state) == ("done", 3, "delivered")
     assert set(Delivery.objects.values_list("state", flat=True)) == {"delivered"}
     assert len(receiver.received) == 4
+
+
+def test_a_pump_stays_for_the_next_batch(settings) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "LINGER_SECONDS": 0.0}
+    make_orders("1", "2", "3")
+    backfill = operations.backfill(make_subscription(state="paused"), rate=2)
+    tasks.pump()
+    backfill.refresh_from_db()
+    assert (backfill.state, backfill.done) == ("done", 3)
 
 
 def test_the_store_can_roll_back_the_start_of_one(woken: list[bool]) -> None:
