@@ -13,8 +13,11 @@ from django.db import models, transaction
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import replaying, tasks, topics
-from orderhooks.models import Delivery, Replay, Subscription
+from orderhooks import backfilling, replaying, tasks, topics
+from orderhooks.backfilling import BackfillError
+from orderhooks.db import DatabaseClock
+from orderhooks.models import Backfill, Delivery, Replay, Subscription
+from orderhooks.models.backfills import DEFAULT_RATE
 from orderhooks.models.deliveries import DeliveryQuerySet
 from orderhooks.models.signing_secrets import OVERLAP
 from orderhooks.models.subscriptions import SubscriptionQuerySet
@@ -22,12 +25,16 @@ from orderhooks.previews import preview, send_test
 from orderhooks.replaying import Estimate
 
 __all__ = [
+    "BackfillError",
     "ReplayError",
     "Resumed",
+    "backfill",
+    "cancel_backfill",
     "cancel_replay",
     "held",
     "pause",
     "preview",
+    "preview_backfill",
     "preview_replay",
     "reconfigure",
     "redeliver",
@@ -180,6 +187,49 @@ def preview_replay(
 def cancel_replay(replay: Replay) -> bool:
     """Stop a replay. Deliveries that it has made due already are sent. False if it had already finished."""
     return bool(Replay.objects.filter(pk=replay.pk).cancel())
+
+
+def backfill(
+    subscription: Subscription,
+    *,
+    topic: str = "order.updated",
+    source: str = "",
+    since: datetime | None = None,
+    rate: int = DEFAULT_RATE,
+    by: str = "",
+) -> Backfill:
+    """Send the orders that a source has already to one subscription, in the background: one event for each order.
+
+    Each event has the topic, no changes, and the order as it is then. No other subscription gets it. `source` is the
+    name of an order source; blank: the only one. `since`: only orders dated since then. `rate`: at most this many
+    orders a second. `by` is the name of the user who requests it.
+
+    Raises: BackfillError if an argument is not valid, or if one is already running; topics.UnknownTopicError.
+    """
+    now = DatabaseClock().now()
+    planned = backfilling.plan(subscription, topic=topic, source=source, since=since, rate=rate, now=now)
+    planned.requested_by = by[:150]
+    planned.save()
+    transaction.on_commit(tasks.wake, using=Delivery.objects.db)
+    return planned
+
+
+def preview_backfill(
+    subscription: Subscription,
+    *,
+    topic: str = "order.updated",
+    source: str = "",
+    since: datetime | None = None,
+    rate: int = DEFAULT_RATE,
+) -> Backfill:
+    """What `backfill` would begin, not saved: `total` is how many orders it would go through. Raises its errors."""
+    now = DatabaseClock().now()
+    return backfilling.plan(subscription, topic=topic, source=source, since=since, rate=rate, now=now)
+
+
+def cancel_backfill(backfill: Backfill) -> bool:
+    """Stop a backfill. Deliveries that it has made already are sent. False if it had already finished."""
+    return bool(Backfill.objects.filter(pk=backfill.pk).cancel())
 
 
 def _plan(

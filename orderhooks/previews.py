@@ -165,7 +165,7 @@ def create_manual_delivery(
     topics.require(topic)
     event = _event(*find_order(order, store=subscription.store, or_by_key=True), topic, now=now)
     # Its only delivery is created here, so it counts as routed. The database assigns the sequence.
-    event.sequence, event.published_at, event.routed_at, event.is_for_one = None, now, now, True
+    event.sequence, event.published_at, event.routed_at, event.only_for = None, now, now, subscription.pk
     with transaction.atomic(using=Event.objects.db):
         event.save(force_insert=True)
         return Delivery.objects.create(

@@ -7,14 +7,15 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from django.db import IntegrityError, InterfaceError, InternalError, OperationalError, connections
 
-from orderhooks import conf, notifications, outbox, replaying, routing, sending
+from orderhooks import backfilling, conf, notifications, outbox, replaying, routing, sending
 from orderhooks.db import DatabaseClock, Wakeup
 from orderhooks.db.locks import is_lock_timeout
 from orderhooks.db.primary import own_database
-from orderhooks.models import Event, Pump, Replay, SubscriptionSecret
+from orderhooks.models import Backfill, Event, Pump, Replay, SubscriptionSecret
 from orderhooks.sending import claiming
 from orderhooks.signals import announce, event_published
 
@@ -28,6 +29,8 @@ ROUTE_SECONDS = 0.05
 LISTENING_LOOK_SECONDS = 0.5
 RECONNECT_SECONDS = 0.5
 LOCKED_SECONDS = 5.0
+# A pump stays for the next batch of a backfill if it is due by then.
+BACKFILL_SOON = timedelta(seconds=2)
 
 
 @dataclass(slots=True)
@@ -48,6 +51,8 @@ class Turn:
     route_at: float = 0.0
     # Whether replays are running.
     replays: bool = False
+    # Whether batches of backfills are due, now or soon.
+    backfills: bool = False
 
     def run(self, *, until: float) -> bool:
         """Coalesce, route, claim, send and record until `until` (monotonic seconds). Returns whether more is due."""
@@ -70,7 +75,7 @@ class Turn:
         finally:
             me.end(now=self.clock.now())
         # A process that published while the heartbeat was still there has sent no wake-up.
-        waits = Event.objects.unrouted().exists() or Replay.objects.running().exists()
+        waits = Event.objects.unrouted().exists() or Replay.objects.running().exists() or self._has_backfills()
         return waits or bool(claiming.due(now=self.clock.now()))
 
     def _pump(self, me: Pump, sender: sending.Sender, wakeup: Wakeup, *, until: float, linger_seconds: float) -> None:
@@ -88,7 +93,7 @@ class Turn:
                 answers = True
                 if moved or sender.under_way:
                     last_move = time.monotonic()
-                elif time.monotonic() > last_move + linger_seconds or (beats and self._is_in_the_way(me)):
+                elif self._may_end(last_move + linger_seconds) or (beats and self._is_in_the_way(me)):
                     break
                 else:
                     wakeup.wait(LISTENING_LOOK_SECONDS if wakeup.listens else LOOK_SECONDS)
@@ -102,8 +107,8 @@ class Turn:
                 time.sleep(RECONNECT_SECONDS)
 
     def _route(self, *, at_once: bool) -> int:
-        """Route new events and those of replays. Returns how many. Pauses while another process keeps a subscription
-        locked, so that sending goes on.
+        """Route new events and those of replays and backfills. Returns how many. Pauses while another process keeps a
+        subscription locked, so that sending goes on.
         """
         if time.monotonic() < max(self.route_at, 0.0 if at_once else self.routed_at + ROUTE_SECONDS):
             return 0
@@ -111,8 +116,10 @@ class Turn:
             routed = routing.route(now=self.clock.now())
             replayed = replaying.process_batch(now=self.clock.now()) if self.replays else 0
             self.replays = replayed > 0
-            self.routed_at = 0.0 if routed or replayed else time.monotonic()
-            return routed + replayed
+            backfilled = backfilling.process_batch(now=self.clock.now()) if self.backfills else 0
+            moved = routed + replayed + backfilled
+            self.routed_at = 0.0 if moved else time.monotonic()
+            return moved
         except OperationalError as error:
             if not is_lock_timeout(error):
                 raise
@@ -128,11 +135,19 @@ class Turn:
         me.beat(now=self.clock.now())
         sender.stats.write()
         self.replays = Replay.objects.running().exists()
+        self.backfills = self._has_backfills()
         for event in outbox.coalesce_left_behind(now=self.clock.now()):
             announce(event_published, sender=Event, event=event)
         sending.recover(now=self.clock.now(), stats=sender.stats)
         if notifications.due(now=self.clock.now()).exists():
             self.notices_due()
+
+    def _has_backfills(self) -> bool:
+        return Backfill.objects.due(now=self.clock.now() + BACKFILL_SOON).exists()
+
+    def _may_end(self, linger_until: float) -> bool:
+        """Whether a pump without work need not wait for more."""
+        return time.monotonic() > linger_until and not (self.backfills and self.lingers)
 
     def _is_in_the_way(self, me: Pump) -> bool:
         """Whether an idle pump should give its worker back: an older one waits, or there is other work to do."""

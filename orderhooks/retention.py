@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from orderhooks import digests
 from orderhooks.models.attempt_stats import AttemptStats
+from orderhooks.models.backfills import Backfill
 from orderhooks.models.capture_failures import CaptureFailure
 from orderhooks.models.deliveries import Attempt, Delivery
 from orderhooks.models.events import Event
@@ -27,8 +28,9 @@ FINISHED = (Delivery.State.DELIVERED, Delivery.State.FAILED, Delivery.State.SKIP
 
 
 def prune(*, before: datetime) -> int:
-    """Delete one batch of finished deliveries and replays, of events without deliveries, of receipts, statistics and
-    capture failures, all older than `before`; and of idempotent requests, which nobody may repeat after a day.
+    """Delete one batch of finished deliveries, replays and backfills, of events without deliveries, of receipts,
+    statistics and capture failures, all older than `before`; and of idempotent requests, which nobody may repeat after
+    a day.
 
     Returns how many rows went, attempts not counted: 0 when there is nothing left to delete.
     """
@@ -69,8 +71,9 @@ def _old(before: datetime) -> "list[models.QuerySet[Any]]":
         LatestSequence.objects.filter(updated_at__lt=before),
         AttemptStats.objects.filter(hour__lt=before),
         Replay.objects.filter(finished_at__lt=before),
-        Reconciliation.objects.filter(finished_at__lt=before),
+        Reconciliation.objects.filter(started_at__lt=before),
         OrderDigest.objects.filter(digest="", published_at__lt=before),
+        Backfill.objects.filter(finished_at__lt=before),
         IdempotentRequest.objects.filter(created_at__lt=timezone.now() - KEPT_FOR),
     ]
 

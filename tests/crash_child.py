@@ -17,8 +17,10 @@ from django.db.models.sql import InsertQuery  # noqa: E402
 from django.utils import timezone  # noqa: E402
 from django_q.brokers import get_broker  # noqa: E402
 
-from orderhooks import outbox, tasks, triggers  # noqa: E402
-from orderhooks.models import Change, Delivery, Order, Subscription  # noqa: E402
+from orderhooks import operations, outbox, sending, tasks, triggers  # noqa: E402
+from orderhooks.backfilling import batches  # noqa: E402
+from orderhooks.models import Backfill, Change, Delivery, Order, Subscription  # noqa: E402
+from orderhooks.models.backfills import MOST_RATE  # noqa: E402
 from orderhooks.sources import BuiltInOrders  # noqa: E402
 
 
@@ -59,6 +61,31 @@ def insert_by_sql_with_triggers_and_die() -> None:
     die()
 
 
+def prepare_backfill(url: str) -> None:
+    call_command("migrate", verbosity=0)
+    for number in "12345":
+        Order.objects.create(number=number)
+    subscription, _secret = Subscription.create_with_secret(name="Warehouse", url=url, topics=["order.updated"])
+    operations.backfill(subscription, rate=MOST_RATE)
+    get_broker().purge_queue()
+
+
+def backfill_and_die_while_an_order_is_read() -> None:
+    orders = iter([batches._order, batches._order, die])
+    mock.patch.object(batches, "_order", lambda *args, **options: next(orders)(*args, **options)).start()
+    tasks.pump()
+
+
+def backfill_and_die_before_the_commit() -> None:
+    mock.patch.object(Delivery.objects, "bulk_create", die).start()
+    tasks.pump()
+
+
+def backfill_and_die_after_the_commit() -> None:
+    mock.patch.object(sending.Sender, "claim", die).start()
+    tasks.pump()
+
+
 def save_and_die_before_the_wake() -> None:
     tasks.wake = die
     Order.objects.create()
@@ -78,6 +105,7 @@ def pass_time() -> None:
     Change.objects.update(created_at=timezone.now() - minute)
     Delivery.objects.filter(state="sending").update(lease_expires_at=timezone.now() - minute)
     Delivery.objects.filter(state="pending").update(next_attempt_at=timezone.now() - minute)
+    Backfill.objects.update(next_batch_at=timezone.now() - minute)
 
 
 def queued() -> None:

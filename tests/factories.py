@@ -15,6 +15,7 @@ from orderhooks.db.encrypted_fields import seal
 from orderhooks.models import (
     Attempt,
     AttemptStats,
+    Backfill,
     Delivery,
     Event,
     Fulfillment,
@@ -208,6 +209,14 @@ def make_replay(**fields: Any) -> Replay:
     replay.cursor = replay.cursor or replay.start()
     replay.save()
     return replay
+
+
+def make_backfill(**fields: Any) -> Backfill:
+    """A running backfill of all orders."""
+    defaults: dict[str, Any] = {"topic": "order.updated", "source": "orderhooks", "rate": 1000}
+    if "subscription" not in fields:
+        defaults["subscription"] = make_subscription()
+    return Backfill.objects.create(**{**defaults, **fields})
 
 
 def make_attempt_stats(

@@ -1,6 +1,7 @@
 """Carts and orders in one table: a row makes events from when it becomes an order until it ceases to be one."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -8,10 +9,11 @@ from django.db import connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from orderhooks import outbox, publishing, signal_handlers, triggers
+from orderhooks import backfilling, outbox, publishing, signal_handlers, triggers
 from orderhooks.models import CaptureFailure, Change, Event
 from orderhooks.outbox import transaction_batch
-from tests.factories import make_subscription
+from orderhooks.sources import order_keys
+from tests.factories import make_backfill, make_subscription
 from tests.publications import payload_of
 from tests.shapes import sources
 from tests.shapes.models import Address, Parcel, Payment, Purchase, PurchaseLine
@@ -280,3 +282,22 @@ def test_a_line_that_is_added_while_its_cart_is_placed_is_shown(in_a_thread: Any
         PurchaseLine.objects.create(order=order, sku="TEA")
         in_a_thread(lambda: put(Purchase.objects.get(pk=order.pk), "open")).join(20)
     assert told() == ["order.created", "order.updated"]
+
+
+def test_a_backfill_leaves_out_what_becomes_a_cart_while_it_reads(monkeypatch: Any) -> None:
+    first, second = Purchase.objects.create(), Purchase.objects.create()
+    cart()
+    backfill = make_backfill(source="shop", subscription=make_subscription())
+    listed = order_keys
+
+    def list_and_put_back(*arguments: Any, **options: Any) -> list[str]:
+        found = listed(*arguments, **options)
+        put(first, "cart")
+        return found
+
+    monkeypatch.setattr("orderhooks.sources.order_keys", list_and_put_back)
+    backfilling.process_batch(now=timezone.now() + timedelta(minutes=1))
+    sent = Event.objects.filter(only_for=backfill.subscription_id)
+    assert [event.order_pk for event in sent] == [str(second.pk)]
+    backfill.refresh_from_db()
+    assert (backfill.failed, backfill.state) == (0, "done")

@@ -1,6 +1,7 @@
 """`kill -9` at the worst times, on real processes: everything committed arrives."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -121,6 +122,17 @@ def test_a_delivery_whose_worker_was_killed_in_the_middle_of_it_arrives(
     first, second = receiver.received
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
     assert first.body == second.body
+
+
+@pytest.mark.parametrize("where", ["while_an_order_is_read", "before_the_commit", "after_the_commit"])
+def test_a_backfill_whose_worker_was_killed_sends_each_order_once(machine, receiver, where: str) -> None:
+    machine.run("prepare_backfill", receiver.url)
+    machine.run(f"backfill_and_die_{where}", killed=True)
+    machine.run("pass_time")
+    machine.run("pump")
+    numbers = [json.loads(one.body)["data"]["order"]["number"] for one in receiver.received]
+    assert sorted(numbers) == ["1", "2", "3", "4", "5"]
+    assert machine.run("report") == " ".join(["delivered:1"] * 5)
 
 
 def test_a_command_that_saves_and_ends_at_once_has_woken_a_worker(machine: Machine, receiver) -> None:

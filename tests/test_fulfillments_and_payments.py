@@ -8,7 +8,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from orderhooks.models import CaptureFailure, Change, Event, Fulfillment, FulfillmentLine, Order, Payment
+from orderhooks.models import CaptureFailure, Change, Event, Fulfillment, FulfillmentLine, Order, Payment, Refund
 from orderhooks.sources import BuiltInOrders
 from tests.factories import make_fulfillment, make_order, make_payment, make_refund, make_subscription
 from tests.publications import payload_of
@@ -207,3 +207,20 @@ def test_the_queries_do_not_grow_with_the_rows(order: Order, rows: int) -> None:
         told = BuiltInOrders().payload(read)
     assert [len(told[key]) for key in ("fulfillments", "payments", "refunds")] == [rows] * 3
     assert len(queries) == 5
+
+
+def test_a_save_reads_only_the_rows_that_the_order_has(order: Order) -> None:
+    def tables_read() -> list[str]:
+        order.note += "x"
+        with CaptureQueriesContext(connection) as queries:
+            order.save()
+        unquoted = [one["sql"].translate({ord('"'): None, ord("`"): None}) for one in queries]
+        reads = [sql for sql in unquoted if " EXISTS" not in sql.upper()]
+        models = (Fulfillment, FulfillmentLine, Payment, Refund)
+        return [one.__name__ for one in models if any(f"{one._meta.db_table}." in sql for sql in reads)]
+
+    assert tables_read() == []
+    make_payment(order)
+    assert tables_read() == ["Payment"]
+    make_fulfillment(order, quantity=1)
+    assert tables_read() == ["Fulfillment", "FulfillmentLine", "Payment"]

@@ -15,7 +15,7 @@ from tests.api.calls import EVERYTHING, client_with
 from tests.factories import make_subscription
 
 TEXT = "a secret text"
-LISTS = ["orders", "events", "subscriptions", "deliveries", "replays"]
+LISTS = ["orders", "events", "subscriptions", "deliveries", "replays", "backfills"]
 
 
 @pytest.mark.parametrize(("made_for", "opened_for"), list(itertools.product(Purpose, Purpose)))

@@ -15,6 +15,7 @@ from orderhooks.db import public_ids
 from orderhooks.models import (
     Attempt,
     AttemptStats,
+    Backfill,
     Delivery,
     Event,
     FulfillmentLine,
@@ -30,6 +31,7 @@ from orderhooks.models.orders import FIRST_NUMBER, NUMBER_TRIES
 from tests.factories import (
     make_attempt,
     make_attempt_stats,
+    make_backfill,
     make_delivery,
     make_event,
     make_failed_event,
@@ -79,6 +81,10 @@ TOKEN = uuid.uuid4()
         (make_replay, {"only": "some"}),
         (make_replay, {"state": "done", "finished_at": None}),
         (make_replay, {"since": LATER + timedelta(days=9)}),
+        (make_backfill, {"state": "lost"}),
+        (make_backfill, {"rate": 0}),
+        (make_backfill, {"rate": 1001}),
+        (make_backfill, {"state": "failed", "finished_at": None}),
     ],
 )
 def test_the_database_refuses_a_row_that_makes_no_sense(make, fields):
@@ -159,11 +165,14 @@ def test_every_constraint_has_its_row_here():
     """A constraint that is added needs a bad row above; then its name goes into this list."""
     models = (
         *(Order, OrderLine, FulfillmentLine, Payment, Refund),
-        *(Event, Subscription, Delivery, Attempt, Receipt, Replay, AttemptStats),
+        *(Event, Subscription, Delivery, Attempt, Receipt, Replay, Backfill, AttemptStats),
     )
 
     assert {constraint.name for model in models for constraint in model._meta.constraints} == {
         "orderhooks_attempt_number",
+        "orderhooks_backfill_finished",
+        "orderhooks_backfill_rate",
+        "orderhooks_backfill_state",
         "orderhooks_delivery_finished",
         "orderhooks_delivery_once",
         "orderhooks_delivery_pending_is_due",
@@ -315,6 +324,7 @@ def test_an_order_without_lines_costs_its_shipping():
         (public_ids.subscription_id, "sub_"),
         (public_ids.delivery_id, "dlv_"),
         (public_ids.replay_id, "rpl_"),
+        (public_ids.backfill_id, "bfl_"),
     ],
 )
 def test_a_public_id_names_its_record_and_fits_its_column(make, prefix):

@@ -9,7 +9,7 @@ from django.utils import timezone
 from django_q.conf import Conf
 
 from orderhooks import retention, tasks
-from orderhooks.models import Attempt, Delivery, Event, Receipt
+from orderhooks.models import Attempt, Delivery, Event, Receipt, Reconciliation
 from tests.factories import make_attempt, make_delivery, make_event, make_failed_event
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -89,3 +89,10 @@ def test_the_daily_task_goes_on_in_another_when_its_time_is_up(monkeypatch) -> N
     tasks.prune()
     assert Delivery.objects.count() == 2
     assert queued == [tasks.PRUNE]
+
+
+def test_old_reconciliations_go_finished_or_not() -> None:
+    for days in (1, 100):
+        Reconciliation.objects.create(source="orderhooks", started_at=NOW - days * DAY)
+    assert prune() == 1
+    assert Reconciliation.objects.get().started_at == NOW - DAY

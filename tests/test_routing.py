@@ -112,6 +112,7 @@ def test_an_event_without_a_payload_waits() -> None:
         ({}, {"topics": ["order.created"]}, {"state": "delivered"}, "delivered"),  # it has wanted it then
         ({}, {"topics": ["order.created"]}, None, "topic"),
         ({"store": "north"}, {"store": "south"}, None, "other_store"),
+        ({"only_for": 0, "store": "north"}, {"store": "south"}, None, "one_only"),
         ({"store": "north"}, {"store": "north"}, None, "not_then"),
         ({}, {"created_at": NOW + timedelta(hours=1)}, None, "too_early"),
         ({}, {"created_at": NOW + timedelta(seconds=4)}, None, "not_then"),  # clocks differ

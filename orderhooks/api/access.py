@@ -14,7 +14,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from orderhooks import conf, permissions
-from orderhooks.models import Delivery, Event, Order, OrderDigest, Replay, Subscription
+from orderhooks.models import Backfill, Delivery, Event, Order, OrderDigest, Replay, Subscription
 from orderhooks.models.deliveries import DeliveryQuerySet
 from orderhooks.models.events import EventQuerySet
 from orderhooks.models.subscriptions import SubscriptionQuerySet
@@ -22,6 +22,7 @@ from orderhooks.models.subscriptions import SubscriptionQuerySet
 __all__ = [
     "ALL_STORES",
     "ActionPermission",
+    "backfills_of",
     "deliveries_of",
     "digests_of",
     "events_of",
@@ -101,6 +102,11 @@ def deliveries_of(user: Any) -> DeliveryQuerySet:
 def replays_of(user: Any) -> "QuerySet[Replay]":
     """The replays that the user may see."""
     return Replay.objects.all() if manages(user) else Replay.objects.filter(subscription__in=_owned(user))
+
+
+def backfills_of(user: Any) -> "QuerySet[Backfill]":
+    """The backfills that the user may see."""
+    return Backfill.objects.all() if manages(user) else Backfill.objects.filter(subscription__in=_owned(user))
 
 
 def events_of(user: Any) -> EventQuerySet:

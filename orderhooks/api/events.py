@@ -165,7 +165,7 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceVie
             if subscription is None:
                 text = "There is no subscription with this id, or you may not see it."
                 raise ParameterError({"subscription": [text]}, code="unknown")
-            events = events.wanted(subscription.topics, store=subscription.store)
+            events = events.wanted_by(subscription)
         # One more than the page, to know whether there is a next page.
         rows = events.feed(after=after, at_most=size + 1, now=DatabaseClock().now())
         page = [event for event in rows[:size] if event.published_at is not None]

@@ -17,11 +17,12 @@ from orderhooks.api.fields import StrictDateTimeField
 from orderhooks.api.protocol.drf import FORMAT_PARAMETER
 from orderhooks.api.protocol.problems import ParameterError
 from orderhooks.db import public_ids
-from orderhooks.models import Delivery, Event, Order, Replay, Subscription
+from orderhooks.models import Backfill, Delivery, Event, Order, Replay, Subscription
 from orderhooks.models.deliveries import DeliveryQuerySet
 from orderhooks.models.events import EventQuerySet
 
 __all__ = [
+    "BackfillFilters",
     "DeliveryFilters",
     "EventFilters",
     "OrderFilters",
@@ -171,12 +172,20 @@ class DeliveryFilters(django_filters.FilterSet):
         return rows.since(at)
 
 
-class ReplayFilters(django_filters.FilterSet):
+class JobFilters(django_filters.FilterSet):
     subscription = django_filters.CharFilter(method="of_subscription")
 
+    def of_subscription(self, rows: QuerySet[Any], name: str, public_id: str) -> QuerySet[Any]:
+        return _of(rows, name, Subscription.objects.all(), public_id)
+
+
+class ReplayFilters(JobFilters):
     class Meta:
         model = Replay
         fields = ["state"]
 
-    def of_subscription(self, rows: QuerySet[Replay], name: str, public_id: str) -> QuerySet[Any]:
-        return _of(rows, name, Subscription.objects.all(), public_id)
+
+class BackfillFilters(JobFilters):
+    class Meta:
+        model = Backfill
+        fields = ["state"]

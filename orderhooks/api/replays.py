@@ -5,7 +5,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 from django.utils import timezone
-from rest_framework import mixins, serializers, status
+from rest_framework import serializers, status
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -20,11 +20,10 @@ from orderhooks.api.fields import (
     StrictDateTimeField,
 )
 from orderhooks.api.filters import ReplayFilters
+from orderhooks.api.jobs import JobViewSet, job_permissions, named_subscription, subscription_field
 from orderhooks.api.members import PlainSerializer
 from orderhooks.api.openapi.descriptions import ApiResponse, Body, Operation, describe, object_of, page_of
 from orderhooks.api.protocol import history
-from orderhooks.api.protocol.problems import ConflictError
-from orderhooks.api.resources import ResourceViewSet
 from orderhooks.models import Replay, Subscription
 from orderhooks.models.configuration import validate_topics
 
@@ -62,7 +61,7 @@ class PlanSerializer(PlainSerializer):
 class PlanForSerializer(PlanSerializer):
     """The events to send again, and the subscription to send them to."""
 
-    subscription = StrictCharField(max_length=64, help_text="The id of the subscription.")
+    subscription = subscription_field()
 
 
 class ReplaySerializer(serializers.ModelSerializer[Replay]):
@@ -127,19 +126,14 @@ def begin(request: Request, subscription: Subscription, plan: dict[str, Any]) ->
     return Response(ReplaySerializer(replay).data, status=status.HTTP_202_ACCEPTED)
 
 
-class ReplayViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceViewSet[Replay]):
+class ReplayViewSet(JobViewSet):
     """Replays of the subscriptions that the user may see."""
 
     queryset = Replay.objects.select_related("subscription")
     serializer_class = ReplaySerializer
     public_id_prefix = "rpl_"
     filterset_class = ReplayFilters
-    required_permissions = {
-        "create": (permissions.REDELIVER_DELIVERY, permissions.VIEW_SUBSCRIPTION),
-        "cancel": (permissions.REDELIVER_DELIVERY, permissions.VIEW_SUBSCRIPTION, permissions.VIEW_REPLAY),
-    }
-    actions_without_body = ["cancel"]
-    throttle_scopes = {"create": "replay"}
+    required_permissions = job_permissions(permissions.VIEW_REPLAY)
     inherited_operations = {
         "list": Operation(
             "listReplays",
@@ -170,11 +164,7 @@ class ReplayViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceVi
         """Start a replay: 202 and the replay. With `dry_run` 200 and how many deliveries it would send."""
         serializer = PlanForSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        public_id = serializer.validated_data["subscription"]
-        subscription = access.subscriptions_of(request.user).filter(public_id=public_id).first()
-        if subscription is None or not access.may_see_store(request.user, subscription.store):
-            text = "There is no subscription with this id, or you may not see it."
-            raise serializers.ValidationError({"subscription": [text]}, code="unknown")
+        subscription = named_subscription(request, serializer.validated_data["subscription"])
         return begin(request, subscription, serializer.validated_data)
 
     @describe(
@@ -187,8 +177,4 @@ class ReplayViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceVi
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Cancel the replay. Deliveries that are already due are still sent. 409 if it has already ended."""
-        replay = self.get_object()
-        if not operations.cancel_replay(replay):
-            raise ConflictError(f"The replay is already {replay.get_state_display()}.")
-        history.log_change(request, replay, "Cancelled.")
-        return Response(self.get_serializer(self.get_object()).data)
+        return self.cancelled(request, operations.cancel_replay)

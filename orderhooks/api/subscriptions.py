@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from orderhooks import operations, permissions, signing
-from orderhooks.api import access, replays
+from orderhooks.api import access, backfills, jobs, replays
 from orderhooks.api.deliveries import DeliveryDetailSerializer
 from orderhooks.api.fields import StrictDateTimeField, StrictFloatField
 from orderhooks.api.filters import SubscriptionFilters, require_known
@@ -83,12 +83,13 @@ class SubscriptionViewSet(
         **dict.fromkeys(
             ("test", "pause", "resume", "rotate_secret", "revoke_former_secrets"), (permissions.CHANGE_SUBSCRIPTION,)
         ),
-        "replay": [permissions.REDELIVER_DELIVERY, permissions.VIEW_SUBSCRIPTION],
+        "replay": jobs.START,
+        "backfill": jobs.START,
         "stats": [permissions.VIEW_SUBSCRIPTION, permissions.VIEW_DELIVERY],
         "missed": [permissions.VIEW_SUBSCRIPTION, permissions.VIEW_EVENT],
         "preview": [permissions.VIEW_SUBSCRIPTION, permissions.VIEW_PAYLOAD],
     }
-    throttle_scopes = {"test": "test", "replay": "replay", "rotate_secret": "rotate"}
+    throttle_scopes = {"test": "test", "replay": "replay", "backfill": "replay", "rotate_secret": "rotate"}
     actions_without_body = ["test", "pause", "revoke_former_secrets"]
     actions_outside_transactions = ["test"]
     inherited_operations = {
@@ -252,6 +253,22 @@ class SubscriptionViewSet(
         serializer = replays.PlanSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         return replays.begin(request, self._with_visible_store(), serializer.validated_data)
+
+    @describe(
+        "backfillSubscription",
+        "Send the orders that exist",
+        backfills.RESPONSES,
+        description=backfills.DESCRIPTION,
+        request=backfills.BackfillPlanSerializer,
+        example={"since": "2026-01-01T00:00:00Z", "dry_run": True},
+        problems=backfills.PROBLEMS,
+    )
+    @action(detail=True, methods=["post"])
+    def backfill(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Start a backfill: 202 and the backfill. With `dry_run` 200 and how many orders it would go through."""
+        serializer = backfills.BackfillPlanSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        return backfills.begin(request, self._with_visible_store(), serializer.validated_data)
 
     @describe(
         "getSubscriptionStatistics",

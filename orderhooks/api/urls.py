@@ -3,6 +3,7 @@
 from django.urls import path, re_path
 from rest_framework.routers import SimpleRouter
 
+from orderhooks.api.backfills import BackfillViewSet
 from orderhooks.api.declarative import NamedSubscriptionViewSet
 from orderhooks.api.deliveries import DeliveryViewSet
 from orderhooks.api.events import EventViewSet, TopicViewSet
@@ -25,6 +26,7 @@ router.register("topics", TopicViewSet, basename="topic")
 router.register("subscriptions", SubscriptionViewSet, basename="subscription")
 router.register("deliveries", DeliveryViewSet, basename="delivery")
 router.register("replays", ReplayViewSet, basename="replay")
+router.register("backfills", BackfillViewSet, basename="backfill")
 router.register("stats", StatisticsViewSet, basename="stats")
 
 # What belongs to an order. A router of its own, because the root lists the others.

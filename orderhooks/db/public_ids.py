@@ -51,3 +51,7 @@ def delivery_id() -> str:
 
 def replay_id() -> str:
     return new_id("rpl_")
+
+
+def backfill_id() -> str:
+    return new_id("bfl_")

@@ -2,6 +2,7 @@
 
 from orderhooks.db.primary import read_where_written
 from orderhooks.models.attempt_stats import AttemptStats, Dashboard
+from orderhooks.models.backfills import Backfill
 from orderhooks.models.capture_failures import CaptureFailure
 from orderhooks.models.deliveries import Attempt, Delivery
 from orderhooks.models.events import Change, Event
@@ -20,6 +21,7 @@ from orderhooks.models.subscriptions import Subscription
 __all__ = [
     "Attempt",
     "AttemptStats",
+    "Backfill",
     "CaptureFailure",
     "Change",
     "Dashboard",
@@ -44,6 +46,7 @@ __all__ = [
 
 for model in (
     Attempt,
+    Backfill,
     CaptureFailure,
     Change,
     Delivery,

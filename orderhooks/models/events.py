@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import connections, models
 from django.db.models import Q
@@ -12,6 +12,9 @@ from django.utils.translation import gettext_lazy as _
 
 from orderhooks.db import public_ids
 from orderhooks.db.indexes import PartialIndex
+
+if TYPE_CHECKING:
+    from orderhooks.models.subscriptions import Subscription
 
 # The longest primary key, number and store of an order that is kept: what an index of any database takes.
 IDENTIFIER_LENGTH = 255
@@ -95,10 +98,11 @@ class EventQuerySet(models.QuerySet["Event"]):
                 wanted |= Q(topic__startswith=pattern[:-1])
         return self.filter(wanted)
 
-    def wanted(self, patterns: Iterable[str], *, store: str) -> "EventQuerySet":
-        """Events that a subscription with these topics and this store wants, without the tests of endpoints."""
-        events = self.about(patterns).of_orders()
-        return events.filter(store=store) if store else events
+    def wanted_by(self, subscription: "Subscription") -> "EventQuerySet":
+        """Events of the topics and the store of a subscription, without tests of endpoints and what is for others."""
+        events = self.about(subscription.topics).of_orders()
+        events = events.filter(Q(only_for=None) | Q(only_for=subscription.pk))
+        return events.filter(store=subscription.store) if subscription.store else events
 
     def of_orders(self) -> "EventQuerySet":
         """Events without the tests of endpoints."""
@@ -106,7 +110,7 @@ class EventQuerySet(models.QuerySet["Event"]):
 
     def for_all(self) -> "EventQuerySet":
         """Published events of orders, without those that were made for one subscription alone."""
-        return self.of_orders().filter(published_at__isnull=False, is_for_one=False)
+        return self.of_orders().filter(published_at__isnull=False, only_for=None)
 
     def feed(self, *, after: int, at_most: int, now: datetime) -> "list[Event]":
         """Up to `at_most` events after `after`, stopping before any that a slower transaction could still precede.
@@ -156,8 +160,9 @@ class Event(models.Model):
     published_at = models.DateTimeField(_("published at"), null=True)
     # When its deliveries were made.
     routed_at = models.DateTimeField(null=True)
-    # Made for one subscription alone, as by `publishing.publish_to`: the others have not got it.
-    is_for_one = models.BooleanField(default=False, db_default=False)
+    # The primary key of the only subscription that it is for: it was made by a backfill, or by hand. Null: for all that
+    # want it. Not a foreign key, because it stays when the subscription is deleted.
+    only_for = models.BigIntegerField(null=True)
 
     objects = EventQuerySet.as_manager()
 

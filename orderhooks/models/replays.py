@@ -5,14 +5,13 @@ from datetime import datetime
 
 from django.db import models
 from django.db.models import Exists, F, OuterRef, Q
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from orderhooks.db import public_ids
 from orderhooks.db.indexes import PartialIndex
 from orderhooks.models.deliveries import Delivery
 from orderhooks.models.events import Event, EventQuerySet
-from orderhooks.models.subscriptions import Subscription
+from orderhooks.models.jobs import CANCELLED, RUNNING, Job, JobQuerySet
 
 __all__ = ["EventRange", "Replay"]
 
@@ -26,17 +25,11 @@ class EventRange:
     is_last: bool
 
 
-class ReplayQuerySet(models.QuerySet["Replay"]):
-    def running(self) -> "ReplayQuerySet":
-        """Those that have not finished, oldest first."""
-        return self.filter(state=Replay.State.RUNNING).order_by("id")
-
-    def cancel(self) -> int:
-        """Stop them where they are: what they have made due so far is sent. Returns how many were running."""
-        return self.filter(state=Replay.State.RUNNING).update(state=Replay.State.CANCELLED, finished_at=timezone.now())
+class ReplayQuerySet(JobQuerySet["Replay"]):
+    """See Note [One database]."""
 
 
-class Replay(models.Model):
+class Replay(Job):
     """The events of a time, sent again to a subscription: those that it wants now, also from before it subscribed.
 
     # Note [Replays]
@@ -46,8 +39,8 @@ class Replay(models.Model):
     """
 
     class State(models.TextChoices):
-        RUNNING = "running", _("running")
-        CANCELLED = "cancelled", _("cancelled")  # by an operator, on the way
+        RUNNING = RUNNING, _("running")
+        CANCELLED = CANCELLED, _("cancelled")  # by an operator, on the way
         DONE = "done", _("done")  # all is sent or waits for its turn
 
     class Only(models.TextChoices):
@@ -58,9 +51,6 @@ class Replay(models.Model):
     public_id = models.CharField(
         max_length=public_ids.MAX_LENGTH, unique=True, editable=False, default=public_ids.replay_id
     )
-    subscription = models.ForeignKey(
-        Subscription, models.CASCADE, related_name="replays", verbose_name=_("subscription")
-    )
     since = models.DateTimeField(_("since"))
     until = models.DateTimeField(_("until"))
     topics = models.JSONField(_("topics"), default=list, blank=True)  # patterns; empty: all that the subscription wants
@@ -69,12 +59,7 @@ class Replay(models.Model):
     # How many deliveries were expected. If it is not exact, at least this many: not all of a long time is counted.
     total = models.PositiveIntegerField(default=0)
     total_is_exact = models.BooleanField(default=True)
-    # Deliveries that were made or became due again.
-    done = models.PositiveIntegerField(_("deliveries"), default=0)
     cursor = models.CharField(max_length=public_ids.MAX_LENGTH)
-    requested_by = models.CharField(_("requested by"), max_length=150, blank=True)
-    created_at = models.DateTimeField(_("created at"), default=timezone.now)
-    finished_at = models.DateTimeField(_("finished at"), null=True)
 
     objects = ReplayQuerySet.as_manager()
 
@@ -99,14 +84,6 @@ class Replay(models.Model):
             # Each pump's search for running replays, and nothing else.
             PartialIndex(fields=["id"], condition=Q(state="running"), name="orderhooks_replay_running"),
         ]
-
-    def __str__(self) -> str:
-        return self.public_id
-
-    @property
-    def label(self) -> str:
-        """The value of `requested_by` in its deliveries."""
-        return f"replay {self.public_id} by {self.requested_by}" if self.requested_by else f"replay {self.public_id}"
 
     def share_done(self) -> float:
         """How much of its time it has gone through, from 0 to 1."""
@@ -133,7 +110,7 @@ class Replay(models.Model):
             public_id__lte=event_range.up_to,
             routed_at__isnull=False,  # the others are about to be sent anyway
         )
-        return events.about(self.topics or ["*"]).wanted(self.subscription.topics, store=self.subscription.store)
+        return events.about(self.topics or ["*"]).wanted_by(self.subscription)
 
     def left(self, event_range: EventRange) -> EventQuerySet:
         """Those of the events that it would send now."""

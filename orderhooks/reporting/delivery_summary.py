@@ -95,10 +95,15 @@ def _results(delivery: Delivery, attempts: Sequence[Attempt]) -> str:
 
 def _requested_by(delivery: Delivery) -> str:
     if delivery.trigger == Delivery.Trigger.AUTOMATIC:
-        return _("It is sent again by %(replay)s.") % {"replay": delivery.requested_by} if delivery.requested_by else ""
+        return _by_job(delivery.requested_by) if delivery.requested_by else ""
     manual = delivery.trigger == Delivery.Trigger.MANUAL
     sentence = _("%(user)s had it sent by hand.") if manual else _("%(user)s sent it as a test.")
     return sentence % {"user": delivery.requested_by or _("An operator")}
+
+
+def _by_job(label: str) -> str:
+    sentence = _("It is sent by %(job)s.") if label.startswith("backfill") else _("It is sent again by %(job)s.")
+    return sentence % {"job": label}
 
 
 def _next(delivery: Delivery, *, now: datetime, most: int, blocker: Delivery | None) -> str:

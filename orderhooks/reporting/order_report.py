@@ -44,6 +44,8 @@ class Reason(models.TextChoices):
     FAILED = "failed", gettext_lazy("failed")
     SKIPPED = "skipped", gettext_lazy("skipped by an operator")
     NO_PAYLOAD = "no_payload", gettext_lazy("the event could not be published")
+    # A backfill made it, or an operator by hand.
+    ONE_ONLY = "one_only", gettext_lazy("sent to one other subscription only")
     OTHER_STORE = "other_store", gettext_lazy("for another store")
     TOPIC = "topic", gettext_lazy("topic not wanted")
     TOO_EARLY = "too_early", gettext_lazy("happened before it subscribed")
@@ -64,6 +66,8 @@ def explain(event: Event, subscription: Subscription, delivery: Delivery | None,
         return Reason.BEHIND if is_behind and subscription.ordered else Reason.WAITING
     if event.published_at is None:
         return Reason.NO_PAYLOAD
+    if event.only_for not in (None, subscription.pk):
+        return Reason.ONE_ONLY
     if not subscription.is_for_store(event.store):
         return Reason.OTHER_STORE
     if not topics.matches(subscription.topics, event.topic):

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from orderhooks.models import Reconciliation
 from orderhooks.reporting.counts import count_text
@@ -10,7 +11,12 @@ from orderhooks.reporting.durations import time_text
 
 __all__ = ["last_reconciliation", "reconciliation_text"]
 
-NUMBERS = ("compared", "changed", "unknown", "deleted", "unreadable")
+LABELS = (
+    ("changed", gettext_lazy("Changed")),
+    ("unknown", gettext_lazy("Without an event")),
+    ("deleted", gettext_lazy("Deleted")),
+    ("unreadable", gettext_lazy("Unreadable")),
+)
 
 
 def last_reconciliation() -> Reconciliation | None:
@@ -19,18 +25,17 @@ def last_reconciliation() -> Reconciliation | None:
 
 
 def reconciliation_text(reconciliation: Reconciliation, *, now: datetime) -> str:
-    """What it found, in a few sentences, with what to do."""
+    """What it found, in short sentences, with what to do."""
     at = time_text(reconciliation.finished_at or reconciliation.started_at, now=now)
-    numbers = {"at": at, **{name: count_text(getattr(reconciliation, name)) for name in NUMBERS}}
-    if not reconciliation.differing:
-        text = _("%(compared)s orders were compared with what was last published of them (%(at)s): all are the same.")
-        return text % numbers
-    text = _(
-        "%(compared)s orders were compared with what was last published of them (%(at)s): %(changed)s have changed, "
-        "%(unknown)s have no event, %(deleted)s were deleted, and %(unreadable)s can't be read."
-    )
-    if reconciliation.unpublished():
+    text = _("Orders compared with what was last published of them (%(at)s): %(compared)s.") % {
+        "at": at,
+        "compared": count_text(reconciliation.compared),
+    }
+    found = [f"{label}: {count_text(count)}." for name, label in LABELS if (count := getattr(reconciliation, name))]
+    if not found:
+        remedy = _("None differs.")
+    elif reconciliation.unpublished():
         remedy = _("manage.py orderhooks_doctor --reconcile --publish lists them and publishes the differences.")
     else:
         remedy = _("The differences were published.")
-    return f"{text % numbers} {remedy}"
+    return " ".join([text, *map(str, found), remedy])

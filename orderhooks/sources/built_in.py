@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.apps import apps
+from django.db import models
 
 from orderhooks.currencies import decimal_text
 from orderhooks.sources import built_in_schema, reading
@@ -23,6 +24,8 @@ def _rows_of(order: Any, relation: str) -> list[Any]:
     held = getattr(order, "_prefetched_objects_cache", {}).get(relation)
     if held is not None:
         return sorted(held, key=lambda row: row.pk)
+    if not getattr(order, f"has_{relation}", True):
+        return []
     return _read_rows(order, getattr(order, relation).model, "order")
 
 
@@ -37,6 +40,10 @@ def _read_rows(order: Any, model: Any, path: str) -> list[Any]:
 
 def _fulfillment_lines_of(order: Any) -> list[Any]:
     return _read_rows(order, apps.get_model("orderhooks.FulfillmentLine"), "fulfillment__order")
+
+
+def _exists(related: Related) -> models.Exists:
+    return models.Exists(related.get_model()._base_manager.filter(**{related.order_field: models.OuterRef("pk")}))
 
 
 def _ids(changes: Mapping[str, list[Any]], key: str) -> list[set[int]]:
@@ -129,6 +136,12 @@ class BuiltInOrders(OrderSource):
     computed_topics = ("order.fulfillment_updated",)
     dated_by = "placed_at"
     not_in_digest = ("updated_at",)
+
+    def _with_hints(self, rows: "models.QuerySet[Any]") -> "models.QuerySet[Any]":
+        # Most orders are saved before they have any of these.
+        hints = {f"has_{one.key}": _exists(one) for one in self.related if one.relation}
+        annotated: models.QuerySet[Any] = rows.annotate(**hints)
+        return annotated
 
     def find(self, number: str, *, store: str, using: str) -> Any:
         orders = self.get_model()._base_manager.using(using).filter(number=number)

@@ -72,6 +72,8 @@ def test_no_list_of_ours_is_searched_or_ordered_by_what_is_hidden(model: type[mo
         ("view_delivery", "delivery/?lease_token__startswith=0"),
         ("view_delivery", "delivery/?attempts__response_body__startswith=a"),
         ("view_replay", "replay/?subscription__headers__isnull=0"),
+        ("view_backfill", "backfill/?subscription__headers__isnull=0"),
+        ("view_backfill", "backfill/?first_error__startswith=a"),
         ("view_subscription", "subscription/?headers__Authorization__startswith=a"),
         ("view_subscription", "subscription/?headers__startswith=a"),
         ("view_subscription", "subscription/?secrets__key__startswith=a"),
@@ -146,7 +148,7 @@ def test_a_search_that_no_person_types_gets_a_sentence(operator: Any, record: st
     assert "0 results" in text
 
 
-@pytest.mark.parametrize("record", ["order", "event", "subscription", "delivery", "replay"])
+@pytest.mark.parametrize("record", ["order", "event", "subscription", "delivery", "replay", "backfill"])
 @pytest.mark.parametrize(
     "query", [f"{ORDER_VAR}=1.2.3.-4.5", f"{ORDER_VAR}=999", f"{ORDER_VAR}=payload", "p=99999999999"]
 )
@@ -174,6 +176,7 @@ def test_the_names_of_what_is_hidden_are_names_of_columns() -> None:
         "subscription/?state__exact=%00",
         "order/?status__exact=%00",
         "replay/?state__exact=%00",
+        "backfill/?state__exact=%00",
         "delivery/?event__exact=99999999999999999999",
         "delivery/?event__exact=9223372036854775808",
     ],

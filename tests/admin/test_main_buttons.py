@@ -8,7 +8,15 @@ from django.test import Client
 
 from orderhooks.models import Delivery, Subscription
 from tests.admin.visits import page, run
-from tests.factories import make_delivery, make_event, make_failed_event, make_order, make_replay, make_subscription
+from tests.factories import (
+    make_backfill,
+    make_delivery,
+    make_event,
+    make_failed_event,
+    make_order,
+    make_replay,
+    make_subscription,
+)
 from tests.receivers import Answer
 
 pytestmark = pytest.mark.django_db
@@ -63,6 +71,9 @@ def press(client: Client, subscription: Subscription, button: str, **fields: str
         ("replay/", 0),
         ("replay/{replay.pk}/change/", 0),
         ("replay/add/", 1),
+        ("backfill/", 0),
+        ("backfill/{backfill.pk}/change/", 0),
+        ("backfill/add/", 1),
     ],
 )
 def test_a_page_has_one_main_button(operator: Client, address: str, count: int) -> None:
@@ -73,6 +84,7 @@ def test_a_page_has_one_main_button(operator: Client, address: str, count: int) 
         "subscription": subscription,
         "delivery": make_delivery(event=event, subscription=subscription, state="failed"),
         "replay": make_replay(subscription=subscription),
+        "backfill": make_backfill(subscription=subscription),
         "order": make_order(),
     }
     found = main_buttons(page(operator, address.format(**records)))

@@ -88,6 +88,7 @@ def test_the_history_of_a_subscription_has_old_and_new_values_and_no_secret(oper
     [
         *("delivery/", "subscription/", "event/", "order/", "replay/", "replay/add/", "subscription/topics/"),
         *("dashboard/order/", "subscription/{key}/change/", "subscription/{key}/preview/"),
+        *("backfill/", "backfill/add/"),
         *("subscription/{key}/code-samples/", "subscription/{key}/resume/"),
         *("subscription/add/", "order/add/", "subscription/{key}/history/", "subscription/{key}/delete/"),
     ],

@@ -112,6 +112,7 @@ def test_an_event_is_published_again(client: Client) -> None:
         "dashboard/",
         "dashboard/order/?number=1042",
         "replay/",
+        "backfill/",
         "subscription/add/",
         "subscription/topics/",
         "subscription/{}/preview/",

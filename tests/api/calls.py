@@ -6,11 +6,12 @@ from rest_framework.test import APIClient
 
 from tests.factories import make_user
 
-EVERYTHING = [
-    f"{verb}_{record}"
-    for verb in ("view", "add", "change", "delete")
-    for record in ("order", "fulfillment", "payment", "refund", "subscription", "delivery", "event", "replay")
-] + ["redeliver_delivery", "view_payload", "manage_all_subscriptions"]
+RECORDS = ("order", "fulfillment", "payment", "refund", "subscription", "delivery", "event", "replay", "backfill")
+EVERYTHING = [f"{verb}_{record}" for verb in ("view", "add", "change", "delete") for record in RECORDS] + [
+    "redeliver_delivery",
+    "view_payload",
+    "manage_all_subscriptions",
+]
 
 
 def client_with(*permissions: str) -> APIClient:

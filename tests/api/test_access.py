@@ -10,6 +10,7 @@ from orderhooks.api.urls import urlpatterns
 from orderhooks.models import Delivery, Subscription
 from tests.api.calls import EVERYTHING, patch, post
 from tests.factories import (
+    make_backfill,
     make_delivery,
     make_failed_event,
     make_fulfillment,
@@ -67,6 +68,7 @@ TABLE: list[tuple[str, str, list[str], Any, dict[str, int]]] = [
     ("post", "subscriptions/{subscription}/rotate-secret/", ["change_subscription"], {}, OWNED),
     ("post", "subscriptions/{subscription}/revoke-former-secrets/", ["change_subscription"], {}, OWNED),
     ("post", "subscriptions/{subscription}/replay/", ["redeliver_delivery", "view_subscription"], SINCE, owned(202)),
+    ("post", "subscriptions/{subscription}/backfill/", ["redeliver_delivery", "view_subscription"], {}, owned(202)),
     ("get", "subscriptions/{subscription}/stats/", ["view_subscription", "view_delivery"], None, OWNED),
     ("get", "subscriptions/{subscription}/missed/", ["view_subscription", "view_event"], None, OWNED),
     (
@@ -121,6 +123,22 @@ TABLE: list[tuple[str, str, list[str], Any, dict[str, int]]] = [
         {},
         OWNED,
     ),
+    ("get", "backfills/", ["view_backfill"], None, ALL),
+    (
+        "post",
+        "backfills/",
+        ["redeliver_delivery", "view_subscription"],
+        {"subscription": "{subscription}"},
+        {"owner": 202, "other": 422, "manager": 202},
+    ),
+    ("get", "backfills/{backfill}/", ["view_backfill"], None, OWNED),
+    (
+        "post",
+        "backfills/{backfill}/cancel/",
+        ["redeliver_delivery", "view_subscription", "view_backfill"],
+        {},
+        OWNED,
+    ),
     ("get", "stats/", ["view_delivery"], None, ALL),
 ]
 # It waits for an endpoint: tests/api/test_actions.py.
@@ -140,7 +158,7 @@ def stores(settings) -> None:
 class World:
     """A subscription with an owner, and what belongs to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, backfill: bool = False) -> None:
         self.owner = make_user(email="owner@example.com")
         self.subscription = make_subscription(
             name="Mine", owner=self.owner, store="berlin", url="http://127.0.0.1:8009/"
@@ -152,6 +170,9 @@ class World:
         type(event).objects.filter(pk=event.pk).update(store="berlin")
         self.failed_event = make_failed_event(store="berlin", source="gone")
         self.replay = make_replay(subscription=self.subscription)
+        if backfill:
+            # While it runs, no other one can be started.
+            self.backfill = make_backfill(subscription=self.subscription)
 
     def ids(self) -> dict[str, str]:
         rows = {name: row.public_id for name, row in vars(self).items() if name not in ("owner", "fulfillment")}
@@ -184,7 +205,7 @@ def call(client: APIClient, method: str, path: str, body: Any, ids: dict[str, st
 @pytest.mark.parametrize(("method", "path", "permissions", "body", "statuses"), TABLE)
 @pytest.mark.parametrize("role", ["anonymous", "without", "owner", "other", "manager"])
 def test_an_endpoint_responds_to_each_caller(role, method, path, permissions, body, statuses):
-    world = World()
+    world = World(backfill="{backfill}" in path)
     if role == "anonymous":
         assert call(APIClient(), method, path, body, world.ids()) == 403
         return
@@ -229,8 +250,10 @@ def plain(pattern: str) -> str:
 
 
 def test_lists_hold_what_belongs_to_the_caller_alone():
-    world = World()
-    make_replay(subscription=make_delivery().subscription)
+    world = World(backfill=True)
+    other = make_delivery().subscription
+    make_replay(subscription=other)
+    make_backfill(subscription=other)
     for path, role, count in [
         ("subscriptions", "owner", 1),
         ("subscriptions", "other", 0),
@@ -241,6 +264,9 @@ def test_lists_hold_what_belongs_to_the_caller_alone():
         ("replays", "owner", 1),
         ("replays", "other", 0),
         ("replays", "manager", 2),
+        ("backfills", "owner", 1),
+        ("backfills", "other", 0),
+        ("backfills", "manager", 2),
         ("events", "other", 0),
     ]:
         response = world.caller(role, EVERYTHING[:-1]).get(f"/api/{path}/")

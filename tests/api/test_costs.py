@@ -14,7 +14,15 @@ from django.urls import URLPattern
 from orderhooks.api.urls import documented
 from orderhooks.models import Attempt, Delivery, Event, Order
 from tests.api.calls import EVERYTHING, client_with
-from tests.factories import make_attempt, make_delivery, make_event, make_order, make_replay, make_subscription
+from tests.factories import (
+    make_attempt,
+    make_backfill,
+    make_delivery,
+    make_event,
+    make_order,
+    make_replay,
+    make_subscription,
+)
 
 pytestmark = pytest.mark.django_db
 ROWS = int(os.environ.get("TEST_LOG_ROWS", "300"))
@@ -57,6 +65,8 @@ WORST = [
     "deliveries/{delivery}/curl/",
     f"replays/?{WIDE}",
     "replays/{replay}/",
+    f"backfills/?{WIDE}",
+    "backfills/{backfill}/",
     "stats/?hours=744",
 ]
 
@@ -100,6 +110,7 @@ def ids() -> dict[str, str]:
         "event": event.public_id,
         "delivery": delivery.public_id,
         "replay": replay.public_id,
+        "backfill": make_backfill(subscription=subscription).public_id,
     }
 
 

@@ -201,7 +201,7 @@ def test_the_log_is_filtered_by_time(api):
     assert old.public_id not in ids(api.get("/api/deliveries/", {"since": an_hour_ago}))
 
 
-@pytest.mark.parametrize("path", ["orders", "events", "subscriptions", "deliveries", "replays", "stats"])
+@pytest.mark.parametrize("path", ["orders", "events", "subscriptions", "deliveries", "replays", "backfills", "stats"])
 @pytest.mark.parametrize("name", ["secrets", "secret", "encrypted", "headers", "owner__password", "state__in", "limit"])
 def test_a_parameter_that_is_unknown_is_an_error(api, path, name):
     # Nothing is filtered by a secret, and no mistyped filter shows everything.

@@ -11,7 +11,17 @@ pytestmark = pytest.mark.django_db
 def test_each_address_of_the_root_leads_somewhere():
     found = APIClient().get("/api/").json()
 
-    assert {"orders", "events", "topics", "subscriptions", "deliveries", "replays", "stats", "schema"} == found.keys()
+    assert {
+        "orders",
+        "events",
+        "topics",
+        "subscriptions",
+        "deliveries",
+        "replays",
+        "backfills",
+        "stats",
+        "schema",
+    } == found.keys()
     for url in found.values():
         assert client_with(*EVERYTHING).get(url).status_code == 200, url
 

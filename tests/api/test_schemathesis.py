@@ -18,6 +18,7 @@ from orderhooks.api.openapi.generator import document
 from orderhooks.api.urls import documented
 from tests.factories import (
     make_attempt,
+    make_backfill,
     make_delivery,
     make_event,
     make_failed_event,
@@ -66,6 +67,7 @@ def make_world(url: str) -> dict[str, list[str]]:
         "subscriptions": subscriptions,
         "deliveries": deliveries,
         "replays": [make_replay(subscription=subscriptions[0]) for _ in range(3)],
+        "backfills": [make_backfill(subscription=subscriptions[number]) for number in range(3)],
     }
     # Of each order in turn.
     fulfillments = [make_fulfillment(order, quantity=1) for order in rows["orders"]]

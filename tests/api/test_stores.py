@@ -102,6 +102,8 @@ def test_a_subscription_whose_store_was_withdrawn_shows_its_owner_no_orders(sett
     assert api.get(f"/api{mine}missed/").status_code == 404
     assert post(api, f"{mine}replay/", plan).status_code == 404
     assert post(api, "/replays/", {**plan, "subscription": subscription.public_id}).status_code == 422
+    assert post(api, f"{mine}backfill/", plan).status_code == 404
+    assert post(api, "/backfills/", {**plan, "subscription": subscription.public_id}).status_code == 422
     assert patch(api, mine, {"url": "https://elsewhere.example/a"}).status_code == 422
     # They still see it, and may call it off.
     assert ids(api.get("/api/subscriptions/")) == [subscription.public_id]

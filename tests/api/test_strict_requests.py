@@ -7,7 +7,7 @@ from django.contrib.admin.models import LogEntry
 
 from orderhooks.models import Delivery
 from tests.api.calls import errors_of, patch, post
-from tests.factories import make_delivery, make_failed_event, make_order, make_replay, make_subscription
+from tests.factories import make_backfill, make_delivery, make_failed_event, make_order, make_replay, make_subscription
 
 pytestmark = pytest.mark.django_db
 PLAN = {"since": "2026-01-01T00:00:00Z", "dry_run": True}
@@ -31,6 +31,9 @@ BODIES = [
     ("patch", "/orders/{order}/", {}, "custmer_email", "customer_email"),
     ("post", "/replays/", {**PLAN, "subscription": "{subscription}"}, "dryrun", "dry_run"),
     ("post", "/replays/{replay}/cancel/", {}, "now", ""),
+    ("post", "/subscriptions/{subscription}/backfill/", {}, "topics", "topic"),
+    ("post", "/backfills/", {"subscription": "{subscription}"}, "rates", "rate"),
+    ("post", "/backfills/{backfill}/cancel/", {}, "now", ""),
     ("post", "/deliveries/{delivery}/redeliver/", {}, "now", ""),
     ("post", "/deliveries/{delivery}/skip/", {}, "now", ""),
     ("post", "/deliveries/redeliver/", {"deliveries": ["{delivery}"]}, "delivery", "deliveries"),
@@ -46,6 +49,7 @@ def test_an_unknown_member_is_named_and_nothing_is_done(api, method, path, body,
         "subscription": make_subscription(name="CRM").public_id,
         "order": make_order().public_id,
         "replay": make_replay().public_id,
+        "backfill": make_backfill().public_id,
         "delivery": delivery.public_id,
         "event": make_failed_event().public_id,
     }
@@ -75,6 +79,7 @@ def test_what_was_read_can_be_sent_back(api, path):
     assert api.put(url, api.get(url).json(), format="json").status_code == 200
 
 
+LISTS = ("orders", "events", "subscriptions", "deliveries", "replays", "backfills")
 # A query parameter with its bounds.
 NUMBERS = [
     ("/stats/", "hours", 1, 744),
@@ -82,7 +87,7 @@ NUMBERS = [
     ("/events/", "after", 0, 2**63 - 1),
     ("/subscriptions/{subscription}/missed/", "page_size", 1, 200),
     ("/deliveries/{delivery}/attempts/", "page_size", 1, 200),
-    *((f"/{name}/", "page_size", 1, 200) for name in ("orders", "events", "subscriptions", "deliveries", "replays")),
+    *((f"/{name}/", "page_size", 1, 200) for name in LISTS),
 ]
 
 
@@ -101,7 +106,7 @@ def test_a_number_is_bounded_however_it_is_spelled(api, path, name, lowest, high
 
 @pytest.mark.parametrize("bad", [NUL, SURROGATE])
 @pytest.mark.parametrize("shape", ["name", "value", "inner name", "inner value"])
-@pytest.mark.parametrize("path", ["/orders/", "/subscriptions/", "/replays/", "/deliveries/skip/"])
+@pytest.mark.parametrize("path", ["/orders/", "/subscriptions/", "/replays/", "/backfills/", "/deliveries/skip/"])
 def test_texts_that_can_not_be_stored_are_a_400_in_names_and_values(api, bad, shape, path):
     body = {
         "name": {bad: 1},

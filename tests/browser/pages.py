@@ -6,11 +6,12 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from orderhooks.models import AttemptStats, Delivery, Event, Order, Replay, Subscription
+from orderhooks.models import AttemptStats, Backfill, Delivery, Event, Order, Replay, Subscription
 from tests.browser.visiting import Visit
 from tests.factories import (
     make_attempt,
     make_attempt_stats,
+    make_backfill,
     make_delivery,
     make_failed_event,
     make_fulfillment,
@@ -32,6 +33,7 @@ class Shop:
     paused: Subscription
     delivery: Delivery
     replay: Replay
+    backfill: Backfill
 
 
 def open_shop(*, url: str, text: str = "Warehouse") -> Shop:
@@ -72,7 +74,11 @@ def open_shop(*, url: str, text: str = "Warehouse") -> Shop:
     make_delivery(event=event, subscription=paused)
     make_attempt_stats(subscription, 7)
     make_attempt_stats(subscription, 2, outcome=AttemptStats.Outcome.BROKEN)
-    return Shop(order, event, subscription, paused, delivery, make_replay(subscription=subscription, total=9, done=4))
+    replay = make_replay(subscription=subscription, total=9, done=4)
+    backfill = make_backfill(
+        subscription=subscription, total=9, walked=4, done=3, failed=1, first_error=f"Order 7: ValueError: {text[:200]}"
+    )
+    return Shop(order, event, subscription, paused, delivery, replay, backfill)
 
 
 def _after(address: str, *buttons: str) -> Callable[[Visit, Shop], None]:
@@ -121,4 +127,8 @@ PAGES: dict[str, Callable[[Visit, Shop], None]] = {
     "replay": _after("replay/{shop.replay.pk}/change/"),
     "new replay": _after("replay/add/?subscription={shop.subscription.pk}"),
     "replay?": _after("replay/add/?subscription={shop.subscription.pk}", "Count what would be sent"),
+    "backfills": _after("backfill/"),
+    "backfill": _after("backfill/{shop.backfill.pk}/change/"),
+    "new backfill": _after("backfill/add/?subscription={shop.subscription.pk}"),
+    "backfill?": _after("backfill/add/?subscription={shop.paused.pk}", "Count what would be sent"),
 }

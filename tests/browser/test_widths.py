@@ -16,6 +16,7 @@ COLUMNS = {
     "subscriptions": ["name", "health", "last_error", "waiting", "success_rate"],
     "orders": ["number", "deliveries", "status", "payment_status", "amount"],
     "events": ["topic", "order", "published", "error_text", "occurred_at"],
+    "backfills": ["subscription", "state_badge", "orders", "failed", "topic"],
     "replays": ["subscription", "state_badge", "deliveries", "only", "since"],
 }
 # What reaches beyond the screen, or beyond a box that hides what does not fit, and cannot be scrolled to.
@@ -64,7 +65,9 @@ def test_on_a_phone_no_page_is_too_wide_and_nothing_to_press_or_to_fill_in_is_ou
     assert (wide, found) == ({}, {})
 
 
-@pytest.mark.parametrize("name", ["order", "delivery", "subscription", "replay", "new replay", "dashboard", "preview"])
+@pytest.mark.parametrize(
+    "name", ["order", "delivery", "subscription", "replay", "new replay", "backfill", "dashboard", "preview"]
+)
 def test_no_page_is_wider_than_a_desk(visit: Callable[..., Visit], shop: Shop, name: str) -> None:
     operator = visit(viewport=DESK)
     PAGES[name](operator, shop)

@@ -50,8 +50,8 @@ def write_behind_the_back(number: str) -> None:
 def test_it_says_that_all_is_well() -> None:
     make_order()
     text = reconcile()
-    assert text.startswith("1 orders were compared with what was last published of them")
-    assert text.endswith("all are the same.\n")
+    assert text.startswith("Orders compared with what was last published of them")
+    assert text.endswith(": 1. None differs.\n")
 
 
 def test_it_lists_the_differences_and_exits_with_an_error_until_they_are_published() -> None:
@@ -60,11 +60,11 @@ def test_it_lists_the_differences_and_exits_with_an_error_until_they_are_publish
     write_behind_the_back("1")
     text = failing_reconcile()
     assert "order 1 (orderhooks, berlin): differs from what was last published\n" in text
-    assert "1 have changed, 0 have no event, 0 were deleted, and 0 can't be read." in text
-    assert text.endswith("1 orders differ and were not published.")
+    assert ": 2. Changed: 1. manage.py" in text
+    assert text.endswith("Orders that differ and were not published: 1.")
     assert "The differences were published." in reconcile("--publish")
     assert Event.objects.latest("sequence").changes == {"note": ["", "behind"]}
-    assert "all are the same" in reconcile()
+    assert "None differs." in reconcile()
 
 
 def test_json_is_a_line_for_each_difference_and_one_for_the_counts() -> None:
@@ -82,7 +82,7 @@ def test_json_is_a_line_for_each_difference_and_one_for_the_counts() -> None:
 def test_since_leaves_out_older_orders() -> None:
     make_order(number="1", placed_at=timezone.now() - timedelta(days=3))
     write_behind_the_back("1")
-    assert "0 orders were compared" in reconcile("--since", "2d")
+    assert ": 0. None differs." in reconcile("--since", "2d")
     assert "order 1 (orderhooks)" in failing_reconcile("--since", "4d")
 
 
@@ -122,9 +122,9 @@ def test_the_doctor_and_the_dashboard_show_the_last_reconciliation(admin_client:
     out = StringIO()
     with pytest.raises(CommandError):
         call_command("orderhooks_doctor", stdout=out, no_color=True)
-    assert "warn  reconciliation: 1 orders were compared" in out.getvalue()
+    assert "warn  reconciliation: Orders compared with" in out.getvalue()
     page = admin_client.get("/admin/orderhooks/dashboard/").content.decode()
-    assert "1 have changed, 0 have no event" in page
+    assert ": 1. Changed: 1. " in page
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_the_daily_task_reports_differences_by_email() -> None:
     tasks.reconcile()
     [message] = mail.outbox
     assert message.recipients() == ["ada@example.com"]
-    assert "1 orders were compared" in message.body
+    assert ": 1. Changed: 1. " in message.body
     assert "1 (orderhooks): changed" in message.body
     assert Reconciliation.objects.filter(state="done", is_scheduled=True).count() == 2
 

@@ -18,7 +18,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 
 from orderhooks import operations, reporting, tasks
 from orderhooks.admin.health import HEALTH_COLUMNS, HealthColumns
-from orderhooks.admin.replays import ReplaysField
+from orderhooks.admin.jobs import JOB_FIELDS, JobsField
 from orderhooks.admin.subscriptions.actions import ACTION_BUTTONS, ActionsAdmin
 from orderhooks.admin.subscriptions.banners import COUNT_UP_TO, Banner, banner
 from orderhooks.admin.subscriptions.forms import OVERLAP_HOURS, SubscriptionForm
@@ -42,7 +42,7 @@ RECORD = (
 
 
 @admin.register(Subscription)
-class SubscriptionAdmin(HealthColumns, ReplaysField, ActionsAdmin, SecretsAdmin, PagesAdmin):
+class SubscriptionAdmin(HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, PagesAdmin):
     form = SubscriptionForm
     list_display = ["name", *HEALTH_COLUMNS, "url", "topic_list"]
     list_filter = ["state"]
@@ -55,12 +55,12 @@ class SubscriptionAdmin(HealthColumns, ReplaysField, ActionsAdmin, SecretsAdmin,
         "what_to_do",
         "more",
         "deliveries",
-        "replays",
+        *JOB_FIELDS,
         "signing_secrets",
         *RECORD,
     ]
     fieldsets = [
-        (_("How it is doing"), {"fields": ["status_banner", "what_to_do", "deliveries", "replays", "more"]}),
+        (_("How it is doing"), {"fields": ["status_banner", "what_to_do", "deliveries", *JOB_FIELDS, "more"]}),
         (_("Who and where"), {"fields": ["name", "store", "owner", "url"]}),
         (_("What"), {"fields": ["topics"]}),
         (_("How it is signed"), {"fields": ["signature", "secret", "signing_secrets", "headers"]}),

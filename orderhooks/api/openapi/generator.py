@@ -38,6 +38,7 @@ TAGS = {
     "subscriptions": "Endpoints, and the topics that they receive.",
     "deliveries": "The log: each event for each subscription.",
     "replays": "Events of a period, sent again.",
+    "backfills": "The orders that exist, sent to one subscription.",
     "stats": "Success rates and response times.",
     "webhooks": "The requests that receivers get.",
 }

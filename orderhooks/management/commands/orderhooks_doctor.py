@@ -63,7 +63,7 @@ class Command(BaseCommand):
             raise CommandError("Cancelled. What was published stays published.") from None
         show.end(done)
         if left := done.unpublished():
-            raise CommandError(f"{count_text(left)} orders differ and were not published.")
+            raise CommandError(f"Orders that differ and were not published: {count_text(left)}.")
 
 
 class _Lines:
@@ -101,8 +101,8 @@ class _Lines:
         out.write(f"{self._cleared()}{reconciliation_text(done, now=DatabaseClock().now())}")
         if done.older:
             out.write(
-                f"{count_text(done.older)} orders without an event are older than the first subscription: they do not "
-                "count as different. `manage.py orderhooks_backfill` sends them to a subscription."
+                f"Without an event, and older than the first subscription: {count_text(done.older)}. They do not count "
+                "as different. `manage.py orderhooks_backfill` sends them to a subscription."
             )
 
     def _cleared(self) -> str:

@@ -1,0 +1,140 @@
+"""Backfills: the orders that exist are sent to one subscription."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from orderhooks import operations, permissions, sources, topics
+from orderhooks.admin.buttons import Button
+from orderhooks.admin.jobs import JobAdmin, TimeField
+from orderhooks.admin.read_only import sees_payload
+from orderhooks.models import Backfill, Subscription
+from orderhooks.models.backfills import DEFAULT_RATE, MOST_RATE
+from orderhooks.reporting.counts import count_text
+from orderhooks.reporting.endpoint_health import held_text
+
+TOPIC = "order.updated"
+
+
+class BackfillForm(forms.Form):
+    subscription = forms.ModelChoiceField(
+        Subscription.objects.order_by("name", "id"), label=gettext_lazy("Subscription")
+    )
+    source = forms.ChoiceField(label=gettext_lazy("Orders of the source"))
+    since = TimeField(
+        label=gettext_lazy("Orders since"), required=False, help_text=gettext_lazy("By their date. Blank: all orders.")
+    )
+    topic = forms.ChoiceField(
+        label=gettext_lazy("Topic"), initial=TOPIC, help_text=gettext_lazy("The subscription must want it.")
+    )
+    rate = forms.IntegerField(
+        label=gettext_lazy("Orders a second"),
+        min_value=1,
+        max_value=MOST_RATE,
+        initial=DEFAULT_RATE,
+        help_text=gettext_lazy("At most. They also keep to the endpoint's own limits."),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Read now, not at import: these come from the settings.
+        choices: dict[str, list[str]] = {
+            "topic": [name for name in topics.catalogue() if not name.startswith("webhook.")],
+            "source": sources.names(),
+        }
+        for name, known in choices.items():
+            self.fields[name].choices = [(one, one) for one in known]  # type: ignore[attr-defined]
+        if len(choices["source"]) == 1:
+            del self.fields["source"]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        if not self.errors:
+            try:
+                self.planned = operations.preview_backfill(**cleaned)
+            except operations.BackfillError as error:
+                self.add_error(error.field if error.field in self.fields else None, str(error))
+        return cleaned
+
+
+@admin.register(Backfill)
+class BackfillAdmin(JobAdmin):
+    view_permission = permissions.VIEW_BACKFILL
+    heading = gettext_lazy("Backfill: send existing orders")
+    template = "admin/orderhooks/backfill/plan.html"
+    plan_form = BackfillForm
+
+    list_display = ["subscription", "state_badge", "orders", "failed", "topic", "since", "requested_by", "public_id"]
+    list_display_links = ["subscription", "public_id"]
+    fields = (
+        "what_to_do",
+        "state_badge",
+        "progress",
+        "error",
+        "first_error",
+        "subscription_link",
+        "topic",
+        "source",
+        "since_text",
+        "rate",
+        "requested_by",
+        "created_at",
+        "finished_at",
+        "public_id",
+    )
+    readonly_fields = fields
+    buttons = (Button("cancel", gettext_lazy("Cancel this backfill"), "redeliver", danger=True),)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        # Errors only where there are some; an order's error may quote the order.
+        hidden = {name for name in ("error", "first_error") if not getattr(obj, name, "")}
+        if not sees_payload(request):
+            hidden.add("first_error")
+        return [name for name in self.fields if name not in hidden]
+
+    def initial(self, request: HttpRequest) -> dict[str, Any]:
+        initial = super().initial(request)
+        pk = str(initial["subscription"] or "")
+        subscription = Subscription.objects.filter(pk=pk).first() if pk.isdecimal() else None
+        wanted = [name for name in topics.catalogue() if subscription and topics.matches(subscription.topics, name)]
+        return {**initial, "topic": TOPIC if TOPIC in wanted or not wanted else wanted[0]}
+
+    def preview(self, form: Any) -> dict[str, Any]:
+        return {"expected": form.planned, "expected_text": count_text(form.planned.total)}
+
+    def start(self, values: dict[str, Any], *, by: str) -> Backfill:
+        return operations.backfill(**values, by=by)
+
+    def press_cancel(self, request: HttpRequest, backfill: Backfill) -> None:
+        self.cancel(request, backfill, was_running=operations.cancel_backfill(backfill))
+
+    @admin.display(description=gettext_lazy("orders"))
+    def orders(self, backfill: Backfill) -> str:
+        return _("%(done)s of %(total)s") % {"done": count_text(backfill.walked), "total": count_text(backfill.total)}
+
+    @admin.display(description=gettext_lazy("progress"))
+    def progress(self, backfill: Backfill) -> SafeString:
+        label = _("%(walked)s of %(total)s orders gone through") % {
+            "walked": count_text(backfill.walked),
+            "total": count_text(backfill.total),
+        }
+        texts = [_("%(count)s deliveries made.") % {"count": count_text(backfill.done)}]
+        if backfill.failed:
+            failed = ngettext(
+                "%(count)s order could not be read.", "%(count)s orders could not be read.", backfill.failed
+            )
+            texts.append(failed % {"count": count_text(backfill.failed)})
+        if backfill.is_running and (held := held_text(backfill.subscription, now=timezone.now())):
+            # It waits while deliveries of the subscription wait.
+            texts.append(held)
+        return self.progress_bar(backfill, label, " ".join(texts))
+
+    @admin.display(description=gettext_lazy("orders since"))
+    def since_text(self, backfill: Backfill) -> Any:
+        return backfill.since or _("all orders")

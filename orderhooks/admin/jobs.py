@@ -1,0 +1,194 @@
+"""Replays and backfills: a form, the count, a confirmation; then a page with the progress, and a list of all."""
+
+from typing import Any
+from urllib.parse import urlencode
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.functional import Promise
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from orderhooks import permissions
+from orderhooks.admin import charts
+from orderhooks.admin.buttons import ButtonsAdmin
+from orderhooks.admin.health import badge
+from orderhooks.admin.read_only import BoundedPaginator, NotEdited
+from orderhooks.models.jobs import Job
+
+__all__ = ["JOB_FIELDS", "JobAdmin", "JobsField", "TimeField", "may_start_jobs"]
+
+REFRESH_SECONDS = 3
+# The fields of a subscription's page that JobsField adds.
+JOB_FIELDS = ("replays", "backfills")
+LEVELS = {"running": "held", "cancelled": "quiet", "done": "good", "failed": "bad"}
+
+
+def may_start_jobs(request: HttpRequest) -> bool:
+    """A user who starts a job chooses among all subscriptions, and so must be allowed to see them."""
+    user = request.user
+    sees = user.has_perm(permissions.VIEW_SUBSCRIPTION) or user.has_perm(permissions.CHANGE_SUBSCRIPTION)
+    return sees and user.has_perm(permissions.REDELIVER_DELIVERY)
+
+
+class TimeField(forms.DateTimeField):
+    widget = forms.DateTimeInput(format="%Y-%m-%dT%H:%M", attrs={"type": "datetime-local"})
+
+
+class JobAdmin(NotEdited, ButtonsAdmin):
+    """The pages of one kind of job. Its form has the field `subscription`."""
+
+    view_permission: str
+    # Of the page with the form, and the path of its template.
+    heading: str | Promise
+    template: str
+    plan_form: type[forms.Form]
+
+    list_filter = ["state"]
+    linked_lookups = frozenset({"subscription__id__exact"})
+    paginator = BoundedPaginator
+    list_select_related = ["subscription"]
+    show_full_result_count = False
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm(self.view_permission)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return may_start_jobs(request)
+
+    def has_redeliver_permission(self, request: HttpRequest) -> bool:
+        return may_start_jobs(request)
+
+    def offers(self, request: HttpRequest, record: Any, button: Any) -> bool:
+        return record.is_running and super().offers(request, record, button)
+
+    def initial(self, request: HttpRequest) -> dict[str, Any]:
+        """What the form holds at first."""
+        return {"subscription": request.GET.get("subscription")}
+
+    def preview(self, form: Any) -> dict[str, Any]:
+        """What the page that asks for the confirmation shows, with `expected` among it."""
+        raise NotImplementedError
+
+    def start(self, values: dict[str, Any], *, by: str) -> Job:
+        raise NotImplementedError
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The form; then the count, to be confirmed; then the job."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        if request.method != "POST":
+            return self._plan(request, self.plan_form(initial=self.initial(request)))
+        form = self.plan_form(request.POST)
+        if not form.is_valid() or "again" in request.POST:
+            return self._plan(request, form)
+        if "confirm" not in request.POST:
+            return self._plan(request, form, **self.preview(form))
+        job: Any = self.start(form.cleaned_data, by=request.user.get_username())
+        name = str(self.opts.verbose_name).capitalize()
+        self.log_addition(request, job, [{"added": {}}])
+        self.log_change(request, job.subscription, f"{name} {job.public_id}.")
+        if self.has_view_permission(request):
+            return HttpResponseRedirect(self.url("change", job.pk))
+        self.message_user(request, _("%(name)s %(id)s has begun.") % {"name": name, "id": job.public_id})
+        page = f"{self.admin_site.name}:orderhooks_subscription_change"
+        return HttpResponseRedirect(reverse(page, args=[job.subscription_id]))
+
+    def _plan(self, request: HttpRequest, form: forms.Form, **more: Any) -> HttpResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "title": self.heading,
+            "opts": self.opts,
+            "form": form,
+            **more,
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, self.template, context)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        response = super().change_view(request, object_id, form_url, extra_context)
+        # A page that shows it running reloads itself, by a header, because the page has no script. What is shown
+        # decides, not the database: one that ends meanwhile would leave a page that says "running" for ever.
+        shown = getattr(response, "context_data", None) or {}
+        if isinstance(job := shown.get("original"), Job) and job.is_running:
+            response["refresh"] = str(REFRESH_SECONDS)
+        return response
+
+    def cancel(self, request: HttpRequest, job: Any, *, was_running: bool) -> None:
+        """Say what came of the button that cancels a job."""
+        if not was_running:
+            self.message_user(request, _("It had already finished."), messages.WARNING)
+            return
+        self.log_change(request, job, _("Cancelled."))
+        self.message_user(request, _("Cancelled. What it had made due already is sent."))
+
+    def url(self, name: str, *arguments: object) -> str:
+        return reverse(f"{self.admin_site.name}:orderhooks_{self.opts.model_name}_{name}", args=arguments)
+
+    def progress_bar(self, job: Any, label: str, text: str) -> SafeString:
+        """The bar with its label, then the text."""
+        again = SafeString("")
+        if job.is_running:
+            again = format_html(' <a href="{}">{}</a>', self.url("change", job.pk), _("Refresh"))
+        bar = charts.progress(job.share_done(), width=300, height=12, label=label)
+        return format_html("{}<br>{}. {}{}", bar, label, text, again)
+
+    @admin.display(description=gettext_lazy("state"), ordering="state")
+    def state_badge(self, job: Any) -> SafeString:
+        return badge(LEVELS[job.state], job.get_state_display())
+
+    @admin.display(description=gettext_lazy("subscription"))
+    def subscription_link(self, job: Any) -> SafeString:
+        url = reverse(f"{self.admin_site.name}:orderhooks_subscription_change", args=[job.subscription_id])
+        log = reverse(f"{self.admin_site.name}:orderhooks_delivery_changelist")
+        query = urlencode({"subscription__id__exact": job.subscription_id})
+        return format_html(
+            '<a href="{}">{}</a> (<a href="{}?{}">{}</a>)', url, job.subscription, log, query, _("its deliveries")
+        )
+
+
+class JobsField(admin.ModelAdmin):
+    """A mixin of the subscriptions' admin: fields of its page lead to the forms and to former replays and backfills."""
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        record = super().get_object(request, object_id, from_field)
+        if record is not None:
+            # A read-only field does not get the request, and so not the user.
+            record._may_start_jobs = may_start_jobs(request)
+            record._shown_jobs = [
+                name
+                for name, permission in (("replay", permissions.VIEW_REPLAY), ("backfill", permissions.VIEW_BACKFILL))
+                if request.user.has_perm(permission)
+            ]
+        return record
+
+    @admin.display(description=gettext_lazy("replays"))
+    def replays(self, subscription: Any) -> SafeString:
+        return self._jobs(subscription, "replay", _("Replay: send events again…"), _("Former replays"))
+
+    @admin.display(description=gettext_lazy("backfills"))
+    def backfills(self, subscription: Any) -> SafeString:
+        return self._jobs(subscription, "backfill", _("Backfill: send existing orders…"), _("Former backfills"))
+
+    def _jobs(self, subscription: Any, name: str, start: str, former: str) -> SafeString:
+        site = self.admin_site.name
+        form = SafeString("")
+        if getattr(subscription, "_may_start_jobs", False):
+            url = reverse(f"{site}:orderhooks_{name}_add")
+            query = urlencode({"subscription": subscription.pk})
+            form = format_html('<a class="button orderhooks-button" href="{}?{}">{}</a> ', url, query, start)
+        if name not in getattr(subscription, "_shown_jobs", ()):
+            return form or SafeString("-")
+        url = reverse(f"{site}:orderhooks_{name}_changelist")
+        query = urlencode({"subscription__id__exact": subscription.pk})
+        return format_html('{}<a href="{}?{}">{}</a>', form, url, query, former)
