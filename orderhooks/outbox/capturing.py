@@ -41,8 +41,8 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-# The attribute of an instance that holds, by the key of its watched model, one entry for each save that has begun and
-# not ended, the outermost first.
+# The attribute of an instance that holds, by the source and the key of its watched model, one entry for each save that
+# has begun and not ended, the outermost first.
 SAVES = "_orderhooks_saves"
 
 
@@ -60,7 +60,7 @@ def before_save(
     """Read the stored values of what a save may change, and keep them on the instance until `after_save`."""
     if triggers.are_used(watched_model.source, using):
         return
-    saves: list[_BeforeSave | None] = instance.__dict__.setdefault(SAVES, {}).setdefault(watched_model.key, [])
+    saves: list[_BeforeSave | None] = instance.__dict__.setdefault(SAVES, {}).setdefault(_place(watched_model), [])
     saves.append(None)
     touched = touched_fields(watched_model, type(instance), update_fields)
     if not touched or not may_have_row(watched_model, instance):
@@ -201,10 +201,14 @@ def _own_transaction(
 
 
 def _end_of_save(watched_model: WatchedModel, instance: models.Model) -> _BeforeSave | None:
-    saves = instance.__dict__.get(SAVES, {}).get(watched_model.key)
+    saves = instance.__dict__.get(SAVES, {}).get(_place(watched_model))
     before: _BeforeSave | None = saves.pop() if saves else None
     _forget_ended(instance)
     return before
+
+
+def _place(watched_model: WatchedModel) -> tuple[str, str]:
+    return watched_model.source.name, watched_model.key
 
 
 def _forget_ended(instance: models.Model) -> None:

@@ -52,7 +52,7 @@ def as_seen(captured: Sequence[Change], order: OrderRead, *, using: str) -> Sequ
     changes are those of a new order with all its rows. If it is no order any more, they end with its deletion.
     """
     source = order.source
-    if source is None or source.only is None:
+    if source is None:
         return captured
     was, is_now = _was_and_is(source, captured, order, using=using)
     if not was:

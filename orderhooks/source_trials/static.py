@@ -261,9 +261,9 @@ def _example(path: str, source: OrderSource) -> Faults:
 
 
 def shared(known: Sequence[tuple[str, OrderSource]]) -> Faults:
-    """The faults of sources that share a name or a model."""
+    """The faults of sources that share a name or a model of orders. Related rows may belong to several sources."""
     names = Counter(name for _path, source in known if isinstance(name := getattr(source, "name", None), str) and name)
-    watched: dict[type[models.Model], str] = {}
+    of_orders: dict[type[models.Model], str] = {}
     for path, source in known:
         if names[name := getattr(source, "name", "")] > 1:
             remedy = "Give each source its own name, which marks its events."
@@ -275,7 +275,7 @@ def shared(known: Sequence[tuple[str, OrderSource]]) -> Faults:
                 model = owner.get_model()
             except Exception:  # noqa: S112 - the trial of the model reports it
                 continue
-            other = watched.setdefault(model, path)
+            other = of_orders.setdefault(model, path) if owner is source else path
             # One source may reach related rows on several paths, such as a billing and a shipping address.
             twice = model in own and (owner is source or model is own[0])
             own.append(model)

@@ -17,6 +17,7 @@ from django.db import connections
 from orderhooks.models import CaptureFailure, Change, Subscription
 from orderhooks.sources import WatchedModel
 from orderhooks.sources.related import Link
+from orderhooks.triggers import conditions
 from orderhooks.triggers.columns import as_sql, column_type
 
 __all__ = ["PREFIX", "Capture", "for_model", "schema_of"]
@@ -136,18 +137,30 @@ class _Writer:
         created = self._fields(source.transitions)
         everything = list(self.model._meta.concrete_fields)
         key_of = {row: self._key(self.model, row) for row in ("o", "n")}
-        insert = self._insert(Change.Kind.CREATED, key_of["n"], "''", "'{}'", self._json(created, "n"), "new_rows n")
+        rows = f"new_rows n WHERE {self._may_be_order(key_of['n'], 'n')}"
+        insert = self._insert(Change.Kind.CREATED, key_of["n"], "''", "'{}'", self._json(created, "n"), rows)
         update = self._insert(
             Change.Kind.UPDATED,
             key_of["n"],
             "''",
             self._json(fields, "o"),
             self._json(fields, "n"),
-            f"{self._both()} WHERE {self._differ(fields)}",
+            f"{self._both()} WHERE {self._differ(fields)} AND {self._may_be_order(key_of['n'], 'o', 'n')}",
         )
+        rows = f"old_rows o WHERE {self._may_be_order(key_of['o'], 'o')}"
         before = f"jsonb_build_object('order', {self._json(everything, 'o')})"
-        delete = self._insert(Change.Kind.DELETED, key_of["o"], "''", before, "'{}'", "old_rows o")
+        delete = self._insert(Change.Kind.DELETED, key_of["o"], "''", before, "'{}'", rows)
         return [insert], [update, *self._pointers()], [delete]
+
+    def _may_be_order(self, order_pk: str, *rows: str) -> str:
+        """Whether a row was or is an order, or has a change in the outbox. See Note [Rows that are no orders]."""
+        source = self.watched_model.source
+        if source.only is None or self.generic:
+            return "true"
+        changes = f"{self.quote(self.schema)}.{self.quote(Change._meta.db_table)}"
+        known = f"SELECT 1 FROM {changes} c WHERE c.source = {_text(source.name)} AND c.order_pk = {order_pk}"
+        orders = " OR ".join(conditions.is_order(source, row, self.using) for row in rows)
+        return f"({orders} OR EXISTS ({known}))"
 
     def _pointers(self) -> Iterable[str]:
         """The rows to which an updated order no longer points, and to which it points now."""
