@@ -49,6 +49,8 @@ AUTHENTICATION_BACKENDS = [
     "django.contrib.auth.backends.ModelBackend",
 ]
 HAYSTACK_CONNECTIONS = {"default": {"ENGINE": "haystack.backends.simple_backend.SimpleEngine"}}
+# That engine reads the articles' own table, so nothing is to be updated.
+HAYSTACK_SIGNAL_PROCESSOR = "haystack.signals.BaseSignalProcessor"
 MEDIA_URL = "/media/"
 MEDIA_ROOT = example.DEMO_DIR / "media"
 

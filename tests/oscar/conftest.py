@@ -12,11 +12,6 @@ from orderhooks.testing import Captured, capture
 collect_ignore_glob = [] if apps.is_installed("orderhooks.contrib.oscar") else ["test_*.py"]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    # Its search without a search engine says so at each save of an article.
-    config.addinivalue_line("filterwarnings", "ignore:.* is not implemented in this backend:UserWarning")
-
-
 @pytest.fixture
 def captured(transactional_db: Any) -> Iterator[Captured]:
     """The events of orders; nothing but the test's own code begins a transaction."""

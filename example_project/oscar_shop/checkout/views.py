@@ -20,3 +20,6 @@ class PaymentDetailsView(views.PaymentDetailsView):  # type: ignore[misc]
         )
         self.add_payment_source(source)
         self.add_payment_event("Paid", amount, reference=reference)
+
+    def send_order_placed_email(self, order: Any) -> None:
+        """The receiver `mailroom` writes to the customers."""
