@@ -18,10 +18,10 @@ PAGES = [*example.INSTALLED_APPS, *oscar.INSTALLED_APPS]
 # The checkout takes a payment, which Oscar leaves to the shop.
 FORKED = {"oscar.apps.checkout.apps.CheckoutConfig": "oscar_shop.checkout.apps.CheckoutConfig"}
 INSTALLED_APPS = [
-    # Before Oscar, whose page of an order it extends.
+    # Before Oscar, whose templates they extend.
+    "oscar_shop",
     "orderhooks.contrib.oscar",
     *dict.fromkeys(FORKED.get(name, name) for name in PAGES),
-    "oscar_shop",
 ]
 MIDDLEWARE = [
     *example.MIDDLEWARE,
@@ -48,7 +48,7 @@ AUTHENTICATION_BACKENDS = [
     "oscar.apps.customer.auth_backends.EmailBackend",
     "django.contrib.auth.backends.ModelBackend",
 ]
-HAYSTACK_CONNECTIONS = {"default": {"ENGINE": "haystack.backends.simple_backend.SimpleEngine"}}
+HAYSTACK_CONNECTIONS = {"default": {"ENGINE": "oscar_shop.articles.ArticlesEngine"}}
 # That engine reads the articles' own table, so nothing is to be updated.
 HAYSTACK_SIGNAL_PROCESSOR = "haystack.signals.BaseSignalProcessor"
 MEDIA_URL = "/media/"
