@@ -11,13 +11,15 @@ unexport DJANGO_SETTINGS_MODULE
 unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo demo-check quick test lint tests matrix corners coverage chaos schemathesis themes pictures bench bench-peers help
+.PHONY: demo demo-check demo-oscar demo-oscar-check oscar quick test lint tests matrix corners coverage chaos schemathesis themes pictures bench bench-peers help
 
 help:
 	@echo "make demo         a shop, its receivers, a worker: click through them; Ctrl-C ends all"
 	@echo "make demo-check   the same without a person, ending in ok: or failed:"
+	@echo "make demo-oscar   a shop on django-oscar with the same receivers; demo-oscar-check: without a person"
 	@echo "make quick        ruff, and the tests that start no browser and no process: a minute"
 	@echo "make test         lint, types, module order, migrations, all tests: 5 minutes; TEST_JOBS=4"
+	@echo "make oscar        the tests of django-oscar, and its demo without a person: 2 minutes"
 	@echo "make matrix       the suite on each CPython, Django and database that the metadata claims (noxfile.py); hours"
 	@echo "make corners      those corners of it that CI runs, side by side; JOBS=2"
 	@echo "make coverage     the tests again, with what they do not reach (bar: 95 %)"
@@ -47,6 +49,28 @@ demo: $(DEMO_STAMP)
 demo-check: $(DEMO_STAMP)
 	@$(BIN)/python example_project/manage.py demo_check
 
+# django-oscar has an environment of its own: the other tests run without it.
+OSCAR_BIN := $(VENV)-oscar/bin
+OSCAR_STAMP := $(VENV)-oscar/.installed
+$(OSCAR_STAMP): pyproject.toml setup.py orderhooks/__init__.py
+	@echo "Installing django-oscar into $(VENV)-oscar, once: about a minute."
+	@$(PYTHON) -m venv $(VENV)-oscar
+	@$(OSCAR_BIN)/pip install --quiet --upgrade "pip>=24" "setuptools>=77"
+	@$(OSCAR_BIN)/pip install --quiet --editable ".[demo,oscar,oscar_test]"
+	@touch $(OSCAR_STAMP)
+
+demo-oscar: $(OSCAR_STAMP)
+	@DJANGO_SETTINGS_MODULE=oscar_shop.settings $(OSCAR_BIN)/python example_project/manage.py demo_oscar
+
+demo-oscar-check: $(OSCAR_STAMP)
+	@DJANGO_SETTINGS_MODULE=oscar_shop.settings $(OSCAR_BIN)/python example_project/manage.py demo_oscar_check
+
+# Before the suite, whose closing line ends the run. What Oscar does that Django deprecates is not ours to change.
+OSCAR_TESTS := --ds=tests.oscar.settings -W ignore::DeprecationWarning -W ignore::PendingDeprecationWarning
+oscar: $(OSCAR_STAMP)
+	PYTHONPATH=. $(OSCAR_BIN)/python -m pytest $(OSCAR_TESTS) tests/oscar -n 2 $(OSCAR_ARGS)
+	$(MAKE) demo-oscar-check
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -63,7 +87,7 @@ SIDE_BY_SIDE := -n $(TEST_JOBS) --dist loadgroup --no-loadscope-reorder
 tests: $(STAMP)
 	PYTHONPATH=. $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
-test: lint tests
+test: lint oscar tests
 
 quick: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,12 +1,13 @@
 """Topics: the kinds of events. The module `catalogue` adds the schema and the example of what receivers get."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from orderhooks import conf, spelling
+from orderhooks import conf, sources, spelling
 
-__all__ = ["Topic", "UnknownTopicError", "catalogue", "matches", "require", "require_pattern"]
+__all__ = ["Topic", "UnknownTopicError", "catalogue", "fault_of", "matches", "require", "require_pattern"]
 
 NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+\Z")
 
@@ -48,9 +49,32 @@ BUILT_IN = (
 
 
 def catalogue() -> dict[str, Topic]:
-    """All topics by name: the built-in ones, then those of the setting TOPICS."""
-    own = (Topic(name, description) for name, description in conf.current().topics.items())
-    return {topic.name: topic for topic in (*BUILT_IN, *own)}
+    """All topics by name: the built-in ones, those that order sources bring, then those of the setting TOPICS.
+
+    A later description of a name replaces an earlier one.
+    """
+    own = {**_of_sources(), **conf.current().topics}
+    return {topic.name: topic for topic in (*BUILT_IN, *(Topic(*item) for item in own.items()))}
+
+
+def _of_sources() -> dict[str, str]:
+    """The topics that the order sources bring. None if the setting SOURCES or a source is wrong; a check reports it."""
+    try:
+        return {name: text for source in sources.configured().values() for name, text in source.topics.items()}
+    except Exception:
+        return {}
+
+
+def fault_of(own: Any) -> str:
+    """What is wrong with topics that a project or an order source adds, with the remedy. Blank if nothing is."""
+    if not isinstance(own, Mapping):
+        return "Give a dict: {'order.gift_wrapped': 'What it means, in a sentence.'}."
+    for name, description in own.items():
+        if not isinstance(name, str) or not NAME.match(name):
+            return f"{name!r} is not a valid topic. Use lower-case words joined by dots, such as 'order.gift_wrapped'."
+        if not isinstance(description, str) or not description:
+            return f"Describe {name!r} in a sentence; people choose topics by it."
+    return ""
 
 
 def require(name: str) -> Topic:

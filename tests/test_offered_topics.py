@@ -28,6 +28,10 @@ class Paying(Watched):
     computed_topics = ("order.closed",)
 
 
+class Bringing(Watched):
+    topics = {"order.gift_wrapped": "It was wrapped as a gift.", "order.paid": "The till says so."}
+
+
 class Computing(Watched):
     """Its topics are not known from its attributes."""
 
@@ -115,3 +119,23 @@ def test_a_store_publishes_a_topic_that_is_not_offered(use: Any) -> None:
     event = Event.objects.get(topic="order.voided")
     assert re.fullmatch("evt_[0-9A-Z]{26}", event.public_id)
     assert event.error == ""
+
+
+def test_topics_that_a_source_brings_need_no_setting(use) -> None:
+    with pytest.raises(topics.UnknownTopicError):
+        topics.require("order.gift_wrapped")
+    use("Bringing")
+    assert topics.require("order.gift_wrapped").description == "It was wrapped as a gift."
+    assert topics.require("order.paid").description == "The till says so."
+    assert {"order.gift_wrapped", "order.paid"} <= offered()
+    make_subscription(topics=["order.gift_wrapped"]).full_clean()
+
+
+def test_the_setting_has_the_last_word_on_what_a_topic_means(use) -> None:
+    use("Bringing", own={"order.gift_wrapped": "In paper of the season."})
+    assert topics.require("order.gift_wrapped").description == "In paper of the season."
+
+
+def test_sources_that_are_wrong_leave_the_built_in_topics(use) -> None:
+    use("tests.nothing.Here")
+    assert topics.require("order.paid").name == "order.paid"

@@ -30,6 +30,14 @@ class Users(OrderSource):
         return {"name": order.username}
 
 
+class BringsNoName(Users):
+    topics = {"Gift": "It was wrapped."}
+
+
+class BringsNoSentence(Users):
+    topics = {"order.gift_wrapped": ""}
+
+
 class Nameless(Users):
     name = None  # type: ignore[assignment]
 
@@ -208,6 +216,8 @@ STATIC = [
     (["BadTransitionField"], "E042", "no column 'stat'", "concrete fields"),
     (["ListTransitions"], "E042", "values are lists or objects", "publish the topic yourself"),
     (["BadTopic"], "E045", "'order.payed' is not in the catalogue", "Did you mean 'order.paid'?"),
+    (["BringsNoName"], "E045", "`topics` can't be used", "'Gift' is not a valid topic"),
+    (["BringsNoSentence"], "E045", "`topics` can't be used", "Describe 'order.gift_wrapped' in a sentence"),
     (["FarFromTopics"], "E045", "'order.foo' is not in the catalogue", "Add your own topics"),
     (["WrongKey"], "E041", "leads to contenttypes.ContentType, not to auth.User", "Did you mean 'user'?"),
     (["NoKey"], "E041", "leads to nothing", "Did you mean 'user'?"),

@@ -77,8 +77,10 @@ def require_free(port: int) -> None:
 
 
 @contextmanager
-def running(directory: Path, port: int) -> Iterator[Site]:
+def running(directory: Path, port: int, *, setup: str = "setup_demo") -> Iterator[Site]:
     """Prepare the database, start both processes, wait until the shop responds; end them on the way out.
+
+    `setup`: the command that fills the database.
 
     Raises CommandError if the port is taken or a process does not come up.
     """
@@ -87,7 +89,7 @@ def running(directory: Path, port: int) -> Iterator[Site]:
             raise CommandError(f'The demo needs {package}: in the checkout, python -m pip install -e ".[demo]"')
     require_free(port)
     call_command("migrate", verbosity=0, interactive=False)
-    call_command("setup_demo", port=port, verbosity=0)
+    call_command(setup, port=port, verbosity=0)
     manage = str(settings.PROJECT_DIR / "manage.py")
     commands = {
         "web server": ["-m", "waitress", f"--listen={HOST}:{port}", "--threads=8", "shop_site.wsgi:application"],

@@ -10,14 +10,17 @@ from inventory.receivers import stock
 from mailroom.receivers import mails
 from troublemakers.receivers import flaky
 
-urlpatterns = [
-    path("", include("shop.urls")),
-    path("api/token/", obtain_auth_token),
-    path("api/", include("orderhooks.api.urls")),
-    path("admin/", admin.site.urls),
+receivers = [
     path("webhooks/inventory/", stock),
     path("webhooks/fulfilment/", parcels),
     path("webhooks/mailroom/", mails),
     path("webhooks/crm/", customers),
     path("webhooks/flaky/", flaky),
+]
+urlpatterns = [
+    path("", include("shop.urls")),
+    path("api/token/", obtain_auth_token),
+    path("api/", include("orderhooks.api.urls")),
+    path("admin/", admin.site.urls),
+    *receivers,
 ]

@@ -53,17 +53,6 @@ def _sources(value: Any) -> str:
     return ""
 
 
-def _topics(value: Any) -> str:
-    if not isinstance(value, Mapping):
-        return "Give a dict: {'order.gift_wrapped': 'What it means, in a sentence.'}."
-    for name, description in value.items():
-        if not isinstance(name, str) or not topics.NAME.match(name):
-            return f"{name!r} is not a valid topic. Use lower-case words joined by dots, such as 'order.gift_wrapped'."
-        if not isinstance(description, str) or not description:
-            return f"Describe {name!r} in a sentence; people choose topics by it."
-    return ""
-
-
 def _schedule(value: Any) -> str:
     judge = _number(0, 7 * 24 * 3600, "seconds")
     if not isinstance(value, list | tuple) or any(judge(wait) for wait in value):
@@ -124,7 +113,7 @@ def _rates(value: Any) -> str:
 # One row for each setting: the id of its check, and its judge, which returns the hint, or "" if the value is valid.
 JUDGES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "SOURCES": ("orderhooks.E002", _sources),
-    "TOPICS": ("orderhooks.E003", _topics),
+    "TOPICS": ("orderhooks.E003", topics.fault_of),
     "REQUIRE_HTTPS": ("orderhooks.E004", _boolean),
     "ALLOWED_NETWORKS": ("orderhooks.E012", _networks),
     "EGRESS_PROXY": ("orderhooks.E013", _proxy),

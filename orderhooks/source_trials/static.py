@@ -223,6 +223,9 @@ def _same_row(one: type[models.Model], other: type[models.Model]) -> bool:
 def _topics(path: str, source: OrderSource) -> Faults:
     if not isinstance(conf.current().topics, Mapping):
         return  # check_settings reports it
+    if fault := topics.fault_of(source.topics):
+        yield Fault(path, "E045", f"Its `topics` can't be used: {source.topics!r:.60}.", fault)
+        return
     known = topics.catalogue()
     for topic in source.own_topics():
         if topic not in known:

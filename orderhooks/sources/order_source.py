@@ -45,6 +45,8 @@ class OrderSource:
     `not_in_digest`: keys of the payload that may change without an event, such as the time of the last save. The
     order's digest leaves them out: see `payloads.digest`.
     `computed_topics`: the topics that `compute_topics` may return.
+    `topics`: topics of its own beside those of the catalogue, each with a sentence that describes it. A project names
+    its own in the setting TOPICS; a source that others install brings them.
     `newest_first`: how to sort the orders, the newest first, as in `order_by()`. Empty: see `newest`.
     `dated_by`: the field with an order's date, for what concerns the orders since a time. Empty: the first date in
     `newest_first`, in `Meta.get_latest_by`, or with `auto_now_add`.
@@ -70,6 +72,7 @@ class OrderSource:
     payload_fields: FieldPayload | None = None
     not_in_digest: tuple[str, ...] = ()
     computed_topics: tuple[str, ...] = ()
+    topics: Mapping[str, str] = {}
     capture: str = "signals"
     atomic_saves: bool = True
     newest_first: tuple[str, ...] = ()
@@ -108,7 +111,7 @@ class OrderSource:
         """The topics that a change of an order can have beside `order.created`, `order.updated` and `order.deleted`."""
         of_values = (topic for by_value in self.transitions.values() for topic in by_value.values())
         of_rows = (topic for related in self.all_related for topic in related.topics.values())
-        return list(dict.fromkeys((*of_values, *of_rows, *self.computed_topics)))
+        return list(dict.fromkeys((*of_values, *of_rows, *self.computed_topics, *self.topics)))
 
     def fetch(self, order_pk: str, *, using: str) -> Any:
         """The row with that primary key as the database has it now, or None. Read from the database `using`.

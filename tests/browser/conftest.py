@@ -73,7 +73,7 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory, django_db_setup: Non
         with connection.cursor() as cursor:
             # Kept in the file: readers wait for no writer.
             cursor.execute("PRAGMA journal_mode=WAL")
-        call_command("migrate", verbosity=0)
+        call_command("migrate", run_syncdb=True, verbosity=0)
     return file
 
 

@@ -49,6 +49,7 @@ def seconds(text: str) -> float:
 
 class Command(BaseCommand):
     help = "Run the example shop with its receivers and a worker, and place an order every few seconds. Ctrl-C ends it."
+    setup = "setup_demo"
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--port", type=int, default=8000, help="the port of the shop (8000)")
@@ -57,7 +58,7 @@ class Command(BaseCommand):
     def handle(self, *, port: int, every: float, **options: Any) -> None:
         processes.end_on_signals()
         try:
-            with sole_demo(), processes.running(settings.DEMO_DIR, port) as site:
+            with sole_demo(), processes.running(settings.DEMO_DIR, port, setup=self.setup) as site:
                 self.greet(site)
                 self.run(site, every)
         except KeyboardInterrupt:
@@ -77,7 +78,7 @@ class Command(BaseCommand):
         self.stdout.flush()
 
     def run(self, site: processes.Site, every: float) -> None:
-        shopper = Shopper(site.address)
+        shopper = self.shopper(site)
         seen = Attempt.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
         next_order = time.monotonic()
         while True:
@@ -93,6 +94,9 @@ class Command(BaseCommand):
                 self.stdout.write(self.line(attempt))
             self.stdout.flush()
             time.sleep(LOOK_SECONDS)
+
+    def shopper(self, site: processes.Site) -> "Shopper":
+        return Shopper(site.address)
 
     def line(self, attempt: Attempt) -> str:
         delivery = attempt.delivery

@@ -105,6 +105,12 @@ class Row:
 
 class Command(BaseCommand):
     help = "Run the example shop for a minute at most, on a fresh database, and check what its receivers did."
+    # The command that fills the database, and how many orders the customers place.
+    setup, orders = "setup_demo", ORDERS
+
+    def go_shopping(self, address: str) -> Expected:
+        """Place the orders, and do with them what their fates say. Raises ShopError."""
+        return go_shopping(address)
 
     def handle(self, **options: Any) -> None:
         processes.end_on_signals()
@@ -120,12 +126,12 @@ class Command(BaseCommand):
         if problem:
             self.stdout.write(f"failed: {problem}")
             sys.exit(1)
-        self.stdout.write(f"ok: {ORDERS} orders, and every receiver did its part, in {took:.0f} s.")
+        self.stdout.write(f"ok: {self.orders} orders, and every receiver did its part, in {took:.0f} s.")
 
     def try_out(self, directory: Path) -> str:
         """Why it failed; blank if it did not."""
-        with processes.running(directory, processes.free_port()) as site:
-            expected = go_shopping(site.address)
+        with processes.running(directory, processes.free_port(), setup=self.setup) as site:
+            expected = self.go_shopping(site.address)
             deadline = time.monotonic() + PATIENCE_SECONDS
             while not all_delivered(expected) and time.monotonic() < deadline:
                 site.require_running()

@@ -1,0 +1,1 @@
+"""Oscar's checkout, which leaves taking a payment to the shop."""
