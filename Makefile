@@ -104,7 +104,7 @@ schemathesis: $(STAMP)
 themes: $(STAMP)
 	$(BIN)/pip install --quiet --editable ".[themes]"
 	for theme in unfold jazzmin grappelli; do \
-	    TEST_ADMIN_THEME=$$theme PYTHONPATH=. $(BIN)/python -m pytest tests/admin/test_themes.py || exit 1; \
+	    TEST_ADMIN_THEME=$$theme PYTHONPATH=. $(BIN)/python -m pytest tests/admin/test_themes.py tests/admin/test_store_pages.py || exit 1; \
 	done
 
 pictures: $(STAMP)

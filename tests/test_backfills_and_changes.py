@@ -1,15 +1,16 @@
 """Backfills while orders change: a receiver that goes by `sequence` ends with the newest state of each order."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
 from orderhooks import backfilling, operations, outbox, tasks
 from orderhooks.backfilling import batches
-from orderhooks.models import Backfill, Change, Event, Order
+from orderhooks.models import Backfill, Change, Delivery, Event, Order, Subscription
 from tests.factories import make_order, make_subscription
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def _no_worker(monkeypatch) -> None:
     monkeypatch.setattr(tasks, "wake", lambda: None)
+    monkeypatch.setattr(batches, "TURN_SECONDS", 60.0)  # a slow machine reads whole batches too
 
 
 @pytest.fixture
@@ -143,6 +145,33 @@ class TestOnADatabaseWithSeveralWriters:
         process_batch_and(monkeypatch, "_changed", lambda: in_a_thread(lambda: change(order)).join(20), first=True)
         notes = [note_in(event) for event in Event.objects.order_by("sequence")]
         assert notes == ["new", "new"]
+
+    def test_two_workers_send_each_order_once(self, monkeypatch, in_a_thread) -> None:
+        orders = [make_order(lines=[]) for _ in range(40)]
+        operations.backfill(make_subscription(), rate=1000)
+        monkeypatch.setattr(batches, "BATCH", 3)
+
+        def work() -> None:
+            while Backfill.objects.running().exists():
+                Backfill.objects.update(next_batch_at=timezone.now())  # leases run out all the time
+                with contextlib.suppress(OperationalError):  # MariaDB ends one of two that wait for each other
+                    backfilling.process_batch(now=timezone.now())
+
+        for thread in [in_a_thread(work), in_a_thread(work)]:
+            thread.join(60)
+        numbers = Delivery.objects.order_by("event_id").values_list("event__order_number", flat=True)
+        assert list(numbers) == [order.number for order in orders]
+        backfill = Backfill.objects.get()
+        assert (backfill.walked, backfill.done, backfill.failed) == (40, 40, 0)
+
+    def test_a_locked_subscription_holds_up_its_backfill_alone(self, order, in_a_thread) -> None:
+        with transaction.atomic():
+            Subscription.objects.select_for_update().get()
+            in_a_thread(lambda: backfilling.process_batch(now=timezone.now())).join(20)
+        backfill = Backfill.objects.get()
+        assert (backfill.state, backfill.walked, backfill.tries) == ("running", 0, 0)
+        backfilling.process_batch(now=timezone.now() + batches.RETRY_AFTER * 2)
+        assert of_backfill()
 
     def test_a_busy_order_ends_as_it_is(self, monkeypatch, in_a_thread) -> None:
         orders = [make_order(lines=[], note="old") for _ in range(30)]

@@ -86,6 +86,11 @@ SUMMARIES = [
         " It is due: a worker sends it next (attempt 2 of 10).",
     ),
     (
+        told([], next=0, requested_by="backfill bfl_1 by alice"),
+        "Nothing has been sent yet. It is sent by backfill bfl_1 by alice."
+        " It is due: a worker sends it next (attempt 1 of 10).",
+    ),
+    (
         told([BUSY] * 10, state="failed"),
         "Given up at 3 a.m. after 10 attempts: nothing more is sent until it is redelivered."
         " Warehouse responded with 503 ten times.",

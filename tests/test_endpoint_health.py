@@ -203,7 +203,7 @@ def test_an_order_without_events_is_known_or_not() -> None:
     [
         ([], None, "No order is watched: ORDERHOOKS['SOURCES'] is empty or wrong."),
         (["nowhere.Orders"], None, "No order is watched: ORDERHOOKS['SOURCES'] is empty or wrong."),
-        (["tests.shapes.sources.UuidOrder"], None, "Its changes are not captured: ORDERHOOKS['SOURCES'] has no source"),
+        (["tests.shapes.sources.UuidOrder"], None, "Its changes are not captured: no source in ORDERHOOKS"),
         (None, None, "There is no subscription, so nothing that happens to orders is written down."),
         (None, make_subscription, "No event about it is kept: nothing that is watched has changed since"),
         (None, make_change, "A change of it is saved, and no worker has made an event of it yet."),
@@ -220,7 +220,7 @@ def test_why_there_is_no_event_of_an_order(settings, sources: Any, make: Any, wh
     Change.objects.update(order_pk=str(order.pk))
     CaptureFailure.objects.update(order_pk=str(order.pk))
     Event.objects.all().delete()
-    assert reporting.no_events_text("orderhooks", str(order.pk)).startswith(why)
+    assert reporting.order_has_no_events_text(order).startswith(why)
     said = reporting.order_without_events_text("1001")
     if sources is None:
         assert said.startswith(f"Order 1001 was found. {why}")

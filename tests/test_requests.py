@@ -25,6 +25,7 @@ def test_a_request_is_to_the_letter(receiver: RecordingReceiver) -> None:
     assert got.headers["user-agent"] == f"orderhooks/{orderhooks.__version__}"
     assert got.headers["webhook-id"] == event.public_id
     assert got.headers["webhook-topic"] == "order.paid"
+    assert got.headers["webhook-source"] == event.source
     assert got.headers["webhook-attempt"] == "1"
     assert got.headers["webhook-timestamp"].isdigit()
     assert got.body.startswith(b'{"id":"evt_')

@@ -71,6 +71,10 @@ class FarFetched(Users):
     watched = ("date",)
 
 
+class SpaceNamed(Users):
+    name = "our shop"
+
+
 class Misdated(Users):
     dated_by = "username"
 
@@ -175,6 +179,7 @@ STATIC = [
     (["tests.test_source_trials.HERE"], "E048", "not an OrderSource class", "Make it a subclass"),
     (["Nameless"], "E040", "has no `name`", "Set one"),
     (["LongNamed"], "E040", "has 1000 characters", "at most"),
+    (["SpaceNamed"], "E040", "`name` is 'our shop'", "use letters, digits"),
     (["Users", "Namesake"], "E040", "Two sources have the name 'users'", "its own name"),
     (["Users", "Twin"], "E041", "auth.User is already watched by 'tests.test_source_trials.Users'", "one source"),
     (["Ghost"], "E041", "can't be found", "app_label.Model"),

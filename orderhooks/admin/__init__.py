@@ -1,5 +1,9 @@
-"""The operators' pages, one module per record; Django's autodiscovery imports them from here."""
+"""The operators' pages, one module per record; Django's autodiscovery imports them from here.
+
+A store takes `OrderWebhooksMixin` for the admin of its own orders.
+"""
 
 from orderhooks.admin import backfills, dashboard, deliveries, events, orders, replays, subscriptions
+from orderhooks.admin.order_webhooks import OrderWebhooksMixin
 
-__all__ = ["backfills", "dashboard", "deliveries", "events", "orders", "replays", "subscriptions"]
+__all__ = ["OrderWebhooksMixin", "backfills", "dashboard", "deliveries", "events", "orders", "replays", "subscriptions"]

@@ -29,7 +29,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 
 from orderhooks.admin.lookups import ListedLookups
 
-__all__ = ["Button", "ButtonsAdmin"]
+__all__ = ["Button", "ButtonsAdmin", "draw_button", "pressed_too_late"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,27 @@ class Button:
     network: bool = False
     # Whether it is the main button. A page has at most one, and none if it has a button to save.
     main: bool = False
+
+
+def draw_button(url: str, label: str | Promise, *, classes: str = "") -> SafeString:
+    """A button that posts the form around it to the URL."""
+    return format_html(
+        '<button type="submit" class="button orderhooks-button{}" formmethod="post" formnovalidate'
+        ' formaction="{}">{}</button>',
+        classes,
+        url,
+        label,
+    )
+
+
+def pressed_too_late(request: HttpRequest, label: str | Promise, url: str) -> HttpResponse:
+    """The response to a GET of a button's URL: its page at `url`, with a warning.
+
+    It comes from the page for logging in: the session had ended when the button was pressed.
+    """
+    text = _("Nothing was done: “%(button)s” was pressed after you had been logged out. Press it again.")
+    messages.warning(request, text % {"button": label})
+    return HttpResponseRedirect(url)
 
 
 class ButtonsAdmin(ListedLookups):
@@ -102,13 +123,8 @@ class ButtonsAdmin(ListedLookups):
 
     def _draw(self, record: Model, button: Button) -> SafeString:
         url = reverse(f"{self.admin_site.name}:{self._view_name}_{button.name}", args=[record.pk])
-        return format_html(
-            '<button type="submit" class="button orderhooks-button{}" formmethod="post" formnovalidate'
-            ' formaction="{}">{}</button>',
-            (" orderhooks-main" if button.main else "") + (" orderhooks-danger" if button.danger else ""),
-            url,
-            button.label,
-        )
+        classes = (" orderhooks-main" if button.main else "") + (" orderhooks-danger" if button.danger else "")
+        return draw_button(url, button.label, classes=classes)
 
     # The fields of the page's form are sent too; no button reads them.
     @method_decorator(sensitive_post_parameters())
@@ -116,10 +132,9 @@ class ButtonsAdmin(ListedLookups):
         if request.method in ("GET", "HEAD"):
             if not self.has_view_permission(request):
                 raise PermissionDenied
-            # From the page for logging in: the session had ended when the button was pressed.
-            text = _("Nothing was done: “%(button)s” was pressed after you had been logged out. Press it again.")
-            messages.warning(request, text % {"button": button.label})
-            return HttpResponseRedirect(reverse(f"{self.admin_site.name}:{self._view_name}_change", args=[object_id]))
+            return pressed_too_late(
+                request, button.label, reverse(f"{self.admin_site.name}:{self._view_name}_change", args=[object_id])
+            )
         if request.method != "POST":
             return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
         record = self.get_object(request, object_id)

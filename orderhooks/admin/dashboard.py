@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
@@ -20,6 +19,7 @@ from orderhooks import permissions, reporting, tasks
 from orderhooks.admin import charts
 from orderhooks.admin.health import day_chart, health_badge, rate
 from orderhooks.admin.lookups import ListedLookups
+from orderhooks.admin.order_links import order_pages
 from orderhooks.admin.read_only import NotEdited, sees_payload
 from orderhooks.admin.webhooks import webhooks_of
 from orderhooks.db import DatabaseClock
@@ -191,11 +191,12 @@ class DashboardAdmin(NotEdited, ListedLookups):
         """The webhooks of the order with a number, whatever model the store keeps its orders in."""
         number = request.GET.get("number", "").replace("\0", "").strip()
         events = Event.objects.filter(order_number=number) if number else Event.objects.none()
-        more = f"{self._url('event_changelist')}?{urlencode({'order_number__exact': number})}"
-        found = webhooks_of(events, site=self.admin_site.name, more_url=more)
+        found = webhooks_of(events, site=self.admin_site)
+        pages = order_pages(request, (one.event for one in found.reports), site=self.admin_site)
         context = {
             "title": _("Webhooks of order %(number)s") % {"number": number} if number else _("Webhooks of an order"),
             "number": number,
+            "pages": sorted((*of, url) for of, url in pages.items()),
             "webhooks": found.draw(with_errors=sees_payload(request)) if found.reports else "",
             "unknown": reporting.order_without_events_text(number) if number and not found.reports else "",
             "problems": reporting.worker_problems(tasks.look_at_worker(), now=DatabaseClock().now()),

@@ -2,11 +2,15 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from urllib.parse import urlencode
 
+from django.contrib import admin
+from django.contrib.admin import AdminSite
 from django.template.loader import render_to_string
-from django.urls import reverse
+from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
@@ -19,7 +23,7 @@ from orderhooks.models.events import EventQuerySet
 from orderhooks.reporting import EventReport, Reason, SubscriptionOutcome
 from orderhooks.reporting.counts import count_text
 
-__all__ = ["Webhooks", "webhooks_of"]
+__all__ = ["Webhooks", "log_url", "webhooks_of"]
 
 NEWEST_EVENTS = 50
 SUBSCRIPTIONS = 200
@@ -62,11 +66,11 @@ class EventRows:
 
 @dataclass(frozen=True, slots=True)
 class Webhooks:
-    """What an order's page shows of its webhooks. `more_url` lists the events that are left out, if any are."""
+    """What an order's page shows of its webhooks. `has_more`: the oldest events are left out."""
 
     reports: Sequence[EventReport]
-    more_url: str
-    site: str
+    has_more: bool
+    site: AdminSite
 
     @property
     def failed(self) -> list[int]:
@@ -103,7 +107,7 @@ class Webhooks:
             "events": events,
             "summary": self.summary(),
             "before": before,
-            "more_url": self.more_url,
+            "more_url": self._more_url() if self.has_more else "",
             "problems": problems,
             "with_errors": with_errors,
             "nothing": nothing,
@@ -117,30 +121,42 @@ class Webhooks:
         others = [
             (str(one.subscription), str(one.reason.label)) for one in report.outcomes if one.reason not in PRESSING
         ]
-        url = self._url("event", report.event.pk)
+        url = log_url(self.site, "event_change", report.event.pk)
         return EventRows(report.event, url, [self._line(one) for one in shown], others)
 
     def _line(self, one: SubscriptionOutcome) -> Line:
         details, at = _details(one)
         return Line(
             subscription=str(one.subscription),
-            subscription_url=self._url("subscription", one.subscription.pk),
+            subscription_url=log_url(self.site, "subscription_change", one.subscription.pk),
             badge=badge(PRESSING[one.reason], one.reason.label),
             details=details,
             at=at,
-            delivery_url=self._url("delivery", one.delivery.pk) if one.delivery else "",
+            delivery_url=log_url(self.site, "delivery_change", one.delivery.pk) if one.delivery else "",
         )
 
-    def _url(self, record: str, key: int) -> str:
-        return reverse(f"{self.site}:orderhooks_{record}_change", args=[key])
+    def _more_url(self) -> str:
+        url = log_url(self.site, "event_changelist")
+        return url and f"{url}?{urlencode({'order_number__exact': self.reports[0].event.order_number})}"
 
 
-def webhooks_of(events: EventQuerySet, *, site: str, more_url: str) -> Webhooks:
+def log_url(site: AdminSite, view: str, *arguments: object) -> str:
+    """The URL of one of our pages: in that admin site, or otherwise in Django's own. Blank if neither has it.
+
+    A store may have a site of its own for its orders.
+    """
+    for name in dict.fromkeys((site.name, admin.site.name)):
+        with suppress(NoReverseMatch):
+            return reverse(f"{name}:orderhooks_{view}", args=arguments)
+    return ""
+
+
+def webhooks_of(events: EventQuerySet, *, site: AdminSite) -> Webhooks:
     """What came of the newest of these events. Three queries."""
     # One more than is shown says whether there are more.
     newest = list(events.defer("payload", "changes").order_by("-sequence")[: NEWEST_EVENTS + 1])
     reports = reporting.event_reports(newest[:NEWEST_EVENTS], at_most=SUBSCRIPTIONS)
-    return Webhooks(reports, more_url if len(newest) > NEWEST_EVENTS else "", site)
+    return Webhooks(reports, len(newest) > NEWEST_EVENTS, site)
 
 
 def _details(one: SubscriptionOutcome) -> tuple[str, datetime | None]:

@@ -8,7 +8,7 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orderhooks import permissions
+from orderhooks import permissions, sources
 from orderhooks.api import access
 from orderhooks.api.openapi.descriptions import ApiResponse, Operation, describe, page_of
 from orderhooks.api.openapi.parameters import paging
@@ -46,6 +46,10 @@ class _OrderRowsViewSet(mixins.CreateModelMixin, mixins.ListModelMixin, Resource
     lookup_url_kwarg = "id"
     # How the admin's history names a row.
     noun: ClassVar[str]
+
+    @classmethod
+    def is_offered(cls) -> bool:
+        return sources.built_in_orders_are_used()
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)

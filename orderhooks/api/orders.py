@@ -11,18 +11,18 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orderhooks import permissions, sources
+from orderhooks import permissions, reporting, sources
 from orderhooks.api import access
 from orderhooks.api.filters import OrderFilters
-from orderhooks.api.openapi.descriptions import ApiResponse, ListOf, Operation, describe, page_of
+from orderhooks.api.openapi.descriptions import ApiResponse, Operation, describe, page_of
 from orderhooks.api.openapi.parameters import IF_MATCH, IF_NONE_MATCH
 from orderhooks.api.order_fields import OrderSerializer
-from orderhooks.api.order_reports import EventReportSerializer, order_report
+from orderhooks.api.order_reports import REPORT_DESCRIPTION, REPORT_RESPONSES, order_report
 from orderhooks.api.order_row_fields import ORDER_ROWS
 from orderhooks.api.protocol import history
 from orderhooks.api.protocol.etags import etag_of, is_known, require_match
 from orderhooks.api.resources import ResourceViewSet
-from orderhooks.models import Event, Order
+from orderhooks.models import Order
 
 # Texts of the OpenAPI document.
 EXAMPLE = {
@@ -75,6 +75,10 @@ class OrderViewSet(
             "listOrders", "List orders", {200: ApiResponse("A page of orders, newest first.", page_of(OrderSerializer))}
         ),
     }
+
+    @classmethod
+    def is_offered(cls) -> bool:
+        return sources.built_in_orders_are_used()
 
     def get_queryset(self) -> QuerySet[Order]:
         rows = access.orders_of(self.request.user).prefetch_related(*ORDER_ROWS)
@@ -167,19 +171,14 @@ class OrderViewSet(
     @describe(
         "getOrderWebhooks",
         "Read what became of an order's events",
-        {
-            200: ApiResponse(
-                "The newest 50 events, newest first, each for the first 200 subscriptions.",
-                ListOf(EventReportSerializer),
-            )
-        },
-        description="Each event has its delivery for each subscription that you see, or the reason why there is none.",
+        REPORT_RESPONSES,
+        description=REPORT_DESCRIPTION,
     )
     @action(detail=True)
     def webhooks(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """The order's newest events: for each subscription that the user may see, the delivery or why there is none."""
         order = self.get_object()
-        events = Event.objects.filter(source=sources.BuiltInOrders.name, order_pk=str(order.pk))
+        events = reporting.order_events(order)
         if (stores := access.order_stores_of(request.user)) is not None:
             events = events.filter(store__in=stores)  # the order may have belonged to another store before
         return order_report(request, events)

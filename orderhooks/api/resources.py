@@ -84,6 +84,11 @@ class ApiViewSet(ProblemDetailsView, viewsets.ViewSet):
     actions_outside_transactions: Collection[str] = ()
 
     @classmethod
+    def is_offered(cls) -> bool:
+        """Whether this project has the resource. Without it all its URLs are a 404, and no document names them."""
+        return True
+
+    @classmethod
     def as_view(cls, actions: Any = None, **options: Any) -> Any:
         view = super().as_view(actions, **options)
         is_outside = set(cls.actions_outside_transactions) & set((actions or {}).values())
@@ -91,6 +96,8 @@ class ApiViewSet(ProblemDetailsView, viewsets.ViewSet):
         return transaction.non_atomic_requests(view) if is_outside else view
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        if not self.is_offered():
+            raise NotFound("Not found.")
         super().initial(request, *args, **kwargs)
         require_storable_url(request, kwargs)
         if request.method == "POST" and idempotency.HEADER in request.headers:

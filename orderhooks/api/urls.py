@@ -9,6 +9,7 @@ from orderhooks.api.deliveries import DeliveryViewSet
 from orderhooks.api.events import EventViewSet, TopicViewSet
 from orderhooks.api.openapi import routes
 from orderhooks.api.order_digests import OrderDigestViewSet
+from orderhooks.api.order_reports import OrderWebhooksViewSet
 from orderhooks.api.order_rows import FulfillmentViewSet, PaymentViewSet, RefundViewSet
 from orderhooks.api.orders import OrderViewSet
 from orderhooks.api.replays import ReplayViewSet
@@ -36,6 +37,7 @@ order_rows.register(f"{ORDER}/fulfillments", FulfillmentViewSet, basename="fulfi
 order_rows.register(f"{ORDER}/payments", PaymentViewSet, basename="payment")
 order_rows.register(f"{ORDER}/refunds", RefundViewSet, basename="refund")
 
+webhooks = OrderWebhooksViewSet.as_view({"get": "retrieve"})
 by_name = NamedSubscriptionViewSet.as_view({"get": "retrieve", "put": "upsert", "delete": "destroy"})
 
 digests = OrderDigestViewSet.as_view({"get": "list"})
@@ -49,13 +51,15 @@ not_found = re_path(
 
 # The URLs in the OpenAPI document.
 documented = [
+    # First, because a number may have slashes.
+    path("orders/<str:source>/<path:number>/webhooks/", webhooks, name="order-webhooks-by-number"),
     path("subscriptions/by-name/<path:name>/", by_name, name="subscription-by-name"),
     path("orders/digests/", digests, name="order-digests"),
     *router.urls,
     *order_rows.urls,
 ]
 
-lists = {prefix: f"{basename}-list" for prefix, _view, basename in router.registry}
+lists = {prefix: (f"{basename}-list", view) for prefix, view, basename in router.registry}
 root = path("", RootView.as_view(lists=lists), name="root")
 
 urlpatterns = [root, *documented, *routes.schema_urls(documented), not_found]

@@ -193,11 +193,10 @@ def _write(backfill: Backfill, source: OrderSource, batch: _Batch, *, now: datet
             Delivery(event=event, subscription=backfill.subscription, next_attempt_at=at, requested_by=backfill.label)
             for event in events
         )
-        failed = [(key, order) for key, order in orders.items() if order is not None and order.error]
+        failed = _failures(backfill.subscription, orders)
         values: dict[str, object] = {"done": F("done") + len(events), "failed": F("failed") + len(failed)}
         if failed and not backfill.first_error:
-            [(key, order), *_others] = failed
-            values["first_error"] = f"Order {order.number or key}: {order.error}"
+            values["first_error"] = failed[0]
         if batch.is_last:
             values |= {"state": Backfill.State.DONE, "finished_at": at}
         Backfill.objects.filter(pk=backfill.pk).update(**values)
@@ -209,6 +208,18 @@ def _write(backfill: Backfill, source: OrderSource, batch: _Batch, *, now: datet
         len(failed),
     )
     return True
+
+
+def _failures(subscription: Subscription, orders: Mapping[str, OrderRead | None]) -> list[str]:
+    """A text for each order that could not be read. It quotes no order that may be of another store."""
+    failed = {key: order for key, order in orders.items() if order is not None and order.error}
+    texts = []
+    for key, order in failed.items():
+        if subscription.is_for_store(order.store):
+            texts.append(f"Order {order.number or key}: {order.error}")
+        elif not order.store:
+            texts.append(f"An order whose store is not known: {order.error.partition(':')[0]}")
+    return texts
 
 
 def _publish(

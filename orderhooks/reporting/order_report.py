@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy
 from orderhooks import sources, topics
 from orderhooks.models import CaptureFailure, Change, Delivery, Event, Subscription
 from orderhooks.models.deliveries import UNENDED
+from orderhooks.models.events import EventQuerySet
 from orderhooks.reporting.durations import relative_text, time_text
 from orderhooks.reporting.endpoint_health import held_text
 
@@ -22,7 +23,9 @@ __all__ = [
     "SubscriptionOutcome",
     "event_reports",
     "explain",
-    "no_events_text",
+    "find_order",
+    "order_events",
+    "order_has_no_events_text",
     "order_without_events_text",
     "subscription_outcome_text",
 ]
@@ -158,10 +161,40 @@ def order_without_events_text(number: str) -> str:
     if not known:
         return _(NOTHING_WATCHED)
     for source in known.values():
-        if (order := _found(source, number)) is not None:
+        if (order := find_order(source, number)) is not None:
             why = no_events_text(source.name, sources.WatchedModel(source).order_pk(order))
             return _("Order %(number)s was found. %(why)s") % {"number": number, "why": why}
     return _("No order %(number)s was found.") % {"number": number}
+
+
+def order_events(order: models.Model) -> EventQuerySet:
+    """The events of an order, whatever model it is of. None if no source describes it."""
+    if (watched := _watched_order(order)) is None:
+        return Event.objects.none()
+    return Event.objects.filter(source=watched.source.name, order_pk__in=watched.order_pks(order))
+
+
+def order_has_no_events_text(order: models.Model) -> str:
+    """Why no event is kept of an order, whatever model it is of. At most four queries."""
+    if (watched := _watched_order(order)) is None:
+        if not _configured():
+            return _(NOTHING_WATCHED)
+        return _("Its changes are not captured: no source in ORDERHOOKS['SOURCES'] describes %(model)s.") % {
+            "model": order._meta.label
+        }
+    if order_pks := watched.order_pks(order):
+        return no_events_text(watched.source.name, order_pks[0])
+    # The row of a parent (multi-table inheritance), whose child would be the order.
+    return _("It is not an order of the source “%(source)s”.") % {"source": watched.source.name}
+
+
+def _watched_order(order: models.Model) -> sources.WatchedModel | None:
+    """None while the setting SOURCES is wrong, too."""
+    try:
+        return sources.watched_order(order)
+    except Exception:
+        logger.exception("an order has no source: the setting SOURCES is wrong")
+        return None
 
 
 def no_events_text(source: str, order_pk: str) -> str:
@@ -197,9 +230,13 @@ def _configured() -> dict[str, sources.OrderSource]:
         return {}
 
 
-def _found(source: sources.OrderSource, number: str) -> Any:
+def find_order(source: sources.OrderSource, number: str, *, store: str = "") -> Any:
+    """The order with that number, of any store if `store` is blank. None, with an error in the log, if looking for it
+    fails.
+    """
     try:
-        return source.find(number, store="", using=source.get_model()._default_manager.db)
+        order = source.find(number, store=store, using=source.get_model()._default_manager.db)
+        return order if order is not None and store in ("", source.store(order)) else None
     except Exception:
         # The store's own code; the doctor says what is wrong with it.
         logger.exception("the order source %r could not look for an order", source.name)

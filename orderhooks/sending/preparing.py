@@ -24,11 +24,14 @@ class Request:
 
 def plain_headers(delivery: Delivery) -> dict[str, str]:
     """The headers that are not secret and do not depend on the time."""
+    event = delivery.event
     return {
         "content-type": "application/json",
         "user-agent": f"orderhooks/{orderhooks.__version__}",
-        "webhook-id": delivery.event.public_id,
-        "webhook-topic": delivery.event.topic,
+        "webhook-id": event.public_id,
+        "webhook-topic": event.topic,
+        # A test of an endpoint has none.
+        **({"webhook-source": event.source} if event.source else {}),
         "webhook-attempt": str(delivery.attempts_made),
     }
 

@@ -1,6 +1,7 @@
 """Static trials: what can be found out about a source without reading the database."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from orderhooks.triggers import KEY_TYPES
 __all__ = ["STATIC", "shared"]
 
 MOST_COLUMNS = 30
+NAME = re.compile(r"[A-Za-z0-9._-]+")
 # The values of a field in `transitions` are looked up in a dict, so they must be hashable.
 UNHASHABLE = ("JSONField", "ArrayField", "HStoreField")
 
@@ -31,6 +33,9 @@ def _name(path: str, source: OrderSource) -> Faults:
         )
     elif len(name) > most:
         yield Fault(path, "E040", f"Its `name` has {len(name)} characters.", f"Give it at most {most}.")
+    elif not NAME.fullmatch(name):
+        remedy = "It is in URLs and headers: use letters, digits, dots, hyphens and underscores."
+        yield Fault(path, "E040", f"Its `name` is {name!r}.", remedy)
 
 
 def _capture(path: str, source: OrderSource) -> Faults:

@@ -6,16 +6,19 @@ example. Only this package, the admin and the API use the fields of the built-in
 
 from orderhooks.sources.built_in import BuiltInOrders
 from orderhooks.sources.field_payload import FieldPayload, rows_of
+from orderhooks.sources.keys import valid_keys
 from orderhooks.sources.order_keys import UndatedError, count_orders, dated_since, is_dated, order_keys
 from orderhooks.sources.order_source import OrderSource, by_key
 from orderhooks.sources.reading import StatementError, plain, read_columns, rows
 from orderhooks.sources.registry import (
     UnknownSourceError,
     WatchedModel,
+    built_in_orders_are_used,
     by_name,
     configured,
     deleted_models,
     names,
+    order_source_of,
     saved_models,
     watched_models,
     watched_models_of,
@@ -37,6 +40,7 @@ __all__ = [
     "UnknownSourceError",
     "WatchedModel",
     "as_json",
+    "built_in_orders_are_used",
     "by_key",
     "by_name",
     "configured",
@@ -46,12 +50,14 @@ __all__ = [
     "is_dated",
     "names",
     "order_keys",
+    "order_source_of",
     "plain",
     "read_columns",
     "rows",
     "rows_of",
     "saved_models",
     "stored_values",
+    "valid_keys",
     "watched_models",
     "watched_models_of",
     "watched_order",

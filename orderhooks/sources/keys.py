@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db import models
 
 
@@ -35,6 +37,18 @@ def values_of(model: type[models.Model], texts: Iterable[str]) -> list[Any]:
     """The keys in the form that `pk__in` takes. Raises what `from_text` raises."""
     found = [tuple(from_text(model, text).values()) for text in texts]
     return found if len(key_fields(model)) > 1 else [value for (value,) in found]
+
+
+def valid_keys(model: type[models.Model], texts: Iterable[str]) -> list[Any]:
+    """The same without the texts that can't be keys of the model, or of a number that its column does not hold."""
+    found = []
+    for text in texts:
+        with suppress(ValueError, TypeError, ValidationError):
+            values = from_text(model, text)
+            for field in key_fields(model):
+                field.run_validators(values[field.attname])
+            found += values_of(model, [text])
+    return found
 
 
 def as_json(model: type[models.Model], text: str) -> Any:

@@ -12,6 +12,7 @@ from django.utils.module_loading import import_string
 
 from orderhooks import conf
 from orderhooks.sources import keys, reading
+from orderhooks.sources.built_in import BuiltInOrders
 from orderhooks.sources.order_source import OrderSource
 from orderhooks.sources.related import Link, Related
 from orderhooks.sources.values import stored_values, with_partners
@@ -170,8 +171,34 @@ def watched_models_of(model: type[models.Model]) -> tuple[WatchedModel, ...]:
 
 def watched_order(instance: Any) -> WatchedModel | None:
     """The watched model of an instance that is an order. None if it is none."""
-    found = watched_models(instance) if isinstance(instance, models.Model) else ()
-    return next((one for one in found if one.related is None), None)
+    return watched_order_model(type(instance)) if isinstance(instance, models.Model) else None
+
+
+def watched_order_model(model: type[models.Model]) -> WatchedModel | None:
+    """The same for all instances of a model."""
+    return next((one for one in watched_models_of(model) if one.related is None), None)
+
+
+def order_source_of(model: type[models.Model]) -> OrderSource | None:
+    """The source that describes the orders of a model. None if there is none, and if the setting SOURCES is wrong."""
+    try:
+        found = watched_order_model(model)
+    except Exception:
+        logger.exception("the orders of %s have no source: the setting SOURCES is wrong", model._meta.label)
+        return None
+    return found.source if found else None
+
+
+def built_in_orders_are_used() -> bool:
+    """Whether a source describes the built-in `Order`, so that its pages and its part of the API make sense.
+
+    True, with an error in the log, if the setting SOURCES is wrong.
+    """
+    try:
+        return watched_order_model(apps.get_model(BuiltInOrders.model)) is not None
+    except Exception:
+        logger.exception("the pages of the built-in orders stay: the setting SOURCES is wrong")
+        return True
 
 
 @functools.cache

@@ -65,6 +65,7 @@ def signed_request(
         "webhook-timestamp": str(timestamp),
         "webhook-signature": signing.signature_header([secret], event["id"], timestamp, body),
         "webhook-topic": topic,
+        **({"webhook-source": event["source"]} if event["source"] else {}),
         "webhook-attempt": str(attempt),
     }
     return SignedRequest(event, body, headers)

@@ -128,7 +128,7 @@ def test_a_button_sends_again_what_failed_and_says_who(operator, monkeypatch) ->
     failed = make_delivery(event=event, state="failed")
     delivered = make_delivery(event=event, state="delivered")
     assert "Redeliver what failed" in webhooks_text(operator, order)
-    response = operator.post(f"/admin/orderhooks/order/{order.pk}/redeliver/", follow=True)
+    response = operator.post(f"/admin/orderhooks/order/{order.pk}/webhooks/redeliver/", follow=True)
     assert "1 delivery is sent again." in response.content.decode()
     failed.refresh_from_db()
     delivered.refresh_from_db()
@@ -149,7 +149,7 @@ class TestWhoMay:
         viewer = staff(*VIEW)
         assert "1 failed" in webhooks_text(viewer, order)
         assert "Redeliver what failed" not in webhooks_text(viewer, order)
-        assert viewer.post(f"/admin/orderhooks/order/{order.pk}/redeliver/").status_code == 403
+        assert viewer.post(f"/admin/orderhooks/order/{order.pk}/webhooks/redeliver/").status_code == 403
         assert Delivery.objects.get().state == "failed"
 
     def test_who_may_redeliver_has_the_button_without_changing_the_order(self) -> None:
@@ -157,7 +157,7 @@ class TestWhoMay:
         make_delivery(event=event_of(order), state="failed")
         redeliverer = staff(*VIEW, "redeliver_delivery")
         assert "Redeliver what failed" in webhooks_text(redeliverer, order)
-        assert redeliverer.post(f"/admin/orderhooks/order/{order.pk}/redeliver/").status_code == 302
+        assert redeliverer.post(f"/admin/orderhooks/order/{order.pk}/webhooks/redeliver/").status_code == 302
         assert Delivery.objects.get().state == "pending"
 
     def test_who_may_not_see_the_log_sees_nothing_of_it(self) -> None:
@@ -166,7 +166,7 @@ class TestWhoMay:
         for client in (staff("view_order"), staff("view_order", "redeliver_delivery")):
             assert "Webhooks of this order" not in page(client, of(order))
             assert "1 failed" not in page(client, "order/")
-            assert client.post(f"/admin/orderhooks/order/{order.pk}/redeliver/").status_code == 403
+            assert client.post(f"/admin/orderhooks/order/{order.pk}/webhooks/redeliver/").status_code == 403
 
     def test_a_new_order_has_none(self, operator) -> None:
         assert "Webhooks of this order" not in page(operator, "order/add/")

@@ -49,7 +49,7 @@ def test_an_order_shows_what_became_of_its_webhooks(client: Client) -> None:
     event = make_event(order_number="1042", order_pk=str(order.pk))
     make_delivery(event=event, state="failed", subscription=make_subscription(name="Warehouse"))
     assert "1 failed" in read(client, "order/")
-    text = press(client, f"order/{order.pk}", "redeliver")
+    text = press(client, f"order/{order.pk}", "webhooks/redeliver")
     assert "1 delivery is sent again." in text
     assert "Warehouse" in text
 

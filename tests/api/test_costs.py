@@ -30,7 +30,7 @@ MAX_RESPONSE_BYTES = 50_000_000
 # A page reads its rows, what they refer to and the user; none of it for each row.
 MOST_QUERIES = 20
 # Two for each of its 50 newest events.
-MORE_QUERIES = {"orders/{order}/webhooks/": 120}
+MORE_QUERIES = {"orders/{order}/webhooks/": 120, "orders/orderhooks/1/webhooks/": 120}
 WIDE = "page_size=200"
 NEVER = "order_number=none&topic=order.none&since=2000-01-01T00:00:00Z"
 
@@ -39,6 +39,7 @@ WORST = [
     f"orders/?{WIDE}&number=none&ordering=created_at",
     "orders/{order}/",
     "orders/{order}/webhooks/",
+    "orders/orderhooks/1/webhooks/",
     f"orders/{{order}}/fulfillments/?{WIDE}",
     f"orders/{{order}}/payments/?{WIDE}&ordering=id",
     f"orders/{{order}}/refunds/?{WIDE}",

@@ -66,7 +66,9 @@ def test_every_address_and_method_is_in_it_and_no_other(made):
 
 def _plain(pattern: str) -> str:
     """`^orders/(?P<public_id>[^/.]+)/$` as `orders/{public_id}/`."""
-    text = pattern.strip("^$").replace("<path:name>", "{name}")
+    text = (
+        pattern.strip("^$").replace("<path:name>", "{name}").replace("<str:source>/<path:number>", "{source}/{number}")
+    )
     for name, regex, shown in (
         ("public_id", "[^/.]+", "public_id"),
         ("id", "[^/.]+", "id"),
@@ -149,11 +151,12 @@ def test_each_topic_is_a_webhook_whose_example_fits_its_schema(settings, made):
         )
         assert {"2XX", "410", "429", "default"} == set(item["post"]["responses"])
         headers = [one["name"] for one in item["post"]["parameters"]]
-        assert headers[:5] == [
+        assert headers[:6] == [
             "webhook-id",
             "webhook-timestamp",
             "webhook-signature",
             "webhook-topic",
+            "webhook-source",
             "webhook-attempt",
         ]
 

@@ -58,6 +58,7 @@ MEANINGS: Mapping[str, str | Promise] = {
     "webhook-timestamp": _("this attempt's time, in Unix seconds"),
     "webhook-signature": _("one signature for each secret in force, with spaces between"),
     "webhook-topic": _("what happened, as the body's type says it"),
+    "webhook-source": _("the order source, as in the body"),
     "webhook-attempt": _("the number of the attempt"),
 }
 

@@ -17,8 +17,12 @@ PATH_PARAMETERS = {
     "public_id": "The id.",
     "id": "The id of a row that belongs to the order.",
     "topic": "The name of a topic, such as `order.paid`.",
+    "source": "The name of an order source, as in events.",
+    "number": "The number of the order, percent-encoded. It may contain slashes.",
     "name": "The name, without surrounding white space.",
 }
+# Of path parameters that may contain slashes.
+LONGEST = {"name": 200, "number": 255}
 SECRET = {"type": "string", "description": "The new signing secret, if one was created. It is shown only this once."}
 
 
@@ -69,8 +73,8 @@ class ApiAutoSchema(AutoSchema):
             return {"type": "string", "pattern": f"^{view.public_id_prefix}[0-9A-Z]{{26}}$"}
         if name == "id":
             return {"type": "integer", "minimum": 1}
-        if name == "name":
-            return {"type": "string", "minLength": 1, "maxLength": 200, "pattern": r"^[^\u0000\n]*$"}
+        if name in LONGEST:
+            return {"type": "string", "minLength": 1, "maxLength": LONGEST[name], "pattern": r"^[^\u0000\n]*$"}
         return {"type": "string", "pattern": "^[^/]+$"}
 
     def _request_body(self, operation: Operation) -> Schema | None:

@@ -94,9 +94,13 @@ class _Generator(SchemaGenerator):
 
 
 def document(patterns: Sequence[URLPattern], *, server: str) -> Schema:
-    """The OpenAPI 3.1 document of these URLs, of an API that is mounted at the path `server`."""
+    """The OpenAPI 3.1 document of those of these URLs that the project has.
+
+    `server`: the path at which the API is mounted.
+    """
     catalogue = (*topics.catalogue().values(), *conf.current().sources)
-    return {**_generate(tuple(patterns), catalogue), "servers": [{"url": server}]}
+    offered = tuple(pattern for pattern in patterns if pattern.callback.cls.is_offered())  # type: ignore[attr-defined]
+    return {**_generate(offered, catalogue), "servers": [{"url": server}]}
 
 
 @functools.lru_cache(maxsize=1)

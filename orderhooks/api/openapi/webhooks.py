@@ -67,11 +67,13 @@ def _headers(entry: catalogue.Entry) -> list[Schema]:
         ("webhook-timestamp", {"type": "integer"}, "The time of this attempt in Unix seconds."),
         ("webhook-signature", {**TEXT, "examples": ["v1,anjy/AEk2xeQmrfAvMzNrds11d32W77hNXmf0KxM5mM="]}, SIGNED),
         ("webhook-topic", {**TEXT, "const": entry.name}, ""),
+        ("webhook-source", TEXT, "The order source, as in the body. Missing in tests of endpoints."),
         ("webhook-attempt", {"type": "integer", "minimum": 1}, "The number of this attempt. Not signed."),
         ("user-agent", {**TEXT, "const": f"orderhooks/{orderhooks.__version__}"}, ""),
     ]
-    # With the signature of another sender this header is missing.
-    return [in_header(name, schema, text, required=name != "webhook-signature") for name, schema, text in headers]
+    # With the signature of another sender its header is missing.
+    optional = ("webhook-signature", "webhook-source")
+    return [in_header(name, schema, text, required=name not in optional) for name, schema, text in headers]
 
 
 def _body(entry: catalogue.Entry) -> Schema:
