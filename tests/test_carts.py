@@ -260,6 +260,8 @@ def test_the_outbox_holds_nothing_of_a_cart_itself(monkeypatch: Any) -> None:
         Purchase.objects.update(total=4)
     assert not Change.objects.exists()
     order.refresh_from_db()
+    order.save(update_fields=["total"])
+    assert not Change.objects.exists()
     put(order, "open")
     put(order, "cart")
     # To show the order as it was, what follows has to be undone.
