@@ -1,4 +1,4 @@
-"""What the order source of django-oscar goes by, without Oscar. Its tests with Oscar: tests/oscar, run by `make oscar`."""
+"""What the order source of django-oscar goes by. Its tests with Oscar are in tests/oscar, run by `make oscar`."""
 
 from collections import Counter
 from decimal import Decimal

@@ -76,7 +76,7 @@ def test_it_takes_the_permissions_for_the_order_and_for_deliveries(names, is_sta
 
 def test_a_stranger_is_sent_to_log_in(order) -> None:
     response = Client().get(url_of(order))
-    assert (response.status_code, response.url.split("?")[0]) == (302, reverse("dashboard:login"))
+    assert (response.status_code, response["Location"].split("?")[0]) == (302, reverse("dashboard:login"))
 
 
 def test_an_order_that_is_not_there_is_not_found() -> None:
