@@ -1,20 +1,21 @@
 """Plain functions that place orders, take payments and ship, as Oscar's own views do."""
 
 from decimal import Decimal
+from itertools import count
 from typing import Any
 
 from oscar.core.loading import get_class, get_model
 from oscar.test import factories
 
-SKUS = ("MUG-01", "TEA-01")
+_partners = count(1)
 
 
 def place(quantities: dict[str, int] | None = None, **options: Any) -> Any:
     """An order of these quantities by SKU, at 10.00 each, with an address and shipping for nothing."""
-    basket = factories.create_basket(empty=True)
+    basket, partner = factories.create_basket(empty=True), f"Pottery {next(_partners)}"
     for sku, quantity in (quantities or {"MUG-01": 2, "TEA-01": 1}).items():
         product = factories.create_product(
-            title=sku, partner_sku=sku, partner_name="Pottery", price=Decimal("10.00"), num_in_stock=50
+            title=sku, partner_sku=sku, partner_name=partner, price=Decimal("10.00"), num_in_stock=50
         )
         basket.add_product(product, quantity)
     options.setdefault("shipping_address", address())
