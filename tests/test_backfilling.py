@@ -51,6 +51,12 @@ def sent_to(subscription: Any) -> list[str]:
 class FragileOrders(BuiltInOrders):
     """Orders of the note "broken" can't be read."""
 
+    # So each order is read before its store is known.
+    store_field = ""
+
+    def store(self, order: Any) -> str:
+        return str(order.store)
+
     def payload(self, order: Any) -> dict[str, Any]:
         if order.note == "broken":
             raise ValueError("the note is broken")
@@ -117,7 +123,8 @@ class TestWhatGoesOut:
         backfill = operations.backfill(crm, topic="order.created", rate=MANY)
         work_off()
         backfill.refresh_from_db()
-        assert (sent_to(crm), backfill.walked, backfill.done) == (["2"], 2, 1)
+        assert (sent_to(crm), backfill.walked, backfill.done) == (["2"], 1, 1)
+        assert backfill.total == 1
         assert Event.objects.get().topic == "order.created"
 
     def test_an_order_that_is_added_meanwhile_is_not_left_out(self) -> None:

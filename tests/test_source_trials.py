@@ -83,6 +83,10 @@ class SpaceNamed(Users):
     name = "our shop"
 
 
+class StoredElsewhere(Users):
+    store_field = "usernam"
+
+
 class Misdated(Users):
     dated_by = "username"
 
@@ -203,6 +207,7 @@ STATIC = [
     (["FarFetched"], "E042", "no column 'date'", "Name concrete fields of the model: id, password, last_login, "),
     (["Misordered"], "E042", "`newest_first` names '-date_join'", "Did you mean '-date_joined'?"),
     (["MisspeltDate"], "E042", "`dated_by` names 'date_join'", "Did you mean 'date_joined'?"),
+    (["StoredElsewhere"], "E042", "`store_field` names 'usernam'", "Did you mean 'username'?"),
     (["Misdated"], "E042", "`dated_by` names 'username'", "Name a date of the model: last_login, date_joined."),
     (["FarFromOrdered"], "E042", "`newest_first` names '-placed_at'", "Name fields of the model: id, "),
     (

@@ -140,7 +140,14 @@ def _read(backfill: Backfill, source: OrderSource, at_most: int, *, until: float
     orders: dict[str, OrderRead | None] = {}
     # A lock on a table, for example a migration's, must not keep the worker from its other work.
     with brief_transaction(using, may_be_silent=True):
-        keys = sources.order_keys(source, after=backfill.cursor, at_most=at_most + 1, since=backfill.since, using=using)
+        keys = sources.order_keys(
+            source,
+            after=backfill.cursor,
+            at_most=at_most + 1,
+            since=backfill.since,
+            store=backfill.subscription.store,
+            using=using,
+        )
         for key in keys[:at_most]:
             orders[key] = _killer(source) if kills else _order(source, key, using=using)
             if time.monotonic() > until:

@@ -48,10 +48,14 @@ def plan(
 
 
 def _count(backfill: Backfill) -> int:
-    """How many orders it goes through, of all stores. Raises BackfillError if they have no date and it has one."""
+    """How many orders it goes through: of all stores, if the source does not tell them apart by a field.
+
+    Raises BackfillError if they have no date and it has one.
+    """
     source = sources.by_name(backfill.source)
+    using, store = router.db_for_write(source.get_model()), backfill.subscription.store
     try:
-        return sources.count_orders(source, since=backfill.since, using=router.db_for_write(source.get_model()))
+        return sources.count_orders(source, since=backfill.since, store=store, using=using)
     except sources.UndatedError as error:
         raise BackfillError(str(error), field="since") from None
 

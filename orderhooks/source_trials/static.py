@@ -138,7 +138,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _order(path: str, source: OrderSource) -> Faults:
-    """The model must have the fields of `newest_first` and `dated_by`. `find()` may depend on the first."""
+    """The model must have the fields of `newest_first`, on which `find()` may depend, `dated_by` and `store_field`."""
     if isinstance(source.newest_first, str):
         yield _text_for_tuple(path, "newest_first", source.newest_first)
         return
@@ -153,6 +153,11 @@ def _order(path: str, source: OrderSource) -> Faults:
             remedy = f"Did you mean {sign + near!r}?" if near else f"Name fields of the model: {_some(columns)}."
             text = f"`newest_first` names {by!r}, and {model._meta.label} can't be sorted by that."
             yield Fault(path, "E042", text, remedy)
+    if source.store_field and source.store_field not in columns:
+        near = spelling.nearest(source.store_field, columns)
+        remedy = f"Did you mean {near!r}?" if near else f"Name a field of the model: {_some(columns)}."
+        text = f"`store_field` names {source.store_field!r}, and {model._meta.label} has no such field."
+        yield Fault(path, "E042", text, remedy)
     dates = [field.name for field in model._meta.concrete_fields if isinstance(field, models.DateField)]
     if source.dated_by and source.dated_by not in dates:
         near = spelling.nearest(source.dated_by, dates)

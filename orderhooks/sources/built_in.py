@@ -135,6 +135,7 @@ class BuiltInOrders(OrderSource):
     )
     computed_topics = ("order.fulfillment_updated",)
     dated_by = "placed_at"
+    store_field = "store"
     not_in_digest = ("updated_at",)
 
     def _with_hints(self, rows: "models.QuerySet[Any]") -> "models.QuerySet[Any]":
@@ -150,9 +151,6 @@ class BuiltInOrders(OrderSource):
 
     def number(self, order: Any) -> str:
         return str(order.number)
-
-    def store(self, order: Any) -> str:
-        return str(order.store)
 
     def payload(self, order: Any) -> dict[str, Any]:
         return {

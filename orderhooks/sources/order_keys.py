@@ -18,22 +18,25 @@ class UndatedError(ValueError):
     """The orders of the source have no date, so that those since a time are not known."""
 
 
-def order_keys(source: OrderSource, *, after: str, at_most: int, since: datetime | None, using: str) -> list[str]:
+def order_keys(
+    source: OrderSource, *, after: str, at_most: int, since: datetime | None, store: str = "", using: str
+) -> list[str]:
     """The keys of up to `at_most` orders behind the key `after`, as text, sorted by key. `after` is blank at first.
 
-    `since`: only orders dated since then; None for all. An order that is inserted meanwhile is found if its key comes
+    `since`: only orders dated since then; None for all. `store`: only orders of that store, if the source has a
+    `store_field`; blank for all. An order that is inserted meanwhile is found if its key comes
     later. Raises UndatedError; and ValueError, TypeError or ValidationError if `after` can't be a key.
     """
     model = source.get_model()
-    orders = _since(source, since, using=using)
+    orders = _of_store(source, _since(source, since, using=using), store)
     if after:
         orders = orders.filter(pk__gt=keys.values_of(model, [after])[0])
     return _keys(orders.order_by("pk")[:at_most])
 
 
-def count_orders(source: OrderSource, *, since: datetime | None, using: str) -> int:
+def count_orders(source: OrderSource, *, since: datetime | None, store: str = "", using: str) -> int:
     """How many orders `order_keys` goes through in all. Raises UndatedError."""
-    return _since(source, since, using=using).count()
+    return _of_store(source, _since(source, since, using=using), store).count()
 
 
 def is_dated(source: OrderSource) -> bool:
@@ -50,6 +53,10 @@ def dated_since(source: OrderSource, order_pks: Iterable[str], since: datetime, 
 def _keys(orders: "models.QuerySet[Any]") -> list[str]:
     names = [field.attname for field in keys.key_fields(orders.model)]
     return [keys.as_text(orders.model, values) for values in orders.values_list(*names)]
+
+
+def _of_store(source: OrderSource, orders: "models.QuerySet[Any]", store: str) -> "models.QuerySet[Any]":
+    return orders.filter(**{source.store_field: store}) if source.store_field and store else orders
 
 
 def _since(source: OrderSource, since: datetime | None, *, using: str) -> "models.QuerySet[Any]":

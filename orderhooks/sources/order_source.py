@@ -50,6 +50,7 @@ class OrderSource:
     `newest_first`: how to sort the orders, the newest first, as in `order_by()`. Empty: see `newest`.
     `dated_by`: the field with an order's date, for what concerns the orders since a time. Empty: the first date in
     `newest_first`, in `Meta.get_latest_by`, or with `auto_now_add`.
+    `store_field`: the field with the name of an order's store, if a project has several: see `store`.
     `capture`: "signals" captures the changes that Django reports. "triggers" has PostgreSQL capture all changes, those
     of other programs too; `manage.py migrate` puts the triggers in place. Other databases go on with signals.
     `atomic_saves`: whether each save of an order or a line runs in a transaction. It ensures that no change is saved
@@ -77,6 +78,7 @@ class OrderSource:
     atomic_saves: bool = True
     newest_first: tuple[str, ...] = ()
     dated_by: str = ""
+    store_field: str = ""
 
     def get_model(self) -> type[models.Model]:
         """The model of the orders. Raises LookupError if the app or the model is not installed."""
@@ -173,8 +175,10 @@ class OrderSource:
         return keys.text_of(order, self.get_model())
 
     def store(self, order: Any) -> str:
-        """The store to which the order belongs, at most 255 characters. Default: blank, for a single store."""
-        return ""
+        """The store to which the order belongs, at most 255 characters. Default: what `store_field` holds; without it
+        blank, for a single store.
+        """
+        return str(getattr(order, self.store_field)) if self.store_field else ""
 
     def payload(self, order: Any) -> dict[str, Any]:
         """The `order` object in the events: JSON values only, as `schema` describes them.
