@@ -5,11 +5,12 @@ behind. See Note [Changes and transactions].
 """
 
 from orderhooks.outbox.capturing import after_save, before_save, save_atomically
-from orderhooks.outbox.coalescing import coalesce, republish
+from orderhooks.outbox.coalescing import coalesce
 from orderhooks.outbox.deletions import before_delete
 from orderhooks.outbox.explicit import capture_difference, capture_explicit, capture_missed_deletion
 from orderhooks.outbox.guarding import can_capture, guarded
 from orderhooks.outbox.left_behind import LEFT_BEHIND_AFTER, MAX_COALESCE_ATTEMPTS, coalesce_left_behind
+from orderhooks.outbox.republishing import republish
 from orderhooks.outbox.tracking import Tracking, track
 from orderhooks.outbox.transaction_batch import coalesce_now
 

@@ -4,23 +4,17 @@ Runs in the store's process right after the commit, and in the pump for what a p
 Note [Changes and transactions].
 """
 
-import contextlib
-import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from django.db import connections, transaction
 
-from orderhooks import payloads, sources
-from orderhooks.db.transient_errors import is_transient
+from orderhooks import sources
 from orderhooks.models import Change, Event
 from orderhooks.outbox import coalescing_postgresql
+from orderhooks.outbox.composing import events_of
 from orderhooks.outbox.guarding import describe_error
-from orderhooks.outbox.membership import as_seen, has_ended
-from orderhooks.outbox.net_changes import NetChange, net_change, payload_changes
 from orderhooks.outbox.reading import (
     OrderRead,
     by_transaction,
@@ -35,13 +29,8 @@ logger = logging.getLogger(__name__)
 
 # Each may wait until a time limit. After this many, the others are left to the worker, or to its next turn.
 TRANSIENT_AT_ONCE = 3
-NO_LONGER_AN_ORDER = "The row is no order any more, says `only` of its source, so there is nothing to publish."
 # Orders of one transaction for each set of statements.
 COALESCE_TOGETHER = 100
-
-
-class TopicsNotComputedError(RuntimeError):
-    """The source's `compute_topics` failed, so events are missing. Publishing another one again makes them."""
 
 
 def coalesce(
@@ -96,7 +85,7 @@ def coalesce_in_one_statement(
     """The rest of `coalesce` in one statement. No events, with nothing done, if other changes have to be coalesced."""
     for change in captured:
         change.created_at = now  # a placeholder: `replace` reads the time from the database
-    events = _events(captured, order, now=now, using=using)
+    events = events_of(captured, order, now=now, using=using)
     return events if events and coalescing_postgresql.replace(captured, events, using=using) else []
 
 
@@ -112,7 +101,7 @@ def coalesce_portably(
         changes = take(source_name, order_pk, using=using)
         if order is not None and known == {change.pk for change in changes}:
             (changes,) = by_transaction(changes)
-            events = _events(changes, order, now=now, using=using)
+            events = events_of(changes, order, now=now, using=using)
         else:
             events = _events_of_transactions(by_transaction(changes), now=now, using=using)
         Event.objects.using(using).bulk_create(events)
@@ -156,7 +145,7 @@ def _coalesce_chunk(
             if {change.pk for change in changes} == {change.pk for change in captured[order_pk]}:
                 # They are of one transaction.
                 (changes,) = by_transaction(changes)
-                events += _events(changes, orders[order_pk], now=now, using=using)
+                events += events_of(changes, orders[order_pk], now=now, using=using)
             else:
                 events += _events_of_transactions(by_transaction(changes), now=now, using=using)
         Event.objects.using(using).bulk_create(events)
@@ -183,7 +172,7 @@ def _events_of_transactions(transactions: Sequence[Sequence[Change]], *, now: da
             order = deleted_order(first.source, deletion)
         else:
             order = read_order_before(first.source, first.order_pk, later, using=using)
-        events += _events(changes, order, later, now=now, using=using)
+        events += events_of(changes, order, later, now=now, using=using)
     return events
 
 
@@ -196,163 +185,6 @@ def give_up(source_name: str, order_pk: str, error: str, *, now: datetime, using
         except sources.UnknownSourceError:
             source = None
         order = OrderRead(source, error=error)
-        events = [event for changes in transactions for event in _events(changes, order, now=now, using=using)]
+        events = [event for changes in transactions for event in events_of(changes, order, now=now, using=using)]
         Event.objects.using(using).bulk_create(events)
     return events
-
-
-def republish(event: Event, *, now: datetime) -> bool:
-    """Build the payload of an event that has none. False if that failed again, or if another process was first."""
-    using = event._state.db or Event.objects.db
-    try:
-        order = read_order(event.source, event.order_pk, using=using)
-    except Exception as error:
-        order = OrderRead(None, error=describe_error(error))
-    if order.snapshot is None:
-        Event.objects.filter(pk=event.pk, published_at=None).update(error=order.error or NO_LONGER_AN_ORDER)
-        event.refresh_from_db()
-        return False
-    changes = event.changes
-    if event.error.startswith(TopicsNotComputedError.__name__):
-        try:
-            computed = _computed_topics(NetChange((event.topic,), changes), order, using=using)
-            changes = _presented(changes, order)
-        except Exception as error:
-            Event.objects.filter(pk=event.pk, published_at=None).update(error=describe_error(error))
-            event.refresh_from_db()
-            return False
-        _add_missing(event, computed, {"order": order.snapshot, "changes": changes}, now=now)
-    return event.publish({"order": order.snapshot, "changes": changes}, now=now)
-
-
-def _add_missing(event: Event, topics: Iterable[str], payload: dict[str, Any], *, now: datetime) -> None:
-    """Make the events of computed topics that a transaction still lacks, beside one of its events."""
-    of_transaction = Event.objects.filter(
-        source=event.source, order_pk=event.order_pk, occurred_at=event.occurred_at
-    ).values_list("topic", flat=True)
-    missing = [topic for topic in dict.fromkeys(topics) if topic not in set(of_transaction)]
-    Event.objects.bulk_create(
-        Event(
-            topic=topic,
-            source=event.source,
-            order_pk=event.order_pk,
-            order_number=event.order_number,
-            store=event.store,
-            payload=payload,
-            changes=payload["changes"],
-            occurred_at=event.occurred_at,
-            published_at=now,
-        )
-        for topic in missing
-    )
-
-
-def _events(
-    captured: Sequence[Change], order: OrderRead, later: Sequence[Change] = (), *, now: datetime, using: str
-) -> list[Event]:
-    """The events of one transaction. `later` holds the changes of later transactions, as far as they are known."""
-    seen, unseen = _as_seen(captured, order, using=using)
-    if has_ended(seen) and not has_ended(captured) and not order.error:
-        # It is no order any more. Receivers get it as it was while it was one.
-        before = read_order_before(captured[0].source, captured[0].order_pk, [*captured, *later], using=using)
-        order = replace(before, instance=None)
-    net = net_change(seen, order.source)
-    error = next((change.error for change in captured if change.error), "") or order.error or unseen
-    changes, names = net.changes, net.topics
-    try:
-        names = tuple(dict.fromkeys((*net.topics, *_computed_topics(net, order, using=using))))
-        changes = _presented(net.changes, order)
-        if (published := _last_published(captured)) is not None and order.source and order.snapshot is not None:
-            current = json.loads(payloads.encode(order.snapshot))  # as it would be stored
-            changes = {**payload_changes(published, current, order.source), **changes}
-            names = names if changes else ()
-        payloads.check(changes)
-    except Exception as problem:
-        if is_transient(problem):
-            raise
-        logger.exception("could not present the changes of order %s:%s", captured[0].source, captured[0].order_pk)
-        error = error or describe_error(problem)
-        changes = {field: pair for field, pair in net.changes.items() if _can_be_kept(pair)}
-    return [
-        Event(
-            topic=topic,
-            source=captured[0].source,
-            order_pk=captured[0].order_pk,
-            order_number=order.number,
-            store=order.store,
-            payload=None if error else {"order": order.snapshot, "changes": changes},
-            changes=changes,
-            error=error,
-            occurred_at=captured[-1].created_at,
-            published_at=None if error else now,
-        )
-        for topic in names
-    ]
-
-
-def _as_seen(captured: Sequence[Change], order: OrderRead, *, using: str) -> tuple[Sequence[Change], str]:
-    """What `as_seen` returns, with the error that has kept it from reading the rows of a new order."""
-    if order.source is None or order.source.only is None:
-        return captured, ""
-    # Inside a transaction, a query that fails would spoil what is written there.
-    inside = connections[using].in_atomic_block
-    try:
-        with transaction.atomic(using=using) if inside else contextlib.nullcontext():
-            return as_seen(captured, order, using=using), ""
-    except Exception as error:
-        if is_transient(error):
-            raise
-        logger.exception("could not read the rows of order %s:%s", captured[0].source, captured[0].order_pk)
-        return as_seen(captured, replace(order, instance=None), using=using), describe_error(error)
-
-
-def _last_published(captured: Sequence[Change]) -> dict[str, Any] | None:
-    """The payload that an order is compared with: see `explicit.capture_difference`."""
-    explicit = (change.snapshot for change in captured if change.kind == Change.Kind.EXPLICIT)
-    return next((snapshot for snapshot in explicit if snapshot is not None), None)
-
-
-def _computed_topics(net: NetChange, order: OrderRead, *, using: str) -> list[str]:
-    """The topics that the source computes from the net change.
-
-    Raises TopicsNotComputedError, or what `is_transient` recognizes.
-    """
-    source = order.source
-    if source is None or order.instance is None or not source.computed_topics or not net.topics:
-        return []
-    # Inside a transaction, a query that fails would spoil what is written there.
-    inside = connections[using].in_atomic_block
-    try:
-        with transaction.atomic(using=using) if inside else contextlib.nullcontext():
-            found = list(source.compute_topics(order.instance, net.changes))
-    except Exception as error:
-        if is_transient(error):
-            raise
-        raise TopicsNotComputedError(describe_error(error)) from error
-    if unknown := [topic for topic in found if topic not in source.computed_topics]:
-        raise TopicsNotComputedError(
-            f"compute_topics() returns {unknown[0]!r}. Add it to `computed_topics`, and to TOPICS."
-        )
-    return found
-
-
-def _can_be_kept(value: Any) -> bool:
-    try:
-        payloads.check(value)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
-def _presented(changes: dict[str, list[Any]], order: OrderRead) -> dict[str, list[Any]]:
-    source, instance = order.source, order.instance
-    if source is None or instance is None:
-        return changes
-    keys = {related.key for related in source.all_related}
-
-    def present(field: str, value: Any) -> Any:
-        if field not in keys:
-            return source.present(instance, field, value)
-        return [{name: source.present(instance, f"{field}.{name}", one) for name, one in row.items()} for row in value]
-
-    return {field: [present(field, value) for value in pair] for field, pair in changes.items()}
