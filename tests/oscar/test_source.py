@@ -30,6 +30,10 @@ class Own(OscarOrders):
     shipping_event_types = {"handed-over": "shipped"}
 
 
+class Loose(OscarOrders):
+    atomic_saves = False
+
+
 @pytest.fixture
 def topics(captured: Captured) -> Callable[[], list[str]]:
     """The topics of the events since it was last called, by name."""
@@ -109,6 +113,16 @@ def test_a_status_makes_one_event_of_its_topic_however_many_lines_it_takes_along
     assert [row["status"] for row in changes["lines"][1]] == ["Being processed"] * 2
     order.set_status("Complete")
     assert topics() == ["order.closed", "order.updated"]
+
+
+def test_without_atomic_saves_oscar_saves_row_by_row(settings, topics) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SOURCES": [f"{__name__}.Loose"]}
+    order = place()
+    topics()
+    order.set_status("Being processed")
+    assert topics().count("order.updated") == 3, "two lines and the order"
+    ship(order)
+    assert "order.partially_fulfilled" in topics()
 
 
 def test_cancelling_is_the_built_in_topic(topics) -> None:
