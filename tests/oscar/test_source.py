@@ -150,7 +150,7 @@ def test_a_handler_that_fails_takes_the_whole_change_of_status_back(topics) -> N
     assert topics() == []
 
 
-def test_paid_in_full_is_an_event_once(topics) -> None:
+def test_paid_in_full_is_an_event_once(captured, topics) -> None:
     order = place()
     topics()
     source = pay(order, "20.00")
@@ -162,6 +162,8 @@ def test_paid_in_full_is_an_event_once(topics) -> None:
     ]
     source.debit(Decimal("10.00"))
     assert topics() == ["order.paid", "order.payment_created", "order.updated"]
+    (old,), (new,) = captured.events[-1].changes["payment_sources"]
+    assert (old["amount_debited"], new["amount_debited"]) == ("20.00", "30.00")
     enter_payment(order, "Paid", "30.00")
     assert topics() == ["order.payment_event_created", "order.updated"], "the same money, entered as an event too"
 
