@@ -125,6 +125,18 @@ def _environment(corner: Corner) -> dict[str, str | None]:
     return own
 
 
+@nox.session
+@nox.parametrize("python,django", [("3.11", "5.2"), ("3.12", "6.0"), ("3.13", "6.1")])
+def oscar(session: nox.Session, django: str) -> None:
+    """The tests of django-oscar; `make oscar` runs them with one Django. Arguments after `--` go to pytest."""
+    session.install("--editable", ".[demo,oscar,oscar_test]", f"django~={django}.0")
+    ignored = ("-W", "ignore::DeprecationWarning", "-W", "ignore::PendingDeprecationWarning")
+    session.run(
+        *("python", "-m", "pytest", "--ds=tests.oscar.settings", "tests/oscar", *ignored, *session.posargs),
+        env={"PYTHONPATH": ".", "DJANGO_SETTINGS_MODULE": None},
+    )
+
+
 @nox.session(python=False)
 def missing(session: nox.Session) -> None:
     """Fail if an interpreter or a service of the corners of CI is missing, and say which."""

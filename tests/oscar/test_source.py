@@ -30,6 +30,10 @@ class Own(OscarOrders):
     shipping_event_types = {"handed-over": "shipped"}
 
 
+class Loose(OscarOrders):
+    atomic_saves = False
+
+
 @pytest.fixture
 def topics(captured: Captured) -> Callable[[], list[str]]:
     """The topics of the events since it was last called, by name."""
@@ -111,6 +115,16 @@ def test_a_status_makes_one_event_of_its_topic_however_many_lines_it_takes_along
     assert topics() == ["order.closed", "order.updated"]
 
 
+def test_without_atomic_saves_oscar_saves_row_by_row(settings, topics) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SOURCES": [f"{__name__}.Loose"]}
+    order = place()
+    topics()
+    order.set_status("Being processed")
+    assert topics().count("order.updated") == 3, "two lines and the order"
+    ship(order)
+    assert "order.partially_fulfilled" in topics()
+
+
 def test_cancelling_is_the_built_in_topic(topics) -> None:
     order = place()
     topics()
@@ -136,7 +150,7 @@ def test_a_handler_that_fails_takes_the_whole_change_of_status_back(topics) -> N
     assert topics() == []
 
 
-def test_paid_in_full_is_an_event_once(topics) -> None:
+def test_paid_in_full_is_an_event_once(captured, topics) -> None:
     order = place()
     topics()
     source = pay(order, "20.00")
@@ -148,6 +162,8 @@ def test_paid_in_full_is_an_event_once(topics) -> None:
     ]
     source.debit(Decimal("10.00"))
     assert topics() == ["order.paid", "order.payment_created", "order.updated"]
+    (old,), (new,) = captured.events[-1].changes["payment_sources"]
+    assert (old["amount_debited"], new["amount_debited"]) == ("20.00", "30.00")
     enter_payment(order, "Paid", "30.00")
     assert topics() == ["order.payment_event_created", "order.updated"], "the same money, entered as an event too"
 

@@ -27,6 +27,10 @@ from orderhooks.sources import Lines, OrderSource, Related, as_json, watched_val
 __all__ = ["OscarOrders"]
 
 ADDRESS = ("title", "first_name", "last_name", "line1", "line2", "line3", "line4", "state", "postcode", "country")
+# The keys of `changes` that payments and shipments go by.
+COUNTED = frozenset(
+    {"total_incl_tax", "lines", "payment_sources", "payment_events", "shipping_events", "shipping_event_lines"}
+)
 NO_CHANGE: Sequence[Sequence[Mapping[str, Any]]] = ((), ())
 
 
@@ -177,6 +181,8 @@ class OscarOrders(OrderSource):
 
     def compute_topics(self, order: Any, changes: Mapping[str, list[Any]]) -> Iterable[str]:
         """Topics of payments, refunds and shipments, and of the statuses of lines."""
+        if not COUNTED.intersection(changes):
+            return
         rows = OrderRows.read(order, self.payment_event_types, self.shipping_event_types)
         after, before = self._state(order, rows), self._state(order, rows, changes)
         for topics, old, new in (
