@@ -57,7 +57,7 @@ def send_reconciliation(reconciliation: Reconciliation, *, now: datetime) -> Non
     if not reconciliation.unpublished():
         return
     subject = settings.EMAIL_SUBJECT_PREFIX + _("Orders differ from what was published")
-    named = [f"{one['number']} ({one['source']}): {one['kind']}" for one in reconciliation.examples]
+    named = [f"{_quoted(one['number'])} ({one['source']}): {one['kind']}" for one in reconciliation.examples]
     text = "\n".join([reconciliation_text(reconciliation, now=now), "", *named])
     for recipient in _admins():
         try:
@@ -149,8 +149,8 @@ def _subject(subscription: Subscription, state: str) -> str:
 
 
 def _quoted(name: str) -> str:
-    """A subscription's name, which any user may choose: in quotes, on one line, cut, without texts that mail programs
-    turn into links.
+    """A subscription's name or an order's number, which a stranger may choose: in quotes, on one line, cut, without
+    texts that mail programs turn into links.
     """
     plain = "".join(letter if letter.isprintable() else " " for letter in name)
     words = plain.replace("://", " ").replace("www.", " ").replace('"', "'").split()

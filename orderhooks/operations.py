@@ -16,6 +16,7 @@ from django.views.decorators.debug import sensitive_variables
 from orderhooks import backfilling, replaying, tasks, topics
 from orderhooks.backfilling import BackfillError
 from orderhooks.db import DatabaseClock
+from orderhooks.db.locks import one_at_a_time
 from orderhooks.models import Backfill, Delivery, Replay, Subscription
 from orderhooks.models.backfills import DEFAULT_RATE
 from orderhooks.models.deliveries import DeliveryQuerySet
@@ -207,9 +208,11 @@ def backfill(
     Raises: BackfillError if an argument is not valid, or if one is already running; topics.UnknownTopicError.
     """
     now = DatabaseClock().now()
-    planned = backfilling.plan(subscription, topic=topic, source=source, since=since, rate=rate, now=now)
-    planned.requested_by = by[:150]
-    planned.save()
+    # Two that begin at the same time must not both find that none is running.
+    with one_at_a_time(Backfill.objects.db, f"backfill {subscription.pk}"):
+        planned = backfilling.plan(subscription, topic=topic, source=source, since=since, rate=rate, now=now)
+        planned.requested_by = by[:150]
+        planned.save()
     transaction.on_commit(tasks.wake, using=Delivery.objects.db)
     return planned
 

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping
+import re
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -28,6 +30,9 @@ MAX_DEPTH = 100
 MAX_PASSED_THROUGH_DEPTH = 50
 # Half of MariaDB's default limit for a statement.
 MAX_BYTES = 8 * 1024 * 1024
+LARGEST_DOUBLE = int(sys.float_info.max)
+# As many digits as a number that no double holds has at least.
+LONG_NUMBER = re.compile(rb"\d{309}")
 
 
 class EventLike(Protocol):
@@ -65,7 +70,8 @@ def body(event: EventLike) -> bytes:
 def check(data: Any, *, depth: int = MAX_DEPTH) -> None:
     """Raises ValueError or TypeError, with a sentence, if JSON, a database or a receiver can't hold the data.
 
-    They can't hold NaN, types that JSON lacks, lone surrogates, NUL, more than `depth` levels, or more than MAX_BYTES.
+    They can't hold NaN, numbers beyond a double, types that JSON lacks, lone surrogates, NUL, more than `depth` levels,
+    or more than MAX_BYTES.
     """
     _check_depth(data, depth)
     try:
@@ -76,8 +82,10 @@ def check(data: Any, *, depth: int = MAX_DEPTH) -> None:
         raise ValueError(f"It holds a number that JSON can't express ({error}). Give it as text.") from None
     if len(encoded) > MAX_BYTES:
         raise ValueError(f"It takes {len(encoded)} bytes, more than {MAX_BYTES}. Make the payload smaller.")
-    # JSON writes NUL like this. A text with these characters has one more backslash, which `_holds_nul` recognizes.
-    if rb"\u0000" in encoded and _holds_nul(data):
+    if LONG_NUMBER.search(encoded) and _any(data, lambda one: isinstance(one, int) and abs(one) > LARGEST_DOUBLE):
+        raise ValueError("It holds a number with more than 308 digits, which receivers can't read. Give it as text.")
+    # JSON writes NUL like this. A text with these characters has one more backslash, which `_any` recognizes.
+    if rb"\u0000" in encoded and _any(data, lambda one: isinstance(one, str) and "\x00" in one):
         raise ValueError("It holds a NUL character, which PostgreSQL can't store. Remove it from the order.")
 
 
@@ -97,16 +105,15 @@ def _inside(value: Any) -> Iterable[Any]:
     return value if isinstance(value, list | tuple) else ()
 
 
-def _holds_nul(data: Any) -> bool:
+def _any(data: Any, test: Callable[[Any], bool]) -> bool:
+    """Whether the test is true of any value or key of the data."""
     match data:
-        case str():
-            return "\x00" in data
         case dict():
-            return any(_holds_nul(key) or _holds_nul(value) for key, value in data.items())
+            return any(_any(key, test) or _any(value, test) for key, value in data.items())
         case list() | tuple():
-            return any(_holds_nul(one) for one in data)
+            return any(_any(one, test) for one in data)
         case _:
-            return False
+            return test(data)
 
 
 def encode(data: Any) -> bytes:
@@ -126,7 +133,8 @@ def digest(order: Mapping[str, Any], *, without: Collection[str] = ()) -> str:
 def canonical(data: Any) -> bytes:
     """JSON data in the one form that RFC 8785 (JSON Canonicalization Scheme) gives it.
 
-    There a number is a double, as in JavaScript, so a whole number beyond 2^53 counts as the double next to it.
+    There a number is a double, as in JavaScript, so a whole number beyond 2^53 counts as the double next to it. One
+    that no double holds, which `check` refuses, counts as text.
     """
     try:
         return rfc8785.dumps(data)
@@ -141,6 +149,6 @@ def _in_doubles(data: Any) -> Any:
         case list() | tuple():
             return [_in_doubles(one) for one in data]
         case int() if abs(data) >= 2**53:
-            return float(data)
+            return float(data) if abs(data) <= LARGEST_DOUBLE else str(data)
         case _:
             return data

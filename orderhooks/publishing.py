@@ -117,7 +117,8 @@ def publish_differences(differences: Iterable[reconciling.Difference]) -> int:
 
     An order that changed gets one `order.updated` whose `changes` show the difference of the payloads; one without
     any event gets it with empty `changes`. An order that is gone gets `order.deleted` with the content that was last
-    published. Those that can't be read are left out, and deleted ones whose events have been pruned.
+    published; if that has been pruned, there is no event, and the list of digests shows it as deleted. Those that can't
+    be read are left out.
 
     Raises ValueError if the orders are kept in another database than orderhooks.
     """
@@ -151,6 +152,9 @@ def _publish_difference(difference: reconciling.Difference, *, using: str) -> bo
             using=using,
             on_events=announce_events,
         )
+        return True
+    if difference.kind == reconciling.Kind.DELETED:
+        digests.mark_deleted(difference.source, difference.order_pk)
         return True
     return False
 

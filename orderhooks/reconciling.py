@@ -18,6 +18,7 @@ from django.db.models import Min, prefetch_related_objects
 from orderhooks import digests, payloads, sources
 from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import Change, Event, OrderDigest, Reconciliation, Subscription
+from orderhooks.models.events import check_identifiers
 from orderhooks.sources import OrderSource, keys
 
 __all__ = ["Difference", "Kind", "advance", "begin", "count", "last_published"]
@@ -238,10 +239,17 @@ def _orders_by_key(source: OrderSource, order_pks: Sequence[str], *, using: str)
 def _read(source: OrderSource, order: Any) -> _Read:
     if order is None or not source.is_order(order):
         return _Read()
-    payload = source.payload(order)
-    payloads.check(payload)
+    number, store = str(source.number(order)), str(source.store(order))
+    try:
+        check_identifiers(number=number, store=store)
+        payload = source.payload(order)
+        payloads.check(payload)
+    except Exception as error:
+        if is_transient(error):
+            raise
+        return _Read(number, store, error=f"{type(error).__name__}: {error}")
     # As it is once it has been stored.
-    return _Read(str(source.number(order)), str(source.store(order)), json.loads(payloads.encode(payload)))
+    return _Read(number, store, json.loads(payloads.encode(payload)))
 
 
 def _older_than_subscriptions(source: OrderSource, unknown: Collection[Difference], *, using: str) -> frozenset[str]:

@@ -1,6 +1,7 @@
 """Backfills while orders change: a receiver that goes by `sequence` ends with the newest state of each order."""
 
 import contextlib
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -112,6 +113,7 @@ def move(order: Order) -> None:
 
 def test_other_orders_of_the_batch_are_not_read_again(order, monkeypatch) -> None:
     other = make_order(lines=[], note="other")
+    Backfill.objects.update(last_key=str(other.pk))
     read: list[str] = []
     step = batches._order
 
@@ -163,6 +165,32 @@ class TestOnADatabaseWithSeveralWriters:
         assert list(numbers) == [order.number for order in orders]
         backfill = Backfill.objects.get()
         assert (backfill.walked, backfill.done, backfill.failed) == (40, 40, 0)
+
+    def test_of_two_that_begin_at_the_same_time_one_is_refused(self, monkeypatch, in_a_thread) -> None:
+        subscription, refused = make_subscription(), []
+        make_order(lines=[])
+        both = threading.Barrier(2)
+        plan = backfilling.plan
+
+        def plan_together(*arguments: Any, **options: Any) -> Any:
+            planned = plan(*arguments, **options)
+            with contextlib.suppress(threading.BrokenBarrierError):
+                both.wait(1)  # the other one is kept from planning until this one is saved
+            return planned
+
+        monkeypatch.setattr(backfilling, "plan", plan_together)
+
+        def begin() -> None:
+            try:
+                operations.backfill(subscription)
+            except operations.BackfillError as error:
+                refused.append(str(error))
+
+        for thread in [in_a_thread(begin), in_a_thread(begin)]:
+            thread.join(20)
+        assert Backfill.objects.count() == 1
+        assert len(refused) == 1
+        assert "is still running" in refused[0]
 
     def test_a_locked_subscription_holds_up_its_backfill_alone(self, order, in_a_thread) -> None:
         with transaction.atomic():

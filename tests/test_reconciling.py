@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from orderhooks import digests, publishing, reconciling, retention, signal_handlers
+from orderhooks import digests, payloads, publishing, reconciling, retention, signal_handlers
 from orderhooks.models import Change, Event, Order, OrderDigest, OrderLine, Reconciliation
 from orderhooks.reconciling import Difference, Kind
 from orderhooks.sources import BuiltInOrders, OrderSource
@@ -129,13 +129,16 @@ def test_a_deletion_that_nobody_captured_is_published_with_the_last_content() ->
     assert differences() == []
 
 
-def test_a_deletion_whose_events_are_pruned_is_found_and_can_not_be_published() -> None:
+def test_a_deletion_whose_events_are_pruned_makes_no_event_and_shows_in_the_digests() -> None:
     order = make_order(lines=())
     prune_all_events()
     behind_the_back("DELETE FROM orderhooks_order WHERE id = %s", order.pk)
     [found] = differences()
     assert (found.kind, found.number) == (Kind.DELETED, order.number)
-    assert publishing.publish_differences([found]) == 0
+    assert publishing.publish_differences([found]) == 1
+    assert not Event.objects.exists()
+    assert OrderDigest.objects.get().digest == ""
+    assert differences() == []
 
 
 def test_an_order_that_changed_after_its_events_were_pruned_is_published() -> None:
@@ -290,3 +293,39 @@ def test_digests_keep_the_newest_event_of_each_order_and_deletions_for_the_time_
     OrderDigest.objects.update(published_at=timezone.now() - 91 * DAY)
     assert retention.prune(before=timezone.now() - 90 * DAY) == 1
     assert [row.order_number for row in OrderDigest.objects.all()] == [first.number]
+
+
+class LongNamed(BuiltInOrders):
+    def number(self, order: Any) -> str:
+        return "x" * 300 if order.note == "long" else super().number(order)
+
+    def payload(self, order: Any) -> dict[str, Any]:
+        if order.note == "broken":
+            raise ValueError("no such rate")
+        return super().payload(order)
+
+
+def test_an_order_that_can_not_be_published_is_unreadable_with_its_number(settings: Any) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SOURCES": ["tests.test_reconciling.LongNamed"]}
+    make_order(number="7", lines=())
+    make_order(lines=())
+    before = Event.objects.count()
+    behind_the_back("UPDATE orderhooks_order SET note = 'broken' WHERE number = '7'")
+    behind_the_back("UPDATE orderhooks_order SET note = 'long' WHERE number <> '7'")
+    found = differences()
+    assert [one.kind for one in found] == [Kind.UNREADABLE] * 2
+    assert (found[0].number, found[0].error) == ("7", "ValueError: no such rate")
+    assert "300 characters" in found[1].error
+    assert publishing.publish_differences(found) == 0
+    assert Event.objects.count() == before
+
+
+def test_one_event_that_is_odd_does_not_keep_the_others_from_their_digests() -> None:
+    make_order(lines=())
+    other = make_order(lines=())
+    # As an older version of a source could have published it.
+    huge = {"order": {"id": "x", "n": 10**400}, "changes": {}}
+    Event.objects.exclude(order_pk=str(other.pk)).update(payload=huge)
+    settle()
+    assert {row.order_pk for row in OrderDigest.objects.all()} == set(Event.objects.values_list("order_pk", flat=True))
+    assert len(payloads.digest(huge["order"])) == 64

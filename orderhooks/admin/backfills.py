@@ -101,12 +101,13 @@ class BackfillAdmin(JobAdmin):
     def initial(self, request: HttpRequest) -> dict[str, Any]:
         initial = super().initial(request)
         pk = str(initial["subscription"] or "")
-        subscription = Subscription.objects.filter(pk=pk).first() if pk.isdecimal() else None
+        subscription = Subscription.objects.filter(pk=pk).first() if pk.isdecimal() and len(pk) < 19 else None
         wanted = [name for name in topics.catalogue() if subscription and topics.matches(subscription.topics, name)]
         return {**initial, "topic": TOPIC if TOPIC in wanted or not wanted else wanted[0]}
 
     def preview(self, form: Any) -> dict[str, Any]:
-        return {"expected": form.planned, "expected_text": count_text(form.planned.total)}
+        planned: Backfill = form.planned
+        return {"expected": planned, "expected_text": _total(planned), "has_orders": bool(planned.last_key)}
 
     def start(self, values: dict[str, Any], *, by: str) -> Backfill:
         return operations.backfill(**values, by=by)
@@ -116,13 +117,13 @@ class BackfillAdmin(JobAdmin):
 
     @admin.display(description=gettext_lazy("orders"))
     def orders(self, backfill: Backfill) -> str:
-        return _("%(done)s of %(total)s") % {"done": count_text(backfill.walked), "total": count_text(backfill.total)}
+        return _("%(done)s of %(total)s") % {"done": count_text(backfill.walked), "total": _total(backfill)}
 
     @admin.display(description=gettext_lazy("progress"))
     def progress(self, backfill: Backfill) -> SafeString:
         label = _("%(walked)s of %(total)s orders gone through") % {
             "walked": count_text(backfill.walked),
-            "total": count_text(backfill.total),
+            "total": _total(backfill),
         }
         texts = [_("%(count)s deliveries made.") % {"count": count_text(backfill.done)}]
         if backfill.failed:
@@ -138,3 +139,7 @@ class BackfillAdmin(JobAdmin):
     @admin.display(description=gettext_lazy("orders since"))
     def since_text(self, backfill: Backfill) -> Any:
         return backfill.since or _("all orders")
+
+
+def _total(backfill: Backfill) -> str:
+    return _("not counted") if backfill.total is None else count_text(backfill.total)

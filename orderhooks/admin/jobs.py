@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from orderhooks import permissions
+from orderhooks import operations, permissions
 from orderhooks.admin import charts
 from orderhooks.admin.buttons import ButtonsAdmin
 from orderhooks.admin.health import badge
@@ -92,7 +92,12 @@ class JobAdmin(NotEdited, ButtonsAdmin):
             return self._plan(request, form)
         if "confirm" not in request.POST:
             return self._plan(request, form, **self.preview(form))
-        job: Any = self.start(form.cleaned_data, by=request.user.get_username())
+        try:
+            job: Any = self.start(form.cleaned_data, by=request.user.get_username())
+        except (operations.BackfillError, operations.ReplayError) as error:
+            # It was possible when the form was checked.
+            form.add_error(None, str(error))
+            return self._plan(request, form)
         name = str(self.opts.verbose_name).capitalize()
         self.log_addition(request, job, [{"added": {}}])
         self.log_change(request, job.subscription, f"{name} {job.public_id}.")

@@ -4,6 +4,7 @@ Without the permission `manage_all_subscriptions` a user sees only their own sub
 Responses do not show whether other rows exist.
 """
 
+import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -31,6 +32,8 @@ __all__ = [
     "order_stores_of",
     "orders_of",
     "replays_of",
+    "rights_of",
+    "seen_subscriptions_of",
     "stores_of",
     "subscriptions_of",
     "visible_fields",
@@ -69,6 +72,12 @@ def manages(user: Any) -> bool:
     return bool(user.has_perm(permissions.MANAGE_ALL_SUBSCRIPTIONS))
 
 
+def rights_of(user: Any) -> str:
+    """A text that changes with what the user may do, and with the stores whose orders the user may see."""
+    may_do = user.get_all_permissions() if hasattr(user, "get_all_permissions") else ()
+    return json.dumps([bool(getattr(user, "is_superuser", False)), sorted(may_do), sorted(stores_of(user))])
+
+
 def stores_of(user: Any) -> frozenset[str]:
     """The stores whose orders the user may subscribe to. If ALL_STORES is among them, the user may subscribe to all."""
     if manages(user):
@@ -92,6 +101,11 @@ def orders_of(user: Any) -> "QuerySet[Order]":
 def subscriptions_of(user: Any) -> SubscriptionQuerySet:
     """The subscriptions that the user may see."""
     return Subscription.objects.all() if manages(user) else Subscription.objects.filter(owner=user)
+
+
+def seen_subscriptions_of(user: Any) -> SubscriptionQuerySet:
+    """The subscriptions whose deliveries the user may see."""
+    return Subscription.objects.all() if manages(user) else Subscription.objects.filter(pk__in=_owned(user))
 
 
 def deliveries_of(user: Any) -> DeliveryQuerySet:

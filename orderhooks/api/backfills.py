@@ -71,6 +71,9 @@ class BackfillPlanForSerializer(BackfillPlanSerializer):
     subscription = subscription_field()
 
 
+NOT_COUNTED = "Null: the subscription is for one store, and the order source has no `store_field`."
+
+
 class BackfillSerializer(serializers.ModelSerializer[Backfill]):
     """A backfill and its progress."""
 
@@ -106,7 +109,7 @@ class BackfillSerializer(serializers.ModelSerializer[Backfill]):
         ]
         read_only_fields = fields
         extra_kwargs = {
-            "total": {"help_text": "How many orders there were when it began, of all stores."},
+            "total": {"help_text": f"How many orders there were when it began. {NOT_COUNTED}"},
             "walked": {"help_text": "Orders that it has gone through."},
             "done": {"help_text": "Deliveries that it has made."},
             "failed": {"help_text": "Orders that could not be read."},
@@ -122,7 +125,7 @@ class BackfillSerializer(serializers.ModelSerializer[Backfill]):
 RESPONSES = {
     200: ApiResponse(
         "With `dry_run`: how many orders the backfill would go through. Nothing is sent.",
-        object_of(count={"type": "integer"}),
+        object_of(count={"type": ["integer", "null"], "description": NOT_COUNTED}),
     ),
     202: ApiResponse("The backfill, which has started.", BackfillSerializer),
 }

@@ -184,7 +184,8 @@ class JsonObjectField(serializers.JSONField):
     default_error_messages = {
         "object": 'Send a JSON object such as {{"city": "Kyoto"}}.',
         "deep": "Nest at most {max_depth} levels.",
-        "json": "Remove NaN, infinite numbers, NUL characters and lone surrogates: no receiver could read them.",
+        "json": "Remove NaN, infinite numbers, numbers of more than 308 digits, NUL characters and lone surrogates: no"
+        " receiver could read them.",
     }
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:

@@ -1,5 +1,8 @@
 """Digests of orders in the API: with them a receiver finds out what it lacks, without reading every order."""
 
+import logging
+
+from django.db import OperationalError
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -14,7 +17,10 @@ from orderhooks.api.protocol.pagination import page_size_of
 from orderhooks.api.protocol.query_parameters import int_parameter
 from orderhooks.api.resources import ApiViewSet
 from orderhooks.db import DatabaseClock
+from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import OrderDigest
+
+logger = logging.getLogger(__name__)
 
 LARGEST_SEQUENCE = 2**63 - 1
 # A request brings the digests up to date for no longer than this; the next one goes on.
@@ -24,6 +30,7 @@ CATCH_UP_SECONDS = 2.0
 class OrderDigestSerializer(serializers.ModelSerializer[OrderDigest]):
     """What was last published of an order."""
 
+    id = serializers.CharField(source="order_id", help_text="`id` of the order, as text. Blank if it has none.")
     number = serializers.CharField(source="order_number")
     digest = serializers.SerializerMethodField()
     field_schemas = {
@@ -36,7 +43,7 @@ class OrderDigestSerializer(serializers.ModelSerializer[OrderDigest]):
 
     class Meta:
         model = OrderDigest
-        fields = ["source", "number", "store", "sequence", "digest"]
+        fields = ["source", "id", "number", "store", "sequence", "digest"]
         read_only_fields = fields
 
     def get_digest(self, row: OrderDigest) -> str | None:
@@ -86,7 +93,12 @@ class OrderDigestViewSet(ApiViewSet):
         remedy = "Send `after` of another page, or 0 to start with the first one."
         after = int_parameter(request, "after", default=0, lowest=0, highest=LARGEST_SEQUENCE, remedy=remedy)
         size = page_size_of(request)
-        digests.catch_up(now=DatabaseClock().now(), seconds=CATCH_UP_SECONDS)
+        try:
+            digests.catch_up(now=DatabaseClock().now(), seconds=CATCH_UP_SECONDS)
+        except OperationalError as error:
+            if not is_transient(error):
+                raise
+            logger.info("the digests are shown as they are: another process keeps them locked")
         rows = list(access.digests_of(request.user).filter(sequence__gt=after).order_by("sequence")[: size + 1])
         page = rows[:size]
         last = page[-1].sequence if page else after

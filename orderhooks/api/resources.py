@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
-from orderhooks.api.access import ActionPermission
+from orderhooks.api.access import ActionPermission, rights_of
 from orderhooks.api.filters import StrictFilterBackend
 from orderhooks.api.members import require_no_members
 from orderhooks.api.openapi.descriptions import Operation
@@ -104,7 +104,9 @@ class ApiViewSet(ProblemDetailsView, viewsets.ViewSet):
             # Wraps what `dispatch` calls next, after authentication and permissions have passed.
             in_transaction = self.action not in self.actions_outside_transactions
             handler = getattr(self, self.action)
-            setattr(self, "post", idempotency.run_once(handler, request, in_transaction=in_transaction))  # noqa: B010
+            rights = rights_of(request.user)
+            once = idempotency.run_once(handler, request, rights=rights, in_transaction=in_transaction)
+            setattr(self, "post", once)  # noqa: B010
         if self.action in self.actions_without_body:
             require_no_members(request.data)
 

@@ -143,6 +143,7 @@ def _read(backfill: Backfill, source: OrderSource, at_most: int, *, until: float
         keys = sources.order_keys(
             source,
             after=backfill.cursor,
+            up_to=backfill.last_key,
             at_most=at_most + 1,
             since=backfill.since,
             store=backfill.subscription.store,

@@ -1,6 +1,7 @@
 """Planning: what a backfill is to send, judged before it begins. `operations` saves it."""
 
 from datetime import datetime
+from typing import Any
 
 from django.db import router
 
@@ -43,19 +44,26 @@ def plan(
     planned = Backfill(
         subscription=subscription, topic=topic, source=_chosen(source).name, since=since, rate=rate, next_batch_at=now
     )
-    planned.total = _count(planned)
+    _look_ahead(planned)
     return planned
 
 
-def _count(backfill: Backfill) -> int:
-    """How many orders it goes through: of all stores, if the source does not tell them apart by a field.
+def _look_ahead(backfill: Backfill) -> None:
+    """Find out which order is its last, and how many there are.
 
-    Raises BackfillError if they have no date and it has one.
+    They are not counted if some may be of stores that a user of the API must not know of. Raises BackfillError if
+    the orders have no date and it has one.
     """
     source = sources.by_name(backfill.source)
-    using, store = router.db_for_write(source.get_model()), backfill.subscription.store
+    store = backfill.subscription.store
+    chosen: dict[str, Any] = {
+        "since": backfill.since,
+        "store": store,
+        "using": router.db_for_write(source.get_model()),
+    }
     try:
-        return sources.count_orders(source, since=backfill.since, store=store, using=using)
+        backfill.last_key = sources.last_order_key(source, **chosen)
+        backfill.total = sources.count_orders(source, **chosen) if source.store_field or not store else None
     except sources.UndatedError as error:
         raise BackfillError(str(error), field="since") from None
 

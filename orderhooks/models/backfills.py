@@ -57,8 +57,10 @@ class Backfill(Job):
         validators=[MinValueValidator(1), MaxValueValidator(MOST_RATE)],
     )
     state = models.CharField(_("state"), max_length=16, choices=State, default=State.RUNNING)
-    # How many orders there were when it began.
-    total = models.PositiveIntegerField(default=0)
+    # How many orders there were when it began. Null: not known, because the source has no field with the store.
+    total = models.PositiveIntegerField(null=True)
+    # The key of the last one, as text: those that are added meanwhile have events of their own.
+    last_key = models.TextField(blank=True)
     # Orders that it has gone through, also those of another store, those that are gone, and those that failed.
     walked = models.PositiveIntegerField(_("orders"), default=0)
     # Orders whose payload could not be built.

@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from orderhooks import payloads
 from orderhooks.db import public_ids
 from orderhooks.db.indexes import PartialIndex
 
@@ -18,6 +19,17 @@ if TYPE_CHECKING:
 
 # The longest primary key, number and store of an order that is kept: what an index of any database takes.
 IDENTIFIER_LENGTH = 255
+
+
+def check_identifiers(**identifiers: Any) -> None:
+    """Raises ValueError if an order's `number` or `store` can't be stored. Its text says what to change."""
+    for name, text in identifiers.items():
+        payloads.check(str(text))
+        if len(str(text)) > IDENTIFIER_LENGTH:
+            raise ValueError(
+                f"The order's {name} has {len(str(text))} characters; at most {IDENTIFIER_LENGTH} can be stored. "
+                f"Have the method {name}() of its source return a shorter one."
+            )
 
 
 class ChangeQuerySet(models.QuerySet["Change"]):

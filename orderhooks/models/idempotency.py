@@ -45,7 +45,7 @@ class IdempotentRequest(models.Model):
     )
     # Of the key: databases differ in what texts are the same.
     key_digest = models.CharField(max_length=64)
-    # Of method, address and body: another request may not come under the same key.
+    # Of method, address, body, and the user's rights: another request may not come under the same key.
     fingerprint = models.CharField(max_length=64)
     status_code = models.PositiveSmallIntegerField(default=0)
     # Encrypted, because the response to a new subscription holds its secret.

@@ -19,6 +19,8 @@ class OrderDigest(models.Model):
 
     source = models.CharField(max_length=64)
     order_pk = models.CharField(max_length=IDENTIFIER_LENGTH)
+    # The `id` in the payload, as text, by which receivers tell orders apart. Blank if it has none.
+    order_id = models.CharField(max_length=IDENTIFIER_LENGTH, blank=True)
     order_number = models.CharField(max_length=IDENTIFIER_LENGTH, blank=True)
     store = models.CharField(max_length=IDENTIFIER_LENGTH, blank=True)
     # Of the event.

@@ -13,10 +13,10 @@ from django.db import DatabaseError, connections, models, transaction
 from orderhooks import payloads, sources, topics, triggers
 from orderhooks.db import DatabaseNow
 from orderhooks.models import Change, Subscription
+from orderhooks.models.events import check_identifiers
 from orderhooks.outbox.capturing import is_elsewhere
 from orderhooks.outbox.guarding import describe_error, mark_missed
 from orderhooks.outbox.membership import without_changes
-from orderhooks.outbox.reading import check_identifiers
 from orderhooks.outbox.rewinding import capture_order, captured_values
 from orderhooks.outbox.transaction_batch import OnEvents, TransactionBatch, has_subscribers
 from orderhooks.sources import OrderSource, WatchedModel

@@ -15,7 +15,7 @@ from django.db import connections, transaction
 from orderhooks import payloads, sources, triggers
 from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import Change
-from orderhooks.models.events import IDENTIFIER_LENGTH
+from orderhooks.models.events import IDENTIFIER_LENGTH, check_identifiers
 from orderhooks.outbox.guarding import describe_error
 from orderhooks.outbox.rewinding import hold_rows, rewind
 from orderhooks.sources import OrderSource, WatchedModel
@@ -25,7 +25,6 @@ logger = logging.getLogger(__name__)
 __all__ = [
     "OrderRead",
     "by_transaction",
-    "check_identifiers",
     "deleted_order",
     "read_order",
     "read_order_before",
@@ -166,17 +165,6 @@ def deleted_order(source_name: str, deletion: Change) -> OrderRead:
     except Exception as problem:
         error = error or describe_error(problem)
     return OrderRead(source, None, deletion.order_number, deletion.store, deletion.snapshot, error)
-
-
-def check_identifiers(**identifiers: Any) -> None:
-    """Raises ValueError if an order's `number` or `store` can't be stored. Its text says what to change."""
-    for name, text in identifiers.items():
-        payloads.check(str(text))
-        if len(str(text)) > IDENTIFIER_LENGTH:
-            raise ValueError(
-                f"The order's {name} has {len(str(text))} characters; at most {IDENTIFIER_LENGTH} can be stored. "
-                f"Have the method {name}() of its source return a shorter one."
-            )
 
 
 def _kept(identifier: Any) -> str:

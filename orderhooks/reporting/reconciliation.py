@@ -34,6 +34,8 @@ def reconciliation_text(reconciliation: Reconciliation, *, now: datetime) -> str
     found = [f"{label}: {count_text(count)}." for name, label in LABELS if (count := getattr(reconciliation, name))]
     if not found:
         remedy = _("None differs.")
+    elif reconciliation.unpublished() and reconciliation.unpublished() <= reconciliation.unreadable:
+        remedy = _("Have the order source of those that can't be read fixed; orderhooks_doctor --reconcile lists them.")
     elif reconciliation.unpublished():
         remedy = _("manage.py orderhooks_doctor --reconcile --publish lists them and publishes the differences.")
     else:

@@ -7,7 +7,7 @@ example. Only this package, the admin and the API use the fields of the built-in
 from orderhooks.sources.built_in import BuiltInOrders
 from orderhooks.sources.field_payload import FieldPayload, rows_of
 from orderhooks.sources.keys import valid_keys
-from orderhooks.sources.order_keys import UndatedError, count_orders, dated_since, is_dated, order_keys
+from orderhooks.sources.order_keys import UndatedError, count_orders, dated_since, is_dated, last_order_key, order_keys
 from orderhooks.sources.order_source import OrderSource, by_key
 from orderhooks.sources.reading import StatementError, plain, read_columns, rows
 from orderhooks.sources.registry import (
@@ -48,6 +48,7 @@ __all__ = [
     "dated_since",
     "deleted_models",
     "is_dated",
+    "last_order_key",
     "names",
     "order_keys",
     "order_source_of",

@@ -11,7 +11,7 @@ from django.utils import timezone
 from orderhooks.sources import keys
 from orderhooks.sources.order_source import OrderSource
 
-__all__ = ["UndatedError", "count_orders", "dated_since", "is_dated", "order_keys"]
+__all__ = ["UndatedError", "count_orders", "dated_since", "is_dated", "last_order_key", "order_keys"]
 
 
 class UndatedError(ValueError):
@@ -19,9 +19,17 @@ class UndatedError(ValueError):
 
 
 def order_keys(
-    source: OrderSource, *, after: str, at_most: int, since: datetime | None, store: str = "", using: str
+    source: OrderSource,
+    *,
+    after: str,
+    up_to: str = "",
+    at_most: int,
+    since: datetime | None,
+    store: str = "",
+    using: str,
 ) -> list[str]:
     """The keys of up to `at_most` orders behind the key `after`, as text, sorted by key. `after` is blank at first.
+    `up_to`: the last key; blank for all.
 
     `since`: only orders dated since then; None for all. `store`: only orders of that store, if the source has a
     `store_field`; blank for all. An order that is inserted meanwhile is found if its key comes
@@ -31,7 +39,15 @@ def order_keys(
     orders = _of_store(source, _since(source, since, using=using), store)
     if after:
         orders = orders.filter(pk__gt=keys.values_of(model, [after])[0])
+    if up_to:
+        orders = orders.filter(pk__lte=keys.values_of(model, [up_to])[0])
     return _keys(orders.order_by("pk")[:at_most])
+
+
+def last_order_key(source: OrderSource, *, since: datetime | None, store: str = "", using: str) -> str:
+    """The last of the keys that `order_keys` goes through; blank if there are no orders. Raises UndatedError."""
+    orders = _of_store(source, _since(source, since, using=using), store)
+    return next(iter(_keys(orders.order_by("-pk")[:1])), "")
 
 
 def count_orders(source: OrderSource, *, since: datetime | None, store: str = "", using: str) -> int:

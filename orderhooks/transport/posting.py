@@ -173,8 +173,14 @@ def _classify(exchange: Exchange, error: Exception) -> tuple[str, str]:
             return "too_large", f"The endpoint's response has too many headers ({cause})."
         for types, kind, detail in SIGNS:
             if isinstance(cause, types):
-                return kind, f"{detail} ({type(cause).__name__}: {cause})"
-    return "protocol", f"The endpoint did not send a valid HTTP response ({type(error).__name__}: {error})."
+                return kind, f"{detail} ({_named(cause)})"
+    return "protocol", f"The endpoint did not send a valid HTTP response ({_named(error)})."
+
+
+def _named(error: BaseException) -> str:
+    """The error, without what it quotes of the response, which not everybody may see."""
+    name = type(error).__name__
+    return f"{name}: {error}" if isinstance(error, OSError) else name
 
 
 # Causes are compared from the innermost outwards; the first row that fits gives the kind.

@@ -7,9 +7,10 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.utils import timezone
 
-from orderhooks import backfilling
+from orderhooks import backfilling, operations
 from orderhooks.backfilling import batches
 from orderhooks.models import Backfill
+from orderhooks.sources import BuiltInOrders
 from tests.admin.visits import page, staff
 from tests.factories import make_backfill, make_order, make_replay, make_subscription
 
@@ -37,7 +38,7 @@ def test_the_page_of_a_subscription_leads_to_the_form_for_it(operator) -> None:
     assert '<option value="order.paid" selected>' in text, "a topic that it wants"
 
 
-@pytest.mark.parametrize("subscription", ["", "x", "0", "9" * 30])
+@pytest.mark.parametrize("subscription", ["", "x", "0", "9" * 30, "9" * 5000])
 def test_the_form_opens_for_any_subscription(operator, subscription: str) -> None:
     assert '<option value="order.updated" selected>' in page(operator, f"backfill/add/?subscription={subscription}")
 
@@ -46,12 +47,32 @@ def test_it_counts_first_and_makes_nothing(operator) -> None:
     make_order()
     text = operator.post(ADD, form(make_subscription())).content.decode()
     assert "<strong>1 order</strong> would be sent" in text
-    text = operator.post(ADD, form(make_subscription(store="north", state="paused"))).content.decode()
-    assert "<strong>1 order</strong> would be read, and sent if it is of the store north" in text
+    assert "whatever has happened to it" not in text
+    make_order(store="north")
+    paid = form(make_subscription(store="north", state="paused"), topic="order.paid")
+    text = operator.post(ADD, paid).content.decode()
+    assert "<strong>1 order</strong> would be sent" in text
+    assert "Each order is sent as order.paid, whatever has happened to it." in text
     assert "until it is resumed" in text
     text = operator.post(ADD, form(make_subscription(), since=typed(NOW - timedelta(minutes=2)))).content.decode()
-    assert "<strong>1 order</strong> would be sent" in text
+    assert "<strong>2 orders</strong> would be sent" in text
     assert not Backfill.objects.exists()
+
+
+class StoresByMethod(BuiltInOrders):
+    store_field = ""
+
+    def store(self, order: Any) -> str:
+        return str(order.store)
+
+
+def test_orders_are_not_counted_if_some_may_be_of_other_stores(operator, settings) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SOURCES": ["tests.admin.test_backfills.StoresByMethod"]}
+    make_order(store="south")
+    text = operator.post(ADD, form(make_subscription(store="north"))).content.decode()
+    assert "They are not counted, because the source orderhooks has no <code>store_field</code>." in text
+    backfill = operations.backfill(make_subscription(store="north"))
+    assert "of not counted" in page(operator, f"backfill/{backfill.pk}/change/")
 
 
 def test_without_orders_there_is_nothing_to_confirm(operator) -> None:

@@ -1,13 +1,17 @@
 """Digests of orders: what a receiver compares with its own copy, page by page."""
 
 import json
+import threading
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orderhooks import payloads
+from orderhooks.db.locks import one_at_a_time
 from orderhooks.models import Event, Order
 from orderhooks.receiver import digest
 from tests.api.calls import client_with
@@ -94,3 +98,40 @@ def test_digests_need_two_permissions(permission: str) -> None:
 @pytest.mark.parametrize("query", ["after=-1", "after=x", "page=2", "page_size=1000", "after=9223372036854775808"])
 def test_a_wrong_parameter_is_an_error(api: Any, query: str) -> None:
     assert api.get(f"/api/orders/digests/?{query}").status_code == 400
+
+
+def test_a_number_that_no_receiver_can_read_is_refused(api: Any) -> None:
+    response = api.post("/api/orders/", {"metadata": {"n": 10**400}}, format="json")
+    assert response.status_code == 422
+    assert "numbers of more than 308 digits" in str(response.data)
+
+
+def test_a_list_that_is_up_to_date_is_read_without_a_lock(api: Any) -> None:
+    make_event_at(timezone.now() - timedelta(minutes=5), order_number="1")
+    assert list(rows_of(api)) == ["1"]
+    with CaptureQueriesContext(connection) as queries:
+        rows_of(api)
+    assert [one["sql"] for one in queries if not one["sql"].startswith("SELECT")] == []
+    assert not any("advisory" in one["sql"] for one in queries)
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="a lock that others hold for long")
+def test_while_another_process_keeps_the_digests_locked_they_are_shown_as_they_are(api: Any) -> None:
+    make_event_at(timezone.now() - timedelta(minutes=5), order_number="1")
+    assert list(rows_of(api)) == ["1"]
+    make_event_at(timezone.now() - timedelta(minutes=5), order_number="2", order_pk="2")
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with one_at_a_time("default", "digests"):
+            held.set()
+            done.wait(20)
+        connection.close()
+
+    other = threading.Thread(target=hold)
+    other.start()
+    held.wait(20)
+    assert list(rows_of(api)) == ["1"]
+    done.set()
+    other.join()
+    assert list(rows_of(api)) == ["1", "2"]

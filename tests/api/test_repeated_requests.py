@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.db import connection
 from django.utils import timezone
 from rest_framework.test import APIClient
@@ -12,7 +13,7 @@ from rest_framework.test import APIClient
 from orderhooks.models import Delivery, IdempotentRequest, Order, Subscription
 from orderhooks.retention import prune
 from tests.api.calls import EVERYTHING, client_with
-from tests.factories import make_delivery, make_subscription
+from tests.factories import make_delivery, make_failed_event, make_order, make_subscription, make_user
 from tests.receivers import RecordingReceiver
 
 pytestmark = pytest.mark.django_db
@@ -127,3 +128,34 @@ def test_simultaneous_requests_of_one_key_do_it_once():
     assert [response.status_code for response in responses] == [201] * 4
     assert len({response.json()["public_id"] for response in responses}) == 1
     assert Order.objects.count() == 1
+
+
+def test_a_user_who_has_lost_a_permission_does_not_get_the_former_response():
+    event = make_failed_event(order_pk=str(make_order().pk))
+    user = make_user("redeliver_delivery", "view_event", "view_payload", "manage_all_subscriptions")
+    api = APIClient()
+    api.force_login(user)
+    path = f"/events/{event.public_id}/republish/"
+    assert "payload" in send(api, path, {}).data
+    assert send(api, path, {})["Idempotent-Replayed"] == "true"
+    user.user_permissions.remove(Permission.objects.get(codename="view_payload"))
+    response = send(api, path, {})
+    assert (response.status_code, response.data["code"]) == (409, "idempotency_key_reused")
+    assert "payload" not in response.data
+
+
+def test_a_user_who_has_lost_a_store_does_not_get_the_former_response(settings):
+    stores = ["berlin"]
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "STORES_FOR_USER": "tests.api.test_repeated_requests.stores_of"}
+    STORES[:] = stores
+    api = client_with("add_order", "view_order")
+    assert send(api, "/orders/", {"store": "berlin"}).status_code == 201
+    STORES[:] = ["paris"]
+    assert send(api, "/orders/", {"store": "berlin"}).status_code == 409
+
+
+STORES: list[str] = []
+
+
+def stores_of(_user: Any) -> list[str]:
+    return STORES

@@ -100,6 +100,34 @@ def test_a_terminal_gets_a_progress_bar_and_no_more_than_a_hundred_lines(monkeyp
     assert "100%  3 of 3 orders" in out.getvalue()
 
 
+def test_lines_are_cut_also_where_a_batch_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orderhooks.management.commands.orderhooks_doctor.MOST_SHOWN", 2)
+    monkeypatch.setattr("orderhooks.reconciling.AT_ONCE", 2)
+    for number in "1234":
+        make_order(number=number)
+        write_behind_the_back(number)
+    text = failing_reconcile()
+    assert text.count("\norder ") == 1
+    assert text.count("More are counted only") == 1
+
+
+def test_it_does_not_offer_to_publish_what_can_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_arguments: Any) -> None:
+        raise ValueError("no such rate")
+
+    make_order(number="1")
+    monkeypatch.setattr("orderhooks.sources.BuiltInOrders.payload", fail)
+    text = failing_reconcile("--publish")
+    assert "order 1 (orderhooks): can't be read: ValueError: no such rate" in text
+    assert "Have the order source of those that can't be read fixed" in text
+    assert "--publish" not in text
+
+
+def test_since_is_a_time_before_now() -> None:
+    with pytest.raises(CommandError, match="a time before now"):
+        reconcile("--since", "2999-01-01")
+
+
 def test_an_interrupted_reconciliation_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_arguments: Any, **_options: Any) -> None:
         raise KeyboardInterrupt
@@ -145,7 +173,7 @@ def test_the_daily_task_reports_differences_by_email() -> None:
     [message] = mail.outbox
     assert message.recipients() == ["ada@example.com"]
     assert ": 1. Changed: 1. " in message.body
-    assert "1 (orderhooks): changed" in message.body
+    assert "“1” (orderhooks): changed" in message.body
     assert Reconciliation.objects.filter(state="done", is_scheduled=True).count() == 2
 
 

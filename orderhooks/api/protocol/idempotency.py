@@ -36,8 +36,11 @@ STORED_HEADERS = ("ETag", "Location")
 Handler = Callable[..., Response]
 
 
-def run_once(handler: Handler, request: Request, *, in_transaction: bool) -> Handler:
+def run_once(handler: Handler, request: Request, *, rights: str, in_transaction: bool) -> Handler:
     """Wrap the handler of a request that has a key, so that it runs once per user, key and day.
+
+    `rights` stands for what the user may do and see: with other rights than at the first request, the user does not get
+    its response.
 
     The handler runs in the transaction that stores its response: if the process dies, neither is committed, and a
     second request with the key waits for the first. With `in_transaction=False`, for handlers that wait for the
@@ -46,7 +49,7 @@ def run_once(handler: Handler, request: Request, *, in_transaction: bool) -> Han
     Raises ValidationError for an invalid key. The wrapped handler raises ConflictError if the key came with another
     request.
     """
-    key, fingerprint = request.headers[HEADER], _fingerprint(request)
+    key, fingerprint = request.headers[HEADER], _fingerprint(request, rights)
     if not re.fullmatch(KEY_PATTERN[1:-1], key):
         text = f"Send 1 to {MAX_KEY_LENGTH} visible ASCII characters, such as a new UUID for each request."
         raise ValidationError({HEADER: [text]})
@@ -87,10 +90,11 @@ def _claim(request: Request, key: str, fingerprint: str) -> tuple[IdempotentRequ
     return IdempotentRequest.objects.claim(user.pk, key, fingerprint=fingerprint, now=timezone.now())
 
 
-def _fingerprint(request: Request) -> str:
+def _fingerprint(request: Request, rights: str) -> str:
     # The raw body is available only before DRF parses it.
     body = request._request.body
-    return digest_of(b"\n".join([str(request.method).encode(), request.get_full_path().encode(), body]))
+    about = (str(request.method), request.get_full_path(), rights)
+    return digest_of(b"\n".join([*(one.encode() for one in about), body]))
 
 
 @sensitive_variables()
@@ -105,7 +109,8 @@ def _store(stored: IdempotentRequest, response: Response) -> None:
 def _stored_response(stored: IdempotentRequest, fingerprint: str) -> Response:
     if stored.fingerprint != fingerprint:
         raise ConflictError(
-            f"This {HEADER} came with another request within the last 24 hours. Use a new key for a new request.",
+            f"This {HEADER} came with another request within the last 24 hours, or your permissions have changed "
+            "since. Use a new key for a new request.",
             code="idempotency_key_reused",
         )
     try:

@@ -49,7 +49,7 @@ class Command(JobCommand):
                 backfill = operations.backfill(subscription, **selection, by=actor.current())
         except (operations.BackfillError, UnknownTopicError) as error:
             raise CommandError(str(error)) from None
-        orders = f"{count_text(backfill.total)} orders{of_store(backfill)} to {subscription} as {backfill.topic}"
+        orders = f"{orders_text(backfill)} to {subscription} as {backfill.topic}"
         if options["dry_run"]:
             return self.stdout.write(f"It would send {orders}.")
         self.stdout.write(f"{backfill.public_id}: sends {orders}, at most {backfill.rate} a second.")
@@ -73,7 +73,8 @@ class Command(JobCommand):
             raise CommandError(job.error)
 
 
-def of_store(backfill: Backfill) -> str:
-    """The number of orders is that of all stores: which store an order belongs to shows when it is read."""
-    store = backfill.subscription.store
-    return f" (only those of the store {store})" if store else ""
+def orders_text(backfill: Backfill) -> str:
+    """`1,200 orders`; without a number if they were not counted."""
+    if backfill.total is None:
+        return f"the orders of the store {backfill.subscription.store}"
+    return f"{count_text(backfill.total)} orders"

@@ -53,10 +53,11 @@ class Command(BaseCommand):
     def _reconcile(self, *, since: str | None, publish: bool, **options: Any) -> None:
         now = DatabaseClock().now()
         show = _Lines(self, as_json=options["json"])
+        begin = times.parse(since, now=now) if since else None
+        if begin is not None and begin >= now:
+            raise CommandError("--since takes a time before now.")
         try:
-            done = reconciliation.run(
-                since=times.parse(since, now=now) if since else None, publish=publish, show=show.batch
-            )
+            done = reconciliation.run(since=begin, publish=publish, show=show.batch)
         except ValueError as error:
             raise CommandError(str(error)) from None
         except KeyboardInterrupt:
@@ -73,6 +74,7 @@ class _Lines:
         self.command = command
         self.as_json = as_json
         self.left = MOST_SHOWN
+        self.is_cut = False
         self.has_bar = command.stdout.isatty() and not as_json
 
     def batch(self, differences: Sequence[Difference], done: Reconciliation, total: int) -> None:
@@ -81,11 +83,12 @@ class _Lines:
             for one in differences:
                 out.write(json.dumps({**asdict(one), "kind": one.kind.value}))
             return
-        for one in differences[: self.left]:
+        for one in differences[: max(0, self.left)]:
             out.write(f"{self._cleared()}{reconciliation.difference_text(one)}")
-        if len(differences) > self.left > 0:
+        self.left -= len(differences)
+        if self.left < 0 and not self.is_cut:
+            self.is_cut = True
             out.write(f"{self._cleared()}More are counted only; --json prints all.")
-        self.left = max(0, self.left - len(differences))
         if self.has_bar:
             share = min(1.0, done.compared / total) if total else 1.0
             text = f"{count_text(done.compared)} of {count_text(total)} orders"
