@@ -173,6 +173,8 @@ BEHAVIOURS = (
     Behaviour("folds a header", answer("200 OK", "X-A: b\r\n c"), ("",), 200),
     Behaviour("sends a bare line feed everywhere", say(b"HTTP/1.1 200 OK\nContent-Length: 0\n\n"), ("",), 200),
     # Other protocols
+    Behaviour("echoes the body as a status line", say(b"ECHOED ada@example.com\r\n\r\n"), PROTOCOL),
+    Behaviour("echoes the body as a chunk's size", say(CHUNKED + b"ECHOED\r\n"), PROTOCOL, 200),
     Behaviour("speaks HTTP/0.9", say(b"<html>hello</html>"), PROTOCOL),
     Behaviour("speaks HTTP/2", say(b"\x00\x00\x12\x04\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x64"), PROTOCOL),
     Behaviour("speaks HTTP/3.7", say(b"HTTP/3.7 200 OK\r\n\r\n"), PROTOCOL),

@@ -100,6 +100,8 @@ def test_a_hostile_receiver_makes_a_known_outcome_in_time(name: str, runs: Mappi
         assert outcome.status_code == behaviour.status, outcome
         assert outcome.error == "" or outcome.detail.endswith(NEXT_STEPS[outcome.error]) or outcome.error == "status"
         assert outcome.detail
+        # People see it who may not see what the request and the response hold.
+        assert "ECHOED" not in outcome.detail
         assert len(outcome.response_body) <= KEPT_CHARACTERS
         assert len(outcome.response_headers) <= 64
         assert not [text for text in texts_of(outcome) if HARMFUL.search(text)]
