@@ -9,6 +9,8 @@ from orderhooks import conf, sources, spelling
 
 __all__ = ["Topic", "UnknownTopicError", "catalogue", "fault_of", "matches", "require", "require_pattern"]
 
+# What a column keeps.
+LONGEST = 128
 NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+\Z")
 
 
@@ -72,6 +74,8 @@ def fault_of(own: Any) -> str:
     for name, description in own.items():
         if not isinstance(name, str) or not NAME.match(name):
             return f"{name!r} is not a valid topic. Use lower-case words joined by dots, such as 'order.gift_wrapped'."
+        if len(name) > LONGEST:
+            return f"The topic {name[:50]!r}… has {len(name)} characters. Give it at most {LONGEST}."
         if not isinstance(description, str) or not description:
             return f"Describe {name!r} in a sentence; people choose topics by it."
     return ""

@@ -27,6 +27,13 @@ def test_each_status_has_a_valid_topic(status, topic) -> None:
     assert topics.NAME.match(topic)
 
 
+def test_a_long_status_has_a_topic_that_can_be_kept_and_is_its_own() -> None:
+    long = "Передан в службу доставки СДЭК"
+    found = {statuses.topic_of(one, "order.line_status_") for one in (long, f"{long} 2", "汉" * 100)}
+    assert len(found) == 3
+    assert all(len(one) <= topics.LONGEST and topics.NAME.match(one) for one in found)
+
+
 def test_statuses_that_orders_only_begin_with_are_not_reached() -> None:
     pipeline = {"Pending": ("Packed", "Cancelled"), "Packed": ("Sent",), "Lost": ("Lost",)}
     assert statuses.statuses_reached(pipeline) == ["Packed", "Cancelled", "Sent"]

@@ -10,7 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from orderhooks import payloads
+from orderhooks import payloads, topics
 from orderhooks.db import public_ids
 from orderhooks.db.indexes import PartialIndex
 
@@ -159,7 +159,7 @@ class Event(models.Model):
     public_id = models.CharField(
         max_length=public_ids.MAX_LENGTH, unique=True, editable=False, default=public_ids.event_id
     )
-    topic = models.CharField(_("topic"), max_length=128)
+    topic = models.CharField(_("topic"), max_length=topics.LONGEST)
     source = models.CharField(_("source"), max_length=64)
     order_pk = models.CharField(max_length=IDENTIFIER_LENGTH)
     order_number = models.CharField(_("order number"), max_length=IDENTIFIER_LENGTH, blank=True)

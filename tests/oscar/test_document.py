@@ -38,7 +38,7 @@ TEMPLATES = [{
 STATIC_URL = "/static/"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 HAYSTACK_CONNECTIONS = {"default": {"ENGINE": "haystack.backends.simple_backend.SimpleEngine"}}
-OSCAR_ORDER_STATUS_PIPELINE = {"New": ("Payment received",), "Payment received": ()}
+OSCAR_ORDER_STATUS_PIPELINE = {"New": ("Storniert",), "Storniert": ()}
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:", "CONN_MAX_AGE": 600,
                          "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20}}}
 """
@@ -60,7 +60,7 @@ print(reverse("orderhooks_oscar:order-webhooks", args=["100001"]), sources.by_na
 with override_settings(ORDERHOOKS={"SOURCES": ["order_sources.ShopOrders"]}):
     call_command("check", fail_level="WARNING")
     source = sources.by_name("oscar")
-print(source.transitions["status"], source.payment_event_types["bank-transfer"])
+print(source.transitions["status"], source.payment_event_types["bank-transfer"], source.watched[-1])
 """
 
 
@@ -84,5 +84,5 @@ def test_a_shop_is_connected_as_the_document_says(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     page, own = (line for line in done.stdout.splitlines() if "System check" not in line)
-    assert page == "/dashboard/orders/100001/webhooks/ order.status_payment_received"
-    assert own == "{'Payment received': 'order.paid'} paid"
+    assert page == "/dashboard/orders/100001/webhooks/ order.status_storniert"
+    assert own == "{'Storniert': 'order.cancelled'} paid date_placed"

@@ -47,7 +47,7 @@ class OscarOrders(OrderSource):
     """Describes the orders of django-oscar. Subclass it to say more about your shop:
 
         class ShopOrders(OscarOrders):
-            status_topics = {**OscarOrders.status_topics, "paid": "order.paid"}
+            status_topics = {**OscarOrders.status_topics, "storniert": "order.cancelled"}
             payment_event_types = {**OscarOrders.payment_event_types, "bank-transfer": "paid"}
             shipping_event_types = {**OscarOrders.shipping_event_types, "handed-over": "shipped"}
 
@@ -190,7 +190,8 @@ class OscarOrders(OrderSource):
             (FULFILLMENT_TOPICS, before.fulfillment, after.fulfillment),
         ):
             steps = list(topics)
-            if steps.index(new) > steps.index(old):
+            # An order that costs nothing counts as paid, and nobody has paid it.
+            if steps.index(new) > steps.index(old) and (topics[new] != "order.paid" or after.money.paid):
                 yield topics[new]
         if after.money.paid > before.money.paid:
             yield "order.payment_created"

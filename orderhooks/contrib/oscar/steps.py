@@ -4,17 +4,19 @@ Without this, a change of status with its cascade is saved row by row, and a shi
 the order until its second row is saved.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.db import router, transaction
+from oscar.core.exceptions import AppNotFoundError
 from oscar.core.loading import get_class, get_model
 
 from orderhooks import sources
 from orderhooks.contrib.oscar.source import OscarOrders
 
-__all__ = ["make_atomic"]
+__all__ = ["make_atomic", "oscar_sources"]
 
 
 def make_atomic() -> None:
@@ -35,12 +37,20 @@ def _steps() -> Iterator[tuple[Any, tuple[str, ...]]]:
     yield get_model("order", "Order"), ("set_status",)
     # The amount, and the transaction that explains it.
     yield get_model("payment", "Source"), ("allocate", "debit", "refund")
+    for module, name, methods in STEPS:
+        # A shop without pages leaves out the apps of the checkout and of the dashboard.
+        with contextlib.suppress(AppNotFoundError):
+            yield get_class(module, name), methods
+
+
+STEPS = (
     # The event, and the quantities of its lines.
-    yield get_class("order.processing", "EventHandler"), ("create_shipping_event", "create_payment_event")
+    ("order.processing", "EventHandler", ("create_shipping_event", "create_payment_event")),
     # The payment sources and events of a new order.
-    yield get_class("checkout.mixins", "OrderPlacementMixin"), ("save_payment_details",)
+    ("checkout.mixins", "OrderPlacementMixin", ("save_payment_details",)),
     # The lines that an operator has selected.
-    yield get_class("dashboard.orders.views", "OrderDetailView"), ("change_line_statuses",)
+    ("dashboard.orders.views", "OrderDetailView", ("change_line_statuses",)),
+)
 
 
 def _atomic(step: Callable[..., Any]) -> Callable[..., Any]:
@@ -55,10 +65,14 @@ def _atomic(step: Callable[..., Any]) -> Callable[..., Any]:
     return atomic_step
 
 
-def _is_wished() -> bool:
-    """Whether a source of Oscar's orders is in use, and its saves are to be transactions."""
+def oscar_sources() -> list[OscarOrders]:
+    """The sources of Oscar's orders that are in use. None if the setting SOURCES is wrong, which a check reports."""
     try:
-        found = [source for source in sources.configured().values() if isinstance(source, OscarOrders)]
+        return [source for source in sources.configured().values() if isinstance(source, OscarOrders)]
     except Exception:
-        return False  # a check reports what is wrong with the setting SOURCES
-    return any(source.atomic_saves for source in found)
+        return []
+
+
+def _is_wished() -> bool:
+    """Whether the saves of Oscar's orders are to be transactions."""
+    return any(source.atomic_saves for source in oscar_sources())

@@ -12,7 +12,7 @@ class Command(demo.Command):
 
     def greet(self, site: processes.Site) -> None:
         self.stdout.write(
-            f"Shop       {site.address}  (buy something; any name and address will do)\n"
+            f"Shop       {site.address}  (buy something; any name, and an address with a real postcode)\n"
             f"Dashboard  {site.address}dashboard/orders/  (user admin@example.com, password admin)\n"
             f"Admin      {site.address}admin/orderhooks/delivery/  (the log of the webhooks)\n"
             f"Mails, logs and the database are in {settings.DEMO_DIR}. Ctrl-C ends the demo.\n\n"
