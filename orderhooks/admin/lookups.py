@@ -62,6 +62,13 @@ class ListedLookups(admin.ModelAdmin):
             )
         return response
 
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        # Who may delete only is not led to the list.
+        may_view = self.has_view_permission(request)
+        return super().delete_view(request, object_id, {**(extra_context or {}), "may_view": may_view})
+
     def _refuse(self, request: HttpRequest) -> HttpResponse:
         """Django's own response to a lookup that is not allowed says nothing."""
         columns, own = self._known_parameters(request)
