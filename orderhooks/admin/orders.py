@@ -20,6 +20,7 @@ from orderhooks.admin.order_forms import AMOUNTS, OrderForm
 from orderhooks.admin.order_rows import FulfillmentInline, OrderLineInline, PaymentInline, RefundInline
 from orderhooks.admin.order_webhooks import OrderWebhooksMixin, sees_log
 from orderhooks.admin.read_only import BoundedPaginator
+from orderhooks.admin.withheld import WithheldRows
 from orderhooks.currencies import decimal_text
 from orderhooks.models import Delivery, Event, Order
 from orderhooks.reporting.counts import count_text
@@ -61,7 +62,7 @@ def _while_used(view: View) -> View:
 
 
 @admin.register(Order)
-class OrderAdmin(OrderWebhooksMixin, ListedLookups):
+class OrderAdmin(WithheldRows, OrderWebhooksMixin, ListedLookups):
     """The built-in orders. Hidden while no order source describes them."""
 
     form = OrderForm
