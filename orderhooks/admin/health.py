@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy
 
 from orderhooks.admin import charts
 from orderhooks.admin.links import link, page_url
+from orderhooks.admin.lookups import LastPageList
 from orderhooks.models import Delivery, Subscription
 from orderhooks.reporting import durations, endpoint_health
 from orderhooks.reporting.attempt_stats import MOST_COUNTED, DayStats, day_stats
@@ -34,7 +35,7 @@ LEVELS = {
 MOST_CHARACTERS = 120
 
 
-class _HealthList(ChangeList):
+class _HealthList(LastPageList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         now = timezone.now()

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from orderhooks import sources
 from orderhooks.admin.health import badge
 from orderhooks.admin.links import link, page_url
-from orderhooks.admin.lookups import ListedLookups
+from orderhooks.admin.lookups import LastPageList, ListedLookups
 from orderhooks.admin.order_forms import AMOUNTS, OrderForm
 from orderhooks.admin.order_rows import FulfillmentInline, OrderLineInline, PaymentInline, RefundInline
 from orderhooks.admin.order_webhooks import OrderWebhooksMixin, sees_log
@@ -35,7 +35,7 @@ LEVELS = {
 }
 
 
-class _OrderList(ChangeList):
+class _OrderList(LastPageList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         if sees_log(request):

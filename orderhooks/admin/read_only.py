@@ -15,6 +15,7 @@ from django.utils.functional import cached_property
 from orderhooks import permissions
 from orderhooks.admin.buttons import ButtonsAdmin
 from orderhooks.admin.links import link, page_url
+from orderhooks.admin.lookups import LastPageList
 from orderhooks.models import Event
 from orderhooks.reporting.counts import count_text
 
@@ -70,7 +71,7 @@ class BoundedPaginator(Paginator):
         return Page(rows.filter(pk__in=self.keys[first : first + self.per_page]), number, self)
 
 
-class BoundedChangeList(ChangeList):
+class BoundedChangeList(LastPageList):
     """Newest first, by an index; whatever columns the query string names."""
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
