@@ -101,6 +101,7 @@ class ButtonsAdmin(ListedLookups):
         record = super().get_object(request, object_id, from_field)
         if record is not None:
             # A read-only field does not get the request, and so not the user.
+            record._request = request
             record._buttons = [button for button in self.buttons if self.offers(request, record, button)]
         return record
 

@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 from orderhooks import permissions, reporting, tasks
 from orderhooks.admin import charts
 from orderhooks.admin.health import day_chart, health_badge, rate
+from orderhooks.admin.links import page_url
 from orderhooks.admin.lookups import ListedLookups
 from orderhooks.admin.order_links import order_pages
 from orderhooks.admin.read_only import NotEdited, sees_payload
@@ -183,7 +184,7 @@ class DashboardAdmin(NotEdited, ListedLookups):
             "outcomes": [outcome.label for outcome in FILLS],
             "p50": milliseconds(percentile(times, 0.5)),
             "p95": milliseconds(percentile(times, 0.95)),
-            "unhealthy": self._unhealthy(now=now),
+            "unhealthy": self._unhealthy(request, now=now),
         }
         return self._response(request, "admin/orderhooks/dashboard.html", context)
 
@@ -197,7 +198,7 @@ class DashboardAdmin(NotEdited, ListedLookups):
             "title": _("Webhooks of order %(number)s") % {"number": number} if number else _("Webhooks of an order"),
             "number": number,
             "pages": sorted((*of, url) for of, url in pages.items()),
-            "webhooks": found.draw(with_errors=sees_payload(request)) if found.reports else "",
+            "webhooks": found.draw(request) if found.reports else "",
             "unknown": reporting.order_without_events_text(number) if number and not found.reports else "",
             "problems": reporting.worker_problems(tasks.look_at_worker(), now=DatabaseClock().now()),
         }
@@ -225,15 +226,17 @@ class DashboardAdmin(NotEdited, ListedLookups):
             "oldest_for": str(found.oldest.subscription),
         }
 
-    def _unhealthy(self, *, now: datetime) -> list[Unhealthy]:
+    def _unhealthy(self, request: HttpRequest, *, now: datetime) -> list[Unhealthy]:
         subscriptions = unhealthy(now=now, at_most=WORST)
         stats = day_stats(subscriptions, now=now)
-        return [self._unhealthy_row(one, stats[one.pk], now=now) for one in subscriptions]
+        return [self._unhealthy_row(request, one, stats[one.pk], now=now) for one in subscriptions]
 
-    def _unhealthy_row(self, subscription: Subscription, stats: DayStats, *, now: datetime) -> Unhealthy:
+    def _unhealthy_row(
+        self, request: HttpRequest, subscription: Subscription, stats: DayStats, *, now: datetime
+    ) -> Unhealthy:
         return Unhealthy(
             subscription=subscription,
-            url=self._url("subscription_change", subscription.pk),
+            url=page_url(request, Subscription, "change", subscription.pk, site=self.admin_site),
             badge=health_badge(subscription, now=now),
             rate=rate(stats),
             chart=day_chart(stats),

@@ -5,7 +5,6 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import number_format
 from django.utils.html import format_html
@@ -15,7 +14,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from orderhooks.admin import charts
-from orderhooks.models import Subscription
+from orderhooks.admin.links import link, page_url
+from orderhooks.admin.lookups import LastPageList
+from orderhooks.models import Delivery, Subscription
 from orderhooks.reporting import durations, endpoint_health
 from orderhooks.reporting.attempt_stats import MOST_COUNTED, DayStats, day_stats
 from orderhooks.reporting.counts import count_text
@@ -34,12 +35,14 @@ LEVELS = {
 MOST_CHARACTERS = 120
 
 
-class _HealthList(ChangeList):
+class _HealthList(LastPageList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         now = timezone.now()
         stats = day_stats(self.result_list, now=now)
         for subscription in self.result_list:
+            # A column does not get the request, and so not the user.
+            subscription._request = request
             subscription._stats, subscription._now = stats[subscription.pk], now
 
 
@@ -66,9 +69,9 @@ class HealthColumns(admin.ModelAdmin):
         count = count_text(subscription._stats.waiting, bound=MOST_COUNTED)
         if not subscription._stats.waiting:
             return count
-        url = reverse(f"{self.admin_site.name}:orderhooks_delivery_changelist")
-        query = f"subscription__id__exact={subscription.pk}&state__exact=pending"
-        return format_html('<a href="{}?{}">{}</a>', url, query, count)
+        query = {"subscription__id__exact": subscription.pk, "state__exact": Delivery.State.PENDING.value}
+        url = page_url(subscription._request, Delivery, "changelist", site=self.admin_site, **query)
+        return link(url, count)
 
     @admin.display(description=gettext_lazy("last success"), ordering="last_success_at")
     def last_success(self, subscription: Any) -> SafeString | str:

@@ -19,7 +19,9 @@ from orderhooks import operations, permissions
 from orderhooks.admin import charts
 from orderhooks.admin.buttons import ButtonsAdmin
 from orderhooks.admin.health import badge
+from orderhooks.admin.links import link, page_url
 from orderhooks.admin.read_only import BoundedPaginator, NotEdited
+from orderhooks.models import Delivery, Subscription
 from orderhooks.models.jobs import Job
 
 __all__ = ["JOB_FIELDS", "JobAdmin", "JobsField", "TimeField", "may_start_jobs"]
@@ -153,13 +155,12 @@ class JobAdmin(NotEdited, ButtonsAdmin):
         return badge(LEVELS[job.state], job.get_state_display())
 
     @admin.display(description=gettext_lazy("subscription"))
-    def subscription_link(self, job: Any) -> SafeString:
-        url = reverse(f"{self.admin_site.name}:orderhooks_subscription_change", args=[job.subscription_id])
-        log = reverse(f"{self.admin_site.name}:orderhooks_delivery_changelist")
-        query = urlencode({"subscription__id__exact": job.subscription_id})
-        return format_html(
-            '<a href="{}">{}</a> (<a href="{}?{}">{}</a>)', url, job.subscription, log, query, _("its deliveries")
-        )
+    def subscription_link(self, job: Any) -> SafeString | str:
+        request, key = job._request, job.subscription_id
+        url = page_url(request, Subscription, "change", key, site=self.admin_site)
+        log = page_url(request, Delivery, "changelist", site=self.admin_site, subscription__id__exact=key)
+        named = link(url, job.subscription)
+        return format_html("{} ({})", named, link(log, _("its deliveries"))) if log else named
 
 
 class JobsField(admin.ModelAdmin):

@@ -4,13 +4,14 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.exceptions import DisallowedModelAdminLookup
-from django.contrib.admin.views.main import ERROR_FLAG, IGNORED_PARAMS, PAGE_VAR, SEARCH_VAR
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ERROR_FLAG, IGNORED_PARAMS, PAGE_VAR, SEARCH_VAR, ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 
-__all__ = ["ListedLookups"]
+__all__ = ["LastPageList", "ListedLookups"]
 
 # A search looks each word up in each column; more than these is not a person's search.
 MOST_WORDS = 10
@@ -19,6 +20,18 @@ MOST_DIGITS = 18
 # Of parameters that are refused.
 MOST_NAMED = 10
 LONGEST_NAME = 60
+
+
+class LastPageList(ChangeList):
+    """Shows the last page if the URL names one that is not there: the rows may have become fewer."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        try:
+            super().get_results(request)
+        except IncorrectLookupParameters:
+            paginator = self.model_admin.get_paginator(request, self.queryset, self.list_per_page)
+            self.page_num = paginator.num_pages
+            super().get_results(request)
 
 
 class ListedLookups(admin.ModelAdmin):
@@ -30,6 +43,9 @@ class ListedLookups(admin.ModelAdmin):
 
     # What links on our own pages filter by, besides the filters beside the list.
     linked_lookups: frozenset[str] = frozenset()
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return LastPageList
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         columns, own = self._known_parameters(request)
@@ -61,6 +77,13 @@ class ListedLookups(admin.ModelAdmin):
                 request, _("No row can have the value that the URL names: this is the list without filters.")
             )
         return response
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        # Who may delete only is not led to the list.
+        may_view = self.has_view_permission(request)
+        return super().delete_view(request, object_id, {**(extra_context or {}), "may_view": may_view})
 
     def _refuse(self, request: HttpRequest) -> HttpResponse:
         """Django's own response to a lookup that is not allowed says nothing."""

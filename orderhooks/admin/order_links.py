@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import urlencode
 
 from django.apps import apps
 from django.contrib import admin
@@ -11,13 +10,12 @@ from django.contrib.admin import AdminSite
 from django.contrib.admin.utils import quote
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from orderhooks import permissions, sources
+from orderhooks import sources
+from orderhooks.admin.links import link, page_url
 from orderhooks.admin.read_only import BoundedChangeList
-from orderhooks.admin.webhooks import log_url
-from orderhooks.models import Event
+from orderhooks.models import Dashboard, Event
 from orderhooks.sources import OrderSource
 
 __all__ = ["OrderLinkedList", "order_link", "order_pages", "order_urls"]
@@ -44,12 +42,11 @@ def order_urls(request: HttpRequest, events: Iterable[Event], *, site: AdminSite
     """
     events = list(events)
     pages = order_pages(request, events, site=site)
-    by_number = log_url(site, "dashboard_order") if request.user.has_perm(permissions.VIEW_DELIVERY) else ""
     found = {}
     for event in events:
         found[event.pk] = pages.get((event.source, event.order_pk), "")
-        if not found[event.pk] and by_number and event.order_number:
-            found[event.pk] = f"{by_number}?{urlencode({'number': event.order_number})}"
+        if not found[event.pk] and event.order_number:
+            found[event.pk] = page_url(request, Dashboard, "order", site=site, number=event.order_number)
     return found
 
 
@@ -105,7 +102,7 @@ def _pages_of(
 
 def order_link(url: str, number: str) -> SafeString | str:
     """The order number as a link to a URL of `order_urls`."""
-    return format_html('<a href="{}">{}</a>', url, number) if url and number else number
+    return link(url, number) if number else number
 
 
 def _event_of(row: Any) -> Event:

@@ -27,7 +27,6 @@ from django.views.decorators.debug import sensitive_post_parameters
 
 from orderhooks import operations, permissions, reporting, sources, tasks
 from orderhooks.admin.buttons import draw_button, pressed_too_late
-from orderhooks.admin.read_only import sees_payload
 from orderhooks.admin.webhooks import Webhooks, webhooks_of
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Delivery, Order
@@ -181,9 +180,9 @@ def _draw(model_admin: admin.ModelAdmin, request: HttpRequest, order: Any) -> Sa
         drawn = draw_button(_url(model_admin, "redeliver_webhooks", order), REDELIVER)
         button = format_html('{}<p class="orderhooks-hint">{}</p>', drawn, REDELIVER_HINT)
     return found.draw(
+        request,
         button,
         problems=reporting.worker_problems(tasks.look_at_worker(), now=DatabaseClock().now()),
-        with_errors=sees_payload(request),
         nothing="" if found.reports else reporting.order_has_no_events_text(order),
     )
 

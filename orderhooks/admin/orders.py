@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
@@ -15,13 +14,15 @@ from django.utils.translation import gettext_lazy as _
 
 from orderhooks import sources
 from orderhooks.admin.health import badge
-from orderhooks.admin.lookups import ListedLookups
+from orderhooks.admin.links import link, page_url
+from orderhooks.admin.lookups import LastPageList, ListedLookups
 from orderhooks.admin.order_forms import AMOUNTS, OrderForm
 from orderhooks.admin.order_rows import FulfillmentInline, OrderLineInline, PaymentInline, RefundInline
 from orderhooks.admin.order_webhooks import OrderWebhooksMixin, sees_log
 from orderhooks.admin.read_only import BoundedPaginator
+from orderhooks.admin.withheld import WithheldRows
 from orderhooks.currencies import decimal_text
-from orderhooks.models import Delivery, Order
+from orderhooks.models import Delivery, Event, Order
 from orderhooks.reporting.counts import count_text
 
 # How the states of deliveries look in the list, the most pressing first.
@@ -34,7 +35,7 @@ LEVELS = {
 }
 
 
-class _OrderList(ChangeList):
+class _OrderList(LastPageList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         if sees_log(request):
@@ -61,7 +62,7 @@ def _while_used(view: View) -> View:
 
 
 @admin.register(Order)
-class OrderAdmin(OrderWebhooksMixin, ListedLookups):
+class OrderAdmin(WithheldRows, OrderWebhooksMixin, ListedLookups):
     """The built-in orders. Hidden while no order source describes them."""
 
     form = OrderForm
@@ -156,16 +157,14 @@ class OrderAdmin(OrderWebhooksMixin, ListedLookups):
         text = format_html_join(" ", "{}", ((one,) for one in found)) if found else "-"
         return format_html('<a class="orderhooks-plain" href="{}">{}</a>', url, text)
 
-    def _events_url(self, order: Order) -> str:
-        url = reverse(f"{self.admin_site.name}:orderhooks_event_changelist")
-        return f"{url}?{urlencode({'order_number__exact': order.number})}"
-
     @admin.display(description=_("total"), ordering="total")
     def amount(self, order: Order) -> str:
         return f"{decimal_text(order.total, order.currency)} {order.currency}"
 
     @admin.display(description=_("events"))
     def events(self, order: Order) -> SafeString | str:
-        if order.pk is None:
+        request = getattr(order, "_orderhooks_request", None)
+        if order.pk is None or request is None:
             return "-"
-        return format_html('<a href="{}">{}</a>', self._events_url(order), _("What happened to this order"))
+        url = page_url(request, Event, "changelist", site=self.admin_site, order_number__exact=order.number)
+        return link(url, _("What happened to this order")) if url else "-"

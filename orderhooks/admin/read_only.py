@@ -11,10 +11,11 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.functional import cached_property
-from django.utils.html import format_html
 
 from orderhooks import permissions
 from orderhooks.admin.buttons import ButtonsAdmin
+from orderhooks.admin.links import link, page_url
+from orderhooks.admin.lookups import LastPageList
 from orderhooks.models import Event
 from orderhooks.reporting.counts import count_text
 
@@ -70,7 +71,7 @@ class BoundedPaginator(Paginator):
         return Page(rows.filter(pk__in=self.keys[first : first + self.per_page]), number, self)
 
 
-class BoundedChangeList(ChangeList):
+class BoundedChangeList(LastPageList):
     """Newest first, by an index; whatever columns the query string names."""
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
@@ -117,11 +118,7 @@ class ReadOnlyAdmin(NotEdited, ButtonsAdmin):
 
     def link(self, request: HttpRequest, record: Model, text: object) -> str:
         """A link to the record's page if the user may open it, otherwise its text."""
-        model = record._meta.model_name
-        if not request.user.has_perm(f"orderhooks.view_{model}"):
-            return str(text)
-        url = reverse(f"{self.admin_site.name}:orderhooks_{model}_change", args=[record.pk])
-        return format_html('<a href="{}">{}</a>', url, text)
+        return link(page_url(request, type(record), "change", record.pk, site=self.admin_site), text)
 
     def list_url(self, model: str) -> str:
         return reverse(f"{self.admin_site.name}:orderhooks_{model}_changelist")

@@ -2,15 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import urlencode
 
-from django.contrib import admin
 from django.contrib.admin import AdminSite
+from django.http import HttpRequest
 from django.template.loader import render_to_string
-from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
@@ -18,12 +15,14 @@ from django.utils.translation import gettext as _
 
 from orderhooks import reporting
 from orderhooks.admin.health import badge
-from orderhooks.models import Event
+from orderhooks.admin.links import page_url
+from orderhooks.admin.read_only import sees_payload
+from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.models.events import EventQuerySet
 from orderhooks.reporting import EventReport, Reason, SubscriptionOutcome
 from orderhooks.reporting.counts import count_text
 
-__all__ = ["Webhooks", "log_url", "webhooks_of"]
+__all__ = ["Webhooks", "webhooks_of"]
 
 NEWEST_EVENTS = 50
 SUBSCRIPTIONS = 200
@@ -95,60 +94,53 @@ class Webhooks:
         return format_html_join(" ", "{}", found)
 
     def draw(
-        self, before: SafeString | str = "", *, with_errors: bool, problems: Sequence[str] = (), nothing: str = ""
+        self,
+        request: HttpRequest,
+        before: SafeString | str = "",
+        *,
+        problems: Sequence[str] = (),
+        nothing: str = "",
     ) -> SafeString:
-        """The table, below the `problems` of the worker. `before` stands between the summary and the table.
+        """The table, with the links and errors that the user may see, below the `problems` of the worker.
 
-        `with_errors`: of events that could not be published; they may quote the order. `nothing`: what to say where
-        there are no events.
+        `before` stands between the summary and the table. `nothing`: what to say where there are no events.
         """
-        events = [self._event_rows(report) for report in self.reports]
+        events = [self._event_rows(request, report) for report in self.reports]
         context = {
             "events": events,
             "summary": self.summary(),
             "before": before,
-            "more_url": self._more_url() if self.has_more else "",
+            "more_url": self._more_url(request) if self.has_more else "",
             "problems": problems,
-            "with_errors": with_errors,
+            "with_errors": sees_payload(request),
             "nothing": nothing,
         }
         return render_to_string("admin/orderhooks/webhooks.html", context)
 
-    def _event_rows(self, report: EventReport) -> EventRows:
+    def _event_rows(self, request: HttpRequest, report: EventReport) -> EventRows:
         pressing = list(PRESSING)
         shown = [one for one in report.outcomes if one.reason in PRESSING and one.reason != Reason.NO_PAYLOAD]
         shown.sort(key=lambda one: pressing.index(one.reason))
         others = [
             (str(one.subscription), str(one.reason.label)) for one in report.outcomes if one.reason not in PRESSING
         ]
-        url = log_url(self.site, "event_change", report.event.pk)
-        return EventRows(report.event, url, [self._line(one) for one in shown], others)
+        url = page_url(request, Event, "change", report.event.pk, site=self.site)
+        return EventRows(report.event, url, [self._line(request, one) for one in shown], others)
 
-    def _line(self, one: SubscriptionOutcome) -> Line:
+    def _line(self, request: HttpRequest, one: SubscriptionOutcome) -> Line:
         details, at = _details(one)
         return Line(
             subscription=str(one.subscription),
-            subscription_url=log_url(self.site, "subscription_change", one.subscription.pk),
+            subscription_url=page_url(request, Subscription, "change", one.subscription.pk, site=self.site),
             badge=badge(PRESSING[one.reason], one.reason.label),
             details=details,
             at=at,
-            delivery_url=log_url(self.site, "delivery_change", one.delivery.pk) if one.delivery else "",
+            delivery_url=page_url(request, Delivery, "change", one.delivery.pk, site=self.site) if one.delivery else "",
         )
 
-    def _more_url(self) -> str:
-        url = log_url(self.site, "event_changelist")
-        return url and f"{url}?{urlencode({'order_number__exact': self.reports[0].event.order_number})}"
-
-
-def log_url(site: AdminSite, view: str, *arguments: object) -> str:
-    """The URL of one of our pages: in that admin site, or otherwise in Django's own. Blank if neither has it.
-
-    A store may have a site of its own for its orders.
-    """
-    for name in dict.fromkeys((site.name, admin.site.name)):
-        with suppress(NoReverseMatch):
-            return reverse(f"{name}:orderhooks_{view}", args=arguments)
-    return ""
+    def _more_url(self, request: HttpRequest) -> str:
+        number = self.reports[0].event.order_number
+        return page_url(request, Event, "changelist", site=self.site, order_number__exact=number)
 
 
 def webhooks_of(events: EventQuerySet, *, site: AdminSite) -> Webhooks:

@@ -108,6 +108,7 @@ PAGES: dict[str, Callable[[Visit, Shop], None]] = {
     "event": _after("event/{shop.event.pk}/change/"),
     "log": _after("delivery/"),
     "delivery": _after("delivery/{shop.delivery.pk}/change/"),
+    "delivery's history": _after("delivery/{shop.delivery.pk}/history/"),
     "redelivered": _after("delivery/{shop.delivery.pk}/change/", "Redeliver now"),
     "redeliver?": _asked_to_redeliver,
     "subscriptions": _after("subscription/"),

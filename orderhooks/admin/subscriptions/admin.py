@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.db import transaction
@@ -19,6 +18,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from orderhooks import operations, reporting, tasks
 from orderhooks.admin.health import HEALTH_COLUMNS, HealthColumns
 from orderhooks.admin.jobs import JOB_FIELDS, JobsField
+from orderhooks.admin.links import link, page_url
 from orderhooks.admin.subscriptions.actions import ACTION_BUTTONS, ActionsAdmin
 from orderhooks.admin.subscriptions.banners import COUNT_UP_TO, Banner, banner
 from orderhooks.admin.subscriptions.forms import OVERLAP_HOURS, SubscriptionForm
@@ -96,10 +96,10 @@ class SubscriptionAdmin(HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, Pa
         return ", ".join(map(str, subscription.topics))
 
     @admin.display(description=_("deliveries"))
-    def deliveries(self, subscription: Subscription) -> SafeString:
-        url = reverse(f"{self.admin_site.name}:orderhooks_delivery_changelist")
-        query = urlencode({"subscription__id__exact": subscription.pk})
-        return format_html('<a href="{}?{}">{}</a>', url, query, _("What was sent to it"))
+    def deliveries(self, subscription: Any) -> SafeString | str:
+        query = {"subscription__id__exact": subscription.pk}
+        url = page_url(subscription._request, Delivery, "changelist", site=self.admin_site, **query)
+        return link(url, _("What was sent to it")) if url else "-"
 
     @method_decorator(sensitive_post_parameters("headers", "secret"))
     def changeform_view(self, *args: Any, **kwargs: Any) -> HttpResponse:

@@ -101,7 +101,8 @@ class PagesAdmin(admin.ModelAdmin):
         return self._response(request, "code_samples", title, context, subscription=subscription)
 
     def topics_view(self, request: HttpRequest) -> HttpResponse:
-        if not self.has_view_permission(request):
+        # Who adds a subscription chooses its topics.
+        if not (self.has_view_permission(request) or self.has_add_permission(request)):
             raise PermissionDenied
         entries = [(entry, _pretty(entry.schema), _pretty(entry.example)) for entry in catalogue.entries()]
         return self._response(request, "topics", _("Topics and what they bring"), {"entries": entries})

@@ -12,7 +12,6 @@ from oscar.core.loading import get_class
 from oscar.views.decorators import check_permissions
 
 from orderhooks import permissions, reporting, tasks
-from orderhooks.admin.read_only import sees_payload
 from orderhooks.admin.webhooks import webhooks_of
 from orderhooks.db import DatabaseClock
 
@@ -44,5 +43,5 @@ class OrderWebhooksView(AccessMixin, TemplateView):
         found = webhooks_of(reporting.order_events(order), site=site)
         nothing = "" if found.reports else reporting.order_has_no_events_text(order)
         problems = reporting.worker_problems(tasks.look_at_worker(), now=DatabaseClock().now())
-        drawn = found.draw(with_errors=sees_payload(self.request), problems=problems, nothing=nothing)
+        drawn = found.draw(self.request, problems=problems, nothing=nothing)
         return super().get_context_data(order=order, webhooks=drawn, **options)
