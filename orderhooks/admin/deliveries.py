@@ -14,6 +14,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, Qu
 from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
+from django.utils.functional import Promise
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
@@ -30,6 +31,13 @@ from orderhooks.models import Delivery
 from orderhooks.reporting import delivery_summary, endpoint_health
 
 State = Delivery.State
+# Why a button can't be pressed in a state.
+NOT_POSSIBLE: dict[tuple[str, str], str | Promise] = {
+    ("redeliver", State.SENDING): _("It is being sent now."),
+    ("skip", State.SENDING): _("It was not skipped: it is being sent now."),
+    ("skip", State.DELIVERED): _("It was not skipped: it has been delivered."),
+    ("skip", State.SKIPPED): _("It was already skipped."),
+}
 FACTS = [
     "public_id",
     "state_badge",
@@ -121,12 +129,10 @@ class DeliveryAdmin(ReadOnlyAdmin):
         view = self.admin_site.admin_view(self.curl_view)
         return [path("<path:object_id>/curl/", view, name="orderhooks_delivery_curl"), *super().get_urls()]
 
-    def offers(self, request: HttpRequest, record: Delivery, button: Button) -> bool:
-        possible = {
-            "redeliver": record.state != State.SENDING and record.trigger != Delivery.Trigger.TEST,
-            "skip": record.state in (State.PENDING, State.FAILED),
-        }
-        return possible[button.name] and super().offers(request, record, button)
+    def why_not(self, record: Delivery, button: Button) -> str | Promise:
+        if button.name == "redeliver" and record.trigger == Delivery.Trigger.TEST:
+            return _("A test is not sent again: send another one from the page of its subscription.")
+        return NOT_POSSIBLE.get((button.name, record.state), "")
 
     # The list
 
