@@ -172,6 +172,21 @@ def test_a_confirmation_that_makes_no_sense_is_shown_again(operator, data):
     assert (subscription.state, history(subscription)) == ("paused", [])
 
 
+def test_resuming_newer_than_a_time_to_come_is_refused_and_skips_nothing(operator):
+    subscription = make_subscription(state="paused")
+    held_by(subscription)
+    to_come = (timezone.localtime() + timedelta(days=1)).strftime("%Y-%m-%dT%H:%M")
+    text = press(operator, subscription, "resume", confirmed="1", choice="newer", newer_than=to_come)
+    assert "Choose a time that is past." in text
+    subscription.refresh_from_db()
+    assert subscription.state == "paused"
+    assert set(Delivery.objects.values_list("state", flat=True)) == {"pending"}
+    # The time counts for that choice alone.
+    assert "What was held for it is sent now." in press(
+        operator, subscription, "resume", confirmed="1", choice="all", newer_than=to_come
+    )
+
+
 def test_several_are_resumed_by_an_action_with_one_confirmation(operator):
     one, two, active = (make_subscription(state=state) for state in ("paused", "disabled", "active"))
     for subscription in (one, two):
