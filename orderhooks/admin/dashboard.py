@@ -1,7 +1,7 @@
 """The dashboard: the last day's attempts, what waits, which endpoints have trouble, and whether a worker is there."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -133,9 +133,8 @@ def reconciliation_notices(*, now: datetime) -> list[Notice]:
 
 def new_notices(worker: Worker, waiting: Backlog, *, now: datetime) -> list[Notice]:
     """The changes and events that no worker has taken up yet. The deliveries that wait do not include them."""
-    new = replace(waiting, waiting=0, oldest=None)
     level = "bad" if worker.is_missing(now=now) else "held"
-    return [Notice(level, reporting.backlog_text(new, now=now))] if new.total else []
+    return [Notice(level, reporting.backlog_text(waiting.new, now=now))] if waiting.new.total else []
 
 
 @admin.register(Dashboard)

@@ -118,6 +118,12 @@ class TestThePage:
         assert text.index("No worker has been seen") < text.index("1 new event waits")
         assert "No worker has been seen for 5 min." in page(operator, "dashboard/order/?number=1001")
 
+    def test_the_age_of_what_is_new_is_not_that_of_a_delivery(self, operator) -> None:
+        make_delivery(created_at=timezone.now() - 15 * MINUTE)
+        make_event(routed_at=None, published_at=timezone.now() - 4 * MINUTE)
+        text = page(operator, "dashboard/").replace("\xa0", " ")
+        assert "1 new event waits to be sent, the oldest for 4 min." in text
+
     def test_shows_the_attempts_in_a_chart_and_in_a_table(self, operator) -> None:
         now = timezone.now()
         subscription, other = make_subscription(), make_subscription()
