@@ -1,6 +1,5 @@
 """Deliveries and their attempts: the log. Read-only, except for redelivering and skipping."""
 
-from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -170,7 +169,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
     def next_attempt(self, delivery: Delivery) -> str:
         if delivery.is_held:
             return str(_("when resumed"))
-        due_at = expected_at(delivery)
+        due_at = delivery.expected_at
         if due_at is None:
             return "-"
         return compact_time_html(due_at) if due_at > timezone.now() else str(_("now"))
@@ -212,7 +211,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("next attempt"))
     def due_at(self, delivery: Delivery) -> str:
-        due_at = expected_at(delivery)
+        due_at = delivery.expected_at
         if due_at is None:
             return "-"
         return time_html(due_at) if due_at > timezone.now() else str(_("now, by the next worker"))
@@ -269,14 +268,3 @@ class DeliveryAdmin(ReadOnlyAdmin):
     @admin.action(description=_("Export as CSV (none selected: all found)"))
     def export(self, request: HttpRequest, queryset: Any) -> HttpResponseBase:
         return exports.export(queryset, with_url=request.user.has_perm(permissions.VIEW_SUBSCRIPTION))
-
-
-def expected_at(delivery: Delivery) -> datetime | None:
-    """When its next attempt can begin: not before its endpoint has cooled down. None if there is none."""
-    if delivery.state != State.PENDING or delivery.next_attempt_at is None:
-        return None
-    circuit_open_until = delivery.subscription.circuit_open_until
-    waits = circuit_open_until is not None and delivery.trigger == Delivery.Trigger.AUTOMATIC
-    return (
-        max(delivery.next_attempt_at, circuit_open_until) if waits and circuit_open_until else delivery.next_attempt_at
-    )

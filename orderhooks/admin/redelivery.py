@@ -60,15 +60,16 @@ def redelivery_text(delivery: Delivery) -> str:
             given.automatic_left,
         )
         return text % {"count": given.automatic_left}
-    now = timezone.now()
-    if given.next_automatic_at is None or given.next_automatic_at <= now:
+    now, planned_at = timezone.now(), given.next_automatic_at
+    next_at = planned_at and delivery.subscription.after_cooling_down(planned_at)
+    if next_at is None or next_at <= now:
         text = ngettext(
             "Redelivering makes one attempt more, now. The %(count)d automatic attempt stays as it was planned.",
             "Redelivering makes one attempt more, now. The %(count)d automatic attempts stay as they were planned.",
             given.automatic_left,
         )
         return text % {"count": given.automatic_left}
-    when = durations.relative_text(given.next_automatic_at, now=now)
+    when = durations.relative_text(next_at, now=now)
     text = ngettext(
         "Redelivering makes one attempt more, now. The %(count)d automatic attempt stays as it was planned (%(when)s).",
         "Redelivering makes one attempt more, now. The %(count)d automatic attempts stay as they were planned; the next"

@@ -172,7 +172,7 @@ def _details(one: SubscriptionOutcome) -> tuple[str, datetime | None]:
             return tries, delivery.finished_at
         case Reason.WAITING if delivery.next_attempt_at:
             why = reporting.subscription_outcome_text(one, now=now)
-            return _joined([why.removesuffix("."), delivery.last_detail]), delivery.next_attempt_at
+            return _joined([why.removesuffix("."), delivery.last_detail]), delivery.expected_at
         case Reason.SKIPPED:
             return "", delivery.finished_at
         case Reason.FAILED:

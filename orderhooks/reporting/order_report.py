@@ -121,6 +121,9 @@ def event_reports(
         outcomes = []
         for subscription in subscriptions:
             delivery = deliveries.get((event.pk, subscription.pk))
+            if delivery is not None:
+                # Saves a query where its endpoint is asked for.
+                delivery.subscription = subscription
             order = (event.source, event.order_pk, subscription.pk)
             outcomes.append(
                 SubscriptionOutcome(
