@@ -211,6 +211,8 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("next attempt"))
     def due_at(self, delivery: Delivery) -> str:
+        if delivery.is_held:
+            return str(_("when the subscription is resumed"))
         due_at = delivery.expected_at
         if due_at is None:
             return "-"

@@ -239,5 +239,6 @@ def test_a_test_is_not_offered_again(operator):
 def test_redelivery_what_is_held_says_so(operator):
     delivery = failing(state="failed", subscription=make_subscription(state="paused"))
     text = press(operator, delivery, "redeliver").content.decode()
-    assert "1 is held until its subscription is active" in text
+    assert "1 delivery is held until its subscription is active" in text
+    assert "sent again" not in text
     assert story_of(operator, delivery).startswith("held")

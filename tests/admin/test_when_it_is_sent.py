@@ -55,3 +55,17 @@ def test_an_attempt_by_hand_does_not_wait_for_the_endpoint_to_cool_down(operator
     )
     assert "now, by the next worker" in next_attempt_of(operator, delivery)
     assert "the next is in 30 min" in hint_of(operator, delivery)
+
+
+@pytest.mark.parametrize(
+    ("state", "hint"),
+    [
+        ("failed", "makes one attempt as soon as the subscription is resumed. If it fails, "),
+        ("pending", "makes one attempt more, as soon as the subscription is resumed. The 10 automatic attempts stay"),
+    ],
+)
+def test_a_subscription_that_is_paused_gets_nothing_before_it_is_resumed(operator, state, hint) -> None:
+    delivery = make_delivery(state=state, subscription=make_subscription(state="paused"))
+    assert hint in hint_of(operator, delivery)
+    expected = {"failed": ">-<", "pending": "when the subscription is resumed"}[state]
+    assert expected in next_attempt_of(operator, delivery)
