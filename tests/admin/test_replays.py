@@ -52,6 +52,16 @@ def test_it_counts_first_and_makes_nothing(operator, events) -> None:
     assert not Replay.objects.exists()
 
 
+def test_topics_that_the_subscription_does_not_want_are_named(operator, events) -> None:
+    subscription = make_subscription(name="Warehouse", topics=["order.created"])
+    text = operator.post(ADD, form(subscription, topics=["order.paid"])).content.decode()
+    assert "Warehouse does not want order.paid" in text
+    assert "Nothing would be sent." in text
+    assert "Change the times" not in text
+    wanted = operator.post(ADD, form(make_subscription(), topics=["order.paid"])).content.decode()
+    assert "does not want" not in wanted
+
+
 def test_a_yes_starts_it(operator, events) -> None:
     subscription = make_subscription()
     since = NOW.replace(second=0, microsecond=0) - 24 * HOUR
