@@ -3,10 +3,13 @@
 from datetime import timedelta
 
 import pytest
+from django.test import override_settings
 from django.utils import timezone
 from django.utils.formats import date_format
 
+from orderhooks.admin import webhooks
 from orderhooks.models import Delivery
+from orderhooks.reporting import Reason, SubscriptionOutcome
 from tests.admin.visits import page, part
 from tests.factories import make_delivery, make_event, make_order, make_subscription
 
@@ -55,6 +58,20 @@ def test_an_attempt_by_hand_does_not_wait_for_the_endpoint_to_cool_down(operator
     )
     assert "now, by the next worker" in next_attempt_of(operator, delivery)
     assert "the next is in 30 min" in hint_of(operator, delivery)
+
+
+@override_settings(TIME_ZONE="UTC", LANGUAGE_CODE="en-us")
+def test_the_time_beside_the_link_to_a_delivery_keeps_its_last_point() -> None:
+    now = timezone.now()
+    subscription = make_subscription(
+        circuit_open_until=now + timedelta(minutes=30), failing_since=now, consecutive_failures=3
+    )
+    delivery = make_delivery(subscription=subscription)
+    text, _at = webhooks._details(SubscriptionOutcome(subscription, Reason.WAITING, delivery))
+    assert text.endswith(".m.")
+    delivery.last_detail = "The endpoint responded with 503."
+    text, _at = webhooks._details(SubscriptionOutcome(subscription, Reason.WAITING, delivery))
+    assert text.endswith(".m. The endpoint responded with 503.")
 
 
 @pytest.mark.parametrize(
