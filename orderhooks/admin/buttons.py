@@ -73,7 +73,7 @@ def pressed_too_late(request: HttpRequest, label: str | Promise, url: str) -> Ht
 class ButtonsAdmin(ListedLookups):
     """A ModelAdmin whose record's page has `buttons`, in the read-only field `what_to_do`.
 
-    `press_<name>` returns a response, or None to come back to the page.
+    `press_<name>` returns a response, or None to come back to the page. It is not called where `why_not` says why.
     """
 
     buttons: tuple[Button, ...] = ()
@@ -102,12 +102,20 @@ class ButtonsAdmin(ListedLookups):
         if record is not None:
             # A read-only field does not get the request, and so not the user.
             record._request = request
-            record._buttons = [button for button in self.buttons if self.offers(request, record, button)]
+            record._buttons = [
+                button
+                for button in self.buttons
+                if self.may_press(request, button) and not self.why_not(record, button)
+            ]
         return record
 
-    def offers(self, request: HttpRequest, record: Any, button: Button) -> bool:
-        """Whether this user may press it on this record, and the record's state allows it."""
+    def may_press(self, request: HttpRequest, button: Button) -> bool:
+        """Whether this user has its permission."""
         return bool(getattr(self, f"has_{button.permission}_permission")(request))
+
+    def why_not(self, record: Any, button: Button) -> str | Promise:
+        """Why the record's state does not allow it, as a sentence. Blank if it does."""
+        return ""
 
     @admin.display(description=_("what to do"))
     def what_to_do(self, record: Any) -> SafeString | str:
@@ -141,9 +149,14 @@ class ButtonsAdmin(ListedLookups):
         record = self.get_object(request, object_id)
         if record is None:
             raise Http404
-        if not self.has_view_permission(request, record) or button not in record._buttons:
+        if not (self.has_view_permission(request, record) and self.may_press(request, button)):
             raise PermissionDenied
-        response: HttpResponse | None = getattr(self, f"press_{button.name}")(request, record)
+        response: HttpResponse | None = None
+        if button in record._buttons:
+            response = getattr(self, f"press_{button.name}")(request, record)
+        else:
+            # The page was out of date: the record has changed since it was shown.
+            messages.warning(request, str(self.why_not(record, button)))
         return response or HttpResponseRedirect(
             reverse(f"{self.admin_site.name}:{self._view_name}_change", args=[record.pk])
         )

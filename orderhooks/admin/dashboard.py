@@ -1,7 +1,7 @@
 """The dashboard: the last day's attempts, what waits, which endpoints have trouble, and whether a worker is there."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -21,7 +21,7 @@ from orderhooks.admin.health import day_chart, health_badge, rate
 from orderhooks.admin.links import page_url
 from orderhooks.admin.lookups import ListedLookups
 from orderhooks.admin.order_links import order_pages
-from orderhooks.admin.read_only import NotEdited, sees_payload
+from orderhooks.admin.read_only import NotEdited, events_of_number, sees_payload
 from orderhooks.admin.webhooks import webhooks_of
 from orderhooks.db import DatabaseClock
 from orderhooks.models import AttemptStats, Dashboard, Delivery, Event, Subscription
@@ -30,7 +30,7 @@ from orderhooks.reporting import MOST_WAITING, Backlog, current_backlog
 from orderhooks.reporting.attempt_stats import HOURS, MOST_COUNTED, DayStats, day_stats, unhealthy
 from orderhooks.reporting.counts import count_text
 from orderhooks.reporting.durations import span_text
-from orderhooks.reporting.worker_status import SWEEP_LATE, Worker
+from orderhooks.reporting.worker_status import SWEEP_LATE, Worker, late_sweep_text, missing_worker_text
 
 WORST = 10
 MARK_EVERY = 6
@@ -79,12 +79,9 @@ class Unhealthy:
 
 def worker_notice(worker: Worker, *, now: datetime) -> Notice:
     """Whether a worker is running."""
-    if worker.seen_at is None:
-        return Notice("bad", _("No worker has ever been seen: start manage.py qcluster."))
-    if worker.is_missing(now=now):
-        span = span_text(now - worker.seen_at)
-        return Notice("bad", _("No worker has been seen for %(span)s: start manage.py qcluster.") % {"span": span})
-    span = span_text(now - worker.seen_at)
+    if missing := missing_worker_text(worker, now=now):
+        return Notice("bad", missing)
+    span = span_text(now - (worker.seen_at or now))
     if worker.at_work:
         return Notice("good", _("A worker was seen %(span)s ago.") % {"span": span})
     return Notice("good", _("A worker was seen %(span)s ago; it comes again when there is work.") % {"span": span})
@@ -118,11 +115,7 @@ def sweep_notice(worker: Worker, *, now: datetime) -> Notice:
         return Notice(
             "good", _("The sweep, which starts a worker each minute, has been due for %(span)s.") % {"span": span}
         )
-    return Notice(
-        "bad",
-        _("The sweep, which starts a worker each minute, has been due for %(span)s: start manage.py qcluster.")
-        % {"span": span},
-    )
+    return Notice("bad", late_sweep_text(worker, now=now))
 
 
 def reconciliation_notices(*, now: datetime) -> list[Notice]:
@@ -134,9 +127,8 @@ def reconciliation_notices(*, now: datetime) -> list[Notice]:
 
 def new_notices(worker: Worker, waiting: Backlog, *, now: datetime) -> list[Notice]:
     """The changes and events that no worker has taken up yet. The deliveries that wait do not include them."""
-    new = replace(waiting, waiting=0, oldest=None)
     level = "bad" if worker.is_missing(now=now) else "held"
-    return [Notice(level, reporting.backlog_text(new, now=now))] if new.total else []
+    return [Notice(level, reporting.backlog_text(waiting.new, now=now))] if waiting.new.total else []
 
 
 @admin.register(Dashboard)
@@ -191,7 +183,7 @@ class DashboardAdmin(NotEdited, ListedLookups):
     def order_view(self, request: HttpRequest) -> HttpResponse:
         """The webhooks of the order with a number, whatever model the store keeps its orders in."""
         number = request.GET.get("number", "").replace("\0", "").strip()
-        events = Event.objects.filter(order_number=number) if number else Event.objects.none()
+        events = events_of_number(number) if number else Event.objects.none()
         found = webhooks_of(events, site=self.admin_site)
         pages = order_pages(request, (one.event for one in found.reports), site=self.admin_site)
         context = {

@@ -1,6 +1,5 @@
 """Deliveries and their attempts: the log. Read-only, except for redelivering and skipping."""
 
-from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,6 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, Qu
 from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
+from django.utils.functional import Promise
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
@@ -30,6 +30,13 @@ from orderhooks.models import Delivery
 from orderhooks.reporting import delivery_summary, endpoint_health
 
 State = Delivery.State
+# Why a button can't be pressed in a state.
+NOT_POSSIBLE: dict[tuple[str, str], str | Promise] = {
+    ("redeliver", State.SENDING): _("It is being sent now."),
+    ("skip", State.SENDING): _("It was not skipped: it is being sent now."),
+    ("skip", State.DELIVERED): _("It was not skipped: it has been delivered."),
+    ("skip", State.SKIPPED): _("It was already skipped."),
+}
 FACTS = [
     "public_id",
     "state_badge",
@@ -121,12 +128,10 @@ class DeliveryAdmin(ReadOnlyAdmin):
         view = self.admin_site.admin_view(self.curl_view)
         return [path("<path:object_id>/curl/", view, name="orderhooks_delivery_curl"), *super().get_urls()]
 
-    def offers(self, request: HttpRequest, record: Delivery, button: Button) -> bool:
-        possible = {
-            "redeliver": record.state != State.SENDING and record.trigger != Delivery.Trigger.TEST,
-            "skip": record.state in (State.PENDING, State.FAILED),
-        }
-        return possible[button.name] and super().offers(request, record, button)
+    def why_not(self, record: Delivery, button: Button) -> str | Promise:
+        if button.name == "redeliver" and record.trigger == Delivery.Trigger.TEST:
+            return _("A test is not sent again: send another one from the page of its subscription.")
+        return NOT_POSSIBLE.get((button.name, record.state), "")
 
     # The list
 
@@ -164,7 +169,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
     def next_attempt(self, delivery: Delivery) -> str:
         if delivery.is_held:
             return str(_("when resumed"))
-        due_at = expected_at(delivery)
+        due_at = delivery.expected_at
         if due_at is None:
             return "-"
         return compact_time_html(due_at) if due_at > timezone.now() else str(_("now"))
@@ -206,7 +211,9 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("next attempt"))
     def due_at(self, delivery: Delivery) -> str:
-        due_at = expected_at(delivery)
+        if delivery.is_held:
+            return str(_("when the subscription is resumed"))
+        due_at = delivery.expected_at
         if due_at is None:
             return "-"
         return time_html(due_at) if due_at > timezone.now() else str(_("now, by the next worker"))
@@ -263,14 +270,3 @@ class DeliveryAdmin(ReadOnlyAdmin):
     @admin.action(description=_("Export as CSV (none selected: all found)"))
     def export(self, request: HttpRequest, queryset: Any) -> HttpResponseBase:
         return exports.export(queryset, with_url=request.user.has_perm(permissions.VIEW_SUBSCRIPTION))
-
-
-def expected_at(delivery: Delivery) -> datetime | None:
-    """When its next attempt can begin: not before its endpoint has cooled down. None if there is none."""
-    if delivery.state != State.PENDING or delivery.next_attempt_at is None:
-        return None
-    circuit_open_until = delivery.subscription.circuit_open_until
-    waits = circuit_open_until is not None and delivery.trigger == Delivery.Trigger.AUTOMATIC
-    return (
-        max(delivery.next_attempt_at, circuit_open_until) if waits and circuit_open_until else delivery.next_attempt_at
-    )

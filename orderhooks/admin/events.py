@@ -8,6 +8,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.functional import Promise
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
@@ -142,8 +143,8 @@ class EventAdmin(ReadOnlyAdmin):
         term = search_term.strip()
         return (queryset.filter(pk__in=events_found(request, term)) if term else queryset), False
 
-    def offers(self, request: HttpRequest, record: Event, button: Button) -> bool:
-        return record.published_at is None and super().offers(request, record, button)
+    def why_not(self, record: Event, button: Button) -> str | Promise:
+        return "" if record.published_at is None else _("It was already published.")
 
     @admin.display(description=_("order"), empty_value="-")
     def order(self, event: Any) -> SafeString | str:

@@ -29,6 +29,7 @@ __all__ = ["JOB_FIELDS", "JobAdmin", "JobsField", "TimeField", "may_start_jobs"]
 REFRESH_SECONDS = 3
 # The fields of a subscription's page that JobsField adds.
 JOB_FIELDS = ("replays", "backfills")
+FINISHED = gettext_lazy("It had already finished.")
 LEVELS = {"running": "held", "cancelled": "quiet", "done": "good", "failed": "bad"}
 
 
@@ -67,8 +68,8 @@ class JobAdmin(NotEdited, ButtonsAdmin):
     def has_redeliver_permission(self, request: HttpRequest) -> bool:
         return may_start_jobs(request)
 
-    def offers(self, request: HttpRequest, record: Any, button: Any) -> bool:
-        return record.is_running and super().offers(request, record, button)
+    def why_not(self, record: Any, button: Any) -> str | Promise:
+        return "" if record.is_running else FINISHED
 
     def initial(self, request: HttpRequest) -> dict[str, Any]:
         """What the form holds at first."""
@@ -134,7 +135,7 @@ class JobAdmin(NotEdited, ButtonsAdmin):
     def cancel(self, request: HttpRequest, job: Any, *, was_running: bool) -> None:
         """Say what came of the button that cancels a job."""
         if not was_running:
-            self.message_user(request, _("It had already finished."), messages.WARNING)
+            self.message_user(request, FINISHED, messages.WARNING)
             return
         self.log_change(request, job, _("Cancelled."))
         self.message_user(request, _("Cancelled. What it had made due already is sent."))

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.utils import flatten_fieldsets, quote, unquote
 from django.core import checks
 from django.core.exceptions import PermissionDenied
@@ -36,6 +36,7 @@ __all__ = ["OrderWebhooksMixin", "sees_log"]
 
 FIELD = "order_webhooks"
 REDELIVER = _("Redeliver what failed")
+NONE_FAILED = _("Nothing was sent again: none of this order's deliveries is failed any more.")
 REDELIVER_HINT = _("Each gets one attempt now and, if it fails, all automatic attempts, as a new one does.")
 
 
@@ -133,9 +134,12 @@ class OrderWebhooksMixin(admin.ModelAdmin):
             return pressed_too_late(request, REDELIVER, back)
         if request.method != "POST":
             return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
-        failed = _webhooks_of(self, order).failed
-        if not failed or not _may_redeliver(request):
+        if not _may_redeliver(request):
             raise PermissionDenied
+        failed = _webhooks_of(self, order).failed
+        if not failed:
+            self.message_user(request, NONE_FAILED, messages.WARNING)
+            return HttpResponseRedirect(back)
         count = operations.redeliver(Delivery.objects.filter(pk__in=failed), by=request.user.get_username())
         text = ngettext("%(count)s delivery is sent again.", "%(count)s deliveries are sent again.", count)
         text %= {"count": count_text(count)}

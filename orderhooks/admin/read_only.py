@@ -17,6 +17,7 @@ from orderhooks.admin.buttons import ButtonsAdmin
 from orderhooks.admin.links import link, page_url
 from orderhooks.admin.lookups import LastPageList
 from orderhooks.models import Event
+from orderhooks.models.events import EventQuerySet
 from orderhooks.reporting.counts import count_text
 
 # How many rows a list counts, and how many its pages show.
@@ -129,6 +130,12 @@ def sees_payload(request: HttpRequest) -> bool:
     return request.user.has_perm(permissions.VIEW_PAYLOAD)
 
 
+def events_of_number(number: str) -> EventQuerySet:
+    """The events of an order number, with or without a # before it."""
+    bare = number.lstrip("#")
+    return Event.objects.filter(order_number__in={number, bare, f"#{bare}"})
+
+
 def events_found(request: HttpRequest, term: str) -> list[int]:
     """The newest events of an order number, or the one of a public id. Looked up once for each request."""
     known = cast("dict[str, list[int]]", request.__dict__.setdefault("_orderhooks_found", {}))
@@ -136,7 +143,6 @@ def events_found(request: HttpRequest, term: str) -> list[int]:
         if term.startswith("evt_"):
             events = Event.objects.filter(public_id=term)
         else:
-            bare = term.lstrip("#")
-            events = Event.objects.filter(order_number__in={term, bare, f"#{bare}"}).order_by("-sequence")
+            events = events_of_number(term).order_by("-sequence")
         known[term] = list(events.values_list("pk", flat=True)[:MOST_FOUND])
     return known[term]

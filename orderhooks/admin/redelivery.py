@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_lazy, ngettext
 
 from orderhooks import operations, sending
 from orderhooks.models import Delivery, Subscription
@@ -28,6 +28,13 @@ __all__ = ["redeliver", "redeliver_after_confirmation", "redelivery_text", "row_
 # More are for a replay, which works in the background.
 MOST = 10_000
 AT_ONCE = 1000
+# What redelivering does at first: whether the retry table begins anew, and whether the subscription is active.
+FIRST_ATTEMPT = {
+    (True, True): gettext_lazy("Redelivering makes one attempt now."),
+    (True, False): gettext_lazy("Redelivering makes one attempt as soon as the subscription is resumed."),
+    (False, True): gettext_lazy("Redelivering makes one attempt more, now."),
+    (False, False): gettext_lazy("Redelivering makes one attempt more, as soon as the subscription is resumed."),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,31 +58,31 @@ class Row:
 
 
 def redelivery_text(delivery: Delivery) -> str:
-    """What "Redeliver" causes: an attempt at once, and what follows if that fails."""
-    given = sending.redelivery_of(delivery)
+    """What "Redeliver" causes: an attempt, now or once the subscription is resumed, and what follows if it fails."""
+    given, subscription, now = sending.redelivery_of(delivery), delivery.subscription, timezone.now()
+    is_active = subscription.state == Subscription.State.ACTIVE
+    first, left = FIRST_ATTEMPT[given.begins_anew, is_active], given.automatic_left
     if given.begins_anew:
-        text = ngettext(
-            "Redelivering makes one attempt now. If it fails, %(count)d automatic attempt follows, as for a new one.",
-            "Redelivering makes one attempt now. If it fails, %(count)d automatic attempts follow, as for a new one.",
-            given.automatic_left,
+        then = ngettext(
+            "If it fails, %(count)d automatic attempt follows, as for a new one.",
+            "If it fails, %(count)d automatic attempts follow, as for a new one.",
+            left,
         )
-        return text % {"count": given.automatic_left}
-    now = timezone.now()
-    if given.next_automatic_at is None or given.next_automatic_at <= now:
-        text = ngettext(
-            "Redelivering makes one attempt more, now. The %(count)d automatic attempt stays as it was planned.",
-            "Redelivering makes one attempt more, now. The %(count)d automatic attempts stay as they were planned.",
-            given.automatic_left,
+        return f"{first} {then % {'count': left}}"
+    next_at = given.next_automatic_at and subscription.after_cooling_down(given.next_automatic_at)
+    if next_at is None or next_at <= now or not is_active:
+        then = ngettext(
+            "The %(count)d automatic attempt stays as it was planned.",
+            "The %(count)d automatic attempts stay as they were planned.",
+            left,
         )
-        return text % {"count": given.automatic_left}
-    when = durations.relative_text(given.next_automatic_at, now=now)
-    text = ngettext(
-        "Redelivering makes one attempt more, now. The %(count)d automatic attempt stays as it was planned (%(when)s).",
-        "Redelivering makes one attempt more, now. The %(count)d automatic attempts stay as they were planned; the next"
-        " is %(when)s.",
-        given.automatic_left,
+        return f"{first} {then % {'count': left}}"
+    then = ngettext(
+        "The %(count)d automatic attempt stays as it was planned (%(when)s).",
+        "The %(count)d automatic attempts stay as they were planned; the next is %(when)s.",
+        left,
     )
-    return text % {"count": given.automatic_left, "when": when}
+    return f"{first} {then % {'count': left, 'when': durations.relative_text(next_at, now=now)}}"
 
 
 def redeliver_after_confirmation(
@@ -137,10 +144,12 @@ def row_of(delivery: Delivery) -> Row:
 
 
 def _show_result(model_admin: ModelAdmin, request: HttpRequest, *, again: int, left: int, held: int) -> None:
-    text = ngettext("%(count)s delivery is sent again.", "%(count)s deliveries are sent again.", again)
-    model_admin.message_user(
-        request, text % {"count": count_text(again)}, messages.SUCCESS if again else messages.WARNING
-    )
+    now = max(0, again - held)
+    if now or not held:
+        text = ngettext("%(count)s delivery is sent again.", "%(count)s deliveries are sent again.", now)
+        model_admin.message_user(
+            request, text % {"count": count_text(now)}, messages.SUCCESS if now else messages.WARNING
+        )
     if left:
         text = ngettext(
             "%(count)s was left alone: it is being sent now, or is a test.",
@@ -150,8 +159,8 @@ def _show_result(model_admin: ModelAdmin, request: HttpRequest, *, again: int, l
         model_admin.message_user(request, text % {"count": count_text(left)}, messages.WARNING)
     if held:
         text = ngettext(
-            "%(count)s is held until its subscription is active: resume the subscription to send it.",
-            "%(count)s are held until their subscriptions are active: resume the subscriptions to send them.",
+            "%(count)s delivery is held until its subscription is active: resume the subscription to send it.",
+            "%(count)s deliveries are held until their subscriptions are active: resume those to send them.",
             held,
         )
         model_admin.message_user(request, text % {"count": count_text(held)}, messages.WARNING)

@@ -82,7 +82,14 @@ class ReplayAdmin(JobAdmin):
     def preview(self, form: Any) -> dict[str, Any]:
         expected = operations.preview_replay(**form.cleaned_data)
         only = Replay.Only(form.cleaned_data["only"]).label
-        return {"expected": expected, "expected_text": count_text(expected.count), "only": only}
+        chosen, wanted = form.cleaned_data["topics"], form.cleaned_data["subscription"].topics
+        unwanted = ", ".join(name for name in chosen if not topics.matches(wanted, name))
+        return {
+            "expected": expected,
+            "expected_text": count_text(expected.count),
+            "only": only,
+            "unwanted": unwanted,
+        }
 
     def start(self, values: dict[str, Any], *, by: str) -> Replay:
         return operations.replay(**values, by=by)

@@ -164,7 +164,7 @@ def _details(one: SubscriptionOutcome) -> tuple[str, datetime | None]:
             return tries, delivery.finished_at
         case Reason.WAITING if delivery.next_attempt_at:
             why = reporting.subscription_outcome_text(one, now=now)
-            return _joined([why.removesuffix("."), delivery.last_detail]), delivery.next_attempt_at
+            return _joined([why, delivery.last_detail]), delivery.expected_at
         case Reason.SKIPPED:
             return "", delivery.finished_at
         case Reason.FAILED:
@@ -174,4 +174,5 @@ def _details(one: SubscriptionOutcome) -> tuple[str, datetime | None]:
 
 
 def _joined(parts: Iterable[str]) -> str:
-    return ". ".join(part for part in parts if part)
+    # A part may end with a point of its own, which may be that of "3:10 p.m.".
+    return " ".join(part if part.endswith(".") else f"{part}." for part in parts if part)

@@ -87,6 +87,10 @@ class HasCircuitBreaker(models.Model):
         """Whether nothing automatic may be sent at that time."""
         return self.circuit_open_until is not None and self.circuit_open_until > at
 
+    def after_cooling_down(self, at: datetime) -> datetime:
+        """The time, or when the endpoint has cooled down, if that is later."""
+        return at if self.circuit_open_until is None else max(at, self.circuit_open_until)
+
     def circuit_capacity(self, in_flight: int, *, now: datetime) -> int | None:
         """How many more automatic requests it lets out now; None: no limit."""
         if self.slow_start_limit is None:

@@ -259,6 +259,15 @@ class Delivery(models.Model):
         """Whether it waits for its subscription to be active."""
         return self.state == self.State.PENDING and self.subscription.state != Subscription.State.ACTIVE
 
+    @property
+    def expected_at(self) -> datetime | None:
+        """When its next attempt can begin: an automatic one not before the endpoint has cooled down. None: never."""
+        if self.state != self.State.PENDING or self.next_attempt_at is None:
+            return None
+        if self.trigger != self.Trigger.AUTOMATIC:
+            return self.next_attempt_at
+        return self.subscription.after_cooling_down(self.next_attempt_at)
+
     def blockers(self) -> DeliveryQuerySet:
         """What has to end before it in an ordered subscription, in order. For many: `blocking`."""
         if not self.subscription.ordered:

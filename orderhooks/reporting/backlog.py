@@ -1,6 +1,6 @@
 """The backlog: what waits, over all subscriptions, counted and in words."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from django.utils.translation import gettext as _
@@ -21,7 +21,7 @@ class Backlog:
 
     `waiting`: deliveries to be sent; `oldest`: the oldest of them. `unrouted`: events that no worker has turned into
     deliveries yet; `uncoalesced`: changes of orders that no worker has turned into events yet, whose process died.
-    `since`: how long the oldest of all has waited.
+    `since`: since when the oldest of all has waited; `new_since`: the oldest of the events and changes.
     """
 
     waiting: int
@@ -29,11 +29,17 @@ class Backlog:
     unrouted: int = 0
     uncoalesced: int = 0
     since: datetime | None = None
+    new_since: datetime | None = None
 
     @property
     def total(self) -> int:
         """All that waits, of whatever kind."""
         return self.waiting + self.unrouted + self.uncoalesced
+
+    @property
+    def new(self) -> "Backlog":
+        """Without the deliveries: the events and changes that no worker has taken up."""
+        return replace(self, waiting=0, oldest=None, since=self.new_since)
 
 
 def current_backlog(*, at_most: int) -> Backlog:
@@ -41,18 +47,21 @@ def current_backlog(*, at_most: int) -> Backlog:
     pending = Delivery.objects.filter(state=Delivery.State.PENDING)
     oldest = pending.select_related("subscription").order_by("id").first()
     unrouted, changes = Event.objects.unrouted(), Change.objects.order_by("created_at")
-    times = [
-        oldest.created_at if oldest else None,
-        unrouted.values_list("published_at", flat=True).first(),
-        changes.values_list("created_at", flat=True).first(),
-    ]
+    new_since = _earliest(
+        unrouted.values_list("published_at", flat=True).first(), changes.values_list("created_at", flat=True).first()
+    )
     return Backlog(
         waiting=pending.order_by()[: at_most + 1].count(),
         oldest=oldest,
         unrouted=unrouted.order_by()[: at_most + 1].count(),
         uncoalesced=changes.order_by()[: at_most + 1].count(),
-        since=min((time for time in times if time is not None), default=None),
+        since=_earliest(oldest.created_at if oldest else None, new_since),
+        new_since=new_since,
     )
+
+
+def _earliest(*times: datetime | None) -> datetime | None:
+    return min((time for time in times if time is not None), default=None)
 
 
 def backlog_text(waiting: Backlog, *, now: datetime) -> str:

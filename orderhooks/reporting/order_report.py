@@ -121,6 +121,9 @@ def event_reports(
         outcomes = []
         for subscription in subscriptions:
             delivery = deliveries.get((event.pk, subscription.pk))
+            if delivery is not None:
+                # Saves a query where its endpoint is asked for.
+                delivery.subscription = subscription
             order = (event.source, event.order_pk, subscription.pk)
             outcomes.append(
                 SubscriptionOutcome(
@@ -161,7 +164,10 @@ def order_without_events_text(number: str) -> str:
     if not known:
         return _(NOTHING_WATCHED)
     for source in known.values():
-        if (order := find_order(source, number)) is not None:
+        # People write #1003 of the order 1003.
+        spellings = dict.fromkeys([number, number.lstrip("#")])
+        order = next((found for one in spellings if (found := find_order(source, one)) is not None), None)
+        if order is not None:
             why = no_events_text(source.name, sources.WatchedModel(source).order_pk(order))
             return _("Order %(number)s was found. %(why)s") % {"number": number, "why": why}
     return _("No order %(number)s was found.") % {"number": number}

@@ -43,14 +43,24 @@ def worker_problems(worker: Worker, *, now: datetime, waiting: Backlog | None = 
 
     With `waiting` it also says what waits for the worker. Empty if a worker is running and the sweep is in time.
     """
-    found = []
-    if worker.is_missing(now=now):
-        missing = _("No worker has ever been seen.")
-        if worker.seen_at is not None:
-            missing = _("No worker has been seen for %(span)s.") % {"span": span_text(now - worker.seen_at)}
-        held = f"{backlog_text(waiting, now=now)} " if waiting is not None and waiting.total else ""
-        found.append(f"{missing} {held}{_(START_WORKER)}")
-    if worker.sweep_due_at is not None and worker.sweep_is_late(now=now):
-        late = _("The sweep, which starts a worker each minute, has been due for %(span)s.")
-        found.append(f"{late % {'span': span_text(now - worker.sweep_due_at)}} {_(START_WORKER)}")
-    return found
+    missing, late = missing_worker_text(worker, now=now, waiting=waiting), late_sweep_text(worker, now=now)
+    return [text for text in (missing, late) if text]
+
+
+def missing_worker_text(worker: Worker, *, now: datetime, waiting: Backlog | None = None) -> str:
+    """That no worker is running, and the remedy. Blank if one is."""
+    if not worker.is_missing(now=now):
+        return ""
+    missing = _("No worker has ever been seen.")
+    if worker.seen_at is not None:
+        missing = _("No worker has been seen for %(span)s.") % {"span": span_text(now - worker.seen_at)}
+    held = f"{backlog_text(waiting, now=now)} " if waiting is not None and waiting.total else ""
+    return f"{missing} {held}{_(START_WORKER)}"
+
+
+def late_sweep_text(worker: Worker, *, now: datetime) -> str:
+    """That nobody starts the sweep, and the remedy. Blank if it is in time or off."""
+    if worker.sweep_due_at is None or not worker.sweep_is_late(now=now):
+        return ""
+    late = _("The sweep, which starts a worker each minute, has been due for %(span)s.")
+    return f"{late % {'span': span_text(now - worker.sweep_due_at)}} {_(START_WORKER)}"

@@ -111,7 +111,24 @@ def test_buttons_are_there_where_they_make_sense(operator):
         text = page(operator, f"subscription/{subscription.pk}/change/")
         offered = [name for name in ("test", "pause", "resume") if f"/{subscription.pk}/{name}/" in text]
         assert offered == expected
-    assert operator.post(f"/admin/orderhooks/subscription/{subscription.pk}/pause/").status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("state", "button", "message"),
+    [
+        ("paused", "pause", "It was already paused."),
+        ("disabled", "pause", "It was already disabled: nothing is sent to it."),
+        ("active", "resume", "It is already active."),
+    ],
+)
+def test_a_button_of_a_page_that_is_out_of_date_leads_back_with_the_reason(operator, state, button, message):
+    subscription = make_subscription(state=state)
+    assert message in press(operator, subscription, button, confirmed="1", choice="none", newer_than="")
+    subscription.refresh_from_db()
+    assert subscription.state == state
+    assert history(subscription) == []
+    path = f"/admin/orderhooks/subscription/{subscription.pk}/{button}/"
+    assert staff("view_subscription").post(path).status_code == 403
 
 
 def held_by(subscription: Subscription) -> tuple[Delivery, Delivery]:
@@ -153,6 +170,21 @@ def test_a_confirmation_that_makes_no_sense_is_shown_again(operator, data):
     assert "errorlist" in text
     subscription.refresh_from_db()
     assert (subscription.state, history(subscription)) == ("paused", [])
+
+
+def test_resuming_newer_than_a_time_to_come_is_refused_and_skips_nothing(operator):
+    subscription = make_subscription(state="paused")
+    held_by(subscription)
+    to_come = (timezone.localtime() + timedelta(days=1)).strftime("%Y-%m-%dT%H:%M")
+    text = press(operator, subscription, "resume", confirmed="1", choice="newer", newer_than=to_come)
+    assert "Choose a time that is past." in text
+    subscription.refresh_from_db()
+    assert subscription.state == "paused"
+    assert set(Delivery.objects.values_list("state", flat=True)) == {"pending"}
+    # The time counts for that choice alone.
+    assert "What was held for it is sent now." in press(
+        operator, subscription, "resume", confirmed="1", choice="all", newer_than=to_come
+    )
 
 
 def test_several_are_resumed_by_an_action_with_one_confirmation(operator):

@@ -216,7 +216,11 @@ def test_a_button_is_there_where_it_makes_sense_and_for_users_who_may_press_it(s
     for button in ("redeliver", "skip"):
         assert press(may_not, delivery, button).status_code == 403
     for button in {"redeliver", "skip"} - buttons:
-        assert press(may, delivery, button).status_code == 403
+        response = press(may, delivery, button)
+        assert response.redirect_chain == [(f"/admin/orderhooks/delivery/{delivery.pk}/change/", 302)]
+        assert {"sending": "being sent now", "delivered": "has been delivered", "skipped": "already skipped"}[
+            state
+        ] in part('<ul class="messagelist">.*?</ul>', response.content.decode())
     delivery.refresh_from_db()
     assert delivery.state == state
     assert history_of(delivery) == []
@@ -224,7 +228,9 @@ def test_a_button_is_there_where_it_makes_sense_and_for_users_who_may_press_it(s
 
 def test_a_test_is_not_offered_again(operator):
     delivery = make_delivery(state="failed", trigger="test", attempts_made=1)
-    assert press(operator, delivery, "redeliver").status_code == 403
+    assert "A test is not sent again" in press(operator, delivery, "redeliver").content.decode()
+    delivery.refresh_from_db()
+    assert delivery.state == "failed"
     text = page_of(operator, delivery)
     assert f"/delivery/{delivery.pk}/redeliver/" not in text
     assert "1 of 1" in text
@@ -233,5 +239,6 @@ def test_a_test_is_not_offered_again(operator):
 def test_redelivery_what_is_held_says_so(operator):
     delivery = failing(state="failed", subscription=make_subscription(state="paused"))
     text = press(operator, delivery, "redeliver").content.decode()
-    assert "1 is held until its subscription is active" in text
+    assert "1 delivery is held until its subscription is active" in text
+    assert "sent again" not in text
     assert story_of(operator, delivery).startswith("held")

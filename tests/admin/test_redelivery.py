@@ -54,9 +54,9 @@ def test_nothing_is_sent_before_the_count_is_confirmed(operator):
     ):
         assert words in text, words
     text = confirm(operator, response)
-    assert "2 deliveries are sent again." in text
+    assert "1 delivery is sent again." in text
     assert "2 were left alone: they are being sent now, or are tests." in text
-    assert "1 is held until its subscription is active" in text
+    assert "1 delivery is held until its subscription is active" in text
     assert states() == {**before, failed.pk: "pending", held.pk: "pending"}
     assert [history_of(one) != [] for one in (failed, sending, held, other, test)] == [True, False, True, False, False]
     failed.refresh_from_db()

@@ -52,6 +52,16 @@ def test_it_counts_first_and_makes_nothing(operator, events) -> None:
     assert not Replay.objects.exists()
 
 
+def test_topics_that_the_subscription_does_not_want_are_named(operator, events) -> None:
+    subscription = make_subscription(name="Warehouse", topics=["order.created"])
+    text = operator.post(ADD, form(subscription, topics=["order.paid"])).content.decode()
+    assert "Warehouse does not want order.paid" in text
+    assert "Nothing would be sent." in text
+    assert "Change the times" not in text
+    wanted = operator.post(ADD, form(make_subscription(), topics=["order.paid"])).content.decode()
+    assert "does not want" not in wanted
+
+
 def test_a_yes_starts_it(operator, events) -> None:
     subscription = make_subscription()
     since = NOW.replace(second=0, microsecond=0) - 24 * HOUR
@@ -156,7 +166,8 @@ def test_it_can_be_cancelled_once(operator) -> None:
     assert "Cancelled. What it had made due already is sent." in response.content.decode()
     replay.refresh_from_db()
     assert replay.state == "cancelled"
-    assert operator.post(f"/admin/orderhooks/replay/{replay.pk}/cancel/").status_code == 403
+    response = operator.post(f"/admin/orderhooks/replay/{replay.pk}/cancel/", follow=True)
+    assert "It had already finished." in response.content.decode()
     assert LogEntry.objects.get().object_id == str(replay.pk)
 
 

@@ -7,6 +7,7 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
+from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
@@ -27,14 +28,19 @@ ACTION_BUTTONS = (
     Button("pause", _("Pause"), "change"),
     Button("resume", _("Resume…"), "change"),
 )
+# Why a button can't be pressed in a state.
+NOT_POSSIBLE: dict[tuple[str, str], str | Promise] = {
+    ("pause", State.PAUSED): _("It was already paused."),
+    ("pause", State.DISABLED): _("It was already disabled: nothing is sent to it."),
+    ("resume", State.ACTIVE): _("It is already active."),
+}
 
 
 class ActionsAdmin(ButtonsAdmin):
     """The buttons and actions that test, pause and resume."""
 
-    def offers(self, request: HttpRequest, record: Subscription, button: Button) -> bool:
-        fits = {"pause": record.state == State.ACTIVE, "resume": record.state != State.ACTIVE}
-        return fits.get(button.name, True) and super().offers(request, record, button)
+    def why_not(self, record: Subscription, button: Button) -> str | Promise:
+        return NOT_POSSIBLE.get((button.name, record.state)) or super().why_not(record, button)
 
     def press_test(self, request: HttpRequest, subscription: Subscription) -> HttpResponse:
         delivery = operations.send_test(subscription, by=request.user.get_username())

@@ -216,8 +216,14 @@ class ResumptionForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         given = super().clean() or self.cleaned_data
-        if given.get("choice") == self.NEWER and not given.get("newer_than") and "newer_than" not in self.errors:
+        if given.get("choice") != self.NEWER or "newer_than" in self.errors:
+            return given
+        newer_than = given.get("newer_than")
+        if newer_than is None:
             self.add_error("newer_than", _("Give the time: newer deliveries are sent, older ones are skipped."))
+        elif newer_than >= timezone.now():
+            # It would skip all of them.
+            self.add_error("newer_than", _("Choose a time that is past."))
         return given
 
     def skip_before(self, *, now: datetime) -> datetime | None:

@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.functional import Promise
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
@@ -54,14 +55,13 @@ class SecretsAdmin(ButtonsAdmin):
     def has_reveal_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm(permissions.REVEAL_SECRET)
 
-    def offers(self, request: HttpRequest, record: Subscription, button: Button) -> bool:
+    def why_not(self, record: Subscription, button: Button) -> str | Promise:
         rows = record.secrets.live(now=timezone.now())
         if button.name == "revoke" and not rows.filter(expires_at__isnull=False).exists():
-            return False
-        # Public keys are on the page.
+            return _("It has no former secret any more: the newest one alone signs.")
         if button.name == "reveal" and not rows.filter(public_key="").exists():
-            return False
-        return super().offers(request, record, button)
+            return _("It has no secret to reveal: its public keys are on this page.")
+        return super().why_not(record, button)
 
     @admin.display(description=_("signing secrets"))
     def signing_secrets(self, subscription: Subscription) -> SafeString:
