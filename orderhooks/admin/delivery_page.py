@@ -76,11 +76,13 @@ class DeliveryPage:
 
     def attempt_log(self, *, confidential: bool) -> SafeString:
         """`confidential`: with headers and bodies of requests and responses."""
+        # After a redelivery an attempt's number is no longer its place in the retry table.
+        table = 0 if self.delivery.uncounted_attempts else delivery_summary.most_attempts(self.delivery)
         attempts = [
             {
                 "row": attempt,
                 "badge": badge("failed" if attempt.error else "delivered", attempt.status_code or attempt.error),
-                "title": delivery_summary.attempt_text(attempt.number, delivery_summary.most_attempts(self.delivery)),
+                "title": delivery_summary.attempt_text(attempt.number, table),
                 "when": time_html(attempt.started_at, now=self.now),
                 # Not left to the template, which would look up a header that is called "items".
                 "request_headers": list(attempt.request_headers.items()),

@@ -94,6 +94,12 @@ def test_attempts_are_shown_newest_first_with_what_caused_them(operator):
     ]
 
 
+def test_after_a_redelivery_attempts_are_numbered_without_the_retry_table(operator):
+    text = page_of(operator, failing(uncounted_attempts=2))
+    assert re.findall(r"<strong>(attempt [^<]*)</strong>", text) == ["attempt 3", "attempt 2", "attempt 1"]
+    assert "1 of 10" in text
+
+
 def test_only_the_newest_attempts_are_shown(operator, monkeypatch):
     monkeypatch.setattr(delivery_page, "MOST_ATTEMPTS", 2)
     text = page_of(operator, failing())
