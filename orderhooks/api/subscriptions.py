@@ -7,7 +7,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
-from rest_framework import mixins, status
+from rest_framework import mixins, serializers, status
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
@@ -66,8 +66,13 @@ class ResumptionSerializer(PlainSerializer):
     skip_before = StrictDateTimeField(
         required=False,
         default=None,
-        help_text="Skip held deliveries from before this time. The default is to send all of them.",
+        help_text="Skip held deliveries from before this time, which is past. The default is to send all of them.",
     )
+
+    def validate_skip_before(self, skip_before: Any) -> Any:
+        if skip_before is not None and skip_before > DatabaseClock().now():
+            raise serializers.ValidationError("Send a time that is past: it would skip all that is held.", code="range")
+        return skip_before
 
 
 class SubscriptionViewSet(

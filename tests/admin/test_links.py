@@ -106,6 +106,8 @@ def links_of(client: Client, url: str) -> set[str]:
     return {one for one in found if one.startswith("/admin/orderhooks/") and re.split("[?#]", one)[0] != own}
 
 
+@pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("held", [*((one,) for one in sorted(EACH)), *TOGETHER], ids=" ".join)
 def test_no_page_leads_to_one_that_its_reader_may_not_open(held: tuple[str, ...]) -> None:
     rows = make_store()

@@ -218,6 +218,9 @@ def test_pausing_and_resuming_with_a_choice_of_what_was_held(api):
     bad = post(api, f"{path}/resume/", {"skip_before": "yesterday"})
     assert bad.status_code == 400
     an_hour_ago = (timezone.now() - timedelta(hours=1)).isoformat()
+    to_come = (timezone.now() + timedelta(hours=1)).isoformat()
+    refused = post(api, f"{path}/resume/", {"skip_before": to_come})
+    assert (refused.status_code, "a time that is past" in str(refused.data)) == (422, True)
     assert post(api, f"{path}/resume/", {"skip_before": an_hour_ago}).data["state"] == "active"
     old.refresh_from_db()
     young.refresh_from_db()
