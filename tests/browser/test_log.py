@@ -70,7 +70,7 @@ def test_many_are_counted_and_sent_again_once_confirmed(
     operator.run_action("Redeliver selected")
     operator.press("Redeliver")
     operator.reads("3 deliveries are sent again.")
-    operator.reads("1 is held until its subscription is active")
+    operator.reads("1 delivery is held until its subscription is active")
     receiver.wait_for(3)
 
 
