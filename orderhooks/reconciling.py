@@ -71,7 +71,9 @@ def advance(reconciliation: Reconciliation, *, now: datetime) -> list[Difference
     Memory is bounded by the batch. Nothing is found if another process has compared the batch meanwhile. Raises the
     errors of a database that can't be read now; then the same batch is compared the next time.
     """
-    if not digests.catch_up(now=now, seconds=CATCH_UP_SECONDS):
+    is_first = reconciliation.phase == Reconciliation.Phase.ORDERS and not reconciliation.cursor
+    # Later batches look at the events of orders that differ from their digests anyway.
+    if is_first and not digests.catch_up(now=now, seconds=CATCH_UP_SECONDS):
         return []
     begun_at = (reconciliation.source, reconciliation.phase, reconciliation.cursor)
     source = sources.configured().get(reconciliation.source)

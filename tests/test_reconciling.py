@@ -51,7 +51,8 @@ def behind_the_back(sql: str, *values: Any) -> None:
 
 def settle() -> None:
     """Make the events old enough to become digests."""
-    Event.objects.update(published_at=timezone.now() - datetime.timedelta(minutes=1))
+    published_events = Event.objects.filter(published_at__isnull=False)
+    published_events.update(published_at=timezone.now() - datetime.timedelta(minutes=1))
     assert digests.catch_up(now=timezone.now(), seconds=10)
 
 
@@ -329,3 +330,47 @@ def test_one_event_that_is_odd_does_not_keep_the_others_from_their_digests() -> 
     settle()
     assert {row.order_pk for row in OrderDigest.objects.all()} == set(Event.objects.values_list("order_pk", flat=True))
     assert len(payloads.digest(huge["order"])) == 64
+
+
+def test_an_event_that_is_published_late_has_its_digest(settings: Any) -> None:
+    order = make_order(number="1", lines=())
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SOURCES": ["tests.test_reconciling.Unreadable"]}
+    order.note = "bad"
+    order.save()
+    late = Event.objects.get(published_at=None)
+    make_order(number="2", lines=())
+    settle()
+    assert OrderDigest.objects.reached() > late.sequence
+    behind_the_back("UPDATE orderhooks_order SET note = 'good' WHERE number = '1'")
+    assert publishing.republish(late)
+    row = OrderDigest.objects.get(order_number="1")
+    assert row.sequence == late.sequence
+    assert row.digest == payloads.digest(payload_of(late)["order"], without=["updated_at"])
+    assert differences() == []
+
+
+def test_digests_are_brought_up_to_date_once_for_each_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(3):
+        make_order(lines=())
+    monkeypatch.setattr(reconciling, "AT_ONCE", 1)
+    calls: list[float] = []
+    catch_up = digests.catch_up
+
+    def counted(*, now: datetime.datetime, seconds: float) -> bool:
+        calls.append(seconds)
+        return catch_up(now=now, seconds=seconds)
+
+    monkeypatch.setattr(digests, "catch_up", counted)
+    assert differences() == []
+    assert len(calls) == 1
+
+
+def test_no_event_is_pruned_before_its_digest_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = make_order(lines=()), make_order(lines=())
+    long_ago = timezone.now() - 100 * DAY
+    Event.objects.update(published_at=long_ago, routed_at=long_ago, occurred_at=long_ago)
+    monkeypatch.setattr(digests, "AT_ONCE", 1)
+    monkeypatch.setattr(retention, "DIGEST_SECONDS", -1.0)
+    assert retention.prune(before=timezone.now() - 90 * DAY) == 1
+    assert [row.order_number for row in OrderDigest.objects.all()] == [first.number]
+    assert [event.order_number for event in Event.objects.all()] == [second.number]

@@ -16,17 +16,16 @@ from orderhooks.api import access
 from orderhooks.api.fields import MODEL_FIELD_MAPPING, JsonObjectField
 from orderhooks.api.filters import PAGING, EventFilters, require_known
 from orderhooks.api.openapi.descriptions import ApiResponse, Body, Envelope, ListOf, OneOf, Operation, describe, page_of
-from orderhooks.api.openapi.parameters import in_query
+from orderhooks.api.openapi.parameters import after, in_query
 from orderhooks.api.protocol import history
 from orderhooks.api.protocol.drf import FORMAT_PARAMETER
 from orderhooks.api.protocol.pagination import page_size_of
 from orderhooks.api.protocol.problems import ConflictError, ParameterError
-from orderhooks.api.protocol.query_parameters import int_parameter
+from orderhooks.api.protocol.query_parameters import sequence_parameter
 from orderhooks.api.resources import ApiViewSet, ResourceViewSet
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Event, Subscription
 
-LARGEST_SEQUENCE = 2**63 - 1
 # Query parameters of the feed.
 FEED_PARAMETERS = ("after", "page_size", "subscription")
 
@@ -106,11 +105,7 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceVie
         " each once. The feed has no other parameters than `subscription` and `page_size`. It is ten seconds behind, so"
         " that it misses no event.",
         parameters=[
-            in_query(
-                "after",
-                {"type": "integer", "minimum": 0, "maximum": LARGEST_SEQUENCE},
-                "The sequence of the last event that you have. 0 starts with the oldest one.",
-            ),
+            after("The sequence of the last event that you have. 0 starts with the oldest one."),
             in_query(
                 "subscription",
                 {"type": "string", "pattern": "^sub_[0-9A-Z]{26}$"},
@@ -157,7 +152,8 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceVie
         if clashing := request.query_params.keys() - {*FEED_PARAMETERS, FORMAT_PARAMETER}:
             text = f"The feed has no such filter. Known parameters: {', '.join(FEED_PARAMETERS)}."
             raise ParameterError({name: [text] for name in sorted(clashing)}, code="clash")
-        after, size = _sequence(request), page_size_of(request)
+        text = "Send the sequence of the last event that you have, or 0 to start with the oldest one."
+        sequence, size = sequence_parameter(request, text), page_size_of(request)
         events = access.events_of(request.user).of_orders()
         if "subscription" in request.query_params:
             visible = access.subscriptions_of(request.user)
@@ -167,9 +163,9 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceVie
                 raise ParameterError({"subscription": [text]}, code="unknown")
             events = events.wanted_by(subscription)
         # One more than the page, to know whether there is a next page.
-        rows = events.feed(after=after, at_most=size + 1, now=DatabaseClock().now())
+        rows = events.feed(after=sequence, at_most=size + 1, now=DatabaseClock().now())
         page = [event for event in rows[:size] if event.published_at is not None]
-        last = rows[:size][-1].sequence if rows else after
+        last = rows[:size][-1].sequence if rows else sequence
         url = replace_query_param(request.build_absolute_uri(), "after", str(last))
         return Response(
             {
@@ -178,11 +174,6 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceVie
                 "results": self.get_serializer(page, many=True).data,
             }
         )
-
-
-def _sequence(request: Request) -> int:
-    text = "Send the sequence of the last event that you have, or 0 to start with the oldest one."
-    return int_parameter(request, "after", default=0, lowest=0, highest=LARGEST_SEQUENCE, remedy=text)
 
 
 class TopicSerializer(serializers.Serializer[Any]):

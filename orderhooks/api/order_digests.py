@@ -11,10 +11,10 @@ from rest_framework.utils.urls import replace_query_param
 from orderhooks import digests, permissions, sources
 from orderhooks.api import access
 from orderhooks.api.filters import require_known
+from orderhooks.api.openapi import parameters
 from orderhooks.api.openapi.descriptions import ApiResponse, Envelope, describe
-from orderhooks.api.openapi.parameters import in_query, page_size
 from orderhooks.api.protocol.pagination import page_size_of
-from orderhooks.api.protocol.query_parameters import int_parameter
+from orderhooks.api.protocol.query_parameters import sequence_parameter
 from orderhooks.api.resources import ApiViewSet
 from orderhooks.db import DatabaseClock
 from orderhooks.db.transient_errors import is_transient
@@ -22,7 +22,6 @@ from orderhooks.models import OrderDigest
 
 logger = logging.getLogger(__name__)
 
-LARGEST_SEQUENCE = 2**63 - 1
 # A request brings the digests up to date for no longer than this; the next one goes on.
 CATCH_UP_SECONDS = 2.0
 
@@ -79,19 +78,16 @@ class OrderDigestViewSet(ApiViewSet):
         "order that changes moves to the end, so that `after` of the last page reads only what is new. The list is ten "
         "seconds behind.",
         parameters=[
-            in_query(
-                "after",
-                {"type": "integer", "minimum": 0, "maximum": LARGEST_SEQUENCE},
-                "`after` of another page. The default is 0, which starts with the order that has not changed longest.",
+            parameters.after(
+                "`after` of another page. The default is 0, which starts with the order that has not changed longest."
             ),
-            page_size(),
+            parameters.page_size(),
         ],
     )
     def list(self, request: Request) -> Response:
         """A page of digests, by the sequence of each order's newest event."""
         require_known(request, ["after", "page_size"])
-        remedy = "Send `after` of another page, or 0 to start with the first one."
-        after = int_parameter(request, "after", default=0, lowest=0, highest=LARGEST_SEQUENCE, remedy=remedy)
+        after = sequence_parameter(request, "Send `after` of another page, or 0 to start with the first one.")
         size = page_size_of(request)
         try:
             digests.catch_up(now=DatabaseClock().now(), seconds=CATCH_UP_SECONDS)

@@ -4,6 +4,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from django.db import transaction
+
+from orderhooks import digests
 from orderhooks.models import Event
 from orderhooks.outbox.composing import TopicsNotComputedError, computed_topics, presented
 from orderhooks.outbox.guarding import describe_error
@@ -36,7 +39,11 @@ def republish(event: Event, *, now: datetime) -> bool:
             event.refresh_from_db()
             return False
         _add_missing(event, computed, {"order": order.snapshot, "changes": changes}, now=now)
-    return event.publish({"order": order.snapshot, "changes": changes}, now=now)
+    with transaction.atomic(using=using):
+        is_published = event.publish({"order": order.snapshot, "changes": changes}, now=now)
+        if is_published:
+            digests.record(event)
+    return is_published
 
 
 def _add_missing(event: Event, topics: Iterable[str], payload: dict[str, Any], *, now: datetime) -> None:

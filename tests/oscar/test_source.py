@@ -7,7 +7,8 @@ from typing import Any
 import jsonschema
 import pytest
 from django.core.management import call_command
-from django.db import transaction
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from oscar.apps.order.signals import order_status_changed
 from oscar.core.loading import get_class, get_model
 from oscar.test import factories
@@ -113,6 +114,14 @@ def test_a_status_makes_one_event_of_its_topic_however_many_lines_it_takes_along
     assert [row["status"] for row in changes["lines"][1]] == ["Being processed"] * 2
     order.set_status("Complete")
     assert topics() == ["order.closed", "order.updated"]
+
+
+def test_the_rows_of_an_order_are_read_once_for_its_payload_and_its_topics(captured) -> None:
+    order = place()
+    with CaptureQueriesContext(connection) as queries:
+        order.set_status("Being processed")
+    types = [one["sql"] for one in queries if "shippingeventtype" in one["sql"].lower()]
+    assert len(types) == 1
 
 
 def test_without_atomic_saves_oscar_saves_row_by_row(settings, topics) -> None:

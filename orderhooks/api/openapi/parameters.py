@@ -9,6 +9,7 @@ from django.utils.encoding import force_str
 from orderhooks.api.filters import DateTimeFilter
 from orderhooks.api.openapi.descriptions import Schema
 from orderhooks.api.protocol import idempotency, pagination
+from orderhooks.api.protocol.query_parameters import LARGEST_SEQUENCE
 
 __all__ = [
     "DATE_TIME",
@@ -17,6 +18,7 @@ __all__ = [
     "IF_NONE_MATCH",
     "RESPONSE_HEADERS",
     "TEXT",
+    "after",
     "filters_of",
     "in_header",
     "in_path",
@@ -106,6 +108,11 @@ def page_size() -> Schema:
     """The parameter `?page_size=`."""
     size = {"type": "integer", "minimum": 1, "maximum": pagination.MAX_PAGE_SIZE, "default": pagination.PAGE_SIZE}
     return in_query("page_size", size, "The maximum number of results.")
+
+
+def after(description: str) -> Schema:
+    """The parameter `?after=`: a sequence."""
+    return in_query("after", {"type": "integer", "minimum": 0, "maximum": LARGEST_SEQUENCE}, description)
 
 
 def filters_of(filterset: type[django_filters.FilterSet]) -> Iterator[Schema]:

@@ -6,7 +6,9 @@ from rest_framework.request import Request
 
 from orderhooks.api.protocol.problems import ParameterError
 
-__all__ = ["int_parameter"]
+__all__ = ["LARGEST_SEQUENCE", "int_parameter", "sequence_parameter"]
+
+LARGEST_SEQUENCE = 2**63 - 1
 
 
 def int_parameter(request: Request, name: str, *, default: int, lowest: int, highest: int, remedy: str = "") -> int:
@@ -24,3 +26,8 @@ def int_parameter(request: Request, name: str, *, default: int, lowest: int, hig
         if lowest <= number <= highest:
             return number
     raise ParameterError({name: [remedy or f"Send an integer from {lowest} to {highest}."]})
+
+
+def sequence_parameter(request: Request, remedy: str) -> int:
+    """The query parameter `after`: a sequence, 0 if it is missing. Raises ParameterError with the text `remedy`."""
+    return int_parameter(request, "after", default=0, lowest=0, highest=LARGEST_SEQUENCE, remedy=remedy)

@@ -160,7 +160,7 @@ class OscarOrders(OrderSource):
         return self.newest(using=using).filter(number=number).first() if store in ("", self.store(None)) else None
 
     def payload(self, order: Any) -> dict[str, Any]:
-        rows = OrderRows.read(order, self.payment_event_types, self.shipping_event_types)
+        rows = self._rows(order)
         state = self._state(order, rows)
         shown = order_payload(order, rows, payment_status=state.payment, fulfillment_status=state.fulfillment)
         if self.transitions["status"].get(order.status) == "order.cancelled":
@@ -183,7 +183,7 @@ class OscarOrders(OrderSource):
         """Topics of payments, refunds and shipments, and of the statuses of lines."""
         if not COUNTED.intersection(changes):
             return
-        rows = OrderRows.read(order, self.payment_event_types, self.shipping_event_types)
+        rows = self._rows(order)
         after, before = self._state(order, rows), self._state(order, rows, changes)
         for topics, old, new in (
             (PAYMENT_TOPICS, before.payment, after.payment),
@@ -200,6 +200,13 @@ class OscarOrders(OrderSource):
         if any(rows.shipping_kinds.get(row["event_type"]) == "shipped" for row in _added(changes, "shipping_events")):
             yield "order.fulfillment_created"
         yield from self._topics_of_lines(changes)
+
+    def _rows(self, order: Any) -> OrderRows:
+        """The order's rows. Read once: `payload` and `compute_topics` get the same instance."""
+        if not hasattr(order, "_orderhooks_rows"):
+            order._orderhooks_rows = OrderRows.read(order, self.payment_event_types, self.shipping_event_types)
+        rows: OrderRows = order._orderhooks_rows
+        return rows
 
     def _topics_of_lines(self, changes: Mapping[str, list[Any]]) -> Iterable[str]:
         old, new = changes.get("lines", NO_CHANGE)
