@@ -6,6 +6,7 @@ differences.
 
 import contextlib
 import enum
+import functools
 import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from django.db.models import Min, prefetch_related_objects
 from orderhooks import digests, payloads, sources
 from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import Change, Event, OrderDigest, Reconciliation, Subscription
-from orderhooks.models.events import check_identifiers
+from orderhooks.outbox.reading import OrderRead, read_order
 from orderhooks.sources import OrderSource, keys
 
 __all__ = ["Difference", "Kind", "advance", "begin", "count", "last_published"]
@@ -129,7 +130,7 @@ def _compare_orders(reconciliation: Reconciliation, source: OrderSource) -> tupl
     suspects = [
         order_pk
         for order_pk, read in _read_together(source, order_pks, using=using)
-        if read.error or known.get(order_pk) != _digest(source, read)
+        if _error(read) or known.get(order_pk) != _digest(source, read)
     ]
     reconciliation.compared += len(order_pks)
     differences = [one for order_pk in suspects if (one := _compare(source, order_pk, using=using))]
@@ -156,16 +157,6 @@ def _look_for_deleted(reconciliation: Reconciliation, source: OrderSource) -> tu
     return differences, str(batch[-1].pk)
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """An order as the database has it now. `payload` is None if it is gone, or if `error` says why it can't be read."""
-
-    number: str = ""
-    store: str = ""
-    payload: dict[str, Any] | None = None
-    error: str = ""
-
-
 def _compare(source: OrderSource, order_pk: str, *, using: str) -> Difference | None:
     """The difference of one order, if there is one although it is compared step by step.
 
@@ -181,13 +172,13 @@ def _compare(source: OrderSource, order_pk: str, *, using: str) -> Difference | 
     return None  # it changes all the time, and that is published
 
 
-def _difference(source: OrderSource, order_pk: str, event: Event | None, read: _Read) -> Difference | None:
+def _difference(source: OrderSource, order_pk: str, event: Event | None, read: OrderRead) -> Difference | None:
     row = OrderDigest.objects.filter(source=source.name, order_pk=order_pk).first()
     # The digest may be older than the event, and outlives it.
     known = digests.digest_of(event) if event else row.digest if row else None
     digest = _digest(source, read)
     kind = Kind.CHANGED
-    if read.error:
+    if _error(read):
         kind = Kind.UNREADABLE
     elif digest == (known or ""):
         return None
@@ -198,27 +189,31 @@ def _difference(source: OrderSource, order_pk: str, event: Event | None, read: _
     published = event or row
     number = read.number or (published.order_number if published else "") or order_pk
     store = read.store or (published.store if published else "")
-    return Difference(kind, source.name, order_pk, number, store, read.error)
+    return Difference(kind, source.name, order_pk, number, store, _error(read))
 
 
-def _digest(source: OrderSource, read: _Read) -> str:
+def _digest(source: OrderSource, read: OrderRead) -> str:
     """As in `OrderDigest`: blank if the order is gone."""
-    return "" if read.payload is None else payloads.digest(read.payload, without=source.not_in_digest)
+    if read.snapshot is None:
+        return ""
+    stored = json.loads(payloads.encode(read.snapshot))  # as it would be stored
+    return payloads.digest(stored, without=source.not_in_digest)
 
 
-def _read_together(source: OrderSource, order_pks: Sequence[str], *, using: str) -> Iterator[tuple[str, _Read]]:
+def _error(read: OrderRead) -> str:
+    return "" if read.is_gone else read.error
+
+
+def _read_together(source: OrderSource, order_pks: Sequence[str], *, using: str) -> Iterator[tuple[str, OrderRead]]:
     """Each order as the database has it now. An order that is gone is among them too."""
     orders = _orders_by_key(source, order_pks, using=using)
     for order_pk in order_pks:
-        try:
-            with _savepoint(using):
-                order = orders[order_pk] if orders is not None else source.fetch(order_pk, using=using)
-                read = _read(source, order)
-        except Exception as error:
-            if is_transient(error):
-                raise
-            read = _Read(error=f"{type(error).__name__}: {error}")
-        yield order_pk, read
+        fetch = None if orders is None else functools.partial(_fetched, orders[order_pk])
+        yield order_pk, read_order(source.name, order_pk, using=using, fetch=fetch)
+
+
+def _fetched(order: Any, _source: OrderSource) -> Any:
+    return order
 
 
 def _orders_by_key(source: OrderSource, order_pks: Sequence[str], *, using: str) -> dict[str, Any] | None:
@@ -228,30 +223,16 @@ def _orders_by_key(source: OrderSource, order_pks: Sequence[str], *, using: str)
     model = source.get_model()
     rows = list(sources.plain(model, using).filter(pk__in=keys.values_of(model, order_pks)))
     relations = [name for related in source.all_related if (name := related.relation or related.pointer)]
+    # Inside a transaction, a query that fails would spoil what follows.
+    inside = connections[using].in_atomic_block
     try:
-        with _savepoint(using):
+        with transaction.atomic(using=using) if inside else contextlib.nullcontext():
             prefetch_related_objects(rows, *relations)
     except Exception as error:
         if is_transient(error):
             raise
         return None  # read one by one, the order at fault is found
     return {**dict.fromkeys(order_pks), **{keys.text_of(row, model): row for row in rows}}
-
-
-def _read(source: OrderSource, order: Any) -> _Read:
-    if order is None or not source.is_order(order):
-        return _Read()
-    number, store = str(source.number(order)), str(source.store(order))
-    try:
-        check_identifiers(number=number, store=store)
-        payload = source.payload(order)
-        payloads.check(payload)
-    except Exception as error:
-        if is_transient(error):
-            raise
-        return _Read(number, store, error=f"{type(error).__name__}: {error}")
-    # As it is once it has been stored.
-    return _Read(number, store, json.loads(payloads.encode(payload)))
 
 
 def _older_than_subscriptions(source: OrderSource, unknown: Collection[Difference], *, using: str) -> frozenset[str]:
@@ -261,13 +242,6 @@ def _older_than_subscriptions(source: OrderSource, unknown: Collection[Differenc
         return frozenset()
     first = Subscription.objects.aggregate(first=Min("created_at"))["first"]
     return order_pks - (sources.dated_since(source, order_pks, first, using=using) if first else frozenset())
-
-
-@contextlib.contextmanager
-def _savepoint(using: str) -> Iterator[None]:
-    # Inside a transaction, a query that fails would spoil what follows.
-    with transaction.atomic(using=using) if connections[using].in_atomic_block else contextlib.nullcontext():
-        yield
 
 
 def _since(reconciliation: Reconciliation, source: OrderSource) -> datetime | None:

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from orderhooks import digests, payloads, publishing, reconciling, retention, signal_handlers
 from orderhooks.models import Change, Event, Order, OrderDigest, OrderLine, Reconciliation
+from orderhooks.outbox.reading import read_order
 from orderhooks.reconciling import Difference, Kind
 from orderhooks.sources import BuiltInOrders, OrderSource
 from tests.factories import make_order, make_subscription
@@ -171,22 +172,29 @@ def test_what_is_about_to_be_published_is_no_difference(monkeypatch: pytest.Monk
     assert differences() == []
 
 
-def test_an_order_that_changes_while_it_is_compared_is_compared_again(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("behind_again", "expected"), [(False, []), (True, [Kind.CHANGED])])
+def test_an_order_that_changes_while_it_is_compared_is_compared_again(
+    monkeypatch: pytest.MonkeyPatch, behind_again: bool, expected: list[Kind]
+) -> None:
     make_order(number="1")
     behind_the_back("UPDATE orderhooks_order SET note = 'behind'")
-    read = reconciling._read
-    saves = iter(["saved"])
+    reads: list[str] = []
 
-    def read_and_save(source: OrderSource, order: Any) -> Any:
-        found = read(source, order)
-        for note in saves:
+    def read_and_save(source_name: str, order_pk: str, **options: Any) -> Any:
+        found = read_order(source_name, order_pk, **options)
+        reads.append(order_pk)
+        # The first reading is of the whole batch.
+        if len(reads) == 2:
             again = Order.objects.get()
-            again.note = note
+            again.note = "saved"
             again.save()
+            if behind_again:
+                behind_the_back("UPDATE orderhooks_order SET note = 'behind again'")
         return found
 
-    monkeypatch.setattr(reconciling, "_read", read_and_save)
-    assert differences() == []
+    monkeypatch.setattr(reconciling, "read_order", read_and_save)
+    assert [one.kind for one in differences()] == expected
+    assert len(reads) == 3
 
 
 def test_a_difference_that_was_published_meanwhile_makes_no_event() -> None:

@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db import IntegrityError, connections, router, transaction
+from django.db import IntegrityError, connections, router
 from django.db.models import F, Max
 
 from orderhooks import sources
@@ -165,19 +165,7 @@ def _order(source: OrderSource, key: str, *, using: str) -> OrderRead | None:
     if len(key) > IDENTIFIER_LENGTH:
         return OrderRead(source, error=f"Its key has {len(key)} characters; at most {IDENTIFIER_LENGTH} can be stored.")
     order = read_order(source.name, key, using=using)
-    if order.snapshot is not None:
-        return order
-    return None if not order.error or _is_gone(source, key, using=using) else order
-
-
-def _is_gone(source: OrderSource, key: str, *, using: str) -> bool:
-    try:
-        with transaction.atomic(using=using):
-            return source.fetch(key, using=using) is None
-    except Exception as error:
-        if is_transient(error):
-            raise
-        return False  # the error that is already known
+    return order if order.snapshot is not None or (order.error and not order.is_gone) else None
 
 
 def _write(backfill: Backfill, source: OrderSource, batch: _Batch, *, now: datetime, paced_from: datetime) -> bool:

@@ -6,7 +6,7 @@ event's error.
 
 import contextlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,11 @@ __all__ = [
 ]
 
 
+GONE = "The order is no longer in the database, and its deletion was not captured."
+Fetch = Callable[[OrderSource], Any]
+Prepare = Callable[[OrderSource, Any], Any]
+
+
 @dataclass(frozen=True, slots=True)
 class OrderRead:
     """The order as it was committed, with its payload in `snapshot`, or the `error` that prevents one.
@@ -45,13 +50,16 @@ class OrderRead:
     store: str = ""
     snapshot: dict[str, Any] | None = None
     error: str = ""
+    is_gone: bool = False
 
 
-def read_order(source_name: str, order_pk: str, *, using: str, prepare: Any = None) -> OrderRead:
+def read_order(
+    source_name: str, order_pk: str, *, using: str, fetch: Fetch | None = None, prepare: Prepare | None = None
+) -> OrderRead:
     """The order as the database has it now, or the instance that `prepare(source, order)` makes of it.
 
-    What the store's code raises is in `error`. Raises an error for which `is_transient` is true if the
-    same may succeed a little later.
+    `fetch(source)` returns the order if it has been fetched already; None if it is gone. What the store's code raises
+    is in `error`. Raises an error for which `is_transient` is true if the same may succeed a little later.
     """
     source, order = None, None
     number: Any = ""
@@ -61,11 +69,11 @@ def read_order(source_name: str, order_pk: str, *, using: str, prepare: Any = No
     try:
         with transaction.atomic(using=using) if inside else contextlib.nullcontext():
             source = sources.by_name(source_name)
-            order = source.fetch(order_pk, using=using)
+            order = fetch(source) if fetch else source.fetch(order_pk, using=using)
             if prepare is not None:
                 order = prepare(source, order)
             if order is None:
-                raise LookupError("The order is no longer in the database, and its deletion was not captured.")
+                return OrderRead(source, error=GONE, is_gone=True)
             if not source.is_order(order):
                 return OrderRead(source, order)
             number, store = source.number(order), source.store(order)
