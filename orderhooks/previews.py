@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from django.db import router, transaction
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import catalogue, payloads, sending, signing, sources, topics, transport
+from orderhooks import catalogue, payloads, sending, shaping, signing, sources, topics, transport
 from orderhooks.db import DatabaseClock
 from orderhooks.encryption import HIDDEN, UndecryptableError
 from orderhooks.models import Delivery, Event, Subscription
@@ -79,6 +79,7 @@ NEWEST_SEARCHED = 1000
 UNSENDABLE = (
     signing.InvalidSecretError,
     UndecryptableError,
+    shaping.ShapingError,
     transport.InvalidHeaderError,
     transport.UrlRefusedError,
 )

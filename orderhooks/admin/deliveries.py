@@ -1,5 +1,6 @@
 """Deliveries and their attempts: the log. Read-only, except for redelivering and skipping."""
 
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
@@ -18,7 +19,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from orderhooks import operations, permissions, sending
+from orderhooks import operations, permissions, sending, shaping
 from orderhooks.admin import delivery_page, exports, filters
 from orderhooks.admin.buttons import Button
 from orderhooks.admin.delivery_page import DeliveryPage, compact_time_html, time_html
@@ -241,7 +242,11 @@ class DeliveryAdmin(ReadOnlyAdmin):
             raise Http404
         if not (self.has_view_permission(request, delivery) and self.has_payload_permission(request)):
             raise PermissionDenied
-        response = HttpResponse(sending.curl_script(delivery), content_type="text/plain; charset=utf-8")
+        try:
+            script, status = sending.curl_script(delivery), HTTPStatus.OK
+        except shaping.ShapingError as error:
+            script, status = str(error), HTTPStatus.CONFLICT
+        response = HttpResponse(script, status=status, content_type="text/plain; charset=utf-8")
         response["X-Content-Type-Options"] = "nosniff"
         add_never_cache_headers(response)
         return response

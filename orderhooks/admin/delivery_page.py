@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from orderhooks import payloads, reporting, sending, tasks
+from orderhooks import reporting, sending, shaping, tasks
 from orderhooks.admin import bodies
 from orderhooks.admin.health import badge
 from orderhooks.models import Attempt, Delivery
@@ -98,11 +98,18 @@ class DeliveryPage:
         return bodies.draw(attempt.response_body, label=_("Response body of attempt %d") % attempt.number)
 
     def request_body(self) -> SafeString:
-        body = payloads.body(self.delivery.event).decode()
+        try:
+            body = shaping.shape(self.delivery.event, self.delivery.subscription).body.decode()
+        except shaping.ShapingError as error:
+            return format_html("{}", str(error))
         return bodies.draw(body, label=_("Body as it is sent"))
 
     def curl(self) -> SafeString:
-        script = sending.curl_script(self.delivery)
+        try:
+            script = sending.curl_script(self.delivery)
+        except shaping.ShapingError:
+            # The body, above it, says why.
+            return SafeString("-")
         return _drawn("curl.html", {"script": script, "url": self.url(self.delivery.pk, "curl")})
 
     def url(self, key: int, name: str = "change") -> str:

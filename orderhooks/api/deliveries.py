@@ -9,7 +9,7 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orderhooks import operations, permissions, sending
+from orderhooks import operations, permissions, sending, shaping
 from orderhooks.api import access
 from orderhooks.api.fields import MODEL_FIELD_MAPPING, StrictCharField
 from orderhooks.api.filters import DeliveryFilters
@@ -182,11 +182,15 @@ class DeliveryViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Resource
         "Get a delivery as a curl script",
         {200: ApiResponse("A shell script that sends the same request.", object_of(script={"type": "string"}))},
         description="The script reads the signing secret from its environment.",
+        problems={409: "The event can't take the shape that the subscription asks for."},
     )
     @action(detail=True)
     def curl(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """`script`: a shell script that sends the same request with curl. It reads the secret from its environment."""
-        return Response({"script": sending.curl_script(self.get_object())})
+        try:
+            return Response({"script": sending.curl_script(self.get_object())})
+        except shaping.ShapingError as error:
+            raise ConflictError(str(error)) from None
 
     @describe(
         "redeliver",

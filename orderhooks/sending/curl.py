@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from shlex import quote
 
-from orderhooks import payloads, transport
+from orderhooks import shaping, transport
 from orderhooks.models import Attempt, Delivery
 from orderhooks.sending.preparing import plain_headers
 from orderhooks.signing import PRIVATE_PREFIX, PROFILES, SHARED_PREFIX
@@ -61,14 +61,15 @@ def curl_script(delivery: Delivery, attempt: Attempt | None = None) -> str:
     """The script. Its body is the one that was sent, byte for byte.
 
     With `attempt`: to the URL of that attempt, under its number. Without it, or if its URL was not recorded: to the URL
-    of the next attempt.
+    of the next attempt. Raises shaping.ShapingError.
     """
     event, subscription = delivery.event, delivery.subscription
+    shaped = shaping.shape(event, subscription)
     profile = PROFILES[subscription.signature]
     prefix = profile.secret_prefix
     variables = dict(_variables(subscription.headers))
     plain = {
-        **plain_headers(delivery),
+        **plain_headers(delivery, shaped),
         "webhook-attempt": str(attempt.number if attempt else max(1, delivery.attempts_made)),
     }
     headers = [
@@ -93,7 +94,7 @@ def curl_script(delivery: Delivery, attempt: Attempt | None = None) -> str:
         topic=quote(event.topic),
         variables=" ".join(f"{variable}=…" for variable in ("WEBHOOK_SECRET", *variables)),
         checks="\n".join(checks),
-        body=quote(payloads.body(event).decode()),
+        body=quote(shaped.body.decode()),
         signing=SIGNING[prefix],
         headers=" \\\n    ".join(f"--header {header}" for header in headers),
         method=attempt.method if attempt else "POST",

@@ -22,6 +22,7 @@ from orderhooks.sending import claiming
 from orderhooks.sending.fair_queue import FairQueue, Job
 from orderhooks.sending.preparing import prepare
 from orderhooks.sending.recording import Sent, record
+from orderhooks.shaping import ShapingError
 from orderhooks.transport import Outcome
 
 logger = logging.getLogger(__name__)
@@ -246,6 +247,8 @@ def attempt(delivery: Delivery, timeout_seconds: float, *, now: datetime) -> Sen
         outcome = transport.post(
             request.url, request.body, request.headers, timeout_seconds=timeout_seconds, redact=request.redact
         )
+    except ShapingError as error:
+        outcome = Outcome(error=error.kind, detail=transport.safe_text(str(error))[:500])
     except Exception as error:
         # Whatever it is, it is an outcome: a thread's exception would stop the pump and hide itself in a log.
         logger.exception("attempt delivery=%s n=%d could not be made", delivery.public_id, delivery.attempts_made)

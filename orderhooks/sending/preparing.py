@@ -7,8 +7,9 @@ from datetime import datetime
 from django.views.decorators.debug import sensitive_variables
 
 import orderhooks
-from orderhooks import payloads, signing, transport
+from orderhooks import shaping, signing, transport
 from orderhooks.models import Delivery
+from orderhooks.shaping import Shaped
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +23,11 @@ class Request:
     redact: Sequence[str] = field(repr=False)
 
 
-def plain_headers(delivery: Delivery) -> dict[str, str]:
+def plain_headers(delivery: Delivery, shaped: Shaped) -> dict[str, str]:
     """The headers that are not secret and do not depend on the time."""
     event = delivery.event
     return {
-        "content-type": "application/json",
+        **shaped.headers,
         "user-agent": f"orderhooks/{orderhooks.__version__}",
         "webhook-id": event.public_id,
         "webhook-topic": event.topic,
@@ -38,18 +39,19 @@ def plain_headers(delivery: Delivery) -> dict[str, str]:
 
 @sensitive_variables()
 def prepare(delivery: Delivery, *, now: datetime) -> Request:
-    """Sign a delivery's request. Raises an error if a key or secret is missing."""
+    """Sign a delivery's request. Raises an error if a key or secret is missing, or shaping.ShapingError."""
     event, subscription = delivery.event, delivery.subscription
     secrets = subscription.live_secrets(now=now)
     if not secrets:
         raise signing.InvalidSecretError("The subscription has no signing secret in force. Give it a new one.")
     own = subscription.own_headers()
     transport.check_own_headers(own)
-    body = payloads.body(event)
+    shaped = shaping.shape(event, subscription)
+    body = shaped.body
     timestamp = int(now.timestamp())
     message = signing.Message(event.public_id, event.topic, timestamp, body)
     signatures = signing.profile_headers(subscription.signature, message, secrets)
-    headers = {**own, **plain_headers(delivery), "webhook-timestamp": str(timestamp), **signatures}
+    headers = {**own, **plain_headers(delivery, shaped), "webhook-timestamp": str(timestamp), **signatures}
     kept = {
         name: transport.REDACTED if name in own or transport.is_credential(name) else value
         for name, value in headers.items()
