@@ -7,6 +7,7 @@ from datetime import datetime
 
 from django.db import connections
 
+from orderhooks import merging
 from orderhooks.db.locks import brief_transaction
 from orderhooks.models import Delivery, Event, Subscription
 
@@ -25,15 +26,31 @@ def route(*, now: datetime) -> int:
     skip_locked = connections[Event.objects.db].features.has_select_for_update_skip_locked
     # If it is forgotten, the events are routed again; and the claim that comes before each request does wait.
     with brief_transaction(Event.objects.db, durable=False):
-        unrouted = Event.objects.unrouted().only("topic", "store", "occurred_at")
+        unrouted = Event.objects.unrouted().only("topic", "store", "occurred_at", "source", "order_pk")
         events = list(unrouted.select_for_update(skip_locked=skip_locked)[:ROUTE_AT_ONCE])
-        subscriptions = list(Subscription.objects.only("store", "topics", "created_at"))
+        chosen = Subscription.objects.only("store", "topics", "created_at", "ordered", "update_interval_seconds")
+        subscriptions = list(chosen)
         deliveries = [
             Delivery(event=event, subscription=subscription, next_attempt_at=now)
             for event in events
             for subscription in subscriptions
             if subscription.wants(event.topic, store=event.store, at=event.occurred_at)
         ]
+        if any(subscription.update_interval_seconds for subscription in subscriptions):
+            events, deliveries = _with_intervals(events, deliveries, now=now)
         Delivery.objects.bulk_create(deliveries, batch_size=1000, ignore_conflicts=True)
         Event.objects.filter(pk__in=[event.pk for event in events]).update(routed_at=now)
     return len(events)
+
+
+def _with_intervals(
+    events: list[Event], deliveries: list[Delivery], *, now: datetime
+) -> tuple[list[Event], list[Delivery]]:
+    """Merge the updates of subscriptions with an interval. Without the events that wait for the next turn."""
+    timed = [one for one in deliveries if one.subscription.update_interval_seconds]
+    held_back = merging.held_back(timed, events)
+    merging.merge([one for one in timed if one.event_id not in held_back], now=now)
+    return (
+        [event for event in events if event.pk not in held_back],
+        [one for one in deliveries if one.event_id not in held_back],
+    )

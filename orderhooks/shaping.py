@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from orderhooks import payloads
 from orderhooks.models import Event, Subscription
@@ -28,10 +29,15 @@ class Shaped:
     headers: Mapping[str, str]
 
 
-def shape(event: Event, subscription: Subscription) -> Shaped:
+def shape(event: Event, subscription: Subscription, *, changes: Mapping[str, Any] | None = None) -> Shaped:
     """The same bytes for every attempt, because an event never changes.
+
+    `changes`: those of all updates that merged into this one, in place of the event's; see `Delivery.merged_changes`.
 
     Raises:
         ShapingError: the event can't take this shape.
     """
-    return Shaped(payloads.encode(payloads.envelope(event)), {"content-type": "application/json"})
+    envelope = payloads.envelope(event)
+    if changes is not None:
+        envelope["data"] = {**envelope["data"], "changes": changes}
+    return Shaped(payloads.encode(envelope), {"content-type": "application/json"})

@@ -1,6 +1,7 @@
 """Configuration: what people choose of a subscription, and what of it is valid."""
 
 from collections.abc import Collection, Iterable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
@@ -16,6 +17,7 @@ __all__ = ["CONFIGURABLE", "REQUIRED", "HasConfiguration", "validate_topics", "v
 
 # A pump that ends waits for the slowest attempt, and claims nothing meanwhile.
 LONGEST_TIMEOUT_SECONDS = 30
+LONGEST_UPDATE_INTERVAL_SECONDS = 24 * 60 * 60
 
 # All that people choose, in the order in which it is shown. The API, the admin and declarations take it from here.
 CONFIGURABLE = (
@@ -26,6 +28,7 @@ CONFIGURABLE = (
     "headers",
     "signature",
     "ordered",
+    "update_interval_seconds",
     "max_in_flight",
     "max_per_second",
     "timeout_seconds",
@@ -44,6 +47,7 @@ VALIDATED = (
     "url",
     "topics",
     "signature",
+    "update_interval_seconds",
     "max_in_flight",
     "max_per_second",
     "timeout_seconds",
@@ -97,6 +101,16 @@ class HasConfiguration(models.Model):
         _("ordered"),
         default=False,
         help_text=_("Send an order's events one after the other: one that fails holds up the later ones of its order."),
+    )
+    update_interval_seconds = models.PositiveIntegerField(
+        _("seconds between updates"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(LONGEST_UPDATE_INTERVAL_SECONDS)],
+        help_text=_(
+            "At most one order.updated of an order in this time, with all its changes: with 60, ten edits in a minute"
+            " become two webhooks. Other topics never wait. 86400 at most. Blank: each update is sent at once."
+        ),
     )
     timeout_seconds = models.PositiveSmallIntegerField(
         _("seconds for a response"),
@@ -171,6 +185,11 @@ class HasConfiguration(models.Model):
         except ValidationError:
             return False
         return True
+
+    @property
+    def update_interval(self) -> timedelta | None:
+        """The least time between two `order.updated` of an order. None: each is sent at once."""
+        return timedelta(seconds=self.update_interval_seconds) if self.update_interval_seconds else None
 
     @property
     def attempt_seconds(self) -> float:

@@ -104,13 +104,17 @@ class Replay(Job):
         return EventRange(after, last or end, is_last=last is None)
 
     def events(self, event_range: EventRange) -> EventQuerySet:
-        """The events of a range that the replay is about and the subscription wants, whatever came of them before."""
+        """The events of a range that the replay is about and the subscription wants, whatever came of them before.
+
+        Without those that merged into a later one, which carries their changes.
+        """
+        merged_away = Delivery.objects.merged_away().filter(event=OuterRef("pk"), subscription=self.subscription_id)
         events = Event.objects.filter(
             public_id__gt=event_range.after,
             public_id__lte=event_range.up_to,
             routed_at__isnull=False,  # the others are about to be sent anyway
         )
-        return events.about(self.topics or ["*"]).wanted_by(self.subscription)
+        return events.about(self.topics or ["*"]).wanted_by(self.subscription).filter(~Exists(merged_away))
 
     def left(self, event_range: EventRange) -> EventQuerySet:
         """Those of the events that it would send now."""

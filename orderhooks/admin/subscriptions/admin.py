@@ -64,7 +64,10 @@ class SubscriptionAdmin(HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, Pa
         (_("Who and where"), {"fields": ["name", "store", "owner", "url"]}),
         (_("What"), {"fields": ["topics"]}),
         (_("How it is signed"), {"fields": ["signature", "secret", "signing_secrets", "headers"]}),
-        (_("Limits"), {"fields": ["ordered", "max_in_flight", "max_per_second", "timeout_seconds"]}),
+        (
+            _("Limits"),
+            {"fields": ["ordered", "update_interval_seconds", "max_in_flight", "max_per_second", "timeout_seconds"]},
+        ),
         (_("Mail"), {"fields": ["contact_email", "mail_failing", "mail_disabled", "mail_recovered"]}),
         (_("Record"), {"fields": RECORD}),
     ]
