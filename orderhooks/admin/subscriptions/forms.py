@@ -89,6 +89,26 @@ class TopicsField(forms.Field):
         return set(initial or []) != set(_patterns(data))
 
 
+class FieldPatternsField(forms.CharField):
+    """A list of fields, as text with spaces between."""
+
+    def prepare_value(self, value: Any) -> Any:
+        return " ".join(map(str, value)) if isinstance(value, list) else value
+
+    def clean(self, value: Any) -> list[str]:
+        return _patterns(super().clean(value))
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return list(initial or []) != _patterns(data)
+
+
+class ExpressionWidget(forms.Textarea):
+    """Several lines of code."""
+
+    def __init__(self) -> None:
+        super().__init__(attrs={"rows": 3, "cols": 80, "spellcheck": "false", "class": "vLargeTextField"})
+
+
 class HeadersField(forms.CharField):
     """Headers, one `Name: value` per line. Values that are there already are shown, and kept, as `(hidden)`."""
 
@@ -124,6 +144,33 @@ class SubscriptionForm(forms.ModelForm):
         error_messages={"required": _("Name at least one topic, such as order.paid, or * for all.")},
     )
 
+    changed_fields = FieldPatternsField(
+        label=_("Changed fields"),
+        required=False,
+        widget=forms.TextInput(attrs={"class": "vTextField", "spellcheck": "false"}),
+        help_text=_(
+            "Of order.updated, only what changes one of these, with spaces between: shipping_address lines.quantity"
+            " fulfillments.*. Blank: any change."
+        ),
+    )
+    filter = forms.CharField(
+        label=_("Filter"),
+        required=False,
+        widget=ExpressionWidget(),
+        help_text=_(
+            "Only events for which this JMESPath expression is true. Texts in single quotation marks, numbers in"
+            " backticks, amounts by to_number: data.order.currency == 'EUR' && to_number(data.order.total) > `100`"
+        ),
+    )
+    projection = forms.CharField(
+        label=_("Projection"),
+        required=False,
+        widget=ExpressionWidget(),
+        help_text=_(
+            "A JMESPath expression that makes the body's data of the whole body: {number: data.order.number, skus:"
+            " data.order.lines[].sku}. Blank: the order and its changes."
+        ),
+    )
     headers = HeadersField(
         label=_("Headers"),
         required=False,
