@@ -6,7 +6,7 @@ from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import TextChoices
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -35,7 +35,7 @@ from orderhooks.models.configuration import selection_errors, validate_changed_f
 from orderhooks.trials import DEFAULT_EVENTS, MOST_EVENTS, EventTrial, Trial, Trials
 
 CHOICES = ("topics", "store", "changed_fields", "filter", "projection")
-LEVELS: dict[TextChoices, str] = {Trial.SENT: "good", Trial.LEFT_OUT: "neutral", Trial.HELD: "bad"}
+LEVELS: dict[TextChoices, str] = {Trial.SENT: "good", Trial.LEFT_OUT: "quiet", Trial.HELD: "bad"}
 
 
 class TrialForm(forms.Form):
@@ -116,7 +116,7 @@ class TrialsAdmin(admin.ModelAdmin):
         if not self.may_try(request):
             raise PermissionDenied
         initial = {name: getattr(stored, name) for name in CHOICES} if stored else {}
-        form = TrialForm(request.POST, initial=initial) if request.method == "POST" else TrialForm(initial=initial)
+        form = TrialForm(_with_events(request.POST) if request.method == "POST" else None, initial=initial)
         found = None
         if request.method == "POST" and form.is_valid():
             at_most = form.cleaned_data["events"] or DEFAULT_EVENTS
@@ -144,6 +144,13 @@ class TrialsAdmin(admin.ModelAdmin):
             "body": bodies.laid_out(one.body.decode()) if one.body else "",
             "size": _("%d bytes") % len(one.body),
         }
+
+
+def _with_events(posted: QueryDict) -> QueryDict:
+    """The subscription's form does not say on how many events they are tried."""
+    data = posted.copy()
+    data.setdefault("events", str(DEFAULT_EVENTS))
+    return data
 
 
 def summary(found: Trials) -> str:
