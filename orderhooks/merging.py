@@ -65,11 +65,11 @@ def held_back(deliveries: Iterable[Delivery], batch: Iterable[Event]) -> set[int
 def merge(deliveries: Sequence[Delivery], *, now: datetime) -> None:
     """Set when each of the new deliveries is due, and merge the updates of an order into the newest.
 
-    `deliveries`, to subscriptions with an interval and not written yet, come in the order of their events. Those that
-    are stored already and merge into a new one are updated. See Note [Merging updates].
+    `deliveries` are to subscriptions with an interval, and not written yet. Those that are stored already and merge
+    into a new one are updated. See Note [Merging updates].
     """
     by_subscription: dict[Subscription, dict[Order, list[Delivery]]] = {}
-    for delivery in deliveries:
+    for delivery in sorted(deliveries, key=lambda one: one.event_id):
         orders = by_subscription.setdefault(delivery.subscription, {})
         orders.setdefault(_order_of(delivery.event), []).append(delivery)
     lines = {
@@ -82,7 +82,8 @@ def merge(deliveries: Sequence[Delivery], *, now: datetime) -> None:
     _continue(lines, now=now)
     for (subscription, order), updates in lines.items():
         for delivery in by_subscription[subscription][order]:
-            if delivery.event.topic == UPDATED:
+            # One that a filter can't judge has failed already, and holds up the later ones.
+            if delivery.event.topic == UPDATED and delivery.state == Delivery.State.PENDING:
                 updates.add(delivery, now=now)
             elif subscription.ordered:
                 updates.end_interval(now=now)

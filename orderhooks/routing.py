@@ -3,17 +3,19 @@
 Why an event went to one and not to another is in `reporting.order_report`.
 """
 
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from django.db import connections
 
-from orderhooks import merging
+from orderhooks import matching, merging
 from orderhooks.db.locks import brief_transaction
 from orderhooks.models import Delivery, Event, Subscription
 
 __all__ = ["route"]
 
 ROUTE_AT_ONCE = 200
+CHOSEN_BY = ("store", "topics", "changed_fields", "filter", "created_at", "ordered", "update_interval_seconds")
 
 
 def route(*, now: datetime) -> int:
@@ -28,14 +30,8 @@ def route(*, now: datetime) -> int:
     with brief_transaction(Event.objects.db, durable=False):
         unrouted = Event.objects.unrouted().only("topic", "store", "occurred_at", "source", "order_pk")
         events = list(unrouted.select_for_update(skip_locked=skip_locked)[:ROUTE_AT_ONCE])
-        chosen = Subscription.objects.only("store", "topics", "created_at", "ordered", "update_interval_seconds")
-        subscriptions = list(chosen)
-        deliveries = [
-            Delivery(event=event, subscription=subscription, next_attempt_at=now)
-            for event in events
-            for subscription in subscriptions
-            if subscription.wants(event.topic, store=event.store, at=event.occurred_at)
-        ]
+        subscriptions = list(Subscription.objects.only(*CHOSEN_BY))
+        deliveries = list(_deliveries(events, subscriptions, now=now))
         if any(subscription.update_interval_seconds for subscription in subscriptions):
             events, deliveries = _with_intervals(events, deliveries, now=now)
         Delivery.objects.bulk_create(deliveries, batch_size=1000, ignore_conflicts=True)
@@ -43,11 +39,38 @@ def route(*, now: datetime) -> int:
     return len(events)
 
 
+def _deliveries(events: Sequence[Event], subscriptions: Sequence[Subscription], *, now: datetime) -> Iterator[Delivery]:
+    """Those of all events, and then those for subscriptions that choose by what an event holds."""
+    selective: dict[int, list[Subscription]] = {}
+    for event in events:
+        for subscription in subscriptions:
+            if subscription.wants(event.topic, store=event.store, at=event.occurred_at):
+                if subscription.is_selective:
+                    selective.setdefault(event.pk, []).append(subscription)
+                else:
+                    yield Delivery(event=event, subscription=subscription, next_attempt_at=now)
+    if not selective:
+        return
+    matcher = matching.Matcher()
+    # Their contents are read only now, because most projects need none of them.
+    for event in Event.objects.filter(pk__in=selective).only(*matching.FIELDS):
+        for subscription in selective[event.pk]:
+            verdict = matcher.select(event, subscription)
+            if verdict.error:
+                yield matching.held(event, subscription, verdict.error, now=now)
+            elif verdict.is_wanted:
+                yield Delivery(event=event, subscription=subscription, next_attempt_at=now)
+
+
 def _with_intervals(
     events: list[Event], deliveries: list[Delivery], *, now: datetime
 ) -> tuple[list[Event], list[Delivery]]:
     """Merge the updates of subscriptions with an interval. Without the events that wait for the next turn."""
     timed = [one for one in deliveries if one.subscription.update_interval_seconds]
+    by_key = {event.pk: event for event in events}
+    for one in timed:
+        # Those that were read for their contents lack the order.
+        one.event = by_key[one.event_id]
     held_back = merging.held_back(timed, events)
     merging.merge([one for one in timed if one.event_id not in held_back], now=now)
     return (

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orderhooks import payloads
+from orderhooks import payloads, selection
 from orderhooks.models import Event, Subscription
+from orderhooks.payloads import EventLike
 
-__all__ = ["Shaped", "ShapingError", "shape"]
+__all__ = ["Shaped", "ShapingError", "envelope", "shape"]
 
 
 class ShapingError(ValueError):
@@ -29,6 +30,11 @@ class Shaped:
     headers: Mapping[str, str]
 
 
+def envelope(event: EventLike) -> dict[str, Any]:
+    """The body that filters and projections read, as a dict of JSON values."""
+    return payloads.envelope(event)
+
+
 def shape(event: Event, subscription: Subscription, *, changes: Mapping[str, Any] | None = None) -> Shaped:
     """The same bytes for every attempt, because an event never changes.
 
@@ -37,7 +43,12 @@ def shape(event: Event, subscription: Subscription, *, changes: Mapping[str, Any
     Raises:
         ShapingError: the event can't take this shape.
     """
-    envelope = payloads.envelope(event)
+    body = envelope(event)
     if changes is not None:
-        envelope["data"] = {**envelope["data"], "changes": changes}
-    return Shaped(payloads.encode(envelope), {"content-type": "application/json"})
+        body["data"] = {**body["data"], "changes": changes}
+    if subscription.projection:
+        try:
+            body["data"] = selection.project(subscription.projection, body)
+        except selection.ProjectionError as error:
+            raise ShapingError(f"The projection fails on this event. {error}", kind="projection") from None
+    return Shaped(payloads.encode(body), {"content-type": "application/json"})

@@ -330,6 +330,33 @@ def test_an_event_waits_for_the_next_turn_if_another_worker_has_an_earlier_one_o
     assert held_back(paid) == {paid.pk}
 
 
+def test_what_a_subscription_chose_merges_and_is_reshaped_afterwards() -> None:
+    endpoint(changed_fields=["note"], projection="{note: data.changes.note, total: data.changes.total}")
+    update(0, "a", "b")
+    claimed = claim(1, now=at(0))
+    update(1, "b", "c")
+    happens(changes={"total": ["1.00", "2.00"]})
+    last = update(2, "c", "d")
+    delivery = last.deliveries.get()
+    shaped = shaping.shape(last, delivery.subscription, changes=delivery.merged_changes)
+    assert len(claimed) == 1
+    # With the update in between, so that the values are those of the order.
+    assert json.loads(shaped.body)["data"] == {"note": ["b", "d"], "total": ["1.00", "2.00"]}
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_an_update_that_the_filter_cannot_judge_is_held_and_merges_with_nothing(ordered: bool) -> None:
+    endpoint(filter="to_number(data.order.total) > `1` || length(data.order.total) > `0`", ordered=ordered)
+    made = [
+        happens(changes={"note": [str(number), str(number + 1)]}, payload={"order": {"total": total}, "changes": {}})
+        for number, total in enumerate(["5.00", None, "7.00"])
+    ]
+    route(0)
+    good, bad, last = made
+    assert bad.deliveries.get().last_error == "filter"
+    assert (state(good), state(bad), state(last)) == ("pending" if ordered else "merged", "failed", "pending")
+
+
 def test_a_source_that_is_gone_keeps_nothing_back() -> None:
     endpoint()
     update(0, "a", "b", source="gone")

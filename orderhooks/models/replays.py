@@ -104,9 +104,10 @@ class Replay(Job):
         return EventRange(after, last or end, is_last=last is None)
 
     def events(self, event_range: EventRange) -> EventQuerySet:
-        """The events of a range that the replay is about and the subscription wants, whatever came of them before.
+        """The events of a range that are of the topics and the store, whatever came of them before.
 
-        Without those that merged into a later one, which carries their changes.
+        Without those that merged into a later one, which carries their changes. What else the subscription chooses by:
+        see `matching`.
         """
         merged_away = Delivery.objects.merged_away().filter(event=OuterRef("pk"), subscription=self.subscription_id)
         events = Event.objects.filter(
