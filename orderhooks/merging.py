@@ -21,7 +21,7 @@ in the body of another topic, so they have to learn that it has.
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import reduce
@@ -31,6 +31,7 @@ from typing import Any
 from django.db import connections
 from django.db.models import F, Max, Min, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
+from django.db.models.query import QuerySet
 
 from orderhooks import net_values, sources
 from orderhooks.models import Delivery, Event, Subscription
@@ -42,24 +43,30 @@ logger = logging.getLogger(__name__)
 UPDATED = "order.updated"
 # The name of an order's source, and its key.
 Order = tuple[str, str]
+Line = tuple[Subscription, Order]
 
 
-def held_back(deliveries: Iterable[Delivery], batch: Iterable[Event]) -> set[int]:
-    """The events of the batch that have to wait, because earlier ones of their orders are not routed yet.
+def held_back(events: Sequence[Event], subscriptions: Iterable[Subscription]) -> set[int]:
+    """The events of a batch that have to wait, because earlier ones of their orders are not routed yet.
 
-    `deliveries`: those of the batch to subscriptions with an interval.
+    Only those that a subscription with an interval may want.
     """
-    concerned = [one.event for one in deliveries if one.event.topic == UPDATED or one.subscription.ordered]
-    orders = {_order_of(event) for event in concerned}
+    timed = [subscription for subscription in subscriptions if subscription.update_interval_seconds]
+    orders = {_order_of(event) for event in events if any(_takes_turns(event, one) for one in timed)}
     if not orders:
         return set()
-    unrouted = Event.objects.unrouted().exclude(pk__in=[event.pk for event in batch]).order_by()
-    unrouted = unrouted.filter(
-        source__in={source for source, _pk in orders}, order_pk__in={pk for _source, pk in orders}
-    )
-    rows = unrouted.values_list("source", "order_pk").annotate(Min("sequence"))
-    earliest = {(source, order_pk): sequence for source, order_pk, sequence in rows}
-    return {event.pk for event in batch if earliest.get(_order_of(event), event.pk) < event.pk}
+    sources_of, keys = ({order[place] for order in orders} for place in (0, 1))
+    others = Event.objects.unrouted().filter(source__in=sources_of, order_pk__in=keys)
+    others = others.exclude(pk__in=[event.pk for event in events]).order_by()
+    rows = others.values_list("source", "order_pk").annotate(Min("sequence"))
+    earliest = {(source, order_pk): sequence for source, order_pk, sequence in rows if (source, order_pk) in orders}
+    return {event.pk for event in events if earliest.get(_order_of(event), event.pk) < event.pk}
+
+
+def _takes_turns(event: Event, subscription: Subscription) -> bool:
+    if event.topic != UPDATED and not subscription.ordered:
+        return False
+    return subscription.wants(event.topic, store=event.store, at=event.occurred_at)
 
 
 def merge(deliveries: Sequence[Delivery], *, now: datetime) -> None:
@@ -68,24 +75,22 @@ def merge(deliveries: Sequence[Delivery], *, now: datetime) -> None:
     `deliveries` are to subscriptions with an interval, and not written yet. Those that are stored already and merge
     into a new one are updated. See Note [Merging updates].
     """
-    by_subscription: dict[Subscription, dict[Order, list[Delivery]]] = {}
+    made: dict[Line, list[Delivery]] = {}
     for delivery in sorted(deliveries, key=lambda one: one.event_id):
-        orders = by_subscription.setdefault(delivery.subscription, {})
-        orders.setdefault(_order_of(delivery.event), []).append(delivery)
+        made.setdefault((delivery.subscription, _order_of(delivery.event)), []).append(delivery)
     lines = {
-        (subscription, order): _Updates(interval, made[0].event_id)
-        for subscription, orders in by_subscription.items()
-        if (interval := subscription.update_interval)
-        for order, made in orders.items()
-        if subscription.ordered or any(one.event.topic == UPDATED for one in made)
+        line: _Updates(interval, some[0].event_id)
+        for line, some in made.items()
+        if (interval := line[0].update_interval)
+        and (line[0].ordered or any(one.event.topic == UPDATED for one in some))
     }
     _continue(lines, now=now)
-    for (subscription, order), updates in lines.items():
-        for delivery in by_subscription[subscription][order]:
+    for line, updates in lines.items():
+        for delivery in made[line]:
             # One that a filter can't judge has failed already, and holds up the later ones.
             if delivery.event.topic == UPDATED and delivery.state == Delivery.State.PENDING:
                 updates.add(delivery, now=now)
-            elif subscription.ordered:
+            elif line[0].ordered:
                 updates.end_interval(now=now)
     _write_stored(lines.values(), now=now)
     _set_changes([carrier for updates in lines.values() for carrier in updates.carriers()])
@@ -163,19 +168,15 @@ class _Updates:
         return [one for one in found if one.delivery.pk is None and one.delivery.merges_from is not None]
 
 
-def _continue(lines: Mapping[tuple[Subscription, Order], _Updates], *, now: datetime) -> None:
+def _continue(lines: Mapping[Line, _Updates], *, now: datetime) -> None:
     """Read the last update of each order, and lock it if it waits."""
-    of_subscription: dict[Subscription, dict[int, _Updates]] = {}
-    for (subscription, _order), updates in lines.items():
-        of_subscription.setdefault(subscription, {})[updates.first_event] = updates
     last: dict[int, _Updates] = {}
     may_merge: list[int] = []
-    for subscription, by_event in of_subscription.items():
-        for event, key, is_newest in _last_updates(subscription, list(by_event)):
-            last[key] = by_event[event]
-            # In an ordered subscription one with another topic's event behind it is due.
-            if is_newest or not subscription.ordered:
-                may_merge.append(key)
+    for line, key, is_newest in _last_updates(lines):
+        last[key] = lines[line]
+        # In an ordered subscription one with another topic's event behind it is due.
+        if is_newest or not line[0].ordered:
+            may_merge.append(key)
     if not last:
         return
     features = connections[Delivery.objects.db].features
@@ -191,28 +192,48 @@ def _continue(lines: Mapping[tuple[Subscription, Order], _Updates], *, now: date
         updates.free_at = _free_at(delivery, vars(delivery)["last_attempt_at"], updates.interval, now=now)
 
 
-def _last_updates(subscription: Subscription, events: Sequence[int]) -> list[tuple[int, int, bool]]:
-    """Of the orders of these events, each with its first new one: the event, the primary key of the last update before
-    it, and whether nothing came behind that. Orders without an update are left out.
+def _last_updates(lines: Mapping[Line, _Updates]) -> Iterator[tuple[Line, int, bool]]:
+    """The primary key of the last update of each, and whether nothing came behind it. Those without one are left out.
+
+    A query for each subscription or, if they are fewer, for each order.
     """
-    before = Delivery.objects.filter(
-        subscription=subscription,
-        event__source=OuterRef("source"),
-        event__order_pk=OuterRef("order_pk"),
-        event__lt=OuterRef("pk"),
+    of_subscriptions: dict[Subscription, dict[int, Line]] = {}
+    of_orders: dict[Order, dict[int, Line]] = {}
+    for line, updates in lines.items():
+        subscription, order = line
+        of_subscriptions.setdefault(subscription, {})[updates.first_event] = line
+        of_orders.setdefault(order, {})[subscription.pk] = line
+    if len(of_subscriptions) <= len(of_orders):
+        for subscription, by_event in of_subscriptions.items():
+            before = _before(subscription.pk, (OuterRef("source"), OuterRef("order_pk")), OuterRef("pk"))
+            yield from _found(Event.objects.filter(pk__in=by_event), before, by_event)
+        return
+    for order, by_subscription in of_orders.items():
+        first = min(lines[line].first_event for line in by_subscription.values())
+        before = _before(OuterRef("pk"), order, first)
+        yield from _found(Subscription.objects.filter(pk__in=by_subscription), before, by_subscription)
+
+
+def _before(subscription: Any, order: tuple[Any, Any], event: Any) -> QuerySet[Delivery]:
+    source, order_pk = order
+    return Delivery.objects.filter(
+        subscription=subscription, event__source=source, event__order_pk=order_pk, event__lt=event
     ).order_by("-event_id")
+
+
+def _found(
+    rows: QuerySet[Any], before: QuerySet[Delivery], lines: Mapping[int, Line]
+) -> Iterator[tuple[Line, int, bool]]:
     updates = before.filter(update_due_at__isnull=False)
-    rows = (
-        Event.objects.filter(pk__in=events)
-        .annotate(
-            last=Subquery(updates.values("pk")[:1]),
-            order_of_last=Subquery(updates.values("event__order_pk")[:1]),
-            newest=Subquery(before.values("pk")[:1]),
-        )
-        .values_list("pk", "order_pk", "last", "order_of_last", "newest")
+    annotated = rows.annotate(
+        last=Subquery(updates.values("pk")[:1]),
+        order_of_last=Subquery(updates.values("event__order_pk")[:1]),
+        newest=Subquery(before.values("pk")[:1]),
     )
-    # Some databases compare keys without regard to case.
-    return [(event, last, last == newest) for event, key, last, order, newest in rows if last and key == order]
+    for pk, last, order_pk, newest in annotated.values_list("pk", "last", "order_of_last", "newest"):
+        # Some databases compare keys without regard to case.
+        if last is not None and order_pk == lines[pk][1][1]:
+            yield lines[pk], last, last == newest
 
 
 def _free_at(

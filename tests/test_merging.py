@@ -316,18 +316,33 @@ def test_an_event_waits_for_the_next_turn_if_another_worker_has_an_earlier_one_o
     subscription, other = endpoint(), endpoint(topics=["order.paid"])
     first, of_another, second = happens(), happens(order_pk="2"), happens()
     paid = happens("order.paid")
-
-    def held_back(*batch: Event) -> set[int]:
-        made = [Delivery(event=one, subscription=subscription) for one in batch]
-        made += [Delivery(event=one, subscription=other) for one in batch if one.topic == "order.paid"]
-        return merging.held_back(made, batch)
-
-    assert held_back(of_another, second) == {second.pk}
-    assert held_back(first, of_another, second) == set()
+    both = [subscription, other, make_subscription()]
+    assert merging.held_back([of_another, second], both) == {second.pk}
+    assert merging.held_back([of_another, second], [other]) == set()
+    assert merging.held_back([first, of_another, second], both) == set()
     # Of another topic it need not wait, except in an ordered subscription.
-    assert held_back(paid) == set()
+    assert merging.held_back([paid], both) == set()
     subscription.ordered = True
-    assert held_back(paid) == {paid.pk}
+    assert merging.held_back([paid], both) == {paid.pk}
+
+
+@pytest.mark.parametrize("subscriptions", [1, 5])
+@pytest.mark.parametrize("at_once", [1, 1000])
+def test_it_merges_the_same_in_small_and_large_batches(monkeypatch, subscriptions: int, at_once: int) -> None:
+    monkeypatch.setattr(routing, "CREATE_AT_ONCE", at_once)
+    for _ in range(subscriptions):
+        endpoint()
+    for number in range(3):
+        for order in ("1", "2", "3"):
+            happens(changes={"note": [str(number), str(number + 1)]}, order_pk=order)
+    route(0)
+    assert [one[2] for one in sent(0)] == [{"note": ["0", "3"]}] * 3 * subscriptions
+    for order in ("1", "2", "3"):
+        happens(changes={"note": ["3", "4"]}, order_pk=order)
+        happens(changes={"note": ["4", "5"]}, order_pk=order)
+    route(1)
+    assert sent(59) == []
+    assert [one[2] for one in sent(60)] == [{"note": ["3", "5"]}] * 3 * subscriptions
 
 
 def test_what_a_subscription_chose_merges_and_is_reshaped_afterwards() -> None:
