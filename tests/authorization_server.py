@@ -16,7 +16,7 @@ CLIENT_ID, CLIENT_SECRET = "orderhooks: the shop", "s3cr3t+of/the client"
 SCOPES = {"webhooks", "orders"}
 
 
-class Client(ClientMixin):
+class Client(ClientMixin):  # type: ignore[misc]
     client_id = CLIENT_ID
     methods = {"client_secret_basic", "client_secret_post"}
 
@@ -36,7 +36,7 @@ class Client(ClientMixin):
         return scope if set(scope.split()) <= SCOPES else ""
 
 
-class ClientCredentialsGrant(grants.ClientCredentialsGrant):
+class ClientCredentialsGrant(grants.ClientCredentialsGrant):  # type: ignore[misc]
     TOKEN_ENDPOINT_AUTH_METHODS = ["client_secret_basic", "client_secret_post"]
 
 

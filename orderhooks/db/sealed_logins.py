@@ -37,7 +37,8 @@ __all__ = [
 NONE, BASIC, OAUTH2 = "none", "basic", "oauth2"
 # How an OAuth2 client authenticates: the names of RFC 7591, 2.
 HEADER, IN_BODY = "client_secret_basic", "client_secret_post"
-CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+# Controls, and halves of characters, which nothing can encode.
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 # RFC 6749, A.4: scopes are of these characters, with spaces between them.
 SCOPE = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]*")
 

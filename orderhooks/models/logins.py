@@ -19,10 +19,11 @@ from orderhooks.db.sealed_logins import (
     OAUTH2,
     SealedAuthenticationField,
     SealedCertificateField,
+    secrets_of,
 )
 from orderhooks.encryption import Sealed
 
-__all__ = ["EXPIRY_WARNINGS", "HasLogins"]
+__all__ = ["EXPIRY_WARNINGS", "HasLogins", "warnings_due"]
 
 # How long before the end of a client certificate people are warned. Each warning is one e-mail.
 EXPIRY_WARNINGS = (timedelta(days=30), timedelta(days=7), timedelta(0))
@@ -146,6 +147,13 @@ class HasLogins(models.Model):
         if not known:
             return None
         return transport.ClientCertificate(self.public_id, known["certificate"], known["private_key"].reveal())
+
+    @sensitive_variables()
+    def reveal_login(self) -> None:
+        """Raises encryption.UndecryptableError if a secret of its logins can't be read."""
+        for secret in [*secrets_of(self.authentication), *secrets_of(self.client_certificate)]:
+            if isinstance(secret, Sealed):
+                secret.reveal()
 
     def login_digest(self) -> str:
         """Identifies the OAuth2 client. A token that was granted to another one is not used."""
