@@ -1,6 +1,8 @@
 """Servers that demand a login: a real authorization server, an endpoint behind it, and one behind mutual TLS."""
 
+import contextlib
 import json
+import socket
 import ssl
 import subprocess
 import sys
@@ -91,11 +93,16 @@ class LoginEndpoint:
 
             def get_request(self) -> Any:
                 sock, address = super().get_request()
-                return (
-                    (context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False), address)
-                    if context
-                    else (sock, address)
-                )
+                if context is None:
+                    return sock, address
+                return context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False), address
+
+            def shutdown_request(self, request: Any) -> None:
+                # Unread data would reset the connection, and an alert that is under way with it.
+                with contextlib.suppress(OSError), socket.socket(fileno=request.detach()) as plain:
+                    plain.settimeout(2)
+                    while plain.recv(4096):
+                        pass
 
         self.server = Server(("127.0.0.1", 0), Handler)
         scheme = "https" if context else "http"

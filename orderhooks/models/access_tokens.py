@@ -54,7 +54,7 @@ class AccessTokenQuerySet(models.QuerySet["AccessToken"]):
     def grant(
         self, lease: uuid.UUID, token: str, *, login: str, seconds: float, now: datetime, after_refusal: bool
     ) -> bool:
-        """Store the token that the holder of the lease got, which lives so many `seconds`. False: the lease is lost."""
+        """Store the token that the holder of the lease got, which lives for `seconds`. False: the lease is lost."""
         kept = max(seconds - SKEW_SECONDS, seconds / 2)
         refused = {"renewed_after_refusal_at": now} if after_refusal else {}
         return self._finish(

@@ -250,12 +250,14 @@ def _named(error: BaseException) -> str:
     return f"{name}: {error}" if isinstance(error, OSError) else name
 
 
+# The alert that says so may be lost with the connection.
+ENDED_TLS = "The endpoint ended the TLS connection. It may demand a client certificate that it trusts."
 # Causes are compared from the innermost outwards; the first row that fits gives the kind.
 SIGNS: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
     ((http.client.LineTooLong,), "too_large", "The endpoint's response has a line that is too long."),
     ((http.client.RemoteDisconnected,), "reset", "The endpoint closed the connection without a response."),
     ((ConnectionError,), "reset", "The endpoint broke the connection."),
-    ((ssl.SSLEOFError, ssl.SSLZeroReturnError), "tls", "The endpoint ended the TLS connection."),
+    ((ssl.SSLEOFError, ssl.SSLZeroReturnError), "tls", ENDED_TLS),
     ((ssl.SSLError,), "tls", "The endpoint does not follow the TLS protocol."),
     ((http.client.HTTPException,), "protocol", "The endpoint did not send a valid HTTP response."),
 )

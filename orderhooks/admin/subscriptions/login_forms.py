@@ -187,7 +187,7 @@ class LoginsForm(forms.ModelForm):
                     text = "".join(one.messages).removeprefix(f"{one.code}: ")
                     self.add_error(self._place(column, kind, str(one.code)), ValidationError(text, code="login"))
         if "url" in cleaned:
-            logins = {column: cleaned[column] for column in typed}
+            logins = {column: cleaned.get(column, {}) for column in typed}
             for column in self.instance.logins_left_behind(url=cleaned["url"], **logins):
                 secret = _secret_of(kind) if column == "authentication" else "private_key"
                 self.add_error(self._place(column, kind, secret), ValidationError(OTHER_HOST, code="host"))
