@@ -18,6 +18,8 @@ NEXT_STEPS = {
     "status": "Ask the receiver what its log says about this webhook-id.",
     "login": "Check how the subscription logs in: its user name, its OAuth2 client or its client certificate.",
     "payload": "Fix the order source and publish the event again.",
+    "filter": "Change the subscription's filter, then redeliver, or replay what failed.",
+    "projection": "Change the subscription's projection; the next attempt uses it.",
     "internal": "See the worker's log.",
 }
 # The next step for statuses that say more than that the response was not 2xx.
@@ -66,7 +68,8 @@ def next_step(kind: str, status: int | None = None, *, location: str = "") -> st
     return NEXT_STEPS["status"]
 
 
-OURS = frozenset({"internal", "payload"})
+# Failures of orderhooks, or of what people configured: they say nothing about the endpoint.
+OURS = frozenset({"internal", "payload", "filter", "projection"})
 # Failures after which the next request would fail in the same way, because the endpoint is overloaded or unavailable:
 # also a name that can't be resolved, an invalid certificate, a login that fails, and a connection that a proxy resets
 # because there is no server behind it.

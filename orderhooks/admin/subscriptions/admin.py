@@ -25,6 +25,7 @@ from orderhooks.admin.subscriptions.forms import OVERLAP_HOURS, SubscriptionForm
 from orderhooks.admin.subscriptions.login_forms import LOGIN_FIELDS, SECRET_FIELDS
 from orderhooks.admin.subscriptions.pages import PagesAdmin
 from orderhooks.admin.subscriptions.secrets import SECRET_BUTTONS, SecretsAdmin, Shown
+from orderhooks.admin.subscriptions.trials import TrialsAdmin
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Attempt, Delivery, Subscription
 
@@ -43,7 +44,7 @@ RECORD = (
 
 
 @admin.register(Subscription)
-class SubscriptionAdmin(HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, PagesAdmin):
+class SubscriptionAdmin(HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, TrialsAdmin, PagesAdmin):
     form = SubscriptionForm
     list_display = ["name", *HEALTH_COLUMNS, "url", "topic_list"]
     list_filter = ["state"]
@@ -57,6 +58,7 @@ class SubscriptionAdmin(HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, Pa
         "more",
         "deliveries",
         *JOB_FIELDS,
+        "try_button",
         "signing_secrets",
         "certificate",
         *RECORD,
@@ -64,7 +66,7 @@ class SubscriptionAdmin(HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, Pa
     fieldsets = [
         (_("How it is doing"), {"fields": ["status_banner", "what_to_do", "deliveries", *JOB_FIELDS, "more"]}),
         (_("Who and where"), {"fields": ["name", "store", "owner", "url"]}),
-        (_("What"), {"fields": ["topics"]}),
+        (_("What"), {"fields": ["topics", "changed_fields", "filter", "projection", "try_button"]}),
         (_("How it is signed"), {"fields": ["signature", "secret", "signing_secrets", "headers"]}),
         (_("How it logs in"), {"fields": [*LOGIN_FIELDS, "certificate"]}),
         (_("Limits"), {"fields": ["ordered", "max_in_flight", "max_per_second", "timeout_seconds"]}),
@@ -78,7 +80,9 @@ class SubscriptionAdmin(HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, Pa
         shown = []
         for title, options in self.fieldsets:
             # One that is being added has no health yet; a secret can be given only then.
-            hidden = self.readonly_fields if obj is None else ["secret"]
+            hidden = [name for name in self.readonly_fields if name != "try_button"] if obj is None else ["secret"]
+            if not self.may_try(request):
+                hidden = [*hidden, "try_button"]
             names = [name for name in options["fields"] if name not in hidden]
             if names:
                 shown.append((title, {"fields": names, **({"description": link} if "topics" in names else {})}))
