@@ -29,6 +29,7 @@ from orderhooks.api.statistics import HOURS_PARAMETER, StatisticsSerializer, sta
 from orderhooks.api.subscription_fields import SubscriptionSerializer
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Delivery, Subscription
+from orderhooks.models.header_hosts import LOGINS
 from orderhooks.models.signing_secrets import LONGEST_OVERLAP, OVERLAP
 from orderhooks.previews import PreviewError
 from orderhooks.topics import UnknownTopicError
@@ -380,11 +381,15 @@ class SubscriptionViewSet(
         with transaction.atomic(using=Subscription.objects.db):
             url, headers = values.get("url", subscription.url), values.get("headers", subscription.headers)
             dropped = subscription.headers_left_behind(url=url, headers=headers)
+            logins = {name: values[name] for name in LOGINS if name in values}
+            dropped_logins = subscription.logins_left_behind(url=url, **logins)
             secret = operations.reconfigure(subscription, values)
             if changed:
                 message = f"Changed {', '.join(changed)}."
                 if dropped:
                     message += f" The values of {len(dropped)} headers were dropped, because the URL has another host."
+                if dropped_logins:
+                    message += f" Dropped {', '.join(dropped_logins)}, because the URL has another host."
                 history.log_change(self.request, subscription, message)
         return self._subscription_response(subscription, secret)
 
