@@ -30,6 +30,8 @@ CONFIGURABLE = (
     "projection",
     "store",
     "headers",
+    "authentication",
+    "client_certificate",
     "signature",
     "ordered",
     "update_interval_seconds",
@@ -105,7 +107,7 @@ def selection_errors(patterns: object, **expressions: str) -> dict[str, Validati
 
 
 class HasConfiguration(models.Model):
-    """A row of what people choose. Its headers, signature and pace are in modules of their own."""
+    """A row of what people choose. Its headers, logins, signature and pace are in modules of their own."""
 
     name = models.CharField(_("name"), max_length=200)
     store = models.CharField(_("store"), max_length=255, blank=True, help_text=_("Leave blank for all stores."))
