@@ -241,6 +241,7 @@ class Migration(migrations.Migration):
                 ('ordered', models.BooleanField(default=False, help_text="Send an order's events one after the other: one that fails holds up the later ones of its order.", verbose_name='ordered')),
                 ('max_in_flight', models.PositiveIntegerField(blank=True, help_text='The most requests at once, over all workers. Blank: no limit of its own.', null=True, validators=[django.core.validators.MinValueValidator(1)], verbose_name='requests at once')),
                 ('max_per_second', models.PositiveIntegerField(blank=True, help_text='The most requests a second, over all workers. Blank: no limit.', null=True, validators=[django.core.validators.MinValueValidator(1)], verbose_name='requests a second')),
+                ('update_interval_seconds', models.PositiveIntegerField(blank=True, help_text='At most one order.updated of an order in this time, with all its changes: with 60, ten edits in a minute become two webhooks. Other topics never wait. 86400 at most. Blank: each update is sent at once.', null=True, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(86400)], verbose_name='seconds between updates')),
                 ('timeout_seconds', models.PositiveSmallIntegerField(blank=True, help_text='How long one attempt may take, 30 at most. Blank: as the setting TIMEOUT_SECONDS says.', null=True, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(30)], verbose_name='seconds for a response')),
                 ('contact_email', models.EmailField(blank=True, help_text='Gets the e-mails about this endpoint, like the ADMINS.', max_length=254, verbose_name='contact')),
                 ('mail_failing', models.BooleanField(default=True, help_text='Every attempt has failed for an hour.', verbose_name='when it fails')),
@@ -345,6 +346,9 @@ class Migration(migrations.Migration):
                 ('uncounted_attempts', models.PositiveIntegerField(db_default=0, default=0)),
                 ('next_attempt_at', models.DateTimeField(null=True, verbose_name='next attempt')),
                 ('planned_at', models.DateTimeField(null=True)),
+                ('update_due_at', models.DateTimeField(null=True)),
+                ('merges_from', models.BigIntegerField(null=True)),
+                ('merged_changes', models.JSONField(null=True)),
                 ('lease_token', models.UUIDField(null=True)),
                 ('lease_expires_at', models.DateTimeField(null=True)),
                 ('last_status_code', models.PositiveSmallIntegerField(null=True, verbose_name='last status')),
@@ -585,6 +589,10 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='subscription',
             constraint=models.CheckConstraint(condition=models.Q(('max_per_second__isnull', True), ('max_per_second__gte', 1), _connector='OR'), name='orderhooks_subscription_max_per_second'),
+        ),
+        migrations.AddConstraint(
+            model_name='subscription',
+            constraint=models.CheckConstraint(condition=models.Q(('update_interval_seconds__isnull', True), ('update_interval_seconds__range', (1, 86400)), _connector='OR'), name='orderhooks_subscription_update_interval'),
         ),
         migrations.AddConstraint(
             model_name='subscription',

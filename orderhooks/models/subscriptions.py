@@ -19,7 +19,11 @@ from orderhooks.db.encrypted_fields import SealedHeadersField, seal
 from orderhooks.db.locks import is_lock_timeout, one_at_a_time
 from orderhooks.encryption import Sealed
 from orderhooks.models.circuit_breaker import HasCircuitBreaker
-from orderhooks.models.configuration import LONGEST_TIMEOUT_SECONDS, HasConfiguration
+from orderhooks.models.configuration import (
+    LONGEST_TIMEOUT_SECONDS,
+    LONGEST_UPDATE_INTERVAL_SECONDS,
+    HasConfiguration,
+)
 from orderhooks.models.header_hosts import LOGINS, HasHeaders
 from orderhooks.models.logins import HasLogins
 from orderhooks.models.pace import HasPace
@@ -221,6 +225,11 @@ class Subscription(HasConfiguration, HasHeaders, HasLogins, HasSigningSecrets, H
                 name="orderhooks_subscription_max_per_second",
             ),
             models.CheckConstraint(
+                condition=Q(update_interval_seconds__isnull=True)
+                | Q(update_interval_seconds__range=(1, LONGEST_UPDATE_INTERVAL_SECONDS)),
+                name="orderhooks_subscription_update_interval",
+            ),
+            models.CheckConstraint(
                 condition=Q(timeout_seconds__isnull=True) | Q(timeout_seconds__range=(1, LONGEST_TIMEOUT_SECONDS)),
                 name="orderhooks_subscription_timeout",
             ),
@@ -239,13 +248,27 @@ class Subscription(HasConfiguration, HasHeaders, HasLogins, HasSigningSecrets, H
         self.require_valid(options.get("update_fields"))
         self.require_compatible_login(options.get("update_fields"))
         if not self._state.adding:
-            super().save(*arguments, **options)
+            with transaction.atomic(using=options.get("using") or router.db_for_write(Subscription, instance=self)):
+                former = self._stored_order(options.get("update_fields"))
+                super().save(*arguments, **options)
+                if former not in (None, (self.ordered, self.update_interval_seconds)):
+                    # By the new choice, other updates may wait, or for another time.
+                    apps.get_model("orderhooks.Delivery").objects.filter(subscription=self).end_interval(
+                        now=DatabaseClock().now()
+                    )
             return
         self.require_valid_secret()
         using = options.get("using") or router.db_for_write(Subscription, instance=self)
         with transaction.atomic(using=using):
             super().save(*arguments, **options)
             self.new_secret, self.given_secret = self.add_secret(self.given_secret), ""
+
+    def _stored_order(self, written: Iterable[str] | None) -> tuple[bool, int | None] | None:
+        """What is stored of `ordered` and `update_interval_seconds`, if a save may change either."""
+        names = ("ordered", "update_interval_seconds")
+        if written is not None and not set(names) & set(written):
+            return None
+        return Subscription.objects.filter(pk=self.pk).values_list(*names).first()
 
     def delete(self, *_arguments: Any, **_options: Any) -> tuple[int, dict[str, int]]:
         """See SubscriptionQuerySet.delete."""

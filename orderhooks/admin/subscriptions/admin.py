@@ -69,7 +69,10 @@ class SubscriptionAdmin(HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, Tr
         (_("What"), {"fields": ["topics", "changed_fields", "filter", "projection", "try_button"]}),
         (_("How it is signed"), {"fields": ["signature", "secret", "signing_secrets", "headers"]}),
         (_("How it logs in"), {"fields": [*LOGIN_FIELDS, "certificate"]}),
-        (_("Limits"), {"fields": ["ordered", "max_in_flight", "max_per_second", "timeout_seconds"]}),
+        (
+            _("Limits"),
+            {"fields": ["ordered", "update_interval_seconds", "max_in_flight", "max_per_second", "timeout_seconds"]},
+        ),
         (_("Mail"), {"fields": ["contact_email", "mail_failing", "mail_disabled", "mail_recovered"]}),
         (_("Record"), {"fields": RECORD}),
     ]
