@@ -29,7 +29,7 @@ def route(*, now: datetime) -> int:
     with brief_transaction(Event.objects.db, durable=False):
         unrouted = Event.objects.unrouted().only("topic", "store", "occurred_at")
         events = list(unrouted.select_for_update(skip_locked=skip_locked)[:ROUTE_AT_ONCE])
-        subscriptions = list(Subscription.objects.only("store", "topics", "changed_fields", "filter", "created_at"))
+        subscriptions = list(Subscription.objects.only(*matching.CHOICES))
         deliveries = list(_deliveries(events, subscriptions, now=now))
         Delivery.objects.bulk_create(deliveries, batch_size=1000, ignore_conflicts=True)
         Event.objects.filter(pk__in=[event.pk for event in events]).update(routed_at=now)
@@ -54,6 +54,6 @@ def _deliveries(events: Sequence[Event], subscriptions: Sequence[Subscription], 
         for subscription in selective[event.pk]:
             verdict = matcher.select(event, subscription)
             if verdict.error:
-                yield matching.held(event, subscription, verdict.error, now=now)
+                yield matching.held(event, subscription, verdict, now=now)
             elif verdict.is_wanted:
                 yield Delivery(event=event, subscription=subscription, next_attempt_at=now)

@@ -186,11 +186,15 @@ def _step(table: Mapping[str, Any], *, environment: Mapping[str, str]) -> Step:
     values = {one: table[one] if one in table else _default(one) for one in CONFIGURABLE}
     if "state" not in table:
         values["state"] = subscription.state if subscription else STATES[0]
+    kept = []
+    if "api_version" not in table and subscription is not None:
+        # A release with a newer version moves no subscription on.
+        values["api_version"], kept = subscription.api_version, ["api_version"]
     headers = {header: _substituted(value, environment) for header, value in values["headers"].items()}
     try:
         values["headers"] = seal(headers)
         declared = Subscription(**values)
-        declared.full_clean(exclude=["owner", "state"])
+        declared.full_clean(exclude=["owner", "state", *kept])
     except ValidationError as error:
         raise ValidationError(error.messages if not hasattr(error, "error_dict") else error.message_dict) from None
     return Step(name, subscription, _differences(subscription, values), values)

@@ -13,6 +13,7 @@ from orderhooks.reporting.attempt_stats import DayStats, day_stats
 from orderhooks.reporting.backlog import MOST_WAITING, Backlog, current_backlog
 from orderhooks.reporting.capture_failures import losses
 from orderhooks.reporting.endpoint_health import Health, health_of
+from orderhooks.reporting.version_moves import ended_versions, unregistered_versions
 from orderhooks.reporting.worker_status import Worker, worker_problems
 
 __all__ = ["SubscriptionStatus", "SystemStatus", "as_dict", "subscription_statuses", "system_status"]
@@ -58,6 +59,8 @@ class SystemStatus:
     unpublished: int
     # A sentence for each kind of recent change that was saved but not captured.
     lost: Sequence[str]
+    # A sentence for each version of the body that subscriptions should no longer be pinned to.
+    versions: Sequence[str]
     subscriptions: Sequence[SubscriptionStatus]
 
     def problems(self) -> list[str]:
@@ -66,6 +69,7 @@ class SystemStatus:
         found += self.lost
         if self.unpublished:
             found.append(unpublished_text(self.unpublished))
+        found += self.versions
         return found + [problem for row in self.subscriptions if (problem := row.problem())]
 
 
@@ -80,6 +84,7 @@ def system_status(worker: Worker, *, now: datetime) -> SystemStatus:
         backlog=current_backlog(at_most=MOST_WAITING),
         lost=losses(now=now),
         unpublished=Event.objects.unpublished().count(),
+        versions=[*unregistered_versions(), *ended_versions(now=now)],
         subscriptions=subscription_statuses(now=now),
     )
 

@@ -14,7 +14,7 @@ from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import catalogue, previews, signing
+from orderhooks import catalogue, previews, signing, versions
 from orderhooks.db.encrypted_fields import seal
 from orderhooks.encryption import HIDDEN, Sealed
 from orderhooks.models import Subscription
@@ -203,6 +203,10 @@ class SubscriptionForm(forms.ModelForm):
         if "topics" in self.fields:
             # Read now, not at import: the setting TOPICS adds to the catalogue.
             self.fields["topics"].widget.choices = _choices_of_topics()
+        if "api_version" in self.fields:
+            # One that is not registered any more stays as it is until another is chosen.
+            names = {**versions.registered(), self.instance.api_version: None}
+            self.fields["api_version"].widget = forms.Select(choices=[(name, name) for name in sorted(names)])
         if self.instance.pk:
             # Rotating is how to change it.
             self.fields.pop("secret", None)
@@ -306,6 +310,17 @@ class RotationForm(forms.Form):
     def overlap(self) -> timedelta:
         overlap: timedelta = self.cleaned_data["hours"] * HOUR
         return overlap
+
+
+class VersionForm(forms.Form):
+    """The version of the body to move to."""
+
+    to = forms.ChoiceField(label=_("Version"))
+
+    def __init__(self, *args: Any, subscription: Subscription, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        names = [name for name in reversed(versions.registered()) if name != subscription.api_version]
+        self.fields["to"].choices = [(name, name) for name in names]  # type: ignore[attr-defined]
 
 
 class PreviewForm(forms.Form):
