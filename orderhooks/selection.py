@@ -137,7 +137,7 @@ def check_projection(text: str, patterns: Sequence[str], version: str) -> None:
 
 def _checked(text: str, patterns: Sequence[str], version: str) -> Expression:
     expression = expressions.compiled(text)
-    # Only the newest version has a schema. Of an older one, the examples show what there is.
+    # Only the newest version has a schema. Of an older one, only the examples are tried.
     expressions.check(expression, _schema(patterns) if version == versions.newest() else {})
     return expression
 

@@ -70,7 +70,7 @@ class Version:
         return found
 
 
-def registered() -> Mapping[str, Version]:
+def registered() -> dict[str, Version]:
     """The versions of orderhooks and of the setting API_VERSIONS, by name, oldest first.
 
     What is not valid in the setting is left out: a check reports it, and no save may fail because of it.
@@ -242,4 +242,4 @@ def _date(text: str) -> datetime | None:
         return None
 
 
-_last: tuple[conf.Settings | None, Mapping[str, Version]] = (None, {})
+_last: tuple[conf.Settings | None, dict[str, Version]] = (None, {})

@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from orderhooks import operations, payloads, permissions, reporting, versions
-from orderhooks.api.fields import StrictCharField
+from orderhooks.api.fields import StrictCharField, StrictDateTimeField
 from orderhooks.api.filters import require_known
 from orderhooks.api.members import PlainSerializer
 from orderhooks.api.openapi.descriptions import ApiResponse, describe
@@ -28,8 +28,8 @@ class VersionSerializer(serializers.Serializer[Any]):
 
     name = serializers.CharField()
     description = serializers.CharField(help_text="What is new in it.")
-    deprecated_at = serializers.DateTimeField(allow_null=True)
-    sunset_at = serializers.DateTimeField(allow_null=True)
+    deprecated_at = StrictDateTimeField(allow_null=True)
+    sunset_at = StrictDateTimeField(allow_null=True)
     documentation = serializers.CharField(help_text="The URL of a page about its end; blank if there is none.")
 
 
@@ -78,7 +78,7 @@ class VersionMoves(ResourceViewSet[Subscription]):
         "diffVersions",
         "Show what another version changes",
         {200: ApiResponse("What changes in the body that the subscription gets.", VersionDiffSerializer)},
-        description="On the newest event that it got. Users without the permission `view_payload` get it on an example.",
+        description="On the newest event that it got, or without the permission `view_payload` on an example.",
         parameters=[in_query("to", TEXT, "A version of the body. The default is the newest.")],
         problems={422: "The version is not registered."},
     )

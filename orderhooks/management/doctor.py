@@ -71,16 +71,13 @@ def examine() -> Iterator[Finding]:
 
 
 # The examinations of the order sources and of versions report these.
-OF_SOURCES = frozenset(f"orderhooks.{check_id}" for check_id in source_trials.CHECK_IDS)
-OF_VERSIONS = "orderhooks.W027"
+EXAMINED_APART = frozenset(f"orderhooks.{check_id}" for check_id in (*source_trials.CHECK_IDS, "W027"))
 Found = Iterator[tuple[Level, str]]
 
 
 def _settings(now: datetime) -> Found:
     messages = checks.run_checks(databases=[router.db_for_write(Event)])
-    wrong = [
-        one for one in messages if (one.id or "").startswith("orderhooks.") and one.id not in {*OF_SOURCES, OF_VERSIONS}
-    ]
+    wrong = [one for one in messages if (one.id or "").startswith("orderhooks.") and one.id not in EXAMINED_APART]
     for message in wrong:
         level: Level = "fail" if message.is_serious() else "warn"
         yield level, f"{message.msg} {message.hint or ''} ({message.id})".replace("  ", " ")

@@ -130,6 +130,7 @@ def as_dict(status: SystemStatus) -> dict[str, Any]:
         "oldest_waiting_since": waiting.since,
         "unpublished": status.unpublished,
         "lost": list(status.lost),
+        "versions": list(status.versions),
         "subscriptions": [asdict(row) for row in status.subscriptions],
         "problems": status.problems(),
     }

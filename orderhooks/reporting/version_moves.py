@@ -62,7 +62,7 @@ def version_move(subscription: Subscription, to: str, *, on_real_events: bool) -
             event, bodies = None, _bodies(_example(subscription), subscription, (old, to))
     except ShapingError as error:
         return VersionMove(old, to, between, error=str(error))
-    diff = difflib.unified_diff(*bodies, fromfile=old, tofile=to, lineterm="")
+    diff = difflib.unified_diff(bodies[0], bodies[1], fromfile=old, tofile=to, lineterm="")
     topic = event.topic if event else _example(subscription).topic
     return VersionMove(old, to, between, topic, event.public_id if event else "", tuple(diff))
 
