@@ -166,11 +166,19 @@ def fault_of(given: Any) -> str:
             return f"{name!r} is not a valid version. A version is a date, such as '2027-01-15'."
         if name < payloads.API_VERSION:
             return f"{name} is older than {payloads.API_VERSION}, the first version. Give yours a later date."
-        if not isinstance(entry, Mapping):
-            return f"Give a dict for {name}, with some of: {', '.join(KEYS)}."
-        if fault := _fault_of_keys(name, entry) or _fault_of_dates(name, entry) or _fault_of_function(name, entry):
+        if entry is not None and not isinstance(entry, Mapping):
+            return f"Give a dict for {name}, with some of: {', '.join(KEYS)}; or None, if it is withdrawn."
+    withdrawn = sorted(name for name, entry in given.items() if entry is None)
+    kept = sorted({*BUILT_IN, *given} - {*withdrawn})
+    if not kept or (withdrawn and withdrawn[-1] > kept[0]):
+        return f"{withdrawn[-1]} can't be withdrawn: it is not older than all versions that stay. Drop the None."
+    for name, entry in given.items():
+        if entry is None:
+            continue
+        fault = _fault_of_keys(name, entry) or _fault_of_dates(name, entry)
+        if fault := fault or _fault_of_function(name, entry, is_oldest=name == kept[0]):
             return fault
-    latest = max([*BUILT_IN, *given])
+    latest = kept[-1]
     if given.get(latest, {}).keys() & {"deprecated_at", "sunset_at"}:
         return f"{latest} is the newest version, so there is none to move to. Register a newer one, or drop its dates."
     return ""
@@ -200,10 +208,12 @@ def _fault_of_dates(name: str, entry: Mapping[str, str]) -> str:
     return ""
 
 
-def _fault_of_function(name: str, entry: Mapping[str, str]) -> str:
+def _fault_of_function(name: str, entry: Mapping[str, str], *, is_oldest: bool) -> str:
     path = entry.get("to_previous", "")
     if name in BUILT_IN:
         return f"{name} is a version of orderhooks, which converts it itself. Drop its 'to_previous'." if path else ""
+    if not path and is_oldest:
+        return ""
     if not path:
         return (
             f"The chain of versions has a gap: {name} has no 'to_previous', the dotted path of a function that takes "
@@ -220,8 +230,11 @@ def _read(given: Any) -> dict[str, Version]:
     own = given.items() if isinstance(given, Mapping) else ()
     entries: dict[str, Mapping[str, Any]] = dict(BUILT_IN)
     for name, entry in own:
-        if isinstance(name, str) and _date(name) and isinstance(entry, Mapping):
+        if entry is None:
+            entries.pop(name, None)
+        elif isinstance(name, str) and _date(name) and isinstance(entry, Mapping):
             entries[name] = {**entries.get(name, {}), **entry}
+    entries = entries or dict(BUILT_IN)
     return {name: _version(name, entries[name]) for name in sorted(entries)}
 
 

@@ -299,6 +299,8 @@ FAULTS: list[tuple[Any, str]] = [
     ({"2027-02-30": NEW}, "is not a valid version"),
     ({"2026-01-01": NEW}, "older than 2026-11-01, the first version"),
     ({RENAMED: "tests.versioned.with_the_former_name"}, "Give a dict for 2027-01-15"),
+    ({FIRST: None}, "2026-11-01 can't be withdrawn"),
+    ({RENAMED: None, NESTED: NEW}, "2027-01-15 can't be withdrawn: it is not older than all versions that stay."),
     ({RENAMED: {**NEW, "to_previus": "x"}}, "Did you mean 'to_previous'?"),
     ({RENAMED: {**NEW, "zzz": "x"}}, "The keys are: to_previous"),
     ({RENAMED: {**NEW, "description": ""}}, "Describe in a sentence what is new"),
@@ -324,6 +326,16 @@ def test_a_wrong_setting_is_an_error_with_a_hint_and_breaks_nothing(settings, gi
     assert FIRST in versions.registered()
     make_order()
     make_subscription()
+
+
+def test_the_oldest_versions_can_be_withdrawn(settings) -> None:
+    given = {**versioned.API_VERSIONS, FIRST: None, RENAMED: {"description": "The oldest."}}
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, **versioned.SETTINGS, "API_VERSIONS": given}
+    assert not [one for one in run_checks() if one.id == "orderhooks.E026"]
+    assert list(versions.registered()) == [RENAMED, NESTED]
+    with pytest.raises(shaping.ShapingError, match="not registered"):
+        shaping.shape(paid_event(), Subscription(api_version=FIRST))
+    compare_with_golden(RENAMED)
 
 
 def test_right_settings_are_accepted(settings, three_versions) -> None:

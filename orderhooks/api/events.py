@@ -1,6 +1,7 @@
 """Events and topics in the API: read the log, pull the feed, publish an event again, read the topic catalogue."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from django.db.models import QuerySet
@@ -11,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
-from orderhooks import catalogue, matching, permissions, publishing, topics, versions
+from orderhooks import catalogue, matching, permissions, publishing, shaping, topics, versions
 from orderhooks.api import access
 from orderhooks.api.fields import MODEL_FIELD_MAPPING, JsonObjectField
 from orderhooks.api.filters import PAGING, EventFilters, require_known
@@ -50,6 +51,7 @@ class EventSerializer(serializers.ModelSerializer[Event]):
             "source",
             "order_number",
             "store",
+            "api_version",
             "payload",
             "changes",
             "error",
@@ -57,6 +59,17 @@ class EventSerializer(serializers.ModelSerializer[Event]):
             "published_at",
         ]
         read_only_fields = fields
+
+    def to_representation(self, event: Event) -> dict[str, Any]:
+        """For a subscription of the context, the payload is in the version of the body that it is pinned to."""
+        shown: dict[str, Any] = super().to_representation(event)
+        subscription: Subscription | None = self.context.get("subscription")
+        if subscription is not None and shown.get("payload") is not None:
+            # One that can't be converted is shown as it is, which its version says.
+            with suppress(shaping.ShapingError):
+                body = shaping.envelope(event, subscription.api_version)
+                shown |= {"payload": body["data"], "api_version": body["api_version"]}
+        return shown
 
     def get_fields(self) -> dict[str, Any]:
         return access.visible_fields(super().get_fields(), self.context["request"], hidden=self.confidential_fields)
@@ -169,12 +182,13 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceVie
         last = rows[:size][-1].sequence if rows else sequence
         if chooser is not None and chooser.is_selective:
             page = list(matching.wanted(page, chooser))
+        context = {**self.get_serializer_context(), "subscription": chooser}
         url = replace_query_param(request.build_absolute_uri(), "after", str(last))
         return Response(
             {
                 "next": url if len(rows) > size else None,
                 "after": last,
-                "results": self.get_serializer(page, many=True).data,
+                "results": EventSerializer(page, many=True, context=context).data,
             }
         )
 

@@ -23,6 +23,7 @@ from orderhooks.admin.subscriptions.actions import ACTION_BUTTONS, ActionsAdmin
 from orderhooks.admin.subscriptions.banners import COUNT_UP_TO, Banner, banner, version_banner
 from orderhooks.admin.subscriptions.forms import OVERLAP_HOURS, SubscriptionForm
 from orderhooks.admin.subscriptions.secrets import SECRET_BUTTONS, SecretsAdmin, Shown
+from orderhooks.admin.subscriptions.trials import TrialsAdmin
 from orderhooks.admin.subscriptions.versions import VERSION_BUTTONS, VersionsAdmin
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Attempt, Delivery, Subscription
@@ -42,7 +43,7 @@ RECORD = (
 
 
 @admin.register(Subscription)
-class SubscriptionAdmin(HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, VersionsAdmin):
+class SubscriptionAdmin(HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, TrialsAdmin, VersionsAdmin):
     form = SubscriptionForm
     list_display = ["name", *HEALTH_COLUMNS, "url", "topic_list"]
     list_filter = ["state"]
@@ -56,13 +57,14 @@ class SubscriptionAdmin(HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, Ve
         "more",
         "deliveries",
         *JOB_FIELDS,
+        "try_button",
         "signing_secrets",
         *RECORD,
     ]
     fieldsets = [
         (_("How it is doing"), {"fields": ["status_banner", "what_to_do", "deliveries", *JOB_FIELDS, "more"]}),
         (_("Who and where"), {"fields": ["name", "store", "owner", "url"]}),
-        (_("What"), {"fields": ["topics", "changed_fields", "filter", "projection", "api_version"]}),
+        (_("What"), {"fields": ["topics", "changed_fields", "filter", "projection", "api_version", "try_button"]}),
         (_("How it is signed"), {"fields": ["signature", "secret", "signing_secrets", "headers"]}),
         (_("Limits"), {"fields": ["ordered", "max_in_flight", "max_per_second", "timeout_seconds"]}),
         (_("Mail"), {"fields": ["contact_email", "mail_failing", "mail_disabled", "mail_recovered"]}),
@@ -75,7 +77,9 @@ class SubscriptionAdmin(HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, Ve
         shown = []
         for title, options in self.fieldsets:
             # One that is being added has no health yet; a secret can be given only then.
-            hidden = self.readonly_fields if obj is None else ["secret"]
+            hidden = [name for name in self.readonly_fields if name != "try_button"] if obj is None else ["secret"]
+            if not self.may_try(request):
+                hidden = [*hidden, "try_button"]
             names = [name for name in options["fields"] if name not in hidden]
             if names:
                 shown.append((title, {"fields": names, **({"description": link} if "topics" in names else {})}))

@@ -56,7 +56,7 @@ class TopicsWidget(forms.CheckboxSelectMultiple):
 OTHERS = "_others"
 
 
-def _choices_of_topics() -> list[tuple[str, list[tuple[str, str]]]]:
+def choices_of_topics() -> list[tuple[str, list[tuple[str, str]]]]:
     families: dict[str, list[tuple[str, str]]] = {}
     for topic in catalogue.offered():
         # Tests are sent to the one subscription that is tested, whatever its topics are.
@@ -109,6 +109,42 @@ class ExpressionWidget(forms.Textarea):
         super().__init__(attrs={"rows": 3, "cols": 80, "spellcheck": "false", "class": "vLargeTextField"})
 
 
+def changed_fields_field() -> forms.Field:
+    return FieldPatternsField(
+        label=_("Changed fields"),
+        required=False,
+        widget=forms.TextInput(attrs={"class": "vTextField", "spellcheck": "false"}),
+        help_text=_(
+            "Of order.updated, only what changes one of these, with spaces between: shipping_address lines.quantity"
+            " fulfillments.*. Blank: any change."
+        ),
+    )
+
+
+def filter_field() -> forms.Field:
+    return forms.CharField(
+        label=_("Filter"),
+        required=False,
+        widget=ExpressionWidget(),
+        help_text=_(
+            "Only events for which this JMESPath expression is true. Texts in single quotation marks, numbers in"
+            " backticks, amounts by to_number: data.order.currency == 'EUR' && to_number(data.order.total) > `100`"
+        ),
+    )
+
+
+def projection_field() -> forms.Field:
+    return forms.CharField(
+        label=_("Projection"),
+        required=False,
+        widget=ExpressionWidget(),
+        help_text=_(
+            "A JMESPath expression that makes the body's data of the whole body: {number: data.order.number, skus:"
+            " data.order.lines[].sku}. Blank: the order and its changes."
+        ),
+    )
+
+
 class HeadersField(forms.CharField):
     """Headers, one `Name: value` per line. Values that are there already are shown, and kept, as `(hidden)`."""
 
@@ -138,39 +174,21 @@ class HeadersField(forms.CharField):
         return bool(self.prepare_value(initial or {}).split() != (data or "").split())
 
 
+def choices_of_versions(own: str = "") -> list[tuple[str, str]]:
+    """The registered versions of the body, newest first, and a subscription's own, also if it is not registered."""
+    names = {*versions.registered(), own} - {""}
+    return [(name, name) for name in sorted(names, reverse=True)]
+
+
 class SubscriptionForm(forms.ModelForm):
     topics = TopicsField(
         label=_("Topics"),
         error_messages={"required": _("Name at least one topic, such as order.paid, or * for all.")},
     )
 
-    changed_fields = FieldPatternsField(
-        label=_("Changed fields"),
-        required=False,
-        widget=forms.TextInput(attrs={"class": "vTextField", "spellcheck": "false"}),
-        help_text=_(
-            "Of order.updated, only what changes one of these, with spaces between: shipping_address lines.quantity"
-            " fulfillments.*. Blank: any change."
-        ),
-    )
-    filter = forms.CharField(
-        label=_("Filter"),
-        required=False,
-        widget=ExpressionWidget(),
-        help_text=_(
-            "Only events for which this JMESPath expression is true. Texts in single quotation marks, numbers in"
-            " backticks, amounts by to_number: data.order.currency == 'EUR' && to_number(data.order.total) > `100`"
-        ),
-    )
-    projection = forms.CharField(
-        label=_("Projection"),
-        required=False,
-        widget=ExpressionWidget(),
-        help_text=_(
-            "A JMESPath expression that makes the body's data of the whole body: {number: data.order.number, skus:"
-            " data.order.lines[].sku}. Blank: the order and its changes."
-        ),
-    )
+    changed_fields = changed_fields_field()
+    filter = filter_field()
+    projection = projection_field()
     headers = HeadersField(
         label=_("Headers"),
         required=False,
@@ -202,11 +220,10 @@ class SubscriptionForm(forms.ModelForm):
         super().__init__(*args, **kwargs)
         if "topics" in self.fields:
             # Read now, not at import: the setting TOPICS adds to the catalogue.
-            self.fields["topics"].widget.choices = _choices_of_topics()
+            self.fields["topics"].widget.choices = choices_of_topics()
         if "api_version" in self.fields:
             # One that is not registered any more stays as it is until another is chosen.
-            names = {**versions.registered(), self.instance.api_version: None}
-            self.fields["api_version"].widget = forms.Select(choices=[(name, name) for name in sorted(names)])
+            self.fields["api_version"].widget = forms.Select(choices=choices_of_versions(self.instance.api_version))
         if self.instance.pk:
             # Rotating is how to change it.
             self.fields.pop("secret", None)

@@ -51,7 +51,7 @@ class VersionsAdmin(PagesAdmin, ButtonsAdmin):
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         shown = list(super().get_list_display(request))
-        return [*shown, "api_version"] if has_several() else shown
+        return [*shown[:2], "api_version", *shown[2:]] if has_several() else shown
 
     def get_list_filter(self, request: HttpRequest) -> list[Any]:
         shown = list(super().get_list_filter(request))
