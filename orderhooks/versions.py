@@ -115,7 +115,7 @@ def convert(body: dict[str, Any], to: str) -> dict[str, Any]:
         return body
     require(made_in)
     # Conversions may change what they get; the event keeps what it has. It is JSON, so this is a deep copy.
-    converted = json.loads(payloads.encode(body))
+    converted: dict[str, Any] = json.loads(payloads.encode(body))
     path = steps(to, made_in)
     for version, previous in zip(reversed(path), [*(one.name for one in path[-2::-1]), to], strict=True):
         converted = _previous(version, converted)

@@ -9,7 +9,6 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 from rest_framework import mixins, serializers, status
 from rest_framework.decorators import action
-from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -29,6 +28,7 @@ from orderhooks.api.subscription_fields import SubscriptionSerializer
 from orderhooks.api.version_moves import VersionMoves
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Delivery, Subscription
+from orderhooks.models.header_hosts import LOGINS
 from orderhooks.models.signing_secrets import LONGEST_OVERLAP, OVERLAP
 from orderhooks.previews import PreviewError
 from orderhooks.topics import UnknownTopicError
@@ -354,15 +354,6 @@ class SubscriptionViewSet(mixins.RetrieveModelMixin, mixins.DestroyModelMixin, m
         body = shown.body.decode()
         return Response({"wanted": shown.wanted, "url": shown.url, "headers": dict(shown.headers), "body": body})
 
-    def with_visible_store(self) -> Subscription:
-        """The subscription. Raises NotFound if its owner may no longer see the orders of its store."""
-        subscription = self.get_object()
-        if not access.may_see_store(self.request.user, subscription.store):
-            raise NotFound(
-                "You may not see the orders of this subscription's store. The setting STORES_FOR_USER decides that."
-            )
-        return subscription
-
     @sensitive_variables()
     def _create(self, values: dict[str, Any]) -> Response:
         with transaction.atomic(using=Subscription.objects.db):
@@ -380,6 +371,8 @@ class SubscriptionViewSet(mixins.RetrieveModelMixin, mixins.DestroyModelMixin, m
         with transaction.atomic(using=Subscription.objects.db):
             url, headers = values.get("url", subscription.url), values.get("headers", subscription.headers)
             dropped = subscription.headers_left_behind(url=url, headers=headers)
+            logins = {name: values[name] for name in LOGINS if name in values}
+            dropped_logins = subscription.logins_left_behind(url=url, **logins)
             secret = operations.reconfigure(subscription, values)
             if changed:
                 message = f"Changed {', '.join(changed)}."
@@ -387,6 +380,8 @@ class SubscriptionViewSet(mixins.RetrieveModelMixin, mixins.DestroyModelMixin, m
                     message += f" The version was {version} and is {subscription.api_version}."
                 if dropped:
                     message += f" The values of {len(dropped)} headers were dropped, because the URL has another host."
+                if dropped_logins:
+                    message += f" Dropped {', '.join(dropped_logins)}, because the URL has another host."
                 history.log_change(self.request, subscription, message)
         return self.subscription_response(subscription, secret)
 

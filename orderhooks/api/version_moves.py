@@ -4,10 +4,12 @@ from typing import Any
 
 from rest_framework import serializers
 from rest_framework.decorators import action
+from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from orderhooks import operations, payloads, permissions, reporting, versions
+from orderhooks.api import access
 from orderhooks.api.fields import StrictCharField, StrictDateTimeField
 from orderhooks.api.filters import require_known
 from orderhooks.api.members import PlainSerializer
@@ -69,7 +71,12 @@ class VersionMoves(ResourceViewSet[Subscription]):
 
     def with_visible_store(self) -> Subscription:
         """The subscription. Raises NotFound if its owner may no longer see the orders of its store."""
-        raise NotImplementedError
+        subscription = self.get_object()
+        if not access.may_see_store(self.request.user, subscription.store):
+            raise NotFound(
+                "You may not see the orders of this subscription's store. The setting STORES_FOR_USER decides that."
+            )
+        return subscription
 
     def subscription_response(self, subscription: Subscription) -> Response:
         raise NotImplementedError

@@ -6,6 +6,7 @@ import django.utils.timezone
 import orderhooks.currencies
 import orderhooks.db.encrypted_fields
 import orderhooks.db.indexes
+import orderhooks.db.sealed_logins
 import orderhooks.models.orders
 import orderhooks.db.public_ids
 import orderhooks.models.configuration
@@ -233,6 +234,10 @@ class Migration(migrations.Migration):
                 ('projection', models.TextField(blank=True, help_text="A JMESPath expression that makes the body's data: an object. It reads the whole body.", verbose_name='projection')),
                 ('api_version', models.CharField(default=orderhooks.versions.newest, help_text='It gets bodies in this version, also when there are newer ones, until it is moved on.', max_length=10, validators=[orderhooks.models.configuration.validate_version], verbose_name='version')),
                 ('headers', orderhooks.db.encrypted_fields.SealedHeadersField(blank=True, default=dict, verbose_name='headers')),
+                ('authentication', orderhooks.db.sealed_logins.SealedAuthenticationField(blank=True, default=dict, help_text='How requests log in: none, basic (user name and password) or oauth2 (client credentials).', verbose_name='authentication')),
+                ('client_certificate', orderhooks.db.sealed_logins.SealedCertificateField(blank=True, default=dict, help_text='For endpoints that demand one (mutual TLS): the chain and its private key, in PEM.', verbose_name='client certificate')),
+                ('certificate_expires_at', models.DateTimeField(editable=False, null=True, verbose_name='certificate expires at')),
+                ('expiry_warnings_sent', models.PositiveSmallIntegerField(default=0, editable=False)),
                 ('signature', models.CharField(choices=[('standard', 'Standard Webhooks (HMAC-SHA256)'), ('ed25519', 'Standard Webhooks with a public key (Ed25519)'), ('github', 'as GitHub signs'), ('stripe', 'as Stripe signs'), ('shopify', 'as Shopify signs'), ('woocommerce', 'as WooCommerce signs')], default='standard', max_length=16, verbose_name='signature')),
                 ('state', models.CharField(choices=[('active', 'active'), ('paused', 'paused'), ('disabled', 'disabled')], default='active', max_length=16, verbose_name='state')),
                 ('state_reason', models.CharField(blank=True, max_length=200, verbose_name='reason')),
@@ -359,6 +364,25 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'deliveries',
                 'ordering': ['-id'],
                 'permissions': [('redeliver_delivery', 'Can send deliveries again')],
+                'base_manager_name': 'objects',
+            },
+        ),
+        migrations.CreateModel(
+            name='AccessToken',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('login', models.CharField(blank=True, max_length=64)),
+                ('encrypted', models.TextField(blank=True, editable=False)),
+                ('renew_at', models.DateTimeField(null=True)),
+                ('renewed_after_refusal_at', models.DateTimeField(null=True)),
+                ('failure', models.CharField(blank=True, max_length=700)),
+                ('failed_until', models.DateTimeField(null=True)),
+                ('version', models.PositiveBigIntegerField(default=0)),
+                ('lease', models.UUIDField(null=True)),
+                ('lease_expires_at', models.DateTimeField(null=True)),
+                ('subscription', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='access_token', to='orderhooks.subscription')),
+            ],
+            options={
                 'base_manager_name': 'objects',
             },
         ),

@@ -29,6 +29,8 @@ CONFIGURABLE = (
     "api_version",
     "store",
     "headers",
+    "authentication",
+    "client_certificate",
     "signature",
     "ordered",
     "max_in_flight",
@@ -114,7 +116,7 @@ def selection_errors(patterns: object, version: str, **expressions: str) -> dict
 
 
 class HasConfiguration(models.Model):
-    """A row of what people choose. Its headers, signature and pace are in modules of their own."""
+    """A row of what people choose. Its headers, logins, signature and pace are in modules of their own."""
 
     name = models.CharField(_("name"), max_length=200)
     store = models.CharField(_("store"), max_length=255, blank=True, help_text=_("Leave blank for all stores."))

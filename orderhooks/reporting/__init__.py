@@ -3,6 +3,7 @@
 from orderhooks.reporting.backlog import MOST_WAITING, Backlog, backlog_text, current_backlog
 from orderhooks.reporting.capture_failures import LOSSES_SHOWN_FOR, losses
 from orderhooks.reporting.capture_levels import CaptureLevel, capture_levels
+from orderhooks.reporting.certificates import certificate_problem, certificate_problems, certificate_text, has_expired
 from orderhooks.reporting.order_report import (
     EventReport,
     Reason,
@@ -33,11 +34,15 @@ __all__ = [
     "Worker",
     "backlog_text",
     "capture_levels",
+    "certificate_problem",
+    "certificate_problems",
+    "certificate_text",
     "current_backlog",
     "ended_versions",
     "event_reports",
     "explain",
     "find_order",
+    "has_expired",
     "last_reconciliation",
     "losses",
     "order_events",

@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import catalogue, previews, signing, versions
+from orderhooks.admin.subscriptions.login_forms import LoginsForm
 from orderhooks.db.encrypted_fields import seal
 from orderhooks.encryption import HIDDEN, Sealed
 from orderhooks.models import Subscription
@@ -180,7 +181,14 @@ def choices_of_versions(own: str = "") -> list[tuple[str, str]]:
     return [(name, name) for name in sorted(names, reverse=True)]
 
 
-class SubscriptionForm(forms.ModelForm):
+class VersionField(forms.ChoiceField):
+    """A version of the body. A program that sends none leaves it as it is."""
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return bool(data) and super().has_changed(initial, data)
+
+
+class SubscriptionForm(LoginsForm):
     topics = TopicsField(
         label=_("Topics"),
         error_messages={"required": _("Name at least one topic, such as order.paid, or * for all.")},
@@ -189,6 +197,11 @@ class SubscriptionForm(forms.ModelForm):
     changed_fields = changed_fields_field()
     filter = filter_field()
     projection = projection_field()
+    api_version = VersionField(
+        label=_("Version"),
+        required=False,
+        help_text=_("It gets bodies in this version, also when there are newer ones, until it is moved on."),
+    )
     headers = HeadersField(
         label=_("Headers"),
         required=False,
@@ -223,7 +236,8 @@ class SubscriptionForm(forms.ModelForm):
             self.fields["topics"].widget.choices = choices_of_topics()
         if "api_version" in self.fields:
             # One that is not registered any more stays as it is until another is chosen.
-            self.fields["api_version"].widget = forms.Select(choices=choices_of_versions(self.instance.api_version))
+            choices = choices_of_versions(self.instance.api_version)
+            self.fields["api_version"].choices = choices  # type: ignore[attr-defined]
         if self.instance.pk:
             # Rotating is how to change it.
             self.fields.pop("secret", None)
@@ -240,6 +254,9 @@ class SubscriptionForm(forms.ModelForm):
         if self.errors and "secret" not in self.errors and self.cleaned_data.get("secret"):
             # If it were left blank by oversight, a secret would be made that the receiver does not have.
             self.add_error("secret", ValidationError(_("Type the secret again: no page shows it."), code="again"))
+
+    def clean_api_version(self) -> str:
+        return self.cleaned_data["api_version"] or self.instance.api_version
 
     def clean_topics(self) -> list[str]:
         """In the stored order, if they are the same: the model does not validate stored patterns again."""
