@@ -256,7 +256,8 @@ class SubscriptionForm(LoginsForm):
             self.add_error("secret", ValidationError(_("Type the secret again: no page shows it."), code="again"))
 
     def clean_api_version(self) -> str:
-        return self.cleaned_data["api_version"] or self.instance.api_version
+        chosen: str = self.cleaned_data["api_version"]
+        return chosen or self.instance.api_version
 
     def clean_topics(self) -> list[str]:
         """In the stored order, if they are the same: the model does not validate stored patterns again."""
