@@ -18,6 +18,7 @@ from orderhooks.reporting.order_report import (
 )
 from orderhooks.reporting.reconciliation import last_reconciliation, reconciliation_text
 from orderhooks.reporting.unpublished import unpublished_problems
+from orderhooks.reporting.version_moves import VersionMove, ended_versions, unregistered_versions, version_move
 from orderhooks.reporting.worker_status import START_WORKER, Worker, worker_problems
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "EventReport",
     "Reason",
     "SubscriptionOutcome",
+    "VersionMove",
     "Worker",
     "backlog_text",
     "capture_levels",
@@ -36,6 +38,7 @@ __all__ = [
     "certificate_problems",
     "certificate_text",
     "current_backlog",
+    "ended_versions",
     "event_reports",
     "explain",
     "find_order",
@@ -48,5 +51,7 @@ __all__ = [
     "reconciliation_text",
     "subscription_outcome_text",
     "unpublished_problems",
+    "unregistered_versions",
+    "version_move",
     "worker_problems",
 ]
