@@ -31,6 +31,7 @@ from orderhooks.admin.subscriptions.forms import (
     filter_field,
     projection_field,
 )
+from orderhooks.admin.subscriptions.login_forms import SECRET_FIELDS
 from orderhooks.models import Event, Subscription
 from orderhooks.models.configuration import selection_errors, validate_changed_fields, validate_topics
 from orderhooks.trials import DEFAULT_EVENTS, MOST_EVENTS, EventTrial, Trial, Trials
@@ -114,7 +115,7 @@ class TrialsAdmin(admin.ModelAdmin):
         )
 
     # The form of the subscription is sent here with all that it holds.
-    @method_decorator(sensitive_post_parameters("headers", "secret"))
+    @method_decorator(sensitive_post_parameters("headers", "secret", *SECRET_FIELDS))
     def trial_view(self, request: HttpRequest, object_id: str = "") -> HttpResponse:
         stored: Subscription | None = self.get_object(request, object_id) if object_id else None
         if object_id and stored is None:
