@@ -1,7 +1,7 @@
 """Reporting: what people read. The admin, the API and the commands use it, so that one fact has one format."""
 
 from orderhooks.reporting.backlog import MOST_WAITING, Backlog, backlog_text, current_backlog
-from orderhooks.reporting.capture_failures import LOSSES_SHOWN_FOR, losses
+from orderhooks.reporting.capture_failures import LOSSES_SHOWN_FOR, losses, withheld_losses
 from orderhooks.reporting.capture_levels import CaptureLevel, capture_levels
 from orderhooks.reporting.order_report import (
     EventReport,
@@ -10,6 +10,7 @@ from orderhooks.reporting.order_report import (
     event_reports,
     explain,
     find_order,
+    find_order_of_stores,
     order_events,
     order_has_no_events_text,
     order_without_events_text,
@@ -35,6 +36,7 @@ __all__ = [
     "event_reports",
     "explain",
     "find_order",
+    "find_order_of_stores",
     "last_reconciliation",
     "losses",
     "order_events",
@@ -43,5 +45,6 @@ __all__ = [
     "reconciliation_text",
     "subscription_outcome_text",
     "unpublished_problems",
+    "withheld_losses",
     "worker_problems",
 ]

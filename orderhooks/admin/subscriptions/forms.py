@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import catalogue, previews, signing
+from orderhooks.admin.stores import StoreForm
 from orderhooks.db.encrypted_fields import seal
 from orderhooks.encryption import HIDDEN, Sealed
 from orderhooks.models import Subscription
@@ -118,7 +119,7 @@ class HeadersField(forms.CharField):
         return bool(self.prepare_value(initial or {}).split() != (data or "").split())
 
 
-class SubscriptionForm(forms.ModelForm):
+class SubscriptionForm(StoreForm):
     topics = TopicsField(
         label=_("Topics"),
         error_messages={"required": _("Name at least one topic, such as order.paid, or * for all.")},
