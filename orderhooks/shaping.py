@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from orderhooks import payloads
+from orderhooks import payloads, selection
 from orderhooks.models import Event, Subscription
+from orderhooks.payloads import EventLike
 
-__all__ = ["Shaped", "ShapingError", "shape"]
+__all__ = ["Shaped", "ShapingError", "envelope", "shape"]
 
 
 class ShapingError(ValueError):
@@ -28,10 +30,21 @@ class Shaped:
     headers: Mapping[str, str]
 
 
+def envelope(event: EventLike) -> dict[str, Any]:
+    """The body that filters and projections read, as a dict of JSON values."""
+    return payloads.envelope(event)
+
+
 def shape(event: Event, subscription: Subscription) -> Shaped:
     """The same bytes for every attempt, because an event never changes.
 
     Raises:
         ShapingError: the event can't take this shape.
     """
-    return Shaped(payloads.encode(payloads.envelope(event)), {"content-type": "application/json"})
+    body = envelope(event)
+    if subscription.projection:
+        try:
+            body["data"] = selection.project(subscription.projection, body)
+        except selection.ProjectionError as error:
+            raise ShapingError(f"The projection fails on this event. {error}", kind="projection") from None
+    return Shaped(payloads.encode(body), {"content-type": "application/json"})

@@ -28,6 +28,7 @@ __all__ = [
     "has_several_stores",
     "is_of_stores",
     "known_stores",
+    "store_choice",
     "stores_of",
     "subscription_keys",
 ]
@@ -155,16 +156,9 @@ class StoreForm(forms.ModelForm):
         super().__init__(*args, **kwargs)
         if self.stores is None or "store" not in self.fields:
             return
-        field = self.fields["store"]
-        stores = sorted(self.stores)
-        if self.instance._state.adding and len(stores) == 1:
-            self.initial.setdefault("store", stores[0])
-        self.fields["store"] = forms.ChoiceField(
-            label=field.label,
-            choices=[("", "---------"), *((store, store) for store in stores)],
-            help_text=_("You see only what belongs to your stores.") if stores else remedy(self.stores),
-            error_messages=dict.fromkeys(("required", "invalid_choice"), remedy(self.stores)),
-        )
+        if self.instance._state.adding and len(self.stores) == 1:
+            self.initial.setdefault("store", *self.stores)
+        self.fields["store"] = store_choice(self.fields["store"].label, self.stores)
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
@@ -175,6 +169,16 @@ class StoreForm(forms.ModelForm):
                 error = ValidationError(remedy(self.stores), code="store")
                 self.add_error("store" if "store" in self.fields else None, error)
         return cleaned
+
+
+def store_choice(label: Any, stores: Collection[str]) -> forms.ChoiceField:
+    """The field in which a user who is limited to these stores chooses one."""
+    return forms.ChoiceField(
+        label=label,
+        choices=[("", "---------"), *((store, store) for store in sorted(stores))],
+        help_text=_("You see only what belongs to your stores.") if stores else remedy(stores),
+        error_messages=dict.fromkeys(("required", "invalid_choice"), remedy(stores)),
+    )
 
 
 def remedy(stores: Collection[str]) -> str:

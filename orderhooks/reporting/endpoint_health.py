@@ -31,6 +31,8 @@ OUTCOMES = {
     "protocol": gettext_lazy("did not send a valid HTTP response"),
     "too_large": gettext_lazy("sent a response that is too large"),
     "payload": gettext_lazy("was not called: the payload could not be built"),
+    "filter": gettext_lazy("was not called: its filter could not judge the event"),
+    "projection": gettext_lazy("was not called: its projection failed on the event"),
     "internal": gettext_lazy("may not have been called: there was an error on our side"),
 }
 

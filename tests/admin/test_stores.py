@@ -29,6 +29,7 @@ ROWS: dict[str, tuple[str, int]] = {
     "orderhooks_order_webhooks": ("order", 200),
     "orderhooks_subscription_preview": ("subscription", 200),
     "orderhooks_subscription_code_samples": ("subscription", 200),
+    "orderhooks_subscription_try": ("subscription", 200),
     "orderhooks_delivery_curl": ("delivery", 200),
     # Buttons: by GET they lead to the row's page.
     "orderhooks_order_redeliver_webhooks": ("order", 302),
@@ -74,6 +75,7 @@ PAGES: dict[str, tuple[int, list[str]]] = {
     "orderhooks_backfill_add": (200, ["", "?subscription={paris}"]),
     "orderhooks_subscription_add": (200, ["", "?store=berlin"]),
     "orderhooks_subscription_topics": (200, [""]),
+    "orderhooks_subscription_try_new": (200, [""]),
     "orderhooks_order_add": (200, [""]),
     "orderhooks_event_add": (403, [""]),
     "orderhooks_delivery_add": (403, [""]),

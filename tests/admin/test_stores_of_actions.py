@@ -161,6 +161,20 @@ def test_an_order_of_the_users_store_may_have_a_number_of_another_store(shops) -
     assert Order.objects.filter(number="PARIS-7", store="berlin").exists()
 
 
+@pytest.mark.parametrize("page", ["try", "{key}/try"])
+def test_choices_are_tried_on_the_events_of_the_users_stores(shops, page) -> None:
+    path = f"/admin/orderhooks/subscription/{page.format(key=shops.berlin.subscription.pk)}/"
+    choices = {"topics": ["*"], "changed_fields": "", "filter": "", "projection": ""}
+    response = visitor("berlin").post(path, {**choices, "store": "berlin"})
+    text = response.content.decode()
+    assert "BERLIN payload" in text
+    assert [one for one in shops.texts if one in text] == []
+    for store in ("paris", ""):
+        response = visitor("berlin").post(path, {**choices, "store": store})
+        assert response.context["form"].errors["store"] == ["Choose one of your stores: berlin."]
+        assert response.context["trials"] is None
+
+
 def test_a_preview_shows_no_order_of_another_store(shops) -> None:
     path = f"/admin/orderhooks/subscription/{shops.berlin.subscription.pk}/preview/"
     for number, is_shown in (("BERLIN-7", True), ("PARIS-7", False), ("ROME-7", False)):

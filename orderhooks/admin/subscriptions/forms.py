@@ -57,7 +57,7 @@ class TopicsWidget(forms.CheckboxSelectMultiple):
 OTHERS = "_others"
 
 
-def _choices_of_topics() -> list[tuple[str, list[tuple[str, str]]]]:
+def choices_of_topics() -> list[tuple[str, list[tuple[str, str]]]]:
     families: dict[str, list[tuple[str, str]]] = {}
     for topic in catalogue.offered():
         # Tests are sent to the one subscription that is tested, whatever its topics are.
@@ -88,6 +88,62 @@ class TopicsField(forms.Field):
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         return set(initial or []) != set(_patterns(data))
+
+
+class FieldPatternsField(forms.CharField):
+    """A list of fields, as text with spaces between."""
+
+    def prepare_value(self, value: Any) -> Any:
+        return " ".join(map(str, value)) if isinstance(value, list) else value
+
+    def clean(self, value: Any) -> list[str]:
+        return _patterns(super().clean(value))
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return list(initial or []) != _patterns(data)
+
+
+class ExpressionWidget(forms.Textarea):
+    """Several lines of code."""
+
+    def __init__(self) -> None:
+        super().__init__(attrs={"rows": 3, "cols": 80, "spellcheck": "false", "class": "vLargeTextField"})
+
+
+def changed_fields_field() -> forms.Field:
+    return FieldPatternsField(
+        label=_("Changed fields"),
+        required=False,
+        widget=forms.TextInput(attrs={"class": "vTextField", "spellcheck": "false"}),
+        help_text=_(
+            "Of order.updated, only what changes one of these, with spaces between: shipping_address lines.quantity"
+            " fulfillments.*. Blank: any change."
+        ),
+    )
+
+
+def filter_field() -> forms.Field:
+    return forms.CharField(
+        label=_("Filter"),
+        required=False,
+        widget=ExpressionWidget(),
+        help_text=_(
+            "Only events for which this JMESPath expression is true. Texts in single quotation marks, numbers in"
+            " backticks, amounts by to_number: data.order.currency == 'EUR' && to_number(data.order.total) > `100`"
+        ),
+    )
+
+
+def projection_field() -> forms.Field:
+    return forms.CharField(
+        label=_("Projection"),
+        required=False,
+        widget=ExpressionWidget(),
+        help_text=_(
+            "A JMESPath expression that makes the body's data of the whole body: {number: data.order.number, skus:"
+            " data.order.lines[].sku}. Blank: the order and its changes."
+        ),
+    )
 
 
 class HeadersField(forms.CharField):
@@ -125,6 +181,9 @@ class SubscriptionForm(StoreForm):
         error_messages={"required": _("Name at least one topic, such as order.paid, or * for all.")},
     )
 
+    changed_fields = changed_fields_field()
+    filter = filter_field()
+    projection = projection_field()
     headers = HeadersField(
         label=_("Headers"),
         required=False,
@@ -156,7 +215,7 @@ class SubscriptionForm(StoreForm):
         super().__init__(*args, **kwargs)
         if "topics" in self.fields:
             # Read now, not at import: the setting TOPICS adds to the catalogue.
-            self.fields["topics"].widget.choices = _choices_of_topics()
+            self.fields["topics"].widget.choices = choices_of_topics()
         if self.instance.pk:
             # Rotating is how to change it.
             self.fields.pop("secret", None)
