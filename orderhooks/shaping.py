@@ -35,13 +35,17 @@ def envelope(event: EventLike) -> dict[str, Any]:
     return payloads.envelope(event)
 
 
-def shape(event: Event, subscription: Subscription) -> Shaped:
+def shape(event: Event, subscription: Subscription, *, changes: Mapping[str, Any] | None = None) -> Shaped:
     """The same bytes for every attempt, because an event never changes.
+
+    `changes`: those of all updates that merged into this one, in place of the event's; see `Delivery.merged_changes`.
 
     Raises:
         ShapingError: the event can't take this shape.
     """
     body = envelope(event)
+    if changes is not None:
+        body["data"] = {**body["data"], "changes": changes}
     if subscription.projection:
         try:
             body["data"] = selection.project(subscription.projection, body)

@@ -52,6 +52,11 @@ class DeliveryPage:
         return list(seen.values_list("pk", flat=True)[: delivery_summary.MOST_BEHIND + 1])
 
     @cached_property
+    def carrier(self) -> Delivery | None:
+        """What it was merged into."""
+        return self.delivery.carrier()
+
+    @cached_property
     def problems(self) -> list[str]:
         """Why nothing at all is sent, where it waits to be sent."""
         if self.delivery.state != Delivery.State.PENDING:
@@ -66,6 +71,8 @@ class DeliveryPage:
             most=delivery_summary.most_attempts(self.delivery),
             blocker=self.blocker,
             behind=len(self.held_up),
+            carrier=self.carrier,
+            carried=self.delivery.carried()[: delivery_summary.MOST_BEHIND + 1].count(),
         )
         context = {
             "problems": self.problems,
@@ -73,6 +80,7 @@ class DeliveryPage:
             "sentences": sentences,
             "blocker": self.blocker and self._is_seen(self.blocker) and self.url(self.blocker.pk),
             "held_up": self.held_up and self.url(self.held_up[0]),
+            "carrier": self.carrier and self._is_seen(self.carrier) and self.url(self.carrier.pk),
         }
         return _drawn("summary.html", context)
 
@@ -101,10 +109,11 @@ class DeliveryPage:
 
     def request_body(self) -> SafeString:
         try:
-            body = shaping.shape(self.delivery.event, self.delivery.subscription).body.decode()
+            delivery = self.delivery
+            shaped = shaping.shape(delivery.event, delivery.subscription, changes=delivery.merged_changes)
         except shaping.ShapingError as error:
             return format_html("{}", str(error))
-        return bodies.draw(body, label=_("Body as it is sent"))
+        return bodies.draw(shaped.body.decode(), label=_("Body as it is sent"))
 
     def curl(self) -> SafeString:
         try:
@@ -126,6 +135,8 @@ class DeliveryPage:
 def state_badge(delivery: Delivery) -> SafeString:
     if delivery.is_held:
         return badge("held", _("held"))
+    if delivery.is_merged:
+        return badge(delivery.state, _("merged"))
     return badge(delivery.state, Delivery.State(delivery.state).label)
 
 

@@ -13,6 +13,7 @@ from rest_framework import serializers
 from orderhooks import signing
 from orderhooks.api.access import ALL_STORES, may_see_store, stores_of
 from orderhooks.api.fields import MODEL_FIELD_MAPPING, StrictCharField, StrictChoiceField
+from orderhooks.api.login_fields import AuthenticationField, ClientCertificateField, login_errors
 from orderhooks.api.members import RowSerializer
 from orderhooks.api.openapi.descriptions import Body
 from orderhooks.db.encrypted_fields import seal
@@ -78,6 +79,12 @@ class SubscriptionSerializer(RowSerializer):
         help_text="Of order.updated, only what changes one of these fields or related rows. Empty: any change.",
     )
     headers = SealedHeadersField(required=False)
+    authentication = AuthenticationField(
+        required=False, help_text='How requests log in. `{"type": "none"}`: by the signature and the headers alone.'
+    )
+    client_certificate = ClientCertificateField(
+        required=False, help_text="For endpoints that demand one (mutual TLS). null: none."
+    )
     signature = StrictChoiceField(choices=signing.choices(), required=False)
     public_keys = serializers.SerializerMethodField(
         help_text="The public keys that verify `v1a` signatures, newest first."
@@ -105,6 +112,8 @@ class SubscriptionSerializer(RowSerializer):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         self._require_header_values(attrs)
         self._require_fitting_expressions(attrs)
+        if errors := login_errors(self.instance, attrs):
+            raise serializers.ValidationError(errors, code="login")
         store = attrs.get("store", self.instance.store if self.instance else ALL_STORES)
         stores = stores_of(self.context["request"].user)
         # A store that the user has lost since does not prevent other changes, except sending its events elsewhere.

@@ -14,24 +14,21 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from orderhooks import operations, permissions, signing
-from orderhooks.api import access, backfills, jobs, replays, trials
+from orderhooks.api import access, backfills, jobs, previews, replays, trials
 from orderhooks.api.deliveries import DeliveryDetailSerializer
 from orderhooks.api.fields import StrictDateTimeField, StrictFloatField
-from orderhooks.api.filters import SubscriptionFilters, require_known
+from orderhooks.api.filters import SubscriptionFilters
 from orderhooks.api.members import PlainSerializer
 from orderhooks.api.missed import MISSED, PARAMETERS, missed_of
 from orderhooks.api.openapi.descriptions import ApiResponse, Operation, describe, object_of, page_of
-from orderhooks.api.openapi.parameters import TEXT, in_query
 from orderhooks.api.protocol import history
-from orderhooks.api.protocol.problems import ConflictError, ParameterError
 from orderhooks.api.resources import ResourceViewSet
 from orderhooks.api.statistics import HOURS_PARAMETER, StatisticsSerializer, statistics_of
 from orderhooks.api.subscription_fields import SubscriptionSerializer
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Delivery, Subscription
+from orderhooks.models.header_hosts import LOGINS
 from orderhooks.models.signing_secrets import LONGEST_OVERLAP, OVERLAP
-from orderhooks.previews import PreviewError
-from orderhooks.topics import UnknownTopicError
 
 HOUR = timedelta(hours=1)
 # Texts of the OpenAPI document.
@@ -319,41 +316,15 @@ class SubscriptionViewSet(
     @describe(
         "previewRequest",
         "Preview a request",
-        {
-            200: ApiResponse(
-                "The request with a valid signature. The values of the subscription's own headers are hidden.",
-                object_of(
-                    wanted={"type": "boolean", "description": "Whether the subscription would receive the event."},
-                    url={"type": "string"},
-                    headers={"type": "object", "additionalProperties": {"type": "string"}},
-                    body={"type": "string"},
-                ),
-            )
-        },
+        previews.RESPONSES,
         description="The request for an order and a topic. Nothing is sent.",
-        parameters=[
-            in_query("order", TEXT, "The order's number.", required=True),
-            in_query("topic", TEXT, "A topic of the catalogue.", required=True),
-        ],
+        parameters=previews.PARAMETERS,
         problems={409: "The order is unknown, or the request can't be built.", 422: "The topic is unknown."},
     )
     @action(detail=True)
     def preview(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """The signed request for the order with the number `?order=` and the topic `?topic=`. Nothing is sent."""
-        require_known(request, ["order", "topic"])
-        given = {name: request.query_params.get(name, "") for name in ("order", "topic")}
-        if wrong := [name for name, value in given.items() if not value]:
-            raise ParameterError({name: ["Send an order's number and a topic."] for name in wrong})
-        subscription, stores = self.get_object(), access.order_stores_of(request.user)
-        try:
-            now = DatabaseClock().now()
-            shown = operations.preview(subscription, given["order"], topic=given["topic"], now=now, stores=stores)
-        except UnknownTopicError as error:
-            raise ParameterError({"topic": [str(error)]}, code="topic") from None
-        except PreviewError as error:
-            raise ConflictError(str(error), code="not_sendable") from None
-        body = shown.body.decode()
-        return Response({"wanted": shown.wanted, "url": shown.url, "headers": dict(shown.headers), "body": body})
+        return previews.preview_of(request, self.get_object())
 
     def _with_visible_store(self) -> Subscription:
         """The subscription. Raises NotFound if its owner may no longer see the orders of its store."""
@@ -380,11 +351,15 @@ class SubscriptionViewSet(
         with transaction.atomic(using=Subscription.objects.db):
             url, headers = values.get("url", subscription.url), values.get("headers", subscription.headers)
             dropped = subscription.headers_left_behind(url=url, headers=headers)
+            logins = {name: values[name] for name in LOGINS if name in values}
+            dropped_logins = subscription.logins_left_behind(url=url, **logins)
             secret = operations.reconfigure(subscription, values)
             if changed:
                 message = f"Changed {', '.join(changed)}."
                 if dropped:
                     message += f" The values of {len(dropped)} headers were dropped, because the URL has another host."
+                if dropped_logins:
+                    message += f" Dropped {', '.join(dropped_logins)}, because the URL has another host."
                 history.log_change(self.request, subscription, message)
         return self._subscription_response(subscription, secret)
 

@@ -185,6 +185,7 @@ def _secrets(now: datetime) -> Found:
         try:
             readable = subscription.live_secrets(now=now)
             subscription.own_headers()
+            subscription.reveal_login()
         except UndecryptableError:
             unreadable.append(subscription.name)
         else:

@@ -1,6 +1,7 @@
 """Configuration: what people choose of a subscription, and what of it is valid."""
 
 from collections.abc import Collection, Iterable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
@@ -17,6 +18,7 @@ __all__ = ["CONFIGURABLE", "REQUIRED", "HasConfiguration", "validate_topics", "v
 
 # A pump that ends waits for the slowest attempt, and claims nothing meanwhile.
 LONGEST_TIMEOUT_SECONDS = 30
+LONGEST_UPDATE_INTERVAL_SECONDS = 24 * 60 * 60
 
 # All that people choose, in the order in which it is shown. The API, the admin and declarations take it from here.
 CONFIGURABLE = (
@@ -28,8 +30,11 @@ CONFIGURABLE = (
     "projection",
     "store",
     "headers",
+    "authentication",
+    "client_certificate",
     "signature",
     "ordered",
+    "update_interval_seconds",
     "max_in_flight",
     "max_per_second",
     "timeout_seconds",
@@ -51,6 +56,7 @@ VALIDATED = (
     "topics",
     *SELECTION,
     "signature",
+    "update_interval_seconds",
     "max_in_flight",
     "max_per_second",
     "timeout_seconds",
@@ -101,7 +107,7 @@ def selection_errors(patterns: object, **expressions: str) -> dict[str, Validati
 
 
 class HasConfiguration(models.Model):
-    """A row of what people choose. Its headers, signature and pace are in modules of their own."""
+    """A row of what people choose. Its headers, logins, signature and pace are in modules of their own."""
 
     name = models.CharField(_("name"), max_length=200)
     store = models.CharField(_("store"), max_length=255, blank=True, help_text=_("Leave blank for all stores."))
@@ -145,6 +151,16 @@ class HasConfiguration(models.Model):
         _("ordered"),
         default=False,
         help_text=_("Send an order's events one after the other: one that fails holds up the later ones of its order."),
+    )
+    update_interval_seconds = models.PositiveIntegerField(
+        _("seconds between updates"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(LONGEST_UPDATE_INTERVAL_SECONDS)],
+        help_text=_(
+            "At most one order.updated of an order in this time, with all its changes: with 60, ten edits in a minute"
+            " become two webhooks. Other topics never wait. 86400 at most. Blank: each update is sent at once."
+        ),
     )
     timeout_seconds = models.PositiveSmallIntegerField(
         _("seconds for a response"),
@@ -232,6 +248,11 @@ class HasConfiguration(models.Model):
         except ValidationError:
             return False
         return True
+
+    @property
+    def update_interval(self) -> timedelta | None:
+        """The least time between two `order.updated` of an order. None: each is sent at once."""
+        return timedelta(seconds=self.update_interval_seconds) if self.update_interval_seconds else None
 
     @property
     def attempt_seconds(self) -> float:

@@ -13,6 +13,7 @@ from orderhooks.db import public_ids
 from orderhooks.db.clock import DatabaseNow
 from orderhooks.db.indexes import PartialIndex
 from orderhooks.models.events import Event
+from orderhooks.models.merged_updates import HasMergedUpdates, MergedUpdatesQuerySet
 from orderhooks.models.subscriptions import Subscription
 
 SKIP_AT_ONCE = 2000
@@ -23,7 +24,7 @@ REQUESTED_BY_LENGTH = 254
 EVENTS_AT_ONCE = 1000
 
 
-class DeliveryQuerySet(models.QuerySet["Delivery"]):
+class DeliveryQuerySet(MergedUpdatesQuerySet):
     def about_stores(self, stores: Collection[str] | None) -> "DeliveryQuerySet":
         """Those about the orders of these stores. None: of all."""
         return self.all() if stores is None else self.filter(event__store__in=stores)
@@ -146,7 +147,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return skipped
 
 
-class Delivery(models.Model):
+class Delivery(HasMergedUpdates):
     """One event for one subscription."""
 
     class State(models.TextChoices):
@@ -154,7 +155,7 @@ class Delivery(models.Model):
         SENDING = "sending", _("sending")  # a worker holds the lease
         DELIVERED = "delivered", _("delivered")  # the receiver responded with 2xx
         FAILED = "failed", _("failed")  # given up; an operator can redeliver
-        SKIPPED = "skipped", _("skipped")  # an operator decided not to send it
+        SKIPPED = "skipped", _("skipped")  # an operator decided not to send it, or it was merged into a later one
 
     class Trigger(models.TextChoices):
         AUTOMATIC = "automatic", _("automatic")  # by the retry table; counts for the endpoint's health

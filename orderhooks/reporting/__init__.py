@@ -3,6 +3,7 @@
 from orderhooks.reporting.backlog import MOST_WAITING, Backlog, backlog_text, current_backlog
 from orderhooks.reporting.capture_failures import LOSSES_SHOWN_FOR, losses, withheld_losses
 from orderhooks.reporting.capture_levels import CaptureLevel, capture_levels
+from orderhooks.reporting.certificates import certificate_problem, certificate_problems, certificate_text, has_expired
 from orderhooks.reporting.order_report import (
     EventReport,
     Reason,
@@ -32,11 +33,15 @@ __all__ = [
     "Worker",
     "backlog_text",
     "capture_levels",
+    "certificate_problem",
+    "certificate_problems",
+    "certificate_text",
     "current_backlog",
     "event_reports",
     "explain",
     "find_order",
     "find_order_of_stores",
+    "has_expired",
     "last_reconciliation",
     "losses",
     "order_events",

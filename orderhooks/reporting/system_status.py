@@ -12,6 +12,7 @@ from orderhooks.reporting import endpoint_health
 from orderhooks.reporting.attempt_stats import DayStats, day_stats
 from orderhooks.reporting.backlog import MOST_WAITING, Backlog, current_backlog
 from orderhooks.reporting.capture_failures import losses
+from orderhooks.reporting.certificates import certificate_problem
 from orderhooks.reporting.endpoint_health import Health, health_of
 from orderhooks.reporting.worker_status import Worker, worker_problems
 
@@ -42,10 +43,14 @@ class SubscriptionStatus:
     last_error_at: datetime | None
     failing_since: datetime | None
     circuit_open_until: datetime | None
+    # That its client certificate has expired or will soon; blank if there is nothing to do.
+    certificate: str
 
     def problem(self) -> str:
-        """What is wrong with its endpoint, or blank."""
-        return "" if self.health in HEALTHY else f"{self.name} ({self.public_id}): {self.report}"
+        """What is wrong with its endpoint or its certificate, or blank."""
+        texts = [self.certificate] if self.health in HEALTHY else [self.report, self.certificate]
+        text = " ".join(filter(None, texts))
+        return f"{self.name} ({self.public_id}): {text}" if text else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,7 @@ def _subscription_status(subscription: Subscription, stats: DayStats, *, now: da
         last_error_at=subscription.last_failure_at,
         failing_since=subscription.failing_since,
         circuit_open_until=subscription.circuit_open_until,
+        certificate=certificate_problem(subscription, now=now),
     )
 
 

@@ -1,11 +1,13 @@
 """Two shops in one installation, with something of each kind, for the tests of users who are limited to stores."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.models import Permission
 from django.db.models import Model
 from django.test import Client
+from django.utils import timezone
 
 from orderhooks.models import CaptureFailure, Delivery, Event, Order, Reconciliation, Subscription
 from tests.admin.visits import client_of
@@ -81,6 +83,8 @@ def make_shop(store: str) -> Shop:
         state="failed",
     )
     make_attempt_stats(subscription, 3)
+    # A warning on the dashboard and in the list.
+    Subscription.objects.filter(pk=subscription.pk).update(certificate_expires_at=timezone.now() + timedelta(days=3))
     replay = make_replay(subscription=subscription, requested_by=f"{name} operator")
     backfill = make_backfill(subscription=subscription, requested_by=f"{name} operator", total=5)
     rows: list[Any] = [order, subscription, event, failed_event, delivery, waiting, test, replay, backfill]

@@ -21,8 +21,9 @@ from orderhooks.admin.jobs import JOB_FIELDS, JobsField
 from orderhooks.admin.links import link, page_url
 from orderhooks.admin.stores import OfStores, StoreFilter
 from orderhooks.admin.subscriptions.actions import ACTION_BUTTONS, ActionsAdmin
-from orderhooks.admin.subscriptions.banners import COUNT_UP_TO, Banner, banner
+from orderhooks.admin.subscriptions.banners import COUNT_UP_TO, Banner, banner, certificate_banner
 from orderhooks.admin.subscriptions.forms import OVERLAP_HOURS, SubscriptionForm
+from orderhooks.admin.subscriptions.login_forms import LOGIN_FIELDS, SECRET_FIELDS
 from orderhooks.admin.subscriptions.pages import PagesAdmin
 from orderhooks.admin.subscriptions.secrets import SECRET_BUTTONS, SecretsAdmin, Shown
 from orderhooks.admin.subscriptions.trials import TrialsAdmin
@@ -60,6 +61,7 @@ class SubscriptionAdmin(OfStores, HealthColumns, JobsField, ActionsAdmin, Secret
         *JOB_FIELDS,
         "try_button",
         "signing_secrets",
+        "certificate",
         *RECORD,
     ]
     fieldsets = [
@@ -67,7 +69,11 @@ class SubscriptionAdmin(OfStores, HealthColumns, JobsField, ActionsAdmin, Secret
         (_("Who and where"), {"fields": ["name", "store", "owner", "url"]}),
         (_("What"), {"fields": ["topics", "changed_fields", "filter", "projection", "try_button"]}),
         (_("How it is signed"), {"fields": ["signature", "secret", "signing_secrets", "headers"]}),
-        (_("Limits"), {"fields": ["ordered", "max_in_flight", "max_per_second", "timeout_seconds"]}),
+        (_("How it logs in"), {"fields": [*LOGIN_FIELDS, "certificate"]}),
+        (
+            _("Limits"),
+            {"fields": ["ordered", "update_interval_seconds", "max_in_flight", "max_per_second", "timeout_seconds"]},
+        ),
         (_("Mail"), {"fields": ["contact_email", "mail_failing", "mail_disabled", "mail_recovered"]}),
         (_("Record"), {"fields": RECORD}),
     ]
@@ -90,15 +96,20 @@ class SubscriptionAdmin(OfStores, HealthColumns, JobsField, ActionsAdmin, Secret
     def status_banner(self, subscription: Subscription) -> SafeString:
         now = timezone.now()
         missing = reporting.worker_problems(tasks.look_at_worker(), now=now)
-        found = banner(subscription, now=now, held=lambda: operations.held([subscription], most=COUNT_UP_TO + 1))
+        state = banner(subscription, now=now, held=lambda: operations.held([subscription], most=COUNT_UP_TO + 1))
+        found = certificate_banner(subscription, now=now) + state.draw()
         if missing:
             # That no worker is running comes first.
-            return Banner("stopped", missing[0], " ".join(missing[1:]), "").draw() + found.draw()
-        return found.draw()
+            return Banner("stopped", missing[0], " ".join(missing[1:]), "").draw() + found
+        return found
 
     @admin.display(description=_("topics"))
     def topic_list(self, subscription: Subscription) -> str:
         return ", ".join(map(str, subscription.topics))
+
+    @admin.display(description=_("the certificate"))
+    def certificate(self, subscription: Subscription) -> str:
+        return reporting.certificate_text(subscription, now=timezone.now()) or "-"
 
     @admin.display(description=_("deliveries"))
     def deliveries(self, subscription: Any) -> SafeString | str:
@@ -106,7 +117,7 @@ class SubscriptionAdmin(OfStores, HealthColumns, JobsField, ActionsAdmin, Secret
         url = page_url(subscription._request, Delivery, "changelist", site=self.admin_site, **query)
         return link(url, _("What was sent to it")) if url else "-"
 
-    @method_decorator(sensitive_post_parameters("headers", "secret"))
+    @method_decorator(sensitive_post_parameters("headers", "secret", *SECRET_FIELDS))
     def changeform_view(self, *args: Any, **kwargs: Any) -> HttpResponse:
         return super().changeform_view(*args, **kwargs)
 
@@ -146,7 +157,7 @@ class SubscriptionAdmin(OfStores, HealthColumns, JobsField, ActionsAdmin, Secret
         self.message_user(request, shown % ", ".join(names), messages.WARNING)
 
     def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
-        """What was changed, from what to what; of headers and secrets that they were, and no more."""
+        """What was changed, from what to what; of headers, logins and secrets that they were, and no more."""
         if add or not form.changed_data:
             return super().construct_change_message(request, form, formsets, add)
         return " ".join(_change_text(form, name) for name in form.changed_data)
@@ -180,7 +191,7 @@ class SubscriptionAdmin(OfStores, HealthColumns, JobsField, ActionsAdmin, Secret
 
 # A URL may be as long as a history entry is read.
 SHOWN_CHARACTERS = 300
-NEVER_SHOWN = frozenset({"headers"})
+NEVER_SHOWN = frozenset({"headers", "authentication", "client_certificate"})
 
 
 def _change_text(form: Any, name: str) -> str:

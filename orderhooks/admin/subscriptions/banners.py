@@ -11,10 +11,11 @@ from django.utils.translation import ngettext
 
 from orderhooks.models import Subscription
 from orderhooks.reporting import endpoint_health
+from orderhooks.reporting.certificates import certificate_problem, has_expired
 from orderhooks.reporting.counts import count_text
 from orderhooks.reporting.durations import span_text, time_text
 
-__all__ = ["COUNT_UP_TO", "Banner", "banner"]
+__all__ = ["COUNT_UP_TO", "Banner", "banner", "certificate_banner"]
 
 State = Subscription.State
 
@@ -40,6 +41,15 @@ class Banner:
             self.reason,
             self.remedy,
         )
+
+
+def certificate_banner(subscription: Subscription, *, now: datetime) -> SafeString:
+    """That its client certificate has expired or will soon; blank if there is nothing to do."""
+    if not (problem := certificate_problem(subscription, now=now)):
+        return SafeString()
+    if has_expired(subscription, now=now):
+        return Banner("stopped", _("Its client certificate has expired."), problem, "").draw()
+    return Banner("warning", _("Its client certificate ends soon."), problem, "").draw()
 
 
 def banner(subscription: Subscription, *, now: datetime, held: Callable[[], int]) -> Banner:

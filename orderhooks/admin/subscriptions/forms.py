@@ -16,6 +16,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import catalogue, previews, signing
 from orderhooks.admin.stores import StoreForm
+from orderhooks.admin.subscriptions.login_forms import LoginsForm
 from orderhooks.db.encrypted_fields import seal
 from orderhooks.encryption import HIDDEN, Sealed
 from orderhooks.models import Subscription
@@ -175,7 +176,7 @@ class HeadersField(forms.CharField):
         return bool(self.prepare_value(initial or {}).split() != (data or "").split())
 
 
-class SubscriptionForm(StoreForm):
+class SubscriptionForm(StoreForm, LoginsForm):
     topics = TopicsField(
         label=_("Topics"),
         error_messages={"required": _("Name at least one topic, such as order.paid, or * for all.")},
