@@ -296,7 +296,7 @@ class SubscriptionViewSet(mixins.RetrieveModelMixin, mixins.DestroyModelMixin, m
     @action(detail=True)
     def stats(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Statistics of its deliveries in the last `?hours=` (1 to 744; 24 by default)."""
-        return statistics_of(request, [self.get_object()])
+        return statistics_of(request, [self.with_visible_store()])
 
     @describe(
         "listMissed",

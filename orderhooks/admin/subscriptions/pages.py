@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
 from orderhooks import catalogue, operations, permissions
+from orderhooks.admin.stores import stores_of
 from orderhooks.admin.subscriptions import code_samples
 from orderhooks.admin.subscriptions.forms import PreviewForm
 from orderhooks.models import Subscription
@@ -73,7 +74,8 @@ class PagesAdmin(admin.ModelAdmin):
         if form.is_valid():
             number, topic = form.cleaned_data["order"], form.cleaned_data["topic"]
             try:
-                shown = operations.preview(subscription, number, topic=topic, now=timezone.now())
+                now, stores = timezone.now(), stores_of(request)
+                shown = operations.preview(subscription, number, topic=topic, now=now, stores=stores)
                 body = _pretty(json.loads(shown.body))
             except PreviewError as error:
                 problem = str(error)
