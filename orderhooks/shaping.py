@@ -1,12 +1,16 @@
 """Shaping: the body of an event, and the headers that depend on it, as a subscription gets them. For `sending`."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from orderhooks import payloads
+from orderhooks import conf, formats, payloads, transport
 from orderhooks.models import Event, Subscription
 
 __all__ = ["Shaped", "ShapingError", "shape"]
+
+logger = logging.getLogger(__name__)
 
 
 class ShapingError(ValueError):
@@ -27,6 +31,15 @@ class Shaped:
     body: bytes
     headers: Mapping[str, str]
 
+    @property
+    def content_type(self) -> str:
+        return self.headers["content-type"]
+
+    @property
+    def text(self) -> str:
+        """The body for people. Bytes that are not UTF-8, which a store's own format may make, are replaced."""
+        return self.body.decode(errors="replace")
+
 
 def shape(event: Event, subscription: Subscription) -> Shaped:
     """The same bytes for every attempt, because an event never changes.
@@ -34,4 +47,40 @@ def shape(event: Event, subscription: Subscription) -> Shaped:
     Raises:
         ShapingError: the event can't take this shape.
     """
-    return Shaped(payloads.encode(payloads.envelope(event)), {"content-type": "application/json"})
+    return _encode(payloads.envelope(event), event, name=subscription.format)
+
+
+def _encode(envelope: Mapping[str, Any], event: Event, *, name: str) -> Shaped:
+    """The envelope in the format of that name. Raises ShapingError."""
+    outgoing = formats.OutgoingEvent(
+        envelope=envelope,
+        order_id=_order_id(event),
+        order_number=event.order_number,
+        base_url=conf.current().base_url,
+    )
+    try:
+        chosen = formats.get(name)
+        body: object = chosen.encode(outgoing)
+        headers = dict(chosen.headers(outgoing))
+        transport.check_own_headers(headers)
+    except formats.UnknownFormatError as error:
+        raise ShapingError(str(error), kind="format") from None
+    except Exception as error:
+        logger.warning("the format %r can't encode %s", name, event.public_id, exc_info=True)
+        raise ShapingError(
+            f"The format {name!r} can't encode this event: {type(error).__name__}: {error} The log has the details.",
+            kind="format",
+        ) from error
+    if not isinstance(body, bytes):
+        raise ShapingError(
+            f"encode() of the format {name!r} returned {type(body).__name__}. It must return bytes.", kind="format"
+        )
+    return Shaped(body, {"content-type": chosen.content_type, **headers})
+
+
+def _order_id(event: Event) -> str | int:
+    order = event.payload.get("order") if isinstance(event.payload, dict) else None
+    found: object = order.get("id") if isinstance(order, dict) else None
+    if isinstance(found, str | int) and not isinstance(found, bool) and found != "":
+        return found
+    return event.order_pk

@@ -99,10 +99,10 @@ class DeliveryPage:
 
     def request_body(self) -> SafeString:
         try:
-            body = shaping.shape(self.delivery.event, self.delivery.subscription).body.decode()
+            shaped = shaping.shape(self.delivery.event, self.delivery.subscription)
         except shaping.ShapingError as error:
             return format_html("{}", str(error))
-        return bodies.draw(body, label=_("Body as it is sent"))
+        return bodies.draw(shaped.text, label=_("Body as it is sent"), content_type=shaped.content_type)
 
     def curl(self) -> SafeString:
         try:

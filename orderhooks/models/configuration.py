@@ -10,9 +10,9 @@ from django.db import models, router
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import conf, topics, transport
+from orderhooks import conf, formats, topics, transport
 
-__all__ = ["CONFIGURABLE", "REQUIRED", "HasConfiguration", "validate_topics", "validate_url"]
+__all__ = ["CONFIGURABLE", "REQUIRED", "HasConfiguration", "validate_format", "validate_topics", "validate_url"]
 
 # A pump that ends waits for the slowest attempt, and claims nothing meanwhile.
 LONGEST_TIMEOUT_SECONDS = 30
@@ -23,6 +23,7 @@ CONFIGURABLE = (
     "url",
     "topics",
     "store",
+    "format",
     "headers",
     "signature",
     "ordered",
@@ -43,6 +44,7 @@ VALIDATED = (
     "store",
     "url",
     "topics",
+    "format",
     "signature",
     "max_in_flight",
     "max_per_second",
@@ -72,6 +74,14 @@ def validate_topics(patterns: object) -> None:
             raise ValidationError(str(error), code="topic") from None
 
 
+def validate_format(name: str) -> None:
+    """Raises ValidationError unless it is a built-in format or one of the setting FORMATS."""
+    try:
+        formats.get(name)
+    except formats.UnknownFormatError as error:
+        raise ValidationError(str(error), code="format") from None
+
+
 class HasConfiguration(models.Model):
     """A row of what people choose. Its headers, signature and pace are in modules of their own."""
 
@@ -92,6 +102,16 @@ class HasConfiguration(models.Model):
         default=list,
         validators=[validate_topics],
         help_text=_('A list such as ["order.paid", "order.cancelled"], ["order.*"] or ["*"].'),
+    )
+    # Its names are no choices of the field, so that a format of a store's own needs no migration.
+    format = models.CharField(
+        _("format"),
+        max_length=32,
+        default=formats.STANDARD,
+        validators=[validate_format],
+        help_text=_(
+            "How the body is written: standard, thin, cloudevents, cloudevents_binary, form, or one of FORMATS."
+        ),
     )
     ordered = models.BooleanField(
         _("ordered"),

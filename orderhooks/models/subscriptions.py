@@ -20,8 +20,8 @@ from orderhooks.db.locks import is_lock_timeout, one_at_a_time
 from orderhooks.encryption import Purpose, Sealed
 from orderhooks.models.circuit_breaker import HasCircuitBreaker
 from orderhooks.models.configuration import LONGEST_TIMEOUT_SECONDS, HasConfiguration
+from orderhooks.models.consent import HasConsent
 from orderhooks.models.header_hosts import HasHeaders
-from orderhooks.models.pace import HasPace
 from orderhooks.models.signing_secrets import HasSigningSecrets, Reencrypted, SubscriptionSecret
 
 # Hosts' clocks differ a little; an event too many is better than one that is lost.
@@ -145,7 +145,7 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
         return Subscription.objects.filter(pk__in=list(self.values_list("pk", flat=True)))
 
 
-class Subscription(HasConfiguration, HasHeaders, HasSigningSecrets, HasPace, HasCircuitBreaker):
+class Subscription(HasConfiguration, HasHeaders, HasSigningSecrets, HasConsent, HasCircuitBreaker):
     """An endpoint URL and the topics it wants."""
 
     class State(models.TextChoices):

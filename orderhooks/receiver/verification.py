@@ -1,6 +1,5 @@
 """`verify`: checks a request's signature and time, and returns its event."""
 
-import json
 import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -8,6 +7,7 @@ from datetime import datetime
 from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import signing
+from orderhooks.receiver.decoding import decode
 from orderhooks.receiver.events import InvalidWebhookError, ReceivedEvent
 
 __all__ = ["TOLERANCE_SECONDS", "Secrets", "verify"]
@@ -32,9 +32,10 @@ def verify(
 ) -> ReceivedEvent:
     """Check the signature and the time of a request, and return its event.
 
-    `body` is the raw body; names in `headers` may be in any case. `secrets` is one or several secrets, one of which
-    must have signed: a shared secret (`whsec_…`), or the sender's public key (`whpk_…`). The request's time may differ
-    from `now` (Unix seconds; the current time by default) by at most `tolerance_seconds`.
+    `body` is the raw body, in the built-in format that the content type names. Names in `headers` may be in any case.
+    `secrets` is one or several secrets, one of which must have signed: a shared secret (`whsec_…`), or the sender's
+    public key (`whpk_…`). The request's time may differ from `now` (Unix seconds; the current time by default) by at
+    most `tolerance_seconds`.
 
     Raises InvalidWebhookError for an invalid request, and signing.InvalidSecretError for an invalid secret.
     Source: https://github.com/standard-webhooks/standard-webhooks
@@ -60,7 +61,7 @@ def verify(
             "No signature matches. Compare the secret with the sender's, and check that the body is the raw one: "
             "JSON that was parsed and serialized again is not what was signed."
         )
-    return _event(webhook_id, body, attempt=given.get("webhook-attempt", ""))
+    return _event(webhook_id, body, given)
 
 
 def _required(headers: Mapping[str, str], name: str) -> str:
@@ -94,9 +95,10 @@ def _timestamp(text: str, *, now: float, tolerance_seconds: float) -> int:
     return timestamp
 
 
-def _event(webhook_id: str, body: bytes, *, attempt: str) -> ReceivedEvent:
+def _event(webhook_id: str, body: bytes, headers: Mapping[str, str]) -> ReceivedEvent:
+    attempt = headers.get("webhook-attempt", "")
     try:
-        content = json.loads(body)
+        content = decode(body, headers)
         occurred_at = datetime.fromisoformat(content["timestamp"])
         event = ReceivedEvent(
             id=webhook_id,

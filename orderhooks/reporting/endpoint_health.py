@@ -31,6 +31,8 @@ OUTCOMES = {
     "protocol": gettext_lazy("did not send a valid HTTP response"),
     "too_large": gettext_lazy("sent a response that is too large"),
     "payload": gettext_lazy("was not called: the payload could not be built"),
+    "format": gettext_lazy("was not called: the subscription's format failed"),
+    "handshake": gettext_lazy("did not allow the requests"),
     "internal": gettext_lazy("may not have been called: there was an error on our side"),
 }
 

@@ -4,6 +4,7 @@ The admin shows it. It holds no secret: the signing secret and the subscription'
 variables.
 """
 
+import base64
 import re
 from collections.abc import Iterator, Mapping
 from shlex import quote
@@ -33,12 +34,12 @@ id={event}
 topic={topic}
 timestamp=$(date +%s)
 body() {{
-    printf %s {body}
+    {body}
 }}
 content() {{ printf %s.%s. "$id" "$timestamp"; body; }}
 hex() {{ od -An -v -tx1 | tr -d ' \n'; }}
 {signing}
-body | curl --request {method} --silent --show-error --include --globoff --max-time 15 --data-binary @- \
+body | curl --request POST --silent --show-error --include --globoff --max-time 15 --data-binary @- \
     {headers} \
     --url {url}
 """
@@ -94,12 +95,22 @@ def curl_script(delivery: Delivery, attempt: Attempt | None = None) -> str:
         topic=quote(event.topic),
         variables=" ".join(f"{variable}=…" for variable in ("WEBHOOK_SECRET", *variables)),
         checks="\n".join(checks),
-        body=quote(shaped.body.decode()),
+        body=_print(shaped.body),
         signing=SIGNING[prefix],
         headers=" \\\n    ".join(f"--header {header}" for header in headers),
-        method=attempt.method if attempt else "POST",
         url=quote((attempt and attempt.url) or transport.called_url(subscription.url)),
     )
+
+
+def _print(body: bytes) -> str:
+    """The command that prints the body. What is not text, which a store's own format may make, is there as base64."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        text = ""
+    if text and "\x00" not in text:
+        return f"printf %s {quote(text)}"
+    return f"printf %s {quote(base64.b64encode(body).decode())} | openssl base64 -d -A"
 
 
 def _variables(headers: Mapping[str, object]) -> Iterator[tuple[str, str]]:

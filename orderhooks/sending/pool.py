@@ -20,6 +20,7 @@ from orderhooks.models import Delivery, Subscription
 from orderhooks.models.attempt_stats import StatsBuffer
 from orderhooks.sending import claiming
 from orderhooks.sending.fair_queue import FairQueue, Job
+from orderhooks.sending.handshake import Consent, shake_hands
 from orderhooks.sending.preparing import prepare
 from orderhooks.sending.recording import Sent, record
 from orderhooks.shaping import ShapingError
@@ -36,6 +37,8 @@ BATCH_SECONDS = 0.1
 LOCKED_SECONDS = 0.5
 # Beyond the attempts' own deadline.
 EXIT_SECONDS = 3.0
+# What is left for a request after a handshake that took all of its time.
+LEAST_SECONDS = 0.1
 # With fewer deliveries waiting it is time to claim.
 LOW_WATER = 50
 # An endpoint that has responded within this time is known to respond.
@@ -237,12 +240,25 @@ def lease_for(attempt_seconds: float) -> timedelta:
 
 @sensitive_variables("request")
 def attempt(delivery: Delivery, timeout_seconds: float, *, now: datetime) -> Sent:
-    """Make one attempt; whatever happens is its outcome."""
+    """Make one attempt; whatever happens is its outcome.
+
+    If the endpoint has to allow the requests first, the attempt begins with the handshake, and ends there if it fails.
+    """
+    started = time.monotonic()
     headers: Mapping[str, str] = {}
+    consent: Consent | None = None
     url = delivery.subscription.url
     try:
         url = transport.called_url(url)
         request = prepare(delivery, now=now)
+        if delivery.subscription.lacks_consent:
+            handshake = shake_hands(delivery.subscription, timeout_seconds=timeout_seconds)
+            consent = handshake.consent
+            if consent is None:
+                outcome, url = handshake.outcome, transport.safe_text(url)
+                return Sent(delivery, handshake.kept_headers, now, outcome, url, method="OPTIONS")
+            # Both requests together keep to the limit.
+            timeout_seconds = max(LEAST_SECONDS, timeout_seconds - (time.monotonic() - started))
         headers = request.kept_headers
         outcome = transport.post(
             request.url, request.body, request.headers, timeout_seconds=timeout_seconds, redact=request.redact
@@ -253,7 +269,7 @@ def attempt(delivery: Delivery, timeout_seconds: float, *, now: datetime) -> Sen
         # Whatever it is, it is an outcome: a thread's exception would stop the pump and hide itself in a log.
         logger.exception("attempt delivery=%s n=%d could not be made", delivery.public_id, delivery.attempts_made)
         outcome = Outcome(error="internal", detail=transport.safe_text(f"{type(error).__name__}: {error}")[:500])
-    return Sent(delivery, headers, now, outcome, transport.safe_text(url))
+    return Sent(delivery, headers, now, outcome, transport.safe_text(url), consent=consent)
 
 
 def split(capacity: int, wants: Sequence[int]) -> list[int]:

@@ -9,7 +9,7 @@ from django.views.decorators.debug import sensitive_variables
 import orderhooks
 from orderhooks import shaping, signing, transport
 from orderhooks.models import Delivery
-from orderhooks.shaping import Shaped
+from orderhooks.shaping import Shaped, ShapingError
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +25,11 @@ class Request:
 
 def plain_headers(delivery: Delivery, shaped: Shaped) -> dict[str, str]:
     """The headers that are not secret and do not depend on the time."""
-    event = delivery.event
+    event, subscription = delivery.event, delivery.subscription
     return {
         **shaped.headers,
+        # Every request names the origin that the endpoint has allowed: see `sending.handshake`.
+        **({"webhook-request-origin": subscription.request_origin} if subscription.asks_consent else {}),
         "user-agent": f"orderhooks/{orderhooks.__version__}",
         "webhook-id": event.public_id,
         "webhook-topic": event.topic,
@@ -47,6 +49,7 @@ def prepare(delivery: Delivery, *, now: datetime) -> Request:
     own = subscription.own_headers()
     transport.check_own_headers(own)
     shaped = shaping.shape(event, subscription)
+    _require_no_header_twice(own, shaped, name=subscription.format)
     body = shaped.body
     timestamp = int(now.timestamp())
     message = signing.Message(event.public_id, event.topic, timestamp, body)
@@ -58,3 +61,13 @@ def prepare(delivery: Delivery, *, now: datetime) -> Request:
     }
     signed = [value for name, value in signatures.items() if transport.is_credential(name)]
     return Request(subscription.url, body, headers, kept, [*own.values(), *secrets, *signed])
+
+
+def _require_no_header_twice(own: Mapping[str, str], shaped: Shaped, *, name: str) -> None:
+    """Raises ShapingError if the subscription's own headers include one that its format sets."""
+    of_format = {header.lower() for header in shaped.headers}
+    if twice := [header for header in own if header.lower() in of_format]:
+        raise ShapingError(
+            f"The format {name!r} sets the header {twice[0]} itself. Take it out of the subscription's headers.",
+            kind="format",
+        )

@@ -15,14 +15,17 @@ NEXT_STEPS = {
     "reset": "Ask the receiver what its log says at this time.",
     "protocol": "Check that the URL leads to a web server.",
     "too_large": "The receiver should respond with a short text.",
+    "handshake": "The receiver has to allow the requests: respond to OPTIONS with WebHook-Allowed-Origin. Or choose a "
+    "format of the subscription that needs no permission.",
     "status": "Ask the receiver what its log says about this webhook-id.",
     "payload": "Fix the order source and publish the event again.",
+    "format": "Fix the subscription's format, or choose another one.",
     "internal": "See the worker's log.",
 }
 # The next step for statuses that say more than that the response was not 2xx.
 STATUS_STEPS = {
     304: "A POST must not get 304 (not modified): the receiver, or a cache in front of it, must stop that.",
-    400: "The receiver could not read the request: check that it expects the JSON that this subscription sends.",
+    400: "The receiver could not read the request: check that it expects the format that this subscription sends.",
     401: 'Give the credentials that the receiver expects in the subscription\'s headers: "Authorization".',
     403: "Check the signing secret at the receiver, the subscription's headers, and whether a firewall or CSRF check "
     "refuses the request.",
@@ -33,7 +36,7 @@ STATUS_STEPS = {
     410: "The receiver wants no more webhooks. Resume the subscription only if the people who run it ask for it.",
     411: "The receiver, or a proxy in front of it, mishandles Content-Length: ask the people who run it.",
     413: "The receiver has to accept larger requests.",
-    415: "The receiver has to accept application/json.",
+    415: "The receiver has to accept the content type that this subscription sends, or choose another format.",
     429: "The receiver wants fewer requests: set a limit in the subscription (requests a second).",
     502: "The receiver's web server can't reach its application: ask the people who run it.",
     503: "The receiver is overloaded or down for maintenance; it is tried again automatically.",
@@ -65,11 +68,11 @@ def next_step(kind: str, status: int | None = None, *, location: str = "") -> st
     return NEXT_STEPS["status"]
 
 
-OURS = frozenset({"internal", "payload"})
+OURS = frozenset({"internal", "payload", "format"})
 # Failures after which the next request would fail in the same way, because the endpoint is overloaded or unavailable:
 # also a name that can't be resolved, an invalid certificate, and a connection that a proxy resets because there is no
-# server behind it.
-OVERLOADED_ERRORS = frozenset({"timeout", "connect_timeout", "refused", "dns", "reset", "tls"})
+# server behind it. An endpoint that does not allow requests would be asked again for each delivery that waits.
+OVERLOADED_ERRORS = frozenset({"timeout", "connect_timeout", "refused", "dns", "reset", "tls", "handshake"})
 # With 408 and with 520 to 524 (Cloudflare) a proxy says that it got no valid response.
 OVERLOADED_STATUSES = frozenset({408, 429, 502, 503, 504, 520, 521, 522, 523, 524})
 

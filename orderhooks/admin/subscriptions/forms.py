@@ -8,13 +8,14 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.core.validators import EMPTY_VALUES
 from django.utils import timezone
+from django.utils.functional import Promise
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import catalogue, previews, signing
+from orderhooks import catalogue, formats, previews, signing
 from orderhooks.db.encrypted_fields import seal
 from orderhooks.encryption import HIDDEN, Sealed
 from orderhooks.models import Subscription
@@ -67,6 +68,14 @@ def _choices_of_topics() -> list[tuple[str, list[tuple[str, str]]]]:
     for family, choices in families.items():
         every = (f"{family}.*", gettext("%s: all of these, also those that are added later") % f"{family}.*")
         found.append((family, [every, *choices]))
+    return found
+
+
+def _choices_of_formats(chosen: str) -> list[tuple[str, str | Promise]]:
+    """Those of the registry, and the chosen one although the setting FORMATS has it no more."""
+    found = formats.choices()
+    if chosen not in dict(found):
+        found.append((chosen, _("%s: missing in the setting FORMATS") % chosen))
     return found
 
 
@@ -124,6 +133,11 @@ class SubscriptionForm(forms.ModelForm):
         error_messages={"required": _("Name at least one topic, such as order.paid, or * for all.")},
     )
 
+    format = forms.ChoiceField(
+        label=_("Format"),
+        help_text=_("How the body is written. Receivers of CloudEvents have to allow the requests first, by OPTIONS."),
+    )
+
     headers = HeadersField(
         label=_("Headers"),
         required=False,
@@ -156,6 +170,8 @@ class SubscriptionForm(forms.ModelForm):
         if "topics" in self.fields:
             # Read now, not at import: the setting TOPICS adds to the catalogue.
             self.fields["topics"].widget.choices = _choices_of_topics()
+        if "format" in self.fields:
+            self.fields["format"].choices = _choices_of_formats(self.instance.format)  # type: ignore[attr-defined]
         if self.instance.pk:
             # Rotating is how to change it.
             self.fields.pop("secret", None)
