@@ -77,12 +77,17 @@ class SubscriptionSerializer(RowSerializer):
     )
     # Clients can't set `disabled`: only orderhooks disables an endpoint.
     state = StrictChoiceField(choices=[State.ACTIVE.value, State.PAUSED.value], required=False)
+    max_per_minute = serializers.IntegerField(
+        read_only=True,
+        allow_null=True,
+        help_text="How many requests a minute an endpoint of CloudEvents allows; null: no limit of this kind.",
+    )
     health = serializers.SerializerMethodField()
     field_schemas: Mapping[str, Body] = {"health": {"type": "string", "enum": list(Health.values)}}
 
     class Meta:
         model = Subscription
-        fields = ["public_id", "owner", *CONFIGURABLE, "public_keys", "health", *RECORDED]
+        fields = ["public_id", "owner", *CONFIGURABLE, "public_keys", "max_per_minute", "health", *RECORDED]
         read_only_fields = ["public_id", *RECORDED]
 
     def get_owner(self, subscription: Subscription) -> str | None:

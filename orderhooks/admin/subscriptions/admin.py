@@ -57,6 +57,7 @@ class SubscriptionAdmin(HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, Pa
         "deliveries",
         *JOB_FIELDS,
         "signing_secrets",
+        "consent",
         *RECORD,
     ]
     fieldsets = [
@@ -64,7 +65,7 @@ class SubscriptionAdmin(HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, Pa
         (_("Who and where"), {"fields": ["name", "store", "owner", "url"]}),
         (_("What"), {"fields": ["topics", "format"]}),
         (_("How it is signed"), {"fields": ["signature", "secret", "signing_secrets", "headers"]}),
-        (_("Limits"), {"fields": ["ordered", "max_in_flight", "max_per_second", "timeout_seconds"]}),
+        (_("Limits"), {"fields": ["ordered", "max_in_flight", "max_per_second", "consent", "timeout_seconds"]}),
         (_("Mail"), {"fields": ["contact_email", "mail_failing", "mail_disabled", "mail_recovered"]}),
         (_("Record"), {"fields": RECORD}),
     ]
@@ -77,6 +78,8 @@ class SubscriptionAdmin(HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, Pa
             # One that is being added has no health yet; a secret can be given only then.
             hidden = self.readonly_fields if obj is None else ["secret"]
             names = [name for name in options["fields"] if name not in hidden]
+            if obj is not None and not obj.asks_consent:
+                names = [name for name in names if name != "consent"]
             if names:
                 shown.append((title, {"fields": names, **({"description": link} if "topics" in names else {})}))
         return shown
@@ -90,6 +93,17 @@ class SubscriptionAdmin(HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, Pa
             # That no worker is running comes first.
             return Banner("stopped", missing[0], " ".join(missing[1:]), "").draw() + found.draw()
         return found.draw()
+
+    @admin.display(description=_("consent of the endpoint"))
+    def consent(self, subscription: Subscription) -> str:
+        if subscription.lacks_consent:
+            return gettext("It is asked by OPTIONS before the next request.")
+        rate = subscription.max_per_minute
+        allowed = gettext("Requests from %s are allowed.") % subscription.request_origin
+        if rate is None:
+            return allowed
+        limit = ngettext("At most %d request a minute.", "At most %d requests a minute.", rate)
+        return f"{allowed} {limit % rate}"
 
     @admin.display(description=_("topics"))
     def topic_list(self, subscription: Subscription) -> str:
