@@ -14,7 +14,6 @@ __all__ = [
     "API_VERSION",
     "MAX_DEPTH",
     "MAX_PASSED_THROUGH_DEPTH",
-    "body",
     "canonical",
     "check",
     "digest",
@@ -60,11 +59,6 @@ def envelope(event: EventLike) -> dict[str, Any]:
         "store": event.store,
         "data": event.payload,
     }
-
-
-def body(event: EventLike) -> bytes:
-    """The body as bytes: the same for every attempt, because an event never changes."""
-    return encode(envelope(event))
 
 
 def check(data: Any, *, depth: int = MAX_DEPTH) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from django.db import router, transaction
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import catalogue, payloads, sending, shaping, signing, sources, topics, transport
+from orderhooks import catalogue, matching, payloads, sending, shaping, signing, sources, topics, transport
 from orderhooks.db import DatabaseClock
 from orderhooks.encryption import HIDDEN, UndecryptableError
 from orderhooks.models import Delivery, Event, Subscription
@@ -144,7 +144,7 @@ def preview(
     return Preview(
         order_number=event.order_number,
         topic=topic,
-        wanted=subscription.wants(topic, store=event.store, at=now),
+        wanted=matching.Matcher().judge(event, subscription).is_wanted,
         url=url,
         headers={name: HIDDEN if name.lower() in own else value for name, value in headers.items()},
         body=request.body,

@@ -6,8 +6,10 @@ from datetime import datetime
 
 from django.db.models import F
 
+from orderhooks import matching
 from orderhooks.db.locks import brief_transaction
-from orderhooks.models import Delivery, Replay
+from orderhooks.models import Delivery, Event, Replay
+from orderhooks.models.events import EventQuerySet
 
 __all__ = ["Estimate", "estimate", "process_batch"]
 
@@ -16,6 +18,8 @@ logger = logging.getLogger(__name__)
 BATCH = 300
 # A longer time or a higher count is only said to be more.
 EVENTS_LOOKED_AT = 20_000
+# Of a subscription that chooses by what events hold: each is read.
+EVENTS_READ = 1000
 MOST_COUNTED = 10_000
 
 
@@ -29,8 +33,13 @@ class Estimate:
 
 def estimate(replay: Replay) -> Estimate:
     """Count what a replay would send. It need not be saved. The cost is bounded, so the count may be too."""
-    event_range = replay.next_range(replay.start(), EVENTS_LOOKED_AT)
-    count = replay.left(event_range)[: MOST_COUNTED + 1].count()
+    is_selective = replay.subscription.is_selective
+    event_range = replay.next_range(replay.start(), EVENTS_READ if is_selective else EVENTS_LOOKED_AT)
+    left = replay.left(event_range)
+    if is_selective:
+        count = sum(1 for _event in matching.wanted(left.only(*matching.FIELDS).iterator(), replay.subscription))
+    else:
+        count = left[: MOST_COUNTED + 1].count()
     return Estimate(min(count, MOST_COUNTED), is_exact=event_range.is_last and count <= MOST_COUNTED)
 
 
@@ -47,10 +56,27 @@ def _advance(replay: Replay, *, now: datetime) -> bool:
     with brief_transaction(Replay.objects.db):
         if not replay.advance(event_range, now=now):
             return False
-        done = _make_due(replay, list(replay.events(event_range).order_by("pk").values_list("pk", flat=True)), now=now)
+        done = _make_due(replay, _chosen(replay, replay.events(event_range).order_by("pk"), now=now), now=now)
         Replay.objects.filter(pk=replay.pk).update(done=F("done") + done)
     logger.info("replay replay=%s cursor=%s deliveries=%d", replay.public_id, event_range.up_to, done)
     return True
+
+
+def _chosen(replay: Replay, events: EventQuerySet, *, now: datetime) -> list[int]:
+    """The primary keys of the events to send. Those that the filter can't judge become deliveries that are held."""
+    if not replay.subscription.is_selective:
+        return list(events.values_list("pk", flat=True))
+    chosen: list[Event] = []
+    unjudged: list[Delivery] = []
+    matcher = matching.Matcher()
+    for event in events.only(*matching.FIELDS):
+        verdict = matcher.select(event, replay.subscription)
+        if verdict.error:
+            unjudged.append(matching.held(event, replay.subscription, verdict.error, now=now))
+        elif verdict.is_wanted:
+            chosen.append(event)
+    Delivery.objects.bulk_create(unjudged, ignore_conflicts=True)
+    return [event.pk for event in chosen]
 
 
 def _make_due(replay: Replay, events: list[int], *, now: datetime) -> int:

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orderhooks import conf, formats, payloads, transport
+from orderhooks import conf, formats, payloads, selection, transport
 from orderhooks.models import Event, Subscription
+from orderhooks.payloads import EventLike
 
-__all__ = ["Shaped", "ShapingError", "shape"]
+__all__ = ["Shaped", "ShapingError", "envelope", "shape"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,26 +42,37 @@ class Shaped:
         return self.body.decode(errors="replace")
 
 
+def envelope(event: EventLike) -> dict[str, Any]:
+    """The body that filters and projections read, as a dict of JSON values."""
+    return payloads.envelope(event)
+
+
 def shape(event: Event, subscription: Subscription) -> Shaped:
     """The same bytes for every attempt, because an event never changes.
 
     Raises:
         ShapingError: the event can't take this shape.
     """
-    return _encode(payloads.envelope(event), event, name=subscription.format)
+    body = envelope(event)
+    if subscription.projection:
+        try:
+            body["data"] = selection.project(subscription.projection, body)
+        except selection.ProjectionError as error:
+            raise ShapingError(f"The projection fails on this event. {error}", kind="projection") from None
+    return _encode(body, event, name=subscription.format)
 
 
-def _encode(envelope: Mapping[str, Any], event: Event, *, name: str) -> Shaped:
-    """The envelope in the format of that name. Raises ShapingError."""
+def _encode(body: Mapping[str, Any], event: Event, *, name: str) -> Shaped:
+    """The body in the format of that name. Raises ShapingError."""
     outgoing = formats.OutgoingEvent(
-        envelope=envelope,
+        envelope=body,
         order_id=_order_id(event),
         order_number=event.order_number,
         base_url=conf.current().base_url,
     )
     try:
         chosen = formats.get(name)
-        body: object = chosen.encode(outgoing)
+        encoded: object = chosen.encode(outgoing)
         headers = dict(chosen.headers(outgoing))
         transport.check_own_headers(headers)
     except formats.UnknownFormatError as error:
@@ -71,11 +83,11 @@ def _encode(envelope: Mapping[str, Any], event: Event, *, name: str) -> Shaped:
             f"The format {name!r} can't encode this event: {type(error).__name__}: {error} The log has the details.",
             kind="format",
         ) from error
-    if not isinstance(body, bytes):
+    if not isinstance(encoded, bytes):
         raise ShapingError(
-            f"encode() of the format {name!r} returned {type(body).__name__}. It must return bytes.", kind="format"
+            f"encode() of the format {name!r} returned {type(encoded).__name__}. It must return bytes.", kind="format"
         )
-    return Shaped(body, {"content-type": chosen.content_type, **headers})
+    return Shaped(encoded, {"content-type": chosen.content_type, **headers})
 
 
 def _order_id(event: Event) -> str | int:

@@ -132,7 +132,7 @@ def test_a_real_event_fits_its_topics_schema(topic: str) -> None:
     make_subscription()
     _happen(topic)
     event = Event.objects.filter(topic=topic).latest("sequence")
-    assert faults(topic, json.loads(payloads.body(event))) == []
+    assert faults(topic, json.loads(payloads.encode(payloads.envelope(event)))) == []
 
 
 @pytest.mark.django_db(transaction=True)
@@ -142,7 +142,7 @@ def test_events_of_one_transaction_fit_too() -> None:
     updated = Event.objects.filter(topic="order.updated").latest("sequence")
     assert set(updated.changes) == {"total", "currency", "note", "lines"}
     for event in Event.objects.all():
-        assert faults(event.topic, json.loads(payloads.body(event))) == []
+        assert faults(event.topic, json.loads(payloads.encode(payloads.envelope(event)))) == []
 
 
 def test_the_stores_own_topics_and_sources_have_schemas(settings) -> None:

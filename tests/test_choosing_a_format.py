@@ -188,3 +188,16 @@ def test_an_attempt_that_ended_with_the_handshake_is_shown_as_one(
     assert f"OPTIONS {receiver.url}" in text
     assert "Hub did not allow the requests" in text
     assert "respond to OPTIONS with WebHook-Allowed-Origin" in text
+
+
+def test_choices_are_tried_in_the_format_that_is_chosen_with_them(operator: Client) -> None:
+    make_event(payload={"order": {"number": "A 7"}, "changes": {}})
+    subscription = make_subscription(url="https://crm.example/hooks", format="cloudevents")
+    tried = {"topics": "*", "events": "5"}
+    path = f"/admin/orderhooks/subscription/{subscription.pk}/try/"
+    assert '"specversion": "1.0"' in html.unescape(operator.post(path, tried).content.decode())
+    chosen = html.unescape(operator.post(path, {**tried, "format": "form"}).content.decode())
+    assert "data[order][number] = A 7" in chosen
+    assert operator.post(path, {**tried, "format": "bytes"}).status_code == 200
+    response = post(client_with(*EVERYTHING, "view_event"), "/subscriptions/try/", {"topics": ["*"], "format": "form"})
+    assert "data%5Border%5D%5Bnumber%5D=A+7" in response.data["results"][0]["body"]

@@ -22,11 +22,14 @@ AT = datetime(2026, 11, 23, 10, 0, 0, 250_000, tzinfo=UTC)
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def received(receiver: RecordingReceiver, format: str, **fields: Any) -> tuple[BaseCloudEvent, Delivery]:
+def received(
+    receiver: RecordingReceiver, format: str, *, projection: str = "", **fields: Any
+) -> tuple[BaseCloudEvent, Delivery]:
     """What the library reads of a request that a worker has sent."""
     receiver.permission = lambda _count: ALLOWED
     event = make_event(**{"payload": PAYLOAD, "occurred_at": AT, **fields})
-    delivery = make_delivery(event=event, subscription=make_subscription(url=receiver.url, format=format))
+    subscription = make_subscription(url=receiver.url, format=format, projection=projection)
+    delivery = make_delivery(event=event, subscription=subscription)
     send_due()
     got = receiver.received[-1]
     headers = {name.lower(): value for name, value in got.headers.items()}
@@ -91,3 +94,10 @@ def test_the_receiver_kit_reads_them_back(receiver: RecordingReceiver, format: s
     assert (event.id, event.topic, event.store) == (delivery.event.public_id, "order.paid", "Köln 100%")
     assert (event.source, event.sequence, event.occurred_at) == ("orderhooks", delivery.event.sequence, AT)
     assert (event.data, event.api_version, event.attempt) == (PAYLOAD, "2026-11-01", 1)
+
+
+@pytest.mark.parametrize("format", MODES)
+def test_a_projection_changes_the_data_and_no_attribute(receiver: RecordingReceiver, format: str) -> None:
+    event, _delivery = received(receiver, format, projection="{n: data.order.number}")
+    assert event.get_data() == {"n": "1001"}
+    assert (event.get_subject(), event.get_type()) == ("1001", "order.paid")

@@ -73,7 +73,7 @@ def test_a_hostile_body_arrives_byte_for_byte_and_signed(run, receiver, shell):
     assert ended.stderr == ""
     assert "200 OK" in ended.stdout
     [got] = receiver.received
-    assert got.body == payloads.body(delivery.event)
+    assert got.body == payloads.encode(payloads.envelope(delivery.event))
     event = verify(got.body, dict(got.headers), secret)
     assert (event.id, event.topic, event.attempt) == (delivery.event.public_id, "order.paid", 3)
     assert got.headers["content-type"] == "application/json"
@@ -86,7 +86,9 @@ def test_every_profile_signs_as_a_delivery_does(run, receiver, signature):
     [got] = receiver.received
     verify(got.body, dict(got.headers), keys_of(delivery.subscription, secret))
     moment = int(got.headers["webhook-timestamp"])
-    message = Message(delivery.event.public_id, "order.paid", moment, payloads.body(delivery.event))
+    message = Message(
+        delivery.event.public_id, "order.paid", moment, payloads.encode(payloads.envelope(delivery.event))
+    )
     expected = profile_headers(signature, message, [secret])
     assert {name: got.headers[name] for name in expected} == expected
 

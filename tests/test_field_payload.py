@@ -332,7 +332,9 @@ def test_an_order_of_any_shape_fits_what_is_made_of_its_model(shape: Any, settin
     entries = {entry.name: entry for entry in catalogue.entries()}
     for entry in entries.values():
         Draft202012Validator(entry.schema).validate(entry.example)
-    Draft202012Validator(entries["order.paid"].schema).validate(json.loads(payloads.body(Event.objects.latest("pk"))))
+    Draft202012Validator(entries["order.paid"].schema).validate(
+        json.loads(payloads.encode(payloads.envelope(Event.objects.latest("pk"))))
+    )
     order.delete()
     fits(source, last())
 

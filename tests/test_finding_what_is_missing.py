@@ -33,7 +33,7 @@ def test_the_receiver_of_the_document_finds_what_it_lacks(admin_client: Any) -> 
     make_subscription()
     for number in ("same", "lost", "stale", "deleted"):
         make_order(number=number)
-    bodies = [json.loads(payloads.body(event)) for event in Event.objects.order_by("sequence")]
+    bodies = [json.loads(payloads.encode(payloads.envelope(event))) for event in Event.objects.order_by("sequence")]
     held = {("orderhooks", body["data"]["order"]["id"]): body["data"]["order"] for body in bodies}
     keys = {order["number"]: key for key, order in held.items()}
     del held[keys["lost"]]

@@ -174,7 +174,7 @@ def test_error_reports_of_the_api_hold_no_secret(reports: list[str], monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("owner", "name"), [(payloads, "body"), (profiles, "signature_header"), (posting, "check_url")]
+    ("owner", "name"), [(payloads, "encode"), (profiles, "signature_header"), (posting, "check_url")]
 )
 def test_error_reports_of_the_worker_hold_no_secret(
     owner: Any, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

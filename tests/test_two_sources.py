@@ -49,7 +49,7 @@ def test_a_receiver_gets_the_name_of_the_source() -> None:
         Purchase.objects.create()
     received = []
     for event in Event.objects.filter(topic="order.created").order_by("sequence"):
-        body = payloads.body(event)
+        body = payloads.encode(payloads.envelope(event))
         assert list(Draft202012Validator(schema_of("order.created")).iter_errors(json.loads(body))) == []
         signed = signed_request(SECRET, source=BuiltInOrders()).headers
         timestamp = int(signed["webhook-timestamp"])

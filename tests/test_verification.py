@@ -50,7 +50,7 @@ def test_the_body_that_the_sender_builds_is_understood() -> None:
         payload={"order": {"note": "Grüße 🍵"}, "changes": {}},
         occurred_at=datetime(2026, 11, 23, 10, tzinfo=UTC),
     )
-    body = payloads.body(row)
+    body = payloads.encode(payloads.envelope(row))
 
     event = verify(body, signed(body, webhook_id=row.public_id), SECRET, now=NOW)
 

@@ -121,8 +121,11 @@ class Webhooks:
         pressing = list(PRESSING)
         shown = [one for one in report.outcomes if one.reason in PRESSING and one.reason != Reason.NO_PAYLOAD]
         shown.sort(key=lambda one: pressing.index(one.reason))
+        now, confidential = timezone.now(), sees_payload(request)
         others = [
-            (str(one.subscription), str(one.reason.label)) for one in report.outcomes if one.reason not in PRESSING
+            (str(one.subscription), reporting.subscription_outcome_text(one, now=now, confidential=confidential))
+            for one in report.outcomes
+            if one.reason not in PRESSING
         ]
         url = page_url(request, Event, "change", report.event.pk, site=self.site)
         return EventRows(report.event, url, [self._line(request, one) for one in shown], others)

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
-from orderhooks import catalogue, permissions, publishing, topics
+from orderhooks import catalogue, matching, permissions, publishing, topics
 from orderhooks.api import access
 from orderhooks.api.fields import MODEL_FIELD_MAPPING, JsonObjectField
 from orderhooks.api.filters import PAGING, EventFilters, require_known
@@ -109,7 +109,8 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceVie
             in_query(
                 "subscription",
                 {"type": "string", "pattern": "^sub_[0-9A-Z]{26}$"},
-                "Only with `after`: only events that this subscription receives.",
+                "Only with `after`: only events that this subscription receives. A page then has what is left of"
+                " `page_size` events.",
             ),
         ],
         problems={422: "For example, the cursor is not valid, or the subscription is unknown."},
@@ -154,18 +155,20 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceVie
             raise ParameterError({name: [text] for name in sorted(clashing)}, code="clash")
         text = "Send the sequence of the last event that you have, or 0 to start with the oldest one."
         sequence, size = sequence_parameter(request, text), page_size_of(request)
-        events = access.events_of(request.user).of_orders()
+        events, chooser = access.events_of(request.user).of_orders(), None
         if "subscription" in request.query_params:
             visible = access.subscriptions_of(request.user)
             subscription = visible.filter(public_id=request.query_params["subscription"]).first()
             if subscription is None:
                 text = "There is no subscription with this id, or you may not see it."
                 raise ParameterError({"subscription": [text]}, code="unknown")
-            events = events.wanted_by(subscription)
+            events, chooser = events.wanted_by(subscription), subscription
         # One more than the page, to know whether there is a next page.
         rows = events.feed(after=sequence, at_most=size + 1, now=DatabaseClock().now())
         page = [event for event in rows[:size] if event.published_at is not None]
         last = rows[:size][-1].sequence if rows else sequence
+        if chooser is not None and chooser.is_selective:
+            page = list(matching.wanted(page, chooser))
         url = replace_query_param(request.build_absolute_uri(), "after", str(last))
         return Response(
             {

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from itertools import islice
 from typing import Any
 
 from rest_framework import serializers
@@ -10,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
-from orderhooks import reporting
+from orderhooks import matching, reporting
 from orderhooks.api.events import EventSerializer
 from orderhooks.api.fields import StrictDateTimeField
 from orderhooks.api.filters import require_known
@@ -26,6 +27,8 @@ __all__ = ["MISSED", "PARAMETERS", "missed_of"]
 DAY = timedelta(days=1)
 # How many events one page examines at most, however few of them were missed.
 MAX_EXAMINED = 20_000
+# Of a subscription that chooses by what events hold: each is read.
+MAX_READ = 1000
 
 
 class MissedSerializer(EventSerializer):
@@ -84,8 +87,13 @@ def missed_of(request: Request, subscription: Subscription) -> Response:
         return Response({"next": None, "results": []})
     # A replay that is not saved selects the same events.
     unsaved = Replay(subscription=subscription, since=since, until=now)
-    event_range = unsaved.next_range(_cursor(request) or unsaved.start(), MAX_EXAMINED)
-    rows = list(unsaved.missed(event_range).order_by("public_id")[: size + 1])
+    most = MAX_READ if subscription.is_selective else MAX_EXAMINED
+    event_range = unsaved.next_range(_cursor(request) or unsaved.start(), most)
+    missed = unsaved.missed(event_range).order_by("public_id")
+    if subscription.is_selective:
+        rows = list(islice(matching.wanted(missed.iterator(chunk_size=size), subscription), size + 1))
+    else:
+        rows = list(missed[: size + 1])
     page = rows[:size]
     reached = "" if event_range.is_last else event_range.up_to
     cursor = page[-1].public_id if len(rows) > size else reached

@@ -48,7 +48,9 @@ class SubscriptionOutcomeSerializer(serializers.Serializer[Any]):
     }
 
     def get_text(self, outcome: SubscriptionOutcome) -> str:
-        return reporting.subscription_outcome_text(outcome, now=timezone.now())
+        return reporting.subscription_outcome_text(
+            outcome, now=timezone.now(), confidential=self.context["confidential"]
+        )
 
     def get_delivery(self, outcome: SubscriptionOutcome) -> str | None:
         return outcome.delivery.public_id if outcome.delivery else None
@@ -73,7 +75,8 @@ class EventReportSerializer(EventSerializer):
         read_only_fields = fields
 
     def get_subscriptions(self, event: Event) -> Any:
-        return SubscriptionOutcomeSerializer(self.context["outcomes"][event.pk], many=True).data
+        context = {"confidential": self.context["request"].user.has_perm(permissions.VIEW_PAYLOAD)}
+        return SubscriptionOutcomeSerializer(self.context["outcomes"][event.pk], many=True, context=context).data
 
 
 REPORT_DESCRIPTION = "Each event has its delivery for each subscription that you see, or the reason why there is none."

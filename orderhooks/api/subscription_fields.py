@@ -18,7 +18,7 @@ from orderhooks.api.openapi.descriptions import Body
 from orderhooks.db.encrypted_fields import seal
 from orderhooks.encryption import HIDDEN, Sealed
 from orderhooks.models import Subscription
-from orderhooks.models.configuration import CONFIGURABLE, validate_topics
+from orderhooks.models.configuration import CONFIGURABLE, selection_errors, validate_changed_fields, validate_topics
 from orderhooks.reporting.endpoint_health import Health, health_of
 
 __all__ = ["SubscriptionSerializer"]
@@ -70,6 +70,13 @@ class SubscriptionSerializer(RowSerializer):
         validators=[validate_topics],
         error_messages={"empty": 'Send at least one topic, such as ["order.paid"], ["order.*"] or ["*"].'},
     )
+    changed_fields = serializers.ListField(
+        child=StrictCharField(max_length=200),
+        required=False,
+        max_length=MAX_TOPICS,
+        validators=[validate_changed_fields],
+        help_text="Of order.updated, only what changes one of these fields or related rows. Empty: any change.",
+    )
     headers = SealedHeadersField(required=False)
     signature = StrictChoiceField(choices=signing.choices(), required=False)
     public_keys = serializers.SerializerMethodField(
@@ -102,6 +109,7 @@ class SubscriptionSerializer(RowSerializer):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         self._require_header_values(attrs)
+        self._require_fitting_expressions(attrs)
         store = attrs.get("store", self.instance.store if self.instance else ALL_STORES)
         stores = stores_of(self.context["request"].user)
         # A store that the user has lost since does not prevent other changes, except sending its events elsewhere.
@@ -111,6 +119,14 @@ class SubscriptionSerializer(RowSerializer):
         if not is_kept and ALL_STORES not in stores and store not in stores:
             raise serializers.ValidationError({"store": [_remedy(store, stores)]}, code="store")
         return attrs
+
+    def _require_fitting_expressions(self, attrs: dict[str, Any]) -> None:
+        sent = {name: attrs[name] for name in ("filter", "projection") if name in attrs}
+        patterns = attrs.get("topics", self.instance.topics if self.instance else [])
+        if errors := selection_errors(patterns, **sent):
+            raise serializers.ValidationError(
+                {name: error.messages for name, error in errors.items()}, code="expression"
+            )
 
     @sensitive_variables()
     def _require_header_values(self, attrs: dict[str, Any]) -> None:

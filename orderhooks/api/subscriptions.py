@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from orderhooks import operations, permissions, signing
-from orderhooks.api import access, backfills, jobs, replays
+from orderhooks.api import access, backfills, jobs, replays, trials
 from orderhooks.api.deliveries import DeliveryDetailSerializer
 from orderhooks.api.fields import StrictDateTimeField, StrictFloatField
 from orderhooks.api.filters import SubscriptionFilters, require_known
@@ -93,6 +93,7 @@ class SubscriptionViewSet(
         "stats": [permissions.VIEW_SUBSCRIPTION, permissions.VIEW_DELIVERY],
         "missed": [permissions.VIEW_SUBSCRIPTION, permissions.VIEW_EVENT],
         "preview": [permissions.VIEW_SUBSCRIPTION, permissions.VIEW_PAYLOAD],
+        "try_choices": [permissions.VIEW_SUBSCRIPTION, permissions.VIEW_EVENT, permissions.VIEW_PAYLOAD],
     }
     throttle_scopes = {"test": "test", "replay": "replay", "backfill": "replay", "rotate_secret": "rotate"}
     actions_without_body = ["test", "pause", "revoke_former_secrets"]
@@ -274,6 +275,22 @@ class SubscriptionViewSet(
         serializer = backfills.BackfillPlanSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         return backfills.begin(request, self._with_visible_store(), serializer.validated_data)
+
+    @describe(
+        "tryChoices",
+        "Try a filter and a projection",
+        trials.RESPONSES,
+        description=trials.DESCRIPTION,
+        request=trials.ChoiceSerializer,
+        example=trials.EXAMPLE,
+        problems={422: NOT_VALID},
+    )
+    @action(detail=False, methods=["post"], url_path="try", url_name="try")
+    def try_choices(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """What the choices of a subscription would have done with the last events. Nothing is sent or stored."""
+        serializer = trials.ChoiceSerializer(data=request.data, context=self.get_serializer_context())
+        serializer.is_valid(raise_exception=True)
+        return trials.run(request, serializer.validated_data)
 
     @describe(
         "getSubscriptionStatistics",

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from django.db import IntegrityError, connections, router
 from django.db.models import F, Max
 
-from orderhooks import sources
+from orderhooks import matching, sources
 from orderhooks.db import DatabaseClock
 from orderhooks.db.locks import brief_transaction
 from orderhooks.db.transient_errors import is_transient
@@ -184,11 +184,7 @@ def _write(backfill: Backfill, source: OrderSource, batch: _Batch, *, now: datet
         orders = dict(batch.orders)
         events = _publish(backfill, orders, batch.last_sequence, source)
         at = DatabaseClock().now()
-        Delivery.objects.bulk_create(
-            # Automatic, so that they keep to the endpoint's limits and wait while it cools down.
-            Delivery(event=event, subscription=backfill.subscription, next_attempt_at=at, requested_by=backfill.label)
-            for event in events
-        )
+        Delivery.objects.bulk_create(_delivery(backfill, event, now=at) for event in events)
         failed = _failures(backfill.subscription, orders)
         values: dict[str, object] = {"done": F("done") + len(events), "failed": F("failed") + len(failed)}
         if failed and not backfill.first_error:
@@ -204,6 +200,14 @@ def _write(backfill: Backfill, source: OrderSource, batch: _Batch, *, now: datet
         len(failed),
     )
     return True
+
+
+def _delivery(backfill: Backfill, event: Event, *, now: datetime) -> Delivery:
+    verdict = matching.Matcher().select(event, backfill.subscription)
+    if verdict.error:
+        return matching.held(event, backfill.subscription, verdict.error, now=now)
+    # Automatic, so that they keep to the endpoint's limits and wait while it cools down.
+    return Delivery(event=event, subscription=backfill.subscription, next_attempt_at=now, requested_by=backfill.label)
 
 
 def _failures(subscription: Subscription, orders: Mapping[str, OrderRead | None]) -> list[str]:
@@ -241,16 +245,24 @@ def _publish(
         for key, order in orders.items()
         if order is not None and _is_sent(backfill, order)
     }
+    events = {key: event for key, event in events.items() if _is_selected(backfill, event)}
     Event.objects.bulk_create(events.values())
     for key in _changed(backfill.source, events, last_sequence):
         order = orders[key] = _order(source, key, using=_database_of(source))
         mine = Event.objects.filter(pk=events[key].pk)
-        if order is not None and _is_sent(backfill, order):
-            mine.update(**_contents(order))
+        contents = _contents(order) if order is not None and _is_sent(backfill, order) else {}
+        for name, value in contents.items():
+            setattr(events[key], name, value)
+        if contents and _is_selected(backfill, events[key]):
+            mine.update(**contents)
         else:
             mine.delete()
             del events[key]
     return list(events.values())
+
+
+def _is_selected(backfill: Backfill, event: Event) -> bool:
+    return matching.Matcher().select(event, backfill.subscription).mismatch is None
 
 
 def _is_sent(backfill: Backfill, order: OrderRead) -> bool:

@@ -173,7 +173,7 @@ _TYPES: dict[type, str] = {str: "a text", bool: "true or false", int: "a whole n
 
 
 def _type_of(name: str) -> type | None:
-    if name in ("topics", "headers"):
+    if name in ("topics", "changed_fields", "headers"):
         return None
     kind = Subscription._meta.get_field(name).get_internal_type()
     return {"BooleanField": bool, "PositiveIntegerField": int, "PositiveSmallIntegerField": int}.get(kind, str)

@@ -10,7 +10,8 @@ from django.db import models, router
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import conf, formats, topics, transport
+from orderhooks import conf, formats, selection, topics, transport
+from orderhooks.expressions import ExpressionError
 
 __all__ = ["CONFIGURABLE", "REQUIRED", "HasConfiguration", "validate_format", "validate_topics", "validate_url"]
 
@@ -22,6 +23,9 @@ CONFIGURABLE = (
     "name",
     "url",
     "topics",
+    "changed_fields",
+    "filter",
+    "projection",
     "store",
     "format",
     "headers",
@@ -36,6 +40,8 @@ CONFIGURABLE = (
     "mail_recovered",
     "state",
 )
+# What is checked against the topics.
+SELECTION = ("changed_fields", "filter", "projection")
 # A subscription can't be made without these.
 REQUIRED = ("name", "url", "topics")
 # Validated whenever they are saved, by a program too. The others can hold nothing that sending could not work with.
@@ -45,6 +51,7 @@ VALIDATED = (
     "url",
     "topics",
     "format",
+    *SELECTION,
     "signature",
     "max_in_flight",
     "max_per_second",
@@ -82,6 +89,27 @@ def validate_format(name: str) -> None:
         raise ValidationError(str(error), code="format") from None
 
 
+def validate_changed_fields(patterns: object) -> None:
+    """Raises ValidationError unless it is a list of fields whose changes an order source captures."""
+    try:
+        selection.check_fields(patterns)
+    except selection.FieldPatternError as error:
+        raise ValidationError(str(error), code="changed_fields") from None
+
+
+def selection_errors(patterns: object, **expressions: str) -> dict[str, ValidationError]:
+    """What is wrong with a `filter` and a `projection` for subscriptions to these topics, by the field's name."""
+    checks = {"filter": selection.check_filter, "projection": selection.check_projection}
+    errors = {}
+    for name, text in expressions.items():
+        try:
+            if text:
+                checks[name](text, patterns if isinstance(patterns, list) else [])
+        except ExpressionError as error:
+            errors[name] = ValidationError(str(error), code=name)
+    return errors
+
+
 class HasConfiguration(models.Model):
     """A row of what people choose. Its headers, signature and pace are in modules of their own."""
 
@@ -112,6 +140,26 @@ class HasConfiguration(models.Model):
         help_text=_(
             "How the body is written: standard, thin, cloudevents, cloudevents_binary, form, or one of FORMATS."
         ),
+    )
+    changed_fields = models.JSONField(
+        _("changed fields"),
+        default=list,
+        blank=True,
+        validators=[validate_changed_fields],
+        help_text=_(
+            'Of order.updated, only what changes one of these: a list such as ["shipping_address", "lines.quantity"]. '
+            "Empty: any change."
+        ),
+    )
+    filter = models.TextField(
+        _("filter"),
+        blank=True,
+        help_text=_("Only events for which this JMESPath expression is true. It reads the whole body."),
+    )
+    projection = models.TextField(
+        _("projection"),
+        blank=True,
+        help_text=_("A JMESPath expression that makes the body's data: an object. It reads the whole body."),
     )
     ordered = models.BooleanField(
         _("ordered"),
@@ -168,7 +216,7 @@ class HasConfiguration(models.Model):
     def clean_fields(self, exclude: Collection[str] | None = None) -> None:
         """What is stored already is not judged again: settings may have refused a URL since, or dropped a topic."""
         try:
-            super().clean_fields(exclude=exclude)
+            self._clean_all_fields(set(exclude or ()))
         except ValidationError as error:
             if self._state.adding:
                 raise
@@ -176,6 +224,19 @@ class HasConfiguration(models.Model):
             stored = rows.filter(pk=self.pk).values(*error.error_dict).first() or {}
             if found := {name: errors for name, errors in error.error_dict.items() if not self._keeps(name, stored)}:
                 raise ValidationError(found) from None
+
+    def _clean_all_fields(self, exclude: set[str]) -> None:
+        errors: dict[str, list[ValidationError]] = {}
+        try:
+            super().clean_fields(exclude=exclude)
+        except ValidationError as error:
+            errors = error.update_error_dict(errors)
+        names = {"filter", "projection"} - exclude
+        if names and "topics" not in errors:
+            expressions = {name: getattr(self, name) for name in names}
+            errors |= {name: [error] for name, error in selection_errors(self.topics, **expressions).items()}
+        if errors:
+            raise ValidationError(errors)
 
     def _keeps(self, name: str, stored: Mapping[str, Any]) -> bool:
         """Whether the field's value is as it is stored; of topics, whether those that are not stored are valid."""

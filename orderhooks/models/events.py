@@ -111,7 +111,10 @@ class EventQuerySet(models.QuerySet["Event"]):
         return self.filter(wanted)
 
     def wanted_by(self, subscription: "Subscription") -> "EventQuerySet":
-        """Events of the topics and the store of a subscription, without tests of endpoints and what is for others."""
+        """Events of the topics and the store of a subscription, without tests of endpoints and what is for others.
+
+        What else a subscription chooses by, no database can judge: see `matching.wanted`.
+        """
         events = self.about(subscription.topics).of_orders()
         events = events.filter(Q(only_for=None) | Q(only_for=subscription.pk))
         return events.filter(store=subscription.store) if subscription.store else events

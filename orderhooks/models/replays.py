@@ -104,7 +104,10 @@ class Replay(Job):
         return EventRange(after, last or end, is_last=last is None)
 
     def events(self, event_range: EventRange) -> EventQuerySet:
-        """The events of a range that the replay is about and the subscription wants, whatever came of them before."""
+        """The events of a range that are of the topics and the store, whatever came of them before.
+
+        What else the subscription chooses by: see `matching`.
+        """
         events = Event.objects.filter(
             public_id__gt=event_range.after,
             public_id__lte=event_range.up_to,

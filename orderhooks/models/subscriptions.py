@@ -241,8 +241,13 @@ class Subscription(HasConfiguration, HasHeaders, HasSigningSecrets, HasConsent, 
         return Subscription.objects.filter(pk=self.pk).delete()
 
     def wants(self, topic: str, *, store: str, at: datetime) -> bool:
-        """Whether an event of that topic and store at that time goes to this subscription, whatever its state."""
+        """Whether it wants events of that topic, store and time, whatever its state. See also `is_selective`."""
         return self.is_for_store(store) and self.was_there(at) and topics.matches(self.topics, topic)
+
+    @property
+    def is_selective(self) -> bool:
+        """Whether it chooses by what an event holds, beside its topic and its store. `matching` does."""
+        return bool(self.changed_fields or self.filter)
 
     def is_for_store(self, store: str) -> bool:
         return self.store in ("", store)

@@ -33,6 +33,8 @@ OUTCOMES = {
     "payload": gettext_lazy("was not called: the payload could not be built"),
     "format": gettext_lazy("was not called: the subscription's format failed"),
     "handshake": gettext_lazy("did not allow the requests"),
+    "filter": gettext_lazy("was not called: its filter could not judge the event"),
+    "projection": gettext_lazy("was not called: its projection failed on the event"),
     "internal": gettext_lazy("may not have been called: there was an error on our side"),
 }
 

@@ -10,7 +10,9 @@ from django.db import models
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from orderhooks import sources, topics
+from orderhooks import sources
+from orderhooks.expressions import shown
+from orderhooks.matching import Matcher, Mismatch
 from orderhooks.models import CaptureFailure, Change, Delivery, Event, Subscription
 from orderhooks.models.deliveries import UNENDED
 from orderhooks.models.events import EventQuerySet
@@ -52,14 +54,24 @@ class Reason(models.TextChoices):
     OTHER_STORE = "other_store", gettext_lazy("for another store")
     TOPIC = "topic", gettext_lazy("topic not wanted")
     TOO_EARLY = "too_early", gettext_lazy("happened before it subscribed")
+    UNTOUCHED = "untouched", gettext_lazy("changed none of the fields that it wants")
+    FILTERED = "filtered", gettext_lazy("filtered out")
     NOT_ROUTED = "not_routed", gettext_lazy("about to be sent")  # no worker has routed it yet
     # It wants the event now, and has not got it: its settings were different, or its log was pruned.
     NOT_THEN = "not_then", gettext_lazy("not wanted at that time")
 
 
-def explain(event: Event, subscription: Subscription, delivery: Delivery | None, *, is_behind: bool = False) -> Reason:
+def explain(
+    event: Event,
+    subscription: Subscription,
+    delivery: Delivery | None,
+    *,
+    is_behind: bool = False,
+    matcher: Matcher | None = None,
+) -> Reason:
     """Why an event went, or did not go, to a subscription. `delivery`: the event's delivery to it, if there is one.
-    `is_behind`: in an ordered subscription an earlier delivery of the same order holds it up.
+    `is_behind`: in an ordered subscription an earlier delivery of the same order holds it up. `matcher`: one for all
+    subscriptions saves evaluating a filter again.
     """
     if delivery is not None and delivery.state != Delivery.State.PENDING:
         return ENDED[delivery.state]
@@ -69,17 +81,20 @@ def explain(event: Event, subscription: Subscription, delivery: Delivery | None,
         return Reason.BEHIND if is_behind and subscription.ordered else Reason.WAITING
     if event.published_at is None:
         return Reason.NO_PAYLOAD
-    if event.only_for not in (None, subscription.pk):
-        return Reason.ONE_ONLY
-    if not subscription.is_for_store(event.store):
-        return Reason.OTHER_STORE
-    if not topics.matches(subscription.topics, event.topic):
-        return Reason.TOPIC
-    if not subscription.was_there(event.occurred_at):
-        return Reason.TOO_EARLY
+    mismatch = (matcher or Matcher()).judge(event, subscription).mismatch
+    if mismatch is not None:
+        return MISMATCHES[mismatch]
     return Reason.NOT_THEN if event.routed_at else Reason.NOT_ROUTED
 
 
+MISMATCHES: dict[Mismatch, Reason] = {
+    Mismatch.ONE_ONLY: Reason.ONE_ONLY,
+    Mismatch.OTHER_STORE: Reason.OTHER_STORE,
+    Mismatch.TOPIC: Reason.TOPIC,
+    Mismatch.TOO_EARLY: Reason.TOO_EARLY,
+    Mismatch.UNTOUCHED: Reason.UNTOUCHED,
+    Mismatch.FILTERED: Reason.FILTERED,
+}
 ENDED: dict[str, Reason] = {
     Delivery.State.SENDING: Reason.SENDING,
     Delivery.State.DELIVERED: Reason.DELIVERED,
@@ -90,11 +105,15 @@ ENDED: dict[str, Reason] = {
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionOutcome:
-    """What came of an event for one subscription."""
+    """What came of an event for one subscription.
+
+    `deciding`: the values for which the filter left the event out, for users who may see payloads.
+    """
 
     subscription: Subscription
     reason: Reason
     delivery: Delivery | None
+    deciding: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +127,19 @@ class EventReport:
 def event_reports(
     events: Iterable[Event], *, at_most: int, among: "models.QuerySet[Subscription] | None" = None
 ) -> list[EventReport]:
-    """Explain each event for the first `at_most` subscriptions, of all or `among` some. Two queries for all events."""
+    """Explain each event for the first `at_most` subscriptions, of all or `among` some.
+
+    Two queries for all events, and one more if a subscription chooses by what they hold.
+    """
     chosen = Subscription.objects.all() if among is None else among
     subscriptions = list(chosen.order_by("name", "pk")[:at_most])
     events = sorted(events, key=lambda event: event.pk)
+    if any(subscription.is_selective for subscription in subscriptions):
+        _read_contents(events)
     rows = Delivery.objects.filter(event__in=[event.pk for event in events], subscription__in=subscriptions)
     deliveries = {(delivery.event_id, delivery.subscription_id): delivery for delivery in rows}
     reports: list[EventReport] = []
+    matcher = Matcher()
     # The orders and subscriptions with an event that has not ended; it holds up the later ones.
     held_up: set[tuple[str, str, int]] = set()
     for event in events:
@@ -125,20 +150,35 @@ def event_reports(
                 # Saves a query where its endpoint is asked for.
                 delivery.subscription = subscription
             order = (event.source, event.order_pk, subscription.pk)
-            outcomes.append(
-                SubscriptionOutcome(
-                    subscription, explain(event, subscription, delivery, is_behind=order in held_up), delivery
-                )
-            )
+            reason = explain(event, subscription, delivery, is_behind=order in held_up, matcher=matcher)
+            deciding = matcher.deciding_values(event, subscription) if reason == Reason.FILTERED else ""
+            outcomes.append(SubscriptionOutcome(subscription, reason, delivery, deciding))
             if delivery is not None and delivery.state in UNENDED:
                 held_up.add(order)
         reports.append(EventReport(event, tuple(outcomes)))
     return reports[::-1]
 
 
-def subscription_outcome_text(one: SubscriptionOutcome, *, now: datetime) -> str:
-    """What became of an event for one subscription, or why it has not been sent yet, in the same words everywhere."""
+def _read_contents(events: Iterable[Event]) -> None:
+    """In one query, although the caller has deferred them."""
+    missing = [event for event in events if event.get_deferred_fields() & {"payload", "changes"}]
+    read = Event.objects.only("payload", "changes").in_bulk([event.pk for event in missing])
+    for event in missing:
+        if found := read.get(event.pk):
+            event.payload, event.changes = found.payload, found.changes
+
+
+def subscription_outcome_text(one: SubscriptionOutcome, *, now: datetime, confidential: bool = True) -> str:
+    """What became of an event for one subscription, or why it has not been sent yet, in the same words everywhere.
+
+    `confidential`: with values of the payload.
+    """
     delivery, label = one.delivery, str(one.reason.label)
+    if one.reason == Reason.UNTOUCHED:
+        return _("%(reason)s: %(fields)s") % {"reason": label, "fields": ", ".join(one.subscription.changed_fields)}
+    if one.reason == Reason.FILTERED:
+        text = _("%(reason)s: %(filter)s") % {"reason": label, "filter": shown(one.subscription.filter)}
+        return f"{text} ({one.deciding})" if confidential and one.deciding else text
     if one.reason == Reason.NOT_ROUTED:
         return _("waiting for a worker to take it up")
     if one.reason != Reason.WAITING or delivery is None:

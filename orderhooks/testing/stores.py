@@ -10,7 +10,7 @@ from django.db import connections
 from django.db.models import Max
 from django.test import override_settings
 
-from orderhooks import conf, outbox, pumping
+from orderhooks import conf, matching, outbox, pumping
 from orderhooks.models import Attempt, Event, Subscription
 
 __all__ = ["Captured", "capture", "deliver_now"]
@@ -51,9 +51,8 @@ class Captured:
 
     def sent_to(self, subscription: Subscription) -> list[Event]:
         """Those of the events that the subscription gets."""
-        return [
-            event for event in self.events if subscription.wants(event.topic, store=event.store, at=event.occurred_at)
-        ]
+        matcher = matching.Matcher()
+        return [event for event in self.events if matcher.judge(event, subscription).is_wanted]
 
 
 @contextmanager

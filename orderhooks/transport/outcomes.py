@@ -20,6 +20,8 @@ NEXT_STEPS = {
     "status": "Ask the receiver what its log says about this webhook-id.",
     "payload": "Fix the order source and publish the event again.",
     "format": "Fix the subscription's format, or choose another one.",
+    "filter": "Change the subscription's filter, then redeliver, or replay what failed.",
+    "projection": "Change the subscription's projection; the next attempt uses it.",
     "internal": "See the worker's log.",
 }
 # The next step for statuses that say more than that the response was not 2xx.
@@ -68,7 +70,8 @@ def next_step(kind: str, status: int | None = None, *, location: str = "") -> st
     return NEXT_STEPS["status"]
 
 
-OURS = frozenset({"internal", "payload", "format"})
+# Failures of orderhooks, or of what people configured: they say nothing about the endpoint.
+OURS = frozenset({"internal", "payload", "filter", "projection", "format"})
 # Failures after which the next request would fail in the same way, because the endpoint is overloaded or unavailable:
 # also a name that can't be resolved, an invalid certificate, and a connection that a proxy resets because there is no
 # server behind it. An endpoint that does not allow requests would be asked again for each delivery that waits.

@@ -60,6 +60,13 @@ TABLE: list[tuple[str, str, list[str], Any, dict[str, int]]] = [
     ("get", "topics/order.paid/schema/", [], None, ALL),
     ("get", "subscriptions/", ["view_subscription"], None, ALL),
     ("post", "subscriptions/", ["add_subscription"], ENDPOINT, {"owner": 201, "other": 422, "manager": 201}),
+    (
+        "post",
+        "subscriptions/try/",
+        ["view_subscription", "view_event", "view_payload"],
+        {"topics": ["order.*"], "store": "berlin"},
+        {"owner": 200, "other": 422, "manager": 200},
+    ),
     ("get", "subscriptions/{subscription}/", ["view_subscription"], None, OWNED),
     ("put", "subscriptions/{subscription}/", ["change_subscription"], ENDPOINT, OWNED),
     ("patch", "subscriptions/{subscription}/", ["change_subscription"], {}, OWNED),

@@ -38,7 +38,7 @@ def test_a_receiver_finds_what_it_lacks_by_the_digests_of_what_it_got(api: Any) 
     make_subscription()
     for number in ("1", "2", "3"):
         make_order(number=number, metadata={"weight": 1.50, "id": 2**60 + 1}, note="ß\u2028")
-    bodies = [json.loads(payloads.body(event)) for event in Event.objects.order_by("sequence")]
+    bodies = [json.loads(payloads.encode(payloads.envelope(event))) for event in Event.objects.order_by("sequence")]
     # What the receiver keeps: the newest order by number.
     mine = {body["data"]["order"]["number"]: body for body in bodies}
     Order.objects.get(number="1").delete()

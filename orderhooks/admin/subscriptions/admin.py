@@ -24,6 +24,7 @@ from orderhooks.admin.subscriptions.banners import COUNT_UP_TO, Banner, banner
 from orderhooks.admin.subscriptions.forms import OVERLAP_HOURS, SubscriptionForm
 from orderhooks.admin.subscriptions.pages import PagesAdmin
 from orderhooks.admin.subscriptions.secrets import SECRET_BUTTONS, SecretsAdmin, Shown
+from orderhooks.admin.subscriptions.trials import TrialsAdmin
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Attempt, Delivery, Subscription
 
@@ -42,7 +43,7 @@ RECORD = (
 
 
 @admin.register(Subscription)
-class SubscriptionAdmin(HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, PagesAdmin):
+class SubscriptionAdmin(HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, TrialsAdmin, PagesAdmin):
     form = SubscriptionForm
     list_display = ["name", *HEALTH_COLUMNS, "url", "topic_list"]
     list_filter = ["state"]
@@ -56,6 +57,7 @@ class SubscriptionAdmin(HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, Pa
         "more",
         "deliveries",
         *JOB_FIELDS,
+        "try_button",
         "signing_secrets",
         "consent",
         *RECORD,
@@ -63,7 +65,7 @@ class SubscriptionAdmin(HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, Pa
     fieldsets = [
         (_("How it is doing"), {"fields": ["status_banner", "what_to_do", "deliveries", *JOB_FIELDS, "more"]}),
         (_("Who and where"), {"fields": ["name", "store", "owner", "url"]}),
-        (_("What"), {"fields": ["topics", "format"]}),
+        (_("What"), {"fields": ["topics", "changed_fields", "filter", "projection", "try_button", "format"]}),
         (_("How it is signed"), {"fields": ["signature", "secret", "signing_secrets", "headers"]}),
         (_("Limits"), {"fields": ["ordered", "max_in_flight", "max_per_second", "consent", "timeout_seconds"]}),
         (_("Mail"), {"fields": ["contact_email", "mail_failing", "mail_disabled", "mail_recovered"]}),
@@ -76,7 +78,9 @@ class SubscriptionAdmin(HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, Pa
         shown = []
         for title, options in self.fieldsets:
             # One that is being added has no health yet; a secret can be given only then.
-            hidden = self.readonly_fields if obj is None else ["secret"]
+            hidden = [name for name in self.readonly_fields if name != "try_button"] if obj is None else ["secret"]
+            if not self.may_try(request):
+                hidden = [*hidden, "try_button"]
             names = [name for name in options["fields"] if name not in hidden]
             if obj is not None and not obj.asks_consent:
                 names = [name for name in names if name != "consent"]

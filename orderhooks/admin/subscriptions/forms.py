@@ -57,7 +57,7 @@ class TopicsWidget(forms.CheckboxSelectMultiple):
 OTHERS = "_others"
 
 
-def _choices_of_topics() -> list[tuple[str, list[tuple[str, str]]]]:
+def choices_of_topics() -> list[tuple[str, list[tuple[str, str]]]]:
     families: dict[str, list[tuple[str, str]]] = {}
     for topic in catalogue.offered():
         # Tests are sent to the one subscription that is tested, whatever its topics are.
@@ -71,10 +71,18 @@ def _choices_of_topics() -> list[tuple[str, list[tuple[str, str]]]]:
     return found
 
 
-def _choices_of_formats(chosen: str) -> list[tuple[str, str | Promise]]:
+def format_field(*, required: bool = True) -> forms.ChoiceField:
+    return forms.ChoiceField(
+        label=_("Format"),
+        required=required,
+        help_text=_("How the body is written. Receivers of CloudEvents have to allow the requests first, by OPTIONS."),
+    )
+
+
+def choices_of_formats(chosen: str | None = None) -> list[tuple[str, str | Promise]]:
     """Those of the registry, and the chosen one although the setting FORMATS has it no more."""
     found = formats.choices()
-    if chosen not in dict(found):
+    if chosen and chosen not in dict(found):
         found.append((chosen, _("%s: missing in the setting FORMATS") % chosen))
     return found
 
@@ -96,6 +104,62 @@ class TopicsField(forms.Field):
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         return set(initial or []) != set(_patterns(data))
+
+
+class FieldPatternsField(forms.CharField):
+    """A list of fields, as text with spaces between."""
+
+    def prepare_value(self, value: Any) -> Any:
+        return " ".join(map(str, value)) if isinstance(value, list) else value
+
+    def clean(self, value: Any) -> list[str]:
+        return _patterns(super().clean(value))
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return list(initial or []) != _patterns(data)
+
+
+class ExpressionWidget(forms.Textarea):
+    """Several lines of code."""
+
+    def __init__(self) -> None:
+        super().__init__(attrs={"rows": 3, "cols": 80, "spellcheck": "false", "class": "vLargeTextField"})
+
+
+def changed_fields_field() -> forms.Field:
+    return FieldPatternsField(
+        label=_("Changed fields"),
+        required=False,
+        widget=forms.TextInput(attrs={"class": "vTextField", "spellcheck": "false"}),
+        help_text=_(
+            "Of order.updated, only what changes one of these, with spaces between: shipping_address lines.quantity"
+            " fulfillments.*. Blank: any change."
+        ),
+    )
+
+
+def filter_field() -> forms.Field:
+    return forms.CharField(
+        label=_("Filter"),
+        required=False,
+        widget=ExpressionWidget(),
+        help_text=_(
+            "Only events for which this JMESPath expression is true. Texts in single quotation marks, numbers in"
+            " backticks, amounts by to_number: data.order.currency == 'EUR' && to_number(data.order.total) > `100`"
+        ),
+    )
+
+
+def projection_field() -> forms.Field:
+    return forms.CharField(
+        label=_("Projection"),
+        required=False,
+        widget=ExpressionWidget(),
+        help_text=_(
+            "A JMESPath expression that makes the body's data of the whole body: {number: data.order.number, skus:"
+            " data.order.lines[].sku}. Blank: the order and its changes."
+        ),
+    )
 
 
 class HeadersField(forms.CharField):
@@ -133,11 +197,10 @@ class SubscriptionForm(forms.ModelForm):
         error_messages={"required": _("Name at least one topic, such as order.paid, or * for all.")},
     )
 
-    format = forms.ChoiceField(
-        label=_("Format"),
-        help_text=_("How the body is written. Receivers of CloudEvents have to allow the requests first, by OPTIONS."),
-    )
-
+    changed_fields = changed_fields_field()
+    filter = filter_field()
+    projection = projection_field()
+    format = format_field()
     headers = HeadersField(
         label=_("Headers"),
         required=False,
@@ -169,9 +232,9 @@ class SubscriptionForm(forms.ModelForm):
         super().__init__(*args, **kwargs)
         if "topics" in self.fields:
             # Read now, not at import: the setting TOPICS adds to the catalogue.
-            self.fields["topics"].widget.choices = _choices_of_topics()
+            self.fields["topics"].widget.choices = choices_of_topics()
         if "format" in self.fields:
-            self.fields["format"].choices = _choices_of_formats(self.instance.format)  # type: ignore[attr-defined]
+            self.fields["format"].choices = choices_of_formats(self.instance.format)  # type: ignore[attr-defined]
         if self.instance.pk:
             # Rotating is how to change it.
             self.fields.pop("secret", None)

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
+from django.utils import timezone
 
 from orderhooks import catalogue, operations, previews, publishing, reporting, topics
 from orderhooks.management import actor, lookup
@@ -66,7 +67,8 @@ class Command(BaseCommand):
             raise CommandError(f"Its payload could not be built: {event.error}. Fix the order source, then try again.")
         [report] = reporting.event_reports([event], at_most=MOST_SHOWN)
         for outcome in report.outcomes:
-            self.stdout.write(f"  {outcome.subscription}: {outcome.reason.label}")
+            text = reporting.subscription_outcome_text(outcome, now=timezone.now())
+            self.stdout.write(f"  {outcome.subscription}: {text}")
 
     def _publish_to(self, subscription: Subscription, topic: str, wanted: str) -> None:
         delivery = publishing.publish_to(subscription, topic, wanted, by=actor.current())

@@ -1,0 +1,119 @@
+"""Matching: whether a subscription wants an event, and if not, why. For routing, replays, backfills and reports."""
+
+import enum
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from orderhooks import expressions, selection, shaping, topics
+from orderhooks.expressions import EvaluationError, ExpressionError
+from orderhooks.models import Delivery, Event, Subscription
+
+__all__ = ["Matcher", "Mismatch", "Verdict", "held", "wanted"]
+
+# What the outcome of a delivery is called that is held because the filter can't judge its event.
+FILTER_ERROR = "filter"
+# What it needs of an event.
+FIELDS = ("sequence", "public_id", "topic", "source", "store", "payload", "changes", "occurred_at", "only_for")
+
+
+class Mismatch(enum.Enum):
+    """Why a subscription does not get an event."""
+
+    ONE_ONLY = enum.auto()  # a backfill made it for another subscription, or an operator by hand
+    OTHER_STORE = enum.auto()
+    TOPIC = enum.auto()
+    TOO_EARLY = enum.auto()  # it happened before the subscription was there
+    UNTOUCHED = enum.auto()  # an update of other fields than those that it names
+    FILTERED = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a subscription wants an event: if `mismatch` is None. `error`: why its filter can't judge the event."""
+
+    mismatch: Mismatch | None = None
+    error: str = ""
+
+    @property
+    def is_wanted(self) -> bool:
+        return self.mismatch is None and not self.error
+
+
+WANTED = Verdict()
+
+
+class Matcher:
+    """Judges events, one after the other, for many subscriptions. A filter that several have is evaluated once."""
+
+    def __init__(self) -> None:
+        self._watched: dict[str, selection.Watched] = {}
+        self._event: Event | None = None
+        self._body: Any = None
+        # Of the event that is judged, by the filter.
+        self._filtered: dict[str, Verdict] = {}
+
+    def judge(self, event: Event, subscription: Subscription) -> Verdict:
+        """By everything that routing goes by: its only subscription, store, topic, time, fields, filter."""
+        if event.only_for not in (None, subscription.pk):
+            return Verdict(Mismatch.ONE_ONLY)
+        if not subscription.is_for_store(event.store):
+            return Verdict(Mismatch.OTHER_STORE)
+        if not topics.matches(subscription.topics, event.topic):
+            return Verdict(Mismatch.TOPIC)
+        if not subscription.was_there(event.occurred_at):
+            return Verdict(Mismatch.TOO_EARLY)
+        return self.select(event, subscription)
+
+    def select(self, event: Event, subscription: Subscription) -> Verdict:
+        """By the fields that it names and its filter alone."""
+        if subscription.changed_fields and event.topic == "order.updated":
+            if event.source not in self._watched:
+                self._watched[event.source] = selection.watched_by(event.source)
+            if not selection.is_touched(event.changes, subscription.changed_fields, self._watched[event.source]):
+                return Verdict(Mismatch.UNTOUCHED)
+        return self._filter(event, subscription) if subscription.filter else WANTED
+
+    def _filter(self, event: Event, subscription: Subscription) -> Verdict:
+        if event is not self._event:
+            self._event, self._body, self._filtered = event, shaping.envelope(event), {}
+        if subscription.filter not in self._filtered:
+            self._filtered[subscription.filter] = _evaluated(subscription.filter, self._body)
+        return self._filtered[subscription.filter]
+
+    def deciding_values(self, event: Event, subscription: Subscription) -> str:
+        """The values for which the filter leaves the event out. Blank if none do. For users who may see payloads."""
+        try:
+            expression = expressions.compiled(subscription.filter)
+            return expressions.deciding_values(expression, shaping.envelope(event))
+        except (ExpressionError, EvaluationError):
+            return ""
+
+
+def _evaluated(text: str, body: Any) -> Verdict:
+    try:
+        value = expressions.compiled(text).evaluate(body)
+    except (ExpressionError, EvaluationError) as error:
+        return Verdict(error=f"The filter can't judge this event: {str(error).rstrip('.')}.")
+    return WANTED if expressions.is_true(value) else Verdict(Mismatch.FILTERED)
+
+
+def wanted(events: Iterable[Event], subscription: Subscription) -> Iterator[Event]:
+    """Those of the events, which are of its topics and its store, that it selects; also those that its filter can't
+    judge.
+    """
+    matcher = Matcher()
+    return (event for event in events if matcher.select(event, subscription).mismatch is None)
+
+
+def held(event: Event, subscription: Subscription, error: str, *, now: datetime) -> Delivery:
+    """The delivery, not saved, of an event that a filter can't judge: it is not sent, and nobody overlooks it."""
+    return Delivery(
+        event=event,
+        subscription=subscription,
+        state=Delivery.State.FAILED,
+        last_error=FILTER_ERROR,
+        last_detail=f"{error} Change the filter, then redeliver or replay what failed."[:500],
+        finished_at=now,
+    )
