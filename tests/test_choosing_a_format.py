@@ -98,6 +98,7 @@ def test_a_delivery_shows_the_body_and_the_script_of_its_format(
     delivery = make_delivery(event=event, subscription=make_subscription(format=format))
     text = page(operator, f"delivery/{delivery.pk}/change/")
     assert [piece for piece in pieces if piece not in text] == []
+    assert ("ce-subject: A%207\n" in text) == (format == "cloudevents_binary"), "headers of its own are shown, too"
 
 
 @pytest.mark.parametrize(

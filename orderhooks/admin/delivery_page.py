@@ -102,7 +102,11 @@ class DeliveryPage:
             shaped = shaping.shape(self.delivery.event, self.delivery.subscription)
         except shaping.ShapingError as error:
             return format_html("{}", str(error))
-        return bodies.draw(shaped.text, label=_("Body as it is sent"), content_type=shaped.content_type)
+        drawn = bodies.draw(shaped.text, label=_("Body as it is sent"), content_type=shaped.content_type)
+        of_format = "\n".join(f"{name}: {value}" for name, value in shaped.headers.items())
+        # Where the format says more about the body than its type: attributes of a CloudEvent.
+        headers = format_html('<pre class="orderhooks-text" tabindex="0">{}</pre>', of_format)
+        return headers + drawn if len(shaped.headers) > 1 else drawn
 
     def curl(self) -> SafeString:
         try:

@@ -92,8 +92,10 @@ def headers_of(subscription: Subscription) -> list[tuple[str, str | Promise]]:
 
 def _of_format(subscription: Subscription) -> list[tuple[str, str | Promise]]:
     """The headers that describe the body, with an example of what each holds."""
-    outgoing = formats.OutgoingEvent(catalogue.example("order.paid", None), "ord_01KAR58K00W5QZ4N3XJ7T2M9CE", "1001")
     try:
+        outgoing = formats.OutgoingEvent(
+            catalogue.entry("order.paid").example, "ord_01KAR58K00W5QZ4N3XJ7T2M9CE", "1001"
+        )
         chosen = formats.get(subscription.format)
         found = [("content-type", chosen.content_type), *chosen.headers(outgoing).items()]
     except Exception:
