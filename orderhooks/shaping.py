@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orderhooks import conf, formats, payloads, selection, transport
+from orderhooks import formats, payloads, selection, transport
 from orderhooks.models import Event, Subscription
 from orderhooks.payloads import EventLike
 
@@ -64,12 +64,7 @@ def shape(event: Event, subscription: Subscription) -> Shaped:
 
 def _encode(body: Mapping[str, Any], event: Event, *, name: str) -> Shaped:
     """The body in the format of that name. Raises ShapingError."""
-    outgoing = formats.OutgoingEvent(
-        envelope=body,
-        order_id=_order_id(event),
-        order_number=event.order_number,
-        base_url=conf.current().base_url,
-    )
+    outgoing = formats.OutgoingEvent(body, _order_id(event), event.order_number)
     try:
         chosen = formats.get(name)
         encoded: object = chosen.encode(outgoing)

@@ -7,7 +7,7 @@ form has texts alone: null, an empty list and an empty object are an empty text,
 import json
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote_plus
 
 from django.utils.translation import gettext_lazy as _
 
@@ -33,10 +33,11 @@ class FormFormat(Format):
     content_type = CONTENT_TYPE
 
     def encode(self, event: OutgoingEvent) -> bytes:
-        return urlencode(list(_fields(event.envelope, ""))).encode()
+        return "&".join(_fields(event.envelope, "")).encode()
 
 
-def _fields(value: Any, key: str) -> Iterator[tuple[str, str]]:
+def _fields(value: Any, key: str) -> Iterator[str]:
+    """`key=value` of each field, encoded; so is `key`, because quoting it anew for each field takes most of the time."""
     members: list[tuple[Any, Any]] = []
     if isinstance(value, dict):
         members = list(value.items())
@@ -44,10 +45,10 @@ def _fields(value: Any, key: str) -> Iterator[tuple[str, str]]:
         members = list(enumerate(value))
     if members:
         for name, member in members:
-            segment = _escaped(str(name))
-            yield from _fields(member, f"{key}[{segment}]" if key else segment)
+            segment = quote_plus(_escaped(str(name)))
+            yield from _fields(member, f"{key}%5B{segment}%5D" if key else segment)
     else:
-        yield key, _text(value)
+        yield f"{key}={quote_plus(_text(value))}"
 
 
 def _escaped(name: str) -> str:

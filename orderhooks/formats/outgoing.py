@@ -8,6 +8,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.urls import NoReverseMatch, reverse
 from django.utils.functional import Promise
 
+from orderhooks import conf
+
 __all__ = ["Format", "OutgoingEvent"]
 
 
@@ -16,14 +18,21 @@ class OutgoingEvent:
     """An event on its way to a subscription.
 
     `envelope`: the body of the standard format, as a dict of JSON values. Its `data` is as the subscription gets it, so
-    it need not hold an order. `order_id`: the `id` in the order's payload, or else the order's primary key as text.
-    `order_number`: "" if the order has none. `base_url`: the setting BASE_URL.
+    it need not hold an order. `order_id`: the `id` in the order's payload, or the order's primary key as text if it has
+    none. `order_number`: "" if the order has none.
     """
 
     envelope: Mapping[str, Any]
     order_id: str | int
     order_number: str
-    base_url: str = ""
+
+    @property
+    def base_url(self) -> str:
+        """The setting BASE_URL. "" in a receiver's tests without settings of Django."""
+        try:
+            return conf.current().base_url
+        except ImproperlyConfigured:
+            return ""
 
     @property
     def url(self) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import ENVIRONMENT_VARIABLE, settings
 
 import orderhooks
-from orderhooks import catalogue, conf, formats, signing, sources
+from orderhooks import catalogue, formats, signing, sources
 from orderhooks.sources import BuiltInOrders, OrderSource
 
 __all__ = ["SignedRequest", "signed_request"]
@@ -59,7 +59,7 @@ def signed_request(
         "order": {**data["order"], **(order or {})},
         "changes": data["changes"] if changes is None else changes,
     }
-    outgoing = formats.OutgoingEvent(event, *_identity(event["data"]["order"]), base_url=_base_url())
+    outgoing = formats.OutgoingEvent(event, *_identity(event["data"]["order"]))
     chosen = formats.get(format)
     body = chosen.encode(outgoing)
     timestamp = int(time.time() if at is None else at)
@@ -83,15 +83,7 @@ def _identity(order: Mapping[str, Any]) -> tuple[str | int, str]:
     return order.get("id") or "1", str(order.get("number") or "")
 
 
-def _has_settings() -> bool:
-    # A receiver may be tested in a project without settings of Django.
-    return settings.configured or bool(os.environ.get(ENVIRONMENT_VARIABLE))
-
-
-def _base_url() -> str:
-    return conf.current().base_url if _has_settings() else ""
-
-
 def _first_source() -> OrderSource:
-    known = sources.configured().values() if _has_settings() else ()
+    # A receiver may be tested in a project without settings of Django.
+    known = sources.configured().values() if settings.configured or os.environ.get(ENVIRONMENT_VARIABLE) else ()
     return next(iter(known), BuiltInOrders())
