@@ -13,9 +13,19 @@ from benchmarks.reporting import Measure
 
 def benchmarks() -> dict[str, Callable[[], Iterable[Measure]]]:
     """All by name, in the order in which they run. Another module's `BENCHMARKS` are added here."""
-    from benchmarks import admin, admin_health, capturing, drains, neighbours, reconciliation, saving, transport
+    from benchmarks import (
+        admin,
+        admin_health,
+        capturing,
+        choosing,
+        drains,
+        neighbours,
+        reconciliation,
+        saving,
+        transport,
+    )
 
-    modules = (transport, saving, capturing, reconciliation, drains, neighbours, admin, admin_health)
+    modules = (transport, saving, capturing, reconciliation, drains, choosing, neighbours, admin, admin_health)
     return {name: benchmark for module in modules for name, benchmark in module.BENCHMARKS.items()}
 
 

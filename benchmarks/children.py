@@ -29,6 +29,7 @@ from benchmarks.capture_levels import capture_saves, capture_update, connect_han
 from benchmarks.databases import READY  # noqa: E402
 from benchmarks.log import fill_log  # noqa: E402, F401
 from benchmarks.reconciled import fill_published_orders, reconcile_all  # noqa: E402, F401
+from benchmarks.routed import project, route_events  # noqa: E402, F401
 from benchmarks.visits import visit_pages  # noqa: E402, F401
 from orderhooks import pumping, sending  # noqa: E402
 from orderhooks.models import Delivery, Event, Order, Pump, Subscription  # noqa: E402

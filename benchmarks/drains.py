@@ -37,14 +37,14 @@ def _against_loop(name: str, vendor: str, *, processes: int, bar: float) -> Meas
         made.run("make_due", subscriptions, 1)
         for _ in range(ROUNDS):
             made.run("make_due", subscriptions, COUNT)
-            ours.append(COUNT / _seconds(made, "drain", [[]] * processes))
+            ours.append(COUNT / seconds(made, "drain", [[]] * processes))
             shares: dict[int, list[list[Any]]] = {
                 threads: [[url, COUNT // processes, threads]] * processes for threads in (1, THREADS)
             }
             # The sum, in case the count does not divide by the threads.
             loops.append(
                 max(
-                    sum(count // threads * threads for _, count, threads in share) / _seconds(made, "loop", share)
+                    sum(count // threads * threads for _, count, threads in share) / seconds(made, "loop", share)
                     for threads, share in shares.items()
                 )
             )
@@ -60,7 +60,8 @@ def _against_loop(name: str, vendor: str, *, processes: int, bar: float) -> Meas
     return Measure(name, statistics.median(ratios), "ratio", bar, "higher", details)
 
 
-def _seconds(made: Database, task: str, arguments: list[list[object]]) -> float:
+def seconds(made: Database, task: str, arguments: list[list[object]]) -> float:
+    """From the first process that begins to the last that ends; each runs the task with arguments of its own."""
     children = [made.ready(task, *own, BENCH_ORDERHOOKS=NO_LINGER) for own in arguments]
     go(*children)
     results = [result(child) for child in children]

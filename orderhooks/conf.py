@@ -29,6 +29,9 @@ class Settings:
     base_url: str = ""
     # The DNS name that CloudEvents endpoints are asked to allow. Blank: that of BASE_URL, or this machine's.
     request_origin: str = ""
+    # Newer versions of the body, which subscriptions move to one by one: {"2027-01-15": {"to_previous": …}}; None
+    # withdraws one. See `versions`.
+    api_versions: Mapping[str, Mapping[str, str] | None] = field(default_factory=dict)
     # Refuse http:// endpoints, when a subscription is saved and when a delivery is sent.
     require_https: bool = True
     # Networks in CIDR notation, such as "10.20.0.0/16", that are open to receivers although they are not public.

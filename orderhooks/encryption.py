@@ -1,4 +1,4 @@
-"""Encryption of texts that leave the process: signing secrets, header values, stored responses, cursors.
+"""Encryption of texts that leave the process: signing secrets, header values, logins, stored responses, cursors.
 
 Each purpose has its own keys: a text that was encrypted for one purpose can't be decrypted for another.
 """
@@ -28,6 +28,8 @@ class Purpose(Enum):
 
     SIGNING_SECRET = "signing secret"  # noqa: S105
     HEADER = "header of a subscription"
+    LOGIN = "login of a subscription"
+    ACCESS_TOKEN = "access token of a subscription"  # noqa: S105
     RESPONSE = "response to a repeated request"
     CURSOR = "cursor of a list"
 
@@ -38,19 +40,24 @@ class UndecryptableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """An encrypted header value. `token` is safe to store; `repr` shows `(hidden)`."""
+    """An encrypted value of a subscription. `token` is safe to store; `repr` shows `(hidden)`."""
 
     token: str
+    purpose: Purpose = Purpose.HEADER
 
     @classmethod
     @sensitive_variables()
-    def of(cls, text: str) -> "Sealed":
-        """Encrypt a header value."""
-        return cls(encrypt(text, Purpose.HEADER))
+    def of(cls, text: str, purpose: Purpose = Purpose.HEADER) -> "Sealed":
+        """Encrypt a value."""
+        return cls(encrypt(text, purpose), purpose)
 
     def reveal(self) -> str:
-        """The header value in the clear. Raises UndecryptableError."""
-        return decrypt(self.token, Purpose.HEADER)
+        """The value in the clear. Raises UndecryptableError."""
+        return decrypt(self.token, self.purpose)
+
+    def reencrypted(self) -> "Sealed":
+        """The same value, encrypted with the newest key. Raises UndecryptableError."""
+        return Sealed(reencrypt(self.token, self.purpose), self.purpose)
 
     def __repr__(self) -> str:
         return HIDDEN

@@ -1,4 +1,5 @@
-"""Notifications: e-mails to a subscription's contact and to ADMINS when an endpoint fails, is disabled, or recovers.
+"""Notifications: e-mails to a subscription's contact and to ADMINS when an endpoint fails, is disabled, or recovers,
+and before its client certificate ends.
 
 Which e-mails are due follows from the subscription's state and from the last notification. So none is lost with a
 queue, and none is sent for each delivery.
@@ -15,8 +16,9 @@ from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from orderhooks.models import Delivery, Reconciliation, Subscription
+from orderhooks.models.logins import EXPIRY_WARNINGS, warnings_due
 from orderhooks.models.subscriptions import SubscriptionQuerySet
-from orderhooks.reporting import reconciliation_text
+from orderhooks.reporting import certificate_problem, has_expired, reconciliation_text
 from orderhooks.reporting.counts import count_text
 
 logger = logging.getLogger(__name__)
@@ -44,12 +46,27 @@ def due(*, now: datetime) -> SubscriptionQuerySet:
     return Subscription.objects.filter(disabled | failing | recovered, waited)
 
 
-def send_due(*, now: datetime) -> int:
-    """Send the notifications that are due. Returns the number of subscriptions about which an e-mail was sent.
+def certificates_due(*, now: datetime) -> SubscriptionQuerySet:
+    """The subscriptions with a warning about the end of their client certificate that was not sent yet."""
+    warnings = Q()
+    for number, before in enumerate(EXPIRY_WARNINGS):
+        warnings |= Q(expiry_warnings_sent__lte=number, certificate_expires_at__lte=now + before)
+    return Subscription.objects.filter(warnings)
 
-    A notification that can't be sent is logged, and due again after PAUSE.
+
+def is_due(*, now: datetime) -> bool:
+    """Whether `send_due` has something to send."""
+    return due(now=now).exists() or certificates_due(now=now).exists()
+
+
+def send_due(*, now: datetime) -> int:
+    """Send the notifications that are due. Returns the number of notifications of which an e-mail was sent.
+
+    A notification that can't be sent is logged. One about a state is due again after PAUSE; of a certificate the next
+    warning follows.
     """
-    return sum(_send(subscription, now=now) for subscription in due(now=now))
+    sent = sum(_send(subscription, now=now) for subscription in due(now=now))
+    return sent + sum(_warn(subscription, now=now) for subscription in certificates_due(now=now))
 
 
 def send_reconciliation(reconciliation: Reconciliation, *, now: datetime) -> None:
@@ -88,17 +105,43 @@ def _send(subscription: Subscription, *, now: datetime) -> bool:
     return bool(sent)
 
 
+def _warn(subscription: Subscription, *, now: datetime) -> bool:
+    """Send the warning about the end of a client certificate. Of several that are due, only the last one is sent."""
+    sent = warnings_due(subscription.certificate_expires_at, now=now)
+    # The UPDATE decides between two workers, as in `_send`.
+    mine = Subscription.objects.filter(
+        pk=subscription.pk,
+        certificate_expires_at=subscription.certificate_expires_at,
+        expiry_warnings_sent=subscription.expiry_warnings_sent,
+    )
+    if not mine.update(expiry_warnings_sent=sent):
+        return False
+    contact = [subscription.contact_email] if subscription.contact_email else []
+    recipients = list(dict.fromkeys([*contact, *_admins()]))
+    ended = has_expired(subscription, now=now)
+    subject = _("The client certificate for %s has expired") if ended else _("The client certificate for %s ends soon")
+    subject = settings.EMAIL_SUBJECT_PREFIX + subject % _quoted(subscription.name)
+    problem = certificate_problem(subscription, now=now)
+    texts = {one: f"{_about(subscription, is_admin=one in _admins())}\n\n{problem}" for one in recipients}
+    mailed = [one for one, text in texts.items() if _mail(one, subscription, subject, text, now=now)]
+    return bool(mailed)
+
+
 def _send_to(recipient: str, subscription: Subscription, state: str, *, now: datetime) -> bool:
     """Send an e-mail to one recipient alone, so that nobody sees the others. Returns whether it was sent."""
+    text = _text(subscription, state, is_admin=recipient in _admins())
+    return _mail(recipient, subscription, _subject(subscription, state), text, now=now)
+
+
+def _mail(recipient: str, subscription: Subscription, subject: str, text: str, *, now: datetime) -> bool:
     is_admin = recipient in _admins()
     if not is_admin and not _takes_another(recipient, now=now):
         logger.warning(
             "subscription=%s: no e-mail to its contact, which has reached the limit of the day", subscription.public_id
         )
         return False
-    text = _text(subscription, state, is_admin=is_admin)
     try:
-        send_mail(_subject(subscription, state), text, None, [recipient])
+        send_mail(subject, text, None, [recipient])
     except Exception:
         logger.exception("could not send an e-mail about subscription=%s", subscription.public_id)
         return False
@@ -158,13 +201,17 @@ def _quoted(name: str) -> str:
     return f"“{short[: NAME_CHARACTERS - 1]}…”" if len(short) > NAME_CHARACTERS else f"“{short}”"
 
 
+def _about(subscription: Subscription, *, is_admin: bool) -> str:
+    about = f"{_quoted(subscription.name)} ({subscription.public_id})"
+    return f"{about}: {subscription.url}" if is_admin else about
+
+
 def _text(subscription: Subscription, state: str, *, is_admin: bool) -> str:
     """The body. A contact may be a stranger, and gets no text that the subscriber or the endpoint can choose."""
     waiting = Delivery.objects.filter(subscription=subscription, state=Delivery.State.PENDING)
     count = waiting[: COUNT_UP_TO + 1].count()
     held = count_text(count, bound=COUNT_UP_TO)
-    about = f"{_quoted(subscription.name)} ({subscription.public_id})"
-    lines = [f"{about}: {subscription.url}" if is_admin else about, ""]
+    lines = [_about(subscription, is_admin=is_admin), ""]
     if state == NotifiedState.DISABLED:
         lines += [
             subscription.state_reason,

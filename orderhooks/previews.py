@@ -15,6 +15,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import catalogue, matching, payloads, sending, shaping, signing, sources, topics, transport
 from orderhooks.db import DatabaseClock
+from orderhooks.db.sealed_logins import NONE
 from orderhooks.encryption import HIDDEN, UndecryptableError
 from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.models.deliveries import REQUESTED_BY_LENGTH
@@ -94,7 +95,7 @@ class Preview:
     """The signed request that an event about an order would cause.
 
     `wanted`: whether the subscription would get this event of this order. The values of the subscription's own headers
-    are `(hidden)`.
+    and of its login are `(hidden)`.
     """
 
     order_number: str
@@ -135,7 +136,9 @@ def preview(
         raise PreviewError(_no_order(order_number, subscription.store))
     delivery = Delivery(event=event, subscription=subscription, attempts_made=1)
     try:
-        request = sending.prepare(delivery, now=now)
+        # Nobody is asked for a token: nothing leaves.
+        login = HIDDEN if subscription.login_type != NONE else ""
+        request = sending.prepare(delivery, now=now, authorization=login)
         url = transport.check_url(request.url)
     except UNSENDABLE as error:
         raise PreviewError(str(error)) from None
@@ -169,6 +172,10 @@ def create_manual_delivery(
     event.sequence, event.published_at, event.routed_at, event.only_for = None, now, now, subscription.pk
     with transaction.atomic(using=Event.objects.db):
         event.save(force_insert=True)
+        if subscription.ordered and subscription.update_interval:
+            # It must not wait behind an update that waits.
+            waiting = Delivery.objects.filter(subscription=subscription).of_orders(event.source, [event.order_pk])
+            waiting.end_interval(now=now)
         return Delivery.objects.create(
             event=event,
             subscription=subscription,

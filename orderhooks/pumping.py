@@ -139,7 +139,7 @@ class Turn:
         for event in outbox.coalesce_left_behind(now=self.clock.now()):
             announce(event_published, sender=Event, event=event)
         sending.recover(now=self.clock.now(), stats=sender.stats)
-        if notifications.due(now=self.clock.now()).exists():
+        if notifications.is_due(now=self.clock.now()):
             self.notices_due()
 
     def _has_backfills(self) -> bool:

@@ -3,18 +3,26 @@
 Why an event went to one and not to another is in `reporting.order_report`.
 """
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from django.db import connections
 
-from orderhooks import matching
+from orderhooks import matching, merging
 from orderhooks.db.locks import brief_transaction
 from orderhooks.models import Delivery, Event, Subscription
 
 __all__ = ["route"]
 
 ROUTE_AT_ONCE = 200
+# A worker has deliveries to send as well. And the database ends a transaction that is silent for long.
+ROUTE_SECONDS = 1.0
+CREATE_AT_ONCE = 1000
+# Their contents may be large.
+READ_AT_ONCE = 25
+# What says which events a subscription gets, and when.
+CHOSEN_BY = (*matching.CHOICES, "ordered", "update_interval_seconds")
 
 
 def route(*, now: datetime) -> int:
@@ -25,35 +33,56 @@ def route(*, now: datetime) -> int:
     if not Event.objects.unrouted().exists():
         return 0
     skip_locked = connections[Event.objects.db].features.has_select_for_update_skip_locked
+    until = time.monotonic() + ROUTE_SECONDS
+    routed: list[int] = []
     # If it is forgotten, the events are routed again; and the claim that comes before each request does wait.
     with brief_transaction(Event.objects.db, durable=False):
-        unrouted = Event.objects.unrouted().only("topic", "store", "occurred_at")
+        unrouted = Event.objects.unrouted().only("topic", "store", "occurred_at", "source", "order_pk")
         events = list(unrouted.select_for_update(skip_locked=skip_locked)[:ROUTE_AT_ONCE])
-        subscriptions = list(Subscription.objects.only("store", "topics", "changed_fields", "filter", "created_at"))
-        deliveries = list(_deliveries(events, subscriptions, now=now))
-        Delivery.objects.bulk_create(deliveries, batch_size=1000, ignore_conflicts=True)
-        Event.objects.filter(pk__in=[event.pk for event in events]).update(routed_at=now)
-    return len(events)
+        subscriptions = list(Subscription.objects.only(*CHOSEN_BY))
+        if any(subscription.update_interval_seconds for subscription in subscriptions):
+            held_back = merging.held_back(events, subscriptions)
+            events = [event for event in events if event.pk not in held_back]
+        matcher = matching.Matcher()
+        deliveries: list[Delivery] = []
+        for event in _with_contents(events, subscriptions):
+            deliveries += _deliveries_of(event, subscriptions, matcher, now=now)
+            routed.append(event.pk)
+            if len(deliveries) >= CREATE_AT_ONCE:
+                _create(deliveries, now=now)
+                deliveries = []
+            if time.monotonic() > until:
+                break
+        _create(deliveries, now=now)
+        Event.objects.filter(pk__in=routed).update(routed_at=now)
+    return len(routed)
 
 
-def _deliveries(events: Sequence[Event], subscriptions: Sequence[Subscription], *, now: datetime) -> Iterator[Delivery]:
-    """Those of all events, and then those for subscriptions that choose by what an event holds."""
-    selective: dict[int, list[Subscription]] = {}
-    for event in events:
-        for subscription in subscriptions:
-            if subscription.wants(event.topic, store=event.store, at=event.occurred_at):
-                if subscription.is_selective:
-                    selective.setdefault(event.pk, []).append(subscription)
-                else:
-                    yield Delivery(event=event, subscription=subscription, next_attempt_at=now)
-    if not selective:
+def _with_contents(events: Sequence[Event], subscriptions: Iterable[Subscription]) -> Iterator[Event]:
+    """The events, with what they hold if a subscription chooses by it."""
+    if not any(subscription.is_selective for subscription in subscriptions):
+        yield from events
         return
-    matcher = matching.Matcher()
-    # Their contents are read only now, because most projects need none of them.
-    for event in Event.objects.filter(pk__in=selective).only(*matching.FIELDS):
-        for subscription in selective[event.pk]:
-            verdict = matcher.select(event, subscription)
-            if verdict.error:
-                yield matching.held(event, subscription, verdict.error, now=now)
-            elif verdict.is_wanted:
-                yield Delivery(event=event, subscription=subscription, next_attempt_at=now)
+    for start in range(0, len(events), READ_AT_ONCE):
+        keys = [event.pk for event in events[start : start + READ_AT_ONCE]]
+        yield from Event.objects.filter(pk__in=keys).only(*matching.FIELDS, "order_pk").order_by("sequence")
+
+
+def _deliveries_of(
+    event: Event, subscriptions: Iterable[Subscription], matcher: matching.Matcher, *, now: datetime
+) -> Iterator[Delivery]:
+    for subscription in subscriptions:
+        if not subscription.wants(event.topic, store=event.store, at=event.occurred_at):
+            continue
+        verdict = matcher.select(event, subscription)
+        if verdict.error:
+            yield matching.held(event, subscription, verdict, now=now)
+        elif verdict.is_wanted:
+            yield Delivery(event=event, subscription=subscription, next_attempt_at=now)
+
+
+def _create(deliveries: Sequence[Delivery], *, now: datetime) -> None:
+    if timed := [one for one in deliveries if one.subscription.update_interval_seconds]:
+        merging.merge(timed, now=now)
+    # One event may have more than a statement can take.
+    Delivery.objects.bulk_create(deliveries, batch_size=CREATE_AT_ONCE, ignore_conflicts=True)

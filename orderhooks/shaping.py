@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orderhooks import formats, payloads, selection, transport
+from orderhooks import formats, payloads, selection, transport, versions
 from orderhooks.models import Event, Subscription
 from orderhooks.payloads import EventLike
 
@@ -42,28 +42,43 @@ class Shaped:
         return self.body.decode(errors="replace")
 
 
-def envelope(event: EventLike) -> dict[str, Any]:
-    """The body that filters and projections read, as a dict of JSON values."""
-    return payloads.envelope(event)
+def envelope(event: EventLike, version: str, *, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The body in that version, which filters and projections read, as a dict of JSON values.
+
+    `changes`: in place of the event's.
+
+    Raises:
+        ShapingError: it can't be converted to the version.
+    """
+    body = payloads.envelope(event)
+    if changes is not None:
+        body["data"] = {**body["data"], "changes": changes}
+    try:
+        return versions.convert(body, version)
+    except versions.VersionError as error:
+        raise ShapingError(str(error), kind="version") from None
 
 
-def shape(event: Event, subscription: Subscription) -> Shaped:
+def shape(event: Event, subscription: Subscription, *, changes: Mapping[str, Any] | None = None) -> Shaped:
     """The same bytes for every attempt, because an event never changes.
+
+    `changes`: those of all updates that merged into this one, in place of the event's; see `Delivery.merged_changes`.
 
     Raises:
         ShapingError: the event can't take this shape.
     """
-    body = envelope(event)
+    body = envelope(event, subscription.api_version, changes=changes)
     if subscription.projection:
         try:
             body["data"] = selection.project(subscription.projection, body)
         except selection.ProjectionError as error:
             raise ShapingError(f"The projection fails on this event. {error}", kind="projection") from None
-    return _encode(body, event, name=subscription.format)
+    return _encode(body, event, subscription)
 
 
-def _encode(body: Mapping[str, Any], event: Event, *, name: str) -> Shaped:
-    """The body in the format of that name. Raises ShapingError."""
+def _encode(body: Mapping[str, Any], event: Event, subscription: Subscription) -> Shaped:
+    """The body in the subscription's format. Raises ShapingError."""
+    name = subscription.format
     outgoing = formats.OutgoingEvent(body, _order_id(event), event.order_number)
     try:
         chosen = formats.get(name)
@@ -82,7 +97,8 @@ def _encode(body: Mapping[str, Any], event: Event, *, name: str) -> Shaped:
         raise ShapingError(
             f"encode() of the format {name!r} returned {type(encoded).__name__}. It must return bytes.", kind="format"
         )
-    return Shaped(encoded, {"content-type": chosen.content_type, **headers})
+    announced = versions.require(subscription.api_version).headers
+    return Shaped(encoded, {"content-type": chosen.content_type, **announced, **headers})
 
 
 def _order_id(event: Event) -> str | int:

@@ -82,3 +82,48 @@ def _certificate(
         builder = builder.add_extension(identifier, critical=False)
     builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     return builder.sign(issuer_key, hashes.SHA256())
+
+
+def client_pem(
+    name: str = "orderhooks",
+    *,
+    passphrase: str = "",
+    starts: datetime = NOW - DAY,
+    ends: datetime = NOW + 90 * DAY,
+    issuer: "Authority | None" = None,
+) -> tuple[str, str]:
+    """A client certificate and its private key, in PEM; self-signed without an issuer."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = _certificate(
+        name,
+        key,
+        issuer.certificate if issuer else None,
+        issuer.key if issuer else key,
+        starts=starts,
+        ends=ends,
+    )
+    closed = serialization.BestAvailableEncryption(passphrase.encode()) if passphrase else serialization.NoEncryption()
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, closed)
+    return certificate.public_bytes(serialization.Encoding.PEM).decode(), private.decode()
+
+
+class Authority:
+    """A CA that issues the certificates of an endpoint and of its clients."""
+
+    def __init__(self, folder: Path) -> None:
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.certificate = _certificate("Test CA", self.key, None, self.key, authority=True)
+        self.bundle = folder / "authority.pem"
+        self.bundle.write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))
+        self.folder = folder
+
+    def server_context(self) -> ssl.SSLContext:
+        """Of an endpoint at localhost that demands a client certificate of this CA."""
+        chain, key = client_pem("localhost", issuer=self)
+        path = self.folder / "endpoint.pem"
+        path.write_text(key + chain)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(path)
+        context.load_verify_locations(self.bundle)
+        context.verify_mode = ssl.CERT_REQUIRED
+        return context

@@ -114,7 +114,7 @@ def test_reencrypting_lets_the_former_key_go(keys, capsys) -> None:
     secret = first_secret(subscription)
     keys("new", "former")
     call_command("orderhooks_reencrypt")
-    assert "2 signing secrets, and the headers of 1 subscriptions" in capsys.readouterr().out
+    assert "2 signing secrets, and the headers and logins of 1 subscriptions" in capsys.readouterr().out
     keys("new")
     subscription = Subscription.objects.get(pk=subscription.pk)
     assert (live(subscription), subscription.own_headers()) == ([secret], {"X-Key": "tok_s3cr3t"})
@@ -125,7 +125,7 @@ def test_reencrypting_twice_writes_once(keys, capsys) -> None:
     make_subscription(headers={"X-Key": "tok_s3cr3t"})
     before = list(SubscriptionSecret.objects.values_list("encrypted", flat=True))
     call_command("orderhooks_reencrypt")
-    assert "0 signing secrets, and the headers of 0 subscriptions" in capsys.readouterr().out
+    assert "0 signing secrets, and the headers and logins of 0 subscriptions" in capsys.readouterr().out
     assert list(SubscriptionSecret.objects.values_list("encrypted", flat=True)) == before
 
 

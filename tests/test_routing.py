@@ -105,6 +105,8 @@ def test_an_event_without_a_payload_waits() -> None:
         ({}, {}, {"state": "sending"}, "sending"),
         ({}, {}, {"state": "failed"}, "failed"),
         ({}, {}, {"state": "skipped"}, "skipped"),
+        ({}, {}, {"state": "skipped", "merges_from": 1}, "merged"),
+        ({}, {}, {"state": "skipped", "merges_from": 1, "merged_changes": {}}, "skipped"),
         ({}, {}, {"state": "pending"}, "waiting"),
         ({}, {"state": "paused"}, {"state": "pending"}, "paused"),
         ({}, {"state": "disabled"}, {"state": "pending"}, "disabled"),
@@ -168,3 +170,22 @@ def test_a_report_has_each_event_and_subscription_newest_first() -> None:
     assert told == [[(other, "topic"), (ordered, reason)] for reason in ("waiting", "behind", "failed")]
     [[only], *_rest] = [report.outcomes for report in reporting.event_reports([paid], at_most=1)]
     assert only.subscription == other
+
+
+def test_a_turn_that_takes_long_leaves_the_rest_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_subscription()
+    for _ in range(3):
+        make_event(routed_at=None)
+    monkeypatch.setattr(routing, "ROUTE_SECONDS", -1.0)
+    assert [routing.route(now=timezone.now()) for _ in range(4)] == [1, 1, 1, 0]
+    assert Delivery.objects.count() == 3
+
+
+def test_more_deliveries_than_a_statement_takes_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(5):
+        make_subscription()
+    for _ in range(5):
+        make_event(routed_at=None)
+    monkeypatch.setattr(routing, "CREATE_AT_ONCE", 7)
+    routing.route(now=timezone.now())
+    assert Delivery.objects.count() == 25

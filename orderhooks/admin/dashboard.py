@@ -159,6 +159,7 @@ class DashboardAdmin(NotEdited, ListedLookups):
                 *new_notices(worker, waiting, now=now),
                 *(Notice("bad", one) for one in reporting.losses(now=now, with_errors=sees_payload(request))),
                 *(Notice("bad", one) for one in reporting.unpublished_problems()),
+                *(Notice("bad", one) for one in reporting.certificate_problems(now=now)),
                 *reconciliation_notices(now=now),
                 *(Notice("good" if one.is_right else "bad", one.text) for one in reporting.capture_levels()),
             ],

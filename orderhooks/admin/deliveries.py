@@ -132,6 +132,8 @@ class DeliveryAdmin(ReadOnlyAdmin):
     def why_not(self, record: Delivery, button: Button) -> str | Promise:
         if button.name == "redeliver" and record.trigger == Delivery.Trigger.TEST:
             return _("A test is not sent again: send another one from the page of its subscription.")
+        if button.name == "skip" and record.is_merged:
+            return _("It was not skipped: it was merged into a later update.")
         return NOT_POSSIBLE.get((button.name, record.state), "")
 
     # The list

@@ -50,6 +50,11 @@ class DeliveryPage:
         return list(self.delivery.held_up().values_list("pk", flat=True)[: delivery_summary.MOST_BEHIND + 1])
 
     @cached_property
+    def carrier(self) -> Delivery | None:
+        """What it was merged into."""
+        return self.delivery.carrier()
+
+    @cached_property
     def problems(self) -> list[str]:
         """Why nothing at all is sent, where it waits to be sent."""
         if self.delivery.state != Delivery.State.PENDING:
@@ -64,6 +69,8 @@ class DeliveryPage:
             most=delivery_summary.most_attempts(self.delivery),
             blocker=self.blocker,
             behind=len(self.held_up),
+            carrier=self.carrier,
+            carried=self.delivery.carried()[: delivery_summary.MOST_BEHIND + 1].count(),
         )
         context = {
             "problems": self.problems,
@@ -71,6 +78,7 @@ class DeliveryPage:
             "sentences": sentences,
             "blocker": self.blocker and self.url(self.blocker.pk),
             "held_up": self.held_up and self.url(self.held_up[0]),
+            "carrier": self.carrier and self.url(self.carrier.pk),
         }
         return _drawn("summary.html", context)
 
@@ -99,12 +107,13 @@ class DeliveryPage:
 
     def request_body(self) -> SafeString:
         try:
-            shaped = shaping.shape(self.delivery.event, self.delivery.subscription)
+            delivery = self.delivery
+            shaped = shaping.shape(delivery.event, delivery.subscription, changes=delivery.merged_changes)
         except shaping.ShapingError as error:
             return format_html("{}", str(error))
         drawn = bodies.draw(shaped.text, label=_("Body as it is sent"), content_type=shaped.content_type)
         of_format = "\n".join(f"{name}: {value}" for name, value in shaped.headers.items())
-        # Where the format says more about the body than its type: attributes of a CloudEvent.
+        # Attributes of a CloudEvent, or when the version of the body ends.
         headers = format_html('<pre class="orderhooks-text" tabindex="0">{}</pre>', of_format)
         return headers + drawn if len(shaped.headers) > 1 else drawn
 
@@ -123,6 +132,8 @@ class DeliveryPage:
 def state_badge(delivery: Delivery) -> SafeString:
     if delivery.is_held:
         return badge("held", _("held"))
+    if delivery.is_merged:
+        return badge(delivery.state, _("merged"))
     return badge(delivery.state, Delivery.State(delivery.state).label)
 
 

@@ -19,6 +19,7 @@ from orderhooks.admin.lookups import LastPageList
 from orderhooks.models import Delivery, Subscription
 from orderhooks.reporting import durations, endpoint_health
 from orderhooks.reporting.attempt_stats import MOST_COUNTED, DayStats, day_stats
+from orderhooks.reporting.certificates import certificate_problem, has_expired
 from orderhooks.reporting.counts import count_text
 from orderhooks.reporting.endpoint_health import Health, health_of
 
@@ -91,10 +92,16 @@ def badge(level: str, text: object) -> SafeString:
 
 
 def health_badge(subscription: Subscription, *, now: Any) -> SafeString:
-    """The health of a subscription."""
+    """The health of a subscription, and that its client certificate ends soon."""
     found = health_of(subscription, now=now)
     text = endpoint_health.short_text(subscription, now=now)
-    return badge(LEVELS[found], text)
+    health = badge(LEVELS[found], text)
+    if not certificate_problem(subscription, now=now):
+        return health
+    if has_expired(subscription, now=now):
+        return format_html("{} {}", health, badge("bad", _("certificate expired")))
+    left = durations.relative_text(subscription.certificate_expires_at, now=now)
+    return format_html("{} {}", health, badge("held", _("certificate ends %(left)s") % {"left": left}))
 
 
 def rate(stats: DayStats) -> str:

@@ -37,6 +37,7 @@ PRESSING = {
     Reason.NOT_ROUTED: "held",
     Reason.SENDING: "held",
     Reason.SKIPPED: "quiet",
+    Reason.MERGED: "quiet",
     Reason.DELIVERED: "good",
 }
 
@@ -170,6 +171,8 @@ def _details(one: SubscriptionOutcome) -> tuple[str, datetime | None]:
             return _joined([why, delivery.last_detail]), delivery.expected_at
         case Reason.SKIPPED:
             return "", delivery.finished_at
+        case Reason.MERGED:
+            return reporting.subscription_outcome_text(one, now=now) if one.carrier else "", delivery.finished_at
         case Reason.FAILED:
             return delivery.last_detail, delivery.finished_at
         case _:

@@ -10,15 +10,22 @@ from django.core.exceptions import ValidationError
 from django.views.decorators.debug import sensitive_variables
 from rest_framework import serializers
 
-from orderhooks import signing
+from orderhooks import signing, versions
 from orderhooks.api.access import ALL_STORES, may_see_store, stores_of
 from orderhooks.api.fields import MODEL_FIELD_MAPPING, StrictCharField, StrictChoiceField
+from orderhooks.api.login_fields import AuthenticationField, ClientCertificateField, login_errors
 from orderhooks.api.members import RowSerializer
 from orderhooks.api.openapi.descriptions import Body
 from orderhooks.db.encrypted_fields import seal
 from orderhooks.encryption import HIDDEN, Sealed
 from orderhooks.models import Subscription
-from orderhooks.models.configuration import CONFIGURABLE, selection_errors, validate_changed_fields, validate_topics
+from orderhooks.models.configuration import (
+    CONFIGURABLE,
+    EXPRESSIONS,
+    selection_errors,
+    validate_changed_fields,
+    validate_topics,
+)
 from orderhooks.reporting.endpoint_health import Health, health_of
 
 __all__ = ["SubscriptionSerializer"]
@@ -78,9 +85,18 @@ class SubscriptionSerializer(RowSerializer):
         help_text="Of order.updated, only what changes one of these fields or related rows. Empty: any change.",
     )
     headers = SealedHeadersField(required=False)
+    authentication = AuthenticationField(
+        required=False, help_text='How requests log in. `{"type": "none"}`: by the signature and the headers alone.'
+    )
+    client_certificate = ClientCertificateField(
+        required=False, help_text="For endpoints that demand one (mutual TLS). null: none."
+    )
     signature = StrictChoiceField(choices=signing.choices(), required=False)
     public_keys = serializers.SerializerMethodField(
         help_text="The public keys that verify `v1a` signatures, newest first."
+    )
+    is_behind = serializers.BooleanField(
+        read_only=True, help_text="Whether there is a newer version of the body than its `api_version`."
     )
     # Clients can't set `disabled`: only orderhooks disables an endpoint.
     state = StrictChoiceField(choices=[State.ACTIVE.value, State.PAUSED.value], required=False)
@@ -94,8 +110,9 @@ class SubscriptionSerializer(RowSerializer):
 
     class Meta:
         model = Subscription
-        fields = ["public_id", "owner", *CONFIGURABLE, "public_keys", "max_per_minute", "health", *RECORDED]
-        read_only_fields = ["public_id", *RECORDED]
+        own = ["is_behind", "public_keys", "max_per_minute", "health"]
+        fields = ["public_id", "owner", *CONFIGURABLE, *own, *RECORDED]
+        read_only_fields = ["public_id", "is_behind", *RECORDED]
 
     def get_owner(self, subscription: Subscription) -> str | None:
         return subscription.owner.get_username() if subscription.owner else None
@@ -110,6 +127,8 @@ class SubscriptionSerializer(RowSerializer):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         self._require_header_values(attrs)
         self._require_fitting_expressions(attrs)
+        if errors := login_errors(self.instance, attrs):
+            raise serializers.ValidationError(errors, code="login")
         store = attrs.get("store", self.instance.store if self.instance else ALL_STORES)
         stores = stores_of(self.context["request"].user)
         # A store that the user has lost since does not prevent other changes, except sending its events elsewhere.
@@ -121,9 +140,13 @@ class SubscriptionSerializer(RowSerializer):
         return attrs
 
     def _require_fitting_expressions(self, attrs: dict[str, Any]) -> None:
-        sent = {name: attrs[name] for name in ("filter", "projection") if name in attrs}
-        patterns = attrs.get("topics", self.instance.topics if self.instance else [])
-        if errors := selection_errors(patterns, **sent):
+        stored = self.instance
+        version = attrs.get("api_version", stored.api_version if stored else versions.newest())
+        sent = {name: attrs[name] for name in EXPRESSIONS if name in attrs}
+        if stored is not None and stored.api_version != version:
+            sent = {**{name: getattr(stored, name) for name in EXPRESSIONS}, **sent}
+        patterns = attrs.get("topics", stored.topics if stored else [])
+        if errors := selection_errors(patterns, version, **sent):
             raise serializers.ValidationError(
                 {name: error.messages for name, error in errors.items()}, code="expression"
             )

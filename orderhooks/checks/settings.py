@@ -9,7 +9,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Error
 from django.utils.module_loading import import_string
 
-from orderhooks import conf, formats, spelling, topics
+from orderhooks import conf, formats, spelling, topics, versions
 
 MIN_KEY_LENGTH = 16
 LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?"
@@ -131,6 +131,7 @@ JUDGES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "FORMATS": ("orderhooks.E070", formats.fault_of),
     "BASE_URL": ("orderhooks.E071", _base_url),
     "REQUEST_ORIGIN": ("orderhooks.E072", _request_origin),
+    "API_VERSIONS": ("orderhooks.E026", versions.fault_of),
     "REQUIRE_HTTPS": ("orderhooks.E004", _boolean),
     "ALLOWED_NETWORKS": ("orderhooks.E012", _networks),
     "EGRESS_PROXY": ("orderhooks.E013", _proxy),

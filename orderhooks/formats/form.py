@@ -37,7 +37,7 @@ class FormFormat(Format):
 
 
 def _fields(value: Any, key: str) -> Iterator[str]:
-    """`key=value` of each field, encoded; so is `key`, because quoting it anew for each field takes most of the time."""
+    """`key=value` of each field, encoded. `key` is encoded too: to quote it anew for each field would take longer."""
     members: list[tuple[Any, Any]] = []
     if isinstance(value, dict):
         members = list(value.items())

@@ -6,7 +6,7 @@ For `orderhooks_apply`.
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import operations, signing
 from orderhooks.db.encrypted_fields import seal
+from orderhooks.db.sealed_logins import seal_authentication, seal_certificate
 from orderhooks.encryption import HIDDEN, Sealed, UndecryptableError
 from orderhooks.models import Subscription
 from orderhooks.models.configuration import CONFIGURABLE, REQUIRED
@@ -24,6 +25,12 @@ from orderhooks.models.subscriptions import AmbiguousNameError
 __all__ = ["DeclarationError", "SigningKey", "Step", "apply", "names_in", "plan", "read"]
 
 STATES = (Subscription.State.ACTIVE.value, Subscription.State.PAUSED.value)
+# The columns whose tables may hold `${VARIABLE}`, and what seals them.
+SEALED: Mapping[str, Callable[[Mapping[str, str]], dict[str, Any]]] = {
+    "headers": seal,
+    "authentication": seal_authentication,
+    "client_certificate": seal_certificate,
+}
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -33,7 +40,7 @@ class DeclarationError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One field that changes, as text that may be shown: header values are `(hidden)`."""
+    """One field that changes, as text that may be shown: values of headers and secrets of logins are `(hidden)`."""
 
     field: str
     old: str
@@ -89,7 +96,7 @@ def names_in(tables: Sequence[Mapping[str, Any]]) -> list[str]:
 def plan(tables: Sequence[Mapping[str, Any]], *, path: Path, environment: Mapping[str, str] = os.environ) -> list[Step]:
     """Compare the tables of the file with the database; one step for each table. Nothing is written.
 
-    `${NAME}` in a header's value is replaced by that variable of `environment`.
+    `${NAME}` in the value of a header or of a login is replaced by that variable of `environment`.
 
     Raises:
         DeclarationError: any table has a fault. The message lists the faults of all tables.
@@ -135,8 +142,8 @@ def apply(steps: Sequence[Step]) -> list[SigningKey]:
         elif step.differences:
             changed = {one.field: step.values[one.field] for one in step.differences}
             if "url" in changed:
-                # Header values are bound to a host, so they are given again for the new one, even if unchanged.
-                changed["headers"] = step.values["headers"]
+                # They are bound to a host, so they are given again for the new one, even if unchanged.
+                changed |= {name: step.values[name] for name in SEALED}
             if secret := operations.reconfigure(step.subscription, changed):
                 keys.append(_signing_key(step.name, secret))
     return keys
@@ -158,9 +165,10 @@ def _faults_of_shape(table: Mapping[str, Any]) -> list[str]:
     faults += [f"{name}: is missing." for name in REQUIRED if name not in table]
     if table.get("state", STATES[0]) not in STATES:
         faults.append(f"state: must be one of {', '.join(STATES)}.")
-    headers = table.get("headers", {})
-    if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
-        faults.append("headers: must be a table of texts.")
+    for name in SEALED:
+        texts = table.get(name, {})
+        if not isinstance(texts, dict) or not all(isinstance(value, str) for value in texts.values()):
+            faults.append(f"{name}: must be a table of texts.")
     for name in CONFIGURABLE:
         # Django would take 1 for true, and "5" for 5.
         expected = _type_of(name)
@@ -173,7 +181,7 @@ _TYPES: dict[type, str] = {str: "a text", bool: "true or false", int: "a whole n
 
 
 def _type_of(name: str) -> type | None:
-    if name in ("topics", "changed_fields", "headers"):
+    if name in ("topics", "changed_fields", *SEALED):
         return None
     kind = Subscription._meta.get_field(name).get_internal_type()
     return {"BooleanField": bool, "PositiveIntegerField": int, "PositiveSmallIntegerField": int}.get(kind, str)
@@ -186,11 +194,19 @@ def _step(table: Mapping[str, Any], *, environment: Mapping[str, str]) -> Step:
     values = {one: table[one] if one in table else _default(one) for one in CONFIGURABLE}
     if "state" not in table:
         values["state"] = subscription.state if subscription else STATES[0]
-    headers = {header: _substituted(value, environment) for header, value in values["headers"].items()}
+    kept = []
+    if "api_version" not in table and subscription is not None:
+        # A release with a newer version moves no subscription on.
+        values["api_version"], kept = subscription.api_version, ["api_version"]
+    for sealed, seal_values in SEALED.items():
+        texts = {one: _substituted(value, environment, where=sealed) for one, value in values[sealed].items()}
+        try:
+            values[sealed] = seal_values(texts)
+        except ValidationError as error:
+            raise ValidationError({sealed: error.messages}) from None
     try:
-        values["headers"] = seal(headers)
         declared = Subscription(**values)
-        declared.full_clean(exclude=["owner", "state"])
+        declared.full_clean(exclude=["owner", "state", *kept])
     except ValidationError as error:
         raise ValidationError(error.messages if not hasattr(error, "error_dict") else error.message_dict) from None
     return Step(name, subscription, _differences(subscription, values), values)
@@ -218,12 +234,12 @@ def _default(name: str) -> Any:
     return Subscription._meta.get_field(name).get_default()  # type: ignore[union-attr]
 
 
-def _substituted(text: str, environment: Mapping[str, str]) -> str:
+def _substituted(text: str, environment: Mapping[str, str], *, where: str) -> str:
     def value_of(match: re.Match[str]) -> str:
         try:
             return environment[match[1]]
         except KeyError:
-            raise ValidationError({"headers": f"the environment has no variable {match[1]}."}) from None
+            raise ValidationError({where: f"the environment has no variable {match[1]}."}) from None
 
     return VARIABLE.sub(value_of, text)
 
@@ -242,7 +258,7 @@ def _differences(subscription: Subscription | None, values: Mapping[str, Any]) -
 
 @sensitive_variables()
 def _is_equal(name: str, old: Any, new: Any) -> bool:
-    if name != "headers":
+    if name not in SEALED:
         return bool(old == new)
     try:
         return _reveal(old) == _reveal(new)
@@ -250,13 +266,17 @@ def _is_equal(name: str, old: Any, new: Any) -> bool:
         return False  # writing the declared values makes them readable again
 
 
-def _reveal(headers: Mapping[str, Sealed]) -> dict[str, str]:
-    return {name: value.reveal() for name, value in headers.items()}
+@sensitive_variables()
+def _reveal(values: Mapping[str, Any]) -> dict[str, str]:
+    return {name: value.reveal() if isinstance(value, Sealed) else value for name, value in values.items()}
 
 
 def _display(name: str, value: Any) -> str:
     if name == "headers":
         return ", ".join(f"{header}: {HIDDEN}" for header in value) or "none"
+    if name in SEALED:
+        shown = {one: HIDDEN if isinstance(text, Sealed) else text for one, text in value.items()}
+        return ", ".join(f"{one}: {text}" for one, text in shown.items() if one != "certificate") or "none"
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return "none" if value in (None, "") else str(value)

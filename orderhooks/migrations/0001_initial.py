@@ -6,9 +6,11 @@ import django.utils.timezone
 import orderhooks.currencies
 import orderhooks.db.encrypted_fields
 import orderhooks.db.indexes
+import orderhooks.db.sealed_logins
 import orderhooks.models.orders
 import orderhooks.db.public_ids
 import orderhooks.models.configuration
+import orderhooks.versions
 import uuid
 from decimal import Decimal
 from django.conf import settings
@@ -135,6 +137,7 @@ class Migration(migrations.Migration):
                 ('order_number', models.CharField(blank=True, max_length=255, verbose_name='order number')),
                 ('store', models.CharField(blank=True, max_length=255, verbose_name='store')),
                 ('payload', models.JSONField(null=True, verbose_name='payload')),
+                ('api_version', models.CharField(default=orderhooks.versions.newest, max_length=10, verbose_name='version')),
                 ('changes', models.JSONField(default=dict, verbose_name='changes')),
                 ('error', models.TextField(blank=True, verbose_name='error')),
                 ('occurred_at', models.DateTimeField(verbose_name='occurred at')),
@@ -229,14 +232,20 @@ class Migration(migrations.Migration):
                 ('changed_fields', models.JSONField(blank=True, default=list, help_text='Of order.updated, only what changes one of these: a list such as ["shipping_address", "lines.quantity"]. Empty: any change.', validators=[orderhooks.models.configuration.validate_changed_fields], verbose_name='changed fields')),
                 ('filter', models.TextField(blank=True, help_text='Only events for which this JMESPath expression is true. It reads the whole body.', verbose_name='filter')),
                 ('projection', models.TextField(blank=True, help_text="A JMESPath expression that makes the body's data: an object. It reads the whole body.", verbose_name='projection')),
+                ('api_version', models.CharField(default=orderhooks.versions.newest, help_text='It gets bodies in this version, also when there are newer ones, until it is moved on.', max_length=10, validators=[orderhooks.models.configuration.validate_version], verbose_name='version')),
                 ('headers', orderhooks.db.encrypted_fields.SealedHeadersField(blank=True, default=dict, verbose_name='headers')),
                 ('format', models.CharField(default='standard', help_text='How the body is written: standard, thin, cloudevents, cloudevents_binary, form, or one of FORMATS.', max_length=32, validators=[orderhooks.models.configuration.validate_format], verbose_name='format')),
+                ('authentication', orderhooks.db.sealed_logins.SealedAuthenticationField(blank=True, default=dict, help_text='How requests log in: none, basic (user name and password) or oauth2 (client credentials).', verbose_name='authentication')),
+                ('client_certificate', orderhooks.db.sealed_logins.SealedCertificateField(blank=True, default=dict, help_text='For endpoints that demand one (mutual TLS): the chain and its private key, in PEM.', verbose_name='client certificate')),
+                ('certificate_expires_at', models.DateTimeField(editable=False, null=True, verbose_name='certificate expires at')),
+                ('expiry_warnings_sent', models.PositiveSmallIntegerField(default=0, editable=False)),
                 ('signature', models.CharField(choices=[('standard', 'Standard Webhooks (HMAC-SHA256)'), ('ed25519', 'Standard Webhooks with a public key (Ed25519)'), ('github', 'as GitHub signs'), ('stripe', 'as Stripe signs'), ('shopify', 'as Shopify signs'), ('woocommerce', 'as WooCommerce signs')], default='standard', max_length=16, verbose_name='signature')),
                 ('state', models.CharField(choices=[('active', 'active'), ('paused', 'paused'), ('disabled', 'disabled')], default='active', max_length=16, verbose_name='state')),
                 ('state_reason', models.CharField(blank=True, max_length=200, verbose_name='reason')),
                 ('ordered', models.BooleanField(default=False, help_text="Send an order's events one after the other: one that fails holds up the later ones of its order.", verbose_name='ordered')),
                 ('max_in_flight', models.PositiveIntegerField(blank=True, help_text='The most requests at once, over all workers. Blank: no limit of its own.', null=True, validators=[django.core.validators.MinValueValidator(1)], verbose_name='requests at once')),
                 ('max_per_second', models.PositiveIntegerField(blank=True, help_text='The most requests a second, over all workers. Blank: no limit.', null=True, validators=[django.core.validators.MinValueValidator(1)], verbose_name='requests a second')),
+                ('update_interval_seconds', models.PositiveIntegerField(blank=True, help_text='At most one order.updated of an order in this time, with all its changes: with 60, ten edits in a minute become two webhooks. Other topics never wait. 86400 at most. Blank: each update is sent at once.', null=True, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(86400)], verbose_name='seconds between updates')),
                 ('timeout_seconds', models.PositiveSmallIntegerField(blank=True, help_text='How long one attempt may take, 30 at most. Blank: as the setting TIMEOUT_SECONDS says.', null=True, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(30)], verbose_name='seconds for a response')),
                 ('contact_email', models.EmailField(blank=True, help_text='Gets the e-mails about this endpoint, like the ADMINS.', max_length=254, verbose_name='contact')),
                 ('mail_failing', models.BooleanField(default=True, help_text='Every attempt has failed for an hour.', verbose_name='when it fails')),
@@ -345,6 +354,9 @@ class Migration(migrations.Migration):
                 ('uncounted_attempts', models.PositiveIntegerField(db_default=0, default=0)),
                 ('next_attempt_at', models.DateTimeField(null=True, verbose_name='next attempt')),
                 ('planned_at', models.DateTimeField(null=True)),
+                ('update_due_at', models.DateTimeField(null=True)),
+                ('merges_from', models.BigIntegerField(null=True)),
+                ('merged_changes', models.JSONField(null=True)),
                 ('lease_token', models.UUIDField(null=True)),
                 ('lease_expires_at', models.DateTimeField(null=True)),
                 ('last_status_code', models.PositiveSmallIntegerField(null=True, verbose_name='last status')),
@@ -361,6 +373,25 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'deliveries',
                 'ordering': ['-id'],
                 'permissions': [('redeliver_delivery', 'Can send deliveries again')],
+                'base_manager_name': 'objects',
+            },
+        ),
+        migrations.CreateModel(
+            name='AccessToken',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('login', models.CharField(blank=True, max_length=64)),
+                ('encrypted', models.TextField(blank=True, editable=False)),
+                ('renew_at', models.DateTimeField(null=True)),
+                ('renewed_after_refusal_at', models.DateTimeField(null=True)),
+                ('failure', models.CharField(blank=True, max_length=700)),
+                ('failed_until', models.DateTimeField(null=True)),
+                ('version', models.PositiveBigIntegerField(default=0)),
+                ('lease', models.UUIDField(null=True)),
+                ('lease_expires_at', models.DateTimeField(null=True)),
+                ('subscription', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='access_token', to='orderhooks.subscription')),
+            ],
+            options={
                 'base_manager_name': 'objects',
             },
         ),
@@ -566,6 +597,10 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='subscription',
             constraint=models.CheckConstraint(condition=models.Q(('max_per_second__isnull', True), ('max_per_second__gte', 1), _connector='OR'), name='orderhooks_subscription_max_per_second'),
+        ),
+        migrations.AddConstraint(
+            model_name='subscription',
+            constraint=models.CheckConstraint(condition=models.Q(('update_interval_seconds__isnull', True), ('update_interval_seconds__range', (1, 86400)), _connector='OR'), name='orderhooks_subscription_update_interval'),
         ),
         migrations.AddConstraint(
             model_name='subscription',

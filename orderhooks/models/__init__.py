@@ -1,6 +1,7 @@
 """The records: orders and what belongs to them, events, subscriptions, deliveries, and the pumps that move them."""
 
 from orderhooks.db.primary import read_where_written
+from orderhooks.models.access_tokens import AccessToken
 from orderhooks.models.attempt_stats import AttemptStats, Dashboard
 from orderhooks.models.backfills import Backfill
 from orderhooks.models.capture_failures import CaptureFailure
@@ -19,6 +20,7 @@ from orderhooks.models.signing_secrets import SubscriptionSecret
 from orderhooks.models.subscriptions import Subscription
 
 __all__ = [
+    "AccessToken",
     "Attempt",
     "AttemptStats",
     "Backfill",
@@ -45,6 +47,7 @@ __all__ = [
 ]
 
 for model in (
+    AccessToken,
     Attempt,
     Backfill,
     CaptureFailure,

@@ -13,6 +13,7 @@ from orderhooks.db import public_ids
 from orderhooks.db.clock import DatabaseNow
 from orderhooks.db.indexes import PartialIndex
 from orderhooks.models.events import Event
+from orderhooks.models.merged_updates import HasMergedUpdates, MergedUpdatesQuerySet
 from orderhooks.models.subscriptions import Subscription
 
 SKIP_AT_ONCE = 2000
@@ -23,7 +24,7 @@ REQUESTED_BY_LENGTH = 254
 EVENTS_AT_ONCE = 1000
 
 
-class DeliveryQuerySet(models.QuerySet["Delivery"]):
+class DeliveryQuerySet(MergedUpdatesQuerySet):
     def lease_expired(self, *, now: datetime) -> "DeliveryQuerySet":
         """Claimed by a worker whose lease has run out: it died, or was stopped."""
         return self.filter(state=Delivery.State.SENDING, lease_expires_at__lte=now)
@@ -131,7 +132,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return skipped
 
 
-class Delivery(models.Model):
+class Delivery(HasMergedUpdates):
     """One event for one subscription."""
 
     class State(models.TextChoices):
@@ -139,7 +140,7 @@ class Delivery(models.Model):
         SENDING = "sending", _("sending")  # a worker holds the lease
         DELIVERED = "delivered", _("delivered")  # the receiver responded with 2xx
         FAILED = "failed", _("failed")  # given up; an operator can redeliver
-        SKIPPED = "skipped", _("skipped")  # an operator decided not to send it
+        SKIPPED = "skipped", _("skipped")  # an operator decided not to send it, or it was merged into a later one
 
     class Trigger(models.TextChoices):
         AUTOMATIC = "automatic", _("automatic")  # by the retry table; counts for the endpoint's health

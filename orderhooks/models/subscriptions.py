@@ -12,21 +12,28 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import conf, encryption, signing, topics
+from orderhooks import conf, encryption, signing, topics, versions
 from orderhooks.db import public_ids
 from orderhooks.db.clock import DatabaseClock
 from orderhooks.db.encrypted_fields import SealedHeadersField, seal
 from orderhooks.db.locks import is_lock_timeout, one_at_a_time
-from orderhooks.encryption import Purpose, Sealed
+from orderhooks.encryption import Sealed
 from orderhooks.models.circuit_breaker import HasCircuitBreaker
-from orderhooks.models.configuration import LONGEST_TIMEOUT_SECONDS, HasConfiguration
+from orderhooks.models.configuration import (
+    LONGEST_TIMEOUT_SECONDS,
+    LONGEST_UPDATE_INTERVAL_SECONDS,
+    HasConfiguration,
+)
 from orderhooks.models.consent import HasConsent
-from orderhooks.models.header_hosts import HasHeaders
+from orderhooks.models.header_hosts import LOGINS, HasHeaders
+from orderhooks.models.logins import HasLogins
 from orderhooks.models.signing_secrets import HasSigningSecrets, Reencrypted, SubscriptionSecret
 
 # Hosts' clocks differ a little; an event too many is better than one that is lost.
 CLOCK_SKEW = timedelta(seconds=5)
 DELETE_TRIES = 5
+# The columns whose values are sealed.
+SEALED = ("headers", *LOGINS)
 
 
 class AmbiguousNameError(LookupError):
@@ -60,7 +67,9 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
         wanted = list(objs)
         for one in wanted:
             one.require_valid()
+            one.require_compatible_login()
             one.require_valid_secret()
+            one.keep_expiry()
         using = router.db_for_write(Subscription)
         with transaction.atomic(using=using):
             made = super().bulk_create(wanted, *args, **options)
@@ -72,6 +81,10 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
                     rows.append(row)
             SubscriptionSecret.objects.using(using).bulk_create(rows)
         return made
+
+    def behind(self) -> "SubscriptionQuerySet":
+        """Those that are pinned to a version of the body that is not the newest."""
+        return self.exclude(api_version=versions.newest())
 
     def pause(self) -> int:
         """Hold deliveries until somebody resumes. Returns how many were not paused before."""
@@ -88,23 +101,28 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
         own = self.aggregate(longest=Max("timeout_seconds"))["longest"] or 0
         return max(float(own), conf.current().timeout_seconds)
 
-    def reencrypt_headers(self) -> "Reencrypted":
-        """Re-encrypt the headers' values with the newest key."""
+    def reencrypt(self) -> "Reencrypted":
+        """Re-encrypt the headers' values and the secrets of logins with the newest key."""
         done, unreadable = 0, []
-        for pk in self.exclude(headers={}).values_list("pk", flat=True).iterator():
+        for pk in self.exclude(**{column: {} for column in SEALED}).values_list("pk", flat=True).iterator():
             with transaction.atomic(using=self.db):
                 row = self.model.objects.select_for_update().get(pk=pk)
                 try:
-                    headers = {
-                        name: Sealed(encryption.reencrypt(value.token, Purpose.HEADER))
-                        for name, value in row.headers.items()
+                    new = {
+                        column: {
+                            name: value.reencrypted() if isinstance(value, Sealed) else value
+                            for name, value in getattr(row, column).items()
+                        }
+                        for column in SEALED
                     }
                 except encryption.UndecryptableError:
                     unreadable.append(row.public_id)
                     continue
-                if headers != row.headers:
-                    row.headers = headers
-                    row.save(update_fields=["headers"])
+                changed = [column for column, value in new.items() if value != getattr(row, column)]
+                if changed:
+                    for column in changed:
+                        setattr(row, column, new[column])
+                    row.save(update_fields=changed)
                     done += 1
         return Reencrypted(done, tuple(unreadable))
 
@@ -145,7 +163,7 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
         return Subscription.objects.filter(pk__in=list(self.values_list("pk", flat=True)))
 
 
-class Subscription(HasConfiguration, HasHeaders, HasSigningSecrets, HasConsent, HasCircuitBreaker):
+class Subscription(HasConfiguration, HasHeaders, HasLogins, HasSigningSecrets, HasConsent, HasCircuitBreaker):
     """An endpoint URL and the topics it wants."""
 
     class State(models.TextChoices):
@@ -211,6 +229,11 @@ class Subscription(HasConfiguration, HasHeaders, HasSigningSecrets, HasConsent, 
                 name="orderhooks_subscription_max_per_second",
             ),
             models.CheckConstraint(
+                condition=Q(update_interval_seconds__isnull=True)
+                | Q(update_interval_seconds__range=(1, LONGEST_UPDATE_INTERVAL_SECONDS)),
+                name="orderhooks_subscription_update_interval",
+            ),
+            models.CheckConstraint(
                 condition=Q(timeout_seconds__isnull=True) | Q(timeout_seconds__range=(1, LONGEST_TIMEOUT_SECONDS)),
                 name="orderhooks_subscription_timeout",
             ),
@@ -227,14 +250,29 @@ class Subscription(HasConfiguration, HasHeaders, HasSigningSecrets, HasConsent, 
         changed: what was allowed once does not bar other changes.
         """
         self.require_valid(options.get("update_fields"))
+        self.require_compatible_login(options.get("update_fields"))
         if not self._state.adding:
-            super().save(*arguments, **options)
+            with transaction.atomic(using=options.get("using") or router.db_for_write(Subscription, instance=self)):
+                former = self._stored_order(options.get("update_fields"))
+                super().save(*arguments, **options)
+                if former not in (None, (self.ordered, self.update_interval_seconds)):
+                    # By the new choice, other updates may wait, or for another time.
+                    apps.get_model("orderhooks.Delivery").objects.filter(subscription=self).end_interval(
+                        now=DatabaseClock().now()
+                    )
             return
         self.require_valid_secret()
         using = options.get("using") or router.db_for_write(Subscription, instance=self)
         with transaction.atomic(using=using):
             super().save(*arguments, **options)
             self.new_secret, self.given_secret = self.add_secret(self.given_secret), ""
+
+    def _stored_order(self, written: Iterable[str] | None) -> tuple[bool, int | None] | None:
+        """What is stored of `ordered` and `update_interval_seconds`, if a save may change either."""
+        names = ("ordered", "update_interval_seconds")
+        if written is not None and not set(names) & set(written):
+            return None
+        return Subscription.objects.filter(pk=self.pk).values_list(*names).first()
 
     def delete(self, *_arguments: Any, **_options: Any) -> tuple[int, dict[str, int]]:
         """See SubscriptionQuerySet.delete."""
@@ -278,6 +316,11 @@ class Subscription(HasConfiguration, HasHeaders, HasSigningSecrets, HasConsent, 
         subscription.given_secret = secret
         subscription.save(force_insert=True)
         return subscription, subscription.new_secret
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether it is pinned to a version of the body that is not the newest."""
+        return self.api_version != versions.newest()
 
     @property
     def is_limited(self) -> bool:

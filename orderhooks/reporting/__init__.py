@@ -3,6 +3,7 @@
 from orderhooks.reporting.backlog import MOST_WAITING, Backlog, backlog_text, current_backlog
 from orderhooks.reporting.capture_failures import LOSSES_SHOWN_FOR, losses
 from orderhooks.reporting.capture_levels import CaptureLevel, capture_levels
+from orderhooks.reporting.certificates import certificate_problem, certificate_problems, certificate_text, has_expired
 from orderhooks.reporting.order_report import (
     EventReport,
     Reason,
@@ -17,6 +18,7 @@ from orderhooks.reporting.order_report import (
 )
 from orderhooks.reporting.reconciliation import last_reconciliation, reconciliation_text
 from orderhooks.reporting.unpublished import unpublished_problems
+from orderhooks.reporting.version_moves import VersionMove, ended_versions, unregistered_versions, version_move
 from orderhooks.reporting.worker_status import START_WORKER, Worker, worker_problems
 
 __all__ = [
@@ -28,13 +30,19 @@ __all__ = [
     "EventReport",
     "Reason",
     "SubscriptionOutcome",
+    "VersionMove",
     "Worker",
     "backlog_text",
     "capture_levels",
+    "certificate_problem",
+    "certificate_problems",
+    "certificate_text",
     "current_backlog",
+    "ended_versions",
     "event_reports",
     "explain",
     "find_order",
+    "has_expired",
     "last_reconciliation",
     "losses",
     "order_events",
@@ -43,5 +51,7 @@ __all__ = [
     "reconciliation_text",
     "subscription_outcome_text",
     "unpublished_problems",
+    "unregistered_versions",
+    "version_move",
     "worker_problems",
 ]

@@ -12,7 +12,9 @@ from orderhooks.reporting import endpoint_health
 from orderhooks.reporting.attempt_stats import DayStats, day_stats
 from orderhooks.reporting.backlog import MOST_WAITING, Backlog, current_backlog
 from orderhooks.reporting.capture_failures import losses
+from orderhooks.reporting.certificates import certificate_problem
 from orderhooks.reporting.endpoint_health import Health, health_of
+from orderhooks.reporting.version_moves import ended_versions, unregistered_versions
 from orderhooks.reporting.worker_status import Worker, worker_problems
 
 __all__ = ["SubscriptionStatus", "SystemStatus", "as_dict", "subscription_statuses", "system_status"]
@@ -42,10 +44,14 @@ class SubscriptionStatus:
     last_error_at: datetime | None
     failing_since: datetime | None
     circuit_open_until: datetime | None
+    # That its client certificate has expired or will soon; blank if there is nothing to do.
+    certificate: str
 
     def problem(self) -> str:
-        """What is wrong with its endpoint, or blank."""
-        return "" if self.health in HEALTHY else f"{self.name} ({self.public_id}): {self.report}"
+        """What is wrong with its endpoint or its certificate, or blank."""
+        texts = [self.certificate] if self.health in HEALTHY else [self.report, self.certificate]
+        text = " ".join(filter(None, texts))
+        return f"{self.name} ({self.public_id}): {text}" if text else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,8 @@ class SystemStatus:
     unpublished: int
     # A sentence for each kind of recent change that was saved but not captured.
     lost: Sequence[str]
+    # A sentence for each version of the body that subscriptions should no longer be pinned to.
+    versions: Sequence[str]
     subscriptions: Sequence[SubscriptionStatus]
 
     def problems(self) -> list[str]:
@@ -66,6 +74,7 @@ class SystemStatus:
         found += self.lost
         if self.unpublished:
             found.append(unpublished_text(self.unpublished))
+        found += self.versions
         return found + [problem for row in self.subscriptions if (problem := row.problem())]
 
 
@@ -80,6 +89,7 @@ def system_status(worker: Worker, *, now: datetime) -> SystemStatus:
         backlog=current_backlog(at_most=MOST_WAITING),
         lost=losses(now=now),
         unpublished=Event.objects.unpublished().count(),
+        versions=[*unregistered_versions(), *ended_versions(now=now)],
         subscriptions=subscription_statuses(now=now),
     )
 
@@ -107,6 +117,7 @@ def _subscription_status(subscription: Subscription, stats: DayStats, *, now: da
         last_error_at=subscription.last_failure_at,
         failing_since=subscription.failing_since,
         circuit_open_until=subscription.circuit_open_until,
+        certificate=certificate_problem(subscription, now=now),
     )
 
 
@@ -125,6 +136,7 @@ def as_dict(status: SystemStatus) -> dict[str, Any]:
         "oldest_waiting_since": waiting.since,
         "unpublished": status.unpublished,
         "lost": list(status.lost),
+        "versions": list(status.versions),
         "subscriptions": [asdict(row) for row in status.subscriptions],
         "problems": status.problems(),
     }

@@ -1,16 +1,18 @@
 """A delivery's request as a shell script, which signs it when it runs: with `openssl`, and sent with `curl`.
 
-The admin shows it. It holds no secret: the signing secret and the subscription's own headers are taken from environment
-variables.
+The admin shows it. It holds no secret: the signing secret, the subscription's own headers and its login are taken from
+environment variables.
 """
 
 import base64
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from shlex import quote
 
 from orderhooks import shaping, transport
-from orderhooks.models import Attempt, Delivery
+from orderhooks.db.sealed_logins import BASIC, OAUTH2
+from orderhooks.models import Attempt, Delivery, Subscription
 from orderhooks.sending.preparing import plain_headers
 from orderhooks.signing import PRIVATE_PREFIX, PROFILES, SHARED_PREFIX
 
@@ -41,7 +43,7 @@ hex() {{ od -An -v -tx1 | tr -d ' \n'; }}
 {signing}
 body | curl --request POST --silent --show-error --include --globoff --max-time 15 --data-binary @- \
     {headers} \
-    --url {url}
+    {login}--url {url}
 """
 HMAC = r"""hmac() { openssl dgst -sha256 -mac HMAC -macopt "hexkey:$1" -binary; }
 raw_key=$(printf %s "${WEBHOOK_SECRET#whsec_}" | openssl base64 -d -A | hex)
@@ -65,7 +67,7 @@ def curl_script(delivery: Delivery, attempt: Attempt | None = None) -> str:
     of the next attempt. Raises shaping.ShapingError.
     """
     event, subscription = delivery.event, delivery.subscription
-    shaped = shaping.shape(event, subscription)
+    shaped = shaping.shape(event, subscription, changes=delivery.merged_changes)
     profile = PROFILES[subscription.signature]
     prefix = profile.secret_prefix
     variables = dict(_variables(subscription.headers))
@@ -81,6 +83,7 @@ def curl_script(delivery: Delivery, attempt: Attempt | None = None) -> str:
         *(f'{quote(name + ": ")}"${variable}"' for variable, name in variables.items()),
         quote("expect:"),  # which curl would add to a large body
     ]
+    login = _login(subscription)
     checks = [
         f'case "${{WEBHOOK_SECRET:-}}" in {prefix}*) ;; *)'
         f' echo "Set WEBHOOK_SECRET to the signing secret, {prefix}..." >&2; exit 64;; esac',
@@ -89,15 +92,20 @@ def curl_script(delivery: Delivery, attempt: Attempt | None = None) -> str:
             " exit 64; }"
             for variable, name in variables.items()
         ),
+        *(
+            f'[ -n "${{{variable}:-}}" ] || {{ printf "%s\\n" {quote(f"Set {variable} to {what}.")} >&2; exit 64; }}'
+            for variable, what in login.variables.items()
+        ),
     ]
     return SCRIPT.format(
         event=quote(event.public_id),
         topic=quote(event.topic),
-        variables=" ".join(f"{variable}=…" for variable in ("WEBHOOK_SECRET", *variables)),
+        variables=" ".join(f"{variable}=…" for variable in ("WEBHOOK_SECRET", *variables, *login.variables)),
         checks="\n".join(checks),
         body=_print(shaped.body),
         signing=SIGNING[prefix],
         headers=" \\\n    ".join(f"--header {header}" for header in headers),
+        login="".join(f"{option} \\\n    " for option in login.options),
         url=quote((attempt and attempt.url) or transport.called_url(subscription.url)),
     )
 
@@ -111,6 +119,29 @@ def _print(body: bytes) -> str:
     if text and "\x00" not in text:
         return f"printf %s {quote(text)}"
     return f"printf %s {quote(base64.b64encode(body).decode())} | openssl base64 -d -A"
+
+
+@dataclass(frozen=True, slots=True)
+class _Login:
+    """Options of curl, and the variables that they need, each with what it has to be."""
+
+    options: Sequence[str]
+    variables: Mapping[str, str]
+
+
+def _login(subscription: Subscription) -> _Login:
+    options, variables = [], {}
+    if subscription.login_type == BASIC:
+        options.append('--user "$LOGIN"')
+        variables["LOGIN"] = "the user name and the password, with a colon between them"
+    elif subscription.login_type == OAUTH2:
+        options.append('--header "authorization: Bearer $ACCESS_TOKEN"')
+        variables["ACCESS_TOKEN"] = "an access token of the authorization server"  # noqa: S105
+    if subscription.client_certificate:
+        options.append('--cert "$CLIENT_CERTIFICATE" --key "$CLIENT_KEY"')
+        variables["CLIENT_CERTIFICATE"] = "the file of the client certificate, in PEM"
+        variables["CLIENT_KEY"] = "the file of its private key, in PEM"
+    return _Login(options, variables)
 
 
 def _variables(headers: Mapping[str, object]) -> Iterator[tuple[str, str]]:

@@ -103,6 +103,11 @@ class FairQueue:
         ahead = min(MOST_AHEAD, int(endpoint.window.per_second * AHEAD_SECONDS))
         return max(int(endpoint.window.size), ahead) - len(endpoint.waiting) - endpoint.under_way
 
+    def claimed_of(self, subscription: int) -> int:
+        """How many deliveries of this subscription wait or are under way."""
+        endpoint = self.endpoints.get(subscription)
+        return len(endpoint.waiting) + endpoint.under_way if endpoint else 0
+
     def capacity(self) -> int:
         """How many more deliveries to claim in all."""
         quick = any(one.window.per_second for one in self.endpoints.values())

@@ -4,14 +4,15 @@ Source: https://github.com/cloudevents/spec/blob/main/cloudevents/http-webhook.m
 Consent by callback (4.1.3) is not offered.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from django.views.decorators.debug import sensitive_variables
 
-import orderhooks
 from orderhooks import transport
 from orderhooks.models import Subscription
+from orderhooks.sending.preparing import Request
 from orderhooks.transport import Outcome
 
 __all__ = ["Consent", "Handshake", "shake_hands"]
@@ -43,16 +44,33 @@ class Handshake:
 
 
 @sensitive_variables()
-def shake_hands(subscription: Subscription, *, timeout_seconds: float) -> Handshake:
-    """Ask the endpoint. Raises an error if the values of the subscription's own headers can't be decrypted."""
-    own = subscription.own_headers()
+def shake_hands(
+    request: Request,
+    subscription: Subscription,
+    *,
+    deadline: float,
+    client_certificate: transport.ClientCertificate | None = None,
+) -> Handshake:
+    """Ask the endpoint whether it allows the request, which goes out afterwards; until `deadline` (monotonic seconds).
+
+    The OPTIONS request has the headers that do not depend on a body: the subscription's own, its login, the origin.
+    """
     origin = subscription.request_origin
-    plain = {"user-agent": f"orderhooks/{orderhooks.__version__}", "webhook-request-origin": origin}
-    if subscription.max_per_second is not None:
-        plain["webhook-request-rate"] = str(subscription.max_per_second * 60)
-    kept = {**dict.fromkeys(own, transport.REDACTED), **plain}
+    asked = {
+        name: value
+        for name, value in request.headers.items()
+        if name in subscription.headers or name in ("authorization", "user-agent", "webhook-request-origin")
+    }
+    rate = (
+        {} if subscription.max_per_second is None else {"webhook-request-rate": str(subscription.max_per_second * 60)}
+    )
+    kept = {**{name: request.kept_headers[name] for name in asked}, **rate}
     outcome = transport.options(
-        subscription.url, {**own, **plain}, timeout_seconds=timeout_seconds, redact=list(own.values())
+        request.url,
+        {**asked, **rate},
+        timeout_seconds=max(0.0, deadline - time.monotonic()),
+        redact=request.redact,
+        client_certificate=client_certificate,
     )
     if outcome.error not in ("", "status"):
         detail = f"It was asked with OPTIONS whether it allows the requests. {outcome.detail}"

@@ -6,7 +6,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -16,15 +18,17 @@ from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import conf, transport
 from orderhooks.db import Wakeup
-from orderhooks.models import Delivery, Subscription
+from orderhooks.models import AccessToken, Delivery, Subscription
 from orderhooks.models.attempt_stats import StatsBuffer
 from orderhooks.sending import claiming
 from orderhooks.sending.fair_queue import FairQueue, Job
 from orderhooks.sending.handshake import Consent, shake_hands
+from orderhooks.sending.logins import Login, client_certificate, is_awaited, needs_token
+from orderhooks.sending.main_thread import Call, MainThread, call_here
 from orderhooks.sending.preparing import prepare
 from orderhooks.sending.recording import Sent, record
 from orderhooks.shaping import ShapingError
-from orderhooks.transport import Outcome
+from orderhooks.transport import LoginError, Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -35,10 +39,9 @@ LEASE_MARGIN_SECONDS = 15.0
 BATCH = 25
 BATCH_SECONDS = 0.1
 LOCKED_SECONDS = 0.5
+UNAUTHORIZED = HTTPStatus.UNAUTHORIZED
 # Beyond the attempts' own deadline.
 EXIT_SECONDS = 3.0
-# What is left for a request after a handshake that took all of its time.
-LEAST_SECONDS = 0.1
 # With fewer deliveries waiting it is time to claim.
 LOW_WATER = 50
 # An endpoint that has responded within this time is known to respond.
@@ -71,6 +74,7 @@ class Sender:
         self.stats = StatsBuffer()
         self.wakeup = wakeup or Wakeup()
         self.owns_wakeup = wakeup is None
+        self.main_thread = MainThread(self.wakeup.notify)
         self.results: deque[Sent] = deque()
         # Results whose rows another session has locked, and when to try again.
         self.locked: list[Sent] = []
@@ -127,7 +131,8 @@ class Sender:
         if capacity <= 0:
             return 0
         due = claiming.due(now=now)
-        wants = [max(0, self.queue.capacity_of(one.subscription.pk)) for one in due]
+        AccessToken.objects.attach(one.subscription for one in due)
+        wants = [self._wanted(one.subscription, now=now) for one in due]
         proven = [
             self.queue.is_proven(one.subscription.pk, is_healthy=_is_healthy(one.subscription, now=now)) for one in due
         ]
@@ -155,8 +160,17 @@ class Sender:
         )
         return len(claimed)
 
+    def _wanted(self, subscription: Subscription, *, now: datetime) -> int:
+        """How many deliveries of a subscription the threads could take."""
+        wanted = max(0, self.queue.capacity_of(subscription.pk))
+        if wanted and needs_token(subscription, now=now):
+            # One of them asks for it. The others would only wait, each on a thread.
+            return 0 if is_awaited(subscription, now=now) or self.queue.claimed_of(subscription.pk) else 1
+        return wanted
+
     def collect(self, *, wait_seconds: float) -> int:
         """Record the attempts that have ended, waiting for some that long. Returns how many."""
+        self.main_thread.serve()
         self.queue.adapt()
         freed = self._write_locked() if self.locked and time.monotonic() > self.locked_until else 0
         if self.under_way and not self._should_record():
@@ -221,7 +235,7 @@ class Sender:
                 self.not_begun.append(job.delivery)
             else:
                 seconds = min(job.delivery.subscription.attempt_seconds, self.longest_seconds)
-                sent = attempt(job.delivery, seconds, now=self.clock())
+                sent = attempt(job.delivery, seconds, now=self.clock(), call=self.main_thread.call)
                 self.results.append(sent)
                 self.queue.done(
                     job,
@@ -239,29 +253,28 @@ def lease_for(attempt_seconds: float) -> timedelta:
 
 
 @sensitive_variables("request")
-def attempt(delivery: Delivery, timeout_seconds: float, *, now: datetime) -> Sent:
-    """Make one attempt; whatever happens is its outcome.
-
-    If the endpoint has to allow the requests first, the attempt begins with the handshake, and ends there if it fails.
-    """
+def attempt(delivery: Delivery, timeout_seconds: float, *, now: datetime, call: Call = call_here) -> Sent:
+    """Make one attempt; whatever happens is its outcome. `call` runs what needs the database."""
     started = time.monotonic()
-    headers: Mapping[str, str] = {}
-    consent: Consent | None = None
     url = delivery.subscription.url
     try:
         url = transport.called_url(url)
-        request = prepare(delivery, now=now)
-        if delivery.subscription.lacks_consent:
-            handshake = shake_hands(delivery.subscription, timeout_seconds=timeout_seconds)
-            consent = handshake.consent
-            if consent is None:
-                outcome, url = handshake.outcome, transport.safe_text(url)
-                return Sent(delivery, handshake.kept_headers, now, outcome, url, method="OPTIONS")
-            # Both requests together keep to the limit.
-            timeout_seconds = max(LEAST_SECONDS, timeout_seconds - (time.monotonic() - started))
-        headers = request.kept_headers
-        outcome = transport.post(
-            request.url, request.body, request.headers, timeout_seconds=timeout_seconds, redact=request.redact
+        posted = _post(delivery, started + timeout_seconds, now=now, call=call)
+        return Sent(
+            delivery,
+            posted.kept_headers,
+            now,
+            posted.outcome,
+            transport.safe_text(url),
+            method=posted.method,
+            consent=posted.consent,
+        )
+    except LoginError as error:
+        outcome = Outcome(
+            error="login",
+            detail=transport.safe_text(str(error))[:500],
+            duration_ms=int((time.monotonic() - started) * 1000),
+            login_retry_after=error.retry_after,
         )
     except ShapingError as error:
         outcome = Outcome(error=error.kind, detail=transport.safe_text(str(error))[:500])
@@ -269,7 +282,61 @@ def attempt(delivery: Delivery, timeout_seconds: float, *, now: datetime) -> Sen
         # Whatever it is, it is an outcome: a thread's exception would stop the pump and hide itself in a log.
         logger.exception("attempt delivery=%s n=%d could not be made", delivery.public_id, delivery.attempts_made)
         outcome = Outcome(error="internal", detail=transport.safe_text(f"{type(error).__name__}: {error}")[:500])
-    return Sent(delivery, headers, now, outcome, transport.safe_text(url), consent=consent)
+    return Sent(delivery, {}, now, outcome, transport.safe_text(url))
+
+
+@dataclass(frozen=True, slots=True)
+class _Posted:
+    """The last request of an attempt: OPTIONS if the endpoint did not allow the POST."""
+
+    method: str
+    kept_headers: Mapping[str, str]
+    outcome: Outcome
+    consent: Consent | None
+
+
+@sensitive_variables()
+def _post(delivery: Delivery, deadline: float, *, now: datetime, call: Call) -> _Posted:
+    """Log in, ask for the endpoint's consent where it is needed, and post.
+
+    Once more with another access token if the endpoint refuses the first one with 401.
+
+    Raises LoginError, and the errors of `prepare`.
+    """
+    started = time.monotonic()
+    subscription = delivery.subscription
+    # A person who tests an endpoint has just corrected something.
+    patient = delivery.trigger != Delivery.Trigger.TEST
+    login = Login(subscription, now, deadline, call, patient=patient)
+    certificate = client_certificate(subscription, now=now)
+    authorization = login.authorization()
+    consent: Consent | None = None
+    while True:
+        request = prepare(delivery, now=now, authorization=authorization)
+        posted: _Posted | None = None
+        if subscription.lacks_consent and consent is None:
+            handshake = shake_hands(request, subscription, deadline=deadline, client_certificate=certificate)
+            consent = handshake.consent
+            if consent is None:
+                posted = _Posted("OPTIONS", handshake.kept_headers, handshake.outcome, None)
+        if posted is None:
+            outcome = transport.post(
+                request.url,
+                request.body,
+                request.headers,
+                timeout_seconds=max(0.0, deadline - time.monotonic()),
+                redact=request.redact,
+                client_certificate=certificate,
+            )
+            posted = _Posted("POST", request.kept_headers, outcome, consent)
+        seconds = time.monotonic() - started
+        posted = replace(posted, outcome=replace(posted.outcome, duration_ms=int(seconds * 1000)))
+        if posted.outcome.status_code != UNAUTHORIZED or not login.can_renew:
+            return posted
+        login.can_renew, refused = False, authorization
+        authorization = login.renewed(refused)
+        if not authorization:
+            return posted
 
 
 def split(capacity: int, wants: Sequence[int]) -> list[int]:

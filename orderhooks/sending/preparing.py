@@ -40,27 +40,34 @@ def plain_headers(delivery: Delivery, shaped: Shaped) -> dict[str, str]:
 
 
 @sensitive_variables()
-def prepare(delivery: Delivery, *, now: datetime) -> Request:
-    """Sign a delivery's request. Raises an error if a key or secret is missing, or shaping.ShapingError."""
+def prepare(delivery: Delivery, *, now: datetime, authorization: str = "") -> Request:
+    """Sign a delivery's request. `authorization`: the value of that header, of the subscription's login, or "".
+
+    Raises an error if a key or secret is missing, or shaping.ShapingError.
+    """
     event, subscription = delivery.event, delivery.subscription
     secrets = subscription.live_secrets(now=now)
     if not secrets:
         raise signing.InvalidSecretError("The subscription has no signing secret in force. Give it a new one.")
     own = subscription.own_headers()
     transport.check_own_headers(own)
-    shaped = shaping.shape(event, subscription)
+    shaped = shaping.shape(event, subscription, changes=delivery.merged_changes)
     _require_no_header_twice(own, shaped, name=subscription.format)
     body = shaped.body
     timestamp = int(now.timestamp())
     message = signing.Message(event.public_id, event.topic, timestamp, body)
     signatures = signing.profile_headers(subscription.signature, message, secrets)
-    headers = {**own, **plain_headers(delivery, shaped), "webhook-timestamp": str(timestamp), **signatures}
+    login = {"authorization": authorization} if authorization else {}
+    plain = {**plain_headers(delivery, shaped), "webhook-timestamp": str(timestamp)}
+    headers = {**own, **login, **plain, **signatures}
     kept = {
         name: transport.REDACTED if name in own or transport.is_credential(name) else value
         for name, value in headers.items()
     }
     signed = [value for name, value in signatures.items() if transport.is_credential(name)]
-    return Request(subscription.url, body, headers, kept, [*own.values(), *secrets, *signed])
+    # A receiver may echo a token without its scheme. Of Basic the redactor decodes the password.
+    logged_in_with = [authorization, authorization.partition(" ")[2]] if authorization else []
+    return Request(subscription.url, body, headers, kept, [*own.values(), *secrets, *signed, *logged_in_with])
 
 
 def _require_no_header_twice(own: Mapping[str, str], shaped: Shaped, *, name: str) -> None:

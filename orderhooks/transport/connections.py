@@ -8,12 +8,14 @@ import http.client
 import os
 import ssl
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
 import certifi
 import urllib3
+from django.views.decorators.debug import sensitive_variables
 from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -21,6 +23,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util import create_urllib3_context
 
 from orderhooks import conf
+from orderhooks.transport.certificates import ClientCertificate, load_into
 from orderhooks.transport.responses import Response
 from orderhooks.transport.sockets import Exchange, TimedSocket, TimedSSLSocket, connect, has_unread_data
 from orderhooks.transport.urls import DEFAULT_PORTS
@@ -29,6 +32,8 @@ URLLIB3_VERSION = version("urllib3")
 HOSTS = 256
 CONNECTIONS_PER_HOST = 64
 URLS = 1024
+# A TLS context holds about a megabyte of certificates.
+OWN_ADAPTERS = 64
 # A longer request is not copied into one piece.
 ONE_PIECE_BYTES = 64 * 1024
 
@@ -168,9 +173,11 @@ def _wrap_guarded(wrap: Callable[..., ssl.SSLSocket]) -> Callable[..., ssl.SSLSo
 class Adapter(HTTPAdapter):
     """requests' adapter with the connections above, and one TLS context: loading the certificates is expensive."""
 
-    def __init__(self, ca_bundle: str) -> None:
+    def __init__(self, ca_bundle: str, certificate: ClientCertificate | None = None) -> None:
         self.context = create_urllib3_context()
         self.context.load_verify_locations(ca_bundle or certifi.where())
+        if certificate is not None:
+            load_into(self.context, certificate.chain, certificate.private_key)
         self.context.sslsocket_class = TimedSSLSocket
         self.context.wrap_socket = _wrap_guarded(self.context.wrap_socket)  # type: ignore[method-assign]
         super().__init__(pool_connections=HOSTS, pool_maxsize=CONNECTIONS_PER_HOST)
@@ -218,16 +225,51 @@ class Adapter(HTTPAdapter):
 
 
 _adapters: dict[str, Adapter] = {}
+# Of each subscription with a client certificate: the CA_BUNDLE and the certificate, and their adapter.
+_own_adapters: OrderedDict[str, tuple[tuple[str, ClientCertificate], Adapter]] = OrderedDict()
+_own_adapters_lock = threading.Lock()
 
 
-def adapter() -> Adapter:
-    """The adapter of this process, for the certificates of the setting CA_BUNDLE."""
+def adapter(certificate: ClientCertificate | None = None) -> Adapter:
+    """The adapter of this process, for the certificates of the setting CA_BUNDLE.
+
+    # Note [Own connections]
+    A connection stands for the certificate that was presented when it was opened. So each subscription with a client
+    certificate has an adapter of its own, with connections and a TLS context that no other subscription uses. Another
+    certificate of the same subscription closes them.
+
+    Raises InvalidCertificateError if OpenSSL does not accept the certificate.
+    """
     ca_bundle = conf.current().ca_bundle
+    if certificate is not None:
+        return _own_adapter(ca_bundle, certificate)
     try:
         return _adapters[ca_bundle]
     except KeyError:
         return _adapters.setdefault(ca_bundle, Adapter(ca_bundle))
 
 
-# A connection that was opened before a fork must not be used by both processes.
-os.register_at_fork(after_in_child=_adapters.clear)
+@sensitive_variables()
+def _own_adapter(ca_bundle: str, certificate: ClientCertificate) -> Adapter:
+    key = (ca_bundle, certificate)
+    with _own_adapters_lock:
+        known = _own_adapters.pop(certificate.owner, None)
+        if known is None or known[0] != key:
+            if known is not None:
+                known[1].close()
+            known = key, Adapter(ca_bundle, certificate)
+        _own_adapters[certificate.owner] = known
+        if len(_own_adapters) > OWN_ADAPTERS:
+            _own_adapters.popitem(last=False)[1][1].close()
+        return known[1]
+
+
+def _forget_adapters() -> None:
+    # A connection that was opened before a fork must not be used by both processes.
+    global _own_adapters_lock
+    _adapters.clear()
+    _own_adapters.clear()
+    _own_adapters_lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_adapters)

@@ -18,17 +18,19 @@ NEXT_STEPS = {
     "handshake": "The receiver has to allow the requests: respond to OPTIONS with WebHook-Allowed-Origin. Or choose a "
     "format of the subscription that needs no permission.",
     "status": "Ask the receiver what its log says about this webhook-id.",
+    "login": "Check how the subscription logs in: its user name, its OAuth2 client or its client certificate.",
     "payload": "Fix the order source and publish the event again.",
     "format": "Fix the subscription's format, or choose another one.",
     "filter": "Change the subscription's filter, then redeliver, or replay what failed.",
     "projection": "Change the subscription's projection; the next attempt uses it.",
+    "version": "Fix the function that converts the body, or move the subscription to another version.",
     "internal": "See the worker's log.",
 }
 # The next step for statuses that say more than that the response was not 2xx.
 STATUS_STEPS = {
     304: "A POST must not get 304 (not modified): the receiver, or a cache in front of it, must stop that.",
     400: "The receiver could not read the request: check that it expects the format that this subscription sends.",
-    401: 'Give the credentials that the receiver expects in the subscription\'s headers: "Authorization".',
+    401: 'Give the credentials that the receiver expects: how the subscription logs in, or its header "Authorization".',
     403: "Check the signing secret at the receiver, the subscription's headers, and whether a firewall or CSRF check "
     "refuses the request.",
     404: "Check the path of the URL: the receiver has nothing there.",
@@ -71,11 +73,11 @@ def next_step(kind: str, status: int | None = None, *, location: str = "") -> st
 
 
 # Failures of orderhooks, or of what people configured: they say nothing about the endpoint.
-OURS = frozenset({"internal", "payload", "filter", "projection", "format"})
+OURS = frozenset({"internal", "payload", "filter", "projection", "version", "format"})
 # Failures after which the next request would fail in the same way, because the endpoint is overloaded or unavailable:
-# also a name that can't be resolved, an invalid certificate, and a connection that a proxy resets because there is no
-# server behind it. An endpoint that does not allow requests would be asked again for each delivery that waits.
-OVERLOADED_ERRORS = frozenset({"timeout", "connect_timeout", "refused", "dns", "reset", "tls", "handshake"})
+# also a name that can't be resolved, an invalid certificate, a login that fails, and a connection that a proxy resets
+# because there is no server behind it. An endpoint that does not allow requests would be asked by each that waits.
+OVERLOADED_ERRORS = frozenset({"timeout", "connect_timeout", "refused", "dns", "reset", "tls", "login", "handshake"})
 # With 408 and with 520 to 524 (Cloudflare) a proxy says that it got no valid response.
 OVERLOADED_STATUSES = frozenset({408, 429, 502, 503, 504, 520, 521, 522, 523, 524})
 
@@ -95,6 +97,8 @@ class Outcome:
     duration_ms: int = 0
     response_headers: Mapping[str, str] = field(default_factory=dict)
     response_body: str = ""
+    # What an authorization server wished for in place of the endpoint.
+    login_retry_after: str = ""
 
     @property
     def succeeded(self) -> bool:
@@ -113,4 +117,6 @@ class Outcome:
     @property
     def retry_after(self) -> str:
         """The value of the Retry-After header, or ""."""
+        if self.login_retry_after:
+            return self.login_retry_after
         return next((value for name, value in self.response_headers.items() if name.lower() == "retry-after"), "")

@@ -6,6 +6,7 @@ import http.client
 import ssl
 import time
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -15,6 +16,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import conf
 from orderhooks.transport import connections
+from orderhooks.transport.certificates import ClientCertificate, InvalidCertificateError
 from orderhooks.transport.headers import InvalidHeaderError, check_header
 from orderhooks.transport.outcomes import NEXT_STEPS, Outcome, next_step
 from orderhooks.transport.redaction import REDACTED, Redactor, is_credential
@@ -39,24 +41,30 @@ def post(
     *,
     timeout_seconds: float = 15.0,
     redact: Collection[str] = (),
+    client_certificate: ClientCertificate | None = None,
 ) -> Outcome:
     """POST the body and return the Outcome. Whatever the URL, the network or the receiver does, it raises nothing.
 
     Everything from the DNS query to the last byte ends within `timeout_seconds`. At most 64 KiB of the response's body
     are read and 4 KiB kept. Only public addresses and those in ORDERHOOKS["ALLOWED_NETWORKS"] are connected to.
     Redirects are not followed. Cookies, netrc and the environment's proxies are not used. The Outcome holds none of
-    the texts in `redact` and no cookies, authorization or signatures, even if the receiver echoes them. The database
-    is not used.
+    the texts in `redact` and no cookies, authorization or signatures, even if the receiver echoes them. The
+    `client_certificate` is presented to the endpoint if it asks for one. The database is not used.
     """
-    return _send("POST", url, body, headers, timeout_seconds=timeout_seconds, redact=redact)
+    return _send("POST", url, body, headers, timeout_seconds, redact, client_certificate)
 
 
 @sensitive_variables()
 def options(
-    url: str, headers: Mapping[str, str], *, timeout_seconds: float = 15.0, redact: Collection[str] = ()
+    url: str,
+    headers: Mapping[str, str],
+    *,
+    timeout_seconds: float = 15.0,
+    redact: Collection[str] = (),
+    client_certificate: ClientCertificate | None = None,
 ) -> Outcome:
     """Ask by OPTIONS what an endpoint allows: the headers of the Outcome say it. Bounded and guarded as `post` is."""
-    return _send("OPTIONS", url, b"", headers, timeout_seconds=timeout_seconds, redact=redact)
+    return _send("OPTIONS", url, b"", headers, timeout_seconds, redact, client_certificate)
 
 
 @sensitive_variables()
@@ -65,25 +73,88 @@ def _send(
     url: str,
     body: bytes,
     headers: Mapping[str, str],
-    *,
     timeout_seconds: float,
     redact: Collection[str],
+    client_certificate: ClientCertificate | None,
 ) -> Outcome:
     started = time.monotonic()
-    redactor = Redactor([*redact, *_proxy_credentials(conf.current().egress_proxy)])
+    redactor = redactor_of(redact)
+    deadline = started + timeout_seconds
+    got = exchange(
+        url,
+        body,
+        headers,
+        method=method,
+        deadline=deadline,
+        redactor=redactor,
+        client_certificate=client_certificate,
+    )
+    if got.error:
+        return Outcome(
+            status_code=got.status,
+            error=got.error,
+            detail=f"{redactor(safe_text(got.detail))[:DETAIL_CHARACTERS]} {NEXT_STEPS[got.error]}",
+            duration_ms=_milliseconds_since(started),
+            response_headers=got.headers,
+        )
+    status = got.status or 0
+    return Outcome(
+        status_code=status,
+        error="" if 200 <= status < 300 else "status",
+        detail=_status_detail(status, _location(got.headers)),
+        duration_ms=_milliseconds_since(started),
+        response_headers=got.headers,
+        response_body=redactor(safe_text(got.body), cut=len(got.body) == BODY_BYTES)[:KEPT_CHARACTERS],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanged:
+    """What an exchange came to: a response, or the kind and the description of the failure.
+
+    `headers` are redacted; `body` is not. `body` has at most BODY_BYTES, and is empty for a redirect.
+    """
+
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = field(default=b"", repr=False)
+    error: str = ""
+    detail: str = ""
+
+
+@sensitive_variables()
+def redactor_of(redact: Collection[str]) -> Redactor:
+    """Removes these texts and the credentials of the egress proxy."""
+    return Redactor([*redact, *_proxy_credentials(conf.current().egress_proxy)])
+
+
+@sensitive_variables()
+def exchange(
+    url: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    deadline: float,
+    redactor: Redactor,
+    client_certificate: ClientCertificate | None = None,
+    method: str = "POST",
+) -> Exchanged:
+    """Send the body, with all limits that `post` describes, until `deadline` (monotonic seconds). Raises nothing."""
     try:
         request = _prepare(method, check_url(url), body, headers)
+        adapter = connections.adapter(client_certificate)
     except UrlRefusedError as error:
-        return _failure("blocked", str(error), started, redactor)
+        return Exchanged(error="blocked", detail=str(error))
     except InvalidHeaderError as error:
-        return _failure("internal", str(error), started, redactor)
-    deadline = started + timeout_seconds
-    exchange = Exchange(deadline)
-    outcome = _exchange(request, exchange, started, redactor)
-    if outcome.error == "reset" and exchange.reused and not exchange.response_started:
+        return Exchanged(error="internal", detail=str(error))
+    except InvalidCertificateError as error:
+        return Exchanged(error="login", detail=str(error))
+    progress = Exchange(deadline)
+    got = _exchange(request, adapter, progress, redactor)
+    if got.error == "reset" and progress.reused and not progress.response_started:
         # The receiver closed an idle connection just as we used it again, so it did not see the request.
-        outcome = _exchange(request, Exchange(deadline), started, redactor)
-    return outcome
+        got = _exchange(request, adapter, Exchange(deadline), redactor)
+    return got
 
 
 @functools.lru_cache(maxsize=8)
@@ -117,12 +188,14 @@ def with_framing_headers(headers: Mapping[str, str], body: bytes) -> dict[str, s
     return {**headers, "accept-encoding": "identity", "content-length": str(len(body))}
 
 
-def _exchange(request: requests.PreparedRequest, exchange: Exchange, started: float, redactor: Redactor) -> Outcome:
+def _exchange(
+    request: requests.PreparedRequest, adapter: connections.Adapter, exchange: Exchange, redactor: Redactor
+) -> Exchanged:
     connections.current.exchange = exchange
     proxy = conf.current().egress_proxy
     status, headers, body = None, {}, b""
     try:
-        raw: Any = connections.adapter().send(
+        raw: Any = adapter.send(
             request,
             stream=True,
             timeout=exchange.seconds_left(),
@@ -142,17 +215,10 @@ def _exchange(request: requests.PreparedRequest, exchange: Exchange, started: fl
             raw.close()
     except Exception as error:
         kind, detail = _classify(exchange, error)
-        return _failure(kind, detail, started, redactor, status=status, headers=headers)
+        return Exchanged(status, headers, error=kind, detail=detail)
     finally:
         del connections.current.exchange
-    return Outcome(
-        status_code=status,
-        error="" if 200 <= status < 300 else "status",
-        detail=_status_detail(status, _location(headers)),
-        duration_ms=_milliseconds_since(started),
-        response_headers=headers,
-        response_body=redactor(safe_text(body), cut=len(body) == BODY_BYTES)[:KEPT_CHARACTERS],
-    )
+    return Exchanged(status, headers, body)
 
 
 def _headers(headers: Mapping[str, str], redactor: Redactor) -> dict[str, str]:
@@ -185,6 +251,8 @@ def _classify(exchange: Exchange, error: Exception) -> tuple[str, str]:
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return "tls", f"The endpoint's certificate is not valid: {cause.verify_message}."
+        if isinstance(cause, ssl.SSLError) and (text := REFUSED_LOGINS.get(cause.reason)):
+            return "login", text
     if time.monotonic() >= exchange.deadline or any(isinstance(cause, TimeoutError) for cause in causes):
         if not exchange.connected and not exchange.reused:
             return "connect_timeout", "The endpoint did not accept a connection in time."
@@ -198,18 +266,33 @@ def _classify(exchange: Exchange, error: Exception) -> tuple[str, str]:
     return "protocol", f"The endpoint did not send a valid HTTP response ({_named(error)})."
 
 
+# The alerts with which a server refuses a client certificate, or demands one (RFC 8446, 6.2).
+REFUSED_LOGINS = {
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "The endpoint demands a client certificate.",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "The endpoint refuses the client certificate.",
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": "The endpoint does not support this kind of client certificate.",
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": "The endpoint says that the client certificate was revoked.",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "The endpoint says that the client certificate has expired.",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "The endpoint refuses the client certificate.",
+    "TLSV1_ALERT_UNKNOWN_CA": "The endpoint does not trust the issuer of the client certificate.",
+    "TLSV1_ALERT_ACCESS_DENIED": "The endpoint denies access with this client certificate.",
+}
+
+
 def _named(error: BaseException) -> str:
     """The error, without what it quotes of the response, which not everybody may see."""
     name = type(error).__name__
     return f"{name}: {error}" if isinstance(error, OSError) else name
 
 
+# The alert that says so may be lost with the connection.
+ENDED_TLS = "The endpoint ended the TLS connection. It may demand a client certificate that it trusts."
 # Causes are compared from the innermost outwards; the first row that fits gives the kind.
 SIGNS: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
     ((http.client.LineTooLong,), "too_large", "The endpoint's response has a line that is too long."),
     ((http.client.RemoteDisconnected,), "reset", "The endpoint closed the connection without a response."),
     ((ConnectionError,), "reset", "The endpoint broke the connection."),
-    ((ssl.SSLEOFError, ssl.SSLZeroReturnError), "tls", "The endpoint ended the TLS connection."),
+    ((ssl.SSLEOFError, ssl.SSLZeroReturnError), "tls", ENDED_TLS),
     ((ssl.SSLError,), "tls", "The endpoint does not follow the TLS protocol."),
     ((http.client.HTTPException,), "protocol", "The endpoint did not send a valid HTTP response."),
 )
@@ -232,24 +315,6 @@ def _status_detail(status: int, location: str) -> str:
         return f"The endpoint responded with {status}."
     step = next_step("status", status, location=location)
     return f"The endpoint responded with {status}; only 2xx is success. {step}"
-
-
-def _failure(
-    kind: str,
-    detail: str,
-    started: float,
-    redactor: Redactor,
-    *,
-    status: int | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> Outcome:
-    return Outcome(
-        status_code=status,
-        error=kind,
-        detail=f"{redactor(safe_text(detail))[:DETAIL_CHARACTERS]} {NEXT_STEPS[kind]}",
-        duration_ms=_milliseconds_since(started),
-        response_headers=headers or {},
-    )
 
 
 def _milliseconds_since(started: float) -> int:

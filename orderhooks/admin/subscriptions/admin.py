@@ -20,11 +20,12 @@ from orderhooks.admin.health import HEALTH_COLUMNS, HealthColumns
 from orderhooks.admin.jobs import JOB_FIELDS, JobsField
 from orderhooks.admin.links import link, page_url
 from orderhooks.admin.subscriptions.actions import ACTION_BUTTONS, ActionsAdmin
-from orderhooks.admin.subscriptions.banners import COUNT_UP_TO, Banner, banner
+from orderhooks.admin.subscriptions.banners import COUNT_UP_TO, Banner, banner, certificate_banner, version_banner
 from orderhooks.admin.subscriptions.forms import OVERLAP_HOURS, SubscriptionForm
-from orderhooks.admin.subscriptions.pages import PagesAdmin
+from orderhooks.admin.subscriptions.login_forms import LOGIN_FIELDS, SECRET_FIELDS
 from orderhooks.admin.subscriptions.secrets import SECRET_BUTTONS, SecretsAdmin, Shown
 from orderhooks.admin.subscriptions.trials import TrialsAdmin
+from orderhooks.admin.subscriptions.versions import VERSION_BUTTONS, VersionsAdmin
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Attempt, Delivery, Subscription
 
@@ -41,16 +42,19 @@ RECORD = (
     "updated_at",
 )
 
+SHAPE_FIELDS = ("changed_fields", "filter", "projection", "api_version", "format")
+PACE_FIELDS = ("max_in_flight", "max_per_second", "consent")
+
 
 @admin.register(Subscription)
-class SubscriptionAdmin(HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, TrialsAdmin, PagesAdmin):
+class SubscriptionAdmin(HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, TrialsAdmin, VersionsAdmin):
     form = SubscriptionForm
     list_display = ["name", *HEALTH_COLUMNS, "url", "topic_list"]
     list_filter = ["state"]
     search_fields = ["name", "url", "public_id__exact"]
     actions = ["pause", "resume", "rotate_secret", "revoke_former_secrets"]
     raw_id_fields = ["owner"]
-    buttons = (*ACTION_BUTTONS, *SECRET_BUTTONS)
+    buttons = (*ACTION_BUTTONS, *SECRET_BUTTONS, *VERSION_BUTTONS)
     readonly_fields = [
         "status_banner",
         "what_to_do",
@@ -60,14 +64,19 @@ class SubscriptionAdmin(HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, Tr
         "try_button",
         "signing_secrets",
         "consent",
+        "certificate",
         *RECORD,
     ]
     fieldsets = [
         (_("How it is doing"), {"fields": ["status_banner", "what_to_do", "deliveries", *JOB_FIELDS, "more"]}),
         (_("Who and where"), {"fields": ["name", "store", "owner", "url"]}),
-        (_("What"), {"fields": ["topics", "changed_fields", "filter", "projection", "try_button", "format"]}),
+        (_("What"), {"fields": ["topics", *SHAPE_FIELDS, "try_button"]}),
         (_("How it is signed"), {"fields": ["signature", "secret", "signing_secrets", "headers"]}),
-        (_("Limits"), {"fields": ["ordered", "max_in_flight", "max_per_second", "consent", "timeout_seconds"]}),
+        (_("How it logs in"), {"fields": [*LOGIN_FIELDS, "certificate"]}),
+        (
+            _("Limits"),
+            {"fields": ["ordered", "update_interval_seconds", *PACE_FIELDS, "timeout_seconds"]},
+        ),
         (_("Mail"), {"fields": ["contact_email", "mail_failing", "mail_disabled", "mail_recovered"]}),
         (_("Record"), {"fields": RECORD}),
     ]
@@ -91,12 +100,14 @@ class SubscriptionAdmin(HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, Tr
     @admin.display(description=_("state"))
     def status_banner(self, subscription: Subscription) -> SafeString:
         now = timezone.now()
+        outdated = version_banner(subscription, now=now, url=self.versions_url(subscription))
         missing = reporting.worker_problems(tasks.look_at_worker(), now=now)
-        found = banner(subscription, now=now, held=lambda: operations.held([subscription], most=COUNT_UP_TO + 1))
+        state = banner(subscription, now=now, held=lambda: operations.held([subscription], most=COUNT_UP_TO + 1))
+        found = certificate_banner(subscription, now=now) + state.draw()
         if missing:
             # That no worker is running comes first.
-            return Banner("stopped", missing[0], " ".join(missing[1:]), "").draw() + found.draw()
-        return found.draw()
+            return Banner("stopped", missing[0], " ".join(missing[1:]), "").draw() + found + outdated
+        return found + outdated
 
     @admin.display(description=_("consent of the endpoint"))
     def consent(self, subscription: Subscription) -> str:
@@ -113,13 +124,17 @@ class SubscriptionAdmin(HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, Tr
     def topic_list(self, subscription: Subscription) -> str:
         return ", ".join(map(str, subscription.topics))
 
+    @admin.display(description=_("the certificate"))
+    def certificate(self, subscription: Subscription) -> str:
+        return reporting.certificate_text(subscription, now=timezone.now()) or "-"
+
     @admin.display(description=_("deliveries"))
     def deliveries(self, subscription: Any) -> SafeString | str:
         query = {"subscription__id__exact": subscription.pk}
         url = page_url(subscription._request, Delivery, "changelist", site=self.admin_site, **query)
         return link(url, _("What was sent to it")) if url else "-"
 
-    @method_decorator(sensitive_post_parameters("headers", "secret"))
+    @method_decorator(sensitive_post_parameters("headers", "secret", *SECRET_FIELDS))
     def changeform_view(self, *args: Any, **kwargs: Any) -> HttpResponse:
         return super().changeform_view(*args, **kwargs)
 
@@ -159,7 +174,7 @@ class SubscriptionAdmin(HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, Tr
         self.message_user(request, shown % ", ".join(names), messages.WARNING)
 
     def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
-        """What was changed, from what to what; of headers and secrets that they were, and no more."""
+        """What was changed, from what to what; of headers, logins and secrets that they were, and no more."""
         if add or not form.changed_data:
             return super().construct_change_message(request, form, formsets, add)
         return " ".join(_change_text(form, name) for name in form.changed_data)
@@ -193,7 +208,7 @@ class SubscriptionAdmin(HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, Tr
 
 # A URL may be as long as a history entry is read.
 SHOWN_CHARACTERS = 300
-NEVER_SHOWN = frozenset({"headers"})
+NEVER_SHOWN = frozenset({"headers", "authentication", "client_certificate"})
 
 
 def _change_text(form: Any, name: str) -> str:

@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
-from orderhooks import permissions, trials
+from orderhooks import permissions, trials, versions
 from orderhooks.admin import bodies
 from orderhooks.admin.delivery_page import time_html
 from orderhooks.admin.health import badge
@@ -28,6 +28,7 @@ from orderhooks.admin.subscriptions.forms import (
     changed_fields_field,
     choices_of_formats,
     choices_of_topics,
+    choices_of_versions,
     filter_field,
     format_field,
     projection_field,
@@ -36,7 +37,7 @@ from orderhooks.models import Event, Subscription
 from orderhooks.models.configuration import selection_errors, validate_changed_fields, validate_topics
 from orderhooks.trials import DEFAULT_EVENTS, MOST_EVENTS, EventTrial, Trial, Trials
 
-CHOICES = ("topics", "store", "changed_fields", "filter", "projection", "format")
+CHOICES = ("topics", "store", "changed_fields", "filter", "projection", "api_version", "format")
 LEVELS: dict[TextChoices, str] = {Trial.SENT: "good", Trial.LEFT_OUT: "quiet", Trial.HELD: "bad"}
 
 
@@ -49,6 +50,7 @@ class TrialForm(forms.Form):
     filter = filter_field()
     projection = projection_field()
     format = format_field(required=False)
+    api_version = forms.ChoiceField(label=gettext_lazy("Version"), required=False)
     events = forms.IntegerField(
         label=gettext_lazy("Last events"), required=False, min_value=1, max_value=MOST_EVENTS, initial=DEFAULT_EVENTS
     )
@@ -57,6 +59,7 @@ class TrialForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.fields["topics"].widget.choices = choices_of_topics()
         self.fields["format"].choices = choices_of_formats(self.initial.get("format"))  # type: ignore[attr-defined]
+        self.fields["api_version"].choices = choices_of_versions(self.initial.get("api_version", ""))  # type: ignore[attr-defined]
 
     def clean_topics(self) -> list[str]:
         patterns: list[str] = self.cleaned_data["topics"]
@@ -68,11 +71,14 @@ class TrialForm(forms.Form):
         validate_changed_fields(patterns)
         return patterns
 
+    def clean_api_version(self) -> str:
+        return self.cleaned_data["api_version"] or versions.newest()
+
     def clean(self) -> dict[str, Any]:
         given = super().clean() or self.cleaned_data
-        if "topics" in given:
+        if {"topics", "api_version"} <= given.keys():
             texts = {name: given[name] for name in ("filter", "projection") if name in given}
-            for name, error in selection_errors(given["topics"], **texts).items():
+            for name, error in selection_errors(given["topics"], given["api_version"], **texts).items():
                 self.add_error(name, error)
         return given
 

@@ -10,6 +10,7 @@ from rest_framework.fields import empty
 
 from orderhooks import topics
 from orderhooks.api import fields
+from orderhooks.api.login_fields import AuthenticationField, ClientCertificateField, login_schema
 from orderhooks.api.openapi.descriptions import Schema
 from orderhooks.api.openapi.parameters import NO_NUL
 from orderhooks.api.subscription_fields import SealedHeadersField
@@ -44,6 +45,8 @@ def _by_class(field: serializers.Field[Any, Any, Any, Any], *, is_request: bool)
             return _money(is_request=is_request)
         case fields.JsonObjectField():
             return {"type": "object"}
+        case AuthenticationField() | ClientCertificateField():
+            return login_schema(field, is_request=is_request)
         case SealedHeadersField():
             return _headers(field, is_request=is_request)
         case serializers.ListField():
