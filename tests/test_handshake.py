@@ -1,5 +1,6 @@
 """The handshake of CloudEvents for webhooks: no request before the endpoint allows it, and no faster than it allows."""
 
+import base64
 import socket
 import threading
 from datetime import datetime, timedelta
@@ -11,7 +12,9 @@ from django.utils import timezone
 from orderhooks import operations, sending
 from orderhooks.models import Attempt, Delivery, Subscription
 from orderhooks.sending import claiming
+from tests.authorization_server import CLIENT_ID, CLIENT_SECRET
 from tests.factories import claim, due_at, make_delivery, make_subscription, send_due
+from tests.login_servers import authorization_server
 from tests.receivers import Answer, RecordingReceiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -182,6 +185,34 @@ def test_the_wanted_rate_and_the_own_headers_go_along_and_stay_hidden(receiver: 
     assert (asked.headers["WebHook-Request-Rate"], asked.headers["Authorization"]) == ("120", "Bearer s3cr3t-token")
     assert asked.body == b""
     assert "s3cr3t" not in str(delivery.attempts.values())
+
+
+def test_the_login_goes_along_and_stays_hidden(receiver: RecordingReceiver) -> None:
+    login = {"type": "basic", "username": "hub", "password": "s3cr3t-word"}
+    receiver.permission = lambda _count: Answer(401)
+    _subscription, [delivery] = endpoint(receiver, authentication=login)
+    send_due()
+    [asked] = receiver.asked
+    assert asked.headers["Authorization"] == f"Basic {base64.b64encode(b'hub:s3cr3t-word').decode()}"
+    attempt = delivery.attempts.get()
+    assert (attempt.error, attempt.status_code) == ("handshake", 401)
+    assert attempt.request_headers["authorization"] == "(redacted)"
+
+
+@pytest.mark.slow
+def test_a_token_that_is_refused_when_it_asks_is_renewed_once(receiver: RecordingReceiver) -> None:
+    pytest.importorskip("authlib")
+    receiver.permission = lambda count: Answer(401) if count == 1 else allowing()
+    with authorization_server() as server:
+        server.set(lifetime=3600, methods="client_secret_basic")
+        client = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
+        login = {"type": "oauth2", "token_url": server.token_url, **client}
+        _subscription, [delivery] = endpoint(receiver, authentication=login)
+        send_due()
+        tokens = [f"Bearer {token}" for token in server.tokens]
+    delivery.refresh_from_db()
+    assert (delivery.state, delivery.attempts_made) == ("delivered", 1), delivery.last_detail
+    assert [one.headers["Authorization"] for one in [*receiver.asked, *receiver.received]] == [*tokens, tokens[1]]
 
 
 def test_an_address_that_may_not_be_called_is_not_asked(receiver: RecordingReceiver, settings: Any) -> None:

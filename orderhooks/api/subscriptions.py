@@ -17,6 +17,7 @@ from orderhooks.api import access, backfills, jobs, previews, replays, trials
 from orderhooks.api.deliveries import DeliveryDetailSerializer
 from orderhooks.api.fields import StrictDateTimeField, StrictFloatField
 from orderhooks.api.filters import SubscriptionFilters
+from orderhooks.api.login_fields import left_behind_text
 from orderhooks.api.members import PlainSerializer
 from orderhooks.api.missed import MISSED, PARAMETERS, missed_of
 from orderhooks.api.openapi.descriptions import ApiResponse, Operation, describe, object_of, page_of
@@ -26,7 +27,6 @@ from orderhooks.api.subscription_fields import SubscriptionSerializer
 from orderhooks.api.version_moves import VersionMoves
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Delivery, Subscription
-from orderhooks.models.header_hosts import LOGINS
 from orderhooks.models.signing_secrets import LONGEST_OVERLAP, OVERLAP
 
 HOUR = timedelta(hours=1)
@@ -296,7 +296,7 @@ class SubscriptionViewSet(mixins.RetrieveModelMixin, mixins.DestroyModelMixin, m
     @action(detail=True)
     def stats(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Statistics of its deliveries in the last `?hours=` (1 to 744; 24 by default)."""
-        return statistics_of(request, [self.get_object()])
+        return statistics_of(request, [self.with_visible_store()])
 
     @describe(
         "listMissed",
@@ -339,19 +339,12 @@ class SubscriptionViewSet(mixins.RetrieveModelMixin, mixins.DestroyModelMixin, m
         changed = [name for name, value in values.items() if getattr(subscription, name) != value]
         version = subscription.api_version
         with transaction.atomic(using=Subscription.objects.db):
-            url, headers = values.get("url", subscription.url), values.get("headers", subscription.headers)
-            dropped = subscription.headers_left_behind(url=url, headers=headers)
-            logins = {name: values[name] for name in LOGINS if name in values}
-            dropped_logins = subscription.logins_left_behind(url=url, **logins)
+            dropped = left_behind_text(subscription, values)
             secret = operations.reconfigure(subscription, values)
             if changed:
-                message = f"Changed {', '.join(changed)}."
+                message = f"Changed {', '.join(changed)}.{dropped}"
                 if "api_version" in changed:
                     message += f" The version was {version} and is {subscription.api_version}."
-                if dropped:
-                    message += f" The values of {len(dropped)} headers were dropped, because the URL has another host."
-                if dropped_logins:
-                    message += f" Dropped {', '.join(dropped_logins)}, because the URL has another host."
                 history.log_change(self.request, subscription, message)
         return self.subscription_response(subscription, secret)
 

@@ -150,7 +150,7 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'events',
                 'ordering': ['-sequence'],
                 'permissions': [('view_payload', 'Can see payloads, and headers and bodies of requests and responses')],
-                'indexes': [orderhooks.db.indexes.PartialIndex(condition=models.Q(('routed_at__isnull', True)), fields=['sequence'], name='orderhooks_event_unrouted'), models.Index(fields=['source', 'order_pk', 'sequence'], name='orderhooks_event_of_order'), models.Index(fields=['order_number', 'sequence'], name='orderhooks_event_order'), models.Index(fields=['topic', 'sequence'], name='orderhooks_event_topic')],
+                'indexes': [orderhooks.db.indexes.PartialIndex(condition=models.Q(('routed_at__isnull', True)), fields=['sequence'], name='orderhooks_event_unrouted'), models.Index(fields=['source', 'order_pk', 'sequence'], name='orderhooks_event_of_order'), models.Index(fields=['order_number', 'sequence'], name='orderhooks_event_order'), models.Index(fields=['topic', 'sequence'], name='orderhooks_event_topic'), orderhooks.db.indexes.PartialIndex(condition=models.Q(('store', ''), _negated=True), fields=['store', 'sequence'], name='orderhooks_event_store')],
                 'constraints': [models.CheckConstraint(condition=models.Q(('published_at__isnull', True), ('payload__isnull', False), _connector='OR'), name='orderhooks_event_published_has_payload'), models.CheckConstraint(condition=models.Q(('published_at__isnull', False), models.Q(('error', ''), _negated=True), _connector='OR'), name='orderhooks_event_unpublished_has_error')],
                 'base_manager_name': 'objects',
             },

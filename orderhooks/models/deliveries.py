@@ -1,7 +1,7 @@
 """Deliveries and their attempts: each event for each subscription, and each request for it. Workers claim them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from django.db import models
@@ -25,6 +25,21 @@ EVENTS_AT_ONCE = 1000
 
 
 class DeliveryQuerySet(MergedUpdatesQuerySet):
+    def about_stores(self, stores: Collection[str] | None) -> "DeliveryQuerySet":
+        """Those about the orders of these stores. None: of all."""
+        return self.all() if stores is None else self.filter(event__store__in=stores)
+
+    def of_stores(self, stores: Collection[str] | None) -> "DeliveryQuerySet":
+        """Those about the orders of these stores, for subscriptions to one of them. None: all. Makes a query.
+
+        Both, because a subscription may have been of another store before, or get an event by hand.
+        """
+        if stores is None:
+            return self.all()
+        keys = Subscription.objects.of_stores(stores).values_list("pk", flat=True)
+        # Primary keys, for which the log has indexes.
+        return self.filter(subscription__in=list(keys)).about_stores(stores)
+
     def lease_expired(self, *, now: datetime) -> "DeliveryQuerySet":
         """Claimed by a worker whose lease has run out: it died, or was stopped."""
         return self.filter(state=Delivery.State.SENDING, lease_expires_at__lte=now)

@@ -1,7 +1,7 @@
 """The outbox: changes as transactions write them, and the events that are made of them."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +95,10 @@ class Change(models.Model):
 
 
 class EventQuerySet(models.QuerySet["Event"]):
+    def of_stores(self, stores: Collection[str] | None) -> "EventQuerySet":
+        """Those of the orders of these stores. None: all."""
+        return self.all() if stores is None else self.filter(store__in=stores)
+
     def unrouted(self) -> "EventQuerySet":
         """Published events that have not become deliveries yet, oldest first."""
         return self.filter(routed_at=None, published_at__isnull=False).order_by("sequence")
@@ -212,6 +216,8 @@ class Event(models.Model):
             models.Index(fields=["order_number", "sequence"], name="orderhooks_event_order"),
             # The event list filtered by topic.
             models.Index(fields=["topic", "sequence"], name="orderhooks_event_topic"),
+            # The event list and the feed of one store; which stores there are. Empty where a project has one shop.
+            PartialIndex(fields=["store", "sequence"], condition=~Q(store=""), name="orderhooks_event_store"),
         ]
 
     def __str__(self) -> str:

@@ -1,6 +1,6 @@
 """Subscriptions: the endpoints, the topics that they get, and how deliveries to them have gone."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any
@@ -51,6 +51,10 @@ def declaration_lock(*names: str) -> AbstractContextManager[None]:
 
 
 class SubscriptionQuerySet(models.QuerySet["Subscription"]):
+    def of_stores(self, stores: Collection[str] | None) -> "SubscriptionQuerySet":
+        """Those to one of these stores. None: all, also those to the orders of all stores."""
+        return self.all() if stores is None else self.filter(store__in=stores)
+
     def named(self, name: str) -> "Subscription | None":
         """The one that has exactly this name. Raises AmbiguousNameError."""
         if "\x00" in name:

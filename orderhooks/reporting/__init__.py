@@ -1,7 +1,7 @@
 """Reporting: what people read. The admin, the API and the commands use it, so that one fact has one format."""
 
 from orderhooks.reporting.backlog import MOST_WAITING, Backlog, backlog_text, current_backlog
-from orderhooks.reporting.capture_failures import LOSSES_SHOWN_FOR, losses
+from orderhooks.reporting.capture_failures import LOSSES_SHOWN_FOR, losses, withheld_losses
 from orderhooks.reporting.capture_levels import CaptureLevel, capture_levels
 from orderhooks.reporting.certificates import certificate_problem, certificate_problems, certificate_text, has_expired
 from orderhooks.reporting.order_report import (
@@ -11,6 +11,7 @@ from orderhooks.reporting.order_report import (
     event_reports,
     explain,
     find_order,
+    find_order_of_stores,
     order_events,
     order_has_no_events_text,
     order_without_events_text,
@@ -42,6 +43,7 @@ __all__ = [
     "event_reports",
     "explain",
     "find_order",
+    "find_order_of_stores",
     "has_expired",
     "last_reconciliation",
     "losses",
@@ -53,5 +55,6 @@ __all__ = [
     "unpublished_problems",
     "unregistered_versions",
     "version_move",
+    "withheld_losses",
     "worker_problems",
 ]

@@ -1,7 +1,7 @@
 """What came of an order's events for each subscription, or why nothing did, in the same words wherever it is shown."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -27,6 +27,7 @@ __all__ = [
     "event_reports",
     "explain",
     "find_order",
+    "find_order_of_stores",
     "order_events",
     "order_has_no_events_text",
     "order_without_events_text",
@@ -225,10 +226,11 @@ def subscription_outcome_text(one: SubscriptionOutcome, *, now: datetime, confid
     return _("due since %(time)s: a worker sends it next") % {"time": time_text(due_at, now=now)}
 
 
-def order_without_events_text(number: str) -> str:
+def order_without_events_text(number: str, *, stores: Collection[str] | None = None) -> str:
     """What to say about an order number without events: `No order 99999 was found.`
 
-    One query for each source, and those of `no_events_text`.
+    `stores`: the stores whose orders are looked for; None for all. One query for each source (with `stores` for each of
+    them), and those of `no_events_text`.
     """
     known = _configured()
     if not known:
@@ -236,7 +238,9 @@ def order_without_events_text(number: str) -> str:
     for source in known.values():
         # People write #1003 of the order 1003.
         spellings = dict.fromkeys([number, number.lstrip("#")])
-        order = next((found for one in spellings if (found := find_order(source, one)) is not None), None)
+        order = next(
+            (found for one in spellings if (found := find_order_of_stores(source, one, stores)) is not None), None
+        )
         if order is not None:
             why = no_events_text(source.name, sources.WatchedModel(source).order_pk(order))
             return _("Order %(number)s was found. %(why)s") % {"number": number, "why": why}
@@ -317,3 +321,13 @@ def find_order(source: sources.OrderSource, number: str, *, store: str = "") -> 
         # The store's own code; the doctor says what is wrong with it.
         logger.exception("the order source %r could not look for an order", source.name)
         return None
+
+
+def find_order_of_stores(source: sources.OrderSource, number: str, stores: Collection[str] | None) -> Any:
+    """The order with that number in one of these stores, or with None in any. None if there is none."""
+    order = find_order(source, number)
+    if order is None or stores is None:
+        return order
+    # Another store's order of this number may hide theirs.
+    found = (find_order(source, number, store=store) for store in sorted(stores))
+    return next((order for order in found if order is not None), None)

@@ -19,6 +19,7 @@ from orderhooks import operations, reporting, tasks
 from orderhooks.admin.health import HEALTH_COLUMNS, HealthColumns
 from orderhooks.admin.jobs import JOB_FIELDS, JobsField
 from orderhooks.admin.links import link, page_url
+from orderhooks.admin.stores import OfStores, StoreFilter
 from orderhooks.admin.subscriptions.actions import ACTION_BUTTONS, ActionsAdmin
 from orderhooks.admin.subscriptions.banners import COUNT_UP_TO, Banner, banner, certificate_banner, version_banner
 from orderhooks.admin.subscriptions.forms import OVERLAP_HOURS, SubscriptionForm
@@ -47,10 +48,10 @@ PACE_FIELDS = ("max_in_flight", "max_per_second", "consent")
 
 
 @admin.register(Subscription)
-class SubscriptionAdmin(HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, TrialsAdmin, VersionsAdmin):
+class SubscriptionAdmin(OfStores, HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, TrialsAdmin, VersionsAdmin):
     form = SubscriptionForm
     list_display = ["name", *HEALTH_COLUMNS, "url", "topic_list"]
-    list_filter = ["state"]
+    list_filter = ["state", StoreFilter]
     search_fields = ["name", "url", "public_id__exact"]
     actions = ["pause", "resume", "rotate_secret", "revoke_former_secrets"]
     raw_id_fields = ["owner"]

@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import catalogue, formats, previews, signing, versions
+from orderhooks.admin.stores import StoreForm
 from orderhooks.admin.subscriptions.login_forms import LoginsForm
 from orderhooks.db.encrypted_fields import seal
 from orderhooks.encryption import HIDDEN, Sealed
@@ -205,7 +206,7 @@ class VersionField(forms.ChoiceField):
         return bool(data) and super().has_changed(initial, data)
 
 
-class SubscriptionForm(LoginsForm):
+class SubscriptionForm(StoreForm, LoginsForm):
     topics = TopicsField(
         label=_("Topics"),
         error_messages={"required": _("Name at least one topic, such as order.paid, or * for all.")},

@@ -16,6 +16,7 @@ from django.views.decorators.http import require_safe
 
 from orderhooks import catalogue, operations, permissions
 from orderhooks.admin import bodies
+from orderhooks.admin.stores import stores_of
 from orderhooks.admin.subscriptions import code_samples
 from orderhooks.admin.subscriptions.forms import PreviewForm
 from orderhooks.models import Subscription
@@ -74,7 +75,8 @@ class PagesAdmin(admin.ModelAdmin):
         if form.is_valid():
             number, topic = form.cleaned_data["order"], form.cleaned_data["topic"]
             try:
-                shown = operations.preview(subscription, number, topic=topic, now=timezone.now())
+                now, stores = timezone.now(), stores_of(request)
+                shown = operations.preview(subscription, number, topic=topic, now=now, stores=stores)
                 raw = shown.body.decode(errors="replace")
                 body = bodies.laid_out(raw, content_type=shown.headers["content-type"])
             except PreviewError as error:

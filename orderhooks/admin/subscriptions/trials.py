@@ -1,5 +1,6 @@
 """The page that tries a subscription's choices on the last events, with what is typed and not saved yet."""
 
+from collections.abc import Collection
 from typing import Any
 
 from django import forms
@@ -23,6 +24,7 @@ from orderhooks.admin import bodies
 from orderhooks.admin.delivery_page import time_html
 from orderhooks.admin.health import badge
 from orderhooks.admin.links import page_url
+from orderhooks.admin.stores import store_choice, stores_of
 from orderhooks.admin.subscriptions.forms import (
     TopicsField,
     changed_fields_field,
@@ -33,6 +35,7 @@ from orderhooks.admin.subscriptions.forms import (
     format_field,
     projection_field,
 )
+from orderhooks.admin.subscriptions.login_forms import SECRET_FIELDS
 from orderhooks.models import Event, Subscription
 from orderhooks.models.configuration import selection_errors, validate_changed_fields, validate_topics
 from orderhooks.trials import DEFAULT_EVENTS, MOST_EVENTS, EventTrial, Trial, Trials
@@ -55,8 +58,11 @@ class TrialForm(forms.Form):
         label=gettext_lazy("Last events"), required=False, min_value=1, max_value=MOST_EVENTS, initial=DEFAULT_EVENTS
     )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, stores: Collection[str] | None, **kwargs: Any) -> None:
+        """`stores`: those that the user may choose; None for any."""
         super().__init__(*args, **kwargs)
+        if stores is not None:
+            self.fields["store"] = store_choice(self.fields["store"].label, stores)
         self.fields["topics"].widget.choices = choices_of_topics()
         self.fields["format"].choices = choices_of_formats(self.initial.get("format"))  # type: ignore[attr-defined]
         self.fields["api_version"].choices = choices_of_versions(self.initial.get("api_version", ""))  # type: ignore[attr-defined]
@@ -120,7 +126,7 @@ class TrialsAdmin(admin.ModelAdmin):
         )
 
     # The form of the subscription is sent here with all that it holds.
-    @method_decorator(sensitive_post_parameters("headers", "secret"))
+    @method_decorator(sensitive_post_parameters("headers", "secret", *SECRET_FIELDS))
     def trial_view(self, request: HttpRequest, object_id: str = "") -> HttpResponse:
         stored: Subscription | None = self.get_object(request, object_id) if object_id else None
         if object_id and stored is None:
@@ -128,11 +134,12 @@ class TrialsAdmin(admin.ModelAdmin):
         if not self.may_try(request):
             raise PermissionDenied
         initial = {name: getattr(stored, name) for name in CHOICES} if stored else {}
-        form = TrialForm(_with_events(request.POST) if request.method == "POST" else None, initial=initial)
+        posted, stores = _with_events(request.POST) if request.method == "POST" else None, stores_of(request)
+        form = TrialForm(posted, initial=initial, stores=stores)
         found = None
         if request.method == "POST" and form.is_valid():
             at_most = form.cleaned_data["events"] or DEFAULT_EVENTS
-            found = trials.run(form.subscription(stored), at_most=at_most, now=timezone.now())
+            found = trials.run(form.subscription(stored), at_most=at_most, now=timezone.now(), stores=stores)
         context = {
             **self.admin_site.each_context(request),
             "title": _("Try the choices of %s") % stored if stored else _("Try the choices of a new subscription"),
