@@ -51,7 +51,7 @@ def held_back(events: Sequence[Event], subscriptions: Iterable[Subscription]) ->
 
     Only those that a subscription with an interval may want.
     """
-    timed = [subscription for subscription in subscriptions if subscription.update_interval_seconds]
+    timed = [subscription for subscription in subscriptions if subscription.update_interval]
     orders = {_order_of(event) for event in events if any(_takes_turns(event, one) for one in timed)}
     if not orders:
         return set()

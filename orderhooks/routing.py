@@ -40,20 +40,26 @@ def route(*, now: datetime) -> int:
         unrouted = Event.objects.unrouted().only("topic", "store", "occurred_at", "source", "order_pk")
         events = list(unrouted.select_for_update(skip_locked=skip_locked)[:ROUTE_AT_ONCE])
         subscriptions = list(Subscription.objects.only(*CHOSEN_BY))
-        if any(subscription.update_interval_seconds for subscription in subscriptions):
+        timed = {one.pk for one in subscriptions if one.update_interval_seconds}
+        if timed:
             held_back = merging.held_back(events, subscriptions)
             events = [event for event in events if event.pk not in held_back]
         matcher = matching.Matcher()
         deliveries: list[Delivery] = []
+        # Those of them to subscriptions with an interval.
+        mergeable: list[Delivery] = []
         for event in _with_contents(events, subscriptions):
-            deliveries += _deliveries_of(event, subscriptions, matcher, now=now)
+            made = list(_deliveries_of(event, subscriptions, matcher, now=now))
+            if timed:
+                mergeable += [one for one in made if one.subscription_id in timed]
+            deliveries += made
             routed.append(event.pk)
             if len(deliveries) >= CREATE_AT_ONCE:
-                _create(deliveries, now=now)
-                deliveries = []
+                _create(deliveries, mergeable, now=now)
+                deliveries, mergeable = [], []
             if time.monotonic() > until:
                 break
-        _create(deliveries, now=now)
+        _create(deliveries, mergeable, now=now)
         Event.objects.filter(pk__in=routed).update(routed_at=now)
     return len(routed)
 
@@ -81,8 +87,8 @@ def _deliveries_of(
             yield Delivery(event=event, subscription=subscription, next_attempt_at=now)
 
 
-def _create(deliveries: Sequence[Delivery], *, now: datetime) -> None:
-    if timed := [one for one in deliveries if one.subscription.update_interval_seconds]:
-        merging.merge(timed, now=now)
+def _create(deliveries: Sequence[Delivery], mergeable: Sequence[Delivery], *, now: datetime) -> None:
+    if mergeable:
+        merging.merge(mergeable, now=now)
     # One event may have more than a statement can take.
     Delivery.objects.bulk_create(deliveries, batch_size=CREATE_AT_ONCE, ignore_conflicts=True)

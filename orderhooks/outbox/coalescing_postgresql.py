@@ -22,6 +22,7 @@ REPLACED = (
     "order_number",
     "store",
     "payload",
+    "api_version",
     "changes",
     "error",
     "published_at",
@@ -44,14 +45,16 @@ WITH taken AS (
     SELECT count(*) AS taken, max(created_at) AS occurred_at FROM taken
 ), made AS (
     INSERT INTO orderhooks_event (
-        public_id, topic, source, order_pk, order_number, store, payload, changes, error, occurred_at, published_at
+        public_id, topic, source, order_pk, order_number, store, payload, api_version, changes, error, occurred_at,
+        published_at
     )
     SELECT
-        public_id, topic, source, order_pk, order_number, store, payload, changes, error, occurred_at, published_at
+        public_id, topic, source, order_pk, order_number, store, payload, api_version, changes, error, occurred_at,
+        published_at
     FROM counted, ROWS FROM (
         jsonb_to_recordset(%(events)s::jsonb) AS (
             public_id text, topic text, source text, order_pk text, order_number text, store text, payload jsonb,
-            changes jsonb, error text, published_at timestamptz
+            api_version text, changes jsonb, error text, published_at timestamptz
         )
     ) WITH ORDINALITY
     WHERE taken = cardinality(%(changes)s::bigint[])
