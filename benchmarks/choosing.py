@@ -42,7 +42,8 @@ def routing_filtered() -> Iterable[Measure]:
 
 def drain_projected() -> Iterable[Measure]:
     """A drain with a projection, against the same without, in turn."""
-    plain, projected = [], []
+    plain: list[float] = []
+    projected: list[float] = []
     with database("postgres") as made, sink.running() as receiver:
         subscriptions = made.run("subscribe", [receiver.http + "/"], ["*"], {})
         made.run("make_due", subscriptions, COUNT // 10)

@@ -172,6 +172,10 @@ def create_manual_delivery(
     event.sequence, event.published_at, event.routed_at, event.only_for = None, now, now, subscription.pk
     with transaction.atomic(using=Event.objects.db):
         event.save(force_insert=True)
+        if subscription.ordered and subscription.update_interval:
+            # It must not wait behind an update that waits.
+            waiting = Delivery.objects.filter(subscription=subscription).of_orders(event.source, [event.order_pk])
+            waiting.end_interval(now=now)
         return Delivery.objects.create(
             event=event,
             subscription=subscription,

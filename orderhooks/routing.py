@@ -9,7 +9,7 @@ from datetime import datetime
 
 from django.db import connections
 
-from orderhooks import matching
+from orderhooks import matching, merging
 from orderhooks.db.locks import brief_transaction
 from orderhooks.models import Delivery, Event, Subscription
 
@@ -21,6 +21,8 @@ ROUTE_SECONDS = 1.0
 CREATE_AT_ONCE = 1000
 # Their contents may be large.
 READ_AT_ONCE = 25
+# What says which events a subscription gets, and when.
+CHOSEN_BY = (*matching.CHOICES, "ordered", "update_interval_seconds")
 
 
 def route(*, now: datetime) -> int:
@@ -35,20 +37,23 @@ def route(*, now: datetime) -> int:
     routed: list[int] = []
     # If it is forgotten, the events are routed again; and the claim that comes before each request does wait.
     with brief_transaction(Event.objects.db, durable=False):
-        unrouted = Event.objects.unrouted().only("topic", "store", "occurred_at")
+        unrouted = Event.objects.unrouted().only("topic", "store", "occurred_at", "source", "order_pk")
         events = list(unrouted.select_for_update(skip_locked=skip_locked)[:ROUTE_AT_ONCE])
-        subscriptions = list(Subscription.objects.only("store", "topics", "changed_fields", "filter", "created_at"))
+        subscriptions = list(Subscription.objects.only(*CHOSEN_BY))
+        if any(subscription.update_interval_seconds for subscription in subscriptions):
+            held_back = merging.held_back(events, subscriptions)
+            events = [event for event in events if event.pk not in held_back]
         matcher = matching.Matcher()
         deliveries: list[Delivery] = []
         for event in _with_contents(events, subscriptions):
             deliveries += _deliveries_of(event, subscriptions, matcher, now=now)
             routed.append(event.pk)
             if len(deliveries) >= CREATE_AT_ONCE:
-                _create(deliveries)
+                _create(deliveries, now=now)
                 deliveries = []
             if time.monotonic() > until:
                 break
-        _create(deliveries)
+        _create(deliveries, now=now)
         Event.objects.filter(pk__in=routed).update(routed_at=now)
     return len(routed)
 
@@ -60,7 +65,7 @@ def _with_contents(events: Sequence[Event], subscriptions: Iterable[Subscription
         return
     for start in range(0, len(events), READ_AT_ONCE):
         keys = [event.pk for event in events[start : start + READ_AT_ONCE]]
-        yield from Event.objects.filter(pk__in=keys).only(*matching.FIELDS).order_by("sequence")
+        yield from Event.objects.filter(pk__in=keys).only(*matching.FIELDS, "order_pk").order_by("sequence")
 
 
 def _deliveries_of(
@@ -71,11 +76,13 @@ def _deliveries_of(
             continue
         verdict = matcher.select(event, subscription)
         if verdict.error:
-            yield matching.held(event, subscription, verdict.error, now=now)
+            yield matching.held(event, subscription, verdict, now=now)
         elif verdict.is_wanted:
             yield Delivery(event=event, subscription=subscription, next_attempt_at=now)
 
 
-def _create(deliveries: Sequence[Delivery]) -> None:
+def _create(deliveries: Sequence[Delivery], *, now: datetime) -> None:
+    if timed := [one for one in deliveries if one.subscription.update_interval_seconds]:
+        merging.merge(timed, now=now)
     # One event may have more than a statement can take.
     Delivery.objects.bulk_create(deliveries, batch_size=CREATE_AT_ONCE, ignore_conflicts=True)

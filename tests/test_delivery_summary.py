@@ -13,7 +13,7 @@ MINUTE = timedelta(minutes=1)
 BUSY, SLOW, WELL = (503, "status"), (None, "timeout"), (200, "")
 
 
-def told(outcomes=(), subscription=(), blocker=None, behind=0, **fields) -> str:
+def told(outcomes=(), subscription=(), blocker=None, behind=0, carrier=None, carried=0, **fields) -> str:
     """The summary of a delivery to "Warehouse" with these attempts; `next` is the wait in minutes."""
     endpoint = Subscription(**{"name": "Warehouse", "state": "active", **dict(subscription)})
     event = Event(sequence=2, order_number="1042", public_id="evt_2")
@@ -26,9 +26,8 @@ def told(outcomes=(), subscription=(), blocker=None, behind=0, **fields) -> str:
         Attempt(number=number, status_code=status, error=error) for number, (status, error) in enumerate(outcomes, 1)
     ]
     newest_first = attempts[::-1]
-    return " ".join(
-        delivery_summary.sentences(delivery, newest_first, now=NOW, most=10, blocker=blocker, behind=behind)
-    )
+    facts = {"blocker": blocker, "behind": behind, "carrier": carrier, "carried": carried}
+    return " ".join(delivery_summary.sentences(delivery, newest_first, now=NOW, most=10, **facts))
 
 
 def event(number: int, state: str) -> Delivery:
@@ -109,6 +108,32 @@ SUMMARIES = [
     ),
     (
         told(state="skipped"),
+        "Skipped at 3 a.m.: an operator decided not to send it.",
+    ),
+    (
+        told(next=1, update_due_at=NOW + MINUTE, subscription={"update_interval_seconds": 300}),
+        "Nothing has been sent yet. Waits until 3:01 a.m., in 1 min: Warehouse gets at most one order.updated of an"
+        " order in 5 min.",
+    ),
+    (
+        told(next=1, merged_changes={}, carried=2, update_due_at=NOW, subscription=PAUSED),
+        "It carries the changes of 2 earlier updates of the order, too. Nothing has been sent yet."
+        " Held: the subscription is paused by an operator. Resume it, and this is sent.",
+    ),
+    (
+        told([BUSY], next=1, update_due_at=NOW, subscription={"update_interval_seconds": 300}),
+        "Warehouse responded with 503 once. The next try is in 1 min (attempt 2 of 10).",
+    ),
+    (
+        told(state="skipped", merges_from=1, carrier=event(3, "pending")),
+        "Merged at 3 a.m. into evt_3, a later update of the order, which carries its changes.",
+    ),
+    (
+        told(state="skipped", merges_from=1),
+        "Merged at 3 a.m. into a later update of the order, which carried its changes.",
+    ),
+    (
+        told(state="skipped", merges_from=1, merged_changes={}),
         "Skipped at 3 a.m.: an operator decided not to send it.",
     ),
     (

@@ -68,6 +68,8 @@ TOKEN = uuid.uuid4()
         (make_subscription, {"last_notified_state": "lies"}),
         (make_subscription, {"max_in_flight": 0}),
         (make_subscription, {"max_per_second": 0}),
+        (make_subscription, {"update_interval_seconds": 0}),
+        (make_subscription, {"update_interval_seconds": 86401}),
         (make_subscription, {"timeout_seconds": 0}),
         (make_subscription, {"timeout_seconds": 31}),
         (make_delivery, {"state": "lost"}),
@@ -205,6 +207,7 @@ def test_every_constraint_has_its_row_here():
         "orderhooks_subscription_signature",
         "orderhooks_subscription_state",
         "orderhooks_subscription_timeout",
+        "orderhooks_subscription_update_interval",
         "orderhooks_subscription_last_notified_state",
         "orderhooks_attempt_stats_once",
     }

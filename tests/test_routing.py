@@ -105,6 +105,8 @@ def test_an_event_without_a_payload_waits() -> None:
         ({}, {}, {"state": "sending"}, "sending"),
         ({}, {}, {"state": "failed"}, "failed"),
         ({}, {}, {"state": "skipped"}, "skipped"),
+        ({}, {}, {"state": "skipped", "merges_from": 1}, "merged"),
+        ({}, {}, {"state": "skipped", "merges_from": 1, "merged_changes": {}}, "skipped"),
         ({}, {}, {"state": "pending"}, "waiting"),
         ({}, {"state": "paused"}, {"state": "pending"}, "paused"),
         ({}, {"state": "disabled"}, {"state": "pending"}, "disabled"),

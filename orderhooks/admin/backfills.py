@@ -14,6 +14,7 @@ from orderhooks import operations, permissions, sources, topics
 from orderhooks.admin.buttons import Button
 from orderhooks.admin.jobs import JobAdmin, TimeField
 from orderhooks.admin.read_only import sees_payload
+from orderhooks.admin.stores import stores_of
 from orderhooks.models import Backfill, Subscription
 from orderhooks.models.backfills import DEFAULT_RATE, MOST_RATE
 from orderhooks.reporting.counts import count_text
@@ -101,7 +102,7 @@ class BackfillAdmin(JobAdmin):
     def initial(self, request: HttpRequest) -> dict[str, Any]:
         initial = super().initial(request)
         pk = str(initial["subscription"] or "")
-        subscription = Subscription.objects.filter(pk=pk).first() if pk.isdecimal() and len(pk) < 19 else None
+        subscription = self.subscriptions(request).filter(pk=pk).first() if pk.isdecimal() and len(pk) < 19 else None
         wanted = [name for name in topics.catalogue() if subscription and topics.matches(subscription.topics, name)]
         return {**initial, "topic": TOPIC if TOPIC in wanted or not wanted else wanted[0]}
 
@@ -117,12 +118,12 @@ class BackfillAdmin(JobAdmin):
 
     @admin.display(description=gettext_lazy("orders"))
     def orders(self, backfill: Backfill) -> str:
-        return _("%(done)s of %(total)s") % {"done": count_text(backfill.walked), "total": _total(backfill)}
+        return _("%(done)s of %(total)s") % {"done": _walked(backfill), "total": _total(backfill)}
 
     @admin.display(description=gettext_lazy("progress"))
     def progress(self, backfill: Backfill) -> SafeString:
         label = _("%(walked)s of %(total)s orders gone through") % {
-            "walked": count_text(backfill.walked),
+            "walked": _walked(backfill),
             "total": _total(backfill),
         }
         texts = [_("%(count)s deliveries made.") % {"count": count_text(backfill.done)}]
@@ -139,6 +140,12 @@ class BackfillAdmin(JobAdmin):
     @admin.display(description=gettext_lazy("orders since"))
     def since_text(self, backfill: Backfill) -> Any:
         return backfill.since or _("all orders")
+
+
+def _walked(backfill: Backfill) -> str:
+    # Where orders are not counted, those of other stores are among those that it goes through.
+    is_withheld = backfill.total is None and stores_of(backfill._request) is not None  # type: ignore[attr-defined]
+    return _("not counted") if is_withheld else count_text(backfill.walked)
 
 
 def _total(backfill: Backfill) -> str:

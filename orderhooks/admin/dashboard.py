@@ -1,9 +1,10 @@
 """The dashboard: the last day's attempts, what waits, which endpoints have trouble, and whether a worker is there."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
@@ -22,6 +23,7 @@ from orderhooks.admin.links import page_url
 from orderhooks.admin.lookups import ListedLookups
 from orderhooks.admin.order_links import order_pages
 from orderhooks.admin.read_only import NotEdited, events_of_number, sees_payload
+from orderhooks.admin.stores import chosen_stores, has_several_stores, known_stores, stores_of
 from orderhooks.admin.webhooks import webhooks_of
 from orderhooks.db import DatabaseClock
 from orderhooks.models import AttemptStats, Dashboard, Delivery, Event, Subscription
@@ -118,6 +120,15 @@ def sweep_notice(worker: Worker, *, now: datetime) -> Notice:
     return Notice("bad", late_sweep_text(worker, now=now))
 
 
+def loss_notices(request: HttpRequest, *, now: datetime) -> list[Notice]:
+    """The changes that could not be captured. Which order had one is not for users who are limited to stores."""
+    if stores_of(request) is None:
+        texts = reporting.losses(now=now, with_errors=sees_payload(request))
+    else:
+        texts = reporting.withheld_losses(now=now)
+    return [Notice("bad", text) for text in texts]
+
+
 def reconciliation_notices(*, now: datetime) -> list[Notice]:
     """What the last reconciliation found, if there was one."""
     last = reporting.last_reconciliation()
@@ -145,9 +156,9 @@ class DashboardAdmin(NotEdited, ListedLookups):
         return request.user.has_perm(permissions.VIEW_DELIVERY)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        now = DatabaseClock().now()
-        worker, waiting = tasks.look_at_worker(), current_backlog(at_most=MOST_WAITING)
-        attempt_stats = AttemptStats.objects.filter(hour__gte=first_hour(now=now, hours=HOURS))
+        now, stores = DatabaseClock().now(), chosen_stores(request)
+        worker, waiting = tasks.look_at_worker(), current_backlog(at_most=MOST_WAITING, stores=stores)
+        attempt_stats = AttemptStats.objects.of_stores(stores).filter(hour__gte=first_hour(now=now, hours=HOURS))
         rows = table(attempt_stats.by_hour(), now=now)
         totals = [sum(row.counts[number] for row in rows) for number in range(len(FILLS))]
         times = attempt_stats.by_bucket()
@@ -157,13 +168,16 @@ class DashboardAdmin(NotEdited, ListedLookups):
                 worker_notice(worker, now=now),
                 sweep_notice(worker, now=now),
                 *new_notices(worker, waiting, now=now),
-                *(Notice("bad", one) for one in reporting.losses(now=now, with_errors=sees_payload(request))),
-                *(Notice("bad", one) for one in reporting.unpublished_problems()),
-                *(Notice("bad", one) for one in reporting.certificate_problems(now=now)),
-                *reconciliation_notices(now=now),
+                *loss_notices(request, now=now),
+                *(Notice("bad", one) for one in reporting.unpublished_problems(stores=stores)),
+                *(Notice("bad", one) for one in reporting.certificate_problems(now=now, stores=stores)),
+                # It counts the orders of all stores.
+                *(reconciliation_notices(now=now) if stores is None else ()),
                 *(Notice("good" if one.is_right else "bad", one.text) for one in reporting.capture_levels()),
             ],
-            "waiting": self._waiting(waiting, now=now),
+            "stores": known_stores(request) if has_several_stores(request) else (),
+            "store": request.GET.get("store", ""),
+            "waiting": self._waiting(request, waiting, now=now),
             "nothing_waits": not waiting.total,
             "nobody_sends": worker.is_missing(now=now),
             "chart": chart(rows),
@@ -177,7 +191,7 @@ class DashboardAdmin(NotEdited, ListedLookups):
             "outcomes": [outcome.label for outcome in FILLS],
             "p50": milliseconds(percentile(times, 0.5)),
             "p95": milliseconds(percentile(times, 0.95)),
-            "unhealthy": self._unhealthy(request, now=now),
+            "unhealthy": self._unhealthy(request, stores, now=now),
         }
         return self._response(request, "admin/orderhooks/dashboard.html", context)
 
@@ -185,14 +199,17 @@ class DashboardAdmin(NotEdited, ListedLookups):
         """The webhooks of the order with a number, whatever model the store keeps its orders in."""
         number = request.GET.get("number", "").replace("\0", "").strip()
         events = events_of_number(number) if number else Event.objects.none()
-        found = webhooks_of(events, site=self.admin_site)
+        stores = stores_of(request)
+        found = webhooks_of(events, stores=stores, site=self.admin_site)
         pages = order_pages(request, (one.event for one in found.reports), site=self.admin_site)
         context = {
             "title": _("Webhooks of order %(number)s") % {"number": number} if number else _("Webhooks of an order"),
             "number": number,
             "pages": sorted((*of, url) for of, url in pages.items()),
             "webhooks": found.draw(request) if found.reports else "",
-            "unknown": reporting.order_without_events_text(number) if number and not found.reports else "",
+            "unknown": reporting.order_without_events_text(number, stores=stores)
+            if number and not found.reports
+            else "",
             "problems": reporting.worker_problems(tasks.look_at_worker(), now=DatabaseClock().now()),
         }
         return self._response(request, "admin/orderhooks/order_webhooks.html", context)
@@ -207,20 +224,21 @@ class DashboardAdmin(NotEdited, ListedLookups):
             {**self.admin_site.each_context(request), "opts": self.opts, "longest_number": LONGEST_NUMBER, **context},
         )
 
-    def _waiting(self, found: Backlog, *, now: datetime) -> dict[str, str]:
+    def _waiting(self, request: HttpRequest, found: Backlog, *, now: datetime) -> dict[str, str]:
         if found.oldest is None:
             return {}
+        narrowed = f"&{urlencode({'store': store})}" if (store := request.GET.get("store")) else ""
         return {
             "count": count_text(found.waiting, bound=MOST_WAITING),
-            "url": f"{self._url('delivery_changelist')}?state__exact={Delivery.State.PENDING.value}",
+            "url": f"{self._url('delivery_changelist')}?state__exact={Delivery.State.PENDING.value}{narrowed}",
             "oldest": str(found.oldest),
             "oldest_url": self._url("delivery_change", found.oldest.pk),
             "oldest_span": span_text(now - found.oldest.created_at),
             "oldest_for": str(found.oldest.subscription),
         }
 
-    def _unhealthy(self, request: HttpRequest, *, now: datetime) -> list[Unhealthy]:
-        subscriptions = unhealthy(now=now, at_most=WORST)
+    def _unhealthy(self, request: HttpRequest, stores: Collection[str] | None, *, now: datetime) -> list[Unhealthy]:
+        subscriptions = unhealthy(now=now, at_most=WORST, stores=stores)
         stats = day_stats(subscriptions, now=now)
         return [self._unhealthy_row(request, one, stats[one.pk], now=now) for one in subscriptions]
 

@@ -27,6 +27,7 @@ from orderhooks.admin.filters import FILTERS, are_combined, without_sole_choices
 from orderhooks.admin.order_links import OrderLinkedList, order_link, order_urls
 from orderhooks.admin.read_only import ReadOnlyAdmin, events_found
 from orderhooks.admin.redelivery import redeliver, redeliver_after_confirmation, redelivery_text, row_of
+from orderhooks.admin.stores import subscription_keys
 from orderhooks.models import Delivery
 from orderhooks.reporting import delivery_summary, endpoint_health
 
@@ -67,6 +68,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
     ]
     list_display_links = ["state_badge"]
     list_filter = FILTERS
+    store_field = "event__store"
     linked_lookups = frozenset({"event__exact"})
     # Draws the box; what is looked up is in get_search_results.
     search_fields = ["public_id"]
@@ -92,6 +94,9 @@ class DeliveryAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
         # The event is shown by its topic and number; its payload may be large.
         rows = super().get_queryset(request).select_related("event", "subscription")
+        if (keys := subscription_keys(request)) is not None:
+            # Of its event and of its subscription: see DeliveryQuerySet.of_stores.
+            rows = rows.filter(subscription__in=keys)
         return rows.defer("event__payload", "event__changes", "event__error", "subscription__headers")
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
@@ -132,6 +137,8 @@ class DeliveryAdmin(ReadOnlyAdmin):
     def why_not(self, record: Delivery, button: Button) -> str | Promise:
         if button.name == "redeliver" and record.trigger == Delivery.Trigger.TEST:
             return _("A test is not sent again: send another one from the page of its subscription.")
+        if button.name == "skip" and record.is_merged:
+            return _("It was not skipped: it was merged into a later update.")
         return NOT_POSSIBLE.get((button.name, record.state), "")
 
     # The list

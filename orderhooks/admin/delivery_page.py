@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from orderhooks import reporting, sending, shaping, tasks
 from orderhooks.admin import bodies
 from orderhooks.admin.health import badge
+from orderhooks.admin.stores import stores_of
 from orderhooks.models import Attempt, Delivery
 from orderhooks.reporting import delivery_summary, durations
 
@@ -47,7 +48,13 @@ class DeliveryPage:
     @cached_property
     def held_up(self) -> list[int]:
         """What waits for it."""
-        return list(self.delivery.held_up().values_list("pk", flat=True)[: delivery_summary.MOST_BEHIND + 1])
+        seen = self.delivery.held_up().about_stores(stores_of(self.request))
+        return list(seen.values_list("pk", flat=True)[: delivery_summary.MOST_BEHIND + 1])
+
+    @cached_property
+    def carrier(self) -> Delivery | None:
+        """What it was merged into."""
+        return self.delivery.carrier()
 
     @cached_property
     def problems(self) -> list[str]:
@@ -64,13 +71,16 @@ class DeliveryPage:
             most=delivery_summary.most_attempts(self.delivery),
             blocker=self.blocker,
             behind=len(self.held_up),
+            carrier=self.carrier,
+            carried=self.delivery.carried()[: delivery_summary.MOST_BEHIND + 1].count(),
         )
         context = {
             "problems": self.problems,
             "badge": state_badge(self.delivery),
             "sentences": sentences,
-            "blocker": self.blocker and self.url(self.blocker.pk),
+            "blocker": self.blocker and self._is_seen(self.blocker) and self.url(self.blocker.pk),
             "held_up": self.held_up and self.url(self.held_up[0]),
+            "carrier": self.carrier and self._is_seen(self.carrier) and self.url(self.carrier.pk),
         }
         return _drawn("summary.html", context)
 
@@ -99,10 +109,11 @@ class DeliveryPage:
 
     def request_body(self) -> SafeString:
         try:
-            body = shaping.shape(self.delivery.event, self.delivery.subscription).body.decode()
+            delivery = self.delivery
+            shaped = shaping.shape(delivery.event, delivery.subscription, changes=delivery.merged_changes)
         except shaping.ShapingError as error:
             return format_html("{}", str(error))
-        return bodies.draw(body, label=_("Body as it is sent"))
+        return bodies.draw(shaped.body.decode(), label=_("Body as it is sent"))
 
     def curl(self) -> SafeString:
         try:
@@ -112,6 +123,11 @@ class DeliveryPage:
             return SafeString("-")
         return _drawn("curl.html", {"script": script, "url": self.url(self.delivery.pk, "curl")})
 
+    def _is_seen(self, delivery: Delivery) -> bool:
+        # The order may have belonged to another store when an earlier event happened.
+        stores = stores_of(self.request)
+        return stores is None or delivery.event.store in stores
+
     def url(self, key: int, name: str = "change") -> str:
         return reverse(f"{self.site}:orderhooks_delivery_{name}", args=[key])
 
@@ -119,6 +135,8 @@ class DeliveryPage:
 def state_badge(delivery: Delivery) -> SafeString:
     if delivery.is_held:
         return badge("held", _("held"))
+    if delivery.is_merged:
+        return badge(delivery.state, _("merged"))
     return badge(delivery.state, Delivery.State(delivery.state).label)
 
 

@@ -21,7 +21,9 @@ from orderhooks.admin.buttons import Button
 from orderhooks.admin.filters import without_sole_choices
 from orderhooks.admin.order_links import OrderLinkedList, order_link, order_urls
 from orderhooks.admin.read_only import ReadOnlyAdmin, events_found
-from orderhooks.models import Event
+from orderhooks.admin.stores import StoreFilter, subscription_keys
+from orderhooks.models import Delivery, Event
+from orderhooks.models.deliveries import DeliveryQuerySet
 from orderhooks.reporting.counts import count_text
 
 # How many the action publishes at once; each reads its order anew.
@@ -93,7 +95,7 @@ FACTS = [
 class EventAdmin(ReadOnlyAdmin):
     list_display = ["topic", "order", "published", "error_text", "occurred_at", "store", "public_id"]
     list_display_links = ["topic", "public_id"]
-    list_filter = [TopicFilter, SourceFilter, PublishedFilter]
+    list_filter = [TopicFilter, SourceFilter, StoreFilter, PublishedFilter]
     linked_lookups = frozenset({"order_number__exact"})
     # Draws the box; what is looked up is in get_search_results.
     search_fields = ["public_id"]
@@ -170,7 +172,7 @@ class EventAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("deliveries"))
     def deliveries(self, event: Event) -> SafeString:
-        count = event.deliveries.count()
+        count = self._deliveries_of(event).count()
         text = ngettext("%(count)s delivery", "%(count)s deliveries", count) % {"count": count_text(count)}
         url = f"{self.list_url('delivery')}?{urlencode({'event__exact': event.pk})}"
         return format_html('<a href="{}">{}</a>', url, text)
@@ -182,6 +184,11 @@ class EventAdmin(ReadOnlyAdmin):
     @admin.display(description=_("payload"))
     def payload_text(self, event: Event) -> SafeString:
         return bodies.draw(_text(event.payload), label=_("Payload"))
+
+    def _deliveries_of(self, event: Any) -> DeliveryQuerySet:
+        rows: DeliveryQuerySet = Delivery.objects.filter(event=event)
+        keys = subscription_keys(event._request)
+        return rows if keys is None else rows.filter(subscription__in=keys)
 
     def press_publish(self, request: HttpRequest, event: Event) -> None:
         self._publish(request, [event])

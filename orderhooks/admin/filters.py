@@ -25,6 +25,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from orderhooks import sources, topics
+from orderhooks.admin.stores import has_several_stores, known_stores, stores_of
 from orderhooks.db import public_ids
 from orderhooks.db.bounded_counts import counts_up_to
 from orderhooks.models import Delivery, Event, Subscription
@@ -48,11 +49,19 @@ class Newest:
     topic: str
     subscription: int
     source: str = ""
+    store: str = ""
 
 
-COLUMNS = ("public_id", "state", "failure_class", "event__topic", "subscription_id")
-# Not in the index of topics: read only where a project has several sources.
-SOURCE_COLUMN = "event__source"
+COLUMNS = {
+    "public_id": "public_id",
+    "state": "state",
+    "failure_class": "failure_class",
+    "topic": "event__topic",
+    "subscription": "subscription_id",
+}
+# Not in the index of topics: read only where a project has several sources or stores.
+SOURCE_COLUMN = {"source": "event__source"}
+STORE_COLUMN = {"store": "event__store"}
 
 
 class CountedFilter(admin.SimpleListFilter):
@@ -119,9 +128,12 @@ class CountedFilter(admin.SimpleListFilter):
         return newest
 
     def _looked_up(self, keys: list[int]) -> tuple[list[Newest], bool]:
-        columns = (*COLUMNS, SOURCE_COLUMN) if has_several_sources() else COLUMNS
-        rows = Delivery.objects.filter(pk__in=keys[:BOUND]).order_by().values_list(*columns)
-        return [Newest(*row) for row in rows], len(keys) > BOUND
+        several = (has_several_sources(), SOURCE_COLUMN), (has_several_stores(self.request), STORE_COLUMN)
+        columns = dict(COLUMNS)
+        for there_are, column in several:
+            columns |= column if there_are else {}
+        rows = Delivery.objects.filter(pk__in=keys[:BOUND]).order_by().values_list(*columns.values())
+        return [Newest(**dict(zip(columns, row, strict=True))) for row in rows], len(keys) > BOUND
 
     def _others(self, changelist: ChangeList) -> Rows:
         return changelist.get_queryset(self.request, exclude_parameters=self.expected_parameters())
@@ -298,6 +310,26 @@ class SourceFilter(CountedFilter):
         return [row.source]
 
 
+class LogStoreFilter(CountedFilter):
+    """By the store of the event. Only for users who see several stores: see OfStores.get_list_filter."""
+
+    title = gettext_lazy("store")
+    parameter_name = "store"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
+        return [(store, store) for store in known_stores(request)]
+
+    def is_known(self, value: str) -> bool:
+        # Also one that is not listed: there may be more than are offered.
+        return "\0" not in value
+
+    def rows(self, queryset: Rows, value: str) -> Rows:
+        return queryset.filter(event__store=value)
+
+    def choices_of(self, row: Newest) -> Iterable[str]:
+        return [row.store]
+
+
 class SubscriptionFilter(CountedFilter):
     title = gettext_lazy("subscription")
     parameter_name = "subscription__id__exact"
@@ -305,7 +337,8 @@ class SubscriptionFilter(CountedFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
         known: list[tuple[str, str]] | None = getattr(request, "_orderhooks_subscriptions", None)
         if known is None:
-            rows = Subscription.objects.values_list("pk", "name")[:MOST_LISTED]
+            seen = Subscription.objects.of_stores(stores_of(request))
+            rows = seen.values_list("pk", "name")[:MOST_LISTED]
             known = [(str(pk), name) for pk, name in rows]
             request._orderhooks_subscriptions = known  # type: ignore[attr-defined]
         return known
@@ -328,6 +361,7 @@ FILTERS: list[Any] = [
     UntilFilter,
     TopicFilter,
     SourceFilter,
+    LogStoreFilter,
     SubscriptionFilter,
 ]
 

@@ -5,6 +5,7 @@ from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -20,9 +21,12 @@ from orderhooks.admin import charts
 from orderhooks.admin.buttons import ButtonsAdmin
 from orderhooks.admin.health import badge
 from orderhooks.admin.links import link, page_url
+from orderhooks.admin.lookups import LastPageList
 from orderhooks.admin.read_only import BoundedPaginator, NotEdited
+from orderhooks.admin.stores import OfStores, StoreFilter, stores_of
 from orderhooks.models import Delivery, Subscription
 from orderhooks.models.jobs import Job
+from orderhooks.models.subscriptions import SubscriptionQuerySet
 
 __all__ = ["JOB_FIELDS", "JobAdmin", "JobsField", "TimeField", "may_start_jobs"]
 
@@ -44,7 +48,15 @@ class TimeField(forms.DateTimeField):
     widget = forms.DateTimeInput(format="%Y-%m-%dT%H:%M", attrs={"type": "datetime-local"})
 
 
-class JobAdmin(NotEdited, ButtonsAdmin):
+class _JobList(LastPageList):
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        for job in self.result_list:
+            # A column does not get the request, and so not the user.
+            job._request = request
+
+
+class JobAdmin(NotEdited, OfStores, ButtonsAdmin):
     """The pages of one kind of job. Its form has the field `subscription`."""
 
     view_permission: str
@@ -53,11 +65,15 @@ class JobAdmin(NotEdited, ButtonsAdmin):
     template: str
     plan_form: type[forms.Form]
 
-    list_filter = ["state"]
+    list_filter = ["state", StoreFilter]
+    store_field = "subscription__store"
     linked_lookups = frozenset({"subscription__id__exact"})
     paginator = BoundedPaginator
     list_select_related = ["subscription"]
     show_full_result_count = False
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return _JobList
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.has_perm(self.view_permission)
@@ -89,8 +105,8 @@ class JobAdmin(NotEdited, ButtonsAdmin):
         if not self.has_add_permission(request):
             raise PermissionDenied
         if request.method != "POST":
-            return self._plan(request, self.plan_form(initial=self.initial(request)))
-        form = self.plan_form(request.POST)
+            return self._plan(request, self._form(request, initial=self.initial(request)))
+        form = self._form(request, request.POST)
         if not form.is_valid() or "again" in request.POST:
             return self._plan(request, form)
         if "confirm" not in request.POST:
@@ -109,6 +125,16 @@ class JobAdmin(NotEdited, ButtonsAdmin):
         self.message_user(request, _("%(name)s %(id)s has begun.") % {"name": name, "id": job.public_id})
         page = f"{self.admin_site.name}:orderhooks_subscription_change"
         return HttpResponseRedirect(reverse(page, args=[job.subscription_id]))
+
+    def subscriptions(self, request: HttpRequest) -> SubscriptionQuerySet:
+        """The subscriptions that the user may choose."""
+        return Subscription.objects.of_stores(stores_of(request))
+
+    def _form(self, request: HttpRequest, *arguments: Any, **options: Any) -> forms.Form:
+        form = self.plan_form(*arguments, **options)
+        chosen: Any = form.fields["subscription"]
+        chosen.queryset = self.subscriptions(request).order_by("name", "id")
+        return form
 
     def _plan(self, request: HttpRequest, form: forms.Form, **more: Any) -> HttpResponse:
         context = {

@@ -10,6 +10,7 @@ from django.forms.fields import InvalidJSONInput
 from django.utils.translation import gettext_lazy as _
 
 from orderhooks import payloads
+from orderhooks.admin.stores import StoreForm
 from orderhooks.admin.unaltered import KeepsUnaltered
 from orderhooks.models import Fulfillment, Order, OrderLine
 from orderhooks.models.fulfillments import problems_of_line
@@ -66,7 +67,7 @@ class AmountField(forms.DecimalField):
 AMOUNTS: Any = {models.DecimalField: {"form_class": AmountField}}
 
 
-class OrderForm(KeepsUnaltered):
+class OrderForm(KeepsUnaltered, StoreForm):
     class Meta:
         model = Order
         exclude: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import flatten_fieldsets, quote, unquote
 from django.core import checks
 from django.core.exceptions import PermissionDenied
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.http import (
     Http404,
     HttpRequest,
@@ -27,6 +27,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 
 from orderhooks import operations, permissions, reporting, sources, tasks
 from orderhooks.admin.buttons import draw_button, pressed_too_late
+from orderhooks.admin.stores import is_of_stores, stores_of
 from orderhooks.admin.webhooks import Webhooks, webhooks_of
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Delivery, Order
@@ -55,6 +56,8 @@ class OrderWebhooksMixin(admin.ModelAdmin):
     An order's page links to a page that shows what came of each event for each subscription, or why nothing did, and
     sends again what failed. To show the same in the order's page itself, name `order_webhooks` in `readonly_fields`.
 
+    Users who are limited to stores (STORES_FOR_USER) see only orders that `OrderSource.of_stores` finds for them.
+
     It takes the permission to view the order, as the ModelAdmin grants it, and `view_delivery`; to send again also
     `redeliver_delivery`. A system check (W070) warns if no source in the setting SOURCES describes the model.
     """
@@ -77,6 +80,15 @@ class OrderWebhooksMixin(admin.ModelAdmin):
             *super().get_urls(),
         ]
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """The orders of the user's stores, as the order source finds them."""
+        orders: QuerySet[Any] = super().get_queryset(request)
+        stores = stores_of(request)
+        if stores is None:
+            return orders
+        source = sources.order_source_of(self.model)
+        return orders.none() if source is None else source.of_stores(orders, stores)
+
     def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
         return [*super().check(**kwargs), *_source_check(self)]
 
@@ -96,7 +108,7 @@ class OrderWebhooksMixin(admin.ModelAdmin):
         obj._orderhooks_request = request
         context = response.context_data = {**(response.context_data or {})}
         shown = flatten_fieldsets(context["adminform"].fieldsets) if "adminform" in context else []
-        if sees_log(request) and FIELD not in shown:
+        if sees_log(request) and FIELD not in shown and is_of_stores(obj, stores_of(request)):
             # Extends the template that the page has, whatever app it comes from.
             context["orderhooks_extended"] = response.resolve_template(response.template_name)
             context["orderhooks_webhooks_url"] = _url(self, "webhooks", obj)
@@ -107,7 +119,9 @@ class OrderWebhooksMixin(admin.ModelAdmin):
     def order_webhooks(self, order: Any) -> SafeString | str:
         """What came of the order's events. For `readonly_fields`."""
         request = getattr(order, "_orderhooks_request", None)
-        return _draw(self, request, order) if request is not None and sees_log(request) else "-"
+        if request is None or not sees_log(request) or not is_of_stores(order, stores_of(request)):
+            return "-"
+        return _draw(self, request, order)
 
     def order_webhooks_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The page behind the link."""
@@ -136,7 +150,7 @@ class OrderWebhooksMixin(admin.ModelAdmin):
             return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
         if not _may_redeliver(request):
             raise PermissionDenied
-        failed = _webhooks_of(self, order).failed
+        failed = _webhooks_of(self, request, order).failed
         if not failed:
             self.message_user(request, NONE_FAILED, messages.WARNING)
             return HttpResponseRedirect(back)
@@ -156,7 +170,7 @@ def _require_order(model_admin: admin.ModelAdmin, request: HttpRequest, object_i
     order = model_admin.get_object(request, unquote(object_id))
     if not sees_log(request) or not model_admin.has_view_permission(request, order):
         raise PermissionDenied
-    if order is None:
+    if order is None or not is_of_stores(order, stores_of(request)):
         raise Http404
     return order
 
@@ -169,16 +183,18 @@ def _is_in_page(model_admin: admin.ModelAdmin, request: HttpRequest, order: Any)
     return FIELD in flatten_fieldsets(model_admin.get_fieldsets(request, order))
 
 
-def _webhooks_of(model_admin: admin.ModelAdmin, order: Any) -> Webhooks:
+def _webhooks_of(model_admin: admin.ModelAdmin, request: HttpRequest, order: Any) -> Webhooks:
     # Needed for the page and for its button.
     if not hasattr(order, "_orderhooks_webhooks"):
-        order._orderhooks_webhooks = webhooks_of(reporting.order_events(order), site=model_admin.admin_site)
+        # The order may have belonged to another store before.
+        events, stores = reporting.order_events(order), stores_of(request)
+        order._orderhooks_webhooks = webhooks_of(events, stores=stores, site=model_admin.admin_site)
     found: Webhooks = order._orderhooks_webhooks
     return found
 
 
 def _draw(model_admin: admin.ModelAdmin, request: HttpRequest, order: Any) -> SafeString:
-    found = _webhooks_of(model_admin, order)
+    found = _webhooks_of(model_admin, request, order)
     button: SafeString | str = ""
     if found.failed and _may_redeliver(request):
         drawn = draw_button(_url(model_admin, "redeliver_webhooks", order), REDELIVER)

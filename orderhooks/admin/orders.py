@@ -20,6 +20,7 @@ from orderhooks.admin.order_forms import AMOUNTS, OrderForm
 from orderhooks.admin.order_rows import FulfillmentInline, OrderLineInline, PaymentInline, RefundInline
 from orderhooks.admin.order_webhooks import OrderWebhooksMixin, sees_log
 from orderhooks.admin.read_only import BoundedPaginator
+from orderhooks.admin.stores import OfStores, StoreFilter, stores_of
 from orderhooks.admin.withheld import WithheldRows
 from orderhooks.currencies import decimal_text
 from orderhooks.models import Delivery, Event, Order
@@ -41,7 +42,8 @@ class _OrderList(LastPageList):
         if sees_log(request):
             keys = [str(order.pk) for order in self.result_list]
             source = sources.order_source_of(Order)
-            states = Delivery.objects.states_of_orders(source.name, keys) if source else {}
+            rows = Delivery.objects.of_stores(stores_of(request))
+            states = rows.states_of_orders(source.name, keys) if source else {}
             for order in self.result_list:
                 order._states = states.get(str(order.pk), {})
 
@@ -62,7 +64,7 @@ def _while_used(view: View) -> View:
 
 
 @admin.register(Order)
-class OrderAdmin(WithheldRows, OrderWebhooksMixin, ListedLookups):
+class OrderAdmin(WithheldRows, OfStores, OrderWebhooksMixin, ListedLookups):
     """The built-in orders. Hidden while no order source describes them."""
 
     form = OrderForm
@@ -80,7 +82,7 @@ class OrderAdmin(WithheldRows, OrderWebhooksMixin, ListedLookups):
         "is_test",
         "placed_at",
     ]
-    list_filter = ["status", "payment_status", "fulfillment_status", "is_test"]
+    list_filter = ["status", "payment_status", "fulfillment_status", StoreFilter, "is_test"]
     paginator = BoundedPaginator
     show_full_result_count = False
     search_fields = ["number", "public_id__exact", "customer_name", "customer_email"]

@@ -16,6 +16,7 @@ from orderhooks import permissions
 from orderhooks.admin.buttons import ButtonsAdmin
 from orderhooks.admin.links import link, page_url
 from orderhooks.admin.lookups import LastPageList
+from orderhooks.admin.stores import OfStores, stores_of
 from orderhooks.models import Event
 from orderhooks.models.events import EventQuerySet
 from orderhooks.reporting.counts import count_text
@@ -92,7 +93,7 @@ class NotEdited(admin.ModelAdmin):
         return False
 
 
-class ReadOnlyAdmin(NotEdited, ButtonsAdmin):
+class ReadOnlyAdmin(NotEdited, OfStores, ButtonsAdmin):
     """A record that is looked at, with buttons and actions that each need a permission."""
 
     paginator = BoundedPaginator
@@ -137,12 +138,15 @@ def events_of_number(number: str) -> EventQuerySet:
 
 
 def events_found(request: HttpRequest, term: str) -> list[int]:
-    """The newest events of an order number, or the one of a public id. Looked up once for each request."""
+    """The newest events of an order number, or the one of a public id, that the user may see. Looked up once for each
+    request.
+    """
     known = cast("dict[str, list[int]]", request.__dict__.setdefault("_orderhooks_found", {}))
     if term not in known:
         if term.startswith("evt_"):
             events = Event.objects.filter(public_id=term)
         else:
             events = events_of_number(term).order_by("-sequence")
+        events = events.of_stores(stores_of(request))
         known[term] = list(events.values_list("pk", flat=True)[:MOST_FOUND])
     return known[term]

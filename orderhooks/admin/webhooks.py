@@ -1,7 +1,7 @@
 """Webhooks of an order: for each of its events and each subscription, what came of it, or why nothing did."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -37,6 +37,7 @@ PRESSING = {
     Reason.NOT_ROUTED: "held",
     Reason.SENDING: "held",
     Reason.SKIPPED: "quiet",
+    Reason.MERGED: "quiet",
     Reason.DELIVERED: "good",
 }
 
@@ -146,11 +147,12 @@ class Webhooks:
         return page_url(request, Event, "changelist", site=self.site, order_number__exact=number)
 
 
-def webhooks_of(events: EventQuerySet, *, site: AdminSite) -> Webhooks:
-    """What came of the newest of these events. Three queries."""
+def webhooks_of(events: EventQuerySet, *, stores: Collection[str] | None, site: AdminSite) -> Webhooks:
+    """What came of the newest of these events, as far as they are of these stores (None: all). Three queries."""
     # One more than is shown says whether there are more.
+    events, among = events.of_stores(stores), Subscription.objects.of_stores(stores)
     newest = list(events.defer("payload", "changes").order_by("-sequence")[: NEWEST_EVENTS + 1])
-    reports = reporting.event_reports(newest[:NEWEST_EVENTS], at_most=SUBSCRIPTIONS)
+    reports = reporting.event_reports(newest[:NEWEST_EVENTS], at_most=SUBSCRIPTIONS, among=among)
     return Webhooks(reports, len(newest) > NEWEST_EVENTS, site)
 
 
@@ -170,6 +172,8 @@ def _details(one: SubscriptionOutcome) -> tuple[str, datetime | None]:
             return _joined([why, delivery.last_detail]), delivery.expected_at
         case Reason.SKIPPED:
             return "", delivery.finished_at
+        case Reason.MERGED:
+            return reporting.subscription_outcome_text(one, now=now) if one.carrier else "", delivery.finished_at
         case Reason.FAILED:
             return delivery.last_detail, delivery.finished_at
         case _:

@@ -1,7 +1,7 @@
 """Access: Django's model permissions decide what a user may do, owners and stores decide which rows they see.
 
 Without the permission `manage_all_subscriptions` a user sees only their own subscriptions and what belongs to them.
-Responses do not show whether other rows exist.
+`orderhooks.stores` decides about stores. Responses do not show whether other rows exist.
 """
 
 import json
@@ -9,16 +9,16 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from django.db.models import Model, QuerySet
-from django.utils.module_loading import import_string
 from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from orderhooks import conf, permissions
+from orderhooks import permissions
 from orderhooks.models import Backfill, Delivery, Event, Order, OrderDigest, Replay, Subscription
 from orderhooks.models.deliveries import DeliveryQuerySet
 from orderhooks.models.events import EventQuerySet
 from orderhooks.models.subscriptions import SubscriptionQuerySet
+from orderhooks.stores import ALL_STORES, manages, may_see_store, order_stores_of, stores_of
 
 __all__ = [
     "ALL_STORES",
@@ -39,8 +39,6 @@ __all__ = [
     "visible_fields",
 ]
 
-# The `store` of a subscription to the orders of all stores.
-ALL_STORES = ""
 VERBS = {"GET": "view", "HEAD": "view", "POST": "add", "PUT": "change", "PATCH": "change", "DELETE": "delete"}
 
 
@@ -67,29 +65,10 @@ def _on_model(model: type[Model], verb: str) -> str:
     return f"{model._meta.app_label}.{verb}_{model._meta.model_name}"
 
 
-def manages(user: Any) -> bool:
-    """Whether the user sees and changes the subscriptions of all users."""
-    return bool(user.has_perm(permissions.MANAGE_ALL_SUBSCRIPTIONS))
-
-
 def rights_of(user: Any) -> str:
     """A text that changes with what the user may do, and with the stores whose orders the user may see."""
     may_do = user.get_all_permissions() if hasattr(user, "get_all_permissions") else ()
     return json.dumps([bool(getattr(user, "is_superuser", False)), sorted(may_do), sorted(stores_of(user))])
-
-
-def stores_of(user: Any) -> frozenset[str]:
-    """The stores whose orders the user may subscribe to. If ALL_STORES is among them, the user may subscribe to all."""
-    if manages(user):
-        return frozenset([ALL_STORES])
-    path = conf.current().stores_for_user
-    return frozenset(import_string(path)(user)) if path else frozenset()
-
-
-def order_stores_of(user: Any) -> frozenset[str] | None:
-    """The stores whose orders the user may read and write. None means all, as without the setting STORES_FOR_USER."""
-    stores = stores_of(user)
-    return None if ALL_STORES in stores or not conf.current().stores_for_user else stores
 
 
 def orders_of(user: Any) -> "QuerySet[Order]":
@@ -110,7 +89,10 @@ def seen_subscriptions_of(user: Any) -> SubscriptionQuerySet:
 
 def deliveries_of(user: Any) -> DeliveryQuerySet:
     """The deliveries that the user may see."""
-    return Delivery.objects.all() if manages(user) else Delivery.objects.filter(subscription__in=_owned(user))
+    if manages(user):
+        return Delivery.objects.all()
+    # A subscription may have been of another store when an event went to it.
+    return Delivery.objects.filter(subscription__in=_owned(user)).about_stores(order_stores_of(user))
 
 
 def replays_of(user: Any) -> "QuerySet[Replay]":
@@ -138,15 +120,6 @@ def digests_of(user: Any) -> "QuerySet[OrderDigest]":
     """The digests of orders whose events the user may see."""
     stores = stores_of(user)
     return OrderDigest.objects.all() if ALL_STORES in stores else OrderDigest.objects.filter(store__in=stores)
-
-
-def may_see_store(user: Any, store: str) -> bool:
-    """Whether the user may see what a subscription to this store receives.
-
-    False for the owner of a subscription who has lost the store since.
-    """
-    stores = order_stores_of(user)
-    return stores is None or store in stores
 
 
 def _owned(user: Any) -> list[int]:

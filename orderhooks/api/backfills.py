@@ -83,6 +83,9 @@ class BackfillSerializer(serializers.ModelSerializer[Backfill]):
 
     subscription = serializers.CharField(source="subscription.public_id", read_only=True)
     subscription_name = serializers.CharField(source="subscription.name", read_only=True)
+    walked = serializers.SerializerMethodField(
+        help_text="Orders that it has gone through. Null, for users who are limited to stores, if `total` is null."
+    )
     progress = serializers.FloatField(source="share_done", read_only=True, help_text="From 0 to 1.")
 
     class Meta:
@@ -110,7 +113,6 @@ class BackfillSerializer(serializers.ModelSerializer[Backfill]):
         read_only_fields = fields
         extra_kwargs = {
             "total": {"help_text": f"How many orders there were when it began. {NOT_COUNTED}"},
-            "walked": {"help_text": "Orders that it has gone through."},
             "done": {"help_text": "Deliveries that it has made."},
             "failed": {"help_text": "Orders that could not be read."},
             "first_error": {"help_text": "The first order that could not be read, and why."},
@@ -119,6 +121,11 @@ class BackfillSerializer(serializers.ModelSerializer[Backfill]):
 
     def get_fields(self) -> dict[str, Any]:
         return access.visible_fields(super().get_fields(), self.context["request"], hidden=self.confidential_fields)
+
+    def get_walked(self, backfill: Backfill) -> int | None:
+        # Not counted either: the orders of other stores are among those that it goes through.
+        is_limited = access.order_stores_of(self.context["request"].user) is not None
+        return None if backfill.total is None and is_limited else backfill.walked
 
 
 # Of the requests that start a backfill.

@@ -76,6 +76,11 @@ class DeliverySerializer(serializers.ModelSerializer[Delivery]):
     held = serializers.BooleanField(
         source="is_held", read_only=True, help_text="Waits until its subscription is active."
     )
+    merged = serializers.BooleanField(
+        source="is_merged",
+        read_only=True,
+        help_text="Skipped because a later `order.updated` carries its changes: see `update_interval_seconds`.",
+    )
 
     class Meta:
         model = Delivery
@@ -89,6 +94,7 @@ class DeliverySerializer(serializers.ModelSerializer[Delivery]):
             "subscription_name",
             "state",
             "held",
+            "merged",
             "trigger",
             "requested_by",
             "attempts_made",
@@ -105,13 +111,20 @@ class DeliverySerializer(serializers.ModelSerializer[Delivery]):
 class DeliveryDetailSerializer(DeliverySerializer):
     """One event for one subscription, with its attempts."""
 
+    merged_into = serializers.SerializerMethodField(
+        help_text="The id of the event that carries its changes if it was merged; otherwise null."
+    )
     summary = serializers.SerializerMethodField(help_text="What has happened and what comes next, in sentences.")
     attempts = serializers.SerializerMethodField(help_text=f"The newest {MAX_ATTEMPTS}, oldest first.")
     field_schemas: Mapping[str, Body] = {"attempts": ListOf(AttemptSerializer)}
 
     class Meta(DeliverySerializer.Meta):
-        fields = [*DeliverySerializer.Meta.fields, "summary", "attempts"]
+        fields = [*DeliverySerializer.Meta.fields, "merged_into", "summary", "attempts"]
         read_only_fields = fields
+
+    def get_merged_into(self, delivery: Delivery) -> str | None:
+        carrier = delivery.carrier()
+        return carrier.event.public_id if carrier else None
 
     def get_summary(self, delivery: Delivery) -> list[str]:
         return delivery_summary.summarize(delivery, _newest(delivery), now=DatabaseClock().now())

@@ -129,5 +129,5 @@ def _order_exists(user: Any, source: str, number: str) -> bool:
     if source not in sources.names():
         return False
     known, stores = sources.by_name(source), access.stores_of(user)
-    chosen = [access.ALL_STORES] if access.ALL_STORES in stores else sorted(stores)
-    return any(reporting.find_order(known, number, store=store) is not None for store in chosen)
+    chosen = None if access.ALL_STORES in stores else stores
+    return reporting.find_order_of_stores(known, number, chosen) is not None

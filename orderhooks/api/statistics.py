@@ -119,5 +119,5 @@ class StatisticsViewSet(ApiViewSet):
     )
     def list(self, request: Request) -> Response:
         # None, all subscriptions, needs no list of their keys.
-        visible = None if access.manages(request.user) else access.subscriptions_of(request.user).only("pk")
+        visible = None if access.manages(request.user) else access.seen_subscriptions_of(request.user).only("pk")
         return statistics_of(request, visible)

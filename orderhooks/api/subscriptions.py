@@ -9,30 +9,25 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 from rest_framework import mixins, serializers, status
 from rest_framework.decorators import action
-from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from orderhooks import operations, permissions, signing
-from orderhooks.api import access, backfills, jobs, replays, trials
+from orderhooks.api import access, backfills, jobs, previews, replays, trials
 from orderhooks.api.deliveries import DeliveryDetailSerializer
 from orderhooks.api.fields import StrictDateTimeField, StrictFloatField
-from orderhooks.api.filters import SubscriptionFilters, require_known
+from orderhooks.api.filters import SubscriptionFilters
 from orderhooks.api.login_fields import left_behind_text
 from orderhooks.api.members import PlainSerializer
 from orderhooks.api.missed import MISSED, PARAMETERS, missed_of
 from orderhooks.api.openapi.descriptions import ApiResponse, Operation, describe, object_of, page_of
-from orderhooks.api.openapi.parameters import TEXT, in_query
 from orderhooks.api.protocol import history
-from orderhooks.api.protocol.problems import ConflictError, ParameterError
-from orderhooks.api.resources import ResourceViewSet
 from orderhooks.api.statistics import HOURS_PARAMETER, StatisticsSerializer, statistics_of
 from orderhooks.api.subscription_fields import SubscriptionSerializer
+from orderhooks.api.version_moves import VersionMoves
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Delivery, Subscription
 from orderhooks.models.signing_secrets import LONGEST_OVERLAP, OVERLAP
-from orderhooks.previews import PreviewError
-from orderhooks.topics import UnknownTopicError
 
 HOUR = timedelta(hours=1)
 # Texts of the OpenAPI document.
@@ -76,9 +71,7 @@ class ResumptionSerializer(PlainSerializer):
         return skip_before
 
 
-class SubscriptionViewSet(
-    mixins.RetrieveModelMixin, mixins.DestroyModelMixin, mixins.ListModelMixin, ResourceViewSet[Subscription]
-):
+class SubscriptionViewSet(mixins.RetrieveModelMixin, mixins.DestroyModelMixin, mixins.ListModelMixin, VersionMoves):
     """Subscriptions that the user may see."""
 
     queryset = Subscription.objects.select_related("owner").prefetch_related("secrets")
@@ -86,6 +79,7 @@ class SubscriptionViewSet(
     public_id_prefix = "sub_"
     filterset_class = SubscriptionFilters
     required_permissions = {
+        **VersionMoves.required_permissions,
         **dict.fromkeys(
             ("test", "pause", "resume", "rotate_secret", "revoke_former_secrets"), (permissions.CHANGE_SUBSCRIPTION,)
         ),
@@ -201,7 +195,7 @@ class SubscriptionViewSet(
         overlap = serializer.validated_data["overlap_hours"] * HOUR
         secret = operations.rotate(subscription, overlap=overlap)
         history.log_change(request, subscription, "Rotated the signing secret.")
-        return self._subscription_response(subscription, secret)
+        return self.subscription_response(subscription, secret)
 
     @describe(
         "revokeFormerSecrets",
@@ -223,7 +217,7 @@ class SubscriptionViewSet(
         subscription = self.get_object()
         if operations.pause(Subscription.objects.filter(pk=subscription.pk)):
             history.log_change(request, subscription, "Paused.")
-        return self._subscription_response(subscription)
+        return self.subscription_response(subscription)
 
     @describe(
         "resumeSubscription",
@@ -244,7 +238,7 @@ class SubscriptionViewSet(
         resumed = operations.resume(chosen, skip_before=serializer.validated_data["skip_before"])
         if resumed.subscriptions:
             history.log_change(request, subscription, f"Resumed; {resumed.skipped} deliveries skipped.")
-        return self._subscription_response(subscription)
+        return self.subscription_response(subscription)
 
     @describe(
         "replayToSubscription",
@@ -259,7 +253,7 @@ class SubscriptionViewSet(
         """Start a replay: 202 and the replay. With `dry_run` 200 and how many deliveries it would send."""
         serializer = replays.PlanSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        return replays.begin(request, self._with_visible_store(), serializer.validated_data)
+        return replays.begin(request, self.with_visible_store(), serializer.validated_data)
 
     @describe(
         "backfillSubscription",
@@ -275,7 +269,7 @@ class SubscriptionViewSet(
         """Start a backfill: 202 and the backfill. With `dry_run` 200 and how many orders it would go through."""
         serializer = backfills.BackfillPlanSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        return backfills.begin(request, self._with_visible_store(), serializer.validated_data)
+        return backfills.begin(request, self.with_visible_store(), serializer.validated_data)
 
     @describe(
         "tryChoices",
@@ -302,7 +296,7 @@ class SubscriptionViewSet(
     @action(detail=True)
     def stats(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Statistics of its deliveries in the last `?hours=` (1 to 744; 24 by default)."""
-        return statistics_of(request, [self.get_object()])
+        return statistics_of(request, [self.with_visible_store()])
 
     @describe(
         "listMissed",
@@ -315,62 +309,27 @@ class SubscriptionViewSet(
     @action(detail=True)
     def missed(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Events that the subscription has not received since `?since=` (24 hours ago by default), oldest first."""
-        return missed_of(request, self._with_visible_store())
+        return missed_of(request, self.with_visible_store())
 
     @describe(
         "previewRequest",
         "Preview a request",
-        {
-            200: ApiResponse(
-                "The request with a valid signature. The values of the subscription's own headers are hidden.",
-                object_of(
-                    wanted={"type": "boolean", "description": "Whether the subscription would receive the event."},
-                    url={"type": "string"},
-                    headers={"type": "object", "additionalProperties": {"type": "string"}},
-                    body={"type": "string"},
-                ),
-            )
-        },
+        previews.RESPONSES,
         description="The request for an order and a topic. Nothing is sent.",
-        parameters=[
-            in_query("order", TEXT, "The order's number.", required=True),
-            in_query("topic", TEXT, "A topic of the catalogue.", required=True),
-        ],
+        parameters=previews.PARAMETERS,
         problems={409: "The order is unknown, or the request can't be built.", 422: "The topic is unknown."},
     )
     @action(detail=True)
     def preview(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """The signed request for the order with the number `?order=` and the topic `?topic=`. Nothing is sent."""
-        require_known(request, ["order", "topic"])
-        given = {name: request.query_params.get(name, "") for name in ("order", "topic")}
-        if wrong := [name for name, value in given.items() if not value]:
-            raise ParameterError({name: ["Send an order's number and a topic."] for name in wrong})
-        subscription, stores = self.get_object(), access.order_stores_of(request.user)
-        try:
-            now = DatabaseClock().now()
-            shown = operations.preview(subscription, given["order"], topic=given["topic"], now=now, stores=stores)
-        except UnknownTopicError as error:
-            raise ParameterError({"topic": [str(error)]}, code="topic") from None
-        except PreviewError as error:
-            raise ConflictError(str(error), code="not_sendable") from None
-        body = shown.body.decode()
-        return Response({"wanted": shown.wanted, "url": shown.url, "headers": dict(shown.headers), "body": body})
-
-    def _with_visible_store(self) -> Subscription:
-        """The subscription. Raises NotFound if its owner may no longer see the orders of its store."""
-        subscription = self.get_object()
-        if not access.may_see_store(self.request.user, subscription.store):
-            raise NotFound(
-                "You may not see the orders of this subscription's store. The setting STORES_FOR_USER decides that."
-            )
-        return subscription
+        return previews.preview_of(request, self.get_object())
 
     @sensitive_variables()
     def _create(self, values: dict[str, Any]) -> Response:
         with transaction.atomic(using=Subscription.objects.db):
             subscription, secret = Subscription.create_with_secret(**values, owner=self.request.user)
             history.log_addition(self.request, subscription)
-        return self._subscription_response(subscription, secret, status=status.HTTP_201_CREATED)
+        return self.subscription_response(subscription, secret, status=status.HTTP_201_CREATED)
 
     @sensitive_variables()
     def _update(self, subscription: Subscription, data: Any, *, partial: bool) -> Response:
@@ -378,15 +337,19 @@ class SubscriptionViewSet(
         serializer.is_valid(raise_exception=True)
         values = serializer.validated_data
         changed = [name for name, value in values.items() if getattr(subscription, name) != value]
+        version = subscription.api_version
         with transaction.atomic(using=Subscription.objects.db):
             dropped = left_behind_text(subscription, values)
             secret = operations.reconfigure(subscription, values)
             if changed:
-                history.log_change(self.request, subscription, f"Changed {', '.join(changed)}.{dropped}")
-        return self._subscription_response(subscription, secret)
+                message = f"Changed {', '.join(changed)}.{dropped}"
+                if "api_version" in changed:
+                    message += f" The version was {version} and is {subscription.api_version}."
+                history.log_change(self.request, subscription, message)
+        return self.subscription_response(subscription, secret)
 
     @sensitive_variables()
-    def _subscription_response(
+    def subscription_response(
         self, subscription: Subscription, secret: str = "", *, status: int = status.HTTP_200_OK
     ) -> Response:
         data = self.get_serializer(self.get_queryset().get(pk=subscription.pk)).data

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import IntegrityError, connections, router
-from django.db.models import F, Max
+from django.db.models import F, Max, Q
 
 from orderhooks import matching, sources
 from orderhooks.db import DatabaseClock
@@ -122,6 +122,9 @@ def _capacity(subscription: Subscription, *, now: datetime) -> tuple[int, timede
     waiting = Delivery.objects.filter(
         subscription=subscription, trigger=Delivery.Trigger.AUTOMATIC, state=Delivery.State.PENDING
     )
+    if subscription.update_interval:
+        # Updates whose interval is not over are nothing that an endpoint is behind with.
+        waiting = waiting.filter(Q(update_due_at=None) | Q(update_due_at__lte=now))
     most_due = MOST_DUE
     if subscription.max_per_second is not None:
         most_due = min(most_due, subscription.max_per_second * SECONDS_OF_LIMIT)
@@ -185,6 +188,11 @@ def _write(backfill: Backfill, source: OrderSource, batch: _Batch, *, now: datet
         events = _publish(backfill, orders, batch.last_sequence, source)
         at = DatabaseClock().now()
         Delivery.objects.bulk_create(_delivery(backfill, event, now=at) for event in events)
+        if backfill.subscription.ordered and backfill.subscription.update_interval:
+            # They must not wait behind an update that waits.
+            keys = [event.order_pk for event in events]
+            waiting = Delivery.objects.filter(subscription=backfill.subscription)
+            waiting.of_orders(backfill.source, keys).end_interval(now=at)
         failed = _failures(backfill.subscription, orders)
         values: dict[str, object] = {"done": F("done") + len(events), "failed": F("failed") + len(failed)}
         if failed and not backfill.first_error:
@@ -205,7 +213,7 @@ def _write(backfill: Backfill, source: OrderSource, batch: _Batch, *, now: datet
 def _delivery(backfill: Backfill, event: Event, *, now: datetime) -> Delivery:
     verdict = matching.Matcher().select(event, backfill.subscription)
     if verdict.error:
-        return matching.held(event, backfill.subscription, verdict.error, now=now)
+        return matching.held(event, backfill.subscription, verdict, now=now)
     # Automatic, so that they keep to the endpoint's limits and wait while it cools down.
     return Delivery(event=event, subscription=backfill.subscription, next_attempt_at=now, requested_by=backfill.label)
 

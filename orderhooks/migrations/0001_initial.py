@@ -10,6 +10,7 @@ import orderhooks.db.sealed_logins
 import orderhooks.models.orders
 import orderhooks.db.public_ids
 import orderhooks.models.configuration
+import orderhooks.versions
 import uuid
 from decimal import Decimal
 from django.conf import settings
@@ -136,6 +137,7 @@ class Migration(migrations.Migration):
                 ('order_number', models.CharField(blank=True, max_length=255, verbose_name='order number')),
                 ('store', models.CharField(blank=True, max_length=255, verbose_name='store')),
                 ('payload', models.JSONField(null=True, verbose_name='payload')),
+                ('api_version', models.CharField(default=orderhooks.versions.newest, max_length=10, verbose_name='version')),
                 ('changes', models.JSONField(default=dict, verbose_name='changes')),
                 ('error', models.TextField(blank=True, verbose_name='error')),
                 ('occurred_at', models.DateTimeField(verbose_name='occurred at')),
@@ -148,7 +150,7 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'events',
                 'ordering': ['-sequence'],
                 'permissions': [('view_payload', 'Can see payloads, and headers and bodies of requests and responses')],
-                'indexes': [orderhooks.db.indexes.PartialIndex(condition=models.Q(('routed_at__isnull', True)), fields=['sequence'], name='orderhooks_event_unrouted'), models.Index(fields=['source', 'order_pk', 'sequence'], name='orderhooks_event_of_order'), models.Index(fields=['order_number', 'sequence'], name='orderhooks_event_order'), models.Index(fields=['topic', 'sequence'], name='orderhooks_event_topic')],
+                'indexes': [orderhooks.db.indexes.PartialIndex(condition=models.Q(('routed_at__isnull', True)), fields=['sequence'], name='orderhooks_event_unrouted'), models.Index(fields=['source', 'order_pk', 'sequence'], name='orderhooks_event_of_order'), models.Index(fields=['order_number', 'sequence'], name='orderhooks_event_order'), models.Index(fields=['topic', 'sequence'], name='orderhooks_event_topic'), orderhooks.db.indexes.PartialIndex(condition=models.Q(('store', ''), _negated=True), fields=['store', 'sequence'], name='orderhooks_event_store')],
                 'constraints': [models.CheckConstraint(condition=models.Q(('published_at__isnull', True), ('payload__isnull', False), _connector='OR'), name='orderhooks_event_published_has_payload'), models.CheckConstraint(condition=models.Q(('published_at__isnull', False), models.Q(('error', ''), _negated=True), _connector='OR'), name='orderhooks_event_unpublished_has_error')],
                 'base_manager_name': 'objects',
             },
@@ -230,6 +232,7 @@ class Migration(migrations.Migration):
                 ('changed_fields', models.JSONField(blank=True, default=list, help_text='Of order.updated, only what changes one of these: a list such as ["shipping_address", "lines.quantity"]. Empty: any change.', validators=[orderhooks.models.configuration.validate_changed_fields], verbose_name='changed fields')),
                 ('filter', models.TextField(blank=True, help_text='Only events for which this JMESPath expression is true. It reads the whole body.', verbose_name='filter')),
                 ('projection', models.TextField(blank=True, help_text="A JMESPath expression that makes the body's data: an object. It reads the whole body.", verbose_name='projection')),
+                ('api_version', models.CharField(default=orderhooks.versions.newest, help_text='It gets bodies in this version, also when there are newer ones, until it is moved on.', max_length=10, validators=[orderhooks.models.configuration.validate_version], verbose_name='version')),
                 ('headers', orderhooks.db.encrypted_fields.SealedHeadersField(blank=True, default=dict, verbose_name='headers')),
                 ('authentication', orderhooks.db.sealed_logins.SealedAuthenticationField(blank=True, default=dict, help_text='How requests log in: none, basic (user name and password) or oauth2 (client credentials).', verbose_name='authentication')),
                 ('client_certificate', orderhooks.db.sealed_logins.SealedCertificateField(blank=True, default=dict, help_text='For endpoints that demand one (mutual TLS): the chain and its private key, in PEM.', verbose_name='client certificate')),
@@ -241,6 +244,7 @@ class Migration(migrations.Migration):
                 ('ordered', models.BooleanField(default=False, help_text="Send an order's events one after the other: one that fails holds up the later ones of its order.", verbose_name='ordered')),
                 ('max_in_flight', models.PositiveIntegerField(blank=True, help_text='The most requests at once, over all workers. Blank: no limit of its own.', null=True, validators=[django.core.validators.MinValueValidator(1)], verbose_name='requests at once')),
                 ('max_per_second', models.PositiveIntegerField(blank=True, help_text='The most requests a second, over all workers. Blank: no limit.', null=True, validators=[django.core.validators.MinValueValidator(1)], verbose_name='requests a second')),
+                ('update_interval_seconds', models.PositiveIntegerField(blank=True, help_text='At most one order.updated of an order in this time, with all its changes: with 60, ten edits in a minute become two webhooks. Other topics never wait. 86400 at most. Blank: each update is sent at once.', null=True, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(86400)], verbose_name='seconds between updates')),
                 ('timeout_seconds', models.PositiveSmallIntegerField(blank=True, help_text='How long one attempt may take, 30 at most. Blank: as the setting TIMEOUT_SECONDS says.', null=True, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(30)], verbose_name='seconds for a response')),
                 ('contact_email', models.EmailField(blank=True, help_text='Gets the e-mails about this endpoint, like the ADMINS.', max_length=254, verbose_name='contact')),
                 ('mail_failing', models.BooleanField(default=True, help_text='Every attempt has failed for an hour.', verbose_name='when it fails')),
@@ -345,6 +349,9 @@ class Migration(migrations.Migration):
                 ('uncounted_attempts', models.PositiveIntegerField(db_default=0, default=0)),
                 ('next_attempt_at', models.DateTimeField(null=True, verbose_name='next attempt')),
                 ('planned_at', models.DateTimeField(null=True)),
+                ('update_due_at', models.DateTimeField(null=True)),
+                ('merges_from', models.BigIntegerField(null=True)),
+                ('merged_changes', models.JSONField(null=True)),
                 ('lease_token', models.UUIDField(null=True)),
                 ('lease_expires_at', models.DateTimeField(null=True)),
                 ('last_status_code', models.PositiveSmallIntegerField(null=True, verbose_name='last status')),
@@ -585,6 +592,10 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='subscription',
             constraint=models.CheckConstraint(condition=models.Q(('max_per_second__isnull', True), ('max_per_second__gte', 1), _connector='OR'), name='orderhooks_subscription_max_per_second'),
+        ),
+        migrations.AddConstraint(
+            model_name='subscription',
+            constraint=models.CheckConstraint(condition=models.Q(('update_interval_seconds__isnull', True), ('update_interval_seconds__range', (1, 86400)), _connector='OR'), name='orderhooks_subscription_update_interval'),
         ),
         migrations.AddConstraint(
             model_name='subscription',

@@ -5,7 +5,7 @@ So no page has to count the log. The worker counts in memory and writes about on
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -59,6 +59,13 @@ def first_hour(*, now: datetime, hours: int) -> datetime:
 
 
 class AttemptStatsQuerySet(models.QuerySet["AttemptStats"]):
+    def of_stores(self, stores: Collection[str] | None) -> "AttemptStatsQuerySet":
+        """Those of subscriptions to one of these stores. None: all. Makes a query."""
+        if stores is None:
+            return self.all()
+        keys = Subscription.objects.of_stores(stores).values_list("pk", flat=True)
+        return self.filter(subscription__in=list(keys))
+
     def by_hour(self) -> dict[tuple[datetime, str], int]:
         """How many attempts came to each outcome in each hour."""
         rows = self.values_list("hour", "outcome").order_by().annotate(Sum("count"))

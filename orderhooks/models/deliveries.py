@@ -1,7 +1,7 @@
 """Deliveries and their attempts: each event for each subscription, and each request for it. Workers claim them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from django.db import models
@@ -13,6 +13,7 @@ from orderhooks.db import public_ids
 from orderhooks.db.clock import DatabaseNow
 from orderhooks.db.indexes import PartialIndex
 from orderhooks.models.events import Event
+from orderhooks.models.merged_updates import HasMergedUpdates, MergedUpdatesQuerySet
 from orderhooks.models.subscriptions import Subscription
 
 SKIP_AT_ONCE = 2000
@@ -23,7 +24,22 @@ REQUESTED_BY_LENGTH = 254
 EVENTS_AT_ONCE = 1000
 
 
-class DeliveryQuerySet(models.QuerySet["Delivery"]):
+class DeliveryQuerySet(MergedUpdatesQuerySet):
+    def about_stores(self, stores: Collection[str] | None) -> "DeliveryQuerySet":
+        """Those about the orders of these stores. None: of all."""
+        return self.all() if stores is None else self.filter(event__store__in=stores)
+
+    def of_stores(self, stores: Collection[str] | None) -> "DeliveryQuerySet":
+        """Those about the orders of these stores, for subscriptions to one of them. None: all. Makes a query.
+
+        Both, because a subscription may have been of another store before, or get an event by hand.
+        """
+        if stores is None:
+            return self.all()
+        keys = Subscription.objects.of_stores(stores).values_list("pk", flat=True)
+        # Primary keys, for which the log has indexes.
+        return self.filter(subscription__in=list(keys)).about_stores(stores)
+
     def lease_expired(self, *, now: datetime) -> "DeliveryQuerySet":
         """Claimed by a worker whose lease has run out: it died, or was stopped."""
         return self.filter(state=Delivery.State.SENDING, lease_expires_at__lte=now)
@@ -131,7 +147,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return skipped
 
 
-class Delivery(models.Model):
+class Delivery(HasMergedUpdates):
     """One event for one subscription."""
 
     class State(models.TextChoices):
@@ -139,7 +155,7 @@ class Delivery(models.Model):
         SENDING = "sending", _("sending")  # a worker holds the lease
         DELIVERED = "delivered", _("delivered")  # the receiver responded with 2xx
         FAILED = "failed", _("failed")  # given up; an operator can redeliver
-        SKIPPED = "skipped", _("skipped")  # an operator decided not to send it
+        SKIPPED = "skipped", _("skipped")  # an operator decided not to send it, or it was merged into a later one
 
     class Trigger(models.TextChoices):
         AUTOMATIC = "automatic", _("automatic")  # by the retry table; counts for the endpoint's health

@@ -1,7 +1,7 @@
 """The outbox: changes as transactions write them, and the events that are made of them."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from orderhooks import payloads, topics
+from orderhooks import payloads, topics, versions
 from orderhooks.db import public_ids
 from orderhooks.db.indexes import PartialIndex
 
@@ -95,6 +95,10 @@ class Change(models.Model):
 
 
 class EventQuerySet(models.QuerySet["Event"]):
+    def of_stores(self, stores: Collection[str] | None) -> "EventQuerySet":
+        """Those of the orders of these stores. None: all."""
+        return self.all() if stores is None else self.filter(store__in=stores)
+
     def unrouted(self) -> "EventQuerySet":
         """Published events that have not become deliveries yet, oldest first."""
         return self.filter(routed_at=None, published_at__isnull=False).order_by("sequence")
@@ -168,6 +172,8 @@ class Event(models.Model):
     order_number = models.CharField(_("order number"), max_length=IDENTIFIER_LENGTH, blank=True)
     store = models.CharField(_("store"), max_length=IDENTIFIER_LENGTH, blank=True)
     payload = models.JSONField(_("payload"), null=True)
+    # In which version of the body the payload was made. Receivers may get it in an older one: see `versions`.
+    api_version = models.CharField(_("version"), max_length=versions.LONGEST, default=versions.newest)
     changes = models.JSONField(_("changes"), default=dict)
     # Why there is no payload: the error of the order source.
     error = models.TextField(_("error"), blank=True)
@@ -210,6 +216,8 @@ class Event(models.Model):
             models.Index(fields=["order_number", "sequence"], name="orderhooks_event_order"),
             # The event list filtered by topic.
             models.Index(fields=["topic", "sequence"], name="orderhooks_event_topic"),
+            # The event list and the feed of one store; which stores there are. Empty where a project has one shop.
+            PartialIndex(fields=["store", "sequence"], condition=~Q(store=""), name="orderhooks_event_store"),
         ]
 
     def __str__(self) -> str:
@@ -231,7 +239,7 @@ class Event(models.Model):
     def publish(self, payload: Any, *, now: datetime) -> bool:
         """Publish an event that had no payload, with this one. False if another process was first."""
         changed = Event.objects.filter(pk=self.pk, published_at=None).update(
-            payload=payload, error="", published_at=now
+            payload=payload, api_version=versions.newest(), error="", published_at=now
         )
         if changed:
             self.refresh_from_db()

@@ -106,14 +106,16 @@ class Replay(Job):
     def events(self, event_range: EventRange) -> EventQuerySet:
         """The events of a range that are of the topics and the store, whatever came of them before.
 
-        What else the subscription chooses by: see `matching`.
+        Without those that merged into a later one, which carries their changes. What else the subscription chooses by:
+        see `matching`.
         """
+        merged_away = Delivery.objects.merged_away().filter(event=OuterRef("pk"), subscription=self.subscription_id)
         events = Event.objects.filter(
             public_id__gt=event_range.after,
             public_id__lte=event_range.up_to,
             routed_at__isnull=False,  # the others are about to be sent anyway
         )
-        return events.about(self.topics or ["*"]).wanted_by(self.subscription)
+        return events.about(self.topics or ["*"]).wanted_by(self.subscription).filter(~Exists(merged_away))
 
     def left(self, event_range: EventRange) -> EventQuerySet:
         """Those of the events that it would send now."""

@@ -1,6 +1,6 @@
 """Subscriptions: the endpoints, the topics that they get, and how deliveries to them have gone."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,14 +12,18 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import conf, encryption, signing, topics
+from orderhooks import conf, encryption, signing, topics, versions
 from orderhooks.db import public_ids
 from orderhooks.db.clock import DatabaseClock
 from orderhooks.db.encrypted_fields import SealedHeadersField, seal
 from orderhooks.db.locks import is_lock_timeout, one_at_a_time
 from orderhooks.encryption import Sealed
 from orderhooks.models.circuit_breaker import HasCircuitBreaker
-from orderhooks.models.configuration import LONGEST_TIMEOUT_SECONDS, HasConfiguration
+from orderhooks.models.configuration import (
+    LONGEST_TIMEOUT_SECONDS,
+    LONGEST_UPDATE_INTERVAL_SECONDS,
+    HasConfiguration,
+)
 from orderhooks.models.header_hosts import LOGINS, HasHeaders
 from orderhooks.models.logins import HasLogins
 from orderhooks.models.pace import HasPace
@@ -47,6 +51,10 @@ def declaration_lock(*names: str) -> AbstractContextManager[None]:
 
 
 class SubscriptionQuerySet(models.QuerySet["Subscription"]):
+    def of_stores(self, stores: Collection[str] | None) -> "SubscriptionQuerySet":
+        """Those to one of these stores. None: all, also those to the orders of all stores."""
+        return self.all() if stores is None else self.filter(store__in=stores)
+
     def named(self, name: str) -> "Subscription | None":
         """The one that has exactly this name. Raises AmbiguousNameError."""
         if "\x00" in name:
@@ -77,6 +85,10 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
                     rows.append(row)
             SubscriptionSecret.objects.using(using).bulk_create(rows)
         return made
+
+    def behind(self) -> "SubscriptionQuerySet":
+        """Those that are pinned to a version of the body that is not the newest."""
+        return self.exclude(api_version=versions.newest())
 
     def pause(self) -> int:
         """Hold deliveries until somebody resumes. Returns how many were not paused before."""
@@ -221,6 +233,11 @@ class Subscription(HasConfiguration, HasHeaders, HasLogins, HasSigningSecrets, H
                 name="orderhooks_subscription_max_per_second",
             ),
             models.CheckConstraint(
+                condition=Q(update_interval_seconds__isnull=True)
+                | Q(update_interval_seconds__range=(1, LONGEST_UPDATE_INTERVAL_SECONDS)),
+                name="orderhooks_subscription_update_interval",
+            ),
+            models.CheckConstraint(
                 condition=Q(timeout_seconds__isnull=True) | Q(timeout_seconds__range=(1, LONGEST_TIMEOUT_SECONDS)),
                 name="orderhooks_subscription_timeout",
             ),
@@ -239,13 +256,27 @@ class Subscription(HasConfiguration, HasHeaders, HasLogins, HasSigningSecrets, H
         self.require_valid(options.get("update_fields"))
         self.require_compatible_login(options.get("update_fields"))
         if not self._state.adding:
-            super().save(*arguments, **options)
+            with transaction.atomic(using=options.get("using") or router.db_for_write(Subscription, instance=self)):
+                former = self._stored_order(options.get("update_fields"))
+                super().save(*arguments, **options)
+                if former not in (None, (self.ordered, self.update_interval_seconds)):
+                    # By the new choice, other updates may wait, or for another time.
+                    apps.get_model("orderhooks.Delivery").objects.filter(subscription=self).end_interval(
+                        now=DatabaseClock().now()
+                    )
             return
         self.require_valid_secret()
         using = options.get("using") or router.db_for_write(Subscription, instance=self)
         with transaction.atomic(using=using):
             super().save(*arguments, **options)
             self.new_secret, self.given_secret = self.add_secret(self.given_secret), ""
+
+    def _stored_order(self, written: Iterable[str] | None) -> tuple[bool, int | None] | None:
+        """What is stored of `ordered` and `update_interval_seconds`, if a save may change either."""
+        names = ("ordered", "update_interval_seconds")
+        if written is not None and not set(names) & set(written):
+            return None
+        return Subscription.objects.filter(pk=self.pk).values_list(*names).first()
 
     def delete(self, *_arguments: Any, **_options: Any) -> tuple[int, dict[str, int]]:
         """See SubscriptionQuerySet.delete."""
@@ -289,6 +320,11 @@ class Subscription(HasConfiguration, HasHeaders, HasLogins, HasSigningSecrets, H
         subscription.given_secret = secret
         subscription.save(force_insert=True)
         return subscription, subscription.new_secret
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether it is pinned to a version of the body that is not the newest."""
+        return self.api_version != versions.newest()
 
     @property
     def is_limited(self) -> bool:

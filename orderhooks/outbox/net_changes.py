@@ -6,6 +6,7 @@ from typing import Any
 
 from orderhooks import payloads
 from orderhooks.models import Change
+from orderhooks.net_values import RowChange, net_fields, net_rows, pair_of_rows
 from orderhooks.sources import OrderSource, Related, keys
 
 
@@ -32,7 +33,7 @@ def net_change(captured: Sequence[Change], source: OrderSource | None) -> NetCha
         return NetChange((), {})
     if deleted:
         return NetChange((*_once(published), "order.deleted"), {})
-    changes = _net_fields(own)
+    changes = net_fields((change.before, change.after) for change in own)
     rows = _net_rows(captured, source)
     if source:
         # A new order has no old values. But an order that is created as paid is paid, and has a payment.
@@ -56,10 +57,7 @@ def net_change(captured: Sequence[Change], source: OrderSource | None) -> NetCha
             topics.append(by_value[changes[field][1]])
     for related in source.all_related if source else ():
         topics += _topics_of_rows(related, rows.get(related.key, ()))
-    shown = {
-        key: [[row.old for row in pairs if row.old], [row.new for row in pairs if row.new]]
-        for key, pairs in rows.items()
-    }
+    shown = {key: pair_of_rows(pairs) for key, pairs in rows.items()}
     return NetChange(_once([*topics, *published]), {**changes, **shown})
 
 
@@ -90,37 +88,14 @@ def _is_same(one: Any, other: Any) -> bool:
     return one == other or payloads.canonical(one) == payloads.canonical(other)
 
 
-def _net_fields(changes: Sequence[Change]) -> dict[str, list[Any]]:
-    first: dict[str, Any] = {}
-    last: dict[str, Any] = {}
-    for change in changes:
-        for field, value in change.before.items():
-            first.setdefault(field, value)
-        last.update(change.after)
-    return {field: [first[field], last[field]] for field in first if field in last and first[field] != last[field]}
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """A related row before and after a transaction, with its `id`. Empty if it was not there, or not of this order."""
-
-    old: dict[str, Any]
-    new: dict[str, Any]
-
-
-def _net_rows(captured: Sequence[Change], source: OrderSource | None) -> dict[str, list[_Row]]:
+def _net_rows(captured: Sequence[Change], source: OrderSource | None) -> dict[str, list[RowChange]]:
     """The related rows that changed, by their key in `changes`."""
-    of_row: dict[tuple[str, str], list[Change]] = {}
-    for change in captured:
-        if change.related:
-            of_row.setdefault((change.related, change.subject), []).append(change)
-    found: dict[str, list[_Row]] = {}
-    for (key, subject), changes in of_row.items():
-        old, new = changes[0].before, changes[-1].after
-        if old != new:
-            identity = {"id": _id(source, key, subject)}
-            row = _Row({**identity, **old} if old else {}, {**identity, **new} if new else {})
-            found.setdefault(key, []).append(row)
+    found: dict[str, list[RowChange]] = {}
+    steps = (((change.related, change.subject), change.before, change.after) for change in captured if change.related)
+    for (key, subject), row in net_rows(steps).items():
+        identity = {"id": _id(source, key, subject)}
+        old, new = ({**identity, **side} if side else {} for side in (row.old, row.new))
+        found.setdefault(key, []).append(RowChange(old, new))
     return found
 
 
@@ -130,7 +105,7 @@ def _id(source: OrderSource | None, key: str, subject: str) -> Any:
     return keys.as_json(related.get_model(), subject) if related else subject
 
 
-def _topics_of_rows(related: Related, rows: Iterable[_Row]) -> list[str]:
+def _topics_of_rows(related: Related, rows: Iterable[RowChange]) -> list[str]:
     kinds = {"created" if not row.old else "updated" if row.new else "deleted" for row in rows}
     return [topic for kind, topic in related.topics.items() if kind in kinds]
 

@@ -1,7 +1,7 @@
 """Reporting: what people read. The admin, the API and the commands use it, so that one fact has one format."""
 
 from orderhooks.reporting.backlog import MOST_WAITING, Backlog, backlog_text, current_backlog
-from orderhooks.reporting.capture_failures import LOSSES_SHOWN_FOR, losses
+from orderhooks.reporting.capture_failures import LOSSES_SHOWN_FOR, losses, withheld_losses
 from orderhooks.reporting.capture_levels import CaptureLevel, capture_levels
 from orderhooks.reporting.certificates import certificate_problem, certificate_problems, certificate_text, has_expired
 from orderhooks.reporting.order_report import (
@@ -11,6 +11,7 @@ from orderhooks.reporting.order_report import (
     event_reports,
     explain,
     find_order,
+    find_order_of_stores,
     order_events,
     order_has_no_events_text,
     order_without_events_text,
@@ -18,6 +19,7 @@ from orderhooks.reporting.order_report import (
 )
 from orderhooks.reporting.reconciliation import last_reconciliation, reconciliation_text
 from orderhooks.reporting.unpublished import unpublished_problems
+from orderhooks.reporting.version_moves import VersionMove, ended_versions, unregistered_versions, version_move
 from orderhooks.reporting.worker_status import START_WORKER, Worker, worker_problems
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "EventReport",
     "Reason",
     "SubscriptionOutcome",
+    "VersionMove",
     "Worker",
     "backlog_text",
     "capture_levels",
@@ -36,9 +39,11 @@ __all__ = [
     "certificate_problems",
     "certificate_text",
     "current_backlog",
+    "ended_versions",
     "event_reports",
     "explain",
     "find_order",
+    "find_order_of_stores",
     "has_expired",
     "last_reconciliation",
     "losses",
@@ -48,5 +53,8 @@ __all__ = [
     "reconciliation_text",
     "subscription_outcome_text",
     "unpublished_problems",
+    "unregistered_versions",
+    "version_move",
+    "withheld_losses",
     "worker_problems",
 ]

@@ -1,6 +1,6 @@
 """Attempt statistics of the last day, for the lists of operators. The number and cost of the queries is bounded."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -68,10 +68,14 @@ def day_stats(subscriptions: Iterable[Subscription], *, now: datetime) -> Mappin
     }
 
 
-def unhealthy(*, now: datetime, at_most: int) -> list[Subscription]:
-    """Those that an operator should look at: disabled, failing, paused, or with failed attempts; the worst first."""
+def unhealthy(*, now: datetime, at_most: int, stores: Collection[str] | None = None) -> list[Subscription]:
+    """Those that an operator should look at: disabled, failing, paused, or with failed attempts; the worst first.
+
+    `stores`: only subscriptions to these stores; None for all.
+    """
     failures = (
-        AttemptStats.objects.filter(hour__gte=first_hour(now=now, hours=HOURS))
+        AttemptStats.objects.of_stores(stores)
+        .filter(hour__gte=first_hour(now=now, hours=HOURS))
         .exclude(outcome=AttemptStats.Outcome.SUCCESS)
         .values_list("subscription")
         .annotate(failed=Sum("count"))
@@ -80,7 +84,9 @@ def unhealthy(*, now: datetime, at_most: int) -> list[Subscription]:
     failed = dict(failures)
     severity = Case(*(When(state=state, then=rank) for rank, state in enumerate(SEVERITY)))
     conspicuous = ~Q(state=Subscription.State.ACTIVE) | Q(failing_since__isnull=False)
-    worst = list(Subscription.objects.filter(conspicuous).order_by(severity, "failing_since", "pk")[:at_most])
+    worst = list(
+        Subscription.objects.of_stores(stores).filter(conspicuous).order_by(severity, "failing_since", "pk")[:at_most]
+    )
     others: list[Subscription] = []
     if len(worst) < at_most:
         others += Subscription.objects.filter(pk__in=failed.keys() - {one.pk for one in worst})

@@ -1,5 +1,6 @@
 """The backlog: what waits, over all subscriptions, counted and in words."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -42,11 +43,16 @@ class Backlog:
         return replace(self, waiting=0, oldest=None, since=self.new_since)
 
 
-def current_backlog(*, at_most: int) -> Backlog:
-    """Six queries; the oldest delivery comes with its subscription."""
-    pending = Delivery.objects.filter(state=Delivery.State.PENDING)
+def current_backlog(*, at_most: int, stores: Collection[str] | None = None) -> Backlog:
+    """Six queries; the oldest delivery comes with its subscription.
+
+    `stores`: only what belongs to these stores; None for all. The store of a change is known only once it is an event:
+    with `stores` changes are not counted.
+    """
+    pending = Delivery.objects.of_stores(stores).filter(state=Delivery.State.PENDING)
     oldest = pending.select_related("subscription").order_by("id").first()
-    unrouted, changes = Event.objects.unrouted(), Change.objects.order_by("created_at")
+    unrouted = Event.objects.of_stores(stores).unrouted()
+    changes = (Change.objects.all() if stores is None else Change.objects.none()).order_by("created_at")
     new_since = _earliest(
         unrouted.values_list("published_at", flat=True).first(), changes.values_list("created_at", flat=True).first()
     )

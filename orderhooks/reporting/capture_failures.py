@@ -9,7 +9,7 @@ from orderhooks.models import CaptureFailure
 from orderhooks.reporting.counts import count_text
 from orderhooks.reporting.durations import time_text
 
-__all__ = ["LOSSES_SHOWN_FOR", "losses"]
+__all__ = ["LOSSES_SHOWN_FOR", "losses", "withheld_losses"]
 
 # How long a change that could not be captured is reported.
 LOSSES_SHOWN_FOR = timedelta(days=7)
@@ -23,6 +23,17 @@ LOST_MANY = gettext_lazy(
     "%(count)s changes of orders were saved and made no events (source %(source)s, last order %(order)s at "
     "%(time)s): %(error)s Fix the cause, then publish the change with orderhooks.publishing.publish."
 )
+LOST_SOMEWHERE = gettext_lazy(
+    "Changes of orders were saved lately and made no events, perhaps not of your stores. Have somebody who sees all "
+    "stores look at the dashboard."
+)
+
+
+def withheld_losses(*, now: datetime) -> list[str]:
+    """A sentence if there are any, for users who are limited to stores: a failure does not say of which store its
+    orders are. One query.
+    """
+    return [str(LOST_SOMEWHERE)] if CaptureFailure.objects.recent(since=now - LOSSES_SHOWN_FOR).exists() else []
 
 
 def losses(*, now: datetime, with_errors: bool = True) -> list[str]:

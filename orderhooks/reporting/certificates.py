@@ -1,5 +1,6 @@
 """Client certificates: what they say, and the warning before one ends, for admin, commands and e-mails."""
 
+from collections.abc import Collection
 from datetime import datetime
 
 from django.utils.translation import gettext as _
@@ -55,9 +56,12 @@ def certificate_problem(subscription: Subscription, *, now: datetime) -> str:
     return (text % values).replace("..", ".")
 
 
-def certificate_problems(*, now: datetime) -> list[str]:
-    """The same of subscriptions that have such a problem, MOST_SHOWN at most, the most urgent first. One query."""
-    ending = Subscription.objects.filter(certificate_expires_at__lte=now + EXPIRY_WARNINGS[0])
+def certificate_problems(*, now: datetime, stores: Collection[str] | None = None) -> list[str]:
+    """The same of subscriptions that have such a problem, MOST_SHOWN at most, the most urgent first. One query.
+
+    `stores`: only of subscriptions to these stores; None for all.
+    """
+    ending = Subscription.objects.of_stores(stores).filter(certificate_expires_at__lte=now + EXPIRY_WARNINGS[0])
     return [
         f"{one.name} ({one.public_id}): {certificate_problem(one, now=now)}"
         for one in ending.order_by("certificate_expires_at", "pk")[:MOST_SHOWN]

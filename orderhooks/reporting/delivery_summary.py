@@ -17,7 +17,7 @@ from orderhooks.reporting.counts import count_text
 from orderhooks.reporting.durations import relative_text, span_text, time_text
 from orderhooks.reporting.endpoint_health import held_text, outcome_text
 
-__all__ = ["MOST_BEHIND", "attempt_text", "most_attempts", "sentences", "summarize"]
+__all__ = ["MOST_BEHIND", "attempt_text", "interval_text", "most_attempts", "sentences", "summarize"]
 
 State = Delivery.State
 # A pump runs within a minute and a half, whatever has died.
@@ -39,12 +39,21 @@ TIMES = {
 
 
 def summarize(delivery: Delivery, attempts: Sequence[Attempt], *, now: datetime) -> list[str]:
-    """The sentences of a delivery's summary. Looks up what they need in at most two queries."""
+    """The sentences of a delivery's summary. Looks up what they need in at most three queries."""
     blocker = None
     if delivery.state == State.PENDING:
         blocker = delivery.blockers().select_related("event").defer("event__payload", "event__changes").first()
     behind = delivery.held_up()[: MOST_BEHIND + 1].count()
-    return sentences(delivery, attempts, now=now, most=most_attempts(delivery), blocker=blocker, behind=behind)
+    return sentences(
+        delivery,
+        attempts,
+        now=now,
+        most=most_attempts(delivery),
+        blocker=blocker,
+        behind=behind,
+        carrier=delivery.carrier(),
+        carried=delivery.carried()[: MOST_BEHIND + 1].count(),
+    )
 
 
 def most_attempts(delivery: Delivery) -> int:
@@ -62,15 +71,21 @@ def sentences(
     most: int,
     blocker: Delivery | None = None,
     behind: int = 0,
+    carrier: Delivery | None = None,
+    carried: int = 0,
 ) -> list[str]:
     """The sentences of a delivery's summary.
 
     `most`: the number of attempts in the retry table. `blocker`: the delivery that an ordered one waits for. `behind`:
-    how many deliveries wait for this one, counted up to MOST_BEHIND + 1.
+    how many deliveries wait for this one, counted up to MOST_BEHIND + 1. `carrier`: the delivery that one was merged
+    into; `carried`: how many were merged into this one, counted likewise.
     """
     ended = _ENDED[State(delivery.state)](delivery, now) if delivery.state in _ENDED else ""
+    if delivery.is_merged:
+        ended = _merged(delivery, carrier, now)
     found = [
         ended,
+        _carried(carried),
         _results(delivery, attempts),
         _requested_by(delivery),
         "" if ended else _next(delivery, now=now, most=most, blocker=blocker),
@@ -122,6 +137,8 @@ def _next(delivery: Delivery, *, now: datetime, most: int, blocker: Delivery | N
     by_hand = delivery.trigger == Delivery.Trigger.MANUAL
     if subscription.is_circuit_open(at=max(now, due_at)) and not by_hand:
         return f"{held_text(subscription, now=now)} " + _("Then it is sent (%(attempt)s).") % {"attempt": attempt}
+    if due_at > now and delivery.waits_for_interval:
+        return interval_text(delivery, now=now)
     if due_at > now:
         relative = relative_text(due_at, now=now)
         return _("The next try is %(relative)s (%(attempt)s).") % {"relative": relative, "attempt": attempt}
@@ -132,6 +149,20 @@ def _next(delivery: Delivery, *, now: datetime, most: int, blocker: Delivery | N
         "It has been due for %(span)s (%(attempt)s), and no worker has sent it: either none is running, or the"
         " endpoint has a backlog or limits of its own."
     ) % {"span": span, "attempt": attempt}
+
+
+def interval_text(delivery: Delivery, *, now: datetime) -> str:
+    """Why an update waits whose interval is not over."""
+    due_at = delivery.next_attempt_at or now
+    sentence = _(
+        "Waits until %(time)s, %(relative)s: %(name)s gets at most one order.updated of an order in %(interval)s."
+    )
+    return sentence % {
+        "time": time_text(due_at, now=now),
+        "relative": relative_text(due_at, now=now),
+        "name": delivery.subscription.name,
+        "interval": span_text(delivery.subscription.update_interval or timedelta(0)),
+    }
 
 
 def _attempt(delivery: Delivery, most: int) -> str:
@@ -188,6 +219,25 @@ def _failed(delivery: Delivery, now: datetime) -> str:
 def _skipped(delivery: Delivery, now: datetime) -> str:
     when = time_text(delivery.finished_at or now, now=now)
     return _("Skipped at %(when)s: an operator decided not to send it.") % {"when": when}
+
+
+def _merged(delivery: Delivery, carrier: Delivery | None, now: datetime) -> str:
+    when = time_text(delivery.finished_at or now, now=now)
+    if carrier is None:
+        return _("Merged at %(when)s into a later update of the order, which carried its changes.") % {"when": when}
+    sentence = _("Merged at %(when)s into %(event)s, a later update of the order, which carries its changes.")
+    return sentence % {"when": when, "event": carrier.event.public_id}
+
+
+def _carried(carried: int) -> str:
+    if not carried:
+        return ""
+    sentence = ngettext(
+        "It carries the changes of %(count)s earlier update of the order, too.",
+        "It carries the changes of %(count)s earlier updates of the order, too.",
+        carried,
+    )
+    return sentence % {"count": count_text(carried, bound=MOST_BEHIND)}
 
 
 _ENDED = {State.DELIVERED: _delivered, State.FAILED: _failed, State.SKIPPED: _skipped}

@@ -1,7 +1,7 @@
 """What came of an order's events for each subscription, or why nothing did, in the same words wherever it is shown."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,6 +16,7 @@ from orderhooks.matching import Matcher, Mismatch
 from orderhooks.models import CaptureFailure, Change, Delivery, Event, Subscription
 from orderhooks.models.deliveries import UNENDED
 from orderhooks.models.events import EventQuerySet
+from orderhooks.reporting.delivery_summary import interval_text
 from orderhooks.reporting.durations import relative_text, time_text
 from orderhooks.reporting.endpoint_health import held_text
 
@@ -26,6 +27,7 @@ __all__ = [
     "event_reports",
     "explain",
     "find_order",
+    "find_order_of_stores",
     "order_events",
     "order_has_no_events_text",
     "order_without_events_text",
@@ -48,6 +50,8 @@ class Reason(models.TextChoices):
     DISABLED = "disabled", gettext_lazy("held: the subscription is disabled")
     FAILED = "failed", gettext_lazy("failed")
     SKIPPED = "skipped", gettext_lazy("skipped by an operator")
+    # The subscription gets at most one update of an order in some time.
+    MERGED = "merged", gettext_lazy("merged into a later update")
     NO_PAYLOAD = "no_payload", gettext_lazy("the event could not be published")
     # A backfill made it, or an operator by hand.
     ONE_ONLY = "one_only", gettext_lazy("sent to one other subscription only")
@@ -73,6 +77,8 @@ def explain(
     `is_behind`: in an ordered subscription an earlier delivery of the same order holds it up. `matcher`: one for all
     subscriptions saves evaluating a filter again.
     """
+    if delivery is not None and delivery.is_merged:
+        return Reason.MERGED
     if delivery is not None and delivery.state != Delivery.State.PENDING:
         return ENDED[delivery.state]
     if delivery is not None:
@@ -107,13 +113,15 @@ ENDED: dict[str, Reason] = {
 class SubscriptionOutcome:
     """What came of an event for one subscription.
 
-    `deciding`: the values for which the filter left the event out, for users who may see payloads.
+    `deciding`: the values for which the filter left the event out, for users who may see payloads. `carrier`: the
+    delivery that it was merged into, with its event.
     """
 
     subscription: Subscription
     reason: Reason
     delivery: Delivery | None
     deciding: str = ""
+    carrier: Delivery | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +137,8 @@ def event_reports(
 ) -> list[EventReport]:
     """Explain each event for the first `at_most` subscriptions, of all or `among` some.
 
-    Two queries for all events, and one more if a subscription chooses by what they hold.
+    Two queries for all events, one more if a subscription chooses by what they hold, and one more if there are merged
+    updates.
     """
     chosen = Subscription.objects.all() if among is None else among
     subscriptions = list(chosen.order_by("name", "pk")[:at_most])
@@ -138,6 +147,7 @@ def event_reports(
         _read_contents(events)
     rows = Delivery.objects.filter(event__in=[event.pk for event in events], subscription__in=subscriptions)
     deliveries = {(delivery.event_id, delivery.subscription_id): delivery for delivery in rows}
+    carriers = _carriers([delivery for delivery in deliveries.values() if delivery.is_merged])
     reports: list[EventReport] = []
     matcher = Matcher()
     # The orders and subscriptions with an event that has not ended; it holds up the later ones.
@@ -152,11 +162,28 @@ def event_reports(
             order = (event.source, event.order_pk, subscription.pk)
             reason = explain(event, subscription, delivery, is_behind=order in held_up, matcher=matcher)
             deciding = matcher.deciding_values(event, subscription) if reason == Reason.FILTERED else ""
-            outcomes.append(SubscriptionOutcome(subscription, reason, delivery, deciding))
+            carrier = carriers.get((subscription.pk, delivery.merges_from)) if delivery else None
+            outcomes.append(SubscriptionOutcome(subscription, reason, delivery, deciding, carrier))
             if delivery is not None and delivery.state in UNENDED:
                 held_up.add(order)
         reports.append(EventReport(event, tuple(outcomes)))
     return reports[::-1]
+
+
+def _carriers(merged: Sequence[Delivery]) -> dict[tuple[int, int | None], Delivery]:
+    """What updates were merged into, by subscription and by the first of those that merged."""
+    if not merged:
+        return {}
+    groups = {delivery.merges_from for delivery in merged if delivery.merges_from is not None}
+    first = Event.objects.filter(pk__in=groups)
+    rows = Delivery.objects.carriers().filter(
+        merges_from__in=groups,
+        subscription__in={delivery.subscription_id for delivery in merged},
+        # By the index of an order's events.
+        event__source__in=first.values("source"),
+        event__order_pk__in=first.values("order_pk"),
+    )
+    return {(delivery.subscription_id, delivery.merges_from): delivery for delivery in rows}
 
 
 def _read_contents(events: Iterable[Event]) -> None:
@@ -181,12 +208,16 @@ def subscription_outcome_text(one: SubscriptionOutcome, *, now: datetime, confid
         return f"{text} ({one.deciding})" if confidential and one.deciding else text
     if one.reason == Reason.NOT_ROUTED:
         return _("waiting for a worker to take it up")
+    if one.reason == Reason.MERGED and one.carrier is not None:
+        return _("merged into %(event)s") % {"event": one.carrier.event.public_id}
     if one.reason != Reason.WAITING or delivery is None:
         return label
     due_at = delivery.next_attempt_at or now
     by_hand = delivery.trigger == delivery.Trigger.MANUAL
     if one.subscription.is_circuit_open(at=max(due_at, now)) and not by_hand:
         return held_text(one.subscription, now=now)
+    if due_at > now and delivery.waits_for_interval:
+        return interval_text(delivery, now=now)
     if due_at > now:
         return _("next try %(when)s, at %(time)s") % {
             "when": relative_text(due_at, now=now),
@@ -195,10 +226,11 @@ def subscription_outcome_text(one: SubscriptionOutcome, *, now: datetime, confid
     return _("due since %(time)s: a worker sends it next") % {"time": time_text(due_at, now=now)}
 
 
-def order_without_events_text(number: str) -> str:
+def order_without_events_text(number: str, *, stores: Collection[str] | None = None) -> str:
     """What to say about an order number without events: `No order 99999 was found.`
 
-    One query for each source, and those of `no_events_text`.
+    `stores`: the stores whose orders are looked for; None for all. One query for each source (with `stores` for each of
+    them), and those of `no_events_text`.
     """
     known = _configured()
     if not known:
@@ -206,7 +238,9 @@ def order_without_events_text(number: str) -> str:
     for source in known.values():
         # People write #1003 of the order 1003.
         spellings = dict.fromkeys([number, number.lstrip("#")])
-        order = next((found for one in spellings if (found := find_order(source, one)) is not None), None)
+        order = next(
+            (found for one in spellings if (found := find_order_of_stores(source, one, stores)) is not None), None
+        )
         if order is not None:
             why = no_events_text(source.name, sources.WatchedModel(source).order_pk(order))
             return _("Order %(number)s was found. %(why)s") % {"number": number, "why": why}
@@ -287,3 +321,13 @@ def find_order(source: sources.OrderSource, number: str, *, store: str = "") -> 
         # The store's own code; the doctor says what is wrong with it.
         logger.exception("the order source %r could not look for an order", source.name)
         return None
+
+
+def find_order_of_stores(source: sources.OrderSource, number: str, stores: Collection[str] | None) -> Any:
+    """The order with that number in one of these stores, or with None in any. None if there is none."""
+    order = find_order(source, number)
+    if order is None or stores is None:
+        return order
+    # Another store's order of this number may hide theirs.
+    found = (find_order(source, number, store=store) for store in sorted(stores))
+    return next((order for order in found if order is not None), None)

@@ -1,5 +1,7 @@
 """Unpublished events: those whose payload could not be built, so that they wait for a person."""
 
+from collections.abc import Collection
+
 from django.utils.translation import ngettext
 
 from orderhooks.models import Event
@@ -8,9 +10,9 @@ from orderhooks.reporting.counts import count_text
 __all__ = ["unpublished_problems", "unpublished_text"]
 
 
-def unpublished_problems() -> list[str]:
-    """A sentence if there are any. One query."""
-    count = Event.objects.unpublished().count()
+def unpublished_problems(*, stores: Collection[str] | None = None) -> list[str]:
+    """A sentence if there are any, of these stores or with None of all. One query."""
+    count = Event.objects.of_stores(stores).unpublished().count()
     return [unpublished_text(count)] if count else []
 
 

@@ -66,7 +66,7 @@ def curl_script(delivery: Delivery, attempt: Attempt | None = None) -> str:
     of the next attempt. Raises shaping.ShapingError.
     """
     event, subscription = delivery.event, delivery.subscription
-    shaped = shaping.shape(event, subscription)
+    shaped = shaping.shape(event, subscription, changes=delivery.merged_changes)
     profile = PROFILES[subscription.signature]
     prefix = profile.secret_prefix
     variables = dict(_variables(subscription.headers))

@@ -49,7 +49,7 @@ def prepare(delivery: Delivery, *, now: datetime, authorization: str = "") -> Re
         raise signing.InvalidSecretError("The subscription has no signing secret in force. Give it a new one.")
     own = subscription.own_headers()
     transport.check_own_headers(own)
-    shaped = shaping.shape(event, subscription)
+    shaped = shaping.shape(event, subscription, changes=delivery.merged_changes)
     body = shaped.body
     timestamp = int(now.timestamp())
     message = signing.Message(event.public_id, event.topic, timestamp, body)

@@ -1,6 +1,6 @@
 """The class that a store subclasses to connect its own order model."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from django.apps import apps
@@ -180,6 +180,23 @@ class OrderSource:
         """
         return str(getattr(order, self.store_field)) if self.store_field else ""
 
+    def of_stores(self, orders: "models.QuerySet[Any]", stores: Collection[str]) -> "models.QuerySet[Any]":
+        """Those of the orders that belong to one of these stores, for users of the admin who are limited to stores.
+
+        Default: by `store_field`; without it none, because such an order has no store. Override it together with
+        `store`:
+
+            def store(self, order):
+                return order.site.domain
+
+            def of_stores(self, orders, stores):
+                return orders.filter(site__domain__in=stores)
+        """
+        if not self.store_field:
+            return orders.none()
+        field: Any = self.get_model()._meta.get_field(self.store_field)
+        return orders.filter(**{f"{self.store_field}__in": _valid_values(field, stores)})
+
     def payload(self, order: Any) -> dict[str, Any]:
         """The `order` object in the events: JSON values only, as `schema` describes them.
 
@@ -232,6 +249,18 @@ class OrderSource:
                     yield "order.paid_in_full"
         """
         return ()
+
+
+def _valid_values(field: Any, texts: Iterable[str]) -> list[str]:
+    """The texts that can be values of the field: of a number or a foreign key, not each can be."""
+    valid = []
+    for text in texts:
+        try:
+            (field.target_field if field.is_relation else field).to_python(text)
+        except (ValidationError, ValueError, TypeError):
+            continue
+        valid.append(text)
+    return valid
 
 
 def by_key(source: OrderSource, text: str, *, using: str) -> Any:

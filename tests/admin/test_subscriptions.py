@@ -181,6 +181,7 @@ def test_a_secret_that_can_not_sign_is_refused_and_not_shown_again(operator, giv
         ({"url": "crm.example"}, "url"),
         ({"url": "https://user:word@crm.example/"}, "url"),
         ({"name": ""}, "name"),
+        ({"update_interval_seconds": "0"}, "update_interval_seconds"),
         ({"timeout_seconds": "31"}, "timeout_seconds"),
         ({"max_in_flight": "0"}, "max_in_flight"),
         ({"contact_email": "nobody"}, "contact_email"),

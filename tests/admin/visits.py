@@ -29,6 +29,12 @@ def page(client: Client, path: str, status: int = 200) -> str:
     return response.content.decode()
 
 
+def text_of(response: Any) -> str:
+    """The text of a response, also of one that is streamed."""
+    body: bytes = b"".join(response.streaming_content) if response.streaming else response.content
+    return body.decode()
+
+
 def part(pattern: str, text: str) -> str:
     """The first part of a page that fits the pattern."""
     found = re.search(pattern, text, re.DOTALL)

@@ -5,7 +5,7 @@ from rest_framework.test import APIClient
 
 from orderhooks.models import Order
 from tests.api.calls import client_with, errors_of, ids, patch, post
-from tests.factories import make_delivery, make_event, make_order, make_subscription
+from tests.factories import make_attempt_stats, make_backfill, make_delivery, make_event, make_order, make_subscription
 
 pytestmark = pytest.mark.django_db
 PERMISSIONS = [f"{verb}_{name}" for verb in ("view", "add", "change", "delete") for name in ("order", "subscription")]
@@ -109,3 +109,39 @@ def test_a_subscription_whose_store_was_withdrawn_shows_its_owner_no_orders(sett
     assert ids(api.get("/api/subscriptions/")) == [subscription.public_id]
     assert patch(api, mine, {"name": "Former"}).status_code == 200
     assert post(api, f"{mine}pause/", {}).status_code == 200
+
+
+def test_a_subscription_whose_store_was_withdrawn_shows_its_owner_no_statistics(api):
+    owner = int(api.session["_auth_user_id"])
+    withdrawn = make_subscription(store="paris", owner_id=owner)
+    mine = make_subscription(store="berlin", owner_id=owner)
+    make_attempt_stats(withdrawn, 5)
+    make_attempt_stats(mine, 3)
+    make_delivery(subscription=withdrawn)
+
+    assert api.get(f"/api/subscriptions/{withdrawn.public_id}/stats/").status_code == 404
+    found = api.get("/api/stats/").data
+    assert (found["succeeded"], found["waiting"]) == (3, 0)
+    assert api.get(f"/api/subscriptions/{mine.public_id}/stats/").data["succeeded"] == 3
+
+
+def test_deliveries_from_the_time_in_another_store_are_not_shown(api):
+    owner = int(api.session["_auth_user_id"])
+    subscription = make_subscription(store="berlin", owner_id=owner)
+    former = make_delivery(subscription=subscription, event=make_event(store="paris"), state="failed")
+    mine = make_delivery(subscription=subscription, event=make_event(store="berlin"))
+
+    assert ids(api.get("/api/deliveries/")) == [mine.public_id]
+    for path in ("", "attempts/", "curl/"):
+        assert api.get(f"/api/deliveries/{former.public_id}/{path}").status_code == 404
+
+
+@pytest.mark.parametrize(("total", "walked"), [(None, None), (90, 77)])
+def test_a_backfill_does_not_count_the_orders_of_other_stores(api, total, walked):
+    client = client_with("view_backfill")
+    subscription = make_subscription(store="berlin", owner_id=int(client.session["_auth_user_id"]))
+    backfill = make_backfill(subscription=subscription, walked=77, total=total)
+
+    assert client.get(f"/api/backfills/{backfill.public_id}/").data["walked"] == walked
+    manager = client_with("view_backfill", "manage_all_subscriptions")
+    assert manager.get(f"/api/backfills/{backfill.public_id}/").data["walked"] == 77

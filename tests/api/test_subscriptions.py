@@ -232,6 +232,7 @@ def test_limits_order_and_contact_are_set_and_judged(api):
     path = f"/subscriptions/{subscription.public_id}/"
     given = {
         "ordered": True,
+        "update_interval_seconds": 60,
         "max_in_flight": 3,
         "max_per_second": 10,
         "timeout_seconds": 30,
@@ -245,6 +246,9 @@ def test_limits_order_and_contact_are_set_and_judged(api):
         {"max_per_second": -1},
         {"timeout_seconds": 0},
         {"timeout_seconds": 31},
+        {"update_interval_seconds": 0},
+        {"update_interval_seconds": 86401},
+        {"update_interval_seconds": "60"},
     ):
         assert patch(api, path, bad).status_code == 400
     assert "circuit_open_until" in response.data

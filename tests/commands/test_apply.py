@@ -139,6 +139,10 @@ def table(**values: Any) -> str:
         (table(ordered="1"), "ordered: must be true or false, not 1."),
         (table(max_in_flight='"5"'), "max_in_flight: must be a whole number, not '5'."),
         (table(max_in_flight="0"), "max_in_flight: Ensure this value is greater than or equal to 1."),
+        (
+            table(update_interval_seconds="86401"),
+            "update_interval_seconds: Ensure this value is less than or equal to 86400.",
+        ),
         (table(timeout_seconds="31"), "timeout_seconds: Ensure this value is less than or equal to 30."),
         (table(state='"disabled"'), "state: must be one of active, paused."),
         (table(topics='["order.pade"]'), "topics: "),

@@ -1,5 +1,6 @@
 """The page that tries a subscription's choices on the last events, with what is typed and not saved yet."""
 
+from collections.abc import Collection
 from typing import Any
 
 from django import forms
@@ -18,15 +19,17 @@ from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
-from orderhooks import permissions, trials
+from orderhooks import permissions, trials, versions
 from orderhooks.admin import bodies
 from orderhooks.admin.delivery_page import time_html
 from orderhooks.admin.health import badge
 from orderhooks.admin.links import page_url
+from orderhooks.admin.stores import store_choice, stores_of
 from orderhooks.admin.subscriptions.forms import (
     TopicsField,
     changed_fields_field,
     choices_of_topics,
+    choices_of_versions,
     filter_field,
     projection_field,
 )
@@ -35,7 +38,7 @@ from orderhooks.models import Event, Subscription
 from orderhooks.models.configuration import selection_errors, validate_changed_fields, validate_topics
 from orderhooks.trials import DEFAULT_EVENTS, MOST_EVENTS, EventTrial, Trial, Trials
 
-CHOICES = ("topics", "store", "changed_fields", "filter", "projection")
+CHOICES = ("topics", "store", "changed_fields", "filter", "projection", "api_version")
 LEVELS: dict[TextChoices, str] = {Trial.SENT: "good", Trial.LEFT_OUT: "quiet", Trial.HELD: "bad"}
 
 
@@ -47,13 +50,18 @@ class TrialForm(forms.Form):
     changed_fields = changed_fields_field()
     filter = filter_field()
     projection = projection_field()
+    api_version = forms.ChoiceField(label=gettext_lazy("Version"), required=False)
     events = forms.IntegerField(
         label=gettext_lazy("Last events"), required=False, min_value=1, max_value=MOST_EVENTS, initial=DEFAULT_EVENTS
     )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, stores: Collection[str] | None, **kwargs: Any) -> None:
+        """`stores`: those that the user may choose; None for any."""
         super().__init__(*args, **kwargs)
+        if stores is not None:
+            self.fields["store"] = store_choice(self.fields["store"].label, stores)
         self.fields["topics"].widget.choices = choices_of_topics()
+        self.fields["api_version"].choices = choices_of_versions(self.initial.get("api_version", ""))  # type: ignore[attr-defined]
 
     def clean_topics(self) -> list[str]:
         patterns: list[str] = self.cleaned_data["topics"]
@@ -65,11 +73,14 @@ class TrialForm(forms.Form):
         validate_changed_fields(patterns)
         return patterns
 
+    def clean_api_version(self) -> str:
+        return self.cleaned_data["api_version"] or versions.newest()
+
     def clean(self) -> dict[str, Any]:
         given = super().clean() or self.cleaned_data
-        if "topics" in given:
+        if {"topics", "api_version"} <= given.keys():
             texts = {name: given[name] for name in ("filter", "projection") if name in given}
-            for name, error in selection_errors(given["topics"], **texts).items():
+            for name, error in selection_errors(given["topics"], given["api_version"], **texts).items():
                 self.add_error(name, error)
         return given
 
@@ -117,11 +128,12 @@ class TrialsAdmin(admin.ModelAdmin):
         if not self.may_try(request):
             raise PermissionDenied
         initial = {name: getattr(stored, name) for name in CHOICES} if stored else {}
-        form = TrialForm(_with_events(request.POST) if request.method == "POST" else None, initial=initial)
+        posted, stores = _with_events(request.POST) if request.method == "POST" else None, stores_of(request)
+        form = TrialForm(posted, initial=initial, stores=stores)
         found = None
         if request.method == "POST" and form.is_valid():
             at_most = form.cleaned_data["events"] or DEFAULT_EVENTS
-            found = trials.run(form.subscription(stored), at_most=at_most, now=timezone.now())
+            found = trials.run(form.subscription(stored), at_most=at_most, now=timezone.now(), stores=stores)
         context = {
             **self.admin_site.each_context(request),
             "title": _("Try the choices of %s") % stored if stored else _("Try the choices of a new subscription"),

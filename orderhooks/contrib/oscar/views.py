@@ -5,13 +5,14 @@ from typing import Any
 from django.apps import apps
 from django.contrib.admin import site
 from django.contrib.auth.mixins import AccessMixin
-from django.http import HttpRequest, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponseBase
 from django.urls import reverse_lazy
 from django.views.generic import TemplateView
 from oscar.core.loading import get_class
 from oscar.views.decorators import check_permissions
 
 from orderhooks import permissions, reporting, tasks
+from orderhooks.admin.stores import is_of_stores, stores_of
 from orderhooks.admin.webhooks import webhooks_of
 from orderhooks.db import DatabaseClock
 
@@ -39,8 +40,10 @@ class OrderWebhooksView(AccessMixin, TemplateView):
         return super().dispatch(request, *args, **options)
 
     def get_context_data(self, **options: Any) -> dict[str, Any]:
-        order = get_order_for_user_or_404(self.request.user, options["number"])
-        found = webhooks_of(reporting.order_events(order), site=site)
+        order, stores = get_order_for_user_or_404(self.request.user, options["number"]), stores_of(self.request)
+        if not is_of_stores(order, stores):
+            raise Http404
+        found = webhooks_of(reporting.order_events(order), stores=stores, site=site)
         nothing = "" if found.reports else reporting.order_has_no_events_text(order)
         problems = reporting.worker_problems(tasks.look_at_worker(), now=DatabaseClock().now())
         drawn = found.draw(self.request, problems=problems, nothing=nothing)

@@ -1,0 +1,59 @@
+"""Stores: which of them a user may see and subscribe to. The one place that decides it, for the admin and the API.
+
+# Note [Stores of a user]
+Users who may manage all subscriptions, and so all superusers, see all stores: they could give themselves any. For each
+other user the function that the setting STORES_FOR_USER names returns the stores; `""` among them stands for all.
+Without the setting, Django's permissions hold for all stores, and only users who may manage all subscriptions can
+subscribe by the API. What has no store (`""`) belongs to no single store: users who are limited do not see it.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+from django.utils.module_loading import import_string
+
+from orderhooks import conf, permissions
+
+__all__ = ["ALL_STORES", "manages", "may_see_store", "order_stores_of", "stores_of"]
+
+# The `store` of a subscription to the orders of all stores.
+ALL_STORES = ""
+
+
+def manages(user: Any) -> bool:
+    """Whether the user sees and changes the subscriptions of all users."""
+    return bool(user.has_perm(permissions.MANAGE_ALL_SUBSCRIPTIONS))
+
+
+def stores_of(user: Any) -> frozenset[str]:
+    """The stores whose orders the user may subscribe to. If ALL_STORES is among them, the user may subscribe to all.
+
+    Raises TypeError if the function of STORES_FOR_USER returns a text instead of a list.
+    """
+    if manages(user):
+        return frozenset([ALL_STORES])
+    path = conf.current().stores_for_user
+    if not path:
+        return frozenset()
+    found: Collection[str] = import_string(path)(user)
+    if isinstance(found, str):
+        # Its letters would be taken for stores.
+        raise TypeError(f"{path} returned a text. Have it return a list of stores, such as [{found!r}].")
+    return frozenset(found)
+
+
+def order_stores_of(user: Any) -> frozenset[str] | None:
+    """The stores whose orders the user may read and write. None means all, as without the setting STORES_FOR_USER."""
+    if not conf.current().stores_for_user:
+        return None
+    stores = stores_of(user)
+    return None if ALL_STORES in stores else stores
+
+
+def may_see_store(user: Any, store: str) -> bool:
+    """Whether the user may see what a subscription to this store receives.
+
+    False for the owner of a subscription who has lost the store since.
+    """
+    stores = order_stores_of(user)
+    return stores is None or store in stores
