@@ -31,7 +31,7 @@ class VersionFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         known = list(reversed(versions.registered()))
-        others = Subscription.objects.exclude(api_version__in=known).order_by("api_version")
+        others = model_admin.get_queryset(request).exclude(api_version__in=known).order_by("api_version")
         gone = others.values_list("api_version", flat=True).distinct()
         return [
             (BEHIND, _("behind the newest")),
