@@ -46,6 +46,12 @@ class AuthenticationField(_LoginField):
 
     seal = staticmethod(seal_authentication)
 
+    @sensitive_variables()
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        if isinstance(data, Mapping) and "type" not in data:
+            raise serializers.ValidationError({"type": [f"is missing. Send one of {', '.join(TYPES)}."]}, code=CODE)
+        return super().to_internal_value(data)
+
     def to_representation(self, value: Any) -> dict[str, Any]:
         return {"type": NONE, **_hidden(value)}
 

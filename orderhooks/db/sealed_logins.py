@@ -117,7 +117,7 @@ def seal_authentication(given: Any, *, former: Mapping[str, Any] | None = None) 
     if not isinstance(given, Mapping):
         raise ValidationError('Give an object such as {"type": "basic", "username": "…", "password": "…"}.')
     kind = given.get("type", NONE)
-    if kind not in LOGINS:
+    if not isinstance(kind, str) or kind not in LOGINS:
         raise _invalid("type", f"type: must be one of {', '.join(LOGINS)}.")
     members = LOGINS[kind]
     errors = [

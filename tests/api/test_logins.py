@@ -59,6 +59,8 @@ def test_an_authentication_is_written_and_its_secret_is_never_read():
     ("authentication", "pointer", "text"),
     [
         ({"type": "digest"}, "/type", "must be one of none, basic, oauth2"),
+        ({"type": ["basic"]}, "/type", "must be one of none, basic, oauth2"),
+        ({}, "/type", "is missing"),
         ({**BASIC, "username": "a:b"}, "/username", "colon"),
         ({**BASIC, "password": ""}, "/password", "is missing"),
         ({**BASIC, "password": "(hidden)"}, "/password", "is missing"),
