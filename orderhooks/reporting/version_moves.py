@@ -82,13 +82,16 @@ def _pinned_to(subscription: Subscription, version: str) -> Subscription:
 
 
 def _newest_event(subscription: Subscription, stores: Collection[str] | None, *, made_in: str) -> Event | None:
-    """The newest event that it got, of those that were made in this version or a newer one."""
+    """The newest event of its store that it got, of those that were made in this version or a newer one."""
     newest = Delivery.objects.filter(subscription=subscription).order_by("-pk")
-    rows = newest.values_list("event", "event__topic", "event__store", "event__api_version")[:NEWEST_SEARCHED]
+    rows = newest.values_list("event", "event__topic", "event__api_version", "event__store")[:NEWEST_SEARCHED]
     found = (
         pk
-        for pk, topic, store, version in rows
-        if version >= made_in and topic != catalogue.TEST and (stores is None or store in stores)
+        for pk, topic, version, store in rows
+        if version >= made_in
+        and topic != catalogue.TEST
+        and subscription.is_for_store(store)
+        and (stores is None or store in stores)
     )
     pk = next(found, None)
     return None if pk is None else Event.objects.filter(pk=pk, payload__isnull=False).first()
