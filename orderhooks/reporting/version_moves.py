@@ -72,7 +72,7 @@ def version_move(
 
 def _bodies(event: Event, subscription: Subscription, names: Sequence[str]) -> list[list[str]]:
     """The lines of the body in each of the versions. Raises ShapingError."""
-    return [_laid_out(shaping.shape(event, _pinned_to(subscription, name)).body).split("\n") for name in names]
+    return [_laid_out(shaping.shape(event, _pinned_to(subscription, name)).text).split("\n") for name in names]
 
 
 def _pinned_to(subscription: Subscription, version: str) -> Subscription:
@@ -114,8 +114,7 @@ def _example(subscription: Subscription) -> Event:
     )
 
 
-def _laid_out(body: bytes) -> str:
-    text = body.decode()
+def _laid_out(text: str) -> str:
     try:
         return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
     except ValueError:
