@@ -84,6 +84,7 @@ FACTS = [
     "order_link",
     "store",
     "source",
+    "api_version",
     "occurred_at",
     "published_at",
     "error",

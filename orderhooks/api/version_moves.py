@@ -95,7 +95,8 @@ class VersionMoves(ResourceViewSet[Subscription]):
         require_known(request, ["to"])
         to = version_of(request, "to") or versions.newest()
         on_real_events = request.user.has_perm(permissions.VIEW_PAYLOAD)
-        move = reporting.version_move(self.with_visible_store(), to, on_real_events=on_real_events)
+        subscription, stores = self.with_visible_store(), access.order_stores_of(request.user)
+        move = reporting.version_move(subscription, to, on_real_events=on_real_events, stores=stores)
         return Response(VersionDiffSerializer(move).data)
 
     @describe(

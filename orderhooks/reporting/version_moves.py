@@ -6,7 +6,7 @@ The admin and the API show the first, `orderhooks_status`, the doctor and a chec
 import copy
 import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -48,15 +48,18 @@ class VersionMove:
         return self.new < self.old
 
 
-def version_move(subscription: Subscription, to: str, *, on_real_events: bool) -> VersionMove:
+def version_move(
+    subscription: Subscription, to: str, *, on_real_events: bool, stores: Collection[str] | None = None
+) -> VersionMove:
     """What a move to the version `to` would change, on the newest event that the subscription got, or on an example.
 
-    `on_real_events`: False for users who may not see payloads. Nothing is changed.
+    `on_real_events`: False for users who may not see payloads. `stores`: those whose events may be shown; None for all.
+    Nothing is changed.
     """
     old = subscription.api_version
     between = versions.steps(min(old, to), max(old, to))
     try:
-        event = _newest_event(subscription, made_in=max(old, to)) if on_real_events else None
+        event = _newest_event(subscription, stores, made_in=max(old, to)) if on_real_events else None
         bodies = [] if event is None else _bodies(event, subscription, (old, to))
         if event is None or max(map(len, bodies)) > MOST_LINES:
             event, bodies = None, _bodies(_example(subscription), subscription, (old, to))
@@ -69,7 +72,7 @@ def version_move(subscription: Subscription, to: str, *, on_real_events: bool) -
 
 def _bodies(event: Event, subscription: Subscription, names: Sequence[str]) -> list[list[str]]:
     """The lines of the body in each of the versions. Raises ShapingError."""
-    return [_laid_out(shaping.shape(event, _pinned_to(subscription, name)).body).split("\n") for name in names]
+    return [_laid_out(shaping.shape(event, _pinned_to(subscription, name)).text).split("\n") for name in names]
 
 
 def _pinned_to(subscription: Subscription, version: str) -> Subscription:
@@ -78,14 +81,17 @@ def _pinned_to(subscription: Subscription, version: str) -> Subscription:
     return other
 
 
-def _newest_event(subscription: Subscription, *, made_in: str) -> Event | None:
+def _newest_event(subscription: Subscription, stores: Collection[str] | None, *, made_in: str) -> Event | None:
     """The newest event of its store that it got, of those that were made in this version or a newer one."""
     newest = Delivery.objects.filter(subscription=subscription).order_by("-pk")
     rows = newest.values_list("event", "event__topic", "event__api_version", "event__store")[:NEWEST_SEARCHED]
     found = (
         pk
         for pk, topic, version, store in rows
-        if version >= made_in and topic != catalogue.TEST and subscription.is_for_store(store)
+        if version >= made_in
+        and topic != catalogue.TEST
+        and subscription.is_for_store(store)
+        and (stores is None or store in stores)
     )
     pk = next(found, None)
     return None if pk is None else Event.objects.filter(pk=pk, payload__isnull=False).first()
@@ -108,8 +114,7 @@ def _example(subscription: Subscription) -> Event:
     )
 
 
-def _laid_out(body: bytes) -> str:
-    text = body.decode()
+def _laid_out(text: str) -> str:
     try:
         return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
     except ValueError:

@@ -116,6 +116,7 @@ def test_an_event_is_published_again(client: Client) -> None:
         "subscription/add/",
         "subscription/topics/",
         "subscription/{}/preview/",
+        "subscription/{}/versions/",
         "subscription/{}/code-samples/",
         "subscription/{}/history/",
     ],

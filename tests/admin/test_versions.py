@@ -23,11 +23,16 @@ def three_versions(settings) -> None:
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, **versioned.SETTINGS}
 
 
-def got(subscription: Subscription, note: str = "Ring twice.") -> Any:
+def only_berlin(_user: Any) -> list[str]:
+    """The setting STORES_FOR_USER."""
+    return ["berlin"]
+
+
+def got(subscription: Subscription, note: str = "Ring twice.", **fields: Any) -> Any:
     [source] = sources.configured().values()
     data = catalogue.example("order.paid", source)["data"]
     data["order"]["customer_note"] = note
-    return make_delivery(subscription=subscription, event=make_event(payload=data)).event
+    return make_delivery(subscription=subscription, event=make_event(payload=data, **fields)).event
 
 
 def move(client: Client, subscription: Subscription, **data: str) -> Any:
@@ -114,6 +119,16 @@ def test_users_who_may_not_see_payloads_get_an_example_and_viewers_no_button(thr
     assert "secret note" in shown
     assert f"Move to {NESTED}" not in shown
     page(staff("view_event"), path, status=403)
+
+
+def test_events_of_other_stores_are_not_shown(settings, three_versions) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "STORES_FOR_USER": "tests.admin.test_versions.only_berlin"}
+    subscription = make_subscription(api_version=FIRST, store="berlin")
+    got(subscription, note="of berlin", store="berlin")
+    got(subscription, note="of bonn", store="bonn")  # before the subscription's store was changed
+    viewer = staff("view_subscription", "view_payload")
+    shown = page(viewer, f"subscription/{subscription.pk}/versions/")
+    assert ("of berlin" in shown, "of bonn" in shown) == (True, False)
 
 
 def test_a_move_there_and_back(operator: Client, three_versions) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from tests import versioned
 from tests.api.calls import client_with, errors_of
 from tests.factories import make_event, make_event_at, make_failed_event, make_subscription, make_user
 
@@ -60,6 +61,28 @@ def test_the_feed_of_a_subscription_is_what_it_wants(api, old):
     make_event_at(old, store="paris")
     make_event_at(old, store="berlin", topic="order.closed")
     assert sequences(api.get(f"/api/events/?after=0&subscription={subscription.public_id}")) == [wanted.sequence]
+
+
+def test_the_feed_of_a_subscription_is_in_its_version(api, old, settings):
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "API_VERSIONS": versioned.API_VERSIONS}
+    subscription = make_subscription(api_version=versioned.FIRST, created_at=old - timedelta(hours=1))
+    total = {"amount": "24.80", "currency": "EUR"}
+    good = make_event_at(old, payload={"order": {"total": total, "customer_note": "x"}, "changes": {}})
+    # One that can't be converted is shown as it is.
+    bad = make_event_at(old + timedelta(minutes=1), payload={"order": {"number": "1"}, "changes": {}})
+
+    def shown(path: str) -> list[tuple[str, Any]]:
+        results = {one["public_id"]: one for one in api.get(path).data["results"]}
+        return [
+            (results[one.public_id]["api_version"], results[one.public_id]["payload"]["order"]) for one in (good, bad)
+        ]
+
+    made = [(versioned.NESTED, {"total": total, "customer_note": "x"}), (versioned.NESTED, {"number": "1"})]
+    assert shown("/api/events/?after=0") == made
+    in_its_version = [(versioned.FIRST, {"total": "24.80", "note": "x"}), made[1]]
+    assert shown(f"/api/events/?after=0&subscription={subscription.public_id}") == in_its_version
+    since = (old - timedelta(minutes=5)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert shown(f"/api/subscriptions/{subscription.public_id}/missed/?since={since}") == in_its_version
 
 
 def test_the_feed_of_somebody_elses_subscription_is_an_error(old):

@@ -123,6 +123,7 @@ PAGES: dict[str, Callable[[Visit, Shop], None]] = {
     "subscription's history": _after(f"{SUBSCRIPTION}/history/"),
     "preview": _after(f"{SUBSCRIPTION}/preview/?topic=order.paid&order={{shop.order.number}}"),
     "code for receivers": _after(f"{SUBSCRIPTION}/code-samples/"),
+    "versions of the body": _after(f"{SUBSCRIPTION}/versions/"),
     "topics": _after("subscription/topics/"),
     "replays": _after("replay/"),
     "replay": _after("replay/{shop.replay.pk}/change/"),

@@ -15,6 +15,7 @@ from django.views.decorators.http import require_safe
 from orderhooks import operations, permissions, reporting, versions
 from orderhooks.admin.buttons import Button, ButtonsAdmin
 from orderhooks.admin.links import page_url
+from orderhooks.admin.stores import stores_of
 from orderhooks.admin.subscriptions.forms import VersionForm
 from orderhooks.admin.subscriptions.pages import PagesAdmin
 from orderhooks.models import Event, Subscription
@@ -76,7 +77,8 @@ class VersionsAdmin(PagesAdmin, ButtonsAdmin):
         move = None
         if others and form.is_valid():
             on_real_events = request.user.has_perm(permissions.VIEW_PAYLOAD)
-            move = reporting.version_move(subscription, form.cleaned_data["to"], on_real_events=on_real_events)
+            to, stores = form.cleaned_data["to"], stores_of(request)
+            move = reporting.version_move(subscription, to, on_real_events=on_real_events, stores=stores)
         event = Event.objects.filter(public_id=move.event).only("pk").first() if move and move.event else None
         context = {
             "form": form,
