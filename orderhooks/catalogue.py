@@ -2,10 +2,10 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from orderhooks import conf, payloads, sources, topics
+from orderhooks import conf, sources, topics, versions
 from orderhooks.sources import OrderSource
 
 __all__ = ["TEST", "Entry", "entries", "entry", "example", "offered", "test_data"]
@@ -55,9 +55,15 @@ def entries() -> list[Entry]:
     return [_entry(topic, known) for topic in offered()]
 
 
-def entry(name: str) -> Entry:
-    """One of all known topics, offered or not. Raises UnknownTopicError."""
-    return _entry(topics.require(name), list(sources.configured().values()))
+def entry(name: str, *, version: str = "") -> Entry:
+    """One of all known topics, offered or not. `version`: that of the example; blank: the newest, which the schema has.
+
+    Raises:
+        UnknownTopicError: there is no such topic.
+        VersionError: the version is not registered, or the example can't be converted to it.
+    """
+    found = _entry(topics.require(name), list(sources.configured().values()))
+    return replace(found, example=versions.convert(dict(found.example), version)) if version else found
 
 
 def _entry(topic: topics.Topic, known: list[OrderSource]) -> Entry:
@@ -88,7 +94,7 @@ def _schema(topic: topics.Topic, known: list[OrderSource]) -> dict[str, Any]:
         },
         "type": {"const": topic.name},
         "timestamp": {**sources.TIMESTAMP, "description": "When it happened, UTC."},
-        "api_version": {"const": payloads.API_VERSION},
+        "api_version": {"const": versions.newest()},
         "sequence": {
             "type": "integer",
             "minimum": 1,
@@ -126,7 +132,7 @@ def example(topic: str, source: OrderSource | None) -> dict[str, Any]:
         "id": "evt_01KAR5BBR0D4Y8H6S1V3PBN2WK",
         "type": topic,
         "timestamp": "2026-11-23T10:00:00.000000Z",
-        "api_version": payloads.API_VERSION,
+        "api_version": versions.newest(),
         "sequence": 812,
         "source": source.name if source and topic != TEST else "",
         "store": "",

@@ -23,6 +23,9 @@ class Settings:
     sources: tuple[str, ...] = ("orderhooks.sources.BuiltInOrders",)
     # The store's own topics beside the built-in ones: {"order.gift_wrapped": "What it means, in a sentence"}.
     topics: Mapping[str, str] = field(default_factory=dict)
+    # Newer versions of the body, which subscriptions move to one by one: {"2027-01-15": {"to_previous": …}}; None
+    # withdraws one. See `versions`.
+    api_versions: Mapping[str, Mapping[str, str] | None] = field(default_factory=dict)
     # Refuse http:// endpoints, when a subscription is saved and when a delivery is sent.
     require_https: bool = True
     # Networks in CIDR notation, such as "10.20.0.0/16", that are open to receivers although they are not public.

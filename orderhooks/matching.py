@@ -9,13 +9,26 @@ from typing import Any
 from orderhooks import expressions, selection, shaping, topics
 from orderhooks.expressions import EvaluationError, ExpressionError
 from orderhooks.models import Delivery, Event, Subscription
+from orderhooks.shaping import ShapingError
 
 __all__ = ["Matcher", "Mismatch", "Verdict", "held", "wanted"]
 
 # What the outcome of a delivery is called that is held because the filter can't judge its event.
 FILTER_ERROR = "filter"
-# What it needs of an event.
-FIELDS = ("sequence", "public_id", "topic", "source", "store", "payload", "changes", "occurred_at", "only_for")
+# What it needs of a subscription, and of an event.
+CHOICES = ("store", "topics", "changed_fields", "filter", "api_version", "created_at")
+FIELDS = (
+    "sequence",
+    "public_id",
+    "topic",
+    "source",
+    "store",
+    "payload",
+    "changes",
+    "occurred_at",
+    "only_for",
+    "api_version",
+)
 
 
 class Mismatch(enum.Enum):
@@ -31,10 +44,13 @@ class Mismatch(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a subscription wants an event: if `mismatch` is None. `error`: why its filter can't judge the event."""
+    """Whether a subscription wants an event: if `mismatch` is None. `error`: why its filter can't judge the event, and
+    `kind` what such a delivery's outcome is called.
+    """
 
     mismatch: Mismatch | None = None
     error: str = ""
+    kind: str = FILTER_ERROR
 
     @property
     def is_wanted(self) -> bool:
@@ -50,9 +66,9 @@ class Matcher:
     def __init__(self) -> None:
         self._watched: dict[str, selection.Watched] = {}
         self._event: Event | None = None
-        self._body: Any = None
-        # Of the event that is judged, by the filter.
-        self._filtered: dict[str, Verdict] = {}
+        # Of the event that is judged: the body by the version, and the verdicts by the version and the filter.
+        self._bodies: dict[str, Any] = {}
+        self._filtered: dict[tuple[str, str], Verdict] = {}
 
     def judge(self, event: Event, subscription: Subscription) -> Verdict:
         """By everything that routing goes by: its only subscription, store, topic, time, fields, filter."""
@@ -77,17 +93,24 @@ class Matcher:
 
     def _filter(self, event: Event, subscription: Subscription) -> Verdict:
         if event is not self._event:
-            self._event, self._body, self._filtered = event, shaping.envelope(event), {}
-        if subscription.filter not in self._filtered:
-            self._filtered[subscription.filter] = _evaluated(subscription.filter, self._body)
-        return self._filtered[subscription.filter]
+            self._event, self._bodies, self._filtered = event, {}, {}
+        version = subscription.api_version
+        key = (version, subscription.filter)
+        if key not in self._filtered:
+            try:
+                if version not in self._bodies:
+                    self._bodies[version] = shaping.envelope(event, version)
+                self._filtered[key] = _evaluated(subscription.filter, self._bodies[version])
+            except ShapingError as error:
+                self._filtered[key] = Verdict(error=str(error), kind=error.kind)
+        return self._filtered[key]
 
     def deciding_values(self, event: Event, subscription: Subscription) -> str:
         """The values for which the filter leaves the event out. Blank if none do. For users who may see payloads."""
         try:
             expression = expressions.compiled(subscription.filter)
-            return expressions.deciding_values(expression, shaping.envelope(event))
-        except (ExpressionError, EvaluationError):
+            return expressions.deciding_values(expression, shaping.envelope(event, subscription.api_version))
+        except (ExpressionError, EvaluationError, ShapingError):
             return ""
 
 
@@ -107,13 +130,14 @@ def wanted(events: Iterable[Event], subscription: Subscription) -> Iterator[Even
     return (event for event in events if matcher.select(event, subscription).mismatch is None)
 
 
-def held(event: Event, subscription: Subscription, error: str, *, now: datetime) -> Delivery:
+def held(event: Event, subscription: Subscription, verdict: Verdict, *, now: datetime) -> Delivery:
     """The delivery, not saved, of an event that a filter can't judge: it is not sent, and nobody overlooks it."""
+    change = "Change the filter, then" if verdict.kind == FILTER_ERROR else "After that,"
     return Delivery(
         event=event,
         subscription=subscription,
         state=Delivery.State.FAILED,
-        last_error=FILTER_ERROR,
-        last_detail=f"{error} Change the filter, then redeliver or replay what failed."[:500],
+        last_error=verdict.kind,
+        last_detail=f"{verdict.error} {change} redeliver or replay what failed."[:500],
         finished_at=now,
     )

@@ -21,7 +21,7 @@ __all__ = [
     "envelope",
 ]
 
-# The version of the body's format. A change that could break receivers gets a new date.
+# The first version of the body's format. `versions` has the newer ones.
 API_VERSION = "2026-11-01"
 # Some receivers' parsers refuse 128 levels, and Python's recursion is limited.
 MAX_DEPTH = 100
@@ -44,6 +44,7 @@ class EventLike(Protocol):
     store: Any
     payload: Any
     occurred_at: Any
+    api_version: Any
 
 
 def envelope(event: EventLike) -> dict[str, Any]:
@@ -53,7 +54,7 @@ def envelope(event: EventLike) -> dict[str, Any]:
         "id": event.public_id,
         "type": event.topic,
         "timestamp": occurred_at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z",
-        "api_version": API_VERSION,
+        "api_version": event.api_version,
         "sequence": event.sequence,
         "source": event.source,
         "store": event.store,

@@ -72,7 +72,7 @@ def _chosen(replay: Replay, events: EventQuerySet, *, now: datetime) -> list[int
     for event in events.only(*matching.FIELDS):
         verdict = matcher.select(event, replay.subscription)
         if verdict.error:
-            unjudged.append(matching.held(event, replay.subscription, verdict.error, now=now))
+            unjudged.append(matching.held(event, replay.subscription, verdict, now=now))
         elif verdict.is_wanted:
             chosen.append(event)
     Delivery.objects.bulk_create(unjudged, ignore_conflicts=True)

@@ -22,7 +22,7 @@ CREATE_AT_ONCE = 1000
 # Their contents may be large.
 READ_AT_ONCE = 25
 # What says which events a subscription gets, and when.
-CHOSEN_BY = ("store", "topics", "changed_fields", "filter", "created_at", "ordered", "update_interval_seconds")
+CHOSEN_BY = (*matching.CHOICES, "ordered", "update_interval_seconds")
 
 
 def route(*, now: datetime) -> int:
@@ -76,7 +76,7 @@ def _deliveries_of(
             continue
         verdict = matcher.select(event, subscription)
         if verdict.error:
-            yield matching.held(event, subscription, verdict.error, now=now)
+            yield matching.held(event, subscription, verdict, now=now)
         elif verdict.is_wanted:
             yield Delivery(event=event, subscription=subscription, next_attempt_at=now)
 

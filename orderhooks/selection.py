@@ -3,10 +3,10 @@ a projection. Used by `models` to validate it, and by `matching` and `shaping`.
 """
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from orderhooks import catalogue, expressions, payloads, sources, spelling, topics
+from orderhooks import catalogue, expressions, payloads, sources, spelling, topics, versions
 from orderhooks.expressions import EvaluationError, Expression, ExpressionError
 
 __all__ = [
@@ -115,30 +115,41 @@ def _unknown(pattern: str, name: str, known: Iterable[str]) -> str:
     return f"No order source captures changes of {pattern!r}. {hint}Use one of: {', '.join(known)}."
 
 
-def check_filter(text: str, patterns: Sequence[str]) -> None:
-    """Raises ExpressionError unless it is an expression that can work on bodies of these topics."""
-    expression = _checked(text, patterns)
-    for name in _names(patterns):
+def check_filter(text: str, patterns: Sequence[str], version: str) -> None:
+    """Raises ExpressionError unless it is an expression that can work on bodies of these topics in that version."""
+    expression = _checked(text, patterns, version)
+    for name, example in _examples(patterns, version):
         try:
-            expression.evaluate(catalogue.entry(name).example, budget=EXAMPLE_BUDGET)
+            expression.evaluate(example, budget=EXAMPLE_BUDGET)
         except EvaluationError as error:
             raise ExpressionError(f"It fails on the example of {name}: {_sentence(error)}") from None
 
 
-def check_projection(text: str, patterns: Sequence[str]) -> None:
+def check_projection(text: str, patterns: Sequence[str], version: str) -> None:
     """Raises ExpressionError unless it is an expression that makes an object of the examples of these topics."""
-    _checked(text, patterns)
-    for name in _names(patterns):
+    _checked(text, patterns, version)
+    for name, example in _examples(patterns, version):
         try:
-            project(text, catalogue.entry(name).example, budget=EXAMPLE_BUDGET)
+            project(text, example, budget=EXAMPLE_BUDGET)
         except ProjectionError as error:
             raise ExpressionError(f"It fails on the example of {name}: {error}") from None
 
 
-def _checked(text: str, patterns: Sequence[str]) -> Expression:
+def _checked(text: str, patterns: Sequence[str], version: str) -> Expression:
     expression = expressions.compiled(text)
-    expressions.check(expression, _schema(patterns))
+    # Only the newest version has a schema. Of an older one, only the examples are tried.
+    expressions.check(expression, _schema(patterns) if version == versions.newest() else {})
     return expression
+
+
+def _examples(patterns: Sequence[str], version: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The topics with their examples in that version. None if it can't be had: the version's own field says why."""
+    for name in _names(patterns):
+        try:
+            yield name, catalogue.entry(name, version=version).example
+        except versions.VersionError:
+            logger.exception("filter and projection were not tried on the example of %s", name)
+            return
 
 
 def project(text: str, body: Mapping[str, Any], *, budget: int = expressions.BUDGET) -> dict[str, Any]:

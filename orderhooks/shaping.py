@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orderhooks import payloads, selection
+from orderhooks import payloads, selection, versions
 from orderhooks.models import Event, Subscription
 from orderhooks.payloads import EventLike
 
@@ -30,9 +30,21 @@ class Shaped:
     headers: Mapping[str, str]
 
 
-def envelope(event: EventLike) -> dict[str, Any]:
-    """The body that filters and projections read, as a dict of JSON values."""
-    return payloads.envelope(event)
+def envelope(event: EventLike, version: str, *, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The body in that version, which filters and projections read, as a dict of JSON values.
+
+    `changes`: in place of the event's.
+
+    Raises:
+        ShapingError: it can't be converted to the version.
+    """
+    body = payloads.envelope(event)
+    if changes is not None:
+        body["data"] = {**body["data"], "changes": changes}
+    try:
+        return versions.convert(body, version)
+    except versions.VersionError as error:
+        raise ShapingError(str(error), kind="version") from None
 
 
 def shape(event: Event, subscription: Subscription, *, changes: Mapping[str, Any] | None = None) -> Shaped:
@@ -43,12 +55,11 @@ def shape(event: Event, subscription: Subscription, *, changes: Mapping[str, Any
     Raises:
         ShapingError: the event can't take this shape.
     """
-    body = envelope(event)
-    if changes is not None:
-        body["data"] = {**body["data"], "changes": changes}
+    body = envelope(event, subscription.api_version, changes=changes)
     if subscription.projection:
         try:
             body["data"] = selection.project(subscription.projection, body)
         except selection.ProjectionError as error:
             raise ShapingError(f"The projection fails on this event. {error}", kind="projection") from None
-    return Shaped(payloads.encode(body), {"content-type": "application/json"})
+    announced = versions.require(subscription.api_version).headers
+    return Shaped(payloads.encode(body), {"content-type": "application/json", **announced})

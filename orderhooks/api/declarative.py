@@ -20,7 +20,7 @@ from orderhooks.models.subscriptions import AmbiguousNameError, declaration_lock
 __all__ = ["NamedSubscriptionViewSet"]
 
 # PUT resets every field that is not sent to its default, except these.
-KEPT_FIELDS = (*REQUIRED, "state")
+KEPT_FIELDS = (*REQUIRED, "state", "api_version")
 
 SEVERAL = {409: "Several subscriptions have this name."}
 
@@ -58,7 +58,7 @@ class NamedSubscriptionViewSet(SubscriptionViewSet):
         "Declare a subscription",
         {**CHANGED, **CREATED},
         description="Creates the subscription with this name, or changes it. Fields that are not sent get their"
-        f" defaults, except `state`. Sending this twice has the effect of once. {SHOWN_ONCE}",
+        f" defaults, except `state` and `api_version`. Sending this twice has the effect of once. {SHOWN_ONCE}",
         request=NamedSubscriptionSerializer,
         example={name: value for name, value in EXAMPLE.items() if name != "name"},
         problems={409: "Several subscriptions have this name, or it belongs to another user.", 422: NOT_VALID},
@@ -67,7 +67,7 @@ class NamedSubscriptionViewSet(SubscriptionViewSet):
     def upsert(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Create the subscription (201, with its `secret`) or change it (200).
 
-        Fields that are not sent get their defaults, except `state`.
+        Fields that are not sent get their defaults, except `state` and `api_version`.
         """
         name = self._name()
         with declaration_lock(name):

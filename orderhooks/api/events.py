@@ -1,6 +1,7 @@
 """Events and topics in the API: read the log, pull the feed, publish an event again, read the topic catalogue."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from django.db.models import QuerySet
@@ -11,17 +12,17 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
-from orderhooks import catalogue, matching, permissions, publishing, topics
+from orderhooks import catalogue, matching, permissions, publishing, shaping, topics, versions
 from orderhooks.api import access
 from orderhooks.api.fields import MODEL_FIELD_MAPPING, JsonObjectField
 from orderhooks.api.filters import PAGING, EventFilters, require_known
 from orderhooks.api.openapi.descriptions import ApiResponse, Body, Envelope, ListOf, OneOf, Operation, describe, page_of
-from orderhooks.api.openapi.parameters import after, in_query
+from orderhooks.api.openapi.parameters import TEXT, after, in_query
 from orderhooks.api.protocol import history
 from orderhooks.api.protocol.drf import FORMAT_PARAMETER
 from orderhooks.api.protocol.pagination import page_size_of
 from orderhooks.api.protocol.problems import ConflictError, ParameterError
-from orderhooks.api.protocol.query_parameters import sequence_parameter
+from orderhooks.api.protocol.query_parameters import sequence_parameter, version_of
 from orderhooks.api.resources import ApiViewSet, ResourceViewSet
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Event, Subscription
@@ -50,6 +51,7 @@ class EventSerializer(serializers.ModelSerializer[Event]):
             "source",
             "order_number",
             "store",
+            "api_version",
             "payload",
             "changes",
             "error",
@@ -57,6 +59,17 @@ class EventSerializer(serializers.ModelSerializer[Event]):
             "published_at",
         ]
         read_only_fields = fields
+
+    def to_representation(self, event: Event) -> dict[str, Any]:
+        """For a subscription of the context, the payload is in the version of the body that it is pinned to."""
+        shown: dict[str, Any] = super().to_representation(event)
+        subscription: Subscription | None = self.context.get("subscription")
+        if subscription is not None and shown.get("payload") is not None:
+            # One that can't be converted is shown as it is, which its version says.
+            with suppress(shaping.ShapingError):
+                body = shaping.envelope(event, subscription.api_version)
+                shown |= {"payload": body["data"], "api_version": body["api_version"]}
+        return shown
 
     def get_fields(self) -> dict[str, Any]:
         return access.visible_fields(super().get_fields(), self.context["request"], hidden=self.confidential_fields)
@@ -169,12 +182,13 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceVie
         last = rows[:size][-1].sequence if rows else sequence
         if chooser is not None and chooser.is_selective:
             page = list(matching.wanted(page, chooser))
+        context = {**self.get_serializer_context(), "subscription": chooser}
         url = replace_query_param(request.build_absolute_uri(), "after", str(last))
         return Response(
             {
                 "next": url if len(rows) > size else None,
                 "after": last,
-                "results": self.get_serializer(page, many=True).data,
+                "results": EventSerializer(page, many=True, context=context).data,
             }
         )
 
@@ -208,10 +222,20 @@ class TopicViewSet(ApiViewSet):
         """The topics that this project can make."""
         return Response(TopicSerializer(catalogue.entries(), many=True).data)
 
-    @describe("getTopic", "Read a topic", {200: ApiResponse("The topic.", TopicSerializer)})
+    @describe(
+        "getTopic",
+        "Read a topic",
+        {200: ApiResponse("The topic.", TopicSerializer)},
+        description="The schema is that of the newest version of the body.",
+        parameters=[
+            in_query("api_version", TEXT, "Show the example in this version of the body. The default is the newest.")
+        ],
+        problems={409: "The example can't be converted to that version.", 422: "The version is not registered."},
+    )
     def retrieve(self, request: Request, topic: str) -> Response:
-        """One topic."""
-        return Response(TopicSerializer(_entry(topic)).data)
+        """One topic, with an example in the version `?api_version=` of the body (the newest by default)."""
+        require_known(request, ["api_version"])
+        return Response(TopicSerializer(_entry(topic, version_of(request, "api_version"))).data)
 
     @describe(
         "getTopicSchema",
@@ -233,8 +257,10 @@ class TopicViewSet(ApiViewSet):
         return Response(entry.schema, content_type="application/schema+json")
 
 
-def _entry(name: str) -> catalogue.Entry:
+def _entry(name: str, version: str = "") -> catalogue.Entry:
     try:
-        return catalogue.entry(name)
+        return catalogue.entry(name, version=version)
+    except versions.VersionError as error:
+        raise ConflictError(str(error), code="not_convertible") from None
     except topics.UnknownTopicError:
         raise NotFound("Unknown topic. The list of topics has those that this project can make.") from None

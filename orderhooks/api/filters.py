@@ -13,6 +13,7 @@ from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail
 from rest_framework.request import Request
 
+from orderhooks import versions
 from orderhooks.api.fields import StrictDateTimeField
 from orderhooks.api.protocol.drf import FORMAT_PARAMETER
 from orderhooks.api.protocol.problems import ParameterError
@@ -20,6 +21,7 @@ from orderhooks.db import public_ids
 from orderhooks.models import Backfill, Delivery, Event, Order, Replay, Subscription
 from orderhooks.models.deliveries import DeliveryQuerySet
 from orderhooks.models.events import EventQuerySet
+from orderhooks.models.subscriptions import SubscriptionQuerySet
 
 __all__ = [
     "BackfillFilters",
@@ -32,6 +34,7 @@ __all__ = [
 ]
 
 PAGING = ("cursor", "page_size", "ordering")
+BEHIND = [("true", "behind the newest version"), ("false", "on the newest version")]
 ANSWERED = [("0", "not at all"), ("2", "2xx"), ("3", "3xx"), ("4", "4xx"), ("5", "5xx")]
 
 
@@ -127,9 +130,14 @@ class EventFilters(django_filters.FilterSet):
 
 
 class SubscriptionFilters(django_filters.FilterSet):
+    is_behind = django_filters.ChoiceFilter(choices=BEHIND, method="of_newest_version")
+
     class Meta:
         model = Subscription
-        fields = ["name", "store", "state"]
+        fields = ["name", "store", "state", "api_version"]
+
+    def of_newest_version(self, rows: SubscriptionQuerySet, _name: str, behind: str) -> QuerySet[Any]:
+        return rows.behind() if behind == "true" else rows.filter(api_version=versions.newest())
 
 
 def _of(rows: QuerySet[Any], name: str, owner: QuerySet[Any], public_id: str) -> QuerySet[Any]:

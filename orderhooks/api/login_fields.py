@@ -12,11 +12,13 @@ from rest_framework import serializers
 
 from orderhooks import transport
 from orderhooks.api.openapi.descriptions import Schema
-from orderhooks.db.sealed_logins import LOGINS, NONE, seal_authentication, seal_certificate
+from orderhooks.db.sealed_logins import LOGINS as TYPES
+from orderhooks.db.sealed_logins import NONE, seal_authentication, seal_certificate
 from orderhooks.encryption import HIDDEN, Sealed
 from orderhooks.models import Subscription
+from orderhooks.models.header_hosts import LOGINS
 
-__all__ = ["AuthenticationField", "ClientCertificateField", "login_errors", "login_schema"]
+__all__ = ["AuthenticationField", "ClientCertificateField", "left_behind_text", "login_errors", "login_schema"]
 
 CODE = "login"
 
@@ -105,16 +107,29 @@ def login_errors(instance: Subscription | None, attrs: Mapping[str, Any]) -> dic
     return errors
 
 
+@sensitive_variables()
+def left_behind_text(subscription: Subscription, values: Mapping[str, Any]) -> str:
+    """What a change drops of headers and logins, because it moves the URL to another host; a sentence each."""
+    url, headers = values.get("url", subscription.url), values.get("headers", subscription.headers)
+    text = ""
+    if dropped := subscription.headers_left_behind(url=url, headers=headers):
+        text = f" The values of {len(dropped)} headers were dropped, because the URL has another host."
+    given = {name: values[name] for name in LOGINS if name in values}
+    if logins := subscription.logins_left_behind(url=url, **given):
+        text += f" Dropped {', '.join(logins)}, because the URL has another host."
+    return text
+
+
 def login_schema(field: _LoginField, *, is_request: bool) -> Schema:
     """The JSON Schema of either field. Secrets are write-only: reading shows `(hidden)`."""
     if isinstance(field, ClientCertificateField):
         return _certificate_schema(is_request=is_request)
-    return {"oneOf": [_authentication_schema(kind, is_request=is_request) for kind in LOGINS]}
+    return {"oneOf": [_authentication_schema(kind, is_request=is_request) for kind in TYPES]}
 
 
 def _authentication_schema(kind: str, *, is_request: bool) -> Schema:
     properties: dict[str, Schema] = {"type": {"type": "string", "const": kind}}
-    for member in LOGINS[kind]:
+    for member in TYPES[kind]:
         limits: Schema = {"maxLength": member.longest} if is_request else {}
         if member.is_required and is_request:
             limits["minLength"] = 1
@@ -123,7 +138,7 @@ def _authentication_schema(kind: str, *, is_request: bool) -> Schema:
         if member.is_secret and not is_request:
             limits = {"const": HIDDEN}
         properties[member.name] = {"type": "string", **limits, "description": str(member.help_text or member.label)}
-    required = ["type", *(member.name for member in LOGINS[kind] if member.is_required)]
+    required = ["type", *(member.name for member in TYPES[kind] if member.is_required)]
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 

@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.views.decorators.debug import sensitive_variables
 from rest_framework import serializers
 
-from orderhooks import signing
+from orderhooks import signing, versions
 from orderhooks.api.access import ALL_STORES, may_see_store, stores_of
 from orderhooks.api.fields import MODEL_FIELD_MAPPING, StrictCharField, StrictChoiceField
 from orderhooks.api.login_fields import AuthenticationField, ClientCertificateField, login_errors
@@ -19,7 +19,13 @@ from orderhooks.api.openapi.descriptions import Body
 from orderhooks.db.encrypted_fields import seal
 from orderhooks.encryption import HIDDEN, Sealed
 from orderhooks.models import Subscription
-from orderhooks.models.configuration import CONFIGURABLE, selection_errors, validate_changed_fields, validate_topics
+from orderhooks.models.configuration import (
+    CONFIGURABLE,
+    EXPRESSIONS,
+    selection_errors,
+    validate_changed_fields,
+    validate_topics,
+)
 from orderhooks.reporting.endpoint_health import Health, health_of
 
 __all__ = ["SubscriptionSerializer"]
@@ -89,6 +95,9 @@ class SubscriptionSerializer(RowSerializer):
     public_keys = serializers.SerializerMethodField(
         help_text="The public keys that verify `v1a` signatures, newest first."
     )
+    is_behind = serializers.BooleanField(
+        read_only=True, help_text="Whether there is a newer version of the body than its `api_version`."
+    )
     # Clients can't set `disabled`: only orderhooks disables an endpoint.
     state = StrictChoiceField(choices=[State.ACTIVE.value, State.PAUSED.value], required=False)
     health = serializers.SerializerMethodField()
@@ -96,8 +105,8 @@ class SubscriptionSerializer(RowSerializer):
 
     class Meta:
         model = Subscription
-        fields = ["public_id", "owner", *CONFIGURABLE, "public_keys", "health", *RECORDED]
-        read_only_fields = ["public_id", *RECORDED]
+        fields = ["public_id", "owner", *CONFIGURABLE, "is_behind", "public_keys", "health", *RECORDED]
+        read_only_fields = ["public_id", "is_behind", *RECORDED]
 
     def get_owner(self, subscription: Subscription) -> str | None:
         return subscription.owner.get_username() if subscription.owner else None
@@ -125,9 +134,13 @@ class SubscriptionSerializer(RowSerializer):
         return attrs
 
     def _require_fitting_expressions(self, attrs: dict[str, Any]) -> None:
-        sent = {name: attrs[name] for name in ("filter", "projection") if name in attrs}
-        patterns = attrs.get("topics", self.instance.topics if self.instance else [])
-        if errors := selection_errors(patterns, **sent):
+        stored = self.instance
+        version = attrs.get("api_version", stored.api_version if stored else versions.newest())
+        sent = {name: attrs[name] for name in EXPRESSIONS if name in attrs}
+        if stored is not None and stored.api_version != version:
+            sent = {**{name: getattr(stored, name) for name in EXPRESSIONS}, **sent}
+        patterns = attrs.get("topics", stored.topics if stored else [])
+        if errors := selection_errors(patterns, version, **sent):
             raise serializers.ValidationError(
                 {name: error.messages for name, error in errors.items()}, code="expression"
             )

@@ -9,7 +9,6 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 from rest_framework import mixins, serializers, status
 from rest_framework.decorators import action
-from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -18,16 +17,16 @@ from orderhooks.api import access, backfills, jobs, previews, replays, trials
 from orderhooks.api.deliveries import DeliveryDetailSerializer
 from orderhooks.api.fields import StrictDateTimeField, StrictFloatField
 from orderhooks.api.filters import SubscriptionFilters
+from orderhooks.api.login_fields import left_behind_text
 from orderhooks.api.members import PlainSerializer
 from orderhooks.api.missed import MISSED, PARAMETERS, missed_of
 from orderhooks.api.openapi.descriptions import ApiResponse, Operation, describe, object_of, page_of
 from orderhooks.api.protocol import history
-from orderhooks.api.resources import ResourceViewSet
 from orderhooks.api.statistics import HOURS_PARAMETER, StatisticsSerializer, statistics_of
 from orderhooks.api.subscription_fields import SubscriptionSerializer
+from orderhooks.api.version_moves import VersionMoves
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Delivery, Subscription
-from orderhooks.models.header_hosts import LOGINS
 from orderhooks.models.signing_secrets import LONGEST_OVERLAP, OVERLAP
 
 HOUR = timedelta(hours=1)
@@ -72,9 +71,7 @@ class ResumptionSerializer(PlainSerializer):
         return skip_before
 
 
-class SubscriptionViewSet(
-    mixins.RetrieveModelMixin, mixins.DestroyModelMixin, mixins.ListModelMixin, ResourceViewSet[Subscription]
-):
+class SubscriptionViewSet(mixins.RetrieveModelMixin, mixins.DestroyModelMixin, mixins.ListModelMixin, VersionMoves):
     """Subscriptions that the user may see."""
 
     queryset = Subscription.objects.select_related("owner").prefetch_related("secrets")
@@ -82,6 +79,7 @@ class SubscriptionViewSet(
     public_id_prefix = "sub_"
     filterset_class = SubscriptionFilters
     required_permissions = {
+        **VersionMoves.required_permissions,
         **dict.fromkeys(
             ("test", "pause", "resume", "rotate_secret", "revoke_former_secrets"), (permissions.CHANGE_SUBSCRIPTION,)
         ),
@@ -197,7 +195,7 @@ class SubscriptionViewSet(
         overlap = serializer.validated_data["overlap_hours"] * HOUR
         secret = operations.rotate(subscription, overlap=overlap)
         history.log_change(request, subscription, "Rotated the signing secret.")
-        return self._subscription_response(subscription, secret)
+        return self.subscription_response(subscription, secret)
 
     @describe(
         "revokeFormerSecrets",
@@ -219,7 +217,7 @@ class SubscriptionViewSet(
         subscription = self.get_object()
         if operations.pause(Subscription.objects.filter(pk=subscription.pk)):
             history.log_change(request, subscription, "Paused.")
-        return self._subscription_response(subscription)
+        return self.subscription_response(subscription)
 
     @describe(
         "resumeSubscription",
@@ -240,7 +238,7 @@ class SubscriptionViewSet(
         resumed = operations.resume(chosen, skip_before=serializer.validated_data["skip_before"])
         if resumed.subscriptions:
             history.log_change(request, subscription, f"Resumed; {resumed.skipped} deliveries skipped.")
-        return self._subscription_response(subscription)
+        return self.subscription_response(subscription)
 
     @describe(
         "replayToSubscription",
@@ -255,7 +253,7 @@ class SubscriptionViewSet(
         """Start a replay: 202 and the replay. With `dry_run` 200 and how many deliveries it would send."""
         serializer = replays.PlanSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        return replays.begin(request, self._with_visible_store(), serializer.validated_data)
+        return replays.begin(request, self.with_visible_store(), serializer.validated_data)
 
     @describe(
         "backfillSubscription",
@@ -271,7 +269,7 @@ class SubscriptionViewSet(
         """Start a backfill: 202 and the backfill. With `dry_run` 200 and how many orders it would go through."""
         serializer = backfills.BackfillPlanSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        return backfills.begin(request, self._with_visible_store(), serializer.validated_data)
+        return backfills.begin(request, self.with_visible_store(), serializer.validated_data)
 
     @describe(
         "tryChoices",
@@ -298,7 +296,7 @@ class SubscriptionViewSet(
     @action(detail=True)
     def stats(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Statistics of its deliveries in the last `?hours=` (1 to 744; 24 by default)."""
-        return statistics_of(request, [self._with_visible_store()])
+        return statistics_of(request, [self.with_visible_store()])
 
     @describe(
         "listMissed",
@@ -311,7 +309,7 @@ class SubscriptionViewSet(
     @action(detail=True)
     def missed(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Events that the subscription has not received since `?since=` (24 hours ago by default), oldest first."""
-        return missed_of(request, self._with_visible_store())
+        return missed_of(request, self.with_visible_store())
 
     @describe(
         "previewRequest",
@@ -326,21 +324,12 @@ class SubscriptionViewSet(
         """The signed request for the order with the number `?order=` and the topic `?topic=`. Nothing is sent."""
         return previews.preview_of(request, self.get_object())
 
-    def _with_visible_store(self) -> Subscription:
-        """The subscription. Raises NotFound if its owner may no longer see the orders of its store."""
-        subscription = self.get_object()
-        if not access.may_see_store(self.request.user, subscription.store):
-            raise NotFound(
-                "You may not see the orders of this subscription's store. The setting STORES_FOR_USER decides that."
-            )
-        return subscription
-
     @sensitive_variables()
     def _create(self, values: dict[str, Any]) -> Response:
         with transaction.atomic(using=Subscription.objects.db):
             subscription, secret = Subscription.create_with_secret(**values, owner=self.request.user)
             history.log_addition(self.request, subscription)
-        return self._subscription_response(subscription, secret, status=status.HTTP_201_CREATED)
+        return self.subscription_response(subscription, secret, status=status.HTTP_201_CREATED)
 
     @sensitive_variables()
     def _update(self, subscription: Subscription, data: Any, *, partial: bool) -> Response:
@@ -348,23 +337,19 @@ class SubscriptionViewSet(
         serializer.is_valid(raise_exception=True)
         values = serializer.validated_data
         changed = [name for name, value in values.items() if getattr(subscription, name) != value]
+        version = subscription.api_version
         with transaction.atomic(using=Subscription.objects.db):
-            url, headers = values.get("url", subscription.url), values.get("headers", subscription.headers)
-            dropped = subscription.headers_left_behind(url=url, headers=headers)
-            logins = {name: values[name] for name in LOGINS if name in values}
-            dropped_logins = subscription.logins_left_behind(url=url, **logins)
+            dropped = left_behind_text(subscription, values)
             secret = operations.reconfigure(subscription, values)
             if changed:
-                message = f"Changed {', '.join(changed)}."
-                if dropped:
-                    message += f" The values of {len(dropped)} headers were dropped, because the URL has another host."
-                if dropped_logins:
-                    message += f" Dropped {', '.join(dropped_logins)}, because the URL has another host."
+                message = f"Changed {', '.join(changed)}.{dropped}"
+                if "api_version" in changed:
+                    message += f" The version was {version} and is {subscription.api_version}."
                 history.log_change(self.request, subscription, message)
-        return self._subscription_response(subscription, secret)
+        return self.subscription_response(subscription, secret)
 
     @sensitive_variables()
-    def _subscription_response(
+    def subscription_response(
         self, subscription: Subscription, secret: str = "", *, status: int = status.HTTP_200_OK
     ) -> Response:
         data = self.get_serializer(self.get_queryset().get(pk=subscription.pk)).data

@@ -31,7 +31,7 @@ class ChoiceSerializer(SubscriptionSerializer):
     )
 
     class Meta(SubscriptionSerializer.Meta):
-        fields = ["topics", "store", "changed_fields", "filter", "projection", "events"]
+        fields = ["topics", "store", "changed_fields", "filter", "projection", "api_version", "events"]
         read_only_fields: list[str] = []
 
 

@@ -213,7 +213,7 @@ def _write(backfill: Backfill, source: OrderSource, batch: _Batch, *, now: datet
 def _delivery(backfill: Backfill, event: Event, *, now: datetime) -> Delivery:
     verdict = matching.Matcher().select(event, backfill.subscription)
     if verdict.error:
-        return matching.held(event, backfill.subscription, verdict.error, now=now)
+        return matching.held(event, backfill.subscription, verdict, now=now)
     # Automatic, so that they keep to the endpoint's limits and wait while it cools down.
     return Delivery(event=event, subscription=backfill.subscription, next_attempt_at=now, requested_by=backfill.label)
 

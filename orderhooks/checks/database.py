@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.core.checks import CheckMessage, Warning
-from django.db import connections
+from django.db import connections, router
+
+from orderhooks import reporting, source_trials
+from orderhooks.models import Subscription
 
 
 def check_database(*, databases: Sequence[str] | None = None, **_kwargs: Any) -> list[CheckMessage]:
@@ -22,3 +25,13 @@ def check_database(*, databases: Sequence[str] | None = None, **_kwargs: Any) ->
                 )
             )
     return messages
+
+
+def check_versions(*, databases: Sequence[str] | None = None, **_kwargs: Any) -> list[CheckMessage]:
+    """Subscriptions must be pinned to registered versions of the body. Nothing is looked up before `migrate`."""
+    if router.db_for_write(Subscription) not in (databases or ()) or source_trials.is_unmigrated():
+        return []
+    return [
+        Warning(text, hint="`manage.py orderhooks_doctor` shows all that needs a person.", id="orderhooks.W027")
+        for text in reporting.unregistered_versions()
+    ]

@@ -9,7 +9,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Error
 from django.utils.module_loading import import_string
 
-from orderhooks import conf, spelling, topics
+from orderhooks import conf, spelling, topics, versions
 
 MIN_KEY_LENGTH = 16
 RATE = re.compile(r"[1-9]\d*/(s|sec|second|m|min|minute|h|hour|d|day)")
@@ -114,6 +114,7 @@ def _rates(value: Any) -> str:
 JUDGES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "SOURCES": ("orderhooks.E002", _sources),
     "TOPICS": ("orderhooks.E003", topics.fault_of),
+    "API_VERSIONS": ("orderhooks.E026", versions.fault_of),
     "REQUIRE_HTTPS": ("orderhooks.E004", _boolean),
     "ALLOWED_NETWORKS": ("orderhooks.E012", _networks),
     "EGRESS_PROXY": ("orderhooks.E013", _proxy),

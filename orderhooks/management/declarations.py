@@ -194,6 +194,10 @@ def _step(table: Mapping[str, Any], *, environment: Mapping[str, str]) -> Step:
     values = {one: table[one] if one in table else _default(one) for one in CONFIGURABLE}
     if "state" not in table:
         values["state"] = subscription.state if subscription else STATES[0]
+    kept = []
+    if "api_version" not in table and subscription is not None:
+        # A release with a newer version moves no subscription on.
+        values["api_version"], kept = subscription.api_version, ["api_version"]
     for sealed, seal_values in SEALED.items():
         texts = {one: _substituted(value, environment, where=sealed) for one, value in values[sealed].items()}
         try:
@@ -202,7 +206,7 @@ def _step(table: Mapping[str, Any], *, environment: Mapping[str, str]) -> Step:
             raise ValidationError({sealed: error.messages}) from None
     try:
         declared = Subscription(**values)
-        declared.full_clean(exclude=["owner", "state"])
+        declared.full_clean(exclude=["owner", "state", *kept])
     except ValidationError as error:
         raise ValidationError(error.messages if not hasattr(error, "error_dict") else error.message_dict) from None
     return Step(name, subscription, _differences(subscription, values), values)

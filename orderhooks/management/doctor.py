@@ -25,10 +25,12 @@ from orderhooks.reporting import (
     backlog_text,
     capture_levels,
     current_backlog,
+    ended_versions,
     last_reconciliation,
     losses,
     reconciliation_text,
     unpublished_problems,
+    unregistered_versions,
     worker_problems,
 )
 from orderhooks.reporting.counts import count_text
@@ -68,14 +70,14 @@ def examine() -> Iterator[Finding]:
             yield Finding(what, "fail", text.replace("\n", " "))
 
 
-# The examination of the order sources reports these.
-OF_SOURCES = frozenset(f"orderhooks.{check_id}" for check_id in source_trials.CHECK_IDS)
+# The examinations of the order sources and of versions report these.
+EXAMINED_APART = frozenset(f"orderhooks.{check_id}" for check_id in (*source_trials.CHECK_IDS, "W027"))
 Found = Iterator[tuple[Level, str]]
 
 
 def _settings(now: datetime) -> Found:
     messages = checks.run_checks(databases=[router.db_for_write(Event)])
-    wrong = [one for one in messages if (one.id or "").startswith("orderhooks.") and one.id not in OF_SOURCES]
+    wrong = [one for one in messages if (one.id or "").startswith("orderhooks.") and one.id not in EXAMINED_APART]
     for message in wrong:
         level: Level = "fail" if message.is_serious() else "warn"
         yield level, f"{message.msg} {message.hint or ''} ({message.id})".replace("  ", " ")
@@ -211,6 +213,16 @@ def _endpoints(now: datetime) -> Found:
         yield "ok", "No endpoint is failing."
 
 
+def _versions(now: datetime) -> Found:
+    unregistered, ended = unregistered_versions(), ended_versions(now=now)
+    for text in unregistered:
+        yield "fail", text
+    for text in ended:
+        yield "warn", text
+    if not unregistered and not ended:
+        yield "ok", "Each subscription is pinned to a registered version of the body that has not ended."
+
+
 EXAMINATIONS: dict[str, Callable[[datetime], Found]] = {
     "settings": _settings,
     "sources": _sources,
@@ -221,5 +233,6 @@ EXAMINATIONS: dict[str, Callable[[datetime], Found]] = {
     "losses": _losses,
     "reconciliation": _reconciliation,
     "secrets": _secrets,
+    "versions": _versions,
     "endpoints": _endpoints,
 }

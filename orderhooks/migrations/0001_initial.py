@@ -10,6 +10,7 @@ import orderhooks.db.sealed_logins
 import orderhooks.models.orders
 import orderhooks.db.public_ids
 import orderhooks.models.configuration
+import orderhooks.versions
 import uuid
 from decimal import Decimal
 from django.conf import settings
@@ -136,6 +137,7 @@ class Migration(migrations.Migration):
                 ('order_number', models.CharField(blank=True, max_length=255, verbose_name='order number')),
                 ('store', models.CharField(blank=True, max_length=255, verbose_name='store')),
                 ('payload', models.JSONField(null=True, verbose_name='payload')),
+                ('api_version', models.CharField(default=orderhooks.versions.newest, max_length=10, verbose_name='version')),
                 ('changes', models.JSONField(default=dict, verbose_name='changes')),
                 ('error', models.TextField(blank=True, verbose_name='error')),
                 ('occurred_at', models.DateTimeField(verbose_name='occurred at')),
@@ -230,6 +232,7 @@ class Migration(migrations.Migration):
                 ('changed_fields', models.JSONField(blank=True, default=list, help_text='Of order.updated, only what changes one of these: a list such as ["shipping_address", "lines.quantity"]. Empty: any change.', validators=[orderhooks.models.configuration.validate_changed_fields], verbose_name='changed fields')),
                 ('filter', models.TextField(blank=True, help_text='Only events for which this JMESPath expression is true. It reads the whole body.', verbose_name='filter')),
                 ('projection', models.TextField(blank=True, help_text="A JMESPath expression that makes the body's data: an object. It reads the whole body.", verbose_name='projection')),
+                ('api_version', models.CharField(default=orderhooks.versions.newest, help_text='It gets bodies in this version, also when there are newer ones, until it is moved on.', max_length=10, validators=[orderhooks.models.configuration.validate_version], verbose_name='version')),
                 ('headers', orderhooks.db.encrypted_fields.SealedHeadersField(blank=True, default=dict, verbose_name='headers')),
                 ('authentication', orderhooks.db.sealed_logins.SealedAuthenticationField(blank=True, default=dict, help_text='How requests log in: none, basic (user name and password) or oauth2 (client credentials).', verbose_name='authentication')),
                 ('client_certificate', orderhooks.db.sealed_logins.SealedCertificateField(blank=True, default=dict, help_text='For endpoints that demand one (mutual TLS): the chain and its private key, in PEM.', verbose_name='client certificate')),

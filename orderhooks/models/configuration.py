@@ -11,7 +11,7 @@ from django.db import models, router
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import conf, selection, topics, transport
+from orderhooks import conf, selection, topics, transport, versions
 from orderhooks.expressions import ExpressionError
 
 __all__ = ["CONFIGURABLE", "REQUIRED", "HasConfiguration", "validate_topics", "validate_url"]
@@ -28,6 +28,7 @@ CONFIGURABLE = (
     "changed_fields",
     "filter",
     "projection",
+    "api_version",
     "store",
     "headers",
     "authentication",
@@ -45,7 +46,8 @@ CONFIGURABLE = (
     "state",
 )
 # What is checked against the topics.
-SELECTION = ("changed_fields", "filter", "projection")
+EXPRESSIONS = ("filter", "projection")
+SELECTION = ("changed_fields", *EXPRESSIONS)
 # A subscription can't be made without these.
 REQUIRED = ("name", "url", "topics")
 # Validated whenever they are saved, by a program too. The others can hold nothing that sending could not work with.
@@ -55,6 +57,7 @@ VALIDATED = (
     "url",
     "topics",
     *SELECTION,
+    "api_version",
     "signature",
     "update_interval_seconds",
     "max_in_flight",
@@ -85,6 +88,14 @@ def validate_topics(patterns: object) -> None:
             raise ValidationError(str(error), code="topic") from None
 
 
+def validate_version(name: str) -> None:
+    """Raises ValidationError unless it is a registered version of the body."""
+    try:
+        versions.require(name)
+    except versions.VersionError as error:
+        raise ValidationError(str(error), code="api_version") from None
+
+
 def validate_changed_fields(patterns: object) -> None:
     """Raises ValidationError unless it is a list of fields whose changes an order source captures."""
     try:
@@ -93,14 +104,16 @@ def validate_changed_fields(patterns: object) -> None:
         raise ValidationError(str(error), code="changed_fields") from None
 
 
-def selection_errors(patterns: object, **expressions: str) -> dict[str, ValidationError]:
-    """What is wrong with a `filter` and a `projection` for subscriptions to these topics, by the field's name."""
+def selection_errors(patterns: object, version: str, **expressions: str) -> dict[str, ValidationError]:
+    """What is wrong with a `filter` and a `projection` for bodies of these topics in that version, by the field's
+    name.
+    """
     checks = {"filter": selection.check_filter, "projection": selection.check_projection}
     errors = {}
     for name, text in expressions.items():
         try:
             if text:
-                checks[name](text, patterns if isinstance(patterns, list) else [])
+                checks[name](text, patterns if isinstance(patterns, list) else [], version)
         except ExpressionError as error:
             errors[name] = ValidationError(str(error), code=name)
     return errors
@@ -146,6 +159,13 @@ class HasConfiguration(models.Model):
         _("projection"),
         blank=True,
         help_text=_("A JMESPath expression that makes the body's data: an object. It reads the whole body."),
+    )
+    api_version = models.CharField(
+        _("version"),
+        max_length=versions.LONGEST,
+        default=versions.newest,
+        validators=[validate_version],
+        help_text=_("It gets bodies in this version, also when there are newer ones, until it is moved on."),
     )
     ordered = models.BooleanField(
         _("ordered"),
@@ -197,6 +217,9 @@ class HasConfiguration(models.Model):
             names = [name for name in names if name not in stored or stored[name] != getattr(self, name)]
         if not names:
             return
+        if "api_version" in names:
+            # They read the body, which is another one now.
+            names += [name for name in EXPRESSIONS if name not in (*names, *deferred)]
         errors: dict[str, list[ValidationError]] = {}
         try:
             self.clean_fields(exclude={field.name for field in self._meta.fields} - set(names))
@@ -217,7 +240,7 @@ class HasConfiguration(models.Model):
             if self._state.adding:
                 raise
             rows = type(self)._base_manager.using(router.db_for_write(type(self), instance=self))
-            stored = rows.filter(pk=self.pk).values(*error.error_dict).first() or {}
+            stored = rows.filter(pk=self.pk).values(*{*error.error_dict, "api_version"}).first() or {}
             if found := {name: errors for name, errors in error.error_dict.items() if not self._keeps(name, stored)}:
                 raise ValidationError(found) from None
 
@@ -227,16 +250,19 @@ class HasConfiguration(models.Model):
             super().clean_fields(exclude=exclude)
         except ValidationError as error:
             errors = error.update_error_dict(errors)
-        names = {"filter", "projection"} - exclude
+        names = {*EXPRESSIONS} - exclude
         if names and "topics" not in errors:
             expressions = {name: getattr(self, name) for name in names}
-            errors |= {name: [error] for name, error in selection_errors(self.topics, **expressions).items()}
+            found = selection_errors(self.topics, self.api_version, **expressions)
+            errors |= {name: [error] for name, error in found.items()}
         if errors:
             raise ValidationError(errors)
 
     def _keeps(self, name: str, stored: Mapping[str, Any]) -> bool:
         """Whether the field's value is as it is stored; of topics, whether those that are not stored are valid."""
         if name not in stored:
+            return False
+        if name in EXPRESSIONS and stored["api_version"] != self.api_version:
             return False
         value, former = getattr(self, name), stored[name]
         if name != "topics" or not isinstance(value, list) or not value:

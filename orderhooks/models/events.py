@@ -10,7 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from orderhooks import payloads, topics
+from orderhooks import payloads, topics, versions
 from orderhooks.db import public_ids
 from orderhooks.db.indexes import PartialIndex
 
@@ -172,6 +172,8 @@ class Event(models.Model):
     order_number = models.CharField(_("order number"), max_length=IDENTIFIER_LENGTH, blank=True)
     store = models.CharField(_("store"), max_length=IDENTIFIER_LENGTH, blank=True)
     payload = models.JSONField(_("payload"), null=True)
+    # In which version of the body the payload was made. Receivers may get it in an older one: see `versions`.
+    api_version = models.CharField(_("version"), max_length=versions.LONGEST, default=versions.newest)
     changes = models.JSONField(_("changes"), default=dict)
     # Why there is no payload: the error of the order source.
     error = models.TextField(_("error"), blank=True)
@@ -237,7 +239,7 @@ class Event(models.Model):
     def publish(self, payload: Any, *, now: datetime) -> bool:
         """Publish an event that had no payload, with this one. False if another process was first."""
         changed = Event.objects.filter(pk=self.pk, published_at=None).update(
-            payload=payload, error="", published_at=now
+            payload=payload, api_version=versions.newest(), error="", published_at=now
         )
         if changed:
             self.refresh_from_db()

@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import conf, encryption, signing, topics
+from orderhooks import conf, encryption, signing, topics, versions
 from orderhooks.db import public_ids
 from orderhooks.db.clock import DatabaseClock
 from orderhooks.db.encrypted_fields import SealedHeadersField, seal
@@ -85,6 +85,10 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
                     rows.append(row)
             SubscriptionSecret.objects.using(using).bulk_create(rows)
         return made
+
+    def behind(self) -> "SubscriptionQuerySet":
+        """Those that are pinned to a version of the body that is not the newest."""
+        return self.exclude(api_version=versions.newest())
 
     def pause(self) -> int:
         """Hold deliveries until somebody resumes. Returns how many were not paused before."""
@@ -316,6 +320,11 @@ class Subscription(HasConfiguration, HasHeaders, HasLogins, HasSigningSecrets, H
         subscription.given_secret = secret
         subscription.save(force_insert=True)
         return subscription, subscription.new_secret
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether it is pinned to a version of the body that is not the newest."""
+        return self.api_version != versions.newest()
 
     @property
     def is_limited(self) -> bool:

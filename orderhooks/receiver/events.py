@@ -164,8 +164,10 @@ class ReceivedEvent:
 
     `source` is the name of the order source that describes the order: a store may have several kinds of orders, and
     their ids may be equal. It is blank for `webhook.test`. `sequence` grows with each change of an order: of two events
-    of one order, the newer has the higher one. `attempt` counts how often the sender has tried, from 1. It alone is not
-    signed, so use it only for logs.
+    of one order, the newer has the higher one. `attempt` counts how often the sender has tried, from 1.
+
+    `deprecated_at` and `sunset_at` say since when the `api_version` is deprecated, and when it ends; None if the sender
+    has set no date. They and `attempt` are not signed, so use them only for logs.
     """
 
     id: str
@@ -177,6 +179,8 @@ class ReceivedEvent:
     api_version: str
     data: dict[str, Any]
     attempt: int
+    deprecated_at: datetime | None = None
+    sunset_at: datetime | None = None
 
     @property
     def order(self) -> ReceivedOrder:

@@ -3,8 +3,9 @@
 import json
 import time
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 
+from django.utils.http import parse_http_date_safe
 from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import signing
@@ -15,6 +16,8 @@ __all__ = ["TOLERANCE_SECONDS", "Secrets", "verify"]
 TOLERANCE_SECONDS = 300.0
 # Twelve digits reach the year 33658. Longer numbers would only break the arithmetic with times.
 MAX_TIMESTAMP_DIGITS = 12
+# Eleven digits reach the year 5138, which Python can hold.
+LONGEST_DATE = 11
 # The length of the column `Receipt.webhook_id`. An event's id has 30 characters.
 MAX_ID_LENGTH = 200
 
@@ -60,7 +63,7 @@ def verify(
             "No signature matches. Compare the secret with the sender's, and check that the body is the raw one: "
             "JSON that was parsed and serialized again is not what was signed."
         )
-    return _event(webhook_id, body, attempt=given.get("webhook-attempt", ""))
+    return _event(webhook_id, body, given)
 
 
 def _required(headers: Mapping[str, str], name: str) -> str:
@@ -94,7 +97,8 @@ def _timestamp(text: str, *, now: float, tolerance_seconds: float) -> int:
     return timestamp
 
 
-def _event(webhook_id: str, body: bytes, *, attempt: str) -> ReceivedEvent:
+def _event(webhook_id: str, body: bytes, given: Mapping[str, str]) -> ReceivedEvent:
+    attempt = given.get("webhook-attempt", "")
     try:
         content = json.loads(body)
         occurred_at = datetime.fromisoformat(content["timestamp"])
@@ -108,6 +112,8 @@ def _event(webhook_id: str, body: bytes, *, attempt: str) -> ReceivedEvent:
             api_version=content["api_version"],
             data=content["data"],
             attempt=int(attempt) if attempt.isascii() and attempt.isdigit() and len(attempt) < 10 else 1,
+            deprecated_at=_deprecation(given.get("deprecation", "")),
+            sunset_at=_sunset(given.get("sunset", "")),
         )
         texts = (event.topic, event.source, event.store, event.api_version)
         is_typed = all(isinstance(text, str) for text in texts) and isinstance(event.data, dict)
@@ -118,3 +124,16 @@ def _event(webhook_id: str, body: bytes, *, attempt: str) -> ReceivedEvent:
             "The signature is valid, but the body is not an event of orderhooks. Does another sender use this endpoint?"
         ) from error
     return event
+
+
+def _deprecation(text: str) -> datetime | None:
+    """The time in a Deprecation header (RFC 9745), such as `@1688169599`. None if there is none."""
+    seconds = text[1:]
+    is_date = text.startswith("@") and seconds.isascii() and seconds.isdigit() and len(seconds) <= LONGEST_DATE
+    return datetime.fromtimestamp(int(seconds), UTC) if is_date else None
+
+
+def _sunset(text: str) -> datetime | None:
+    """The time in a Sunset header (RFC 8594), an HTTP date. None if there is none."""
+    seconds = parse_http_date_safe(text)
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -19,6 +19,7 @@ from orderhooks.reporting.order_report import (
 )
 from orderhooks.reporting.reconciliation import last_reconciliation, reconciliation_text
 from orderhooks.reporting.unpublished import unpublished_problems
+from orderhooks.reporting.version_moves import VersionMove, ended_versions, unregistered_versions, version_move
 from orderhooks.reporting.worker_status import START_WORKER, Worker, worker_problems
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "EventReport",
     "Reason",
     "SubscriptionOutcome",
+    "VersionMove",
     "Worker",
     "backlog_text",
     "capture_levels",
@@ -37,6 +39,7 @@ __all__ = [
     "certificate_problems",
     "certificate_text",
     "current_backlog",
+    "ended_versions",
     "event_reports",
     "explain",
     "find_order",
@@ -50,6 +53,8 @@ __all__ = [
     "reconciliation_text",
     "subscription_outcome_text",
     "unpublished_problems",
+    "unregistered_versions",
+    "version_move",
     "withheld_losses",
     "worker_problems",
 ]

@@ -11,6 +11,9 @@ from orderhooks.reporting.durations import relative_text, time_text
 
 __all__ = ["certificate_problem", "certificate_problems", "certificate_text", "has_expired"]
 
+# The list of subscriptions shows the others.
+MOST_SHOWN = 10
+
 
 def certificate_text(subscription: Subscription, *, now: datetime) -> str:
     """Whose it is, who issued it, and when it is valid; "" without one."""
@@ -54,14 +57,14 @@ def certificate_problem(subscription: Subscription, *, now: datetime) -> str:
 
 
 def certificate_problems(*, now: datetime, stores: Collection[str] | None = None) -> list[str]:
-    """The same of each subscription that has such a problem, the most urgent first. One query.
+    """The same of subscriptions that have such a problem, MOST_SHOWN at most, the most urgent first. One query.
 
     `stores`: only of subscriptions to these stores; None for all.
     """
     ending = Subscription.objects.of_stores(stores).filter(certificate_expires_at__lte=now + EXPIRY_WARNINGS[0])
     return [
         f"{one.name} ({one.public_id}): {certificate_problem(one, now=now)}"
-        for one in ending.order_by("certificate_expires_at", "pk")
+        for one in ending.order_by("certificate_expires_at", "pk")[:MOST_SHOWN]
     ]
 
 

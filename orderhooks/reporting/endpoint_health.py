@@ -34,6 +34,7 @@ OUTCOMES = {
     "payload": gettext_lazy("was not called: the payload could not be built"),
     "filter": gettext_lazy("was not called: its filter could not judge the event"),
     "projection": gettext_lazy("was not called: its projection failed on the event"),
+    "version": gettext_lazy("was not called: the body could not be made in its version"),
     "internal": gettext_lazy("may not have been called: there was an error on our side"),
 }
 

@@ -14,6 +14,7 @@ from orderhooks.reporting.backlog import MOST_WAITING, Backlog, current_backlog
 from orderhooks.reporting.capture_failures import losses
 from orderhooks.reporting.certificates import certificate_problem
 from orderhooks.reporting.endpoint_health import Health, health_of
+from orderhooks.reporting.version_moves import ended_versions, unregistered_versions
 from orderhooks.reporting.worker_status import Worker, worker_problems
 
 __all__ = ["SubscriptionStatus", "SystemStatus", "as_dict", "subscription_statuses", "system_status"]
@@ -63,6 +64,8 @@ class SystemStatus:
     unpublished: int
     # A sentence for each kind of recent change that was saved but not captured.
     lost: Sequence[str]
+    # A sentence for each version of the body that subscriptions should no longer be pinned to.
+    versions: Sequence[str]
     subscriptions: Sequence[SubscriptionStatus]
 
     def problems(self) -> list[str]:
@@ -71,6 +74,7 @@ class SystemStatus:
         found += self.lost
         if self.unpublished:
             found.append(unpublished_text(self.unpublished))
+        found += self.versions
         return found + [problem for row in self.subscriptions if (problem := row.problem())]
 
 
@@ -85,6 +89,7 @@ def system_status(worker: Worker, *, now: datetime) -> SystemStatus:
         backlog=current_backlog(at_most=MOST_WAITING),
         lost=losses(now=now),
         unpublished=Event.objects.unpublished().count(),
+        versions=[*unregistered_versions(), *ended_versions(now=now)],
         subscriptions=subscription_statuses(now=now),
     )
 
@@ -131,6 +136,7 @@ def as_dict(status: SystemStatus) -> dict[str, Any]:
         "oldest_waiting_since": waiting.since,
         "unpublished": status.unpublished,
         "lost": list(status.lost),
+        "versions": list(status.versions),
         "subscriptions": [asdict(row) for row in status.subscriptions],
         "problems": status.problems(),
     }

@@ -20,6 +20,7 @@ NEXT_STEPS = {
     "payload": "Fix the order source and publish the event again.",
     "filter": "Change the subscription's filter, then redeliver, or replay what failed.",
     "projection": "Change the subscription's projection; the next attempt uses it.",
+    "version": "Fix the function that converts the body, or move the subscription to another version.",
     "internal": "See the worker's log.",
 }
 # The next step for statuses that say more than that the response was not 2xx.
@@ -69,7 +70,7 @@ def next_step(kind: str, status: int | None = None, *, location: str = "") -> st
 
 
 # Failures of orderhooks, or of what people configured: they say nothing about the endpoint.
-OURS = frozenset({"internal", "payload", "filter", "projection"})
+OURS = frozenset({"internal", "payload", "filter", "projection", "version"})
 # Failures after which the next request would fail in the same way, because the endpoint is overloaded or unavailable:
 # also a name that can't be resolved, an invalid certificate, a login that fails, and a connection that a proxy resets
 # because there is no server behind it.

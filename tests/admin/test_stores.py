@@ -30,6 +30,7 @@ ROWS: dict[str, tuple[str, int]] = {
     "orderhooks_subscription_preview": ("subscription", 200),
     "orderhooks_subscription_code_samples": ("subscription", 200),
     "orderhooks_subscription_try": ("subscription", 200),
+    "orderhooks_subscription_versions": ("subscription", 200),
     "orderhooks_delivery_curl": ("delivery", 200),
     # Buttons: by GET they lead to the row's page.
     "orderhooks_order_redeliver_webhooks": ("order", 302),
@@ -40,7 +41,7 @@ ROWS: dict[str, tuple[str, int]] = {
     "orderhooks_backfill_cancel": ("backfill", 302),
     **{
         f"orderhooks_subscription_{button}": ("subscription", 302)
-        for button in ("test", "pause", "resume", "rotate", "revoke", "reveal")
+        for button in ("test", "pause", "resume", "rotate", "revoke", "reveal", "move_version")
     },
 }
 # Other pages: the status, and the queries to visit them with. `{paris}` is a primary key, `{number}` a number of Paris.

@@ -86,6 +86,8 @@ TABLE: list[tuple[str, str, list[str], Any, dict[str, int]]] = [
         None,
         OWNED,
     ),
+    ("get", "subscriptions/{subscription}/version-diff/", ["view_subscription"], None, OWNED),
+    ("post", "subscriptions/{subscription}/move-version/", ["change_subscription"], {}, OWNED),
     ("get", "subscriptions/by-name/Mine/", ["view_subscription"], None, OWNED),
     (
         "put",

@@ -59,6 +59,7 @@ WORST = [
     "subscriptions/{subscription}/stats/?hours=744",
     f"subscriptions/{{subscription}}/missed/?{WIDE}&since=2000-01-01T00:00:00Z",
     "subscriptions/{subscription}/preview/?order=1&topic=order.paid",
+    "subscriptions/{subscription}/version-diff/",
     f"deliveries/?{WIDE}",
     f"deliveries/?{WIDE}&{NEVER}&answered=5&state=failed&ordering=created_at",
     "deliveries/{delivery}/",

@@ -35,10 +35,10 @@ def found(level: str) -> list[str]:
 def test_where_all_is_well_each_thing_is_ok() -> None:
     make_subscription()
     printed = called("orderhooks_doctor")
-    assert [line.split()[0] for line in printed.splitlines()] == ["ok"] * 11
+    assert [line.split()[0] for line in printed.splitlines()] == ["ok"] * 12
     assert [line.split()[1] for line in printed.splitlines()] == [
         *("settings:", "sources:", "sources:", "clock:", "broker:"),
-        *("worker:", "backlog:", "losses:", "reconciliation:", "secrets:", "endpoints:"),
+        *("worker:", "backlog:", "losses:", "reconciliation:", "secrets:", "versions:", "endpoints:"),
     ]
 
 

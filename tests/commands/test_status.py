@@ -104,7 +104,7 @@ def test_the_queries_do_not_grow_with_the_subscriptions(django_assert_num_querie
     for number in range(12):
         make_subscription(name=f"Endpoint {number}")
         if number == 0:
-            with django_assert_num_queries(14, exact=False) as first:
+            with django_assert_num_queries(15, exact=False) as first:
                 system_status(tasks.look_at_worker(), now=timezone.now())
     with django_assert_num_queries(len(first)):
         system_status(tasks.look_at_worker(), now=timezone.now())

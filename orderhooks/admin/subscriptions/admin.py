@@ -21,12 +21,12 @@ from orderhooks.admin.jobs import JOB_FIELDS, JobsField
 from orderhooks.admin.links import link, page_url
 from orderhooks.admin.stores import OfStores, StoreFilter
 from orderhooks.admin.subscriptions.actions import ACTION_BUTTONS, ActionsAdmin
-from orderhooks.admin.subscriptions.banners import COUNT_UP_TO, Banner, banner, certificate_banner
+from orderhooks.admin.subscriptions.banners import COUNT_UP_TO, Banner, banner, certificate_banner, version_banner
 from orderhooks.admin.subscriptions.forms import OVERLAP_HOURS, SubscriptionForm
 from orderhooks.admin.subscriptions.login_forms import LOGIN_FIELDS, SECRET_FIELDS
-from orderhooks.admin.subscriptions.pages import PagesAdmin
 from orderhooks.admin.subscriptions.secrets import SECRET_BUTTONS, SecretsAdmin, Shown
 from orderhooks.admin.subscriptions.trials import TrialsAdmin
+from orderhooks.admin.subscriptions.versions import VERSION_BUTTONS, VersionsAdmin
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Attempt, Delivery, Subscription
 
@@ -45,14 +45,14 @@ RECORD = (
 
 
 @admin.register(Subscription)
-class SubscriptionAdmin(OfStores, HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, TrialsAdmin, PagesAdmin):
+class SubscriptionAdmin(OfStores, HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, TrialsAdmin, VersionsAdmin):
     form = SubscriptionForm
     list_display = ["name", *HEALTH_COLUMNS, "url", "topic_list"]
     list_filter = ["state", StoreFilter]
     search_fields = ["name", "url", "public_id__exact"]
     actions = ["pause", "resume", "rotate_secret", "revoke_former_secrets"]
     raw_id_fields = ["owner"]
-    buttons = (*ACTION_BUTTONS, *SECRET_BUTTONS)
+    buttons = (*ACTION_BUTTONS, *SECRET_BUTTONS, *VERSION_BUTTONS)
     readonly_fields = [
         "status_banner",
         "what_to_do",
@@ -67,7 +67,7 @@ class SubscriptionAdmin(OfStores, HealthColumns, JobsField, ActionsAdmin, Secret
     fieldsets = [
         (_("How it is doing"), {"fields": ["status_banner", "what_to_do", "deliveries", *JOB_FIELDS, "more"]}),
         (_("Who and where"), {"fields": ["name", "store", "owner", "url"]}),
-        (_("What"), {"fields": ["topics", "changed_fields", "filter", "projection", "try_button"]}),
+        (_("What"), {"fields": ["topics", "changed_fields", "filter", "projection", "api_version", "try_button"]}),
         (_("How it is signed"), {"fields": ["signature", "secret", "signing_secrets", "headers"]}),
         (_("How it logs in"), {"fields": [*LOGIN_FIELDS, "certificate"]}),
         (
@@ -95,13 +95,14 @@ class SubscriptionAdmin(OfStores, HealthColumns, JobsField, ActionsAdmin, Secret
     @admin.display(description=_("state"))
     def status_banner(self, subscription: Subscription) -> SafeString:
         now = timezone.now()
+        outdated = version_banner(subscription, now=now, url=self.versions_url(subscription))
         missing = reporting.worker_problems(tasks.look_at_worker(), now=now)
         state = banner(subscription, now=now, held=lambda: operations.held([subscription], most=COUNT_UP_TO + 1))
         found = certificate_banner(subscription, now=now) + state.draw()
         if missing:
             # That no worker is running comes first.
-            return Banner("stopped", missing[0], " ".join(missing[1:]), "").draw() + found
-        return found
+            return Banner("stopped", missing[0], " ".join(missing[1:]), "").draw() + found + outdated
+        return found + outdated
 
     @admin.display(description=_("topics"))
     def topic_list(self, subscription: Subscription) -> str:

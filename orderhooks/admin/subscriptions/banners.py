@@ -9,13 +9,14 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from orderhooks import versions
 from orderhooks.models import Subscription
 from orderhooks.reporting import endpoint_health
 from orderhooks.reporting.certificates import certificate_problem, has_expired
 from orderhooks.reporting.counts import count_text
 from orderhooks.reporting.durations import span_text, time_text
 
-__all__ = ["COUNT_UP_TO", "Banner", "banner", "certificate_banner"]
+__all__ = ["COUNT_UP_TO", "Banner", "banner", "certificate_banner", "version_banner"]
 
 State = Subscription.State
 
@@ -31,7 +32,7 @@ class Banner:
     level: str
     title: str
     reason: str
-    remedy: str
+    remedy: str | SafeString
 
     def draw(self) -> SafeString:
         return format_html(
@@ -93,6 +94,34 @@ def banner(subscription: Subscription, *, now: datetime, held: Callable[[], int]
         _("Last success: %s") % time_text(subscription.last_success_at, now=now),
         "",
     )
+
+
+def version_banner(subscription: Subscription, *, now: datetime, url: str) -> SafeString:
+    """The banner of a subscription that is not on the newest version of the body; blank if it is."""
+    if not subscription.is_behind:
+        return SafeString()
+    name, newest = subscription.api_version, versions.newest()
+    move = format_html('<a href="{}">{}</a>', url, _("See what a move to %s changes.") % newest)
+    version = versions.registered().get(name)
+    if version is None:
+        title = _("The version %s of the body is not registered: nothing can be sent.") % name
+        reason = _("Its deliveries are held until it is in ORDERHOOKS[“API_VERSIONS”] again, or until you move it.")
+        return Banner("stopped", title, reason, move).draw()
+    if version.is_past_sunset(now=now):
+        title = _("Its version %(name)s of the body ended on %(date)s.")
+        return Banner("warning", title % {"name": name, "date": _day(version.sunset_at)}, "", move).draw()
+    dates = [
+        text % _day(at)
+        for text, at in ((_("Deprecated: %s."), version.deprecated_at), (_("End: %s."), version.sunset_at))
+        if at is not None
+    ]
+    level = "warning" if version.is_deprecated(now=now) else "busy"
+    title = _("It gets the version %(name)s of the body; %(newest)s is the newest.") % {"name": name, "newest": newest}
+    return Banner(level, title, " ".join(dates), move).draw()
+
+
+def _day(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d}" if at else "-"
 
 
 def _waiting(count: int) -> str:

@@ -14,7 +14,7 @@ from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import catalogue, previews, signing
+from orderhooks import catalogue, previews, signing, versions
 from orderhooks.admin.stores import StoreForm
 from orderhooks.admin.subscriptions.login_forms import LoginsForm
 from orderhooks.db.encrypted_fields import seal
@@ -176,6 +176,19 @@ class HeadersField(forms.CharField):
         return bool(self.prepare_value(initial or {}).split() != (data or "").split())
 
 
+def choices_of_versions(own: str = "") -> list[tuple[str, str]]:
+    """The registered versions of the body, newest first, and a subscription's own, also if it is not registered."""
+    names = {*versions.registered(), own} - {""}
+    return [(name, name) for name in sorted(names, reverse=True)]
+
+
+class VersionField(forms.ChoiceField):
+    """A version of the body. A program that sends none leaves it as it is."""
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return bool(data) and super().has_changed(initial, data)
+
+
 class SubscriptionForm(StoreForm, LoginsForm):
     topics = TopicsField(
         label=_("Topics"),
@@ -185,6 +198,11 @@ class SubscriptionForm(StoreForm, LoginsForm):
     changed_fields = changed_fields_field()
     filter = filter_field()
     projection = projection_field()
+    api_version = VersionField(
+        label=_("Version"),
+        required=False,
+        help_text=_("It gets bodies in this version, also when there are newer ones, until it is moved on."),
+    )
     headers = HeadersField(
         label=_("Headers"),
         required=False,
@@ -217,6 +235,10 @@ class SubscriptionForm(StoreForm, LoginsForm):
         if "topics" in self.fields:
             # Read now, not at import: the setting TOPICS adds to the catalogue.
             self.fields["topics"].widget.choices = choices_of_topics()
+        if "api_version" in self.fields:
+            # One that is not registered any more stays as it is until another is chosen.
+            choices = choices_of_versions(self.instance.api_version)
+            self.fields["api_version"].choices = choices  # type: ignore[attr-defined]
         if self.instance.pk:
             # Rotating is how to change it.
             self.fields.pop("secret", None)
@@ -233,6 +255,10 @@ class SubscriptionForm(StoreForm, LoginsForm):
         if self.errors and "secret" not in self.errors and self.cleaned_data.get("secret"):
             # If it were left blank by oversight, a secret would be made that the receiver does not have.
             self.add_error("secret", ValidationError(_("Type the secret again: no page shows it."), code="again"))
+
+    def clean_api_version(self) -> str:
+        chosen: str = self.cleaned_data["api_version"]
+        return chosen or self.instance.api_version
 
     def clean_topics(self) -> list[str]:
         """In the stored order, if they are the same: the model does not validate stored patterns again."""
@@ -320,6 +346,17 @@ class RotationForm(forms.Form):
     def overlap(self) -> timedelta:
         overlap: timedelta = self.cleaned_data["hours"] * HOUR
         return overlap
+
+
+class VersionForm(forms.Form):
+    """The version of the body to move to."""
+
+    to = forms.ChoiceField(label=_("Version"))
+
+    def __init__(self, *args: Any, subscription: Subscription, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        names = [name for name in reversed(versions.registered()) if name != subscription.api_version]
+        self.fields["to"].choices = [(name, name) for name in names]  # type: ignore[attr-defined]
 
 
 class PreviewForm(forms.Form):

@@ -25,6 +25,7 @@ from orderhooks.previews import PreviewError
 LINKS = {
     "preview": _("Preview an order's request"),
     "code_samples": _("Code for the receiver"),
+    "versions": _("Versions of the body"),
 }
 
 
@@ -65,7 +66,7 @@ class PagesAdmin(admin.ModelAdmin):
         return format_html_join(SafeString("<br>"), '<a href="{}">{}</a>', links)
 
     def preview_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        subscription = self._subscription(request, object_id)
+        subscription = self.subscription_of(request, object_id)
         if not self.may_preview(request):
             raise PermissionDenied
         form = PreviewForm(request.GET or None, subscription=subscription)
@@ -89,10 +90,10 @@ class PagesAdmin(admin.ModelAdmin):
             "problem": problem,
         }
         title = _("Preview for %s") % subscription
-        return self._response(request, "preview", title, context, subscription=subscription)
+        return self.page_response(request, "preview", title, context, subscription=subscription)
 
     def code_samples_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        subscription = self._subscription(request, object_id)
+        subscription = self.subscription_of(request, object_id)
         context = {
             "headers": code_samples.headers_of(subscription),
             "key_note": code_samples.key_note(subscription.signature),
@@ -100,16 +101,16 @@ class PagesAdmin(admin.ModelAdmin):
             "secret_variable": code_samples.SECRET_VARIABLE,
         }
         title = _("Code for the receiver of %s") % subscription
-        return self._response(request, "code_samples", title, context, subscription=subscription)
+        return self.page_response(request, "code_samples", title, context, subscription=subscription)
 
     def topics_view(self, request: HttpRequest) -> HttpResponse:
         # Who adds a subscription chooses its topics.
         if not (self.has_view_permission(request) or self.has_add_permission(request)):
             raise PermissionDenied
         entries = [(entry, _pretty(entry.schema), _pretty(entry.example)) for entry in catalogue.entries()]
-        return self._response(request, "topics", _("Topics and what they bring"), {"entries": entries})
+        return self.page_response(request, "topics", _("Topics and what they bring"), {"entries": entries})
 
-    def _subscription(self, request: HttpRequest, object_id: str) -> Subscription:
+    def subscription_of(self, request: HttpRequest, object_id: str) -> Subscription:
         subscription: Subscription | None = self.get_object(request, object_id)
         if subscription is None:
             raise Http404
@@ -117,7 +118,7 @@ class PagesAdmin(admin.ModelAdmin):
             raise PermissionDenied
         return subscription
 
-    def _response(
+    def page_response(
         self, request: HttpRequest, name: str, title: Any, context: dict[str, Any], **more: Any
     ) -> HttpResponse:
         whole = {

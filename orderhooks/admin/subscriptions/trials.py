@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
-from orderhooks import permissions, trials
+from orderhooks import permissions, trials, versions
 from orderhooks.admin import bodies
 from orderhooks.admin.delivery_page import time_html
 from orderhooks.admin.health import badge
@@ -29,14 +29,16 @@ from orderhooks.admin.subscriptions.forms import (
     TopicsField,
     changed_fields_field,
     choices_of_topics,
+    choices_of_versions,
     filter_field,
     projection_field,
 )
+from orderhooks.admin.subscriptions.login_forms import SECRET_FIELDS
 from orderhooks.models import Event, Subscription
 from orderhooks.models.configuration import selection_errors, validate_changed_fields, validate_topics
 from orderhooks.trials import DEFAULT_EVENTS, MOST_EVENTS, EventTrial, Trial, Trials
 
-CHOICES = ("topics", "store", "changed_fields", "filter", "projection")
+CHOICES = ("topics", "store", "changed_fields", "filter", "projection", "api_version")
 LEVELS: dict[TextChoices, str] = {Trial.SENT: "good", Trial.LEFT_OUT: "quiet", Trial.HELD: "bad"}
 
 
@@ -48,6 +50,7 @@ class TrialForm(forms.Form):
     changed_fields = changed_fields_field()
     filter = filter_field()
     projection = projection_field()
+    api_version = forms.ChoiceField(label=gettext_lazy("Version"), required=False)
     events = forms.IntegerField(
         label=gettext_lazy("Last events"), required=False, min_value=1, max_value=MOST_EVENTS, initial=DEFAULT_EVENTS
     )
@@ -58,6 +61,7 @@ class TrialForm(forms.Form):
         if stores is not None:
             self.fields["store"] = store_choice(self.fields["store"].label, stores)
         self.fields["topics"].widget.choices = choices_of_topics()
+        self.fields["api_version"].choices = choices_of_versions(self.initial.get("api_version", ""))  # type: ignore[attr-defined]
 
     def clean_topics(self) -> list[str]:
         patterns: list[str] = self.cleaned_data["topics"]
@@ -69,11 +73,14 @@ class TrialForm(forms.Form):
         validate_changed_fields(patterns)
         return patterns
 
+    def clean_api_version(self) -> str:
+        return self.cleaned_data["api_version"] or versions.newest()
+
     def clean(self) -> dict[str, Any]:
         given = super().clean() or self.cleaned_data
-        if "topics" in given:
+        if {"topics", "api_version"} <= given.keys():
             texts = {name: given[name] for name in ("filter", "projection") if name in given}
-            for name, error in selection_errors(given["topics"], **texts).items():
+            for name, error in selection_errors(given["topics"], given["api_version"], **texts).items():
                 self.add_error(name, error)
         return given
 
@@ -113,7 +120,7 @@ class TrialsAdmin(admin.ModelAdmin):
         )
 
     # The form of the subscription is sent here with all that it holds.
-    @method_decorator(sensitive_post_parameters("headers", "secret"))
+    @method_decorator(sensitive_post_parameters("headers", "secret", *SECRET_FIELDS))
     def trial_view(self, request: HttpRequest, object_id: str = "") -> HttpResponse:
         stored: Subscription | None = self.get_object(request, object_id) if object_id else None
         if object_id and stored is None:

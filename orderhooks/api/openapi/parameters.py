@@ -40,6 +40,8 @@ FILTERS = {
     "event": "The id of an event.",
     "order_number": "The number of the order.",
     "topic": "A topic. Patterns are not allowed.",
+    "api_version": "The version of the body that a subscription is pinned to.",
+    "is_behind": "Whether there is a newer version of the body.",
     "answered": "The class of the last response: 2 for 2xx, 0 for no response.",
 }
 

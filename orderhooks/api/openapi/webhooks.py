@@ -69,10 +69,17 @@ def _headers(entry: catalogue.Entry) -> list[Schema]:
         ("webhook-topic", {**TEXT, "const": entry.name}, ""),
         ("webhook-source", TEXT, "The order source, as in the body. Missing in tests of endpoints."),
         ("webhook-attempt", {"type": "integer", "minimum": 1}, "The number of this attempt. Not signed."),
+        (
+            "deprecation",
+            {**TEXT, "pattern": "^@[0-9]+$"},
+            "Since when this version of the body is deprecated (RFC 9745).",
+        ),
+        ("sunset", TEXT, "When this version of the body ends (RFC 8594)."),
+        ("link", TEXT, "A page about the end of this version."),
         ("user-agent", {**TEXT, "const": f"orderhooks/{orderhooks.__version__}"}, ""),
     ]
-    # With the signature of another sender its header is missing.
-    optional = ("webhook-signature", "webhook-source")
+    # With the signature of another sender its header is missing. Most versions of the body have no end.
+    optional = ("webhook-signature", "webhook-source", "deprecation", "sunset", "link")
     return [in_header(name, schema, text, required=name not in optional) for name, schema, text in headers]
 
 

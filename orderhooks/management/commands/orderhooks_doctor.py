@@ -19,9 +19,9 @@ MOST_SHOWN = 100
 
 class Command(BaseCommand):
     help = (
-        "Examines settings, order sources, clock, broker, worker, backlog, losses, secrets and endpoints. Prints a "
-        "line for each finding, with its remedy. Exits with status 1 if anything is marked `fail`. With --reconcile it "
-        "compares all orders with what was last published of them instead."
+        "Examines settings, order sources, clock, broker, worker, backlog, losses, secrets, versions and endpoints. "
+        "Prints a line for each finding, with its remedy. Exits with status 1 if anything is marked `fail`. With "
+        "--reconcile it compares all orders with what was last published of them instead."
     )
     # `examine` runs them and reports them with the other findings.
     requires_system_checks: list[str] = []
