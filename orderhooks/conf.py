@@ -23,6 +23,12 @@ class Settings:
     sources: tuple[str, ...] = ("orderhooks.sources.BuiltInOrders",)
     # The store's own topics beside the built-in ones: {"order.gift_wrapped": "What it means, in a sentence"}.
     topics: Mapping[str, str] = field(default_factory=dict)
+    # The dotted paths of the store's own formats, by the names that subscriptions choose them by.
+    formats: Mapping[str, str] = field(default_factory=dict)
+    # Where people reach the store, without a slash at the end: "https://shop.example.com". Blank: links are paths.
+    base_url: str = ""
+    # The DNS name that CloudEvents endpoints are asked to allow. Blank: that of BASE_URL, or this machine's.
+    request_origin: str = ""
     # Newer versions of the body, which subscriptions move to one by one: {"2027-01-15": {"to_previous": …}}; None
     # withdraws one. See `versions`.
     api_versions: Mapping[str, Mapping[str, str] | None] = field(default_factory=dict)

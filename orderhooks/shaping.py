@@ -1,14 +1,17 @@
 """Shaping: the body of an event, and the headers that depend on it, as a subscription gets them. For `sending`."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orderhooks import payloads, selection, versions
+from orderhooks import formats, payloads, selection, transport, versions
 from orderhooks.models import Event, Subscription
 from orderhooks.payloads import EventLike
 
 __all__ = ["Shaped", "ShapingError", "envelope", "shape"]
+
+logger = logging.getLogger(__name__)
 
 
 class ShapingError(ValueError):
@@ -28,6 +31,15 @@ class Shaped:
 
     body: bytes
     headers: Mapping[str, str]
+
+    @property
+    def content_type(self) -> str:
+        return self.headers["content-type"]
+
+    @property
+    def text(self) -> str:
+        """The body for people. Bytes that are not UTF-8, which a store's own format may make, are replaced."""
+        return self.body.decode(errors="replace")
 
 
 def envelope(event: EventLike, version: str, *, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -61,5 +73,37 @@ def shape(event: Event, subscription: Subscription, *, changes: Mapping[str, Any
             body["data"] = selection.project(subscription.projection, body)
         except selection.ProjectionError as error:
             raise ShapingError(f"The projection fails on this event. {error}", kind="projection") from None
+    return _encode(body, event, subscription)
+
+
+def _encode(body: Mapping[str, Any], event: Event, subscription: Subscription) -> Shaped:
+    """The body in the subscription's format. Raises ShapingError."""
+    name = subscription.format
+    outgoing = formats.OutgoingEvent(body, _order_id(event), event.order_number)
+    try:
+        chosen = formats.get(name)
+        encoded: object = chosen.encode(outgoing)
+        headers = dict(chosen.headers(outgoing))
+        transport.check_own_headers(headers)
+    except formats.UnknownFormatError as error:
+        raise ShapingError(str(error), kind="format") from None
+    except Exception as error:
+        logger.warning("the format %r can't encode %s", name, event.public_id, exc_info=True)
+        raise ShapingError(
+            f"The format {name!r} can't encode this event: {type(error).__name__}: {error} The log has the details.",
+            kind="format",
+        ) from error
+    if not isinstance(encoded, bytes):
+        raise ShapingError(
+            f"encode() of the format {name!r} returned {type(encoded).__name__}. It must return bytes.", kind="format"
+        )
     announced = versions.require(subscription.api_version).headers
-    return Shaped(payloads.encode(body), {"content-type": "application/json", **announced})
+    return Shaped(encoded, {"content-type": chosen.content_type, **announced, **headers})
+
+
+def _order_id(event: Event) -> str | int:
+    order = event.payload.get("order") if isinstance(event.payload, dict) else None
+    found: object = order.get("id") if isinstance(order, dict) else None
+    if isinstance(found, str | int) and not isinstance(found, bool) and found != "":
+        return found
+    return event.order_pk

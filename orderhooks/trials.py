@@ -33,12 +33,15 @@ class Trial(models.TextChoices):
 
 @dataclass(frozen=True, slots=True)
 class EventTrial:
-    """What would have come of one event. `text`: why it would not have been sent. `body`: what would have been sent."""
+    """What would have come of one event. `text`: why it would not have been sent. `body`: what would have been sent, of
+    the type `content_type`.
+    """
 
     event: Event
     result: Trial
     text: str = ""
     body: bytes = field(default=b"", repr=False)
+    content_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +91,10 @@ def _try(subscription: Subscription, events: Collection[Event], *, now: datetime
 
 def _shaped(event: Event, subscription: Subscription) -> EventTrial:
     try:
-        return EventTrial(event, Trial.SENT, body=shaping.shape(event, subscription).body)
+        shaped = shaping.shape(event, subscription)
     except shaping.ShapingError as error:
         return EventTrial(event, Trial.HELD, str(error))
+    return EventTrial(event, Trial.SENT, body=shaped.body, content_type=shaped.content_type)
 
 
 def _wanted_topics(subscription: Subscription) -> list[str]:

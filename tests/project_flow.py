@@ -94,7 +94,8 @@ def _send_again(client: Client, receiver: RecordingReceiver) -> None:
     tasks.pump()
     assert len(receiver.received) == count + 1
     # By an operator: an endpoint is added in the admin, whose form holds numbers, and the secret is shown once.
-    form = {"name": "Added", "url": receiver.url, "topics": "order.paid", "headers": "", "signature": "standard"}
+    form = {"name": "Added", "url": receiver.url, "topics": "order.paid", "headers": ""}
+    form |= {"format": "standard", "signature": "standard"}
     form |= {"timeout_seconds": "25", "max_per_second": "1500", "_save": "Save"}
     answer = client.post(reverse("admin:orderhooks_subscription_add"), form, follow=True)
     added = Subscription.objects.filter(name="Added").first()

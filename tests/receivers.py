@@ -33,13 +33,16 @@ class Received:
 class RecordingReceiver:
     """`answer` decides by the number of requests so far; it may also block, or end a process.
 
-    `on_connection` gets the sender's port with each request."""
+    `on_connection` gets the sender's port with each request. `asked` are the requests by OPTIONS, which `permission`
+    answers."""
 
     def __init__(self) -> None:
         self.received: list[Received] = []
         self.answer: Callable[[int], Answer] = lambda count: Answer()
         self.on_connection: Callable[[int], object] = lambda port: None
         self.arrived = threading.Condition()
+        self.asked: list[Received] = []
+        self.permission: Callable[[int], Answer] = lambda count: Answer(405)
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -52,7 +55,15 @@ class RecordingReceiver:
                     outer.received.append(Received(self.headers, body))
                     count = len(outer.received)
                     outer.arrived.notify_all()
-                answer = outer.answer(count)
+                self._respond(outer.answer(count))
+
+            def do_OPTIONS(self) -> None:
+                with outer.arrived:
+                    outer.asked.append(Received(self.headers, self.rfile.read(int(self.headers["content-length"]))))
+                    count = len(outer.asked)
+                self._respond(outer.permission(count))
+
+            def _respond(self, answer: Answer) -> None:
                 self.send_response(answer.status)
                 for name, value in answer.headers:
                     self.send_header(name, value)

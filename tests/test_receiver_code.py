@@ -20,10 +20,13 @@ from orderhooks import sending, transport
 from orderhooks.admin.subscriptions.code_samples import PROGRAMS, SECRET_VARIABLE, snippets_for
 from orderhooks.models import Receipt, Subscription
 from tests.factories import make_delivery, make_event
+from tests.store_formats import ERP
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 PATH = "/hooks/orders"
+# Those that a program reads in another way than JSON with an envelope, and one of a store's own.
+FORMATS = ["cloudevents", "cloudevents_binary", "form", "erp"]
 STARTS_WITHIN_SECONDS = 20
 
 
@@ -78,10 +81,14 @@ def outcomes(url: str, subscription: Subscription) -> dict[str, int | None]:
     forged = sending.prepare(delivery, now=timezone.now())
     signature = request.headers["webhook-signature"]
     without = {name: value for name, value in request.headers.items() if name != "webhook-signature"}
+    if subscription.asks_consent:
+        asked = transport.options(url, {"webhook-request-origin": "shop.example.com"}).response_headers
+        assert {name.lower(): value for name, value in asked.items()}["webhook-allowed-origin"] == "*"
+    tampered = request.body.replace("Zoë".encode(), b"Mallory").replace(b"Zo%C3%AB", b"Mallory")
     kinds: dict[str, tuple[bytes, Mapping[str, str]]] = {
         "good": (request.body, request.headers),
         "rotated": (request.body, {**request.headers, "webhook-signature": f"v1,AAAA {signature}"}),
-        "tampered": (request.body.replace("Zoë".encode(), b"Mallory"), request.headers),
+        "tampered": (tampered if tampered != request.body else tampered + b" ", request.headers),
         "forged": (forged.body, forged.headers),
         "stale": (old.body, old.headers),
         "without a signature": (request.body, without),
@@ -129,9 +136,12 @@ class Urls:
     urlpatterns: list[object] = []
 
 
-@pytest.mark.parametrize("signature", ["standard", "ed25519", "stripe"])
-def test_the_django_program_works(live_server, subscribe, settings, monkeypatch, signature: str) -> None:
-    subscription, url, secret = subscribe(live_server.thread.port, signature=signature)
+@pytest.mark.parametrize(
+    ("signature", "format"),
+    [("standard", "standard"), ("ed25519", "form"), ("stripe", "cloudevents"), ("standard", "cloudevents_binary")],
+)
+def test_the_django_program_works(live_server, subscribe, settings, monkeypatch, signature: str, format: str) -> None:
+    subscription, url, secret = subscribe(live_server.thread.port, signature=signature, format=format)
     monkeypatch.setenv(SECRET_VARIABLE, subscription.secrets.get().public_key or secret)
     names: dict[str, Any] = {"__name__": "receivers"}
     program = code("django", subscription)
@@ -145,22 +155,27 @@ def test_the_django_program_works(live_server, subscribe, settings, monkeypatch,
     assert Receipt.objects.count() == 1
 
 
-@pytest.mark.parametrize("signature", ["standard", "github"])
-def test_the_flask_program_works(subscribe, tmp_path: Path, signature: str) -> None:
+@pytest.mark.parametrize(
+    ("signature", "format"), [("standard", "standard"), ("github", "thin"), *(("standard", one) for one in FORMATS)]
+)
+def test_the_flask_program_works(subscribe, settings, tmp_path: Path, signature: str, format: str) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "FORMATS": {"erp": ERP}}
     port = free_port()
-    subscription, url, secret = subscribe(port, signature=signature)
+    subscription, url, secret = subscribe(port, signature=signature, format=format)
     (tmp_path / "receiver.py").write_text(code("flask", subscription))
     command = [sys.executable, "-m", "flask", "--app", "receiver", "run", "--port", str(port)]
     with running(command, port=port, folder=tmp_path, **{SECRET_VARIABLE: secret}):
         assert_right(outcomes(url, subscription))
 
 
-def test_the_node_program_works(subscribe, tmp_path: Path) -> None:
+@pytest.mark.parametrize("format", ["standard", *FORMATS])
+def test_the_node_program_works(subscribe, settings, tmp_path: Path, format: str) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "FORMATS": {"erp": ERP}}
     node = shutil.which("node")
     if node is None:
         pytest.skip("there is no node on this machine")
     port = free_port()
-    subscription, url, secret = subscribe(port)
+    subscription, url, secret = subscribe(port, format=format)
     (tmp_path / "receiver.mjs").write_text(code("node", subscription))
     with running(
         [node, "receiver.mjs"], port=port, folder=tmp_path, PORT=str(port), **{SECRET_VARIABLE: secret}
@@ -170,12 +185,14 @@ def test_the_node_program_works(subscribe, tmp_path: Path) -> None:
         assert process.poll() is None
 
 
-def test_the_php_program_works(subscribe, tmp_path: Path) -> None:
+@pytest.mark.parametrize("format", ["standard", *FORMATS])
+def test_the_php_program_works(subscribe, settings, tmp_path: Path, format: str) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "FORMATS": {"erp": ERP}}
     php = shutil.which("php")
     if php is None:
         pytest.skip("there is no php on this machine")
     port = free_port()
-    subscription, url, secret = subscribe(port)
+    subscription, url, secret = subscribe(port, format=format)
     (tmp_path / "receiver.php").write_text(code("php", subscription))
     with running(
         [php, "-S", f"127.0.0.1:{port}", "receiver.php"], port=port, folder=tmp_path, **{SECRET_VARIABLE: secret}

@@ -82,7 +82,7 @@ def test_a_whole_flow_leaves_no_secret_anywhere(receiver: RecordingReceiver, log
     patch(api, path, {"signature": "ed25519"})
     shown += Subscription.objects.get().live_secrets(now=timezone.now())[:1]
     form = {"name": "ERP", "url": receiver.url, "topics": "*", "signature": "stripe"}
-    form["headers"] = f"X-Token: {TOKEN}"
+    form |= {"format": "standard", "headers": f"X-Token: {TOKEN}"}
     page = browser.post("/admin/orderhooks/subscription/add/", form).content.decode()
     shown += re.findall("whsec_[A-Za-z0-9+/=]+", page)
     chosen = Subscription.objects.values_list("pk", flat=True)

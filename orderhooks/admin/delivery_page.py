@@ -113,7 +113,11 @@ class DeliveryPage:
             shaped = shaping.shape(delivery.event, delivery.subscription, changes=delivery.merged_changes)
         except shaping.ShapingError as error:
             return format_html("{}", str(error))
-        return bodies.draw(shaped.body.decode(), label=_("Body as it is sent"))
+        drawn = bodies.draw(shaped.text, label=_("Body as it is sent"), content_type=shaped.content_type)
+        of_format = "\n".join(f"{name}: {value}" for name, value in shaped.headers.items())
+        # Attributes of a CloudEvent, or when the version of the body ends.
+        headers = format_html('<pre class="orderhooks-text" tabindex="0">{}</pre>', of_format)
+        return headers + drawn if len(shaped.headers) > 1 else drawn
 
     def curl(self) -> SafeString:
         try:

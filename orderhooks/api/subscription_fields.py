@@ -100,12 +100,18 @@ class SubscriptionSerializer(RowSerializer):
     )
     # Clients can't set `disabled`: only orderhooks disables an endpoint.
     state = StrictChoiceField(choices=[State.ACTIVE.value, State.PAUSED.value], required=False)
+    max_per_minute = serializers.IntegerField(
+        read_only=True,
+        allow_null=True,
+        help_text="How many requests a minute an endpoint of CloudEvents allows; null: no limit of this kind.",
+    )
     health = serializers.SerializerMethodField()
     field_schemas: Mapping[str, Body] = {"health": {"type": "string", "enum": list(Health.values)}}
 
     class Meta:
         model = Subscription
-        fields = ["public_id", "owner", *CONFIGURABLE, "is_behind", "public_keys", "health", *RECORDED]
+        own = ["is_behind", "public_keys", "max_per_minute", "health"]
+        fields = ["public_id", "owner", *CONFIGURABLE, *own, *RECORDED]
         read_only_fields = ["public_id", "is_behind", *RECORDED]
 
     def get_owner(self, subscription: Subscription) -> str | None:

@@ -31,7 +31,7 @@ class ChoiceSerializer(SubscriptionSerializer):
     )
 
     class Meta(SubscriptionSerializer.Meta):
-        fields = ["topics", "store", "changed_fields", "filter", "projection", "api_version", "events"]
+        fields = ["topics", "store", "changed_fields", "filter", "projection", "api_version", "format", "events"]
         read_only_fields: list[str] = []
 
 
@@ -48,7 +48,7 @@ class EventTrialSerializer(serializers.Serializer[Any]):
     field_schemas: Mapping[str, Any] = {"body": {"type": ["string", "null"]}}
 
     def get_body(self, one: EventTrial) -> str | None:
-        return one.body.decode() if one.result == Trial.SENT else None
+        return one.body.decode(errors="replace") if one.result == Trial.SENT else None
 
 
 DESCRIPTION = (

@@ -95,8 +95,7 @@ class VersionMoves(ResourceViewSet[Subscription]):
         require_known(request, ["to"])
         to = version_of(request, "to") or versions.newest()
         on_real_events = request.user.has_perm(permissions.VIEW_PAYLOAD)
-        stores = access.order_stores_of(request.user)
-        move = reporting.version_move(self.with_visible_store(), to, on_real_events=on_real_events, stores=stores)
+        move = reporting.version_move(self.with_visible_store(), to, on_real_events=on_real_events)
         return Response(VersionDiffSerializer(move).data)
 
     @describe(

@@ -126,8 +126,8 @@ def _capacity(subscription: Subscription, *, now: datetime) -> tuple[int, timede
         # Updates whose interval is not over are nothing that an endpoint is behind with.
         waiting = waiting.filter(Q(update_due_at=None) | Q(update_due_at__lte=now))
     most_due = MOST_DUE
-    if subscription.max_per_second is not None:
-        most_due = min(most_due, subscription.max_per_second * SECONDS_OF_LIMIT)
+    if (rate := subscription.rate) is not None:
+        most_due = min(most_due, max(1, int(rate * SECONDS_OF_LIMIT)))
     if subscription.max_in_flight is not None:
         most_due = min(most_due, subscription.max_in_flight * DUE_PER_REQUEST_AT_ONCE)
     of_due = most_due - waiting.filter(next_attempt_at__lte=now)[:most_due].count()

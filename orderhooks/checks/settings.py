@@ -9,9 +9,11 @@ from typing import Any
 from django.core.checks import CheckMessage, Error
 from django.utils.module_loading import import_string
 
-from orderhooks import conf, spelling, topics, versions
+from orderhooks import conf, formats, spelling, topics, versions
 
 MIN_KEY_LENGTH = 16
+LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?"
+DNS_NAME = re.compile(rf"(?=.{{1,253}}\Z){LABEL}(\.{LABEL})*", re.IGNORECASE)
 RATE = re.compile(r"[1-9]\d*/(s|sec|second|m|min|minute|h|hour|d|day)")
 
 
@@ -77,6 +79,18 @@ def _proxy(value: Any) -> str:
     return "Give the proxy's URL, such as 'http://proxy.example.com:3128', or '' for none."
 
 
+def _base_url(value: Any) -> str:
+    if isinstance(value, str) and (not value or re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*[^\s?#/])?", value)):
+        return ""
+    return "Give the store's URL without a slash at the end, such as 'https://shop.example.com', or '' for none."
+
+
+def _request_origin(value: Any) -> str:
+    if isinstance(value, str) and (not value or DNS_NAME.fullmatch(value)):
+        return ""
+    return "Give a DNS name, such as 'shop.example.com', or '' for that of BASE_URL."
+
+
 def _file(value: Any) -> str:
     return "" if value == "" or (isinstance(value, str) and os.path.isfile(value)) else "Give the path of a PEM file."
 
@@ -114,6 +128,9 @@ def _rates(value: Any) -> str:
 JUDGES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "SOURCES": ("orderhooks.E002", _sources),
     "TOPICS": ("orderhooks.E003", topics.fault_of),
+    "FORMATS": ("orderhooks.E070", formats.fault_of),
+    "BASE_URL": ("orderhooks.E071", _base_url),
+    "REQUEST_ORIGIN": ("orderhooks.E072", _request_origin),
     "API_VERSIONS": ("orderhooks.E026", versions.fault_of),
     "REQUIRE_HTTPS": ("orderhooks.E004", _boolean),
     "ALLOWED_NETWORKS": ("orderhooks.E012", _networks),

@@ -13,7 +13,9 @@ from urllib.parse import quote, urlsplit
 
 from django.views.decorators.debug import sensitive_variables
 
+from orderhooks import formats
 from orderhooks.receiver import InvalidWebhookError, ReceivedEvent, verify
+from orderhooks.receiver.views import CONSENT
 
 __all__ = ["Arrival", "ForwardError", "Listener", "check_forward_url"]
 
@@ -45,7 +47,10 @@ class Arrival:
     body: bytes = field(repr=False)
 
     def pretty(self) -> str:
-        """The body as indented JSON, or as it is if it is not JSON."""
+        """The body as indented JSON, a form with a line for each field, or another body as it is."""
+        content_type = next((value for name, value in self.headers.items() if name.lower() == "content-type"), "")
+        if content_type == formats.FORM:
+            return formats.readable_form(self.body.decode("utf-8", "replace"))
         try:
             return json.dumps(json.loads(self.body), indent=2, ensure_ascii=False)
         except ValueError:
@@ -97,6 +102,14 @@ class Listener:
                     return
                 arrival = listener.receive(dict(self.headers.items()), self.rfile.read(int(length)))
                 self._respond(arrival.status)
+
+            def do_OPTIONS(self) -> None:
+                # The handshake of CloudEvents.
+                self.send_response(200)
+                for name, value in CONSENT.items():
+                    self.send_header(name, value)
+                self.send_header("content-length", "0")
+                self.end_headers()
 
             def _respond(self, status: int) -> None:
                 self.send_response(status)

@@ -11,10 +11,10 @@ from django.db import models, router
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import conf, selection, topics, transport, versions
+from orderhooks import conf, formats, selection, topics, transport, versions
 from orderhooks.expressions import ExpressionError
 
-__all__ = ["CONFIGURABLE", "REQUIRED", "HasConfiguration", "validate_topics", "validate_url"]
+__all__ = ["CONFIGURABLE", "REQUIRED", "HasConfiguration", "validate_format", "validate_topics", "validate_url"]
 
 # A pump that ends waits for the slowest attempt, and claims nothing meanwhile.
 LONGEST_TIMEOUT_SECONDS = 30
@@ -30,6 +30,7 @@ CONFIGURABLE = (
     "projection",
     "api_version",
     "store",
+    "format",
     "headers",
     "authentication",
     "client_certificate",
@@ -56,6 +57,7 @@ VALIDATED = (
     "store",
     "url",
     "topics",
+    "format",
     *SELECTION,
     "api_version",
     "signature",
@@ -86,6 +88,14 @@ def validate_topics(patterns: object) -> None:
             topics.require_pattern(pattern)
         except topics.UnknownTopicError as error:
             raise ValidationError(str(error), code="topic") from None
+
+
+def validate_format(name: str) -> None:
+    """Raises ValidationError unless it is a built-in format or one of the setting FORMATS."""
+    try:
+        formats.get(name)
+    except formats.UnknownFormatError as error:
+        raise ValidationError(str(error), code="format") from None
 
 
 def validate_version(name: str) -> None:
@@ -139,6 +149,16 @@ class HasConfiguration(models.Model):
         default=list,
         validators=[validate_topics],
         help_text=_('A list such as ["order.paid", "order.cancelled"], ["order.*"] or ["*"].'),
+    )
+    # Its names are no choices of the field, so that a format of a store's own needs no migration.
+    format = models.CharField(
+        _("format"),
+        max_length=32,
+        default=formats.STANDARD,
+        validators=[validate_format],
+        help_text=_(
+            "How the body is written: standard, thin, cloudevents, cloudevents_binary, form, or one of FORMATS."
+        ),
     )
     changed_fields = models.JSONField(
         _("changed fields"),

@@ -24,9 +24,9 @@ from orderhooks.models.configuration import (
     LONGEST_UPDATE_INTERVAL_SECONDS,
     HasConfiguration,
 )
+from orderhooks.models.consent import HasConsent
 from orderhooks.models.header_hosts import LOGINS, HasHeaders
 from orderhooks.models.logins import HasLogins
-from orderhooks.models.pace import HasPace
 from orderhooks.models.signing_secrets import HasSigningSecrets, Reencrypted, SubscriptionSecret
 
 # Hosts' clocks differ a little; an event too many is better than one that is lost.
@@ -167,7 +167,7 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
         return Subscription.objects.filter(pk__in=list(self.values_list("pk", flat=True)))
 
 
-class Subscription(HasConfiguration, HasHeaders, HasLogins, HasSigningSecrets, HasPace, HasCircuitBreaker):
+class Subscription(HasConfiguration, HasHeaders, HasLogins, HasSigningSecrets, HasConsent, HasCircuitBreaker):
     """An endpoint URL and the topics it wants."""
 
     class State(models.TextChoices):

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
+
+from orderhooks.formats import FormText
 
 __all__ = [
     "Change",
@@ -208,7 +210,22 @@ class ReceivedEvent:
 # values, because those may be a customer's.
 
 
+# What a text in a form stands for, by the type that is expected. See `orderhooks.formats.form`.
+OF_FORMS: Mapping[type, Callable[[str], Any]] = {
+    str: str,
+    int: int,
+    bool: {"true": True, "false": False}.__getitem__,
+    dict: {"": {}}.__getitem__,
+    list: {"": []}.__getitem__,
+}
+
+
 def _typed(kind: type[T], value: Any) -> T:
+    if type(value) is FormText and kind in OF_FORMS:
+        try:
+            return cast(T, OF_FORMS[kind](value))
+        except (LookupError, ValueError):
+            raise TypeError(f"expected {kind.__name__}, got another text") from None
     # Not isinstance, because True is an int too.
     if type(value) is not kind:
         raise TypeError(f"expected {kind.__name__}, got {type(value).__name__}")
@@ -236,7 +253,8 @@ def _time(value: Any) -> datetime:
 
 
 def _time_or_none(value: Any) -> datetime | None:
-    return None if value is None else _time(value)
+    is_blank = value is None or (type(value) is FormText and not value)
+    return None if is_blank else _time(value)
 
 
 Fields = Mapping[str, Callable[[Any], object]]

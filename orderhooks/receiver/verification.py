@@ -1,6 +1,5 @@
 """`verify`: checks a request's signature and time, and returns its event."""
 
-import json
 import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -9,6 +8,7 @@ from django.utils.http import parse_http_date_safe
 from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import signing
+from orderhooks.receiver.decoding import decode
 from orderhooks.receiver.events import InvalidWebhookError, ReceivedEvent
 
 __all__ = ["TOLERANCE_SECONDS", "Secrets", "verify"]
@@ -35,9 +35,10 @@ def verify(
 ) -> ReceivedEvent:
     """Check the signature and the time of a request, and return its event.
 
-    `body` is the raw body; names in `headers` may be in any case. `secrets` is one or several secrets, one of which
-    must have signed: a shared secret (`whsec_…`), or the sender's public key (`whpk_…`). The request's time may differ
-    from `now` (Unix seconds; the current time by default) by at most `tolerance_seconds`.
+    `body` is the raw body, in the built-in format that the content type names. Names in `headers` may be in any case.
+    `secrets` is one or several secrets, one of which must have signed: a shared secret (`whsec_…`), or the sender's
+    public key (`whpk_…`). The request's time may differ from `now` (Unix seconds; the current time by default) by at
+    most `tolerance_seconds`.
 
     Raises InvalidWebhookError for an invalid request, and signing.InvalidSecretError for an invalid secret.
     Source: https://github.com/standard-webhooks/standard-webhooks
@@ -100,7 +101,7 @@ def _timestamp(text: str, *, now: float, tolerance_seconds: float) -> int:
 def _event(webhook_id: str, body: bytes, given: Mapping[str, str]) -> ReceivedEvent:
     attempt = given.get("webhook-attempt", "")
     try:
-        content = json.loads(body)
+        content = decode(body, given)
         occurred_at = datetime.fromisoformat(content["timestamp"])
         event = ReceivedEvent(
             id=webhook_id,

@@ -25,6 +25,9 @@ __all__ = ["webhook"]
 
 logger = logging.getLogger("orderhooks.receiver")
 
+# The response to the handshake of https://github.com/cloudevents/spec/blob/main/cloudevents/http-webhook.md, section 4.
+CONSENT = {"Allow": "POST", "WebHook-Allowed-Origin": "*", "WebHook-Allowed-Rate": "*"}
+
 ViewClass = TypeVar("ViewClass", bound=View)
 Request = TypeVar("Request", bound=HttpRequest)
 
@@ -61,7 +64,8 @@ def webhook(
     may differ from this machine's clock.
 
     The view returns a response, or None for 204. On a status outside 2xx, or an exception, the sender tries again. An
-    invalid request gets 401, or 405 if it is no POST, without calling the view; 500 says that `secret` is invalid.
+    invalid request gets 401, or 405 if it is no POST, without calling the view; 500 says that `secret` is invalid. A
+    sender that asks by OPTIONS whether it may send, as CloudEvents demand it, is allowed to: the signature decides.
 
     The view may be a function, an async function, or a class-based view with the method
     `post(self, request, event, …)`. The signature replaces a login and the CSRF token, so the endpoint needs neither.
@@ -71,6 +75,8 @@ def webhook(
 
     def read(request: HttpRequest) -> ReceivedEvent | HttpResponseBase:
         """The event, or the response to an invalid request."""
+        if request.method == "OPTIONS" and "WebHook-Request-Origin" in request.headers:
+            return HttpResponse(headers=CONSENT)
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         try:

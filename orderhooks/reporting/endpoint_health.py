@@ -32,6 +32,8 @@ OUTCOMES = {
     "too_large": gettext_lazy("sent a response that is too large"),
     "login": gettext_lazy("could not be logged in to"),
     "payload": gettext_lazy("was not called: the payload could not be built"),
+    "format": gettext_lazy("was not called: the subscription's format failed"),
+    "handshake": gettext_lazy("did not allow the requests"),
     "filter": gettext_lazy("was not called: its filter could not judge the event"),
     "projection": gettext_lazy("was not called: its projection failed on the event"),
     "version": gettext_lazy("was not called: the body could not be made in its version"),

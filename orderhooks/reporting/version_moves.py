@@ -6,7 +6,7 @@ The admin and the API show the first, `orderhooks_status`, the doctor and a chec
 import copy
 import difflib
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -48,18 +48,15 @@ class VersionMove:
         return self.new < self.old
 
 
-def version_move(
-    subscription: Subscription, to: str, *, on_real_events: bool, stores: Collection[str] | None = None
-) -> VersionMove:
+def version_move(subscription: Subscription, to: str, *, on_real_events: bool) -> VersionMove:
     """What a move to the version `to` would change, on the newest event that the subscription got, or on an example.
 
-    `on_real_events`: False for users who may not see payloads. `stores`: those whose events may be shown; None for all.
-    Nothing is changed.
+    `on_real_events`: False for users who may not see payloads. Nothing is changed.
     """
     old = subscription.api_version
     between = versions.steps(min(old, to), max(old, to))
     try:
-        event = _newest_event(subscription, made_in=max(old, to), stores=stores) if on_real_events else None
+        event = _newest_event(subscription, made_in=max(old, to)) if on_real_events else None
         bodies = [] if event is None else _bodies(event, subscription, (old, to))
         if event is None or max(map(len, bodies)) > MOST_LINES:
             event, bodies = None, _bodies(_example(subscription), subscription, (old, to))
@@ -81,11 +78,15 @@ def _pinned_to(subscription: Subscription, version: str) -> Subscription:
     return other
 
 
-def _newest_event(subscription: Subscription, *, made_in: str, stores: Collection[str] | None) -> Event | None:
-    """The newest event that it got, of those that were made in this version or a newer one."""
-    newest = Delivery.objects.filter(subscription=subscription).about_stores(stores).order_by("-pk")
-    rows = newest.values_list("event", "event__topic", "event__api_version")[:NEWEST_SEARCHED]
-    found = (pk for pk, topic, version in rows if version >= made_in and topic != catalogue.TEST)
+def _newest_event(subscription: Subscription, *, made_in: str) -> Event | None:
+    """The newest event of its store that it got, of those that were made in this version or a newer one."""
+    newest = Delivery.objects.filter(subscription=subscription).order_by("-pk")
+    rows = newest.values_list("event", "event__topic", "event__api_version", "event__store")[:NEWEST_SEARCHED]
+    found = (
+        pk
+        for pk, topic, version, store in rows
+        if version >= made_in and topic != catalogue.TEST and subscription.is_for_store(store)
+    )
     pk = next(found, None)
     return None if pk is None else Event.objects.filter(pk=pk, payload__isnull=False).first()
 

@@ -4,6 +4,7 @@ The admin shows it. It holds no secret: the signing secret, the subscription's o
 environment variables.
 """
 
+import base64
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,12 +36,12 @@ id={event}
 topic={topic}
 timestamp=$(date +%s)
 body() {{
-    printf %s {body}
+    {body}
 }}
 content() {{ printf %s.%s. "$id" "$timestamp"; body; }}
 hex() {{ od -An -v -tx1 | tr -d ' \n'; }}
 {signing}
-body | curl --request {method} --silent --show-error --include --globoff --max-time 15 --data-binary @- \
+body | curl --request POST --silent --show-error --include --globoff --max-time 15 --data-binary @- \
     {headers} \
     {login}--url {url}
 """
@@ -101,13 +102,23 @@ def curl_script(delivery: Delivery, attempt: Attempt | None = None) -> str:
         topic=quote(event.topic),
         variables=" ".join(f"{variable}=…" for variable in ("WEBHOOK_SECRET", *variables, *login.variables)),
         checks="\n".join(checks),
-        body=quote(shaped.body.decode()),
+        body=_print(shaped.body),
         signing=SIGNING[prefix],
         headers=" \\\n    ".join(f"--header {header}" for header in headers),
         login="".join(f"{option} \\\n    " for option in login.options),
-        method=attempt.method if attempt else "POST",
         url=quote((attempt and attempt.url) or transport.called_url(subscription.url)),
     )
+
+
+def _print(body: bytes) -> str:
+    """The command that prints the body. What is not text, which a store's own format may make, is there as base64."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        text = ""
+    if text and "\x00" not in text:
+        return f"printf %s {quote(text)}"
+    return f"printf %s {quote(base64.b64encode(body).decode())} | openssl base64 -d -A"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from types import TracebackType
@@ -22,9 +22,10 @@ from orderhooks.models import AccessToken, Delivery, Subscription
 from orderhooks.models.attempt_stats import StatsBuffer
 from orderhooks.sending import claiming
 from orderhooks.sending.fair_queue import FairQueue, Job
+from orderhooks.sending.handshake import Consent, shake_hands
 from orderhooks.sending.logins import Login, client_certificate, is_awaited, needs_token
 from orderhooks.sending.main_thread import Call, MainThread, call_here
-from orderhooks.sending.preparing import Request, prepare
+from orderhooks.sending.preparing import prepare
 from orderhooks.sending.recording import Sent, record
 from orderhooks.shaping import ShapingError
 from orderhooks.transport import LoginError, Outcome
@@ -255,12 +256,19 @@ def lease_for(attempt_seconds: float) -> timedelta:
 def attempt(delivery: Delivery, timeout_seconds: float, *, now: datetime, call: Call = call_here) -> Sent:
     """Make one attempt; whatever happens is its outcome. `call` runs what needs the database."""
     started = time.monotonic()
-    headers: Mapping[str, str] = {}
     url = delivery.subscription.url
     try:
         url = transport.called_url(url)
-        request, outcome = _post(delivery, started + timeout_seconds, now=now, call=call)
-        headers = request.kept_headers
+        posted = _post(delivery, started + timeout_seconds, now=now, call=call)
+        return Sent(
+            delivery,
+            posted.kept_headers,
+            now,
+            posted.outcome,
+            transport.safe_text(url),
+            method=posted.method,
+            consent=posted.consent,
+        )
     except LoginError as error:
         outcome = Outcome(
             error="login",
@@ -274,12 +282,24 @@ def attempt(delivery: Delivery, timeout_seconds: float, *, now: datetime, call: 
         # Whatever it is, it is an outcome: a thread's exception would stop the pump and hide itself in a log.
         logger.exception("attempt delivery=%s n=%d could not be made", delivery.public_id, delivery.attempts_made)
         outcome = Outcome(error="internal", detail=transport.safe_text(f"{type(error).__name__}: {error}")[:500])
-    return Sent(delivery, headers, now, outcome, transport.safe_text(url))
+    return Sent(delivery, {}, now, outcome, transport.safe_text(url))
+
+
+@dataclass(frozen=True, slots=True)
+class _Posted:
+    """The last request of an attempt: OPTIONS if the endpoint did not allow the POST."""
+
+    method: str
+    kept_headers: Mapping[str, str]
+    outcome: Outcome
+    consent: Consent | None
 
 
 @sensitive_variables()
-def _post(delivery: Delivery, deadline: float, *, now: datetime, call: Call) -> tuple[Request, Outcome]:
-    """Log in and post; once more with another access token if the endpoint refuses the first one with 401.
+def _post(delivery: Delivery, deadline: float, *, now: datetime, call: Call) -> _Posted:
+    """Log in, ask for the endpoint's consent where it is needed, and post.
+
+    Once more with another access token if the endpoint refuses the first one with 401.
 
     Raises LoginError, and the errors of `prepare`.
     """
@@ -290,23 +310,33 @@ def _post(delivery: Delivery, deadline: float, *, now: datetime, call: Call) -> 
     login = Login(subscription, now, deadline, call, patient=patient)
     certificate = client_certificate(subscription, now=now)
     authorization = login.authorization()
+    consent: Consent | None = None
     while True:
         request = prepare(delivery, now=now, authorization=authorization)
-        outcome = transport.post(
-            request.url,
-            request.body,
-            request.headers,
-            timeout_seconds=max(0.0, deadline - time.monotonic()),
-            redact=request.redact,
-            client_certificate=certificate,
-        )
-        outcome = replace(outcome, duration_ms=int((time.monotonic() - started) * 1000))
-        if outcome.status_code != UNAUTHORIZED or not login.can_renew:
-            return request, outcome
+        posted: _Posted | None = None
+        if subscription.lacks_consent and consent is None:
+            handshake = shake_hands(request, subscription, deadline=deadline, client_certificate=certificate)
+            consent = handshake.consent
+            if consent is None:
+                posted = _Posted("OPTIONS", handshake.kept_headers, handshake.outcome, None)
+        if posted is None:
+            outcome = transport.post(
+                request.url,
+                request.body,
+                request.headers,
+                timeout_seconds=max(0.0, deadline - time.monotonic()),
+                redact=request.redact,
+                client_certificate=certificate,
+            )
+            posted = _Posted("POST", request.kept_headers, outcome, consent)
+        seconds = time.monotonic() - started
+        posted = replace(posted, outcome=replace(posted.outcome, duration_ms=int(seconds * 1000)))
+        if posted.outcome.status_code != UNAUTHORIZED or not login.can_renew:
+            return posted
         login.can_renew, refused = False, authorization
         authorization = login.renewed(refused)
         if not authorization:
-            return request, outcome
+            return posted
 
 
 def split(capacity: int, wants: Sequence[int]) -> list[int]:

@@ -9,7 +9,7 @@ from django.views.decorators.debug import sensitive_variables
 import orderhooks
 from orderhooks import shaping, signing, transport
 from orderhooks.models import Delivery
-from orderhooks.shaping import Shaped
+from orderhooks.shaping import Shaped, ShapingError
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +25,11 @@ class Request:
 
 def plain_headers(delivery: Delivery, shaped: Shaped) -> dict[str, str]:
     """The headers that are not secret and do not depend on the time."""
-    event = delivery.event
+    event, subscription = delivery.event, delivery.subscription
     return {
         **shaped.headers,
+        # Every request names the origin that the endpoint has allowed: see `sending.handshake`.
+        **({"webhook-request-origin": subscription.request_origin} if subscription.asks_consent else {}),
         "user-agent": f"orderhooks/{orderhooks.__version__}",
         "webhook-id": event.public_id,
         "webhook-topic": event.topic,
@@ -50,6 +52,7 @@ def prepare(delivery: Delivery, *, now: datetime, authorization: str = "") -> Re
     own = subscription.own_headers()
     transport.check_own_headers(own)
     shaped = shaping.shape(event, subscription, changes=delivery.merged_changes)
+    _require_no_header_twice(own, shaped, name=subscription.format)
     body = shaped.body
     timestamp = int(now.timestamp())
     message = signing.Message(event.public_id, event.topic, timestamp, body)
@@ -65,3 +68,13 @@ def prepare(delivery: Delivery, *, now: datetime, authorization: str = "") -> Re
     # A receiver may echo a token without its scheme. Of Basic the redactor decodes the password.
     logged_in_with = [authorization, authorization.partition(" ")[2]] if authorization else []
     return Request(subscription.url, body, headers, kept, [*own.values(), *secrets, *signed, *logged_in_with])
+
+
+def _require_no_header_twice(own: Mapping[str, str], shaped: Shaped, *, name: str) -> None:
+    """Raises ShapingError if the subscription's own headers include one that its format sets."""
+    of_format = {header.lower() for header in shaped.headers}
+    if twice := [header for header in own if header.lower() in of_format]:
+        raise ShapingError(
+            f"The format {name!r} sets the header {twice[0]} itself. Take it out of the subscription's headers.",
+            kind="format",
+        )

@@ -15,6 +15,7 @@ from orderhooks.models import Delivery, Subscription
 from orderhooks.models.attempt_stats import StatsBuffer
 from orderhooks.sending import finishing
 from orderhooks.sending.finishing import Result
+from orderhooks.sending.handshake import Consent
 from orderhooks.signals import (
     announce,
     delivery_failed,
@@ -42,6 +43,10 @@ class Sent:
     outcome: Outcome
     # As it was requested; "" if it is unknown.
     url: str = ""
+    # OPTIONS if the attempt ended with the handshake.
+    method: str = "POST"
+    # What the endpoint allowed in this attempt; None: it was not asked.
+    consent: Consent | None = None
 
 
 def recover(*, now: datetime, stats: StatsBuffer | None = None) -> int:
@@ -73,6 +78,7 @@ def record(sent: Sequence[Sent], *, now: datetime, stats: StatsBuffer | None = N
         elif result.lease not in locked:
             delivery = one.delivery
             logger.warning("attempt delivery=%s n=%d came back too late", delivery.public_id, delivery.attempts_made)
+    _record_consent({one.delivery.subscription_id: one.consent for one, _result in done if one.consent}, now=now)
     health = _record_health([one for one, _result in done], now=now)
     for one, result in done:
         if one.delivery.trigger == Delivery.Trigger.TEST:
@@ -158,7 +164,7 @@ def _as_result(sent: Sent, *, now: datetime) -> Result:
             "requested_by": delivery.requested_by,
             "started_at": sent.started_at,
             "duration_ms": outcome.duration_ms,
-            "method": "POST",
+            "method": sent.method,
             "url": sent.url,
             "status_code": outcome.status_code,
             "error": outcome.error,
@@ -198,6 +204,22 @@ def _log(sent: Sent, result: Result) -> None:
         outcome.duration_ms,
         result.next_attempt_at.isoformat(timespec="seconds") if result.next_attempt_at else "-",
     )
+
+
+def _record_consent(consents: Mapping[int, Consent], *, now: datetime) -> None:
+    """Remember what endpoints allowed, if their URLs are still the same."""
+    if not consents:
+        return
+    features = connections[Subscription.objects.db].features
+    with brief_transaction(Subscription.objects.db):
+        # One that another session has locked is left out: the next attempt asks again.
+        locked = Subscription.objects.select_for_update(
+            skip_locked=features.has_select_for_update_skip_locked, no_key=features.has_select_for_no_key_update
+        )
+        for subscription in locked.filter(pk__in=consents).order_by("pk"):
+            consent = consents[subscription.pk]
+            if consent.url == subscription.url:
+                subscription.record_consent(consent.url, consent.origin, per_minute=consent.per_minute, now=now)
 
 
 def _record_health(sent: Iterable[Sent], *, now: datetime) -> list[tuple[Signal, Subscription]]:

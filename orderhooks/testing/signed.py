@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import ENVIRONMENT_VARIABLE, settings
 
 import orderhooks
-from orderhooks import catalogue, payloads, signing, sources
+from orderhooks import catalogue, formats, signing, sources
 from orderhooks.sources import BuiltInOrders, OrderSource
 
 __all__ = ["SignedRequest", "signed_request"]
@@ -18,7 +18,7 @@ __all__ = ["SignedRequest", "signed_request"]
 
 @dataclass(frozen=True, slots=True)
 class SignedRequest:
-    """A request's body and headers; `event` is the body's content."""
+    """A request's body and headers; `event` is what the body of the standard format holds."""
 
     event: Mapping[str, Any]
     body: bytes
@@ -42,12 +42,15 @@ def signed_request(
     at: float | None = None,
     attempt: int = 1,
     source: OrderSource | None = None,
+    format: str = formats.STANDARD,
 ) -> SignedRequest:
     """What a store that shares the `secret` (`whsec_…`, or `whsk_…` of a key pair) would send.
 
     The order is the example of `source` with the fields in `order` laid over it; without a source, of the first in
     ORDERHOOKS["SOURCES"], or of the built-in orders where this project has none. `at` is in Unix seconds, now if not
-    given. Without an `event_id` each request has one of its own. Raises signing.InvalidSecretError.
+    given. Without an `event_id` each request has one of its own. `format` is the name of one: "thin", "cloudevents" …
+
+    Raises signing.InvalidSecretError, and formats.UnknownFormatError.
     """
     event = catalogue.example(topic, source or _first_source())
     data = event["data"]
@@ -56,10 +59,14 @@ def signed_request(
         "order": {**data["order"], **(order or {})},
         "changes": data["changes"] if changes is None else changes,
     }
-    body = payloads.encode(event)
+    outgoing = formats.OutgoingEvent(event, *_identity(event["data"]["order"]))
+    chosen = formats.get(format)
+    body = chosen.encode(outgoing)
     timestamp = int(time.time() if at is None else at)
     headers = {
-        "content-type": "application/json",
+        "content-type": chosen.content_type,
+        **chosen.headers(outgoing),
+        **({"webhook-request-origin": "shop.example.com"} if chosen.asks_consent else {}),
         "user-agent": f"orderhooks/{orderhooks.__version__}",
         "webhook-id": event["id"],
         "webhook-timestamp": str(timestamp),
@@ -69,6 +76,11 @@ def signed_request(
         "webhook-attempt": str(attempt),
     }
     return SignedRequest(event, body, headers)
+
+
+def _identity(order: Mapping[str, Any]) -> tuple[str | int, str]:
+    """The id and the number of an order, as far as it has them."""
+    return order.get("id") or "1", str(order.get("number") or "")
 
 
 def _first_source() -> OrderSource:

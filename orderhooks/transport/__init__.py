@@ -1,4 +1,4 @@
-"""The transport: send one POST and return its Outcome. The only package that uses requests and urllib3.
+"""The transport: send one POST or OPTIONS and return its Outcome. The only package that uses requests and urllib3.
 
 `posting` sends. `urls` and `addresses` judge where a request may go, `headers` what it may hold. `resolver`, `sockets`,
 `connections` and `responses` limit its time and size. `outcomes`, `text` and `redaction` make what is stored of it.
@@ -14,7 +14,7 @@ from orderhooks.transport.certificates import (
 )
 from orderhooks.transport.headers import InvalidHeaderError, check_own_headers
 from orderhooks.transport.outcomes import Outcome, next_step
-from orderhooks.transport.posting import post, with_framing_headers
+from orderhooks.transport.posting import options, post, with_framing_headers
 from orderhooks.transport.redaction import REDACTED, is_credential
 from orderhooks.transport.text import safe_text
 from orderhooks.transport.tokens import ClientCredentials, GrantedToken, LoginError, request_token
@@ -38,6 +38,7 @@ __all__ = [
     "is_credential",
     "next_step",
     "normalized",
+    "options",
     "post",
     "request_token",
     "safe_text",

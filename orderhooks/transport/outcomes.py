@@ -15,9 +15,12 @@ NEXT_STEPS = {
     "reset": "Ask the receiver what its log says at this time.",
     "protocol": "Check that the URL leads to a web server.",
     "too_large": "The receiver should respond with a short text.",
+    "handshake": "The receiver has to allow the requests: respond to OPTIONS with WebHook-Allowed-Origin. Or choose a "
+    "format of the subscription that needs no permission.",
     "status": "Ask the receiver what its log says about this webhook-id.",
     "login": "Check how the subscription logs in: its user name, its OAuth2 client or its client certificate.",
     "payload": "Fix the order source and publish the event again.",
+    "format": "Fix the subscription's format, or choose another one.",
     "filter": "Change the subscription's filter, then redeliver, or replay what failed.",
     "projection": "Change the subscription's projection; the next attempt uses it.",
     "version": "Fix the function that converts the body, or move the subscription to another version.",
@@ -26,7 +29,7 @@ NEXT_STEPS = {
 # The next step for statuses that say more than that the response was not 2xx.
 STATUS_STEPS = {
     304: "A POST must not get 304 (not modified): the receiver, or a cache in front of it, must stop that.",
-    400: "The receiver could not read the request: check that it expects the JSON that this subscription sends.",
+    400: "The receiver could not read the request: check that it expects the format that this subscription sends.",
     401: 'Give the credentials that the receiver expects: how the subscription logs in, or its header "Authorization".',
     403: "Check the signing secret at the receiver, the subscription's headers, and whether a firewall or CSRF check "
     "refuses the request.",
@@ -37,7 +40,7 @@ STATUS_STEPS = {
     410: "The receiver wants no more webhooks. Resume the subscription only if the people who run it ask for it.",
     411: "The receiver, or a proxy in front of it, mishandles Content-Length: ask the people who run it.",
     413: "The receiver has to accept larger requests.",
-    415: "The receiver has to accept application/json.",
+    415: "The receiver has to accept the content type that this subscription sends, or choose another format.",
     429: "The receiver wants fewer requests: set a limit in the subscription (requests a second).",
     502: "The receiver's web server can't reach its application: ask the people who run it.",
     503: "The receiver is overloaded or down for maintenance; it is tried again automatically.",
@@ -70,11 +73,11 @@ def next_step(kind: str, status: int | None = None, *, location: str = "") -> st
 
 
 # Failures of orderhooks, or of what people configured: they say nothing about the endpoint.
-OURS = frozenset({"internal", "payload", "filter", "projection", "version"})
+OURS = frozenset({"internal", "payload", "filter", "projection", "version", "format"})
 # Failures after which the next request would fail in the same way, because the endpoint is overloaded or unavailable:
 # also a name that can't be resolved, an invalid certificate, a login that fails, and a connection that a proxy resets
-# because there is no server behind it.
-OVERLOADED_ERRORS = frozenset({"timeout", "connect_timeout", "refused", "dns", "reset", "tls", "login"})
+# because there is no server behind it. An endpoint that does not allow requests would be asked by each that waits.
+OVERLOADED_ERRORS = frozenset({"timeout", "connect_timeout", "refused", "dns", "reset", "tls", "login", "handshake"})
 # With 408 and with 520 to 524 (Cloudflare) a proxy says that it got no valid response.
 OVERLOADED_STATUSES = frozenset({408, 429, 502, 503, 504, 520, 521, 522, 523, 524})
 

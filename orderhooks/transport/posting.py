@@ -1,4 +1,4 @@
-"""Posting: send one request within its deadline, and describe whatever happens as an Outcome."""
+"""Posting: send one request, a POST or an OPTIONS, within its deadline, and describe whatever happens as an Outcome."""
 
 import base64
 import functools
@@ -51,10 +51,44 @@ def post(
     the texts in `redact` and no cookies, authorization or signatures, even if the receiver echoes them. The
     `client_certificate` is presented to the endpoint if it asks for one. The database is not used.
     """
+    return _send("POST", url, body, headers, timeout_seconds, redact, client_certificate)
+
+
+@sensitive_variables()
+def options(
+    url: str,
+    headers: Mapping[str, str],
+    *,
+    timeout_seconds: float = 15.0,
+    redact: Collection[str] = (),
+    client_certificate: ClientCertificate | None = None,
+) -> Outcome:
+    """Ask by OPTIONS what an endpoint allows: the headers of the Outcome say it. Bounded and guarded as `post` is."""
+    return _send("OPTIONS", url, b"", headers, timeout_seconds, redact, client_certificate)
+
+
+@sensitive_variables()
+def _send(
+    method: str,
+    url: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    timeout_seconds: float,
+    redact: Collection[str],
+    client_certificate: ClientCertificate | None,
+) -> Outcome:
     started = time.monotonic()
     redactor = redactor_of(redact)
     deadline = started + timeout_seconds
-    got = exchange(url, body, headers, deadline=deadline, redactor=redactor, client_certificate=client_certificate)
+    got = exchange(
+        url,
+        body,
+        headers,
+        method=method,
+        deadline=deadline,
+        redactor=redactor,
+        client_certificate=client_certificate,
+    )
     if got.error:
         return Outcome(
             status_code=got.status,
@@ -103,10 +137,11 @@ def exchange(
     deadline: float,
     redactor: Redactor,
     client_certificate: ClientCertificate | None = None,
+    method: str = "POST",
 ) -> Exchanged:
-    """POST the body, with all limits that `post` describes, until `deadline` (monotonic seconds). Raises nothing."""
+    """Send the body, with all limits that `post` describes, until `deadline` (monotonic seconds). Raises nothing."""
     try:
-        request = _prepare(check_url(url), body, headers)
+        request = _prepare(method, check_url(url), body, headers)
         adapter = connections.adapter(client_certificate)
     except UrlRefusedError as error:
         return Exchanged(error="blocked", detail=str(error))
@@ -136,12 +171,12 @@ def _proxy_credentials(proxy: str) -> tuple[str, ...]:
     return (*(f"Basic {base64.b64encode(form).decode()}" for form in forms), login, *written)
 
 
-def _prepare(url: str, body: bytes, headers: Mapping[str, str]) -> requests.PreparedRequest:
+def _prepare(method: str, url: str, body: bytes, headers: Mapping[str, str]) -> requests.PreparedRequest:
     # Not by Session.prepare_request: its work on cookies, auth and encodings takes longer than sending.
     for name, value in headers.items():
         check_header(name, value)
     request = requests.PreparedRequest()
-    request.method = "POST"
+    request.method = method
     request.url = url
     request.body = body
     request.headers = with_framing_headers(headers, body)  # type: ignore[assignment]  # urllib3 copies it

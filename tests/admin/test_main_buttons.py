@@ -121,7 +121,8 @@ def test_after_a_test_that_arrived_going_back_is_the_main_button(
 
 
 def test_after_adding_a_subscription_the_test_is_the_main_button(operator: Client) -> None:
-    fields = {"name": "CRM", "store": "", "url": "https://crm.example/", "topics": "*", "signature": "standard"}
+    fields = {"name": "CRM", "store": "", "url": "https://crm.example/", "topics": "*"}
+    fields |= {"format": "standard", "signature": "standard"}
     text = operator.post("/admin/orderhooks/subscription/add/", fields).content.decode()
     [tag] = main_buttons(text)
     assert tag.startswith("<button")

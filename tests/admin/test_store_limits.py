@@ -127,17 +127,16 @@ def test_what_an_ordered_delivery_waits_for_is_linked_if_it_is_of_the_users_stor
         assert (f"/admin/orderhooks/delivery/{first.pk}/change/" in text) == is_linked
 
 
-def test_versions_are_compared_on_an_event_of_the_users_stores(settings) -> None:
+def test_versions_are_compared_on_an_event_of_the_subscriptions_store(settings) -> None:
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, **versioned.SETTINGS}
     pinned = make_subscription(store="berlin", api_version=versioned.RENAMED)
     order = {"total": {"amount": "1", "currency": "EUR"}}
     for store in ("berlin", "paris"):
         payload = {"order": {**order, "number": f"of {store}"}, "changes": {}}
         make_delivery(event=make_event(store=store, payload=payload, api_version=versioned.NESTED), subscription=pinned)
-    for kind, number in (("berlin", "of berlin"), ("unlimited", "of paris")):
-        client = visitor(kind)
-        move = client.get(f"/admin/orderhooks/subscription/{pinned.pk}/versions/").context["move"]
-        assert Event.objects.get(public_id=move.event).payload["order"]["number"] == number
+    for kind in ("berlin", "unlimited"):
+        move = visitor(kind).get(f"/admin/orderhooks/subscription/{pinned.pk}/versions/").context["move"]
+        assert Event.objects.get(public_id=move.event).store == "berlin"
 
 
 def test_versions_that_are_gone_are_offered_for_the_users_subscriptions(settings) -> None:

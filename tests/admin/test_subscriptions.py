@@ -31,6 +31,7 @@ def subscription_form(**fields: Any) -> dict[str, Any]:
         "store": "",
         "url": "https://crm.example/hooks",
         "topics": "order.paid",
+        "format": "standard",
         "headers": "",
         "signature": "standard",
     }

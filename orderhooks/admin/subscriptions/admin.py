@@ -43,6 +43,9 @@ RECORD = (
     "updated_at",
 )
 
+SHAPE_FIELDS = ("changed_fields", "filter", "projection", "api_version", "format")
+PACE_FIELDS = ("max_in_flight", "max_per_second", "consent")
+
 
 @admin.register(Subscription)
 class SubscriptionAdmin(OfStores, HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, TrialsAdmin, VersionsAdmin):
@@ -61,18 +64,19 @@ class SubscriptionAdmin(OfStores, HealthColumns, JobsField, ActionsAdmin, Secret
         *JOB_FIELDS,
         "try_button",
         "signing_secrets",
+        "consent",
         "certificate",
         *RECORD,
     ]
     fieldsets = [
         (_("How it is doing"), {"fields": ["status_banner", "what_to_do", "deliveries", *JOB_FIELDS, "more"]}),
         (_("Who and where"), {"fields": ["name", "store", "owner", "url"]}),
-        (_("What"), {"fields": ["topics", "changed_fields", "filter", "projection", "api_version", "try_button"]}),
+        (_("What"), {"fields": ["topics", *SHAPE_FIELDS, "try_button"]}),
         (_("How it is signed"), {"fields": ["signature", "secret", "signing_secrets", "headers"]}),
         (_("How it logs in"), {"fields": [*LOGIN_FIELDS, "certificate"]}),
         (
             _("Limits"),
-            {"fields": ["ordered", "update_interval_seconds", "max_in_flight", "max_per_second", "timeout_seconds"]},
+            {"fields": ["ordered", "update_interval_seconds", *PACE_FIELDS, "timeout_seconds"]},
         ),
         (_("Mail"), {"fields": ["contact_email", "mail_failing", "mail_disabled", "mail_recovered"]}),
         (_("Record"), {"fields": RECORD}),
@@ -88,6 +92,8 @@ class SubscriptionAdmin(OfStores, HealthColumns, JobsField, ActionsAdmin, Secret
             if not self.may_try(request):
                 hidden = [*hidden, "try_button"]
             names = [name for name in options["fields"] if name not in hidden]
+            if obj is not None and not obj.asks_consent:
+                names = [name for name in names if name != "consent"]
             if names:
                 shown.append((title, {"fields": names, **({"description": link} if "topics" in names else {})}))
         return shown
@@ -103,6 +109,17 @@ class SubscriptionAdmin(OfStores, HealthColumns, JobsField, ActionsAdmin, Secret
             # That no worker is running comes first.
             return Banner("stopped", missing[0], " ".join(missing[1:]), "").draw() + found + outdated
         return found + outdated
+
+    @admin.display(description=_("consent of the endpoint"))
+    def consent(self, subscription: Subscription) -> str:
+        if subscription.lacks_consent:
+            return gettext("It is asked by OPTIONS before the next request.")
+        rate = subscription.max_per_minute
+        allowed = gettext("Requests from %s are allowed.") % subscription.request_origin
+        if rate is None:
+            return allowed
+        limit = ngettext("At most %d request a minute.", "At most %d requests a minute.", rate)
+        return f"{allowed} {limit % rate}"
 
     @admin.display(description=_("topics"))
     def topic_list(self, subscription: Subscription) -> str:

@@ -10,7 +10,7 @@ from django.utils.functional import Promise
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
-from orderhooks import signing, transport
+from orderhooks import catalogue, formats, signing, transport
 from orderhooks.encryption import HIDDEN
 from orderhooks.models import Subscription
 
@@ -38,6 +38,15 @@ PROGRAMS: tuple[tuple[str, str | Promise, str], ...] = (
     ("node", _("Node.js"), "node receiver.mjs"),
     ("php", _("PHP"), "php -S 127.0.0.1:8080 receiver.php"),
 )
+# How the programs read the body of a built-in format. That of a store's own is `raw`: our kit does not read it.
+KINDS = {
+    formats.STANDARD: "json",
+    "thin": "json",
+    "cloudevents": "json",
+    "cloudevents_binary": "binary",
+    "form": "form",
+}
+RAW, OUR_KIT = "raw", "django"
 _OTHER_SENDER = _(
     "The programs check webhook-signature, which every request carries. A receiver that verifies {sender}'s webhooks"
     " already can go on as it does, by the headers named after it: its key is the whole text of the secret, whsec_"
@@ -53,7 +62,6 @@ KEYS: Mapping[str, str | Promise] = {
     ),
 }
 MEANINGS: Mapping[str, str | Promise] = {
-    "content-type": "application/json",
     "webhook-id": _("the event's id, the same on every attempt: act on each once"),
     "webhook-timestamp": _("this attempt's time, in Unix seconds"),
     "webhook-signature": _("one signature for each secret in force, with spaces between"),
@@ -74,15 +82,43 @@ def headers_of(subscription: Subscription) -> list[tuple[str, str | Promise]]:
     message = signing.Message("", "", 0, b"")
     signed = signing.profile_headers(subscription.signature, message, [signing.generate_secret(subscription.signature)])
     of_profile = [(name, _("as that sender fills it")) for name in signed if name not in MEANINGS]
-    return [*MEANINGS.items(), *of_profile, *((name, HIDDEN) for name in subscription.headers)]
+    return [
+        *_of_format(subscription),
+        *MEANINGS.items(),
+        *of_profile,
+        *((name, HIDDEN) for name in subscription.headers),
+    ]
+
+
+def _of_format(subscription: Subscription) -> list[tuple[str, str | Promise]]:
+    """The headers that describe the body, with an example of what each holds."""
+    try:
+        outgoing = formats.OutgoingEvent(
+            catalogue.entry("order.paid").example, "ord_01KAR58K00W5QZ4N3XJ7T2M9CE", "1001"
+        )
+        chosen = formats.get(subscription.format)
+        found = [("content-type", chosen.content_type), *chosen.headers(outgoing).items()]
+    except Exception:
+        # A store's own format may need more than the example has; one that is unknown sends nothing.
+        return [("content-type", _("as the format says"))]
+    if chosen.asks_consent:
+        found.append(("webhook-request-origin", subscription.request_origin))
+    return [*found]
 
 
 def snippets_for(subscription: Subscription) -> list[Snippet]:
-    """The programs, with the subscription's path."""
-    context = {"path": _path(subscription.url), "secret_variable": SECRET_VARIABLE}
+    """The programs, with the subscription's path, reading its format."""
+    kind = KINDS.get(subscription.format, RAW)
+    context = {
+        "path": _path(subscription.url),
+        "secret_variable": SECRET_VARIABLE,
+        "kind": kind,
+        "asks_consent": subscription.asks_consent,
+    }
     return [
         Snippet(name, title, needs, render_to_string(f"orderhooks/receivers/{name}.txt", context))
         for name, title, needs in PROGRAMS
+        if kind != RAW or name != OUR_KIT
     ]
 
 

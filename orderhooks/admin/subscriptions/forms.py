@@ -8,13 +8,14 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.core.validators import EMPTY_VALUES
 from django.utils import timezone
+from django.utils.functional import Promise
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import catalogue, previews, signing, versions
+from orderhooks import catalogue, formats, previews, signing, versions
 from orderhooks.admin.stores import StoreForm
 from orderhooks.admin.subscriptions.login_forms import LoginsForm
 from orderhooks.db.encrypted_fields import seal
@@ -69,6 +70,22 @@ def choices_of_topics() -> list[tuple[str, list[tuple[str, str]]]]:
     for family, choices in families.items():
         every = (f"{family}.*", gettext("%s: all of these, also those that are added later") % f"{family}.*")
         found.append((family, [every, *choices]))
+    return found
+
+
+def format_field(*, required: bool = True) -> forms.ChoiceField:
+    return forms.ChoiceField(
+        label=_("Format"),
+        required=required,
+        help_text=_("How the body is written. Receivers of CloudEvents have to allow the requests first, by OPTIONS."),
+    )
+
+
+def choices_of_formats(chosen: str | None = None) -> list[tuple[str, str | Promise]]:
+    """Those of the registry, and the chosen one although the setting FORMATS has it no more."""
+    found = formats.choices()
+    if chosen and chosen not in dict(found):
+        found.append((chosen, _("%s: missing in the setting FORMATS") % chosen))
     return found
 
 
@@ -198,6 +215,7 @@ class SubscriptionForm(StoreForm, LoginsForm):
     changed_fields = changed_fields_field()
     filter = filter_field()
     projection = projection_field()
+    format = format_field()
     api_version = VersionField(
         label=_("Version"),
         required=False,
@@ -235,6 +253,8 @@ class SubscriptionForm(StoreForm, LoginsForm):
         if "topics" in self.fields:
             # Read now, not at import: the setting TOPICS adds to the catalogue.
             self.fields["topics"].widget.choices = choices_of_topics()
+        if "format" in self.fields:
+            self.fields["format"].choices = choices_of_formats(self.instance.format)  # type: ignore[attr-defined]
         if "api_version" in self.fields:
             # One that is not registered any more stays as it is until another is chosen.
             choices = choices_of_versions(self.instance.api_version)

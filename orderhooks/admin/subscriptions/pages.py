@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
 from orderhooks import catalogue, operations, permissions
+from orderhooks.admin import bodies
 from orderhooks.admin.stores import stores_of
 from orderhooks.admin.subscriptions import code_samples
 from orderhooks.admin.subscriptions.forms import PreviewForm
@@ -70,16 +71,16 @@ class PagesAdmin(admin.ModelAdmin):
         if not self.may_preview(request):
             raise PermissionDenied
         form = PreviewForm(request.GET or None, subscription=subscription)
-        shown, body, problem = None, "", ""
+        shown, body, raw, problem = None, "", "", ""
         if form.is_valid():
             number, topic = form.cleaned_data["order"], form.cleaned_data["topic"]
             try:
                 now, stores = timezone.now(), stores_of(request)
                 shown = operations.preview(subscription, number, topic=topic, now=now, stores=stores)
-                body = _pretty(json.loads(shown.body))
+                raw = shown.body.decode(errors="replace")
+                body = bodies.laid_out(raw, content_type=shown.headers["content-type"])
             except PreviewError as error:
                 problem = str(error)
-        raw = shown.body.decode() if shown else ""
         context = {
             "form": form,
             "shown": shown,

@@ -28,9 +28,11 @@ from orderhooks.admin.stores import store_choice, stores_of
 from orderhooks.admin.subscriptions.forms import (
     TopicsField,
     changed_fields_field,
+    choices_of_formats,
     choices_of_topics,
     choices_of_versions,
     filter_field,
+    format_field,
     projection_field,
 )
 from orderhooks.admin.subscriptions.login_forms import SECRET_FIELDS
@@ -38,7 +40,7 @@ from orderhooks.models import Event, Subscription
 from orderhooks.models.configuration import selection_errors, validate_changed_fields, validate_topics
 from orderhooks.trials import DEFAULT_EVENTS, MOST_EVENTS, EventTrial, Trial, Trials
 
-CHOICES = ("topics", "store", "changed_fields", "filter", "projection", "api_version")
+CHOICES = ("topics", "store", "changed_fields", "filter", "projection", "api_version", "format")
 LEVELS: dict[TextChoices, str] = {Trial.SENT: "good", Trial.LEFT_OUT: "quiet", Trial.HELD: "bad"}
 
 
@@ -50,6 +52,7 @@ class TrialForm(forms.Form):
     changed_fields = changed_fields_field()
     filter = filter_field()
     projection = projection_field()
+    format = format_field(required=False)
     api_version = forms.ChoiceField(label=gettext_lazy("Version"), required=False)
     events = forms.IntegerField(
         label=gettext_lazy("Last events"), required=False, min_value=1, max_value=MOST_EVENTS, initial=DEFAULT_EVENTS
@@ -61,6 +64,7 @@ class TrialForm(forms.Form):
         if stores is not None:
             self.fields["store"] = store_choice(self.fields["store"].label, stores)
         self.fields["topics"].widget.choices = choices_of_topics()
+        self.fields["format"].choices = choices_of_formats(self.initial.get("format"))  # type: ignore[attr-defined]
         self.fields["api_version"].choices = choices_of_versions(self.initial.get("api_version", ""))  # type: ignore[attr-defined]
 
     def clean_topics(self) -> list[str]:
@@ -88,7 +92,9 @@ class TrialForm(forms.Form):
         """The subscription with these choices, not saved."""
         tried = Subscription() if stored is None else Subscription.objects.get(pk=stored.pk)
         for name in CHOICES:
-            setattr(tried, name, self.cleaned_data[name])
+            # A format that is not chosen stays as it is.
+            if name != "format" or self.cleaned_data[name]:
+                setattr(tried, name, self.cleaned_data[name])
         return tried
 
 
@@ -154,7 +160,7 @@ class TrialsAdmin(admin.ModelAdmin):
             "badge": badge(LEVELS[one.result], one.result.label),
             "url": "" if is_example else page_url(request, Event, "change", one.event.pk, site=self.admin_site),
             "when": "" if is_example else time_html(one.event.occurred_at),
-            "body": bodies.laid_out(one.body.decode()) if one.body else "",
+            "body": bodies.laid_out(one.body.decode(errors="replace"), content_type=one.content_type),
             "size": _("%d bytes") % len(one.body),
         }
 

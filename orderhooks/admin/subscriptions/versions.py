@@ -15,7 +15,6 @@ from django.views.decorators.http import require_safe
 from orderhooks import operations, permissions, reporting, versions
 from orderhooks.admin.buttons import Button, ButtonsAdmin
 from orderhooks.admin.links import page_url
-from orderhooks.admin.stores import stores_of
 from orderhooks.admin.subscriptions.forms import VersionForm
 from orderhooks.admin.subscriptions.pages import PagesAdmin
 from orderhooks.models import Event, Subscription
@@ -32,7 +31,6 @@ class VersionFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         known = list(reversed(versions.registered()))
-        # Those that the user may see.
         others = model_admin.get_queryset(request).exclude(api_version__in=known).order_by("api_version")
         gone = others.values_list("api_version", flat=True).distinct()
         return [
@@ -78,9 +76,7 @@ class VersionsAdmin(PagesAdmin, ButtonsAdmin):
         move = None
         if others and form.is_valid():
             on_real_events = request.user.has_perm(permissions.VIEW_PAYLOAD)
-            move = reporting.version_move(
-                subscription, form.cleaned_data["to"], on_real_events=on_real_events, stores=stores_of(request)
-            )
+            move = reporting.version_move(subscription, form.cleaned_data["to"], on_real_events=on_real_events)
         event = Event.objects.filter(public_id=move.event).only("pk").first() if move and move.event else None
         context = {
             "form": form,

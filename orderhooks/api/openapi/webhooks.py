@@ -52,6 +52,7 @@ def _request(entry: catalogue.Entry) -> Schema:
         "parameters": list(_headers(entry)),
         "requestBody": {
             "required": True,
+            "description": "In the format `standard`. A subscription's `format` may write it in another way.",
             "content": {"application/json": {"schema": _body(entry), "example": dict(entry.example)}},
         },
         # The signature authenticates the request.

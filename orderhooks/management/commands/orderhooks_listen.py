@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import transport
+from orderhooks import formats, transport
 from orderhooks.management.dev_receiver import Arrival, ForwardError, Listener, check_forward_url
 from orderhooks.models import Pump, Subscription
 
@@ -31,6 +31,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--topics", nargs="+", default=["*"], metavar="TOPIC", help="order.paid, order.* or *")
         parser.add_argument("--store", default="", help="only events of this store's orders")
+        parser.add_argument("--format", default=formats.STANDARD, help=f"one of: {', '.join(formats.names())}")
         parser.add_argument("--port", type=int, default=0, help="the port to listen on; default: any that is free")
         parser.add_argument("--forward-to", default="", metavar="URL", help="forward each webhook to this URL")
         parser.add_argument("--body", action="store_true", help="also show the bodies")
@@ -70,7 +71,8 @@ class Command(BaseCommand):
         except transport.UrlRefusedError:
             raise CommandError(SETTINGS_NEEDED) from None
         name = f"listen-{listener.server.server_port}"
-        fields = {"name": name, "url": listener.url, "topics": options["topics"], "store": options["store"]}
+        chosen = {key: options[key] for key in ("topics", "store", "format")}
+        fields = {"name": name, "url": listener.url, **chosen}
         try:
             Subscription(**fields).full_clean()
         except ValidationError as error:
