@@ -12,6 +12,7 @@ from django.utils import timezone
 from orderhooks import signal_handlers, stores
 from orderhooks.db.distinct_texts import distinct_texts
 from orderhooks.models import AttemptStats, CaptureFailure, Delivery, Event, Pump, Reconciliation
+from tests import versioned
 from tests.admin.shops import SETTING, Shops, make_shops, visitor
 from tests.admin.visits import page, part
 from tests.factories import make_backfill, make_delivery, make_event, make_order, make_subscription, make_user
@@ -124,6 +125,25 @@ def test_what_an_ordered_delivery_waits_for_is_linked_if_it_is_of_the_users_stor
         second = make_delivery(event=make_event(store="berlin", order_pk=store), subscription=ordered)
         text = page(visitor("berlin"), f"delivery/{second.pk}/change/")
         assert (f"/admin/orderhooks/delivery/{first.pk}/change/" in text) == is_linked
+
+
+def test_versions_are_compared_on_an_event_of_the_subscriptions_store(settings) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, **versioned.SETTINGS}
+    pinned = make_subscription(store="berlin", api_version=versioned.RENAMED)
+    order = {"total": {"amount": "1", "currency": "EUR"}}
+    for store in ("berlin", "paris"):
+        payload = {"order": {**order, "number": f"of {store}"}, "changes": {}}
+        make_delivery(event=make_event(store=store, payload=payload, api_version=versioned.NESTED), subscription=pinned)
+    for kind in ("berlin", "unlimited"):
+        move = visitor(kind).get(f"/admin/orderhooks/subscription/{pinned.pk}/versions/").context["move"]
+        assert Event.objects.get(public_id=move.event).store == "berlin"
+
+
+def test_versions_that_are_gone_are_offered_for_the_users_subscriptions(settings) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, **versioned.SETTINGS}
+    make_subscription(store="paris", api_version="2020-02-02")
+    assert "2020-02-02" in page(visitor("unlimited"), "subscription/")
+    assert "2020-02-02" not in page(visitor("berlin"), "subscription/")
 
 
 class ByField(Purchase):
