@@ -52,7 +52,7 @@ def test_a_whole_flow_leaves_no_secret_of_a_login_anywhere(receiver, server, log
     body = {"name": "CRM", "topics": ["*"], "url": receiver.url, "authentication": oauth2(server)}
     made = post(api, "/subscriptions/", body)
     form = {"name": "ERP", "url": receiver.url, "topics": "*", "signature": "standard", "authentication": "basic"}
-    form |= {"basic_username": "shop", "basic_password": PASSWORD}
+    form |= {"format": "standard", "basic_username": "shop", "basic_password": PASSWORD}
     browser.post("/admin/orderhooks/subscription/add/", form)
     basic = {"type": "basic", "username": "shop", "password": PASSWORD}
     certificate = {"certificate": chain, "private_key": key}

@@ -32,6 +32,8 @@ from orderhooks.models.signing_secrets import HasSigningSecrets, Reencrypted, Su
 # Hosts' clocks differ a little; an event too many is better than one that is lost.
 CLOCK_SKEW = timedelta(seconds=5)
 DELETE_TRIES = 5
+# What decides when updates are sent.
+WHEN = frozenset({"ordered", "update_interval_seconds"})
 # The columns whose values are sealed.
 SEALED = ("headers", *LOGINS)
 
@@ -255,28 +257,24 @@ class Subscription(HasConfiguration, HasHeaders, HasLogins, HasSigningSecrets, H
         """
         self.require_valid(options.get("update_fields"))
         self.require_compatible_login(options.get("update_fields"))
+        using = options.get("using") or router.db_for_write(Subscription, instance=self)
+        written = options.get("update_fields")
+        if not self._state.adding and written is not None and not WHEN & set(written):
+            super().save(*arguments, **options)
+            return
         if not self._state.adding:
-            with transaction.atomic(using=options.get("using") or router.db_for_write(Subscription, instance=self)):
-                former = self._stored_order(options.get("update_fields"))
+            with transaction.atomic(using=using):
+                former = Subscription.objects.filter(pk=self.pk).values(*WHEN).first()
                 super().save(*arguments, **options)
-                if former not in (None, (self.ordered, self.update_interval_seconds)):
+                if former not in (None, {name: getattr(self, name) for name in WHEN}):
                     # By the new choice, other updates may wait, or for another time.
-                    apps.get_model("orderhooks.Delivery").objects.filter(subscription=self).end_interval(
-                        now=DatabaseClock().now()
-                    )
+                    deliveries = apps.get_model("orderhooks.Delivery").objects.filter(subscription=self)
+                    deliveries.end_interval(now=DatabaseClock().now())
             return
         self.require_valid_secret()
-        using = options.get("using") or router.db_for_write(Subscription, instance=self)
         with transaction.atomic(using=using):
             super().save(*arguments, **options)
             self.new_secret, self.given_secret = self.add_secret(self.given_secret), ""
-
-    def _stored_order(self, written: Iterable[str] | None) -> tuple[bool, int | None] | None:
-        """What is stored of `ordered` and `update_interval_seconds`, if a save may change either."""
-        names = ("ordered", "update_interval_seconds")
-        if written is not None and not set(names) & set(written):
-            return None
-        return Subscription.objects.filter(pk=self.pk).values_list(*names).first()
 
     def delete(self, *_arguments: Any, **_options: Any) -> tuple[int, dict[str, int]]:
         """See SubscriptionQuerySet.delete."""
