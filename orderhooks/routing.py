@@ -80,7 +80,8 @@ def _deliveries_of(
     for subscription in subscriptions:
         if not subscription.wants(event.topic, store=event.store, at=event.occurred_at):
             continue
-        verdict = matcher.select(event, subscription)
+        # Most choose by nothing else, and there may be a thousand of them.
+        verdict = matcher.select(event, subscription) if subscription.is_selective else matching.WANTED
         if verdict.error:
             yield matching.held(event, subscription, verdict, now=now)
         elif verdict.is_wanted:
