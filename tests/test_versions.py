@@ -162,7 +162,8 @@ def test_nothing_is_copied_where_nothing_is_converted(three_versions) -> None:
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        ("raises", "raised KeyError: 'no_such_field' on this event"),
+        ("raises", "raised KeyError on this event, see the log. Fix the function."),
+        ("looks_up_a_value", "raised KeyError on this event, see the log. Fix the function."),
         ("raises_with_values", "raised ValueError on this event, see the log. Fix the function."),
         ("returns_nothing", "returned NoneType. Have it return the body"),
         ("changes_the_id", "changed `id` or `type`"),

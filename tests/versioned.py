@@ -69,6 +69,11 @@ def raises_with_values(body: dict[str, Any]) -> dict[str, Any]:
     raise ValueError(f"I do not like {body['data']['order']['customer']['email']}")
 
 
+def looks_up_a_value(body: dict[str, Any]) -> dict[str, Any]:
+    labels: dict[str, str] = {}
+    return {**body, "data": {"label": labels[body["data"]["order"]["customer"]["email"]]}}
+
+
 def returns_nothing(body: dict[str, Any]) -> None:
     body["data"]["order"].clear()
 
