@@ -76,10 +76,14 @@ def _is_changed(changes: Mapping[str, Any], pattern: str) -> bool:
     if not (isinstance(old, list) and isinstance(new, list)):
         return bool(_part(old, path) != _part(new, path))
     before, after = ({str(row.get("id")): row for row in side if isinstance(row, Mapping)} for side in (old, new))
-    # A row that was not there is like one in which the field is blank.
-    return any(
-        (_part(before.get(key), path) or None) != (_part(after.get(key), path) or None) for key in {*before, *after}
-    )
+    return any(_differs(before.get(key), after.get(key), path) for key in {*before, *after})
+
+
+def _differs(old: Any, new: Any, path: str) -> bool:
+    """Whether a row's field differs. A row that was not there, or is gone, is like one in which the field is blank."""
+    if old is None or new is None:
+        return bool(_part(old, path) or _part(new, path))
+    return bool(_part(old, path) != _part(new, path))
 
 
 def _part(value: Any, path: str) -> Any:

@@ -19,6 +19,7 @@ STATUS = {"status": ["open", "closed"]}
 ADDRESS = {"shipping_address": [{"city": "Bonn", "zip": "1"}, {"city": "Köln", "zip": "1"}]}
 NEW_ADDRESS = {"shipping_address": [None, {"city": "Köln"}]}
 QUANTITY = {"lines": [[{"id": 1, "sku": "a", "quantity": 1}], [{"id": 1, "sku": "a", "quantity": 2}]]}
+NO_QUANTITY, ZERO, FALSE = ({"id": 1, "quantity": value} for value in (None, 0, False))
 NEW_LINE = {"lines": [[], [{"id": 2, "sku": "b", "quantity": 1}]]}
 GONE_LINE = {"lines": [[{"id": 2, "sku": "b", "quantity": 1}], []]}
 SHIPPED = {"fulfillments": [[], [{"id": 1, "tracking_number": ""}]]}
@@ -47,6 +48,10 @@ TRACKED = {"fulfillments": [[{"id": 1, "tracking_number": ""}], [{"id": 1, "trac
         (SHIPPED, ["fulfillments.tracking_number"], False),
         (SHIPPED, ["fulfillments"], True),
         (TRACKED, ["fulfillments.tracking_number"], True),
+        ({"lines": [[NO_QUANTITY], [ZERO]]}, ["lines.quantity"], True),
+        ({"lines": [[FALSE], [NO_QUANTITY]]}, ["lines.quantity"], True),
+        ({"lines": [[ZERO], [ZERO | {"sku": "b"}]]}, ["lines.quantity"], False),
+        ({"lines": [[], [ZERO]]}, ["lines.quantity"], False),
         # What can't be told is sent.
         ({}, ["status"], True),
         ({"unknown": [1, 2]}, ["status"], True),
