@@ -141,19 +141,21 @@ def check_projection(text: str, patterns: Sequence[str], version: str) -> None:
 
 def _checked(text: str, patterns: Sequence[str], version: str) -> Expression:
     expression = expressions.compiled(text)
-    # Only the newest version has a schema. Of an older one, only the examples are tried.
-    expressions.check(expression, _schema(patterns) if version == versions.newest() else {})
+    try:
+        versions.require(version)
+    except versions.VersionError as error:
+        raise ExpressionError(f"It can't be checked. {error}") from None
+    expressions.check(expression, _schema(patterns, version))
     return expression
 
 
 def _examples(patterns: Sequence[str], version: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The topics with their examples in that version. None if it can't be had: the version's own field says why."""
+    """The topics with their examples in that version, except those that can't be converted to it."""
     for name in _names(patterns):
         try:
             yield name, catalogue.entry(name, version=version).example
-        except versions.VersionError:
-            logger.exception("filter and projection were not tried on the example of %s", name)
-            return
+        except versions.VersionError as error:
+            logger.warning("filter and projection were not tried on the example of %s: %s", name, error)
 
 
 def project(text: str, body: Mapping[str, Any], *, budget: int = expressions.BUDGET) -> dict[str, Any]:
@@ -182,10 +184,21 @@ def _names(patterns: Sequence[str]) -> list[str]:
     return [name for name in known if name != catalogue.TEST or name in patterns]
 
 
-def _schema(patterns: Sequence[str]) -> Mapping[str, Any]:
-    """The schema of the bodies of all these topics. They differ in the topic alone. Anything goes if there is none."""
+def _schema(patterns: Sequence[str], version: str) -> Mapping[str, Any]:
+    """The schema of the bodies of all these topics. Anything goes if there is none, or an example can't be converted."""
     names = _names(patterns)
     if not names:
         return {}
-    schema = catalogue.entry(names[0]).schema
-    return {**schema, "properties": {**schema["properties"], "type": {"type": "string", "enum": names}}}
+    # In the newest version they differ in the topic alone. A conversion may treat topics differently.
+    compared = names[:1] if version == versions.newest() else names
+    try:
+        found = [catalogue.schema_in(version, name) for name in compared]
+    except versions.VersionError as error:
+        logger.warning("fields of filter and projection were not checked: %s", error)
+        return {}
+    shapes: list[Mapping[str, Any]] = []
+    for shape in (one for schema in found for one in schema.get("anyOf", [schema])):
+        known = {**shape, "properties": {**shape["properties"], "type": {"type": "string", "enum": names}}}
+        if known not in shapes:
+            shapes.append(known)
+    return shapes[0] if len(shapes) == 1 else {"anyOf": shapes}
