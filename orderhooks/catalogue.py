@@ -67,8 +67,8 @@ def entry(name: str, *, version: str = "") -> Entry:
 
 
 def schema_in(version: str, name: str) -> Mapping[str, Any]:
-    """The JSON Schema of a topic's body in that version. That of an older one is made from the converted examples of all
-    order sources, and allows what they leave open.
+    """The JSON Schema of a topic's body in that version. That of an older one is made from the converted examples of
+    all order sources, and allows what they leave open.
 
     Raises:
         UnknownTopicError: there is no such topic.

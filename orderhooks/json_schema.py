@@ -110,8 +110,8 @@ def _at(where: str, text: str) -> str:
 def of_example(value: Any, guide: Any, guide_value: Any, root: Mapping[str, Any]) -> dict[str, Any]:
     """The JSON Schema of an example that was made from `guide_value`, whose schema is `guide`, a part of `root`.
 
-    It closes only those objects that the guide closes, and allows anything where the guide does, or where the example has
-    null. Any other value may be null too, because one example can't tell.
+    It closes only those objects that the guide closes, and allows anything where the guide does, or where the example
+    has null. Any other value may be null too, because one example can't tell.
     """
     choices = list(_choices(guide, root))
     if value is None or {} in choices:

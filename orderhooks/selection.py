@@ -185,7 +185,7 @@ def _names(patterns: Sequence[str]) -> list[str]:
 
 
 def _schema(patterns: Sequence[str], version: str) -> Mapping[str, Any]:
-    """The schema of the bodies of all these topics. Anything goes if there is none, or an example can't be converted."""
+    """The schema of these topics' bodies. Anything goes if there is none, or an example can't be converted."""
     names = _names(patterns)
     if not names:
         return {}
