@@ -61,6 +61,11 @@ def with_the_former_name(body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
+def with_changes_renamed(body: dict[str, Any]) -> dict[str, Any]:
+    body["data"]["changes"] = renamed(body["data"]["changes"], "customer_note", "note")
+    return body
+
+
 def raises(body: dict[str, Any]) -> dict[str, Any]:
     return {**body, "data": {**body["data"], "total": body["data"]["order"]["no_such_field"]}}
 
