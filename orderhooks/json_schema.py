@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-__all__ = ["misfits", "of_example"]
+__all__ = ["misfits", "of_example", "without_open_parts"]
 
 TYPES: Mapping[str, Callable[[Any], bool]] = {
     "object": lambda value: isinstance(value, Mapping),
@@ -143,6 +143,25 @@ def _of_object(value: Mapping[str, Any], choices: Any, guide_value: Any, root: M
         guide = {"anyOf": known[name]} if name in known else {"enum": []}
         properties[name] = of_example(one, guide, former.get(name), root)
     return {"type": ["object", "null"], "properties": properties}
+
+
+def without_open_parts(schema: Any) -> Any:
+    """The schema with null alone in place of each part in which anything goes."""
+    if not isinstance(schema, Mapping):
+        return schema
+    is_open = schema.get("additionalProperties", False) is not False or not schema.get("properties")
+    if list(_types_of(schema)) in (["object"], ["object", "null"]) and is_open:
+        return {"type": "null"}
+    if not {"type", "enum", "const", "properties", "anyOf", "oneOf", "allOf", "$ref"} & schema.keys():
+        return {"type": "null"}
+    found = dict(schema)
+    for keyword in ("properties", "$defs"):
+        if keyword in schema:
+            found[keyword] = {name: without_open_parts(one) for name, one in schema[keyword].items()}
+    for keyword in ("anyOf", "oneOf", "allOf"):
+        if keyword in schema:
+            found[keyword] = [without_open_parts(one) for one in schema[keyword]]
+    return {**found, "items": without_open_parts(schema["items"])} if "items" in schema else found
 
 
 def _choices(schema: Any, root: Mapping[str, Any], depth: int = 0) -> Iterator[Mapping[str, Any]]:

@@ -157,8 +157,8 @@ class _Updates:
         former.state, former.next_attempt_at, former.finished_at = Delivery.State.SKIPPED, None, now
 
     def end_interval(self, *, now: datetime) -> None:
-        """What comes behind the update that waits can't merge with it: in an ordered subscription another topic's event,
-        or an update that was made in another version.
+        """What comes behind the update that waits can't merge with it: another topic's event in an ordered
+        subscription, or an update that was made in another version.
         """
         if self.waiting is None:
             return

@@ -96,6 +96,9 @@ def faults(**values: Any) -> dict[str, list[str]]:
         {"filter": "data.order.currency == 'EUR'"},
         {"projection": "{number: data.order.number}"},
         {"projection": "data.order"},
+        # The example of the store's own JSON is empty.
+        {"filter": "starts_with(data.order.metadata.channel, 'web')"},
+        {"projection": "{channels: length(data.order.metadata.channels)}"},
         {"filter": "type == 'order.paid'", "topics": ["order.paid", "order.updated"]},
         {"filter": "type == 'order.paid'", "topics": ["*"]},
         # A topic that no source makes has a schema too.
@@ -120,8 +123,9 @@ def test_what_can_work_is_saved(values: dict[str, Any]) -> None:
         (
             "filter",
             "starts_with(data.order.cancelled_at || `null`, '2026')",
-            "It fails on the example of order.updated: ",
+            "It fails on the example of order.updated: starts_with() takes string, and got null here: write `path &&",
         ),
+        ("projection", "{n: length(data.order.cancelled_at)}", "write `path && …` before it"),
         ("filter", "[@,@]|" * 60 + "to_string(@) == 'x'", "It takes too many steps on this data."),
         ("projection", "data.order.number", "It yields no object. Write an object: {number: data.order.number}."),
         ("projection", "data.order.lines", "It yields a list."),
@@ -169,7 +173,7 @@ def test_each_attempt_has_the_same_bytes() -> None:
     ("projection", "fault"),
     [
         ("data.order.metadata", "The projection fails on this event. It yields null."),
-        ("{n: sum(data.order.amounts || `[]`)}", "Sum() takes array-number"),
+        ("{n: sum(data.order.amounts || `[]`)}", "sum() takes array-number"),
     ],
 )
 def test_a_projection_that_fails_on_an_event_says_why(projection: str, fault: str) -> None:
