@@ -91,8 +91,8 @@ def merge(deliveries: Sequence[Delivery], *, now: datetime) -> None:
     made_in = _made_in(lines, made)
     for line, updates in lines.items():
         for delivery in made[line]:
-            # One that a filter can't judge has failed already, and holds up the later ones.
-            if delivery.event.topic == UPDATED and delivery.state == Delivery.State.PENDING:
+            # One that a filter can't judge waits by itself, and holds up the later ones.
+            if delivery.event.topic == UPDATED and not delivery.last_error:
                 waiting = updates.waiting
                 if waiting and made_in.get(waiting.delivery.event_id) != made_in.get(delivery.event_id):
                     updates.end_interval(now=now)
