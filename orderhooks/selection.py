@@ -18,6 +18,7 @@ __all__ = [
     "check_filter",
     "check_projection",
     "is_touched",
+    "misfit",
     "project",
     "watched_by",
 ]
@@ -141,6 +142,17 @@ def check_projection(text: str, patterns: Sequence[str], version: str) -> None:
         except ProjectionError as error:
             if not (_got_null(error.__context__) and _reads_open_parts(expression, patterns, version)):
                 raise ExpressionError(f"It fails on the example of {name}: {error}") from None
+
+
+def misfit(text: str, topic: str, version: str) -> str:
+    """Why an expression does not fit the body of a topic in that version. Blank if it does, or if that is not known."""
+    try:
+        expressions.check(expressions.compiled(text), catalogue.schema_in(version, topic))
+    except ExpressionError as error:
+        return str(error)
+    except (versions.VersionError, topics.UnknownTopicError):
+        return ""
+    return ""
 
 
 def _got_null(error: BaseException | None) -> bool:
