@@ -78,7 +78,8 @@ def schema_in(version: str, name: str) -> Mapping[str, Any]:
     if version == versions.newest():
         return _schema(topic, known)
     found: list[Mapping[str, Any]] = []
-    for source in known or [None]:
+    each: list[OrderSource | None] = [*known] or [None]
+    for source in each:
         newest = _schema(topic, [source] if source else [])
         body = example(name, source)
         older = json_schema.of_example(versions.convert(body, version), newest, body, newest)
