@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orderhooks import conf, sources, topics, versions
+from orderhooks import conf, json_schema, sources, topics, versions
 from orderhooks.sources import OrderSource
 
-__all__ = ["TEST", "Entry", "entries", "entry", "example", "offered", "test_data"]
+__all__ = ["TEST", "Entry", "entries", "entry", "example", "offered", "schema_in", "test_data"]
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +64,30 @@ def entry(name: str, *, version: str = "") -> Entry:
     """
     found = _entry(topics.require(name), list(sources.configured().values()))
     return replace(found, example=versions.convert(dict(found.example), version)) if version else found
+
+
+def schema_in(version: str, name: str) -> Mapping[str, Any]:
+    """The JSON Schema of a topic's body in that version. That of an older one is made from the converted examples of
+    all order sources, and allows what they leave open.
+
+    Raises:
+        UnknownTopicError: there is no such topic.
+        VersionError: the version is not registered, or an example can't be converted to it.
+    """
+    topic, known = topics.require(name), list(sources.configured().values())
+    if version == versions.newest():
+        return _schema(topic, known)
+    found: list[Mapping[str, Any]] = []
+    each: list[OrderSource | None] = [*known] or [None]
+    for source in each:
+        newest = _schema(topic, [source] if source else [])
+        body = example(name, source)
+        older = json_schema.of_example(versions.convert(body, version), newest, body, newest)
+        # The example has the changes of one topic, and a conversion may rename them.
+        older["properties"]["data"].get("properties", {})["changes"] = {"type": "object"}
+        if older not in found:
+            found.append(older)
+    return found[0] if len(found) == 1 else {"anyOf": found}
 
 
 def _entry(topic: topics.Topic, known: list[OrderSource]) -> Entry:

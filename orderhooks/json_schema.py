@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-__all__ = ["misfits"]
+__all__ = ["misfits", "of_example", "without_open_parts"]
 
 TYPES: Mapping[str, Callable[[Any], bool]] = {
     "object": lambda value: isinstance(value, Mapping),
@@ -105,3 +105,84 @@ def _referred(reference: str, root: Any) -> Any:
 
 def _at(where: str, text: str) -> str:
     return f"{where}: {text}" if where else f"it {text}"
+
+
+def of_example(value: Any, guide: Any, guide_value: Any, root: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON Schema of an example that was made from `guide_value`, whose schema is `guide`, a part of `root`.
+
+    It closes only those objects that the guide closes, and allows anything where the guide does, or where the example
+    has null. Any other value may be null too, because one example can't tell.
+    """
+    choices = list(_choices(guide, root))
+    if value is None or {} in choices:
+        return {}
+    if isinstance(value, Mapping):
+        return _of_object(value, choices, guide_value, root)
+    kind = next(name for name, fits in TYPES.items() if fits(value))
+    kinds = {one for choice in choices for one in _types_of(choice)}
+    if kind != "array":
+        return {"type": [*(kinds if kind in kinds else {kind}), "null"]}
+    guides = {"anyOf": [choice["items"] for choice in choices if isinstance(choice.get("items"), Mapping)] or [{}]}
+    former = guide_value if isinstance(guide_value, list) and len(guide_value) == len(value) else [None] * len(value)
+    items = [of_example(one, guides, old, root) for one, old in zip(value, former, strict=True)]
+    return {"type": ["array", "null"], "items": {"anyOf": items} if items else {}}
+
+
+def _of_object(value: Mapping[str, Any], choices: Any, guide_value: Any, root: Mapping[str, Any]) -> dict[str, Any]:
+    objects = [choice for choice in choices if choice.get("properties")]
+    if not objects or any(choice.get("additionalProperties", False) is not False for choice in objects):
+        return {"type": ["object", "null"]}
+    known: dict[str, list[Any]] = {}
+    for choice in objects:
+        for name, one in choice["properties"].items():
+            known.setdefault(name, []).append(one)
+    former = guide_value if isinstance(guide_value, Mapping) else {}
+    # What the example leaves out though the schema has it may be there in another body.
+    properties: dict[str, Any] = {name: {} for name in known if name not in former and name not in value}
+    for name, one in value.items():
+        guide = {"anyOf": known[name]} if name in known else {"enum": []}
+        properties[name] = of_example(one, guide, former.get(name), root)
+    return {"type": ["object", "null"], "properties": properties}
+
+
+def without_open_parts(schema: Any) -> Any:
+    """The schema with null alone in place of each part in which anything goes."""
+    if not isinstance(schema, Mapping):
+        return schema
+    is_open = schema.get("additionalProperties", False) is not False or not schema.get("properties")
+    if list(_types_of(schema)) in (["object"], ["object", "null"]) and is_open:
+        return {"type": "null"}
+    if not {"type", "enum", "const", "properties", "anyOf", "oneOf", "allOf", "$ref"} & schema.keys():
+        return {"type": "null"}
+    found = dict(schema)
+    for keyword in ("properties", "$defs"):
+        if keyword in schema:
+            found[keyword] = {name: without_open_parts(one) for name, one in schema[keyword].items()}
+    for keyword in ("anyOf", "oneOf", "allOf"):
+        if keyword in schema:
+            found[keyword] = [without_open_parts(one) for one in schema[keyword]]
+    return {**found, "items": without_open_parts(schema["items"])} if "items" in schema else found
+
+
+def _choices(schema: Any, root: Mapping[str, Any], depth: int = 0) -> Iterator[Mapping[str, Any]]:
+    """The schema without references and combinations. An empty one where anything goes."""
+    if not isinstance(schema, Mapping) or depth > DEEPEST:
+        yield {}
+        return
+    inner = [*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())]
+    if "$ref" in schema:
+        inner.append(_referred(schema["$ref"], root))
+    for one in inner:
+        yield from _choices(one, root, depth + 1)
+    if {"type", "enum", "const", "properties"} & schema.keys():
+        yield schema
+    elif not inner:
+        yield {}
+
+
+def _types_of(schema: Mapping[str, Any]) -> Iterator[str]:
+    types = schema.get("type", "object" if "properties" in schema else [])
+    yield from [types] if isinstance(types, str) else types
+    values = schema["enum"] if "enum" in schema else [schema["const"]] if "const" in schema else []
+    if not types:
+        yield from (next(name for name, fits in TYPES.items() if fits(value)) for value in values)

@@ -12,6 +12,9 @@ has the oldest unrouted event of an order locked routes the order, and others le
 turn. So no two workers look for the same waiting update, and no lock of its own is needed. A waiting update that is
 being claimed at that time is locked, and counts as sent.
 
+Updates that were made in different versions of the body do not merge, because their `changes` may have other names and
+values. The one that waits is due at once.
+
 In an ordered subscription an event of another topic would have to wait behind the update. So the update that waits is
 due at once when such an event comes, and merges no more.
 
@@ -33,7 +36,7 @@ from django.db.models import F, Max, Min, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 from django.db.models.query import QuerySet
 
-from orderhooks import net_values, sources
+from orderhooks import net_values, sources, versions
 from orderhooks.models import Delivery, Event, Subscription
 
 __all__ = ["UPDATED", "held_back", "merge"]
@@ -85,10 +88,14 @@ def merge(deliveries: Sequence[Delivery], *, now: datetime) -> None:
         and (line[0].ordered or any(one.event.topic == UPDATED for one in some))
     }
     _continue(lines, now=now)
+    made_in = _made_in(lines, made)
     for line, updates in lines.items():
         for delivery in made[line]:
             # One that a filter can't judge waits by itself, and holds up the later ones.
             if delivery.event.topic == UPDATED and not delivery.last_error:
+                waiting = updates.waiting
+                if waiting and made_in.get(waiting.delivery.event_id) != made_in.get(delivery.event_id):
+                    updates.end_interval(now=now)
                 updates.add(delivery, now=now)
             elif line[0].ordered:
                 updates.end_interval(now=now)
@@ -150,7 +157,9 @@ class _Updates:
         former.state, former.next_attempt_at, former.finished_at = Delivery.State.SKIPPED, None, now
 
     def end_interval(self, *, now: datetime) -> None:
-        """Another topic's event comes behind the update that waits, in an ordered subscription."""
+        """What comes behind the update that waits can't merge with it: another topic's event in an ordered
+        subscription, or an update that was made in another version.
+        """
         if self.waiting is None:
             return
         waiting, self.waiting = self.waiting, None
@@ -190,6 +199,17 @@ def _continue(lines: Mapping[Line, _Updates], *, now: datetime) -> None:
     for delivery in others.defer("merged_changes"):
         updates = last[delivery.pk]
         updates.free_at = _free_at(delivery, vars(delivery)["last_attempt_at"], updates.interval, now=now)
+
+
+def _made_in(lines: Mapping[Line, _Updates], made: Mapping[Line, Sequence[Delivery]]) -> Mapping[int, str]:
+    """The version of the body that each event was made in which may merge. Nothing, and no query, if there is only one
+    version.
+    """
+    if len(versions.registered()) == 1:
+        return {}
+    keys = {updates.waiting.delivery.event_id for updates in lines.values() if updates.waiting}
+    keys |= {one.event_id for line in lines for one in made[line]}
+    return dict(Event.objects.filter(pk__in=keys).order_by().values_list("pk", "api_version"))
 
 
 def _last_updates(lines: Mapping[Line, _Updates]) -> Iterator[tuple[Line, int, bool]]:

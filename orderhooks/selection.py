@@ -3,10 +3,11 @@ a projection. Used by `models` to validate it, and by `matching` and `shaping`.
 """
 
 import logging
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from orderhooks import catalogue, expressions, payloads, sources, spelling, topics, versions
+from orderhooks import catalogue, expressions, json_schema, payloads, sources, spelling, topics, versions
 from orderhooks.expressions import EvaluationError, Expression, ExpressionError
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "check_filter",
     "check_projection",
     "is_touched",
+    "misfit",
     "project",
     "watched_by",
 ]
@@ -27,6 +29,7 @@ logger = logging.getLogger(__name__)
 Watched = Mapping[str, Collection[str]]
 
 
+FUNCTION = re.compile(r"[a-z_]+\(")
 # What an expression may cost on an example, in units of `expressions.interpreting`. Real orders may be larger, so
 # that they may cost more.
 EXAMPLE_BUDGET = 5000
@@ -76,10 +79,14 @@ def _is_changed(changes: Mapping[str, Any], pattern: str) -> bool:
     if not (isinstance(old, list) and isinstance(new, list)):
         return bool(_part(old, path) != _part(new, path))
     before, after = ({str(row.get("id")): row for row in side if isinstance(row, Mapping)} for side in (old, new))
-    # A row that was not there is like one in which the field is blank.
-    return any(
-        (_part(before.get(key), path) or None) != (_part(after.get(key), path) or None) for key in {*before, *after}
-    )
+    return any(_differs(before.get(key), after.get(key), path) for key in {*before, *after})
+
+
+def _differs(old: Any, new: Any, path: str) -> bool:
+    """Whether a row's field differs. A row that was not there, or is gone, is like one in which the field is blank."""
+    if old is None or new is None:
+        return bool(_part(old, path) or _part(new, path))
+    return bool(_part(old, path) != _part(new, path))
 
 
 def _part(value: Any, path: str) -> Any:
@@ -122,34 +129,63 @@ def check_filter(text: str, patterns: Sequence[str], version: str) -> None:
         try:
             expression.evaluate(example, budget=EXAMPLE_BUDGET)
         except EvaluationError as error:
-            raise ExpressionError(f"It fails on the example of {name}: {_sentence(error)}") from None
+            if not (_got_null(error) and _reads_open_parts(expression, patterns, version)):
+                raise ExpressionError(f"It fails on the example of {name}: {_sentence(error)}") from None
 
 
 def check_projection(text: str, patterns: Sequence[str], version: str) -> None:
     """Raises ExpressionError unless it is an expression that makes an object of the examples of these topics."""
-    _checked(text, patterns, version)
+    expression = _checked(text, patterns, version)
     for name, example in _examples(patterns, version):
         try:
             project(text, example, budget=EXAMPLE_BUDGET)
         except ProjectionError as error:
-            raise ExpressionError(f"It fails on the example of {name}: {error}") from None
+            if not (_got_null(error.__context__) and _reads_open_parts(expression, patterns, version)):
+                raise ExpressionError(f"It fails on the example of {name}: {error}") from None
+
+
+def misfit(text: str, topic: str, version: str) -> str:
+    """Why an expression does not fit the body of a topic in that version. Blank if it does, or if that is not known."""
+    try:
+        expressions.check(expressions.compiled(text), catalogue.schema_in(version, topic))
+    except ExpressionError as error:
+        return str(error)
+    except (versions.VersionError, topics.UnknownTopicError):
+        return ""
+    return ""
+
+
+def _got_null(error: BaseException | None) -> bool:
+    """Whether a function could not be called because its argument is null."""
+    return isinstance(error, EvaluationError) and getattr(error.__context__, "actual_type", "") == "null"
+
+
+def _reads_open_parts(expression: Expression, patterns: Sequence[str], version: str) -> bool:
+    """Whether it reads what the schema leaves open, of which an example says nothing: other orders may have more."""
+    try:
+        expressions.check(expression, json_schema.without_open_parts(_schema(patterns, version)))
+    except ExpressionError:
+        return True
+    return False
 
 
 def _checked(text: str, patterns: Sequence[str], version: str) -> Expression:
     expression = expressions.compiled(text)
-    # Only the newest version has a schema. Of an older one, only the examples are tried.
-    expressions.check(expression, _schema(patterns) if version == versions.newest() else {})
+    try:
+        versions.require(version)
+    except versions.VersionError as error:
+        raise ExpressionError(f"It can't be checked. {error}") from None
+    expressions.check(expression, _schema(patterns, version))
     return expression
 
 
 def _examples(patterns: Sequence[str], version: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The topics with their examples in that version. None if it can't be had: the version's own field says why."""
+    """The topics with their examples in that version, except those that can't be converted to it."""
     for name in _names(patterns):
         try:
             yield name, catalogue.entry(name, version=version).example
-        except versions.VersionError:
-            logger.exception("filter and projection were not tried on the example of %s", name)
-            return
+        except versions.VersionError as error:
+            logger.warning("filter and projection were not tried on the example of %s: %s", name, error)
 
 
 def project(text: str, body: Mapping[str, Any], *, budget: int = expressions.BUDGET) -> dict[str, Any]:
@@ -170,7 +206,10 @@ def project(text: str, body: Mapping[str, Any], *, budget: int = expressions.BUD
 
 def _sentence(error: Exception) -> str:
     text = str(error).rstrip(".")
-    return f"{text[:1].upper()}{text[1:]}."
+    if _got_null(error):
+        text += ": write `path && …` before it, so that it is called only if there is a value"
+    # The name of a function stays as it is written.
+    return f"{text}." if FUNCTION.match(text) else f"{text[:1].upper()}{text[1:]}."
 
 
 def _names(patterns: Sequence[str]) -> list[str]:
@@ -178,10 +217,21 @@ def _names(patterns: Sequence[str]) -> list[str]:
     return [name for name in known if name != catalogue.TEST or name in patterns]
 
 
-def _schema(patterns: Sequence[str]) -> Mapping[str, Any]:
-    """The schema of the bodies of all these topics. They differ in the topic alone. Anything goes if there is none."""
+def _schema(patterns: Sequence[str], version: str) -> Mapping[str, Any]:
+    """The schema of these topics' bodies. Anything goes if there is none, or an example can't be converted."""
     names = _names(patterns)
     if not names:
         return {}
-    schema = catalogue.entry(names[0]).schema
-    return {**schema, "properties": {**schema["properties"], "type": {"type": "string", "enum": names}}}
+    # In the newest version they differ in the topic alone. A conversion may treat topics differently.
+    compared = names[:1] if version == versions.newest() else names
+    try:
+        found = [catalogue.schema_in(version, name) for name in compared]
+    except versions.VersionError as error:
+        logger.warning("fields of filter and projection were not checked: %s", error)
+        return {}
+    shapes: list[Mapping[str, Any]] = []
+    for shape in (one for schema in found for one in schema.get("anyOf", [schema])):
+        known = {**shape, "properties": {**shape["properties"], "type": {"type": "string", "enum": names}}}
+        if known not in shapes:
+            shapes.append(known)
+    return shapes[0] if len(shapes) == 1 else {"anyOf": shapes}

@@ -69,11 +69,27 @@ def shape(event: Event, subscription: Subscription, *, changes: Mapping[str, Any
     """
     body = envelope(event, subscription.api_version, changes=changes)
     if subscription.projection:
+        _require_readable(subscription.projection, event, subscription.api_version)
         try:
             body["data"] = selection.project(subscription.projection, body)
         except selection.ProjectionError as error:
             raise ShapingError(f"The projection fails on this event. {error}", kind="projection") from None
     return _encode(body, event, subscription)
+
+
+def _require_readable(projection: str, event: Event, version: str) -> None:
+    """Raises ShapingError if the projection is for a newer version, and reads what the event's version does not have.
+
+    There is no way up: a field that came later would be null.
+    """
+    if event.api_version >= version:
+        return
+    if fault := selection.misfit(projection, event.topic, event.api_version):
+        raise ShapingError(
+            f"The event was made in the version {event.api_version} of the body, older than {version}, which the "
+            f"projection reads: {fault} Send it to a subscription on {event.api_version}, or skip this delivery.",
+            kind="version",
+        )
 
 
 def _encode(body: Mapping[str, Any], event: Event, subscription: Subscription) -> Shaped:

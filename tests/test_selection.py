@@ -19,6 +19,7 @@ STATUS = {"status": ["open", "closed"]}
 ADDRESS = {"shipping_address": [{"city": "Bonn", "zip": "1"}, {"city": "Köln", "zip": "1"}]}
 NEW_ADDRESS = {"shipping_address": [None, {"city": "Köln"}]}
 QUANTITY = {"lines": [[{"id": 1, "sku": "a", "quantity": 1}], [{"id": 1, "sku": "a", "quantity": 2}]]}
+NO_QUANTITY, ZERO, FALSE = ({"id": 1, "quantity": value} for value in (None, 0, False))
 NEW_LINE = {"lines": [[], [{"id": 2, "sku": "b", "quantity": 1}]]}
 GONE_LINE = {"lines": [[{"id": 2, "sku": "b", "quantity": 1}], []]}
 SHIPPED = {"fulfillments": [[], [{"id": 1, "tracking_number": ""}]]}
@@ -47,6 +48,10 @@ TRACKED = {"fulfillments": [[{"id": 1, "tracking_number": ""}], [{"id": 1, "trac
         (SHIPPED, ["fulfillments.tracking_number"], False),
         (SHIPPED, ["fulfillments"], True),
         (TRACKED, ["fulfillments.tracking_number"], True),
+        ({"lines": [[NO_QUANTITY], [ZERO]]}, ["lines.quantity"], True),
+        ({"lines": [[FALSE], [NO_QUANTITY]]}, ["lines.quantity"], True),
+        ({"lines": [[ZERO], [ZERO | {"sku": "b"}]]}, ["lines.quantity"], False),
+        ({"lines": [[], [ZERO]]}, ["lines.quantity"], False),
         # What can't be told is sent.
         ({}, ["status"], True),
         ({"unknown": [1, 2]}, ["status"], True),
@@ -91,6 +96,9 @@ def faults(**values: Any) -> dict[str, list[str]]:
         {"filter": "data.order.currency == 'EUR'"},
         {"projection": "{number: data.order.number}"},
         {"projection": "data.order"},
+        # The example of the store's own JSON is empty.
+        {"filter": "starts_with(data.order.metadata.channel, 'web')"},
+        {"projection": "{channels: length(data.order.metadata.channels)}"},
         {"filter": "type == 'order.paid'", "topics": ["order.paid", "order.updated"]},
         {"filter": "type == 'order.paid'", "topics": ["*"]},
         # A topic that no source makes has a schema too.
@@ -115,8 +123,9 @@ def test_what_can_work_is_saved(values: dict[str, Any]) -> None:
         (
             "filter",
             "starts_with(data.order.cancelled_at || `null`, '2026')",
-            "It fails on the example of order.updated: ",
+            "It fails on the example of order.updated: starts_with() takes string, and got null here: write `path &&",
         ),
+        ("projection", "{n: length(data.order.cancelled_at)}", "write `path && …` before it"),
         ("filter", "[@,@]|" * 60 + "to_string(@) == 'x'", "It takes too many steps on this data."),
         ("projection", "data.order.number", "It yields no object. Write an object: {number: data.order.number}."),
         ("projection", "data.order.lines", "It yields a list."),
@@ -164,7 +173,7 @@ def test_each_attempt_has_the_same_bytes() -> None:
     ("projection", "fault"),
     [
         ("data.order.metadata", "The projection fails on this event. It yields null."),
-        ("{n: sum(data.order.amounts || `[]`)}", "Sum() takes array-number"),
+        ("{n: sum(data.order.amounts || `[]`)}", "sum() takes array-number"),
     ],
 )
 def test_a_projection_that_fails_on_an_event_says_why(projection: str, fault: str) -> None:

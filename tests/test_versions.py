@@ -162,7 +162,8 @@ def test_nothing_is_copied_where_nothing_is_converted(three_versions) -> None:
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        ("raises", "raised KeyError: 'no_such_field' on this event"),
+        ("raises", "raised KeyError on this event, see the log. Fix the function."),
+        ("looks_up_a_value", "raised KeyError on this event, see the log. Fix the function."),
         ("raises_with_values", "raised ValueError on this event, see the log. Fix the function."),
         ("returns_nothing", "returned NoneType. Have it return the body"),
         ("changes_the_id", "changed `id` or `type`"),
@@ -271,6 +272,57 @@ def test_expressions_are_checked_against_the_version(three_versions) -> None:
     )
     with pytest.raises(ValidationError, match="there is no field 'note'"):
         Subscription.objects.create(**fields, filter="data.order.note == 'x'")
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "fault"),
+    [
+        ("filter", "data.oder.nonsense == 'x'", "Did you mean 'order'?"),
+        ("filter", "data.order.customer_note == 'x'", "there is no field 'customer_note'"),
+        ("filter", "data.order.total > `5`", "write to_number(data.order.total)"),
+        ("filter", "data.order.lines[0].quantty == `1`", "Did you mean 'quantity'?"),
+        ("filter", "startswith(data.order.note, 'x')", "Did you mean starts_with()?"),
+        ("filter", "data.order.total.amount == '5'", "there is no field 'amount', because it is a text"),
+        ("filter", "type == 'order.piad'", "Did you mean 'order.paid'?"),
+        ("projection", "{n: data.order.nte}", "Did you mean 'note'?"),
+    ],
+)
+def test_expressions_on_an_older_version_are_checked(three_versions, field: str, text: str, fault: str) -> None:
+    fields: dict[str, Any] = {"name": "w", "url": "http://127.0.0.1:8/", "topics": ["order.paid", "order.updated"]}
+    with pytest.raises(ValidationError) as raised:
+        Subscription.objects.create(**fields, api_version=FIRST, **{field: text})
+    assert fault in raised.value.message_dict[field][0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "data.order.note == 'x' && to_number(data.order.total) > `5`",
+        "data.order.note == `null` || data.order.shipping_address.city == 'Bonn'",
+        "data.order.metadata.anything == 'x' && data.changes.note",
+        "data.order.cancelled_at != `null` && type == 'order.paid'",
+        "length(data.order.lines[?quantity > `1`]) > `0`",
+    ],
+)
+def test_what_an_older_version_has_or_leaves_open_is_accepted(three_versions, text: str) -> None:
+    fields: dict[str, Any] = {"name": "w", "url": "http://127.0.0.1:8/", "topics": ["*"]}
+    assert Subscription.objects.create(**fields, api_version=FIRST, filter=text).pk
+
+
+def test_the_way_back_is_barred_too_by_a_projection_that_does_not_fit(three_versions) -> None:
+    fields: dict[str, Any] = {"name": "w", "url": "http://127.0.0.1:8/", "topics": ["*"]}
+    new = Subscription.objects.create(**fields, api_version=NESTED, projection="{total: data.order.total.amount}")
+    with pytest.raises(ValidationError) as raised:
+        operations.reconfigure(new, {"api_version": FIRST})
+    assert list(raised.value.message_dict) == ["projection"]
+
+
+def test_a_filter_for_a_version_that_is_gone_is_refused_with_the_remedy(three_versions) -> None:
+    gone = make_subscription(api_version="2027-01-16")
+    gone.filter = "data.order.note == 'x'"
+    with pytest.raises(ValidationError) as raised:
+        gone.save()
+    assert "'2027-01-16' of the body is not registered" in raised.value.message_dict["filter"][0]
 
 
 def test_only_a_registered_version_can_be_chosen(three_versions) -> None:

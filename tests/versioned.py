@@ -61,12 +61,22 @@ def with_the_former_name(body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
+def with_changes_renamed(body: dict[str, Any]) -> dict[str, Any]:
+    body["data"]["changes"] = renamed(body["data"]["changes"], "customer_note", "note")
+    return body
+
+
 def raises(body: dict[str, Any]) -> dict[str, Any]:
     return {**body, "data": {**body["data"], "total": body["data"]["order"]["no_such_field"]}}
 
 
 def raises_with_values(body: dict[str, Any]) -> dict[str, Any]:
     raise ValueError(f"I do not like {body['data']['order']['customer']['email']}")
+
+
+def looks_up_a_value(body: dict[str, Any]) -> dict[str, Any]:
+    labels: dict[str, str] = {}
+    return {**body, "data": {"label": labels[body["data"]["order"]["customer"]["email"]]}}
 
 
 def returns_nothing(body: dict[str, Any]) -> None:

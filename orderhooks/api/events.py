@@ -1,7 +1,6 @@
 """Events and topics in the API: read the log, pull the feed, publish an event again, read the topic catalogue."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from django.db.models import QuerySet
@@ -61,18 +60,28 @@ class EventSerializer(serializers.ModelSerializer[Event]):
         read_only_fields = fields
 
     def to_representation(self, event: Event) -> dict[str, Any]:
-        """For a subscription of the context, the payload is in the version of the body that it is pinned to."""
+        """For a subscription of the context, the body is in its version, or `error` says why not."""
         shown: dict[str, Any] = super().to_representation(event)
         subscription: Subscription | None = self.context.get("subscription")
         if subscription is not None and shown.get("payload") is not None:
-            # One that can't be converted is shown as it is, which its version says.
-            with suppress(shaping.ShapingError):
-                body = shaping.envelope(event, subscription.api_version)
-                shown |= {"payload": body["data"], "api_version": body["api_version"]}
+            shown |= _in_version(event, subscription.api_version)
         return shown
 
     def get_fields(self) -> dict[str, Any]:
         return access.visible_fields(super().get_fields(), self.context["request"], hidden=self.confidential_fields)
+
+
+def _in_version(event: Event, version: str) -> dict[str, Any]:
+    try:
+        body = shaping.envelope(event, version)
+    except shaping.ShapingError as error:
+        # A receiver can't read another version, and would not see from a 200 that it is one.
+        return {"payload": None, "changes": {}, "error": str(error)}
+    found: dict[str, Any] = {"payload": body["data"], "api_version": body["api_version"]}
+    if body["api_version"] != event.api_version:
+        # A conversion may have renamed fields in them.
+        found["changes"] = body["data"].get("changes", {})
+    return found
 
 
 FEED = Envelope(

@@ -271,7 +271,7 @@ class HasConfiguration(models.Model):
         except ValidationError as error:
             errors = error.update_error_dict(errors)
         names = {*EXPRESSIONS} - exclude
-        if names and "topics" not in errors:
+        if names and not {"topics", "api_version"} & errors.keys():
             expressions = {name: getattr(self, name) for name in names}
             found = selection_errors(self.topics, self.api_version, **expressions)
             errors |= {name: [error] for name, error in found.items()}

@@ -68,21 +68,43 @@ def test_the_feed_of_a_subscription_is_in_its_version(api, old, settings):
     subscription = make_subscription(api_version=versioned.FIRST, created_at=old - timedelta(hours=1))
     total = {"amount": "24.80", "currency": "EUR"}
     good = make_event_at(old, payload={"order": {"total": total, "customer_note": "x"}, "changes": {}})
-    # One that can't be converted is shown as it is.
+    # One that can't be converted has no body.
     bad = make_event_at(old + timedelta(minutes=1), payload={"order": {"number": "1"}, "changes": {}})
 
     def shown(path: str) -> list[tuple[str, Any]]:
         results = {one["public_id"]: one for one in api.get(path).data["results"]}
-        return [
-            (results[one.public_id]["api_version"], results[one.public_id]["payload"]["order"]) for one in (good, bad)
-        ]
+        found = [results[one.public_id] for one in (good, bad)]
+        return [(one["api_version"], one["payload"] and one["payload"]["order"]) for one in found]
 
     made = [(versioned.NESTED, {"total": total, "customer_note": "x"}), (versioned.NESTED, {"number": "1"})]
     assert shown("/api/events/?after=0") == made
-    in_its_version = [(versioned.FIRST, {"total": "24.80", "note": "x"}), made[1]]
+    in_its_version = [(versioned.FIRST, {"total": "24.80", "note": "x"}), (versioned.NESTED, None)]
     assert shown(f"/api/events/?after=0&subscription={subscription.public_id}") == in_its_version
     since = (old - timedelta(minutes=5)).strftime("%Y-%m-%dT%H:%M:%SZ")
     assert shown(f"/api/subscriptions/{subscription.public_id}/missed/?since={since}") == in_its_version
+
+
+def test_what_cannot_be_converted_for_a_subscription_has_an_error_and_no_body(api, old, settings):
+    entry = {"to_previous": "tests.versioned.raises", "description": "New."}
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "API_VERSIONS": {versioned.RENAMED: entry}}
+    subscription = make_subscription(api_version=versioned.FIRST, created_at=old - timedelta(hours=1))
+    data = {"order": {"number": "1"}, "changes": {"note": ["a", "b"]}}
+    make_event_at(old, payload=data, changes=data["changes"], api_version=versioned.RENAMED)
+    [shown] = api.get(f"/api/events/?after=0&subscription={subscription.public_id}").data["results"]
+    assert (shown["payload"], shown["changes"]) == (None, {})
+    assert "tests.versioned.raises raised KeyError" in shown["error"]
+    [shown] = api.get("/api/events/?after=0").data["results"]
+    assert (shown["payload"], shown["error"]) == (data, "")
+
+
+def test_changes_in_the_feed_are_in_the_subscriptions_version_too(api, old, settings):
+    entry = {"to_previous": "tests.versioned.with_changes_renamed", "description": "New."}
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "API_VERSIONS": {versioned.RENAMED: entry}}
+    subscription = make_subscription(api_version=versioned.FIRST, created_at=old - timedelta(hours=1))
+    changes = {"customer_note": ["a", "b"]}
+    make_event_at(old, payload={"order": {}, "changes": changes}, changes=changes, api_version=versioned.RENAMED)
+    [shown] = api.get(f"/api/events/?after=0&subscription={subscription.public_id}").data["results"]
+    assert (shown["changes"], shown["api_version"]) == ({"note": ["a", "b"]}, versioned.FIRST)
 
 
 def test_the_feed_of_somebody_elses_subscription_is_an_error(old):
