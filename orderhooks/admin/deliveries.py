@@ -180,7 +180,10 @@ class DeliveryAdmin(ReadOnlyAdmin):
         due_at = delivery.expected_at
         if due_at is None:
             return "-"
-        return compact_time_html(due_at) if due_at > timezone.now() else str(_("now"))
+        if due_at > timezone.now():
+            return compact_time_html(due_at)
+        is_behind = delivery.subscription.ordered and delivery.blockers().exists()
+        return str(_("after an earlier event of its order") if is_behind else _("now"))
 
     @admin.display(description=_("created"))
     def created(self, delivery: Delivery) -> str:

@@ -157,6 +157,12 @@ def _next(delivery: Delivery, *, now: datetime, most: int, blocker: Delivery | N
     if due_at > now:
         relative = relative_text(due_at, now=now)
         return _("The next try is %(relative)s (%(attempt)s).") % {"relative": relative, "attempt": attempt}
+    if not by_hand and subscription.slow_start_limit is not None and (until := subscription.circuit_open_until):
+        # Its turn comes when the endpoint has responded, and no worker is late.
+        return _(
+            "It waits for %(name)s to respond again (%(attempt)s): the endpoint was cooling down until %(time)s, and"
+            " few requests at a time try it."
+        ) % {"name": subscription.name, "attempt": attempt, "time": time_text(until, now=now)}
     if due_at > now - OVERDUE:
         return _("It is due: a worker sends it next (%(attempt)s).") % {"attempt": attempt}
     span = span_text(now - due_at)
@@ -247,6 +253,16 @@ def _merged(delivery: Delivery, carrier: Delivery | None, now: datetime) -> str:
     if carrier is None:
         return _("Merged at %(when)s into a later update of the order, which carried its changes.") % {"when": when}
     sentence = _("Merged at %(when)s into %(event)s, a later update of the order, which carries its changes.")
+    if carrier.state == State.FAILED:
+        sentence = _(
+            "Merged at %(when)s into %(event)s, a later update of the order, which failed: its changes have not"
+            " arrived. Redeliver that one."
+        )
+    elif carrier.state == State.SKIPPED:
+        sentence = _(
+            "Merged at %(when)s into %(event)s, a later update of the order, which was skipped: its changes are not"
+            " sent. Redeliver that one if they should be."
+        )
     return sentence % {"when": when, "event": carrier.event.public_id}
 
 
