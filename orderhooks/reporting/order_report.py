@@ -216,7 +216,7 @@ def subscription_outcome_text(one: SubscriptionOutcome, *, now: datetime, confid
     if one.reason == Reason.NOT_ROUTED:
         return _("waiting for a worker to take it up")
     if one.reason == Reason.MERGED and one.carrier is not None:
-        sentence = MERGED.get(one.carrier.state, gettext_lazy("merged into %(event)s"))
+        sentence = MERGED.get(Delivery.State(one.carrier.state), gettext_lazy("merged into %(event)s"))
         return str(sentence) % {"event": one.carrier.event.public_id}
     if one.reason != Reason.WAITING or delivery is None:
         return label

@@ -23,11 +23,12 @@ MAY_CHANGE = ("view_subscription", "change_subscription")
 
 
 def test_owners_are_shown_to_those_who_may_see_users():
-    subscription = make_subscription(owner=make_user(first_name="x"))
+    owner = make_user()
+    subscription = make_subscription(owner=owner)
     other = make_user()
     url = f"/admin/orderhooks/subscription/{subscription.pk}/change/"
     client = staff(*MAY_CHANGE)
-    name = subscription.owner.username
+    name = owner.username
     assert name not in page(client, f"subscription/{subscription.pk}/change/")
     assert client.post(url, {**FORM, "owner": other.pk}).status_code == 302
     assert Subscription.objects.get().owner == subscription.owner
