@@ -193,7 +193,7 @@ SUMMARIES = [
         told(state="failed", last_error="filter", last_detail="The filter can't judge this event: no number."),
         "Failed at 3 a.m. without an attempt: nothing is sent until it is redelivered. Warehouse was not called: its"
         " filter could not judge the event. The filter can't judge this event: no number."
-        " Change the subscription's filter, then redeliver, or replay what failed.",
+        " Change the subscription's filter; the next attempt judges the event again.",
     ),
     (
         told(state="skipped", last_error="filtered", last_detail="The filter leaves the event out."),

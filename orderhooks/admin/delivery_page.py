@@ -23,7 +23,7 @@ from orderhooks.reporting import delivery_summary, durations
 # The newest attempts that a page shows; the retry table makes ten.
 MOST_ATTEMPTS = 100
 # The kinds of failure before which no request to the endpoint is made.
-NOT_SENT = frozenset({"payload", "filter", "projection", "version", "format", "login"})
+NOT_SENT = frozenset({"payload", "filter", "filtered", "projection", "version", "format", "login"})
 TEMPLATES = "admin/orderhooks/delivery"
 
 

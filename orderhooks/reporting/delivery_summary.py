@@ -117,7 +117,7 @@ def _reason(delivery: Delivery) -> str:
     happened = _("%(name)s %(outcomes)s.") % {"name": delivery.subscription.name, "outcomes": outcome}
     known = delivery.last_error in {*OUTCOMES, "status"}
     remedy = transport.next_step(delivery.last_error, delivery.last_status_code) if known else ""
-    parts = [happened if known else "", delivery.last_detail]
+    parts = [happened if known and delivery.last_error != "filtered" else "", delivery.last_detail]
     if delivery.state == State.FAILED and remedy not in delivery.last_detail:
         parts.append(remedy)
     return " ".join(part for part in parts if part)

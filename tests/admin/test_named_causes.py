@@ -64,6 +64,14 @@ def test_an_attempt_says_what_failed_and_whether_it_was_sent(operator):
     assert "No request was made to the endpoint." in text
 
 
+def test_the_log_is_narrowed_to_a_kind_of_failure(operator):
+    for kind in ("projection", "login", "timeout"):
+        make_delivery(state="failed", last_error=kind, subscription=make_subscription(name=f"of {kind}"))
+    text = page(operator, "delivery/?failure=login").partition('id="result_list"')[2].partition("</table>")[0]
+    assert [kind for kind in ("projection", "login", "timeout") if f"of {kind}" in text] == ["login"]
+    assert "?failure=handshake" in page(operator, "delivery/")
+
+
 def test_a_replay_says_what_the_filter_leaves_out(operator):
     for _ in range(2):
         make_event_at(NOW - timedelta(hours=1))
