@@ -13,12 +13,13 @@ from urllib.parse import urlsplit
 from django.db import router, transaction
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import catalogue, matching, payloads, sending, shaping, signing, sources, topics, transport
+from orderhooks import catalogue, matching, payloads, reporting, sending, shaping, signing, sources, topics, transport
 from orderhooks.db import DatabaseClock
 from orderhooks.db.sealed_logins import NONE
 from orderhooks.encryption import HIDDEN, UndecryptableError
 from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.models.deliveries import REQUESTED_BY_LENGTH
+from orderhooks.reporting.order_report import MISMATCHES
 from orderhooks.sources import OrderSource, WatchedModel
 
 __all__ = [
@@ -94,13 +95,16 @@ class PreviewError(ValueError):
 class Preview:
     """The signed request that an event about an order would cause.
 
-    `wanted`: whether the subscription would get this event of this order. The values of the subscription's own headers
-    and of its login are `(hidden)`.
+    `wanted`: whether the subscription would get this event of this order. If not, `reason` is a Reason, or
+    what the outcome of a delivery that is held is called, and `text` says it with the deciding values. The values of
+    the subscription's own headers and of its login are `(hidden)`.
     """
 
     order_number: str
     topic: str
     wanted: bool
+    reason: str
+    text: str
     url: str
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
@@ -142,16 +146,33 @@ def preview(
         url = transport.check_url(request.url)
     except UNSENDABLE as error:
         raise PreviewError(str(error)) from None
+    reason, text = _why_not(event, subscription, now=now)
     own = {name.lower() for name in subscription.headers}
     headers = {"host": urlsplit(url).netloc, **transport.with_framing_headers(request.headers, request.body)}
     return Preview(
         order_number=event.order_number,
         topic=topic,
-        wanted=matching.Matcher().judge(event, subscription).is_wanted,
+        wanted=not reason,
+        reason=reason,
+        text=text,
         url=url,
         headers={name: HIDDEN if name.lower() in own else value for name, value in headers.items()},
         body=request.body,
     )
+
+
+def _why_not(event: Event, subscription: Subscription, *, now: datetime) -> tuple[str, str]:
+    """Why the subscription would not get the event, for programs and for people. Blank if it would."""
+    matcher = matching.Matcher()
+    verdict = matcher.judge(event, subscription)
+    if verdict.error:
+        return verdict.kind, verdict.error
+    if verdict.mismatch is None:
+        return "", ""
+    reason = MISMATCHES[verdict.mismatch]
+    deciding = matcher.deciding_values(event, subscription) if reason == reporting.Reason.FILTERED else ""
+    outcome = reporting.SubscriptionOutcome(subscription, reason, None, deciding)
+    return str(reason), reporting.subscription_outcome_text(outcome, now=now)
 
 
 def create_manual_delivery(

@@ -100,26 +100,33 @@ def check_fields(patterns: object) -> None:
     if not isinstance(patterns, list):
         raise FieldPatternError('Name the fields as a list: ["shipping_address", "lines.*"].')
     known: dict[str, set[str]] = {}
+    choices: Iterable[str] = ()
     for source in sources.configured():
         for name, fields in watched_by(source).items():
             known.setdefault(name, set()).update(fields)
+    faults: list[str] = []
     for pattern in patterns:
         if not isinstance(pattern, str):
             raise FieldPatternError(f"A field is a text such as 'shipping_address', not {pattern!r}.")
         name, _dot, path = pattern.partition(".")
         if name not in known:
-            raise FieldPatternError(_unknown(pattern, name, known))
-        if known[name] and path not in ("", "*", *known[name]):
-            choices = [f"{name}.{field}" for field in sorted(known[name])]
-            raise FieldPatternError(_unknown(pattern, pattern, [*choices, f"{name}.*"]))
-        if _dot and not all(path.split(".")):
+            faults.append(_hint(pattern, name, known))
+            choices = known
+        elif known[name] and path not in ("", "*", *known[name]):
+            choices = [*(f"{name}.{field}" for field in sorted(known[name])), f"{name}.*"]
+            faults.append(_hint(pattern, pattern, choices))
+        elif _dot and not all(path.split(".")):
             raise FieldPatternError(f"{pattern!r} has a dot too many.")
+    if faults:
+        # Those of the last one; usually there is one.
+        raise FieldPatternError(f"{' '.join(faults)} Use one of: {', '.join(choices)}.")
 
 
-def _unknown(pattern: str, name: str, known: Iterable[str]) -> str:
-    near = spelling.nearest(name, known)
-    hint = f"Did you mean {near!r}? " if near else ""
-    return f"No order source captures changes of {pattern!r}. {hint}Use one of: {', '.join(known)}."
+def _hint(pattern: str, name: str, known: Iterable[str]) -> str:
+    spelled = {one.lower(): one for one in known}
+    near = spelling.nearest(name.lower(), spelled)
+    hint = f" Did you mean {spelled[near]!r}?" if near else ""
+    return f"No order source captures changes of {pattern!r}.{hint}"
 
 
 def check_filter(text: str, patterns: Sequence[str], version: str) -> None:

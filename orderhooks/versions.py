@@ -113,7 +113,11 @@ def convert(body: dict[str, Any], to: str) -> dict[str, Any]:
     made_in: str = body["api_version"]
     if made_in <= to:
         return body
-    require(made_in)
+    if made_in not in registered():
+        raise VersionError(
+            f"The event was made in the version {made_in!r} of the body, which is not registered any more. Register it "
+            'again in ORDERHOOKS["API_VERSIONS"].'
+        )
     # Conversions may change what they get; the event keeps what it has. It is JSON, so this is a deep copy.
     converted: dict[str, Any] = json.loads(payloads.encode(body))
     path = steps(to, made_in)

@@ -189,6 +189,20 @@ SUMMARIES = [
         "Warehouse responded with 503 once. The worker that sends it should have finished 1 min ago."
         " Another worker takes it over.",
     ),
+    (
+        told(state="failed", last_error="filter", last_detail="The filter can't judge this event: no number."),
+        "Failed at 3 a.m. without an attempt: nothing is sent until it is redelivered. Warehouse was not called: its"
+        " filter could not judge the event. The filter can't judge this event: no number."
+        " Change the subscription's filter; the next attempt judges the event again.",
+    ),
+    (
+        told(state="skipped", last_error="filtered", last_detail="The filter leaves the event out."),
+        "Skipped at 3 a.m.: the subscription's filter leaves the event out. The filter leaves the event out.",
+    ),
+    (
+        told(state="skipped", attempts_made=3, last_error="timeout", last_detail="No response came."),
+        "Skipped at 3 a.m.: an operator decided not to send it. Warehouse did not respond in time. No response came.",
+    ),
 ]
 
 

@@ -201,6 +201,25 @@ def test_a_preview_says_whether_the_subscription_wants_it() -> None:
         assert (shown.wanted, json.loads(shown.body)["type"]) == (wanted, topic)
 
 
+def test_a_preview_says_why_the_subscription_would_not_get_it() -> None:
+    make_order(number="1042", store="north", customer_name="Zoë")
+    north = "data.order.number == '1043'"
+    for fields, reason, pieces in (
+        ({"topics": ["order.paid"]}, "", []),
+        ({"topics": ["order.closed"]}, "topic", ["topic not wanted"]),
+        ({"filter": north}, "filtered", ["filtered out", north, "1042"]),
+        ({"filter": "length(data.order.note) > `1`"}, "filtered", ["length"]),
+    ):
+        shown = operations.preview(make_endpoint(**fields), "1042", topic="order.paid", now=timezone.now())
+        assert (shown.wanted, shown.reason) == (not reason, reason)
+        assert [piece for piece in pieces if piece not in shown.text] == []
+    endpoint = make_endpoint()
+    endpoint.filter = "abs(data.order.number) > `1`"
+    shown = operations.preview(endpoint, "1042", topic="order.paid", now=timezone.now())
+    assert (shown.wanted, shown.reason) == (False, "filter")
+    assert "The filter can't judge this event" in shown.text
+
+
 def test_the_order_of_the_subscriptions_own_store_is_shown() -> None:
     make_order(number="1042", store="north", customer_name="Nora")
     make_order(number="1042", store="south", customer_name="Sam")

@@ -1,7 +1,7 @@
 """The dashboard: the last day's attempts, what waits, which endpoints have trouble, and whether a worker is there."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -24,11 +24,11 @@ from orderhooks.admin.lookups import ListedLookups
 from orderhooks.admin.order_links import order_pages
 from orderhooks.admin.read_only import NotEdited, events_of_number, sees_payload
 from orderhooks.admin.stores import chosen_stores, has_several_stores, known_stores, stores_of
-from orderhooks.admin.webhooks import webhooks_of
+from orderhooks.admin.webhooks import Webhooks, webhooks_of
 from orderhooks.db import DatabaseClock
 from orderhooks.models import AttemptStats, Dashboard, Delivery, Event, Subscription
 from orderhooks.models.attempt_stats import HOUR, first_hour, percentile
-from orderhooks.reporting import MOST_WAITING, Backlog, current_backlog
+from orderhooks.reporting import MOST_WAITING, Backlog, EventReport, current_backlog
 from orderhooks.reporting.attempt_stats import HOURS, MOST_COUNTED, DayStats, day_stats, unhealthy
 from orderhooks.reporting.counts import count_text
 from orderhooks.reporting.durations import span_text
@@ -202,11 +202,14 @@ class DashboardAdmin(NotEdited, ListedLookups):
         stores = stores_of(request)
         found = webhooks_of(events, stores=stores, site=self.admin_site)
         pages = order_pages(request, (one.event for one in found.reports), site=self.admin_site)
+        known_stores_of = {(one.event.source, one.event.order_pk): one.event.store for one in found.reports}
         context = {
             "title": _("Webhooks of order %(number)s") % {"number": number} if number else _("Webhooks of an order"),
             "number": number,
-            "pages": sorted((*of, url) for of, url in pages.items()),
-            "webhooks": found.draw(request) if found.reports else "",
+            "pages": sorted(
+                (source, known_stores_of.get((source, key), ""), key, url) for (source, key), url in pages.items()
+            ),
+            "orders": [(heading, one.draw(request)) for heading, one in _by_order(found, number)],
             "unknown": reporting.order_without_events_text(number, stores=stores)
             if number and not found.reports
             else "",
@@ -256,6 +259,25 @@ class DashboardAdmin(NotEdited, ListedLookups):
 
     def _url(self, name: str, *arguments: object) -> str:
         return reverse(f"{self.admin_site.name}:orderhooks_{name}", args=arguments)
+
+
+def _by_order(found: Webhooks, number: str) -> list[tuple[str, Webhooks]]:
+    """What came of each order, below a heading if several have the number: other stores have orders of their own."""
+    groups: dict[tuple[str, str], list[EventReport]] = {}
+    for one in found.reports:
+        groups.setdefault((one.event.source, one.event.order_pk), []).append(one)
+    if len(groups) < 2:
+        return [("", found)] if found.reports else []
+    parts = []
+    for (source, key), reports in groups.items():
+        values = {"number": number, "store": reports[0].event.store or _("no store"), "source": source, "key": key}
+        heading = (
+            _("Order %(number)s of %(store)s")
+            if reports[0].event.store
+            else _("Order %(number)s (%(source)s, %(key)s)")
+        )
+        parts.append((heading % values, replace(found, reports=reports)))
+    return parts
 
 
 def table(counted: Mapping[tuple[datetime, str], int], *, now: datetime) -> list[Row]:

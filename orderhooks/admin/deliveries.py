@@ -23,6 +23,7 @@ from orderhooks import operations, permissions, sending, shaping
 from orderhooks.admin import delivery_page, exports, filters
 from orderhooks.admin.buttons import Button
 from orderhooks.admin.delivery_page import DeliveryPage, compact_time_html, time_html
+from orderhooks.admin.failure_filter import FailureFilter
 from orderhooks.admin.filters import FILTERS, are_combined, without_sole_choices
 from orderhooks.admin.order_links import OrderLinkedList, order_link, order_urls
 from orderhooks.admin.read_only import ReadOnlyAdmin, events_found
@@ -67,7 +68,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
         "created",
     ]
     list_display_links = ["state_badge"]
-    list_filter = FILTERS
+    list_filter = [*FILTERS, FailureFilter]
     store_field = "event__store"
     linked_lookups = frozenset({"event__exact"})
     # Draws the box; what is looked up is in get_search_results.
@@ -180,7 +181,10 @@ class DeliveryAdmin(ReadOnlyAdmin):
         due_at = delivery.expected_at
         if due_at is None:
             return "-"
-        return compact_time_html(due_at) if due_at > timezone.now() else str(_("now"))
+        if due_at > timezone.now():
+            return compact_time_html(due_at)
+        is_behind = delivery.subscription.ordered and delivery.blockers().exists()
+        return str(_("after an earlier event of its order") if is_behind else _("now"))
 
     @admin.display(description=_("created"))
     def created(self, delivery: Delivery) -> str:

@@ -22,6 +22,8 @@ from orderhooks.reporting import delivery_summary, durations
 
 # The newest attempts that a page shows; the retry table makes ten.
 MOST_ATTEMPTS = 100
+# The kinds of failure before which no request to the endpoint is made.
+NOT_SENT = frozenset({"payload", "filter", "filtered", "projection", "version", "format", "login"})
 TEMPLATES = "admin/orderhooks/delivery"
 
 
@@ -91,7 +93,8 @@ class DeliveryPage:
         attempts = [
             {
                 "row": attempt,
-                "badge": badge("failed" if attempt.error else "delivered", attempt.status_code or attempt.error),
+                "badge": badge("failed" if attempt.error else "delivered", result_text(attempt)),
+                "was_sent": attempt.error not in NOT_SENT,
                 "title": delivery_summary.attempt_text(attempt.number, table),
                 "when": time_html(attempt.started_at, now=self.now),
                 # Not left to the template, which would look up a header that is called "items".
@@ -134,6 +137,11 @@ class DeliveryPage:
 
     def url(self, key: int, name: str = "change") -> str:
         return reverse(f"{self.site}:orderhooks_delivery_{name}", args=[key])
+
+
+def result_text(attempt: Attempt) -> str:
+    """The status, or the kind of failure if that says more: a 200 without permission is no success."""
+    return attempt.error if attempt.error not in ("", "status") else str(attempt.status_code or "")
 
 
 def state_badge(delivery: Delivery) -> SafeString:

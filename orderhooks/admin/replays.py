@@ -1,5 +1,6 @@
 """Replays: events of a period are sent again."""
 
+import copy
 from datetime import timedelta
 from typing import Any
 
@@ -89,7 +90,18 @@ class ReplayAdmin(JobAdmin):
             "expected_text": count_text(expected.count),
             "only": only,
             "unwanted": unwanted,
+            **self._left_out(form.cleaned_data, expected),
         }
+
+    def _left_out(self, values: dict[str, Any], expected: Any) -> dict[str, Any]:
+        """How many events the subscription's own choice leaves out, where it leaves none."""
+        subscription = values["subscription"]
+        if expected.count or not subscription.is_selective:
+            return {}
+        anything = copy.copy(subscription)
+        anything.changed_fields, anything.filter = [], ""
+        found = operations.preview_replay(**{**values, "subscription": anything})
+        return {"left_out": found.count, "left_out_text": count_text(found.count)}
 
     def start(self, values: dict[str, Any], *, by: str) -> Replay:
         return operations.replay(**values, by=by)

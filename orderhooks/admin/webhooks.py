@@ -172,6 +172,9 @@ def _details(one: SubscriptionOutcome) -> tuple[str, datetime | None]:
             return _joined([why, delivery.last_detail]), delivery.expected_at
         case Reason.SKIPPED:
             return "", delivery.finished_at
+        case Reason.BEHIND:
+            # Its former attempt is not what it waits for.
+            return "", None
         case Reason.MERGED:
             return reporting.subscription_outcome_text(one, now=now) if one.carrier else "", delivery.finished_at
         case Reason.FAILED:

@@ -25,6 +25,8 @@ RESPONSES = {
         "The request with a valid signature. The values of the subscription's own headers are hidden.",
         object_of(
             wanted={"type": "boolean", "description": "Whether the subscription would receive the event."},
+            reason={"type": "string", "description": "Why not, for programs. Blank if it would."},
+            text={"type": "string", "description": "Why not, for people."},
             url={"type": "string"},
             headers={"type": "object", "additionalProperties": {"type": "string"}},
             body={"type": "string"},
@@ -48,4 +50,5 @@ def preview_of(request: Request, subscription: Subscription) -> Response:
     except PreviewError as error:
         raise ConflictError(str(error), code="not_sendable") from None
     body = shown.body.decode()
-    return Response({"wanted": shown.wanted, "url": shown.url, "headers": dict(shown.headers), "body": body})
+    why = {"wanted": shown.wanted, "reason": shown.reason, "text": shown.text}
+    return Response({**why, "url": shown.url, "headers": dict(shown.headers), "body": body})

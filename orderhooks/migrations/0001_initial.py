@@ -225,7 +225,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('public_id', models.CharField(default=orderhooks.db.public_ids.subscription_id, editable=False, max_length=30, unique=True)),
-                ('name', models.CharField(max_length=200, verbose_name='name')),
+                ('name', models.CharField(max_length=200, validators=[orderhooks.models.configuration.validate_name], verbose_name='name')),
                 ('store', models.CharField(blank=True, help_text='Leave blank for all stores.', max_length=255, verbose_name='store')),
                 ('url', models.CharField(max_length=2000, validators=[orderhooks.models.configuration.validate_url], verbose_name='URL')),
                 ('topics', models.JSONField(default=list, help_text='A list such as ["order.paid", "order.cancelled"], ["order.*"] or ["*"].', validators=[orderhooks.models.configuration.validate_topics], verbose_name='topics')),

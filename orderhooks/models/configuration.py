@@ -1,5 +1,6 @@
 """Configuration: what people choose of a subscription, and what of it is valid."""
 
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
 from typing import Any
@@ -68,7 +69,18 @@ VALIDATED = (
     "contact_email",
 )
 
+# What changes the direction of the text that follows. Source: Unicode Standard Annex 9, 2.
+BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 NO_TOPICS = _('Name at least one topic, as a list: ["order.paid"], ["order.*"] or ["*"].')
+
+
+def validate_name(name: str) -> None:
+    """Raises ValidationError for a name that breaks the line, or turns the text around it round."""
+    for character in name:
+        if unicodedata.category(character) in ("Cc", "Zl", "Zp") or character in BIDI_CONTROLS:
+            text = _("It has the control character U+%(code)04X at place %(place)d. Remove it.")
+            values = {"code": ord(character), "place": name.index(character) + 1}
+            raise ValidationError(text, code="name", params=values)
 
 
 def validate_url(url: str) -> None:
@@ -132,7 +144,7 @@ def selection_errors(patterns: object, version: str, **expressions: str) -> dict
 class HasConfiguration(models.Model):
     """A row of what people choose. Its headers, logins, signature and pace are in modules of their own."""
 
-    name = models.CharField(_("name"), max_length=200)
+    name = models.CharField(_("name"), max_length=200, validators=[validate_name])
     store = models.CharField(_("store"), max_length=255, blank=True, help_text=_("Leave blank for all stores."))
     url = models.CharField(_("URL"), max_length=2000, validators=[validate_url])
     owner = models.ForeignKey(

@@ -11,11 +11,11 @@ from django.utils.text import get_text_list
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from orderhooks import conf, retries
+from orderhooks import conf, retries, transport
 from orderhooks.models import Attempt, Delivery, Subscription
 from orderhooks.reporting.counts import count_text
 from orderhooks.reporting.durations import relative_text, span_text, time_text
-from orderhooks.reporting.endpoint_health import held_text, outcome_text
+from orderhooks.reporting.endpoint_health import OUTCOMES, held_text, outcome_text
 
 __all__ = ["MOST_BEHIND", "attempt_text", "interval_text", "most_attempts", "sentences", "summarize"]
 
@@ -87,6 +87,7 @@ def sentences(
         ended,
         _carried(carried),
         _results(delivery, attempts),
+        "" if attempts else _reason(delivery),
         _requested_by(delivery),
         "" if ended else _next(delivery, now=now, most=most, blocker=blocker),
         _held_up(delivery, behind),
@@ -106,6 +107,20 @@ def _results(delivery: Delivery, attempts: Sequence[Attempt]) -> str:
     parts = [f"{outcome} {_times(count)}" for outcome, count in outcomes.items()]
     sentence = _("Before that, %(name)s %(outcomes)s.") if delivered else _("%(name)s %(outcomes)s.")
     return sentence % {"name": delivery.subscription.name, "outcomes": get_text_list(parts, _("and"))}
+
+
+def _reason(delivery: Delivery) -> str:
+    """Why it has not arrived, with what to do, where no attempt says so."""
+    if not delivery.last_error or delivery.is_merged or delivery.state not in (State.FAILED, State.SKIPPED):
+        return ""
+    outcome = outcome_text(delivery.last_status_code, delivery.last_error)
+    happened = _("%(name)s %(outcomes)s.") % {"name": delivery.subscription.name, "outcomes": outcome}
+    known = delivery.last_error in {*OUTCOMES, "status"}
+    remedy = transport.next_step(delivery.last_error, delivery.last_status_code) if known else ""
+    parts = [happened if known and delivery.last_error != "filtered" else "", delivery.last_detail]
+    if delivery.state == State.FAILED and remedy not in delivery.last_detail:
+        parts.append(remedy)
+    return " ".join(part for part in parts if part)
 
 
 def _requested_by(delivery: Delivery) -> str:
@@ -142,6 +157,12 @@ def _next(delivery: Delivery, *, now: datetime, most: int, blocker: Delivery | N
     if due_at > now:
         relative = relative_text(due_at, now=now)
         return _("The next try is %(relative)s (%(attempt)s).") % {"relative": relative, "attempt": attempt}
+    if not by_hand and subscription.slow_start_limit is not None and (until := subscription.circuit_open_until):
+        # Its turn comes when the endpoint has responded, and no worker is late.
+        return _(
+            "It waits for %(name)s to respond again (%(attempt)s): the endpoint was cooling down until %(time)s, and"
+            " few requests at a time try it."
+        ) % {"name": subscription.name, "attempt": attempt, "time": time_text(until, now=now)}
     if due_at > now - OVERDUE:
         return _("It is due: a worker sends it next (%(attempt)s).") % {"attempt": attempt}
     span = span_text(now - due_at)
@@ -208,6 +229,10 @@ def _failed(delivery: Delivery, now: datetime) -> str:
         return _("Failed at %(when)s: a test is tried once.") % {
             "when": time_text(delivery.finished_at or now, now=now)
         }
+    if not delivery.attempts_made:
+        return _("Failed at %(when)s without an attempt: nothing is sent until it is redelivered.") % {
+            "when": time_text(delivery.finished_at or now, now=now)
+        }
     sentence = ngettext(
         "Given up at %(when)s after %(count)d attempt: nothing more is sent until it is redelivered.",
         "Given up at %(when)s after %(count)d attempts: nothing more is sent until it is redelivered.",
@@ -218,6 +243,8 @@ def _failed(delivery: Delivery, now: datetime) -> str:
 
 def _skipped(delivery: Delivery, now: datetime) -> str:
     when = time_text(delivery.finished_at or now, now=now)
+    if delivery.last_error == "filtered":
+        return _("Skipped at %(when)s: the subscription's filter leaves the event out.") % {"when": when}
     return _("Skipped at %(when)s: an operator decided not to send it.") % {"when": when}
 
 
@@ -226,6 +253,16 @@ def _merged(delivery: Delivery, carrier: Delivery | None, now: datetime) -> str:
     if carrier is None:
         return _("Merged at %(when)s into a later update of the order, which carried its changes.") % {"when": when}
     sentence = _("Merged at %(when)s into %(event)s, a later update of the order, which carries its changes.")
+    if carrier.state == State.FAILED:
+        sentence = _(
+            "Merged at %(when)s into %(event)s, a later update of the order, which failed: its changes have not"
+            " arrived. Redeliver that one."
+        )
+    elif carrier.state == State.SKIPPED:
+        sentence = _(
+            "Merged at %(when)s into %(event)s, a later update of the order, which was skipped: its changes are not"
+            " sent. Redeliver that one if they should be."
+        )
     return sentence % {"when": when, "event": carrier.event.public_id}
 
 

@@ -111,6 +111,13 @@ ENDED: dict[str, Reason] = {
 }
 
 
+# What is said of an update whose carrier has not arrived.
+MERGED = {
+    Delivery.State.FAILED: gettext_lazy("merged into %(event)s, which failed"),
+    Delivery.State.SKIPPED: gettext_lazy("merged into %(event)s, which was skipped"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class SubscriptionOutcome:
     """What came of an event for one subscription.
@@ -211,7 +218,8 @@ def subscription_outcome_text(one: SubscriptionOutcome, *, now: datetime, confid
     if one.reason == Reason.NOT_ROUTED:
         return _("waiting for a worker to take it up")
     if one.reason == Reason.MERGED and one.carrier is not None:
-        return _("merged into %(event)s") % {"event": one.carrier.event.public_id}
+        sentence = MERGED.get(Delivery.State(one.carrier.state), gettext_lazy("merged into %(event)s"))
+        return str(sentence) % {"event": one.carrier.event.public_id}
     if one.reason != Reason.WAITING or delivery is None:
         return label
     due_at = delivery.next_attempt_at or now

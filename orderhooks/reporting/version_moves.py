@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
-from orderhooks import catalogue, shaping, sources, topics, versions
+from orderhooks import catalogue, formats, shaping, sources, topics, versions
 from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.models.subscriptions import SubscriptionQuerySet
 from orderhooks.shaping import ShapingError
@@ -58,13 +58,16 @@ def version_move(
     """
     old = subscription.api_version
     between = versions.steps(min(old, to), max(old, to))
+    event = None
     try:
         event = _newest_event(subscription, stores, made_in=max(old, to)) if on_real_events else None
         bodies = [] if event is None else _bodies(event, subscription, (old, to))
         if event is None or max(map(len, bodies)) > MOST_LINES:
             event, bodies = None, _bodies(_example(subscription), subscription, (old, to))
     except ShapingError as error:
-        return VersionMove(old, to, between, error=str(error))
+        # The event that the error is about.
+        found = event or _example(subscription)
+        return VersionMove(old, to, between, found.topic, event.public_id if event else "", error=str(error))
     diff = difflib.unified_diff(bodies[0], bodies[1], fromfile=old, tofile=to, lineterm="")
     topic = event.topic if event else _example(subscription).topic
     return VersionMove(old, to, between, topic, event.public_id if event else "", tuple(diff))
@@ -72,7 +75,8 @@ def version_move(
 
 def _bodies(event: Event, subscription: Subscription, names: Sequence[str]) -> list[list[str]]:
     """The lines of the body in each of the versions. Raises ShapingError."""
-    return [_laid_out(shaping.shape(event, _pinned_to(subscription, name)).text).split("\n") for name in names]
+    shapes = [shaping.shape(event, _pinned_to(subscription, name)) for name in names]
+    return [_laid_out(one.text, one.content_type).split("\n") for one in shapes]
 
 
 def _pinned_to(subscription: Subscription, version: str) -> Subscription:
@@ -114,7 +118,9 @@ def _example(subscription: Subscription) -> Event:
     )
 
 
-def _laid_out(text: str) -> str:
+def _laid_out(text: str, content_type: str) -> str:
+    if content_type.partition(";")[0].strip().lower() == formats.FORM:
+        return formats.readable_form(text)
     try:
         return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
     except ValueError:

@@ -58,12 +58,17 @@ def facts_of(chain: str) -> CertificateFacts:
     """The facts of the first certificate of a chain that was stored."""
     first = x509.load_pem_x509_certificates(chain.encode())[0]
     return CertificateFacts(
-        subject=first.subject.rfc4514_string(),
-        issuer=first.issuer.rfc4514_string(),
+        subject=_printable(first.subject.rfc4514_string()),
+        issuer=_printable(first.issuer.rfc4514_string()),
         not_before=first.not_valid_before_utc,
         not_after=first.not_valid_after_utc,
         fingerprint=first.fingerprint(SHA256()).hex(),
     )
+
+
+def _printable(text: str) -> str:
+    """With line breaks, and what turns text round, escaped."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 @sensitive_variables()

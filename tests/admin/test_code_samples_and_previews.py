@@ -53,7 +53,7 @@ def test_a_preview_says_that_the_subscription_would_not_get_it(operator):
     subscription = make_subscription(url=URL, topics=["order.paid"])
     make_order(number="1042")
     text = page(operator, f"subscription/{subscription.pk}/preview/?order=1042&topic=order.closed")
-    assert "would not get order.closed of order 1042" in text
+    assert "would not get order.closed of order 1042: topic not wanted" in text
 
 
 @pytest.mark.parametrize(

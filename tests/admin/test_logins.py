@@ -26,7 +26,15 @@ def browser() -> Client:
 
 
 def form(**fields: Any) -> dict[str, Any]:
-    return {"name": "CRM", "url": URL, "topics": "*", "signature": "standard", "authentication": "none", **fields}
+    return {
+        "name": "CRM",
+        "url": URL,
+        "topics": "*",
+        "format": "standard",
+        "signature": "standard",
+        "authentication": "none",
+        **fields,
+    }
 
 
 def save(browser: Client, subscription: Subscription, **fields: Any) -> dict[str, list[str]]:
@@ -56,6 +64,10 @@ def test_a_login_is_typed_kept_changed_and_never_shown(browser):
     assert not save(browser, subscription, authentication="basic", basic_username="other")
     assert subscription.basic_login() == ("other", "pa55word")
     assert "Authentication changed." in LogEntry.objects.latest("pk").change_message
+    before = LogEntry.objects.count()
+    save(browser, subscription, authentication="basic", basic_username="other", name="ERP")
+    assert LogEntry.objects.count() == before + 1
+    assert LogEntry.objects.latest("pk").change_message == "Name: CRM → ERP."
     assert not save(browser, subscription, authentication="none", basic_username="other")
     assert subscription.authentication == {}
     assert "pa55word" not in repr(list(LogEntry.objects.values()))

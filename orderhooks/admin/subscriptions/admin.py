@@ -19,11 +19,12 @@ from orderhooks import operations, reporting, tasks
 from orderhooks.admin.health import HEALTH_COLUMNS, HealthColumns
 from orderhooks.admin.jobs import JOB_FIELDS, JobsField
 from orderhooks.admin.links import link, page_url
-from orderhooks.admin.stores import OfStores, StoreFilter
+from orderhooks.admin.stores import OfStores, StoreFilter, stores_of
 from orderhooks.admin.subscriptions.actions import ACTION_BUTTONS, ActionsAdmin
 from orderhooks.admin.subscriptions.banners import COUNT_UP_TO, Banner, banner, certificate_banner, version_banner
 from orderhooks.admin.subscriptions.forms import OVERLAP_HOURS, SubscriptionForm
 from orderhooks.admin.subscriptions.login_forms import LOGIN_FIELDS, SECRET_FIELDS
+from orderhooks.admin.subscriptions.owners import OwnerOfStores, may_see_users
 from orderhooks.admin.subscriptions.secrets import SECRET_BUTTONS, SecretsAdmin, Shown
 from orderhooks.admin.subscriptions.trials import TrialsAdmin
 from orderhooks.admin.subscriptions.versions import VERSION_BUTTONS, VersionsAdmin
@@ -91,12 +92,24 @@ class SubscriptionAdmin(OfStores, HealthColumns, JobsField, ActionsAdmin, Secret
             hidden = [name for name in self.readonly_fields if name != "try_button"] if obj is None else ["secret"]
             if not self.may_try(request):
                 hidden = [*hidden, "try_button"]
+            if not may_see_users(request):
+                hidden = [*hidden, "owner"]
             names = [name for name in options["fields"] if name not in hidden]
             if obj is not None and not obj.asks_consent:
                 names = [name for name in names if name != "consent"]
             if names:
                 shown.append((title, {"fields": names, **({"description": link} if "topics" in names else {})}))
         return shown
+
+    def get_form(
+        self, request: HttpRequest, obj: Subscription | None = None, change: bool = False, **kwargs: Any
+    ) -> type[Any]:
+        form: type[Any] = super().get_form(request, obj, change, **kwargs)
+        stores = stores_of(request)
+        if stores is not None and "owner" in form.base_fields:
+            former = None if obj is None else obj.owner_id
+            form.base_fields["owner"].validators = [OwnerOfStores(stores, former)]
+        return form
 
     @admin.display(description=_("state"))
     def status_banner(self, subscription: Subscription) -> SafeString:

@@ -144,19 +144,25 @@ class LoginsForm(forms.ModelForm):
         super().__init__(*args, **kwargs)
         known = self.instance.authentication or {}
         for name, (kind, member) in MEMBER_FIELDS.items():
+            if name in self.fields and member.choices:
+                # A select always sends a value.
+                self.initial.setdefault(name, member.choices[0])
             if name not in self.fields or known.get("type") != kind:
                 continue
             if member.is_secret:
                 self.fields[name].help_text = KEPT
             else:
-                self.initial.setdefault(name, known.get(member.name, ""))
+                self.initial[name] = known.get(member.name) or self.initial.get(name, "")
         if self.instance.client_certificate and "certificate_key" in self.fields:
             self.fields["certificate_key"].help_text = KEPT
 
     @cached_property
     def changed_data(self) -> list[str]:
         """The columns: a login is one, however many fields it has."""
-        return list(dict.fromkeys(COLUMNS.get(name, name) for name in super().changed_data))
+        chosen = self.data.get(self.add_prefix("authentication")) or NONE
+        # What is left in the fields of the other types is not read.
+        names = (one for one in super().changed_data if MEMBER_FIELDS.get(one, (chosen,))[0] == chosen)
+        return list(dict.fromkeys(COLUMNS.get(name, name) for name in names))
 
     def full_clean(self) -> None:
         super().full_clean()
@@ -185,6 +191,8 @@ class LoginsForm(forms.ModelForm):
                 cleaned[column] = former
                 for one in error.error_list:
                     text = "".join(one.messages).removeprefix(f"{one.code}: ")
+                    # Above its field, which is not named again: "is missing."
+                    text = f"It {text}" if text[:1].islower() else text
                     self.add_error(self._place(column, kind, str(one.code)), ValidationError(text, code="login"))
         if "url" in cleaned:
             logins = {column: cleaned.get(column, {}) for column in typed}

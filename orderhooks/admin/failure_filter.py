@@ -1,0 +1,38 @@
+"""The filter of the delivery log by what kept a delivery from its endpoint: choices, login, permission."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy
+
+from orderhooks.admin.filters import CountedFilter, Rows
+
+__all__ = ["FailureFilter"]
+
+KINDS = {
+    "filter": gettext_lazy("filter"),
+    "projection": gettext_lazy("projection"),
+    "format": gettext_lazy("format"),
+    "version": gettext_lazy("version"),
+    "login": gettext_lazy("login"),
+    "handshake": gettext_lazy("handshake"),
+}
+
+
+class FailureFilter(CountedFilter):
+    """Without counts: no index has the kind."""
+
+    title = gettext_lazy("kind of failure")
+    parameter_name = "failure"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
+        return [(kind, str(label)) for kind, label in KINDS.items()]
+
+    def rows(self, queryset: Any, value: str) -> Rows:
+        # By the index of those without a response first.
+        found: Rows = queryset.answered(0).filter(last_error=value)
+        return found
+
+    def counts(self, changelist: Any) -> dict[str, str]:
+        return {}
