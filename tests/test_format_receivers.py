@@ -233,3 +233,21 @@ def test_a_form_is_what_others_read_too() -> None:
     assert fields["data[order][lines][1][sku]"] == ["B"]
     assert fields["data[order][a%5Bb%5D]"] == ["c"]
     assert json.loads(fields["sequence"][0]) == event.sequence
+
+
+def test_changes_in_a_form_have_the_types_of_json() -> None:
+    changes = {
+        "is_test": [False, True],
+        "paid_at": [None, "2026-11-23T10:00:00.000000Z"],
+        "total": ["1.00", "2.00"],
+        "metadata": [{}, {"0": "a", "1": "b"}],
+        "lines": [[], [{"id": 7, "sku": "TEA", "quantity": 2}]],
+        "fulfillment_lines": [[{"id": 1, "line": 7, "quantity": 1}], []],
+        "fulfillments": [[], [{"id": 3, "shipped_at": None, "lines": [{"id": 4, "line": 7, "quantity": 1}]}]],
+    }
+    in_form, in_json = (
+        verify(request.body, request.headers, SECRET).changes
+        for request in (signed_request(SECRET, changes=changes, format=format) for format in ("form", "standard"))
+    )
+    assert in_form == in_json
+    assert type(in_form["is_test"].new) is bool
