@@ -40,8 +40,7 @@ def verify(
     `secrets` is one or several secrets, one of which must have signed: a shared secret (`whsec_…`), or the sender's
     public key (`whpk_…`). The request's time may differ from `now` (Unix seconds; the current time by default) by at
     most `tolerance_seconds`. `binary_mode` accepts CloudEvents in binary mode too: their topic, sequence, store,
-    source, version and time come from headers, which are not signed, so whoever alters a request on its way can choose
-    them.
+    source, version and time come from headers, which are not signed. A proxy on the way could change them unnoticed.
 
     Raises InvalidWebhookError for an invalid request, and signing.InvalidSecretError for an invalid secret.
     Source: https://github.com/standard-webhooks/standard-webhooks
