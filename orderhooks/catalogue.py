@@ -2,13 +2,15 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 from orderhooks import conf, json_schema, sources, topics, versions
 from orderhooks.sources import OrderSource
 
-__all__ = ["TEST", "Entry", "entries", "entry", "example", "offered", "schema_in", "test_data"]
+__all__ = ["TEST", "Entry", "entries", "entry", "example", "number_of", "offered", "schema_in", "test_data"]
 
 logger = logging.getLogger(__name__)
 
@@ -162,6 +164,27 @@ def example(topic: str, source: OrderSource | None) -> dict[str, Any]:
         "store": "",
         "data": _data(topic, source),
     }
+
+
+def number_of(order: Mapping[str, Any], source: OrderSource | None = None) -> str:
+    """What people call an example order: its number by the source, by default the first one of the settings.
+
+    A source that reads more of its model than the example has gives no number. Then the example's own one counts, if
+    it has any.
+    """
+    chosen = source or next(iter(sources.configured().values()), None)
+    found: object = ""
+    if chosen is not None:
+        with suppress(Exception):
+            found = chosen.number(_ExampleOrder(order))
+    return str(found or order.get("number") or "")
+
+
+class _ExampleOrder(SimpleNamespace):
+    """An example's fields as attributes, as an order source reads them of its model."""
+
+    def __init__(self, order: Mapping[str, Any]) -> None:
+        super().__init__(**{"pk": order.get("id", 1), **{str(name): value for name, value in order.items()}})
 
 
 def _data(topic: str, source: OrderSource | None) -> dict[str, Any]:

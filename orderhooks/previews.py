@@ -5,6 +5,7 @@ For `publishing`, `operations`, the admin and the commands.
 
 import uuid
 from collections.abc import Collection, Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -45,12 +46,17 @@ def send_test(subscription: Subscription, *, by: str = "") -> Delivery:
     """
     clock = DatabaseClock()
     now = clock.now()
+    # An endpoint that has to allow requests is asked again: people test after they have changed something.
+    subscription = copy(subscription)
+    subscription.consented_url = ""
     with transaction.atomic(using=Delivery.objects.db, durable=True):
         # Its delivery is created here, so it counts as routed.
+        data = catalogue.test_data()
         event = Event(
             topic=catalogue.TEST,
+            order_number=catalogue.number_of(data["order"])[:255],
             store=subscription.store,
-            payload=catalogue.test_data(),
+            payload=data,
             occurred_at=now,
             published_at=now,
             routed_at=now,

@@ -103,10 +103,13 @@ def _encode(body: Mapping[str, Any], event: Event, subscription: Subscription) -
         transport.check_own_headers(headers)
     except formats.UnknownFormatError as error:
         raise ShapingError(str(error), kind="format") from None
+    except transport.InvalidHeaderError as error:
+        raise ShapingError(f"A header of the format {name!r} can't be sent. {error}", kind="format") from None
     except Exception as error:
+        # The log alone has the error's text, because that may quote the order, which not everybody may see.
         logger.warning("the format %r can't encode %s", name, event.public_id, exc_info=True)
         raise ShapingError(
-            f"The format {name!r} can't encode this event: {type(error).__name__}: {error} The log has the details.",
+            f"The format {name!r} can't encode this event: {type(error).__name__}. The worker's log has the details.",
             kind="format",
         ) from error
     if not isinstance(encoded, bytes):

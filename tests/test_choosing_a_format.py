@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.test import Client
 
 from orderhooks import tasks
@@ -202,3 +203,40 @@ def test_choices_are_tried_in_the_format_that_is_chosen_with_them(operator: Clie
     assert operator.post(path, {**tried, "format": "bytes"}).status_code == 200
     response = post(client_with(*EVERYTHING, "view_event"), "/subscriptions/try/", {"topics": ["*"], "format": "form"})
     assert "data%5Border%5D%5Bnumber%5D=A+7" in response.data["results"][0]["body"]
+
+
+REFUSED = [
+    ({"format": "cloudevents_binary", "headers": {"Ce-Type": "x"}}, "headers", "sets the header Ce-Type itself"),
+    ({"format": "thin", "projection": "{n: data.order.number}"}, "projection", "sends no data"),
+]
+
+
+@pytest.mark.parametrize(("fields", "field", "says"), REFUSED)
+def test_what_does_not_go_with_the_format_is_refused_on_save(
+    operator: Client, tmp_path: Path, fields: dict[str, Any], field: str, says: str
+) -> None:
+    endpoint = {"name": "CRM", "url": "https://crm.example/hooks", "topics": ["order.paid"]}
+    api = client_with(*EVERYTHING)
+    refused = post(api, "/subscriptions/", {**endpoint, **fields})
+    assert (refused.status_code, says in str(refused.data)) == (422, True)
+    # The other way around: the format changes while the rest stays.
+    made = post(api, "/subscriptions/", {**endpoint, field: fields[field]})
+    path = f"/subscriptions/{made.data['public_id']}/"
+    assert says in str(patch(api, path, {"format": fields["format"]}).data)
+    assert patch(api, path, {"format": "cloudevents"}).status_code == 200
+    with pytest.raises(ValidationError) as error:
+        Subscription(**endpoint, **fields).save()
+    assert says in error.value.message_dict[field][0]
+    subscription = Subscription.objects.get()
+    subscription.format = fields["format"]
+    with pytest.raises(ValidationError):
+        subscription.save(update_fields=["format"])
+    file = tmp_path / "subscriptions.toml"
+    file.write_text(
+        '[[subscriptions]]\nname = "Hub"\nurl = "https://crm.example/hooks"\ntopics = ["order.paid"]\n'
+        f'format = "{fields["format"]}"\n'
+        + ('projection = "{n: data.order.number}"\n' if field == "projection" else "")
+        + ('headers = {"ce-type" = "x"}\n' if field == "headers" else "")
+    )
+    with pytest.raises(Exception, match=r"itself|no data"):
+        called("orderhooks_apply", str(file))

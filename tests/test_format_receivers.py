@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qs
@@ -16,8 +17,15 @@ from orderhooks import formats, sending, shaping, signing
 from orderhooks.formats import BUILT_IN
 from orderhooks.management.dev_receiver import Arrival
 from orderhooks.models import Delivery
-from orderhooks.receiver import InvalidWebhookError, ReceivedEvent, UnknownOrderShapeError, verify, webhook
-from orderhooks.testing import signed_request
+from orderhooks.receiver import (
+    DatabaseSequenceGuard,
+    InvalidWebhookError,
+    ReceivedEvent,
+    UnknownOrderShapeError,
+    verify,
+    webhook,
+)
+from orderhooks.testing import SignedRequest, signed_request
 from tests.factories import make_delivery, make_event, make_subscription, send_due
 from tests.receivers import Answer, RecordingReceiver
 from tests.store_formats import BYTES
@@ -28,12 +36,17 @@ SECRET = signing.generate_secret()
 got: list[ReceivedEvent] = []
 
 
-@webhook(SECRET)
+@webhook(SECRET, binary_mode=True)
 def hooks(request: Any, event: ReceivedEvent) -> None:
     got.append(event)
 
 
-urlpatterns = [path("hooks/", hooks)]
+@webhook(SECRET, skip_stale=DatabaseSequenceGuard("copy"), binary_mode=True)
+def copy(request: Any, event: ReceivedEvent) -> None:
+    got.append(event)
+
+
+urlpatterns = [path("hooks/", hooks), path("copy/", copy)]
 
 
 def sent(receiver: RecordingReceiver, format: str, **fields: Any) -> tuple[Delivery, str]:
@@ -82,7 +95,7 @@ def test_the_script_sends_what_a_delivery_sends(
         for one in (by_worker, by_script)
     )
     assert first == second
-    assert verify(by_script.body, dict(by_script.headers), secret).id == delivery.event.public_id
+    assert verify(by_script.body, dict(by_script.headers), secret, binary_mode=True).id == delivery.event.public_id
 
 
 @pytest.mark.django_db(transaction=True)
@@ -124,6 +137,52 @@ def test_a_view_gets_the_event_of_each_format(client: Client, format: str) -> No
     assert (order.total, order.is_test, order.paid_at) == (Decimal("24.80"), True, None)
     assert (order.lines[0].quantity, order.metadata, order.shipping_address["city"]) == (2, {}, "London")
     assert event.changes["payment_status"].new == "paid"
+
+
+@pytest.mark.django_db
+@pytest.mark.urls("tests.test_format_receivers")
+@pytest.mark.parametrize("format", BUILT_IN)
+def test_a_stale_event_is_passed_over_in_each_format(client: Client, format: str) -> None:
+    statuses = [
+        client.post("/copy/", **signed_request(SECRET, sequence=sequence, format=format).for_client()).status_code
+        for sequence in (5, 4, 6)
+    ]
+    assert statuses == [204, 200, 204]
+
+
+FORGED = {"ce-specversion": "1.0", "ce-type": "order.cancelled", "ce-sequence": "99", "ce-store": "other"}
+
+
+def forged(format: str, **changes: str) -> SignedRequest:
+    """A genuine request to which somebody on the way has added headers that are not signed."""
+    request = signed_request(SECRET, "order.paid", sequence=5, store="berlin", format=format)
+    of_event = {"ce-id": request.event["id"], "ce-time": "2026-11-23T10:00:00Z", "ce-apiversion": "2026-11-01"}
+    return replace(request, headers={**request.headers, **FORGED, **of_event, **changes})
+
+
+@pytest.mark.parametrize("binary_mode", [False, True])
+@pytest.mark.parametrize("format", ["standard", "thin"])
+def test_headers_that_nobody_signed_do_not_replace_what_is_signed(format: str, binary_mode: bool) -> None:
+    request = forged(format)
+    event = verify(request.body, request.headers, SECRET, binary_mode=binary_mode)
+    assert (event.topic, event.sequence, event.store) == ("order.paid", 5, "berlin")
+
+
+@pytest.mark.parametrize("binary_mode", [False, True])
+def test_a_structured_event_is_not_taken_for_the_data_of_a_binary_one(binary_mode: bool) -> None:
+    request = forged("cloudevents", **{"content-type": "application/json"})
+    with pytest.raises(InvalidWebhookError, match="not an event of orderhooks"):
+        verify(request.body, request.headers, SECRET, binary_mode=binary_mode)
+
+
+def test_binary_mode_has_to_be_asked_for_and_its_id_is_the_signed_one() -> None:
+    request = signed_request(SECRET, format="cloudevents_binary")
+    with pytest.raises(InvalidWebhookError, match="binary_mode=True"):
+        verify(request.body, request.headers, SECRET)
+    other = {**request.headers, "ce-id": "evt_other"}
+    with pytest.raises(InvalidWebhookError, match="not an event of orderhooks"):
+        verify(request.body, other, SECRET, binary_mode=True)
+    assert verify(request.body, request.headers, SECRET, binary_mode=True).id == request.event["id"]
 
 
 @pytest.mark.parametrize("format", BUILT_IN)
@@ -174,3 +233,21 @@ def test_a_form_is_what_others_read_too() -> None:
     assert fields["data[order][lines][1][sku]"] == ["B"]
     assert fields["data[order][a%5Bb%5D]"] == ["c"]
     assert json.loads(fields["sequence"][0]) == event.sequence
+
+
+def test_changes_in_a_form_have_the_types_of_json() -> None:
+    changes = {
+        "is_test": [False, True],
+        "paid_at": [None, "2026-11-23T10:00:00.000000Z"],
+        "total": ["1.00", "2.00"],
+        "metadata": [{}, {"0": "a", "1": "b"}],
+        "lines": [[], [{"id": 7, "sku": "TEA", "quantity": 2}]],
+        "fulfillment_lines": [[{"id": 1, "line": 7, "quantity": 1}], []],
+        "fulfillments": [[], [{"id": 3, "shipped_at": None, "lines": [{"id": 4, "line": 7, "quantity": 1}]}]],
+    }
+    in_form, in_json = (
+        verify(request.body, request.headers, SECRET).changes
+        for request in (signed_request(SECRET, changes=changes, format=format) for format in ("form", "standard"))
+    )
+    assert in_form == in_json
+    assert type(in_form["is_test"].new) is bool

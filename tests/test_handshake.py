@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from orderhooks import operations, sending
+from orderhooks import operations, previews, sending
 from orderhooks.models import Attempt, Delivery, Subscription
 from orderhooks.sending import claiming
 from tests.authorization_server import CLIENT_ID, CLIENT_SECRET
@@ -79,6 +79,7 @@ def test_other_formats_ask_nothing(receiver: RecordingReceiver, format: str) -> 
         (Answer(405), "(405) names no origin"),
         (allowing("other.example.com"), "from other.example.com, not from shop.example.com"),
         (allowing(rate="0"), "WebHook-Allowed-Rate is 0"),
+        (allowing(rate="1e3"), "WebHook-Allowed-Rate is 1e3"),
         (allowing(rate="-5"), "WebHook-Allowed-Rate is -5"),
         (allowing(rate="often"), "neither a number above zero nor *"),
         (allowing(rate="³"), "neither a number above zero nor *"),
@@ -94,7 +95,9 @@ def test_a_refusal_holds_the_delivery_with_its_reason_and_remedy(
     delivery.refresh_from_db()
     assert (delivery.state, delivery.last_error) == ("pending", "handshake")
     assert says in delivery.last_detail
-    assert "respond to OPTIONS with WebHook-Allowed-Origin" in delivery.last_detail
+    is_about_rate = "Rate" in says or "number" in says
+    remedy = "correct the rate" if is_about_rate else f"with WebHook-Allowed-Origin: {ORIGIN}"
+    assert remedy in delivery.last_detail
     assert 3 < (due_at(delivery) - timezone.now()).total_seconds() < 6.1
     attempt = delivery.attempts.get()
     assert (attempt.method, attempt.status_code) == ("OPTIONS", permission.status)
@@ -144,6 +147,31 @@ def test_another_url_another_origin_and_another_format_ask_again(receiver: Recor
     send_due()
     assert receiver.asked[2].headers["WebHook-Request-Origin"] == "new.example.com"
     assert receiver.received[2].headers["WebHook-Request-Origin"] == "new.example.com"
+
+
+@pytest.mark.parametrize("again", ["a day later", "429", "a test"])
+def test_an_endpoint_is_asked_again_and_may_allow_a_higher_rate(receiver: RecordingReceiver, again: str) -> None:
+    receiver.permission = lambda _count: allowing(rate="30")
+    subscription, _deliveries = endpoint(receiver)
+    send_due()
+    receiver.permission = lambda _count: allowing(rate="600")
+    now = timezone.now()
+    match again:
+        case "a day later":
+            Subscription.objects.update(consented_at=now - timedelta(days=1))
+        case "429":
+            fields = {"last_failure_status": 429, "last_failure_at": now + timedelta(seconds=1)}
+            Subscription.objects.update(**fields)
+    Subscription.objects.update(paced_until=None)
+    subscription.refresh_from_db()
+    assert subscription.max_per_minute == 30, "the former rate counts until another one is there"
+    if again == "a test":
+        previews.send_test(subscription)
+    else:
+        make_delivery(subscription=subscription)
+        send_due()
+    subscription.refresh_from_db()
+    assert (len(receiver.asked), len(receiver.received), subscription.max_per_minute) == (2, 2, 600)
 
 
 def test_without_a_setting_the_name_that_was_allowed_is_used_by_all_hosts(

@@ -21,6 +21,7 @@ from orderhooks import catalogue, conf, receiver, signing
 from orderhooks.models import Event, Order, OrderLine, Subscription
 from orderhooks.sources import BuiltInOrders, OrderSource
 from orderhooks.testing import capture, deliver_now, signed_request
+from tests import versioned
 from tests.factories import make_order, make_subscription
 from tests.publications import payload_of
 from tests.receivers import Answer, RecordingReceiver
@@ -52,6 +53,32 @@ class TestSignedRequests:
     def test_they_are_what_the_catalogue_says_of_each_topic(self) -> None:
         for entry in catalogue.entries():
             jsonschema.validate(json.loads(signed_request(SECRET, entry.name).body), dict(entry.schema))
+
+    def test_the_number_is_what_the_order_source_calls_the_order(self) -> None:
+        class Reference(BuiltInOrders):
+            def number(self, order: Any) -> str:
+                return f"R-{order.reference}"
+
+            def example(self) -> dict[str, Any]:
+                return {"id": 1, "reference": 7}
+
+        class NeedsMore(Reference):
+            def number(self, order: Any) -> str:
+                return str(order.customer.number)
+
+        thin = signed_request(SECRET, source=Reference(), format="thin")
+        assert json.loads(thin.body)["data"]["order"] == {"id": 1, "number": "R-7"}
+        other = signed_request(SECRET, source=NeedsMore(), order={"number": "A-7"}, format="thin")
+        assert json.loads(other.body)["data"]["order"]["number"] == "A-7"
+
+    def test_a_request_may_be_in_an_older_version_of_the_body(self, settings: Any) -> None:
+        settings.ORDERHOOKS = {**settings.ORDERHOOKS, **versioned.SETTINGS}
+        request = signed_request(SECRET, order={"customer_note": "soon"}, api_version=versioned.FIRST)
+        content = json.loads(request.body)
+        assert (content["api_version"], content["data"]["order"]["note"]) == (versioned.FIRST, "soon")
+        assert content == request.event
+        assert "sunset" in request.headers
+        assert json.loads(signed_request(SECRET).body)["api_version"] == versioned.NESTED
 
     def test_another_secret_does_not_fit(self) -> None:
         request = signed_request(SECRET)

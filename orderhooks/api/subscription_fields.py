@@ -22,6 +22,7 @@ from orderhooks.models import Subscription
 from orderhooks.models.configuration import (
     CONFIGURABLE,
     EXPRESSIONS,
+    format_errors,
     selection_errors,
     validate_changed_fields,
     validate_topics,
@@ -127,6 +128,7 @@ class SubscriptionSerializer(RowSerializer):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         self._require_header_values(attrs)
         self._require_fitting_expressions(attrs)
+        self._require_compatible_format(attrs)
         if errors := login_errors(self.instance, attrs):
             raise serializers.ValidationError(errors, code="login")
         store = attrs.get("store", self.instance.store if self.instance else ALL_STORES)
@@ -150,6 +152,15 @@ class SubscriptionSerializer(RowSerializer):
             raise serializers.ValidationError(
                 {name: error.messages for name, error in errors.items()}, code="expression"
             )
+
+    @sensitive_variables()
+    def _require_compatible_format(self, attrs: dict[str, Any]) -> None:
+        names = ("format", "headers", "projection")
+        if not attrs.keys() & {*names}:
+            return
+        chosen = self.instance or Subscription()
+        if errors := format_errors(*(attrs.get(name, getattr(chosen, name)) for name in names)):
+            raise serializers.ValidationError({name: error.messages for name, error in errors.items()}, code="format")
 
     @sensitive_variables()
     def _require_header_values(self, attrs: dict[str, Any]) -> None:

@@ -25,6 +25,8 @@ SAFE = "".join(map(chr, range(0x21, 0x7F))).replace('"', "").replace("%", "")
 # The last part of `source` for an event of no order source: a test of an endpoint.
 NO_SOURCE = "orderhooks"
 
+ATTRIBUTES = "specversion id source type subject time sequence apiversion ordersource store".split()
+
 
 def attributes(event: OutgoingEvent) -> dict[str, str]:
     """The context attributes. Optional ones without a value are left out, because none may be empty."""
@@ -73,6 +75,7 @@ class BinaryCloudEvents(Format):
 
     label = _("CloudEvents 1.0, binary")
     asks_consent = True
+    header_names = frozenset(f"{BINARY_PREFIX}{name}" for name in (*ATTRIBUTES, "datacontenttype"))
 
     def encode(self, event: OutgoingEvent) -> bytes:
         return payloads.encode(event.envelope["data"])

@@ -5,6 +5,7 @@ form has texts alone: null, an empty list and an empty object are an empty text,
 """
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qsl, quote_plus
@@ -17,6 +18,7 @@ __all__ = ["CONTENT_TYPE", "FormFormat", "FormText", "decode_form", "readable_fo
 
 CONTENT_TYPE = "application/x-www-form-urlencoded"
 # In a name of an order's own data, brackets would look like further names.
+LEADING_DIGIT = re.compile(r"^%3([0-9])")
 ESCAPES = (("%", "%25"), ("[", "%5B"), ("]", "%5D"))
 
 
@@ -45,16 +47,18 @@ def _fields(value: Any, key: str) -> Iterator[str]:
         members = list(enumerate(value))
     if members:
         for name, member in members:
-            segment = quote_plus(_escaped(str(name)))
+            segment = quote_plus(_escaped(name) if isinstance(value, dict) else str(name))
             yield from _fields(member, f"{key}%5B{segment}%5D" if key else segment)
     else:
         yield f"{key}={quote_plus(_text(value))}"
 
 
-def _escaped(name: str) -> str:
+def _escaped(name: object) -> str:
+    text = str(name)
     for character, escape in ESCAPES:
-        name = name.replace(character, escape)
-    return name
+        text = text.replace(character, escape)
+    # Bare numbers are places in a list.
+    return f"%3{text[0]}{text[1:]}" if text.isascii() and text.isdigit() else text
 
 
 def _text(value: Any) -> str:
@@ -79,18 +83,18 @@ def decode_form(body: bytes) -> dict[str, Any]:
         if path[-1] in inner:
             raise ValueError("a field is given twice")
         inner[path[-1]] = FormText(text)
-    return {name: _with_lists(value) for name, value in root.items()}
+    return {_unescaped(name): _with_lists(value) for name, value in root.items()}
 
 
 def _path(key: str) -> list[str]:
     first, bracket, rest = key.partition("[")
     if bracket and not rest.endswith("]"):
         raise ValueError("a key does not end in a bracket")
-    names = [first, *(rest[:-1].split("][") if bracket else [])]
-    return [_unescaped(name) for name in names]
+    return [first, *(rest[:-1].split("][") if bracket else [])]
 
 
 def _unescaped(name: str) -> str:
+    name = LEADING_DIGIT.sub(r"\1", name)
     for character, escape in reversed(ESCAPES):
         name = name.replace(escape, character)
     return name
@@ -102,7 +106,7 @@ def _with_lists(value: Any) -> Any:
     members = [_with_lists(member) for member in value.values()]
     if list(value) == [str(number) for number in range(len(value))]:
         return members
-    return dict(zip(value, members, strict=True))
+    return dict(zip(map(_unescaped, value), members, strict=True))
 
 
 def readable_form(body: str) -> str:

@@ -1,6 +1,6 @@
 """What a format encodes, and the class that formats derive from."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,10 @@ class Format:
     content_type: str = "application/json"
     # Whether endpoints must allow the requests first, by the handshake of the CloudEvents specification for webhooks.
     asks_consent: bool = False
+    # Whether it sends the event's data, so that a projection may change it.
+    has_data: bool = True
+    # The names, in small letters, of headers that it may set. A subscription may not have such headers of its own.
+    header_names: Collection[str] = frozenset()
 
     def encode(self, event: OutgoingEvent) -> bytes:
         """The body. It is signed and sent exactly so."""

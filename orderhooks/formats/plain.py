@@ -21,6 +21,7 @@ class ThinFormat(Format):
     """The envelope with ids and a link, in JSON. The receiver gets the event from the API, with a login of its own."""
 
     label = _("JSON: ids and a link to the API, without the order")
+    has_data = False
 
     def encode(self, event: OutgoingEvent) -> bytes:
         data = {"order": {"id": event.order_id, "number": event.order_number}, "url": event.url or None}

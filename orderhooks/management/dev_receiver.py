@@ -15,6 +15,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import formats
 from orderhooks.receiver import InvalidWebhookError, ReceivedEvent, verify
+from orderhooks.receiver.verification import check_signature
 from orderhooks.receiver.views import CONSENT
 
 __all__ = ["Arrival", "ForwardError", "Listener", "check_forward_url"]
@@ -37,7 +38,9 @@ class ForwardError(Exception):
 class Arrival:
     """A request that arrived, and the status of the response to it.
 
-    `event` is None if the request was refused; `problem` says why, or why forwarding failed.
+    `problem` says why the request was refused, or why forwarding failed. `event` is None if it was refused, and if its
+    body is in a format of the store's own, which only the store's receivers can read. `is_genuine`: its signature is
+    valid.
     """
 
     event: ReceivedEvent | None
@@ -45,11 +48,15 @@ class Arrival:
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    is_genuine: bool = True
+
+    def header(self, name: str) -> str:
+        """The value of a header, its name in lower case; "" if there is none."""
+        return next((value for given, value in self.headers.items() if given.lower() == name), "")
 
     def pretty(self) -> str:
         """The body as indented JSON, a form with a line for each field, or another body as it is."""
-        content_type = next((value for name, value in self.headers.items() if name.lower() == "content-type"), "")
-        if content_type == formats.FORM:
+        if self.header("content-type") == formats.FORM:
             return formats.readable_form(self.body.decode("utf-8", "replace"))
         try:
             return json.dumps(json.loads(self.body), indent=2, ensure_ascii=False)
@@ -74,6 +81,8 @@ def check_forward_url(url: str) -> str:
 class Listener:
     """An HTTP server on 127.0.0.1; a context manager.
 
+    `format` is the name of the one that it is sent.
+
     It verifies each request with `secrets`; set them before the first request arrives, otherwise it gets 503. A valid
     webhook is forwarded unchanged to `forward_to` and gets the status of that response, or 502 without one. Without
     `forward_to` it gets 204. A request that is not valid gets 401.
@@ -81,8 +90,16 @@ class Listener:
     `on_arrival` is called for each request, never twice at the same time.
     """
 
-    def __init__(self, *, port: int, on_arrival: Callable[[Arrival], object], forward_to: str = "") -> None:
+    def __init__(
+        self,
+        *,
+        port: int,
+        on_arrival: Callable[[Arrival], object],
+        forward_to: str = "",
+        format: str = formats.STANDARD,
+    ) -> None:
         self.secrets: list[str] = []
+        self.format = format
         self.on_arrival = on_arrival
         self.forward_to = forward_to
         self._one_at_a_time = threading.Lock()
@@ -97,7 +114,7 @@ class Listener:
                 if status := _refused_length(length):
                     self.close_connection = True
                     problem = f"a request without a body of at most {MOST_BODY_BYTES >> 20} MiB"
-                    listener.report(Arrival(None, problem, status, dict(self.headers.items()), b""))
+                    listener.report(Arrival(None, problem, status, dict(self.headers.items()), b"", is_genuine=False))
                     self._respond(status)
                     return
                 arrival = listener.receive(dict(self.headers.items()), self.rfile.read(int(length)))
@@ -136,8 +153,7 @@ class Listener:
 
     def receive(self, headers: Mapping[str, str], body: bytes) -> Arrival:
         """Verify a request, forward it if it is valid, and report the result to `on_arrival`."""
-        event, problem, status = self._handle(headers, body)
-        arrival = Arrival(event, problem, status, headers, body)
+        arrival = self._handle(headers, body)
         self.report(arrival)
         return arrival
 
@@ -147,19 +163,28 @@ class Listener:
             self.on_arrival(arrival)
 
     @sensitive_variables()
-    def _handle(self, headers: Mapping[str, str], body: bytes) -> tuple[ReceivedEvent | None, str, int]:
+    def _handle(self, headers: Mapping[str, str], body: bytes) -> Arrival:
         if not self.secrets:
-            return None, "it arrived before the subscription was created", 503
+            problem = "it arrived before the subscription was created"
+            return Arrival(None, problem, 503, headers, body, is_genuine=False)
         try:
-            event = verify(body, headers, self.secrets)
+            event = self._verified(headers, body)
         except InvalidWebhookError as error:
-            return None, str(error), 401
+            return Arrival(None, str(error), 401, headers, body, is_genuine=False)
         if not self.forward_to:
-            return event, "", 204
+            return Arrival(event, "", 204, headers, body)
         try:
-            return event, "", forward(self.forward_to, headers, body)
+            return Arrival(event, "", forward(self.forward_to, headers, body), headers, body)
         except ForwardError as error:
-            return event, str(error), 502
+            return Arrival(event, str(error), 502, headers, body)
+
+    @sensitive_variables()
+    def _verified(self, headers: Mapping[str, str], body: bytes) -> ReceivedEvent | None:
+        """The event in a request, None in a format of the store's own. Raises InvalidWebhookError."""
+        if self.format in formats.BUILT_IN:
+            return verify(body, headers, self.secrets, binary_mode=self.format == "cloudevents_binary")
+        check_signature(body, headers, self.secrets)
+        return None
 
 
 def _refused_length(length: str) -> int:

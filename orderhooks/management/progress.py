@@ -5,7 +5,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from orderhooks.models import Pump
+from orderhooks import reporting, tasks
+from orderhooks.db import DatabaseClock
 from orderhooks.models.jobs import Job
 from orderhooks.reporting.counts import count_text
 
@@ -33,12 +34,8 @@ class JobCommand(BaseCommand):
     def watch(self, job: Any) -> None:
         """Show a progress bar on a terminal, until the job ends. It is then as the database has it."""
         name = self.jobs._meta.model_name
-        if not Pump.objects.fresh().exists():
-            self.stdout.write(
-                self.style.WARNING(
-                    f"No worker is running. The {name} begins when one is started (`manage.py qcluster`)."
-                )
-            )
+        for problem in reporting.worker_problems(tasks.look_at_worker(), now=DatabaseClock().now()):
+            self.stdout.write(self.style.WARNING(f"{problem} The {name} begins when one is at work."))
         is_terminal = self.stdout.isatty()
         try:
             while job.is_running:

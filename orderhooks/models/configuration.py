@@ -141,6 +141,26 @@ def selection_errors(patterns: object, version: str, **expressions: str) -> dict
     return errors
 
 
+def format_errors(name: str, headers: object, projection: str) -> dict[str, ValidationError]:
+    """What does not go together with a format, by the field's name. `headers`: the subscription's own, or their names.
+
+    Nothing for an unknown format: that is an error of its own.
+    """
+    try:
+        chosen = formats.get(name)
+    except formats.UnknownFormatError:
+        return {}
+    errors = {}
+    given = [header for header in headers if isinstance(header, str)] if isinstance(headers, Iterable) else []
+    if twice := [header for header in given if header.lower() in chosen.header_names]:
+        text = _("The format %(format)s sets the header %(header)s itself. Leave it out, or choose another format.")
+        errors["headers"] = ValidationError(text, code="headers", params={"format": name, "header": twice[0]})
+    if projection and not chosen.has_data:
+        text = _("The format %(format)s sends no data for a projection to change. Clear it, or choose another format.")
+        errors["projection"] = ValidationError(text, code="projection", params={"format": name})
+    return errors
+
+
 class HasConfiguration(models.Model):
     """A row of what people choose. Its headers, logins, signature and pace are in modules of their own."""
 
@@ -261,6 +281,23 @@ class HasConfiguration(models.Model):
             # An empty list is a blank value, which has no validators to Django.
             errors["topics"] = [ValidationError(NO_TOPICS, code="topics")]
         if errors:
+            raise ValidationError(errors)
+
+    @sensitive_variables()
+    def clean(self) -> None:
+        super().clean()
+        self.require_compatible_format()
+
+    @sensitive_variables()
+    def require_compatible_format(self, written: Iterable[str] | None = None) -> None:
+        """Raises ValidationError if the headers or the projection do not go together with the format.
+
+        `written`: the names of the fields that are about to be saved; None: all.
+        """
+        concerned = {"format", "headers", "projection"}
+        if concerned & self.get_deferred_fields() or (written is not None and not concerned & {*written}):
+            return
+        if errors := format_errors(self.format, getattr(self, "headers", {}), self.projection):
             raise ValidationError(errors)
 
     @sensitive_variables()

@@ -11,11 +11,12 @@ wait do not ask one after the other.
 
 import functools
 import socket
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from django.db import models
+from django.utils import timezone
 
 from orderhooks import conf, formats
 from orderhooks.models.pace import HasPace
@@ -24,6 +25,8 @@ __all__ = ["HasConsent"]
 
 # While the endpoint has not allowed requests yet.
 AT_ONCE = 1
+ASKED_AGAIN_AFTER = timedelta(days=1)
+TOO_MANY = 429
 
 
 class HasConsent(HasPace):
@@ -36,6 +39,9 @@ class HasConsent(HasPace):
     consented_per_minute = models.PositiveIntegerField(null=True, editable=False)
 
     if TYPE_CHECKING:
+        # Of HasCircuitBreaker.
+        last_failure_at: models.DateTimeField[datetime | None, datetime | None]
+        last_failure_status: models.PositiveSmallIntegerField[int | None, int | None]
         url: models.CharField[str, str]
         format: models.CharField[str, str]
 
@@ -59,8 +65,20 @@ class HasConsent(HasPace):
 
     @property
     def lacks_consent(self) -> bool:
-        """Whether the endpoint has to be asked before the next request."""
-        return self.asks_consent and not self.has_consent
+        """Whether the endpoint has to be asked before the next request: for the first time; or again, because it may
+        allow another rate by now.
+        """
+        return self.asks_consent and not (self.has_consent and self._consent_is_recent)
+
+    @property
+    def _consent_is_recent(self) -> bool:
+        """Whether the endpoint was asked within a day, and has not said since that it wants fewer requests (429)."""
+        asked = self.consented_at
+        if asked is None:
+            return True
+        if timezone.now() - asked >= ASKED_AGAIN_AFTER:
+            return False
+        return not (self.last_failure_status == TOO_MANY and self.last_failure_at and self.last_failure_at > asked)
 
     @property
     def max_per_minute(self) -> int | None:

@@ -74,6 +74,7 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
         for one in wanted:
             one.require_valid()
             one.require_compatible_login()
+            one.require_compatible_format()
             one.require_valid_secret()
             one.keep_expiry()
         using = router.db_for_write(Subscription)
@@ -257,6 +258,7 @@ class Subscription(HasConfiguration, HasHeaders, HasLogins, HasSigningSecrets, H
         """
         self.require_valid(options.get("update_fields"))
         self.require_compatible_login(options.get("update_fields"))
+        self.require_compatible_format(options.get("update_fields"))
         using = options.get("using") or router.db_for_write(Subscription, instance=self)
         written = options.get("update_fields")
         if not self._state.adding and written is not None and not WHEN & set(written):

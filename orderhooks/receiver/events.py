@@ -199,7 +199,10 @@ class ReceivedEvent:
         """
         try:
             changes = _typed(dict, self.data.get("changes"))
-            return {name: Change(*_typed(list, pair)) for name, pair in changes.items()}
+            return {
+                name: Change(*(_as_json(name, value, CHANGED) for value in _typed(list, pair)))
+                for name, pair in changes.items()
+            }
         except TypeError as error:
             raise UnknownOrderShapeError(
                 f'These changes are not pairs of old and new ({error}). Read event.data["changes"] instead.'
@@ -301,6 +304,40 @@ ORDER: Fields = {
     "payments": lambda value: _rows(Payment, value, PAYMENT),
     "refunds": lambda value: _rows(Refund, value, REFUND),
 }
+
+
+CHANGED: Fields = {**ORDER, "fulfillment_lines": _str}
+# The rows of a list among the changes, and of one inside such a row.
+ROWS: Mapping[str, Fields] = {
+    "lines": LINE,
+    "fulfillments": FULFILLMENT,
+    "fulfillment_lines": FULFILLMENT_LINE,
+    "payments": PAYMENT,
+    "refunds": REFUND,
+}
+
+
+def _as_json(name: str, value: Any, fields: Fields) -> Any:
+    """A changed value as JSON has it. Only one that came in a form is another; of an unknown field that is a text."""
+    is_list = name in ROWS and name in fields
+    if is_list and type(value) is FormText and not value:
+        return []
+    if is_list and isinstance(value, list):
+        inner = FULFILLMENT_LINE if fields is FULFILLMENT else ROWS[name]
+        return [_row_as_json(row, inner) for row in value]
+    if type(value) is not FormText:
+        return value
+    read = fields.get(name)
+    if read is _time_or_none and not value:
+        return None
+    try:
+        return read(value) if read in (_int, _bool, _dict) and read is not None else str(value)
+    except TypeError:
+        return str(value)
+
+
+def _row_as_json(row: Any, fields: Fields) -> Any:
+    return {name: _as_json(name, value, fields) for name, value in row.items()} if isinstance(row, dict) else row
 
 
 def _rows(kind: Callable[..., T], value: Any, fields: Fields) -> tuple[T, ...]:

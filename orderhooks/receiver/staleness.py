@@ -16,6 +16,7 @@ from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 
+from orderhooks.formats import FormText
 from orderhooks.receiver.events import ReceivedEvent, UnknownOrderShapeError
 from orderhooks.receiver.responses import PROCESSING_SECONDS, CallView, busy, is_success, require_tables, skipped
 
@@ -51,7 +52,7 @@ def order_id(event: ReceivedEvent) -> str:
     order = event.data.get("order")
     found = order.get("id") if isinstance(order, dict) else None
     key = f"{event.source}:{found}"
-    if type(found) not in (str, int) or found == "" or len(key) > MAX_ORDER_LENGTH:
+    if type(found) not in (str, int, FormText) or found == "" or len(key) > MAX_ORDER_LENGTH:
         raise UnknownOrderShapeError(
             "The order of this event has no short `id`, so it comes from an order source of the store. Give the guard "
             "`key=`, a function that takes the event and returns a text that identifies the order."

@@ -8,10 +8,10 @@ from django.utils.http import parse_http_date_safe
 from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import signing
-from orderhooks.receiver.decoding import decode
+from orderhooks.receiver.decoding import UnsignedHeadersError, decode
 from orderhooks.receiver.events import InvalidWebhookError, ReceivedEvent
 
-__all__ = ["TOLERANCE_SECONDS", "Secrets", "verify"]
+__all__ = ["TOLERANCE_SECONDS", "Secrets", "check_signature", "verify"]
 
 TOLERANCE_SECONDS = 300.0
 # Twelve digits reach the year 33658. Longer numbers would only break the arithmetic with times.
@@ -32,16 +32,35 @@ def verify(
     *,
     tolerance_seconds: float = TOLERANCE_SECONDS,
     now: float | None = None,
+    binary_mode: bool = False,
 ) -> ReceivedEvent:
     """Check the signature and the time of a request, and return its event.
 
     `body` is the raw body, in the built-in format that the content type names. Names in `headers` may be in any case.
     `secrets` is one or several secrets, one of which must have signed: a shared secret (`whsec_…`), or the sender's
     public key (`whpk_…`). The request's time may differ from `now` (Unix seconds; the current time by default) by at
-    most `tolerance_seconds`.
+    most `tolerance_seconds`. `binary_mode` accepts CloudEvents in binary mode too: their topic, sequence, store,
+    source, version and time come from headers, which are not signed. A proxy on the way could change them unnoticed.
 
     Raises InvalidWebhookError for an invalid request, and signing.InvalidSecretError for an invalid secret.
     Source: https://github.com/standard-webhooks/standard-webhooks
+    """
+    given = check_signature(body, headers, secrets, tolerance_seconds=tolerance_seconds, now=now)
+    return _event(given["webhook-id"], body, given, binary_mode=binary_mode)
+
+
+@sensitive_variables("secrets", "keys")
+def check_signature(
+    body: bytes,
+    headers: Mapping[str, str],
+    secrets: Secrets,
+    *,
+    tolerance_seconds: float = TOLERANCE_SECONDS,
+    now: float | None = None,
+) -> dict[str, str]:
+    """Check the signature and the time of a request whose body may be in any format. As `verify`, which it is for.
+
+    Returns the headers with names in lower case.
     """
     keys = [secrets] if isinstance(secrets, str) else list(secrets or ())
     if not keys:
@@ -64,7 +83,7 @@ def verify(
             "No signature matches. Compare the secret with the sender's, and check that the body is the raw one: "
             "JSON that was parsed and serialized again is not what was signed."
         )
-    return _event(webhook_id, body, given)
+    return given
 
 
 def _required(headers: Mapping[str, str], name: str) -> str:
@@ -98,10 +117,10 @@ def _timestamp(text: str, *, now: float, tolerance_seconds: float) -> int:
     return timestamp
 
 
-def _event(webhook_id: str, body: bytes, given: Mapping[str, str]) -> ReceivedEvent:
+def _event(webhook_id: str, body: bytes, given: Mapping[str, str], *, binary_mode: bool) -> ReceivedEvent:
     attempt = given.get("webhook-attempt", "")
     try:
-        content = decode(body, given)
+        content = decode(body, given, webhook_id=webhook_id, binary_mode=binary_mode)
         occurred_at = datetime.fromisoformat(content["timestamp"])
         event = ReceivedEvent(
             id=webhook_id,
@@ -120,6 +139,11 @@ def _event(webhook_id: str, body: bytes, given: Mapping[str, str]) -> ReceivedEv
         is_typed = all(isinstance(text, str) for text in texts) and isinstance(event.data, dict)
         if not is_typed or type(event.sequence) is not int or occurred_at.tzinfo is None:
             raise ValueError("a field has the wrong type")
+    except UnsignedHeadersError as error:
+        raise InvalidWebhookError(
+            "This is a CloudEvent in binary mode, whose topic and sequence are headers, which are not signed. Have it "
+            "sent in the structured mode (format cloudevents), or accept it with binary_mode=True."
+        ) from error
     except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise InvalidWebhookError(
             "The signature is valid, but the body is not an event of orderhooks. Does another sender use this endpoint?"

@@ -55,13 +55,15 @@ def webhook(
     deduplicate: Deduplicator | None = None,
     skip_stale: SequenceGuard | None = None,
     tolerance_seconds: float = TOLERANCE_SECONDS,
+    binary_mode: bool = False,
 ) -> _Decorator:
     """Make `view(request, event, …)` an endpoint for webhooks. It is called only for requests whose signature is valid.
 
     `secret` is the signing secret, several of them, or a callable that returns either and is called for each request.
     `deduplicate` makes sure that an event is acted on once, however often it comes. `skip_stale` skips an event that
     is older than one of the same order that was already acted on. `tolerance_seconds` is how far the request's time
-    may differ from this machine's clock.
+    may differ from this machine's clock. `binary_mode` accepts CloudEvents in binary mode too, whose headers are not
+    signed: see `verify`.
 
     The view returns a response, or None for 204. On a status outside 2xx, or an exception, the sender tries again. An
     invalid request gets 401, or 405 if it is no POST, without calling the view; 500 says that `secret` is invalid. A
@@ -80,7 +82,13 @@ def webhook(
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         try:
-            return verify(request.body, request.headers, read_secrets(), tolerance_seconds=tolerance_seconds)
+            return verify(
+                request.body,
+                request.headers,
+                read_secrets(),
+                tolerance_seconds=tolerance_seconds,
+                binary_mode=binary_mode,
+            )
         except InvalidWebhookError as error:
             logger.warning("webhook refused at %s: %s", request.path, error)
             return JsonResponse({"error": str(error)}, status=401)

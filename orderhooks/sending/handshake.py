@@ -89,12 +89,14 @@ def _judge(headers: Mapping[str, str], *, origin: str, status: int | None) -> tu
     Its status says nothing (4.2): only the header does, which a server that expects no webhooks does not send.
     """
     allowed, rate = headers.get("webhook-allowed-origin", ""), headers.get("webhook-allowed-rate", ANY)
+    step = f"It has to respond to OPTIONS with WebHook-Allowed-Origin: {origin}, or with *."
     if not allowed:
-        return f"The endpoint did not allow requests: its response to OPTIONS ({status}) names no origin.", None
+        return f"The endpoint did not allow requests: its response to OPTIONS ({status}) names no origin. {step}", None
     if allowed != ANY and allowed.lower() != origin:
-        return f"The endpoint allows requests from {allowed}, not from {origin}.", None
+        return f"The endpoint allows requests from {allowed}, not from {origin}. {step}", None
     if rate == ANY:
         return "", None
     if not (rate.isascii() and rate.isdigit()) or not rate.strip("0"):
-        return f"The endpoint's WebHook-Allowed-Rate is {rate}, neither a number above zero nor *.", None
+        problem = f"The endpoint's WebHook-Allowed-Rate is {rate}, neither a number above zero nor *."
+        return f"{problem} It has to correct the rate.", None
     return "", int(rate) if len(rate) <= 9 else MOST_PER_MINUTE

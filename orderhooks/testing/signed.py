@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import ENVIRONMENT_VARIABLE, settings
 
 import orderhooks
-from orderhooks import catalogue, formats, signing, sources
+from orderhooks import catalogue, formats, signing, sources, versions
 from orderhooks.sources import BuiltInOrders, OrderSource
 
 __all__ = ["SignedRequest", "signed_request"]
@@ -43,28 +43,36 @@ def signed_request(
     attempt: int = 1,
     source: OrderSource | None = None,
     format: str = formats.STANDARD,
+    api_version: str = "",
 ) -> SignedRequest:
     """What a store that shares the `secret` (`whsec_…`, or `whsk_…` of a key pair) would send.
 
     The order is the example of `source` with the fields in `order` laid over it; without a source, of the first in
     ORDERHOOKS["SOURCES"], or of the built-in orders where this project has none. `at` is in Unix seconds, now if not
     given. Without an `event_id` each request has one of its own. `format` is the name of one: "thin", "cloudevents" …
+    `api_version` is the version of the body, the newest if not given; `order` and `changes` are those of the newest.
 
-    Raises signing.InvalidSecretError, and formats.UnknownFormatError.
+    Raises signing.InvalidSecretError, formats.UnknownFormatError, and versions.VersionError.
     """
-    event = catalogue.example(topic, source or _first_source())
+    chosen_source = source or _first_source()
+    event = catalogue.example(topic, chosen_source)
     data = event["data"]
     event |= {"id": event_id or f"evt_{uuid.uuid4().hex[:26].upper()}", "sequence": sequence, "store": store}
     event["data"] = {
         "order": {**data["order"], **(order or {})},
         "changes": data["changes"] if changes is None else changes,
     }
-    outgoing = formats.OutgoingEvent(event, *_identity(event["data"]["order"]))
+    full = event["data"]["order"]
+    identity = full.get("id") or "1", catalogue.number_of(full, chosen_source)
+    version = versions.require(api_version or versions.newest())
+    event = versions.convert(event, version.name)
+    outgoing = formats.OutgoingEvent(event, *identity)
     chosen = formats.get(format)
     body = chosen.encode(outgoing)
     timestamp = int(time.time() if at is None else at)
     headers = {
         "content-type": chosen.content_type,
+        **version.headers,
         **chosen.headers(outgoing),
         **({"webhook-request-origin": "shop.example.com"} if chosen.asks_consent else {}),
         "user-agent": f"orderhooks/{orderhooks.__version__}",
@@ -76,11 +84,6 @@ def signed_request(
         "webhook-attempt": str(attempt),
     }
     return SignedRequest(event, body, headers)
-
-
-def _identity(order: Mapping[str, Any]) -> tuple[str | int, str]:
-    """The id and the number of an order, as far as it has them."""
-    return order.get("id") or "1", str(order.get("number") or "")
 
 
 def _first_source() -> OrderSource:

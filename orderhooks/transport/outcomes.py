@@ -15,8 +15,8 @@ NEXT_STEPS = {
     "reset": "Ask the receiver what its log says at this time.",
     "protocol": "Check that the URL leads to a web server.",
     "too_large": "The receiver should respond with a short text.",
-    "handshake": "The receiver has to allow the requests: respond to OPTIONS with WebHook-Allowed-Origin. Or choose a "
-    "format of the subscription that needs no permission.",
+    "handshake": "The receiver has to correct its response to OPTIONS, which allows the requests. Or choose a format "
+    "of the subscription that needs no permission.",
     "status": "Ask the receiver what its log says about this webhook-id.",
     "login": "Check how the subscription logs in: its user name, its OAuth2 client or its client certificate.",
     "payload": "Fix the order source and publish the event again.",

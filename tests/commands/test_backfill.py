@@ -42,7 +42,8 @@ def test_it_is_done_by_workers_while_the_command_watches(receiver: RecordingRece
     backfill = Backfill.objects.get()
     assert lines == [
         f"{backfill.public_id}: sends 2 orders to CRM as order.updated, at most 50 a second.",
-        "No worker is running. The backfill begins when one is started (`manage.py qcluster`).",
+        "No worker has ever been seen. Start `manage.py qcluster`; if one runs and does nothing, restart it. "
+        "The backfill begins when one is at work.",
         "done: 2 deliveries are sent, or wait for their turn.",
     ]
     assert receiver.topics == ["order.updated", "order.updated"]

@@ -17,10 +17,11 @@ from django.core.management.base import CommandError
 
 from orderhooks import tasks
 from orderhooks.management.dev_receiver import Arrival, ForwardError, Listener, check_forward_url, forward
-from orderhooks.models import Delivery, Subscription
+from orderhooks.models import Delivery, Pump, Subscription
 from tests.commands.calls import called
 from tests.factories import make_delivery, make_event, make_order
 from tests.receivers import Answer, RecordingReceiver
+from tests.store_formats import ERP
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
@@ -54,7 +55,9 @@ def test_it_shows_each_webhook_and_deletes_its_subscription() -> None:
     printed = listened("--topics", "order.created", "--count", "1", then=order_and_pump)
     lines = printed.splitlines()
     assert re.fullmatch(r"Listening at http://127\.0\.0\.1:\d+/ for order\.created as listen-\d+\.", lines[0])
-    assert lines[1] == "No worker is running: start `manage.py qcluster`, which sends webhooks."
+    assert lines[1] == (
+        "No worker has ever been seen. Start `manage.py qcluster`; if one runs and does nothing, restart it."
+    )
     assert re.fullmatch(r"204  order\.created  order A-7  evt_\w{26}  signature valid", lines[2])
     assert lines[3:] == ["Stopped after 1 webhooks; the subscription is deleted."]
     assert not Subscription.objects.exists()
@@ -67,6 +70,26 @@ def test_an_order_that_is_no_object_is_shown_all_the_same() -> None:
         tasks.pump()
 
     assert "204  order.paid  order -  evt_" in listened("--count", "1", then=then)
+
+
+def test_an_order_without_a_number_is_named_by_its_id() -> None:
+    def then() -> None:
+        make_delivery(subscription=Subscription.objects.get(), event=make_event(payload={"order": {"id": 42}}))
+        tasks.pump()
+
+    assert "204  order.paid  order 42  evt_" in listened("--count", "1", then=then)
+
+
+def test_an_idle_cluster_is_a_running_worker() -> None:
+    Pump.objects.create(ended=True)
+    printed = listened("--topics", "order.created", "--count", "1", then=order_and_pump)
+    assert "worker" not in printed
+
+
+def test_a_format_of_the_store_is_verified_too(settings: Any) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "FORMATS": {"erp": ERP}}
+    printed = listened("--topics", "order.created", "--format", "erp", "--count", "1", "--body", then=order_and_pump)
+    assert re.search(r"204  order\.created  evt_\w{26}  signature valid\n<order number=\"A-7\"", printed)
 
 
 def test_it_shows_bodies_with_the_option() -> None:

@@ -50,7 +50,8 @@ def test_it_is_done_by_workers_while_the_command_watches(receiver: RecordingRece
     replay = Replay.objects.get()
     assert lines == [
         f"{replay.public_id}: sends 2 deliveries to CRM again.",
-        "No worker is running. The replay begins when one is started (`manage.py qcluster`).",
+        "No worker has ever been seen. Start `manage.py qcluster`; if one runs and does nothing, restart it. "
+        "The replay begins when one is at work.",
         "done: 2 deliveries are sent, or wait for their turn.",
     ]
     assert len(receiver.received) == 2

@@ -10,9 +10,10 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import formats, transport
+from orderhooks import formats, reporting, tasks, transport
+from orderhooks.db import DatabaseClock
 from orderhooks.management.dev_receiver import Arrival, ForwardError, Listener, check_forward_url
-from orderhooks.models import Pump, Subscription
+from orderhooks.models import Subscription
 
 SETTINGS_NEEDED = (
     'The settings refuse requests to this machine. For development set ORDERHOOKS = {"REQUIRE_HTTPS": False, '
@@ -52,7 +53,9 @@ class Command(BaseCommand):
         try:
             if options["forward_to"]:
                 check_forward_url(options["forward_to"])
-            listener = Listener(port=options["port"], on_arrival=show, forward_to=options["forward_to"])
+            listener = Listener(
+                port=options["port"], on_arrival=show, forward_to=options["forward_to"], format=options["format"]
+            )
         except ForwardError as error:
             raise CommandError(str(error)) from None
         except OSError as error:
@@ -83,10 +86,8 @@ class Command(BaseCommand):
             self.stdout.write(f"Listening at {listener.url} for {', '.join(options['topics'])} as {subscription}.")
             if options["forward_to"]:
                 self.stdout.write(f"Each webhook is forwarded to {options['forward_to']}.")
-            if not Pump.objects.fresh().exists():
-                self.stdout.write(
-                    self.style.WARNING("No worker is running: start `manage.py qcluster`, which sends webhooks.")
-                )
+            for problem in reporting.worker_problems(tasks.look_at_worker(), now=DatabaseClock().now()):
+                self.stdout.write(self.style.WARNING(problem))
             self.stdout.flush()
             yield
         finally:
@@ -94,18 +95,27 @@ class Command(BaseCommand):
 
     def _show(self, arrival: Arrival, *, with_body: bool) -> None:
         event = arrival.event
-        if event is None:
+        if event is None and not arrival.is_genuine:
             line = self.style.ERROR(f"{arrival.status}  not a valid webhook: {arrival.problem}")
         else:
-            order = event.data.get("order")
-            number = order.get("number", "-") if isinstance(order, dict) else "-"
-            text = f"{arrival.status}  {event.topic}  order {number}  {event.id}  signature valid"
+            if event is None:
+                # Its format is the store's own, which the receiver kit does not read.
+                what = f"{arrival.header('webhook-topic')}  {arrival.header('webhook-id')}"
+            else:
+                what = f"{event.topic}  order {_number_of(event.data.get('order'))}  {event.id}"
+            text = f"{arrival.status}  {what}  signature valid"
             good = 200 <= arrival.status < 300
             line = (self.style.SUCCESS if good else self.style.ERROR)(f"{text}  {arrival.problem}".rstrip())
         self.stdout.write(line)
         if with_body:
             self.stdout.write(arrival.pretty())
         self.stdout.flush()
+
+
+def _number_of(order: Any) -> str:
+    """How people find the order: its number; or its id, if an order source of the store gives it no number."""
+    found = (order.get("number") or order.get("id")) if isinstance(order, dict) else None
+    return str(found or "-")
 
 
 @contextmanager
