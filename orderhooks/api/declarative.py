@@ -13,6 +13,7 @@ from orderhooks.api.openapi.descriptions import ApiResponse, Operation, describe
 from orderhooks.api.protocol.problems import ConflictError
 from orderhooks.api.subscription_fields import SubscriptionSerializer
 from orderhooks.api.subscriptions import CHANGED, CREATED, EXAMPLE, NOT_VALID, READ, SHOWN_ONCE, SubscriptionViewSet
+from orderhooks.db.sealed_logins import NONE
 from orderhooks.models import Subscription
 from orderhooks.models.configuration import REQUIRED
 from orderhooks.models.subscriptions import AmbiguousNameError, declaration_lock
@@ -112,8 +113,10 @@ class NamedSubscriptionViewSet(SubscriptionViewSet):
 
     def _defaults(self) -> dict[str, Any]:
         serializer: Any = self.get_serializer()
-        return {
+        defaults = {
             name: Subscription._meta.get_field(name).get_default()  # type: ignore[union-attr]
             for name, field in serializer.fields.items()
             if not field.read_only and name not in KEPT_FIELDS
         }
+        # As a client would send it: the model's own {} is refused, because it names no type.
+        return {**defaults, "authentication": {"type": NONE}}

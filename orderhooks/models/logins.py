@@ -19,6 +19,7 @@ from orderhooks.db.sealed_logins import (
     OAUTH2,
     SealedAuthenticationField,
     SealedCertificateField,
+    origin_of,
     secrets_of,
 )
 from orderhooks.encryption import Sealed
@@ -32,6 +33,7 @@ TWO_AUTHORIZATIONS = _(
     "The headers have an Authorization of their own, and a request has only one. Remove that header, or choose none"
     " here."
 )
+ANOTHER_SERVER = _("client_secret: give it again, because the token URL has another host.")
 NEEDS_TLS = _("A client certificate is presented over TLS alone. Give an https URL, or no certificate.")
 
 
@@ -100,8 +102,20 @@ class HasLogins(models.Model):
             errors["authentication"] = ValidationError(TWO_AUTHORIZATIONS, code="authentication")
         if self.client_certificate and not str(self.url).lower().startswith("https:"):
             errors["client_certificate"] = ValidationError(NEEDS_TLS, code="certificate")
+        if "authentication" not in errors and (written is None or "authentication" in written):
+            errors |= self._secrets_of_another_server()
         if errors:
             raise ValidationError(errors)
+
+    def _secrets_of_another_server(self) -> dict[str, ValidationError]:
+        """An error if the stored client secret would go to another authorization server."""
+        if self._state.adding or self.login_type != OAUTH2:
+            return {}
+        stored = type(self)._base_manager.filter(pk=self.pk).values_list("authentication", flat=True).first() or {}
+        kept = [one for one in secrets_of(self.authentication) if one in secrets_of(stored)]
+        if not kept or origin_of(self.authentication["token_url"]) == origin_of(stored.get("token_url", "")):
+            return {}
+        return {"authentication": ValidationError(ANOTHER_SERVER, code="authentication")}
 
     @property
     def login_type(self) -> str:

@@ -3,9 +3,12 @@
 Source: RFC 8446, 4.4.2 (the client's own certificate comes first); RFC 5280, 4.1.2.5 (validity).
 """
 
+import base64
 import contextlib
 import functools
+import math
 import os
+import re
 import ssl
 import tempfile
 from collections.abc import Iterator
@@ -113,6 +116,12 @@ def _certificates(chain: str) -> list[x509.Certificate]:
 
 @sensitive_variables()
 def _key(private_key: str, passphrase: str) -> PrivateKeyTypes:
+    if passphrase and not _is_cheap(private_key):
+        raise InvalidCertificateError(
+            "Trying the passphrase of this private key would take too long. Decrypt it first, with openssl pkey, and"
+            " give the key without a passphrase.",
+            member="private_key",
+        )
     try:
         return serialization.load_pem_private_key(private_key.encode(), passphrase.encode() or None)
     except TypeError:
@@ -131,6 +140,42 @@ def _key(private_key: str, passphrase: str) -> PrivateKeyTypes:
             "This is not a private key in PEM. It begins with -----BEGIN PRIVATE KEY----- or the like.",
             member="private_key",
         ) from None
+
+
+# How often a passphrase may be hashed, or, for scrypt, its N times r times p.
+MOST_ITERATIONS = 1_000_000
+# The object identifier 1.3.6.1.4.1.11591.4.11 (RFC 7914, 7), encoded.
+SCRYPT = bytes.fromhex("06092b06010401da47040b")
+ENCRYPTED = re.compile(r"-----BEGIN ENCRYPTED PRIVATE KEY-----([A-Za-z0-9+/=\s]+)-----END")
+
+
+def _is_cheap(private_key: str) -> bool:
+    """Whether a key's passphrase is tried in a short time. Other forms than PKCS #8 (RFC 5958) hash it once."""
+    match = ENCRYPTED.search(private_key)
+    if match is None:
+        return "scrypt" not in private_key
+    try:
+        encoded = base64.b64decode("".join(match[1].split()), validate=True)
+        numbers = list(_integers(encoded))
+    except (ValueError, IndexError, RecursionError):
+        return False
+    return (math.prod(numbers) if SCRYPT in encoded else max(numbers, default=0)) <= MOST_ITERATIONS
+
+
+def _integers(encoded: bytes) -> Iterator[int]:
+    """The integers of a value in DER (X.690)."""
+    at = 0
+    while at < len(encoded):
+        tag, length, start = encoded[at], encoded[at + 1], at + 2
+        if length & 0x80:
+            start += length & 0x7F
+            length = int.from_bytes(encoded[at + 2 : start])
+        content = encoded[start : start + length]
+        if tag & 0x20:
+            yield from _integers(content)
+        elif tag == 2:
+            yield int.from_bytes(content)
+        at = start + length
 
 
 def _public_bytes(key: PublicKeyTypes) -> bytes:

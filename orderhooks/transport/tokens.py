@@ -108,6 +108,8 @@ REMEDIES = {
     "invalid_target": "Check the resource and the audience.",
     "invalid_request": "Check the client's settings: some servers need a scope, an audience or a resource.",
 }
+# As those of the RFC and its extensions are.
+ERROR_CODE = re.compile(r"[a-z][a-z_]{2,39}")
 SERVER_STEP = "Ask the people who run the authorization server. It is tried again automatically."
 
 
@@ -143,10 +145,10 @@ def _content(body: bytes) -> Mapping[str, Any]:
 
 
 def _refuse(status: int, content: Mapping[str, Any]) -> None:
-    error, description = (content.get(name) for name in ("error", "error_description"))
-    texts = [one.strip() for one in (error, description) if isinstance(one, str)]
-    said = [f"It responded with {status}", *(one[:DETAIL_CHARACTERS] for one in texts if one)]
-    text = ": ".join(said).rstrip(".") + "."
+    # Nothing else of its response: a description may quote a token or the client's secret.
+    error = content.get("error")
+    known = f": {error}" if isinstance(error, str) and ERROR_CODE.fullmatch(error) else ""
+    text = f"It responded with {status}{known}."
     if status == 429 or status >= 500:
         raise _RefusedError(text, SERVER_STEP)
     remedy = REMEDIES.get(error) if isinstance(error, str) else None
