@@ -11,10 +11,12 @@ from orderhooks.expressions import EvaluationError, ExpressionError
 from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.shaping import ShapingError
 
-__all__ = ["Matcher", "Mismatch", "Verdict", "held", "wanted"]
+__all__ = ["Matcher", "Mismatch", "Verdict", "held", "require_wanted", "wanted"]
 
-# What the outcome of a delivery is called that is held because the filter can't judge its event.
+# The kinds of outcome of a delivery whose event the filter can't judge, and of one that it leaves out after all.
 FILTER_ERROR = "filter"
+VERSION_ERROR = "version"
+FILTERED = "filtered"
 # What it needs of a subscription, and of an event.
 CHOICES = ("store", "topics", "changed_fields", "filter", "api_version", "created_at")
 FIELDS = (
@@ -89,9 +91,10 @@ class Matcher:
                 self._watched[event.source] = selection.watched_by(event.source)
             if not selection.is_touched(event.changes, subscription.changed_fields, self._watched[event.source]):
                 return Verdict(Mismatch.UNTOUCHED)
-        return self._filter(event, subscription) if subscription.filter else WANTED
+        return self.filter(event, subscription) if subscription.filter else WANTED
 
-    def _filter(self, event: Event, subscription: Subscription) -> Verdict:
+    def filter(self, event: Event, subscription: Subscription) -> Verdict:
+        """By its filter alone."""
         if event is not self._event:
             self._event, self._bodies, self._filtered = event, {}, {}
         version = subscription.api_version
@@ -130,14 +133,29 @@ def wanted(events: Iterable[Event], subscription: Subscription) -> Iterator[Even
     return (event for event in events if matcher.select(event, subscription).mismatch is None)
 
 
-def held(event: Event, subscription: Subscription, verdict: Verdict, *, now: datetime) -> Delivery:
-    """The delivery, not saved, of an event that a filter can't judge: it is not sent, and nobody overlooks it."""
-    change = "Change the filter, then" if verdict.kind == FILTER_ERROR else "After that,"
+def held(event: Event, subscription: Subscription, verdict: Verdict, *, now: datetime, **fields: Any) -> Delivery:
+    """The delivery, not saved, of an event that a filter can't judge. Its attempts judge again: `require_wanted`."""
     return Delivery(
         event=event,
         subscription=subscription,
-        state=Delivery.State.FAILED,
+        next_attempt_at=now,
         last_error=verdict.kind,
-        last_detail=f"{verdict.error} {change} redeliver or replay what failed."[:500],
-        finished_at=now,
+        last_detail=verdict.error[:500],
+        **fields,
     )
+
+
+def require_wanted(delivery: Delivery) -> None:
+    """Judge the event of a delivery again whose filter could not judge it so far. Others were judged by routing.
+
+    Raises:
+        ShapingError: the filter still can't judge it, or it leaves the event out (kind FILTERED).
+    """
+    subscription = delivery.subscription
+    if not subscription.filter or delivery.last_error not in (FILTER_ERROR, VERSION_ERROR):
+        return
+    verdict = Matcher().filter(delivery.event, subscription)
+    if verdict.error:
+        raise ShapingError(verdict.error, kind=verdict.kind)
+    if not verdict.is_wanted:
+        raise ShapingError("By now the subscription's filter leaves the event out.", kind=FILTERED)

@@ -87,8 +87,8 @@ def merge(deliveries: Sequence[Delivery], *, now: datetime) -> None:
     _continue(lines, now=now)
     for line, updates in lines.items():
         for delivery in made[line]:
-            # One that a filter can't judge has failed already, and holds up the later ones.
-            if delivery.event.topic == UPDATED and delivery.state == Delivery.State.PENDING:
+            # One that a filter can't judge waits by itself, and holds up the later ones.
+            if delivery.event.topic == UPDATED and not delivery.last_error:
                 updates.add(delivery, now=now)
             elif line[0].ordered:
                 updates.end_interval(now=now)

@@ -1,6 +1,8 @@
 """Replaying: makes due again, in batches, what operators want sent again. The pump calls `process_batch`."""
 
 import logging
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -8,7 +10,8 @@ from django.db.models import F
 
 from orderhooks import matching
 from orderhooks.db.locks import brief_transaction
-from orderhooks.models import Delivery, Event, Replay
+from orderhooks.matching import WANTED, Verdict
+from orderhooks.models import Delivery, Replay
 from orderhooks.models.events import EventQuerySet
 
 __all__ = ["Estimate", "estimate", "process_batch"]
@@ -20,6 +23,8 @@ BATCH = 300
 EVENTS_LOOKED_AT = 20_000
 # Of a subscription that chooses by what events hold: each is read.
 EVENTS_READ = 1000
+BATCH_READ = 50
+READ_SECONDS = 2.0
 MOST_COUNTED = 10_000
 
 
@@ -37,10 +42,19 @@ def estimate(replay: Replay) -> Estimate:
     event_range = replay.next_range(replay.start(), EVENTS_READ if is_selective else EVENTS_LOOKED_AT)
     left = replay.left(event_range)
     if is_selective:
-        count = sum(1 for _event in matching.wanted(left.only(*matching.FIELDS).iterator(), replay.subscription))
-    else:
-        count = left[: MOST_COUNTED + 1].count()
+        return _read_and_count(left, replay, is_last=event_range.is_last)
+    count = left[: MOST_COUNTED + 1].count()
     return Estimate(min(count, MOST_COUNTED), is_exact=event_range.is_last and count <= MOST_COUNTED)
+
+
+def _read_and_count(left: EventQuerySet, replay: Replay, *, is_last: bool) -> Estimate:
+    until = time.monotonic() + READ_SECONDS
+    matcher, count = matching.Matcher(), 0
+    for event in left.only(*matching.FIELDS).order_by("pk").iterator(chunk_size=BATCH_READ):
+        count += matcher.select(event, replay.subscription).mismatch is None
+        if time.monotonic() > until:
+            return Estimate(count, is_exact=False)
+    return Estimate(count, is_exact=is_last)
 
 
 def process_batch(*, now: datetime) -> int:
@@ -52,45 +66,51 @@ def process_batch(*, now: datetime) -> int:
 
 
 def _advance(replay: Replay, *, now: datetime) -> bool:
-    event_range = replay.next_range(replay.cursor, BATCH)
+    event_range = replay.next_range(replay.cursor, BATCH_READ if replay.subscription.is_selective else BATCH)
     with brief_transaction(Replay.objects.db):
         if not replay.advance(event_range, now=now):
             return False
-        done = _make_due(replay, _chosen(replay, replay.events(event_range).order_by("pk"), now=now), now=now)
+        done = _make_due(replay, _chosen(replay, replay.events(event_range).order_by("pk")), now=now)
         Replay.objects.filter(pk=replay.pk).update(done=F("done") + done)
     logger.info("replay replay=%s cursor=%s deliveries=%d", replay.public_id, event_range.up_to, done)
     return True
 
 
-def _chosen(replay: Replay, events: EventQuerySet, *, now: datetime) -> list[int]:
-    """The primary keys of the events to send. Those that the filter can't judge become deliveries that are held."""
+def _chosen(replay: Replay, events: EventQuerySet) -> dict[int, Verdict]:
+    """The primary keys of the events to send, with the verdict about each: its filter may not be able to judge it."""
     if not replay.subscription.is_selective:
-        return list(events.values_list("pk", flat=True))
-    chosen: list[Event] = []
-    unjudged: list[Delivery] = []
+        return dict.fromkeys(events.values_list("pk", flat=True), WANTED)
     matcher = matching.Matcher()
-    for event in events.only(*matching.FIELDS):
-        verdict = matcher.select(event, replay.subscription)
-        if verdict.error:
-            unjudged.append(matching.held(event, replay.subscription, verdict, now=now))
-        elif verdict.is_wanted:
-            chosen.append(event)
-    Delivery.objects.bulk_create(unjudged, ignore_conflicts=True)
-    return [event.pk for event in chosen]
+    verdicts = {event.pk: matcher.select(event, replay.subscription) for event in events.only(*matching.FIELDS)}
+    return {key: verdict for key, verdict in verdicts.items() if verdict.mismatch is None}
 
 
-def _make_due(replay: Replay, events: list[int], *, now: datetime) -> int:
+def _make_due(replay: Replay, events: Mapping[int, Verdict], *, now: datetime) -> int:
     there = Delivery.objects.filter(subscription=replay.subscription, event__in=events)
     known = set(there.values_list("event", flat=True))
     # Automatic, so that they keep to the endpoint's limits and wait while it cools down.
     due = {"next_attempt_at": now, "trigger": Delivery.Trigger.AUTOMATIC, "requested_by": replay.label}
     # They had ended.
     anew = {"planned_at": None, "uncounted_attempts": F("attempts_made")}
-    again = there.filter(replay.rearms()).update(state=Delivery.State.PENDING, finished_at=None, **anew, **due)
+    rearmed = there.filter(replay.rearms())
+    for key, verdict in events.items():
+        if verdict.error and key in known:
+            rearmed.filter(event=key).update(last_error=verdict.kind, last_detail=verdict.error[:500])
+    again = rearmed.update(state=Delivery.State.PENDING, finished_at=None, **anew, **due)
     if replay.only == Replay.Only.FAILED:
         return again
-    missing = [event for event in events if event not in known]
+    missing = {key: verdict for key, verdict in events.items() if key not in known}
     Delivery.objects.bulk_create(
-        [Delivery(event_id=event, subscription=replay.subscription, **due) for event in missing], ignore_conflicts=True
+        [
+            Delivery(
+                event_id=key,
+                subscription=replay.subscription,
+                last_error=verdict.kind if verdict.error else "",
+                last_detail=verdict.error[:500],
+                **due,
+            )
+            for key, verdict in missing.items()
+        ],
+        ignore_conflicts=True,
     )
     return again + len(missing)

@@ -139,7 +139,7 @@ def test_the_api_takes_known_formats_alone_and_shows_the_allowed_rate() -> None:
     assert (made.data["format"], made.data["max_per_minute"]) == ("cloudevents", None)
     path = f"/subscriptions/{made.data['public_id']}/"
     refused = patch(api, path, {"format": "from"})
-    assert refused.status_code == 400
+    assert refused.status_code == 422
     assert "Did you mean 'form'?" in str(refused.data)
     assert patch(api, path, {"format": "erp"}).data["format"] == "erp"
     assert patch(api, path, {"max_per_minute": 5}).data["max_per_minute"] is None, "only the endpoint can change it"

@@ -56,6 +56,8 @@ BAD = [
     ("sort_by(data.order.lines, 'quantity')", "argument 2 of sort_by() is an expression that begins with &."),
     ("length(&data.order)", "argument 1 of length() is a value, without &."),
     ("data.order.lines[::0]", "step 0"),
+    ("data.order.total > '5'", "'5' is a text. To compare numbers, write to_number(data.order.total) and `5`."),
+    ("data.order.note == null", "At character 20 (“der.note == ▸null”): write `null` in backticks."),
     ("!data.order.is_test", "! takes the next word alone: write !(…) around the whole path."),
 ]
 
@@ -70,6 +72,18 @@ def test_an_expression_that_never_works_is_refused_with_a_suggestion(text: str, 
     with pytest.raises(ExpressionError) as refused:
         expressions.check(compiled(text), catalogue.entry("order.updated").schema)
     assert fault in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "map(&@," * 40 + "data.order.lines" + ")" * 40,
+        "data.order" + "|(@||@)" * 40,
+        "data.order.lines" + "|[@,@][]" * 40,
+    ],
+)
+def test_checking_costs_no_more_than_the_expression_is_long(text: str) -> None:
+    expressions.check(compiled(text), catalogue.entry("order.updated").schema)
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,10 @@ def test_truth_is_that_of_the_language(value: Any, is_true: bool) -> None:
         ("(" * 1900, "nested more than"),
         ("[" * 1900, "nested more than"),
         ("a" + "|a" * 900, "nested more than"),
+        ("[&data]", "& makes an argument of a function, such as map(&sku, data.order.lines)."),
+        ("&data", "& makes an argument of a function"),
+        ('data."\\ud800"', "half of a surrogate pair"),
+        ('`"\\ud800"`', "half of a surrogate pair"),
         (
             "a == `EUR`",
             "At character 6 (“a == ▸`EUR`”): in backticks there is JSON, such as `100` or `true`. Write a text",
@@ -135,6 +139,8 @@ def test_no_text_raises_anything_else(text: str) -> None:
         ("sum(data.order.lines[].price)", "sum() takes array-number, and got str here"),
         ("starts_with(data.order.nothing, 'a')", "starts_with() takes string, and got null here"),
         ("data.order.lines[::0]", "a slice can't have the step 0"),
+        ("contains(data.order.currency, data.order.count)", "a function can't use the values here (TypeError)"),
+        ("merge(data.order, data.order.nothing)", "a function can't use the values here (TypeError)"),
     ],
 )
 def test_what_fails_on_the_data_says_why_and_shows_none_of_it(text: str, fault: str) -> None:
@@ -158,6 +164,7 @@ DOUBLE = "[@,@]|" * 45
         ("[@,@]|" * 45 + "@", BODY),
         ("[@,@]|[]|" * 30 + "[]", [1]),
         ("join('',[@,@])|" * 45 + "@", "x" * 1000),
+        ("join(s, l)", {"s": "x" * 100_000, "l": [""] * 5000}),
         ("[*].{a: to_string(@)}", [list(range(500))] * 500),
         ("[?contains(to_string(@), 'x')]", [list(range(500))] * 500),
     ],

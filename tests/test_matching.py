@@ -8,11 +8,12 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from orderhooks import backfilling, matching, operations, previews, replaying, reporting, routing
+from orderhooks import backfilling, matching, operations, previews, replaying, reporting, routing, sending
 from orderhooks.matching import Mismatch
 from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.reporting import Reason
 from tests.factories import make_event_at, make_order, make_subscription
+from tests.receivers import RecordingReceiver
 
 pytestmark = pytest.mark.django_db
 
@@ -53,8 +54,8 @@ def sent_to(subscription: Subscription) -> list[str]:
         ({"filter": EUROS}, {"currency": "USD"}, []),
         ({"filter": TAGGED}, {"metadata": {"tags": ["vip"]}}, ["pending"]),
         ({"filter": TAGGED}, {"metadata": {"tags": []}}, []),
-        ({"filter": TAGGED}, {"metadata": {}}, ["failed"]),
-        ({"filter": "not an expression"}, {}, ["failed"]),
+        ({"filter": TAGGED}, {"metadata": {}}, ["pending"]),
+        ({"filter": "not an expression"}, {}, ["pending"]),
         ({"changed_fields": ["lines"]}, {"topic": "order.updated", "changes": LINES}, ["pending"]),
         ({"changed_fields": ["lines"]}, {"topic": "order.updated", "changes": STATUS}, []),
         ({"changed_fields": ["lines"]}, {"topic": "order.updated", "changes": {}}, ["pending"]),
@@ -72,27 +73,57 @@ def test_an_event_goes_to_those_that_select_it(choices: Any, event: Any, states:
     assert sent_to(other) == ["pending"]
 
 
+def attempt(subscription: Subscription, *, days: int = 1) -> Delivery:
+    """What came of an attempt of the subscription's only delivery, so many days later."""
+    now = timezone.now() + timedelta(days=days)
+    with sending.Sender(threads=1, clock=lambda: now) as sender:
+        sender.claim(now=now)
+    return Delivery.objects.get(subscription=subscription)
+
+
 def test_what_a_filter_cannot_judge_is_held_and_says_why() -> None:
     subscription = named(filter=TAGGED)
     event = make(metadata={})
     sent_to(subscription)
     held = Delivery.objects.get(event=event)
-    assert (held.state, held.attempts_made, held.last_error) == ("failed", 0, "filter")
-    assert held.last_detail.startswith(
-        "The filter can't judge this event: contains() takes array or string, and got null"
-    )
-    assert held.last_detail.endswith("Change the filter, then redeliver or replay what failed.")
+    assert (held.state, held.attempts_made, held.last_error) == ("pending", 0, "filter")
+    why = "The filter can't judge this event: contains() takes array or string, and got null here."
+    assert held.last_detail == why
+    held = attempt(subscription)
+    assert (held.state, held.attempts_made, held.last_error) == ("pending", 1, "filter")
+    assert held.last_detail == f"{why} Change the subscription's filter; the next attempt judges the event again."
+    # It says nothing about the endpoint.
+    subscription.refresh_from_db()
+    assert subscription.consecutive_failures == 0
 
 
-def test_what_was_held_is_sent_once_the_filter_is_corrected() -> None:
-    subscription = named(filter=TAGGED)
-    event = make(metadata={})
+@pytest.mark.parametrize(
+    ("filter", "state", "error"),
+    [(EUROS, "delivered", ""), ("", "delivered", ""), (f"!({EUROS})", "skipped", "filtered")],
+)
+def test_the_next_attempt_judges_by_the_corrected_filter(
+    receiver: RecordingReceiver, filter: str, state: str, error: str
+) -> None:
+    subscription = named(filter=TAGGED, url=receiver.url)
+    make(metadata={})
     sent_to(subscription)
-    subscription.filter = EUROS
-    subscription.save()
-    operations.replay(subscription, since=event.occurred_at - timedelta(minutes=1), only="failed")
-    replaying.process_batch(now=timezone.now())
-    assert sent_to(subscription) == ["pending"]
+    attempt(subscription)
+    Subscription.objects.filter(pk=subscription.pk).update(filter=filter)
+    delivery = attempt(subscription, days=2)
+    assert (delivery.state, delivery.last_error) == (state, error)
+    assert len(receiver.received) == (state == "delivered")
+    reason = reporting.explain(delivery.event, subscription, delivery)
+    assert reason == (Reason.DELIVERED if state == "delivered" else Reason.FILTERED)
+
+
+def test_a_person_can_send_what_a_filter_left_out(receiver: RecordingReceiver) -> None:
+    subscription = named(filter=f"!({EUROS})", url=receiver.url)
+    event = make()
+    Delivery.objects.create(
+        event=event, subscription=subscription, state="skipped", last_error="filtered", finished_at=timezone.now()
+    )
+    operations.redeliver(Delivery.objects.all())
+    assert attempt(subscription).state == "delivered"
 
 
 def test_a_filter_that_many_have_is_evaluated_once_for_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +173,8 @@ def test_a_replay_holds_what_the_filter_cannot_judge() -> None:
     make(**ROUTED)
     operations.replay(subscription, since=timezone.now() - timedelta(hours=1))
     replaying.process_batch(now=timezone.now())
-    assert sent_to(subscription) == ["failed"]
+    assert sent_to(subscription) == ["pending"]
+    assert Delivery.objects.get().last_error == "filter"
 
 
 @pytest.mark.django_db(transaction=True)
@@ -180,7 +212,7 @@ def test_a_preview_says_whether_the_subscription_would_get_it() -> None:
             Reason.UNTOUCHED,
             "changed none of the fields that it wants: lines, total",
         ),
-        ({"filter": TAGGED}, Reason.FAILED, "failed"),
+        ({"filter": TAGGED}, Reason.WAITING, None),
         ({"filter": EUROS}, Reason.WAITING, None),
     ],
 )

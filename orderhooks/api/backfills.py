@@ -22,7 +22,7 @@ from orderhooks.api.fields import (
 from orderhooks.api.filters import BackfillFilters
 from orderhooks.api.jobs import JobViewSet, job_permissions, named_subscription, subscription_field
 from orderhooks.api.members import PlainSerializer
-from orderhooks.api.openapi.descriptions import ApiResponse, Operation, describe, object_of, page_of
+from orderhooks.api.openapi.descriptions import ApiResponse, Body, Operation, describe, object_of, page_of
 from orderhooks.api.protocol import history
 from orderhooks.api.protocol.problems import ConflictError
 from orderhooks.models import Backfill, Subscription
@@ -87,6 +87,8 @@ class BackfillSerializer(serializers.ModelSerializer[Backfill]):
         help_text="Orders that it has gone through. Null, for users who are limited to stores, if `total` is null."
     )
     progress = serializers.FloatField(source="share_done", read_only=True, help_text="From 0 to 1.")
+
+    field_schemas: Mapping[str, Body] = {"walked": {"type": ["integer", "null"]}}
 
     class Meta:
         model = Backfill

@@ -28,7 +28,7 @@ DAY = timedelta(days=1)
 # How many events one page examines at most, however few of them were missed.
 MAX_EXAMINED = 20_000
 # Of a subscription that chooses by what events hold: each is read.
-MAX_READ = 1000
+MAX_READ = 300
 
 
 class MissedSerializer(EventSerializer):

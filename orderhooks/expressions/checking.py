@@ -4,7 +4,8 @@ It refuses what could never work: an unknown function, a field that the schema l
 number, a value that a field never has. What the schema leaves open is allowed.
 """
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from jmespath import functions
@@ -20,6 +21,10 @@ Schema = Mapping[str, Any]
 # What a node may yield: one of these schemas. None: anything.
 Shapes = tuple[Schema, ...] | None
 
+# An expression has no more nodes than characters; a schema that leads back to itself could be followed for ever.
+MOST_STEPS = 10_000
+# A value that may be of more shapes may be anything.
+MOST_SHAPES = 100
 ANYTHING: Shapes = None
 NOTHING: Shapes = ({"type": "null"},)
 BOOLEAN: Shapes = ({"type": "boolean"},)
@@ -34,6 +39,7 @@ YIELDS: Mapping[str, Shapes] = {
     "keys": ({"type": "array", "items": {"type": "string"}},),
     "to_number": ({"type": ["number", "null"]},),
 }
+NUMBER_TEXT = re.compile(r"-?\d+(\.\d+)?")
 NAMES = {
     "string": "a text",
     "number": "a number",
@@ -52,10 +58,13 @@ def check(expression: Expression, schema: Schema) -> None:
 
 class _Checker:
     def __init__(self, text: str, root: Schema) -> None:
-        self.text, self.root = text, root
+        self.text, self.root, self.steps = text, root, 0
 
     def visit(self, node: Tree, shapes: Shapes) -> Shapes:
         """What the node yields on data of these shapes."""
+        self.steps += 1
+        if self.steps > MOST_STEPS:
+            raise ExpressionError("The expression is too complicated. Make it simpler.")
         visit = getattr(self, f"visit_{node['type']}", self._visit_others)
         found: Shapes = visit(node, self._flat(shapes))
         return found
@@ -110,6 +119,8 @@ class _Checker:
             return ExpressionError(f"{place}: there is no field {name!r}, because it is {kind}.{rest}")
         near = spelling.nearest(name, known)
         hint = f"Did you mean {near!r}? " if near else ""
+        if name in ("null", "true", "false") and "data" in known:
+            return ExpressionError(f"{place}: write `{name}` in backticks.")
         quotes = f" For the text, write '{name}' in single quotation marks." if "data" in known else ""
         return ExpressionError(f"{place}: there is no field {name!r}. {hint}There are: {', '.join(known)}.{quotes}")
 
@@ -164,6 +175,8 @@ class _Checker:
         texts = [text_of(child) for child in node["children"]]
         ordered = node["value"] in ORDERINGS
         without_null = [kind - {"null"} for kind in kinds]
+        if ordered:
+            self._require_numbers(texts, (left, right))
         if {"string"} in without_null and {"number"} in without_null:
             text = texts[without_null.index({"string"})]
             raise ExpressionError(f"{text} is a text, and is compared with a number: write to_number({text}).")
@@ -174,6 +187,15 @@ class _Checker:
         if not ordered:
             self._compare_with_choices(texts[0], left, right)
             self._compare_with_choices(texts[1], right, left)
+
+    def _require_numbers(self, texts: Sequence[str], sides: Sequence[tuple[Schema, ...]]) -> None:
+        """Refuse `total > '5'` of an amount, which compares letter by letter: "19" comes before "5"."""
+        for text, amounts, others in ((texts[0], sides[0], sides[1]), (texts[1], sides[1], sides[0])):
+            value = others[0].get("const") if len(others) == 1 else None
+            if isinstance(value, str) and NUMBER_TEXT.fullmatch(value) and any(map(_is_amount, amounts)):
+                raise ExpressionError(
+                    f"'{value}' is a text. To compare numbers, write to_number({text}) and `{value}`."
+                )
 
     def _compare_with_choices(self, text: str, side: tuple[Schema, ...], other: tuple[Schema, ...]) -> None:
         """Refuse a literal that is not among the values that a field may have."""
@@ -204,18 +226,21 @@ class _Checker:
                 f"{', '.join(sorted(FUNCTIONS))}."
             )
         self._check_count(node)
-        arguments = [self._flat(self.visit_argument(child, node, shapes)) for child in node["children"]]
+        arguments = self._arguments(node, shapes)
         for number, argument in enumerate(arguments):
             signature = FUNCTIONS[name]["signature"]
             self._check_argument(node, number, argument, signature[min(number, len(signature) - 1)]["types"])
         return self._yielded(name, arguments)
 
-    def visit_argument(self, child: Tree, function: Tree, shapes: Shapes) -> Shapes:
-        if child["type"] != "expref":
-            return self.visit(child, shapes)
-        lists = [one for one in function["children"] if one["type"] != "expref"]
-        items = self._items(self.visit(lists[0], shapes)) if lists else ANYTHING
-        return self.visit(child["children"][0], items)
+    def _arguments(self, node: Tree, shapes: Shapes) -> list[Shapes]:
+        """Of each argument; an expression that begins with & is for the items of the first list."""
+        found = [None if one["type"] == "expref" else self.visit(one, shapes) for one in node["children"]]
+        lists = [one for one, child in zip(found, node["children"], strict=True) if child["type"] != "expref"]
+        items = self._items(lists[0]) if lists else ANYTHING
+        return [
+            self._flat(self.visit(child["children"][0], items) if child["type"] == "expref" else one)
+            for one, child in zip(found, node["children"], strict=True)
+        ]
 
     def _check_count(self, node: Tree) -> None:
         signature, count = FUNCTIONS[node["value"]]["signature"], len(node["children"])
@@ -326,7 +351,9 @@ class _Checker:
                 flat.append(shape)
             elif not inner:
                 return ANYTHING
-        return tuple(flat)
+        # Each once: `a || a` has those of `a` twice.
+        distinct = tuple({id(shape): shape for shape in flat}.values())
+        return distinct if len(distinct) <= MOST_SHAPES else ANYTHING
 
     def _referred(self, reference: str) -> Any:
         found: Any = self.root
@@ -347,6 +374,12 @@ def _types(shape: Schema) -> list[str]:
         return ["object"]
     values = shape["enum"] if "enum" in shape else [shape["const"]] if "const" in shape else []
     return list(dict.fromkeys(_type_of(value) for value in values)) or list(NAMES)
+
+
+def _is_amount(shape: Schema) -> bool:
+    """Whether its texts are decimal numbers."""
+    pattern = shape.get("pattern")
+    return isinstance(pattern, str) and bool(re.search(pattern, "1.00")) and not re.search(pattern, "x")
 
 
 def _type_of(value: Any) -> str:

@@ -73,6 +73,7 @@ def compiled(text: str) -> Expression:
         raise ExpressionError(TOO_DEEP) from None
     if _depth(tree) > DEEPEST:
         raise ExpressionError(TOO_DEEP)
+    _check_nodes(tree)
     return Expression(text, tree)
 
 
@@ -90,7 +91,7 @@ def _check_literals(text: str) -> None:
         except (ValueError, RecursionError):
             raise ExpressionError(
                 f"{_at(text, match.start())}: in backticks there is JSON, such as `100` or `true`. Write a text in"
-                f" single quotation marks: '{match[1]:.40}'.."
+                f" single quotation marks: '{match[1]:.40}'."
             ) from None
 
 
@@ -103,6 +104,25 @@ def _depth(tree: Tree) -> int:
         depth += 1
         level = [child for node in level for child in children(node)]
     return depth
+
+
+def _check_nodes(tree: Tree) -> None:
+    """Refuse what no message could show, and references to expressions that no function gets."""
+    level = [tree]
+    while level:
+        inside: list[Tree] = []
+        for node in level:
+            try:
+                json.dumps(node.get("value"), ensure_ascii=False).encode()
+            except UnicodeEncodeError:
+                raise ExpressionError("The expression holds half of a surrogate pair, which is not text.") from None
+            for child in children(node):
+                if child["type"] == "expref" and node["type"] != "function_expression":
+                    raise ExpressionError("& makes an argument of a function, such as map(&sku, data.order.lines).")
+                inside.append(child)
+        level = inside
+    if tree["type"] == "expref":
+        raise ExpressionError("& makes an argument of a function, such as map(&sku, data.order.lines).")
 
 
 def children(node: Tree) -> Iterator[Tree]:

@@ -1,6 +1,8 @@
 """Deciding: the values for which a filter did not let an event through, for people who ask why."""
 
 import json
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from orderhooks.expressions.compiled import Expression, Tree
@@ -20,26 +22,38 @@ def deciding_values(expression: Expression, body: Any) -> str:
     """
     if is_true(expression.evaluate(body)):
         return ""
-    found = dict.fromkeys(_parts(expression.tree, body))
-    return ", ".join(list(found)[:MOST])
+    found = dict.fromkeys(islice(_parts(expression.tree, body), MOST))
+    return ", ".join(found)
 
 
-def _parts(node: Tree, body: Any) -> list[str]:
+def _parts(node: Tree, body: Any) -> Iterator[str]:
     children = node["children"]
     match node["type"]:
         case "and_expression":
             # The first one that is false decides.
-            return _parts(children[0] if not is_true(evaluate(children[0], body)) else children[1], body)
+            yield from _parts(next(one for one in _operands(node) if not is_true(evaluate(one, body))), body)
         case "or_expression":
-            return [part for child in children for part in _parts(child, body)]
+            for operand in _operands(node):
+                yield from _parts(operand, body)
         case "not_expression":
-            return [_value(children[0], body)]
+            yield _value(children[0], body)
         case "comparator":
-            return [_value(child, body) for child in children if child["type"] != "literal"]
+            yield from (_value(child, body) for child in children if child["type"] != "literal")
         case "literal":
-            return []
+            return
         case _:
-            return [_value(node, body)]
+            yield _value(node, body)
+
+
+def _operands(node: Tree) -> list[Tree]:
+    """Of `a && b && c`, which is `(a && b) && c`, all three; each is evaluated once."""
+    found: list[Tree] = []
+    one = node
+    while one["type"] == node["type"]:
+        left, right = one["children"]
+        found.append(right)
+        one = left
+    return [one, *reversed(found)]
 
 
 def _value(node: Tree, body: Any) -> str:

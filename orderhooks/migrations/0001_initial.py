@@ -137,7 +137,7 @@ class Migration(migrations.Migration):
                 ('order_number', models.CharField(blank=True, max_length=255, verbose_name='order number')),
                 ('store', models.CharField(blank=True, max_length=255, verbose_name='store')),
                 ('payload', models.JSONField(null=True, verbose_name='payload')),
-                ('api_version', models.CharField(default=orderhooks.versions.newest, max_length=10, verbose_name='version')),
+                ('api_version', models.CharField(db_default='2026-11-01', default=orderhooks.versions.newest, max_length=10, verbose_name='version')),
                 ('changes', models.JSONField(default=dict, verbose_name='changes')),
                 ('error', models.TextField(blank=True, verbose_name='error')),
                 ('occurred_at', models.DateTimeField(verbose_name='occurred at')),

@@ -173,7 +173,10 @@ class Event(models.Model):
     store = models.CharField(_("store"), max_length=IDENTIFIER_LENGTH, blank=True)
     payload = models.JSONField(_("payload"), null=True)
     # In which version of the body the payload was made. Receivers may get it in an older one: see `versions`.
-    api_version = models.CharField(_("version"), max_length=versions.LONGEST, default=versions.newest)
+    # The database's default is for rows that a worker of an earlier release writes, which has the first one alone.
+    api_version = models.CharField(
+        _("version"), max_length=versions.LONGEST, default=versions.newest, db_default=payloads.API_VERSION
+    )
     changes = models.JSONField(_("changes"), default=dict)
     # Why there is no payload: the error of the order source.
     error = models.TextField(_("error"), blank=True)

@@ -35,6 +35,7 @@ OUTCOMES = {
     "format": gettext_lazy("was not called: the subscription's format failed"),
     "handshake": gettext_lazy("did not allow the requests"),
     "filter": gettext_lazy("was not called: its filter could not judge the event"),
+    "filtered": gettext_lazy("was not called: its filter leaves the event out"),
     "projection": gettext_lazy("was not called: its projection failed on the event"),
     "version": gettext_lazy("was not called: the body could not be made in its version"),
     "internal": gettext_lazy("may not have been called: there was an error on our side"),

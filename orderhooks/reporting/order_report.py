@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy
 
 from orderhooks import sources
 from orderhooks.expressions import shown
-from orderhooks.matching import Matcher, Mismatch
+from orderhooks.matching import FILTERED, Matcher, Mismatch
 from orderhooks.models import CaptureFailure, Change, Delivery, Event, Subscription
 from orderhooks.models.deliveries import UNENDED
 from orderhooks.models.events import EventQuerySet
@@ -79,6 +79,8 @@ def explain(
     """
     if delivery is not None and delivery.is_merged:
         return Reason.MERGED
+    if delivery is not None and delivery.state == Delivery.State.SKIPPED and delivery.last_error == FILTERED:
+        return Reason.FILTERED
     if delivery is not None and delivery.state != Delivery.State.PENDING:
         return ENDED[delivery.state]
     if delivery is not None:

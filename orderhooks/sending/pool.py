@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import conf, transport
+from orderhooks import conf, matching, transport
 from orderhooks.db import Wakeup
 from orderhooks.models import AccessToken, Delivery, Subscription
 from orderhooks.models.attempt_stats import StatsBuffer
@@ -277,7 +277,8 @@ def attempt(delivery: Delivery, timeout_seconds: float, *, now: datetime, call: 
             login_retry_after=error.retry_after,
         )
     except ShapingError as error:
-        outcome = Outcome(error=error.kind, detail=transport.safe_text(str(error))[:500])
+        detail = f"{error} {transport.next_step(error.kind)}"
+        outcome = Outcome(error=error.kind, detail=transport.safe_text(detail)[:500])
     except Exception as error:
         # Whatever it is, it is an outcome: a thread's exception would stop the pump and hide itself in a log.
         logger.exception("attempt delivery=%s n=%d could not be made", delivery.public_id, delivery.attempts_made)
@@ -297,12 +298,13 @@ class _Posted:
 
 @sensitive_variables()
 def _post(delivery: Delivery, deadline: float, *, now: datetime, call: Call) -> _Posted:
-    """Log in, ask for the endpoint's consent where it is needed, and post.
+    """Judge the event if nobody could, log in, ask for the endpoint's consent where it is needed, and post.
 
     Once more with another access token if the endpoint refuses the first one with 401.
 
     Raises LoginError, and the errors of `prepare`.
     """
+    matching.require_wanted(delivery)
     started = time.monotonic()
     subscription = delivery.subscription
     # A person who tests an endpoint has just corrected something.

@@ -11,6 +11,7 @@ from django.dispatch import Signal
 
 from orderhooks import conf, retries
 from orderhooks.db.locks import brief_transaction, is_about_content
+from orderhooks.matching import FILTERED
 from orderhooks.models import Delivery, Subscription
 from orderhooks.models.attempt_stats import StatsBuffer
 from orderhooks.sending import finishing
@@ -73,7 +74,7 @@ def record(sent: Sequence[Sent], *, now: datetime, stats: StatsBuffer | None = N
     for one, result in results:
         if result.lease in written:
             _log(one, result)
-            if stats is not None:
+            if stats is not None and one.outcome.error != FILTERED:
                 stats.add(one.delivery, one.outcome, now=now)
         elif result.lease not in locked:
             delivery = one.delivery
@@ -181,6 +182,8 @@ def _decide(delivery: Delivery, outcome: Outcome, *, now: datetime) -> tuple[Del
         return Delivery.State.DELIVERED, None
     if delivery.trigger == Delivery.Trigger.TEST:
         return Delivery.State.FAILED, None
+    if outcome.error == FILTERED:
+        return Delivery.State.SKIPPED, None
     # A person's attempt does not postpone the planned one.
     next_at = delivery.planned_at or retries.next_attempt_at(
         delivery.table_attempts,
@@ -231,7 +234,7 @@ def _record_health(sent: Iterable[Sent], *, now: datetime) -> list[tuple[Signal,
     for one in sent:
         automatic = one.delivery.trigger == Delivery.Trigger.AUTOMATIC
         telling = one.outcome.endpoint_is_to_blame or not _is_known_to_be_healthy(one.delivery.subscription, now=now)
-        gone = one.outcome.status_code == GONE and one.delivery.trigger != Delivery.Trigger.TEST
+        gone = _is_gone(one.outcome) and one.delivery.trigger != Delivery.Trigger.TEST
         if gone or (automatic and telling):
             outcomes.setdefault(one.delivery.subscription_id, []).append(one.outcome)
     if not outcomes:
@@ -248,6 +251,11 @@ def _record_health(sent: Iterable[Sent], *, now: datetime) -> list[tuple[Signal,
             subscription.save(update_fields=Subscription.HEALTH)
             news += [(signal, subscription) for signal in signals]
     return news
+
+
+def _is_gone(outcome: Outcome) -> bool:
+    """Whether the receiver wants no more webhooks. The status of a response to OPTIONS says nothing."""
+    return outcome.status_code == GONE and outcome.error == "status"
 
 
 def _is_known_to_be_healthy(subscription: Subscription, *, now: datetime) -> bool:
@@ -268,7 +276,7 @@ def _judge(subscription: Subscription, outcomes: Sequence[Outcome], *, now: date
             if subscription.record_success(now=now):
                 news.append(subscription_recovered)
             continue
-        if outcome.status_code == GONE:
+        if _is_gone(outcome):
             if subscription.disable("The endpoint responded with 410 Gone: it wants no more webhooks."):
                 news.append(subscription_disabled)
             continue

@@ -21,7 +21,8 @@ NEXT_STEPS = {
     "login": "Check how the subscription logs in: its user name, its OAuth2 client or its client certificate.",
     "payload": "Fix the order source and publish the event again.",
     "format": "Fix the subscription's format, or choose another one.",
-    "filter": "Change the subscription's filter, then redeliver, or replay what failed.",
+    "filter": "Change the subscription's filter; the next attempt judges the event again.",
+    "filtered": "Nothing is to be done. Redeliver it if it is to be sent all the same.",
     "projection": "Change the subscription's projection; the next attempt uses it.",
     "version": "Fix the function that converts the body, or move the subscription to another version.",
     "internal": "See the worker's log.",
@@ -73,7 +74,7 @@ def next_step(kind: str, status: int | None = None, *, location: str = "") -> st
 
 
 # Failures of orderhooks, or of what people configured: they say nothing about the endpoint.
-OURS = frozenset({"internal", "payload", "filter", "projection", "version", "format"})
+OURS = frozenset({"internal", "payload", "filter", "filtered", "projection", "version", "format"})
 # Failures after which the next request would fail in the same way, because the endpoint is overloaded or unavailable:
 # also a name that can't be resolved, an invalid certificate, a login that fails, and a connection that a proxy resets
 # because there is no server behind it. An endpoint that does not allow requests would be asked by each that waits.

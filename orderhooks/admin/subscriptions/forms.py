@@ -73,10 +73,10 @@ def choices_of_topics() -> list[tuple[str, list[tuple[str, str]]]]:
     return found
 
 
-def format_field(*, required: bool = True) -> forms.ChoiceField:
-    return forms.ChoiceField(
+def format_field() -> forms.ChoiceField:
+    return KeptChoiceField(
         label=_("Format"),
-        required=required,
+        required=False,
         help_text=_("How the body is written. Receivers of CloudEvents have to allow the requests first, by OPTIONS."),
     )
 
@@ -199,8 +199,8 @@ def choices_of_versions(own: str = "") -> list[tuple[str, str]]:
     return [(name, name) for name in sorted(names, reverse=True)]
 
 
-class VersionField(forms.ChoiceField):
-    """A version of the body. A program that sends none leaves it as it is."""
+class KeptChoiceField(forms.ChoiceField):
+    """A choice. A program that sends none leaves it as it is."""
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         return bool(data) and super().has_changed(initial, data)
@@ -216,7 +216,7 @@ class SubscriptionForm(StoreForm, LoginsForm):
     filter = filter_field()
     projection = projection_field()
     format = format_field()
-    api_version = VersionField(
+    api_version = KeptChoiceField(
         label=_("Version"),
         required=False,
         help_text=_("It gets bodies in this version, also when there are newer ones, until it is moved on."),
@@ -279,6 +279,10 @@ class SubscriptionForm(StoreForm, LoginsForm):
     def clean_api_version(self) -> str:
         chosen: str = self.cleaned_data["api_version"]
         return chosen or self.instance.api_version
+
+    def clean_format(self) -> str:
+        chosen: str = self.cleaned_data["format"]
+        return chosen or self.instance.format
 
     def clean_topics(self) -> list[str]:
         """In the stored order, if they are the same: the model does not validate stored patterns again."""

@@ -52,7 +52,7 @@ class TrialForm(forms.Form):
     changed_fields = changed_fields_field()
     filter = filter_field()
     projection = projection_field()
-    format = format_field(required=False)
+    format = format_field()
     api_version = forms.ChoiceField(label=gettext_lazy("Version"), required=False)
     events = forms.IntegerField(
         label=gettext_lazy("Last events"), required=False, min_value=1, max_value=MOST_EVENTS, initial=DEFAULT_EVENTS

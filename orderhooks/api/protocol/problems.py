@@ -27,8 +27,8 @@ MEDIA_TYPE = "application/problem+json"
 MAX_IN_DETAIL = 3
 # Codes of errors in requests that match the OpenAPI document. If a request has only such errors, it is a 422.
 UNPROCESSABLE_CODES = frozenset(
-    "amount api_version changed_fields clash currency cursor deep email expression headers json line login number "
-    "overflow range store taken topic topics unknown url whitespace".split()
+    "amount api_version authentication certificate changed_fields clash currency cursor deep email expression format "
+    "headers json line login number overflow range store taken topic topics unknown url whitespace".split()
 )
 
 
