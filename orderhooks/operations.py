@@ -45,9 +45,12 @@ __all__ = [
     "rotate",
     "send_test",
     "skip",
+    "try_again",
 ]
 
 REDELIVER_AT_ONCE = 1000
+# What may repair an endpoint that was overloaded or away.
+REPAIRS = frozenset({"url", "format", "headers", "authentication", "client_certificate"})
 
 
 class ReplayError(ValueError):
@@ -89,15 +92,25 @@ def reconfigure(subscription: Subscription, values: Mapping[str, Any]) -> str:
     """
     values = dict(values)
     state = values.pop("state", subscription.state)
+    changed = {name for name, value in values.items() if getattr(subscription, name) != value}
     for name, value in values.items():
         setattr(subscription, name, value)
     with transaction.atomic(using=Subscription.objects.db):
         subscription.save(update_fields=[*values, "updated_at"])
         secret = subscription.fit_secret(now=timezone.now())
+        try_again(subscription, changed)
         if state != subscription.state:
             change_state = resume if state == Subscription.State.ACTIVE else pause
             change_state(Subscription.objects.filter(pk=subscription.pk))
     return secret
+
+
+def try_again(subscription: Subscription, changed: Iterable[str]) -> None:
+    """Let one request try the endpoint now if these fields, which were changed, may have repaired it."""
+    if not REPAIRS.isdisjoint(changed):
+        opened = Subscription.objects.filter(pk=subscription.pk, circuit_open_until__isnull=False)
+        if opened.update(circuit_open_until=None, circuit_openings=0):
+            transaction.on_commit(tasks.wake, using=Delivery.objects.db)
 
 
 @sensitive_variables()

@@ -171,3 +171,12 @@ def test_old_statistics_are_pruned() -> None:
         AttemptStats.objects.create(subscription=subscription, hour=hour, outcome="2xx", bucket=1, count=1)
     assert retention.prune(before=timezone.now() - timedelta(days=90)) == 1
     assert AttemptStats.objects.count() == 1
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("kind", ["filter", "projection", "version", "format"])
+def test_what_failed_before_a_request_does_not_lower_the_endpoints_rate(kind: str) -> None:
+    stats = StatsBuffer()
+    stats.add(make_delivery(), Outcome(error=kind), now=NOW)
+    stats.write()
+    assert attempt_stats() == {}

@@ -83,3 +83,16 @@ def test_a_rotated_secret_signs_beside_the_former_one_until_that_is_revoked() ->
     assert subscription.secrets.live(now=timezone.now()).count() == 2
     assert operations.revoke_former_secrets(subscription) == 1
     assert not subscription.secrets.live(now=timezone.now()).filter(pk=former.pk).exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("values", "is_tried"), [({"url": "https://new.example.com/"}, True), ({"name": "New"}, False)]
+)
+def test_a_change_that_may_repair_an_endpoint_lets_a_request_try_it(values: dict[str, str], is_tried: bool) -> None:
+    until = timezone.now() + timedelta(minutes=5)
+    subscription = make_subscription(circuit_open_until=until, circuit_openings=8, slow_start_limit=1)
+    operations.reconfigure(subscription, values)
+    subscription.refresh_from_db()
+    assert (subscription.circuit_open_until is None) is is_tried
+    assert subscription.slow_start_limit == 1

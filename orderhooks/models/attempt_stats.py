@@ -23,6 +23,8 @@ HOUR = timedelta(hours=1)
 # Bucket n holds the times below BOUNDS[n] ms: steps of √2 from 1 ms to a minute, then all that is longer.
 BOUNDS = tuple(2 ** (step / 2) for step in range(33))
 ROWS_AT_ONCE = 500
+# Failures of what was configured: the endpoint was not called, and they say nothing about it.
+NOT_REQUESTED = frozenset({"filter", "projection", "version", "format"})
 
 
 def bucket_of(duration_ms: int) -> int:
@@ -144,7 +146,7 @@ BY_CLASS = {3: AttemptStats.Outcome.REDIRECT, 4: AttemptStats.Outcome.REFUSED, 5
 class StatsBuffer:
     """One worker's attempts since it last wrote. A worker that is killed loses those of its last second, no more.
 
-    Tests of an endpoint don't count: they are not what the store sends.
+    Tests of an endpoint don't count: they are not what the store sends. Nor does what failed before a request.
     """
 
     def __init__(self) -> None:
@@ -154,7 +156,7 @@ class StatsBuffer:
         self._hour = datetime.min
 
     def add(self, delivery: Delivery, outcome: Outcome, *, now: datetime) -> None:
-        if delivery.trigger == Delivery.Trigger.TEST:
+        if delivery.trigger == Delivery.Trigger.TEST or outcome.error in NOT_REQUESTED:
             return
         if now is not self._now:
             self._now, self._hour = now, hour_of(now)

@@ -127,10 +127,13 @@ def _laid_out(text: str, content_type: str) -> str:
         return text
 
 
-def unregistered_versions() -> list[str]:
-    """A sentence for each version that subscriptions are pinned to although it is not registered, with the remedy."""
+def unregistered_versions(*, stores: Collection[str] | None = None) -> list[str]:
+    """A sentence for each version that subscriptions are pinned to although it is not registered, with the remedy.
+
+    `stores`: only subscriptions to these stores; None for all.
+    """
     known = versions.registered()
-    rows = _pinned(Subscription.objects.exclude(api_version__in=list(known)))
+    rows = _pinned(Subscription.objects.of_stores(stores).exclude(api_version__in=list(known)))
     return [
         f"{names} can't be sent to: the version {version} of the body is not registered. Add it to "
         'ORDERHOOKS["API_VERSIONS"] again, or move to another version on the page of each subscription.'

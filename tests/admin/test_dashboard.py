@@ -218,3 +218,10 @@ class TestAnOrderByItsNumber:
     def test_is_shown_and_not_run(self, operator) -> None:
         text = page(operator, "dashboard/order/?number=<script>alert(1)</script>")
         assert "<script>alert(1)" not in text
+
+
+def test_subscriptions_on_a_version_that_is_not_registered_are_reported() -> None:
+    make_subscription(name="Left behind", api_version="2020-01-01")
+    text = page(staff("view_subscription", "view_delivery"), "dashboard/")
+    assert "Left behind can&#x27;t be sent to: the version 2020-01-01 of the body is not registered." in text
+    assert "2020-01-01" in page(staff("view_subscription"), "subscription/")

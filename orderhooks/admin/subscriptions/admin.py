@@ -164,6 +164,7 @@ class SubscriptionAdmin(OfStores, HealthColumns, JobsField, ActionsAdmin, Secret
                 return
             # No more than what was edited: workers write the health of the same row meanwhile.
             obj.save(update_fields={*form.changed_data, "updated_at"})
+            operations.try_again(obj, form.changed_data)
             self._report_left_behind(request, obj, form.left_behind)
             if "signature" in form.changed_data and (secret := obj.fit_secret(now=timezone.now())):
                 obj._shown = Shown(obj, secret, OVERLAP_HOURS)  # type: ignore[attr-defined]

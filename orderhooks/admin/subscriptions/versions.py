@@ -52,11 +52,11 @@ class VersionsAdmin(PagesAdmin, ButtonsAdmin):
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         shown = list(super().get_list_display(request))
-        return [*shown[:2], "api_version", *shown[2:]] if has_several() else shown
+        return [*shown[:2], "api_version", *shown[2:]] if tells_versions_apart() else shown
 
     def get_list_filter(self, request: HttpRequest) -> list[Any]:
         shown = list(super().get_list_filter(request))
-        return [*shown, VersionFilter] if has_several() else shown
+        return [*shown, VersionFilter] if tells_versions_apart() else shown
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(require_safe(self.versions_view))
@@ -115,6 +115,11 @@ class VersionsAdmin(PagesAdmin, ButtonsAdmin):
 def has_several() -> bool:
     """Whether there is more than one version of the body."""
     return len(versions.registered()) > 1
+
+
+def tells_versions_apart() -> bool:
+    """Whether there is more than one version of the body, or a subscription on another than the only one."""
+    return has_several() or Subscription.objects.behind().exists()
 
 
 def _others(subscription: Subscription) -> Iterator[str]:
