@@ -1,14 +1,17 @@
 """Client certificates: a real TLS server that demands one, and connections that no other subscription uses."""
 
 import os
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.utils import timezone
 
+from orderhooks.db.sealed_logins import seal_certificate
 from orderhooks.models import Attempt, Delivery, Subscription
 from orderhooks.transport import certificates, connections
 from tests.certificates import DAY, NOW, Authority, client_pem
@@ -149,3 +152,27 @@ def test_the_number_of_own_adapters_is_bounded(authority, endpoint, monkeypatch)
         assert deliver(subscription).status_code == 200
     assert len(connections._own_adapters) == 2
     assert endpoint.certificates == ["0", "1", "2", "3"] * 2
+
+
+@pytest.mark.parametrize(
+    ("options", "is_read"),
+    [
+        (["-v2", "aes-256-cbc", "-iter", "2048"], True),
+        (["-v2", "aes-256-cbc", "-iter", "600000"], True),
+        (["-v2", "aes-256-cbc", "-iter", "20000000"], False),
+        (["-scrypt"], True),
+        (["-scrypt", "-scrypt_N", "1048576", "-scrypt_r", "8"], False),
+    ],
+)
+def test_a_passphrase_that_takes_long_to_try_is_refused(options: list[str], is_read: bool) -> None:
+    chain, key = client_pem()
+    command = ["openssl", "pkcs8", "-topk8", *options, "-passout", "pass:hush"]
+    done = subprocess.run(command, input=key, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"this openssl makes no such key: {done.stderr[:100]}")
+    given = {"certificate": chain, "private_key": done.stdout, "passphrase": "hush"}
+    if is_read:
+        assert seal_certificate(given)["private_key"].reveal() == key
+        return
+    with pytest.raises(ValidationError, match="would take too long"):
+        seal_certificate(given)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from orderhooks import previews, sending
@@ -189,10 +190,13 @@ HOSTILE = {
     "huge": (Answer(200, b'{"access_token": "' + b"x" * 500_000 + b'"}'), "not a valid token response"),
     "invalid_client": (
         Answer(401, b'{"error": "invalid_client", "error_description": "No <b>such</b> client\\u0000"}'),
-        "invalid_client: No <b>such</b> client",
+        "It responded with 401: invalid_client. Check the client's id and secret",
     ),
     "invalid_scope": (Answer(400, b'{"error": "invalid_scope"}'), "Check the scope."),
-    "echo": (Answer(400, b'{"error": "x", "error_description": "bad secret s3cr3t+of/the client"}'), "(redacted)"),
+    "echo": (
+        Answer(400, b'{"error": "x", "error_description": "bad secret s3cr3t+of/the client"}'),
+        "It responded with 400. Check",
+    ),
     "broken": (Answer(503, b"busy"), "It responded with 503."),
 }
 
@@ -292,3 +296,10 @@ def test_only_one_process_gets_the_lease_and_a_lost_one_writes_nothing():
     assert tokens.grant(second, "in time", login="x", seconds=60, now=later, after_refusal=False)
     assert tokens.of(subscription).text(login="x", now=later) == "in time"
     assert tokens.of(subscription).text(login="another", now=later) == ""
+
+
+def test_a_stored_secret_goes_to_no_other_server_in_python_either() -> None:
+    subscription = subscribe("https://crm.example.org/", "https://login.example.org/token")
+    subscription.authentication = {**subscription.authentication, "token_url": "https://elsewhere.example/token"}
+    with pytest.raises(ValidationError, match="give it again"):
+        subscription.save()

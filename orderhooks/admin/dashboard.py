@@ -171,6 +171,7 @@ class DashboardAdmin(NotEdited, ListedLookups):
                 *loss_notices(request, now=now),
                 *(Notice("bad", one) for one in reporting.unpublished_problems(stores=stores)),
                 *(Notice("bad", one) for one in reporting.certificate_problems(now=now, stores=stores)),
+                *(Notice("bad", one) for one in reporting.unsent_problems(now=now, stores=stores)),
                 *(Notice("bad", one) for one in reporting.unregistered_versions(stores=stores)),
                 # It counts the orders of all stores.
                 *(reconciliation_notices(now=now) if stores is None else ()),

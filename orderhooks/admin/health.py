@@ -22,6 +22,7 @@ from orderhooks.reporting.attempt_stats import MOST_COUNTED, DayStats, day_stats
 from orderhooks.reporting.certificates import certificate_problem, has_expired
 from orderhooks.reporting.counts import count_text
 from orderhooks.reporting.endpoint_health import Health, health_of
+from orderhooks.reporting.unsent import unsent_problem
 
 __all__ = ["HEALTH_COLUMNS", "HealthColumns", "badge", "day_chart", "health_badge", "rate"]
 
@@ -96,6 +97,8 @@ def health_badge(subscription: Subscription, *, now: Any) -> SafeString:
     found = health_of(subscription, now=now)
     text = endpoint_health.short_text(subscription, now=now)
     health = badge(LEVELS[found], text)
+    if unsent_problem(subscription, now=now):
+        health = format_html("{} {}", health, badge("held", _("some deliveries can’t be made")))
     if not certificate_problem(subscription, now=now):
         return health
     if has_expired(subscription, now=now):

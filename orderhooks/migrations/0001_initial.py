@@ -267,6 +267,8 @@ class Migration(migrations.Migration):
                 ('consented_origin', models.CharField(blank=True, editable=False, max_length=253)),
                 ('consented_at', models.DateTimeField(editable=False, null=True)),
                 ('consented_per_minute', models.PositiveIntegerField(editable=False, null=True)),
+                ('last_unsent', models.CharField(blank=True, editable=False, max_length=500)),
+                ('last_unsent_at', models.DateTimeField(editable=False, null=True)),
                 ('last_notified_state', models.CharField(choices=[('healthy', 'Healthy'), ('failing', 'Failing'), ('disabled', 'Disabled')], default='healthy', editable=False, max_length=16)),
                 ('last_notified_at', models.DateTimeField(editable=False, null=True)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='created at')),

@@ -32,6 +32,8 @@ from orderhooks.models.signing_secrets import HasSigningSecrets, Reencrypted, Su
 # Hosts' clocks differ a little; an event too many is better than one that is lost.
 CLOCK_SKEW = timedelta(seconds=5)
 DELETE_TRIES = 5
+# What decides of what shape bodies are.
+WHAT = frozenset({"filter", "projection", "format", "api_version"})
 # What decides when updates are sent.
 WHEN = frozenset({"ordered", "update_interval_seconds"})
 # The columns whose values are sealed.
@@ -193,6 +195,9 @@ class Subscription(HasConfiguration, HasHeaders, HasLogins, HasSigningSecrets, H
     headers = SealedHeadersField(_("headers"), default=dict, blank=True)
     state = models.CharField(_("state"), max_length=16, choices=State, default=State.ACTIVE)
     state_reason = models.CharField(_("reason"), max_length=200, blank=True)
+    # Why a delivery could not be made: its filter, projection, format or version failed. Blank once that was changed.
+    last_unsent = models.CharField(max_length=500, blank=True, editable=False)
+    last_unsent_at = models.DateTimeField(null=True, editable=False)
     last_notified_state = models.CharField(
         max_length=16, choices=NotifiedState, default=NotifiedState.HEALTHY, editable=False
     )
@@ -203,7 +208,7 @@ class Subscription(HasConfiguration, HasHeaders, HasLogins, HasSigningSecrets, H
     objects = SubscriptionQuerySet.as_manager()
 
     # What attempts change, and people do not.
-    HEALTH = ("state", "state_reason", *HasCircuitBreaker.RECORDED)
+    HEALTH = ("state", "state_reason", "last_unsent", "last_unsent_at", *HasCircuitBreaker.RECORDED)
 
     class Meta:
         base_manager_name = "objects"
@@ -261,6 +266,10 @@ class Subscription(HasConfiguration, HasHeaders, HasLogins, HasSigningSecrets, H
         self.require_compatible_format(options.get("update_fields"))
         using = options.get("using") or router.db_for_write(Subscription, instance=self)
         written = options.get("update_fields")
+        if written is not None and WHAT & set(written):
+            # What failed may have been repaired.
+            self.last_unsent, self.last_unsent_at = "", None
+            options["update_fields"] = written = {*written, "last_unsent", "last_unsent_at"}
         if not self._state.adding and written is not None and not WHEN & set(written):
             super().save(*arguments, **options)
             return

@@ -19,6 +19,7 @@ from orderhooks.reporting.order_report import (
 )
 from orderhooks.reporting.reconciliation import last_reconciliation, reconciliation_text
 from orderhooks.reporting.unpublished import unpublished_problems
+from orderhooks.reporting.unsent import unsent_problems
 from orderhooks.reporting.version_moves import VersionMove, ended_versions, unregistered_versions, version_move
 from orderhooks.reporting.worker_status import START_WORKER, Worker, worker_problems
 
@@ -54,6 +55,7 @@ __all__ = [
     "subscription_outcome_text",
     "unpublished_problems",
     "unregistered_versions",
+    "unsent_problems",
     "version_move",
     "withheld_losses",
     "worker_problems",

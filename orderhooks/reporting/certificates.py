@@ -37,7 +37,12 @@ def certificate_text(subscription: Subscription, *, now: datetime) -> str:
 
 
 def certificate_problem(subscription: Subscription, *, now: datetime) -> str:
-    """That the client certificate has expired or will soon, with the remedy; otherwise ""."""
+    """That the client certificate has expired, will soon, or is not valid yet, with the remedy; otherwise ""."""
+    facts = subscription.certificate_facts
+    if facts is not None and facts.not_before > now:
+        return _("Its client certificate is not valid before %(at)s: nothing is sent to it until then.") % {
+            "at": time_text(facts.not_before, now=now)
+        }
     at = subscription.certificate_expires_at
     if at is None or at - now > EXPIRY_WARNINGS[0]:
         return ""

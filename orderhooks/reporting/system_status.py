@@ -14,6 +14,7 @@ from orderhooks.reporting.backlog import MOST_WAITING, Backlog, current_backlog
 from orderhooks.reporting.capture_failures import losses
 from orderhooks.reporting.certificates import certificate_problem
 from orderhooks.reporting.endpoint_health import Health, health_of
+from orderhooks.reporting.unsent import unsent_problem
 from orderhooks.reporting.version_moves import ended_versions, unregistered_versions
 from orderhooks.reporting.worker_status import Worker, worker_problems
 
@@ -46,10 +47,12 @@ class SubscriptionStatus:
     circuit_open_until: datetime | None
     # That its client certificate has expired or will soon; blank if there is nothing to do.
     certificate: str
+    # Why a delivery could not be made lately: by its filter, projection, format or version.
+    unsent: str
 
     def problem(self) -> str:
-        """What is wrong with its endpoint or its certificate, or blank."""
-        texts = [self.certificate] if self.health in HEALTHY else [self.report, self.certificate]
+        """What is wrong with its endpoint, its certificate or what its bodies are made by, or blank."""
+        texts = ["" if self.health in HEALTHY else self.report, self.certificate, self.unsent]
         text = " ".join(filter(None, texts))
         return f"{self.name} ({self.public_id}): {text}" if text else ""
 
@@ -118,6 +121,7 @@ def _subscription_status(subscription: Subscription, stats: DayStats, *, now: da
         failing_since=subscription.failing_since,
         circuit_open_until=subscription.circuit_open_until,
         certificate=certificate_problem(subscription, now=now),
+        unsent=unsent_problem(subscription, now=now),
     )
 
 

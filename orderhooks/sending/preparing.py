@@ -8,6 +8,7 @@ from django.views.decorators.debug import sensitive_variables
 
 import orderhooks
 from orderhooks import shaping, signing, transport
+from orderhooks.db.sealed_logins import OAUTH2
 from orderhooks.models import Delivery
 from orderhooks.shaping import Shaped, ShapingError
 
@@ -67,6 +68,8 @@ def prepare(delivery: Delivery, *, now: datetime, authorization: str = "") -> Re
     signed = [value for name, value in signatures.items() if transport.is_credential(name)]
     # A receiver may echo a token without its scheme. Of Basic the redactor decodes the password.
     logged_in_with = [authorization, authorization.partition(" ")[2]] if authorization else []
+    if subscription.login_type == OAUTH2:
+        logged_in_with.append(subscription.oauth2_client().client_secret)
     return Request(subscription.url, body, headers, kept, [*own.values(), *secrets, *signed, *logged_in_with])
 
 

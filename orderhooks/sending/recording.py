@@ -29,6 +29,8 @@ from orderhooks.transport import Outcome
 logger = logging.getLogger(__name__)
 
 GONE = 410
+# Kinds of outcomes of deliveries that could not be made.
+UNSENT = frozenset({"filter", "projection", "format", "version"})
 RECOVER_AT_ONCE = 500
 # A healthy endpoint's last success is not written more often.
 RECORD_SUCCESS_EVERY = timedelta(seconds=1)
@@ -233,7 +235,11 @@ def _record_health(sent: Iterable[Sent], *, now: datetime) -> list[tuple[Signal,
     outcomes: dict[int, list[Outcome]] = {}
     for one in sent:
         automatic = one.delivery.trigger == Delivery.Trigger.AUTOMATIC
-        telling = one.outcome.endpoint_is_to_blame or not _is_known_to_be_healthy(one.delivery.subscription, now=now)
+        telling = (
+            one.outcome.endpoint_is_to_blame
+            or one.outcome.error in UNSENT
+            or not _is_known_to_be_healthy(one.delivery.subscription, now=now)
+        )
         gone = _is_gone(one.outcome) and one.delivery.trigger != Delivery.Trigger.TEST
         if gone or (automatic and telling):
             outcomes.setdefault(one.delivery.subscription_id, []).append(one.outcome)
@@ -280,6 +286,8 @@ def _judge(subscription: Subscription, outcomes: Sequence[Outcome], *, now: date
             if subscription.disable("The endpoint responded with 410 Gone: it wants no more webhooks."):
                 news.append(subscription_disabled)
             continue
+        if outcome.error in UNSENT:
+            subscription.last_unsent, subscription.last_unsent_at = outcome.detail[:500], now
         if not outcome.endpoint_is_to_blame:
             continue
         subscription.record_failure(now=now, detail=outcome.detail, kind=outcome.error, status=outcome.status_code)

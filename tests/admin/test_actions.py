@@ -70,7 +70,7 @@ def test_a_test_that_arrives_says_so_and_can_be_sent_again(operator, receiver):
 def test_a_test_without_a_response_is_described_in_words(operator):
     text = press(operator, make_subscription(url="http://127.0.0.1:1/"), "test")
     assert "belongs to another protocol" in text
-    assert "(blocked)" in text
+    assert "<td>blocked</td>" in text
 
 
 @pytest.mark.parametrize(

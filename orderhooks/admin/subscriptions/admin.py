@@ -21,7 +21,14 @@ from orderhooks.admin.jobs import JOB_FIELDS, JobsField
 from orderhooks.admin.links import link, page_url
 from orderhooks.admin.stores import OfStores, StoreFilter, stores_of
 from orderhooks.admin.subscriptions.actions import ACTION_BUTTONS, ActionsAdmin
-from orderhooks.admin.subscriptions.banners import COUNT_UP_TO, Banner, banner, certificate_banner, version_banner
+from orderhooks.admin.subscriptions.banners import (
+    COUNT_UP_TO,
+    Banner,
+    banner,
+    certificate_banner,
+    unsent_banner,
+    version_banner,
+)
 from orderhooks.admin.subscriptions.forms import OVERLAP_HOURS, SubscriptionForm
 from orderhooks.admin.subscriptions.login_forms import LOGIN_FIELDS, SECRET_FIELDS
 from orderhooks.admin.subscriptions.owners import OwnerOfStores, may_see_users
@@ -117,7 +124,7 @@ class SubscriptionAdmin(OfStores, HealthColumns, JobsField, ActionsAdmin, Secret
         outdated = version_banner(subscription, now=now, url=self.versions_url(subscription))
         missing = reporting.worker_problems(tasks.look_at_worker(), now=now)
         state = banner(subscription, now=now, held=lambda: operations.held([subscription], most=COUNT_UP_TO + 1))
-        found = certificate_banner(subscription, now=now) + state.draw()
+        found = certificate_banner(subscription, now=now) + unsent_banner(subscription, now=now) + state.draw()
         if missing:
             # That no worker is running comes first.
             return Banner("stopped", missing[0], " ".join(missing[1:]), "").draw() + found + outdated

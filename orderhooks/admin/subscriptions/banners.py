@@ -15,8 +15,9 @@ from orderhooks.reporting import endpoint_health
 from orderhooks.reporting.certificates import certificate_problem, has_expired
 from orderhooks.reporting.counts import count_text
 from orderhooks.reporting.durations import span_text, time_text
+from orderhooks.reporting.unsent import unsent_problem
 
-__all__ = ["COUNT_UP_TO", "Banner", "banner", "certificate_banner", "version_banner"]
+__all__ = ["COUNT_UP_TO", "Banner", "banner", "certificate_banner", "unsent_banner", "version_banner"]
 
 State = Subscription.State
 
@@ -50,7 +51,16 @@ def certificate_banner(subscription: Subscription, *, now: datetime) -> SafeStri
         return SafeString()
     if has_expired(subscription, now=now):
         return Banner("stopped", _("Its client certificate has expired."), problem, "").draw()
+    if (facts := subscription.certificate_facts) and facts.not_before > now:
+        return Banner("stopped", _("Its client certificate is not valid yet."), problem, "").draw()
     return Banner("warning", _("Its client certificate ends soon."), problem, "").draw()
+
+
+def unsent_banner(subscription: Subscription, *, now: datetime) -> SafeString:
+    """That deliveries could not be made; blank if none lately."""
+    if not (problem := unsent_problem(subscription, now=now)):
+        return SafeString()
+    return Banner("warning", _("Some deliveries can’t be made, and wait."), problem, "").draw()
 
 
 def banner(subscription: Subscription, *, now: datetime, held: Callable[[], int]) -> Banner:
