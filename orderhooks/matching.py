@@ -67,6 +67,7 @@ class Matcher:
 
     def __init__(self) -> None:
         self._watched: dict[str, selection.Watched] = {}
+        self._misfits: dict[tuple[str, str, str], str] = {}
         self._event: Event | None = None
         # Of the event that is judged: the body by the version, and the verdicts by the version and the filter.
         self._bodies: dict[str, Any] = {}
@@ -99,6 +100,8 @@ class Matcher:
             self._event, self._bodies, self._filtered = event, {}, {}
         version = subscription.api_version
         key = (version, subscription.filter)
+        if event.api_version < version and (why := self._misfit(event, subscription.filter)):
+            return Verdict(error=why, kind=VERSION_ERROR)
         if key not in self._filtered:
             try:
                 if version not in self._bodies:
@@ -107,6 +110,15 @@ class Matcher:
             except ShapingError as error:
                 self._filtered[key] = Verdict(error=str(error), kind=error.kind)
         return self._filtered[key]
+
+    def _misfit(self, event: Event, filter: str) -> str:
+        """Why a filter can't read an event that was made in an older version. Blank if it can."""
+        key = (filter, event.topic, event.api_version)
+        if key not in self._misfits:
+            why = selection.misfit(*key)
+            text = f"The event was made in version {event.api_version}, which the filter does not fit: {why}"
+            self._misfits[key] = text if why else ""
+        return self._misfits[key]
 
     def deciding_values(self, event: Event, subscription: Subscription) -> str:
         """The values for which the filter leaves the event out. Blank if none do. For users who may see payloads."""

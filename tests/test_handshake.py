@@ -327,3 +327,12 @@ def test_an_enormous_rate_is_kept_as_the_largest_that_fits(receiver: RecordingRe
     send_due()
     subscription.refresh_from_db()
     assert subscription.max_per_minute == 2**31 - 1
+
+
+def test_the_request_that_follows_the_handshake_counts_for_the_rate(receiver: RecordingReceiver) -> None:
+    receiver.permission = lambda _count: allowing(rate="6")
+    subscription, _deliveries = endpoint(receiver)
+    send_due()
+    subscription.refresh_from_db()
+    assert subscription.paced_until is not None
+    assert subscription.paced_until > timezone.now() + timedelta(seconds=5)

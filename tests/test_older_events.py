@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from orderhooks import shaping
+from orderhooks import matching, shaping
 from orderhooks.shaping import ShapingError
 from tests import versioned
 from tests.factories import make_event, make_subscription
@@ -33,3 +33,21 @@ def test_a_projection_that_fits_both_versions_goes_on(projection: str) -> None:
     event = make_event(topic="order.paid", payload={"order": {"number": "7"}, "changes": {}}, api_version=FIRST)
     shaped = shaping.shape(event, make_subscription(api_version=NESTED, projection=projection))
     assert json.loads(shaped.body)["data"] == {"n": "7"}
+
+
+@pytest.mark.parametrize(
+    ("filter", "kind"),
+    [
+        ("data.order.customer_note == 'x'", "version"),
+        ("data.order.number == '7'", ""),
+        ("data.order.number == '8'", ""),
+    ],
+)
+def test_a_filter_on_a_field_that_came_later_holds_the_event(filter: str, kind: str) -> None:
+    event = make_event(topic="order.paid", payload={"order": {"number": "7"}, "changes": {}}, api_version=FIRST)
+    verdict = matching.Matcher().select(event, make_subscription(api_version=NESTED, filter=filter))
+    assert bool(verdict.error) is bool(kind)
+    if kind:
+        assert verdict.kind == kind
+        assert f"was made in version {FIRST}" in verdict.error
+        assert "there is no field 'customer_note'" in verdict.error

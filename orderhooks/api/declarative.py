@@ -119,4 +119,4 @@ class NamedSubscriptionViewSet(SubscriptionViewSet):
             if not field.read_only and name not in KEPT_FIELDS
         }
         # As a client would send it: the model's own {} is refused, because it names no type.
-        return {**defaults, "authentication": {"type": NONE}}
+        return {**defaults, "authentication": {"type": NONE}, "client_certificate": None}

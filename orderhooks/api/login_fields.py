@@ -62,7 +62,12 @@ class ClientCertificateField(_LoginField):
     seal = staticmethod(seal_certificate)
 
     def run_validation(self, data: Any = serializers.empty) -> Any:
-        return {} if data is None else super().run_validation(data)
+        if data is None:
+            return {}
+        if data == {}:
+            text = "Send a certificate with its private_key, or null to remove the one that is there."
+            raise serializers.ValidationError([text], code="required")
+        return super().run_validation(data)
 
     def to_representation(self, value: Any) -> dict[str, Any] | None:
         if not value:

@@ -90,6 +90,8 @@ class HasConsent(HasPace):
         self.consented_url, self.consented_origin, self.consented_at = url, origin, now
         self.consented_per_minute = per_minute
         self.save(update_fields=["consented_url", "consented_origin", "consented_at", "consented_per_minute"])
+        # The request that followed the handshake was claimed before the rate was known.
+        self.spend(1, now=now)
 
     def pace_capacity(self, in_flight: int, *, now: datetime) -> int:
         """See HasPace. See Note [One handshake at a time]."""

@@ -167,3 +167,15 @@ def test_what_is_wrong_with_a_certificate_is_said_at_its_member(pem):
         {**NEW, "url": "http://127.0.0.1:8080/", "client_certificate": {"certificate": chain, "private_key": key}},
     )
     assert "https URL" in errors_of(refused)["/client_certificate"]
+
+
+def test_a_certificate_is_removed_by_null_alone() -> None:
+    api = client_with(*EVERYTHING)
+    chain, key = client_pem()
+    body = {"name": "CRM", "topics": ["*"], "url": "https://crm.example/"}
+    made = post(api, "/subscriptions/", {**body, "client_certificate": {"certificate": chain, "private_key": key}})
+    address = f"/subscriptions/{made.data['public_id']}/"
+    assert patch(api, address, {"client_certificate": {}}).status_code == 400
+    assert Subscription.objects.get().client_certificate
+    assert patch(api, address, {"client_certificate": None}).status_code == 200
+    assert not Subscription.objects.get().client_certificate
