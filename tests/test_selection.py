@@ -62,13 +62,9 @@ def test_an_update_touches_the_fields_that_changed(changes: Any, patterns: list[
     assert selection.is_touched(changes, patterns, WATCHED) is touched
 
 
-VALUES = some.recursive(
-    some.none() | some.integers() | some.text(max_size=3),
-    lambda inner: (
-        some.lists(inner, max_size=3) | some.dictionaries(some.sampled_from(["id", "sku", "city"]), inner, max_size=3)
-    ),
-    max_leaves=6,
-)
+LEAVES = some.none() | some.integers() | some.text(max_size=3)
+ROWS = some.lists(some.dictionaries(some.sampled_from(["id", "sku", "city"]), LEAVES, max_size=3), max_size=2)
+VALUES = LEAVES | ROWS | some.dictionaries(some.sampled_from(["id", "sku", "city"]), LEAVES | ROWS, max_size=3)
 
 
 @given(
