@@ -3,20 +3,18 @@
 import enum
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
-from orderhooks import expressions, selection, shaping, topics
+from orderhooks import expressions, selection, shaping, topics, transport
 from orderhooks.expressions import EvaluationError, ExpressionError
 from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.shaping import ShapingError
 
-__all__ = ["Matcher", "Mismatch", "Verdict", "held", "require_wanted", "wanted"]
+__all__ = ["Matcher", "Mismatch", "Verdict", "new_delivery", "require_wanted", "wanted"]
 
-# The kinds of outcome of a delivery whose event the filter can't judge, and of one that it leaves out after all.
+# The kinds of outcome of a delivery whose event the filter can't judge.
 FILTER_ERROR = "filter"
 VERSION_ERROR = "version"
-FILTERED = "filtered"
 # What it needs of a subscription, and of an event.
 CHOICES = ("store", "topics", "changed_fields", "filter", "api_version", "created_at")
 FIELDS = (
@@ -145,29 +143,24 @@ def wanted(events: Iterable[Event], subscription: Subscription) -> Iterator[Even
     return (event for event in events if matcher.select(event, subscription).mismatch is None)
 
 
-def held(event: Event, subscription: Subscription, verdict: Verdict, *, now: datetime, **fields: Any) -> Delivery:
-    """The delivery, not saved, of an event that a filter can't judge. Its attempts judge again: `require_wanted`."""
-    return Delivery(
-        event=event,
-        subscription=subscription,
-        next_attempt_at=now,
-        last_error=verdict.kind,
-        last_detail=verdict.error[:500],
-        **fields,
-    )
+def new_delivery(verdict: Verdict, **fields: Any) -> Delivery:
+    """A delivery, not saved. If the filter can't judge its event, its attempts judge again: `require_wanted`."""
+    if verdict.error:
+        fields |= {"is_unjudged": True, "last_error": verdict.kind, "last_detail": verdict.error[:500]}
+    return Delivery(**fields)
 
 
 def require_wanted(delivery: Delivery) -> None:
     """Judge the event of a delivery again whose filter could not judge it so far. Others were judged by routing.
 
     Raises:
-        ShapingError: the filter still can't judge it, or it leaves the event out (kind FILTERED).
+        ShapingError: the filter still can't judge it, or it leaves the event out (kind `transport.FILTERED`).
     """
     subscription = delivery.subscription
-    if not subscription.filter or delivery.last_error not in (FILTER_ERROR, VERSION_ERROR):
+    if not (delivery.is_unjudged and subscription.filter):
         return
     verdict = Matcher().filter(delivery.event, subscription)
     if verdict.error:
         raise ShapingError(verdict.error, kind=verdict.kind)
     if not verdict.is_wanted:
-        raise ShapingError("By now the subscription's filter leaves the event out.", kind=FILTERED)
+        raise ShapingError("By now the subscription's filter leaves the event out.", kind=transport.FILTERED)

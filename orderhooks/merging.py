@@ -92,7 +92,7 @@ def merge(deliveries: Sequence[Delivery], *, now: datetime) -> None:
     for line, updates in lines.items():
         for delivery in made[line]:
             # One that a filter can't judge waits by itself, and holds up the later ones.
-            if delivery.event.topic == UPDATED and not delivery.last_error:
+            if delivery.event.topic == UPDATED and not delivery.is_unjudged:
                 waiting = updates.waiting
                 if waiting and made_in.get(waiting.delivery.event_id) != made_in.get(delivery.event_id):
                     updates.end_interval(now=now)

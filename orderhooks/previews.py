@@ -20,7 +20,6 @@ from orderhooks.db.sealed_logins import NONE
 from orderhooks.encryption import HIDDEN, UndecryptableError
 from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.models.deliveries import REQUESTED_BY_LENGTH
-from orderhooks.reporting.order_report import MISMATCHES
 from orderhooks.sources import OrderSource, WatchedModel
 
 __all__ = [
@@ -175,10 +174,8 @@ def _why_not(event: Event, subscription: Subscription, *, now: datetime) -> tupl
         return verdict.kind, verdict.error
     if verdict.mismatch is None:
         return "", ""
-    reason = MISMATCHES[verdict.mismatch]
-    deciding = matcher.deciding_values(event, subscription) if reason == reporting.Reason.FILTERED else ""
-    outcome = reporting.SubscriptionOutcome(subscription, reason, None, deciding)
-    return str(reason), reporting.subscription_outcome_text(outcome, now=now)
+    outcome = reporting.not_wanted(event, subscription, verdict.mismatch, matcher)
+    return str(outcome.reason), reporting.subscription_outcome_text(outcome, now=now)
 
 
 def create_manual_delivery(

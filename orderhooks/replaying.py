@@ -93,22 +93,15 @@ def _make_due(replay: Replay, events: Mapping[int, Verdict], *, now: datetime) -
     # They had ended.
     anew = {"planned_at": None, "uncounted_attempts": F("attempts_made")}
     rearmed = there.filter(replay.rearms())
-    for key, verdict in events.items():
-        if verdict.error and key in known:
-            rearmed.filter(event=key).update(last_error=verdict.kind, last_detail=verdict.error[:500])
+    if unjudged := [key for key, verdict in events.items() if verdict.error and key in known]:
+        rearmed.filter(event__in=unjudged).update(is_unjudged=True)
     again = rearmed.update(state=Delivery.State.PENDING, finished_at=None, **anew, **due)
     if replay.only == Replay.Only.FAILED:
         return again
     missing = {key: verdict for key, verdict in events.items() if key not in known}
     Delivery.objects.bulk_create(
         [
-            Delivery(
-                event_id=key,
-                subscription=replay.subscription,
-                last_error=verdict.kind if verdict.error else "",
-                last_detail=verdict.error[:500],
-                **due,
-            )
+            matching.new_delivery(verdict, event_id=key, subscription=replay.subscription, **due)
             for key, verdict in missing.items()
         ],
         ignore_conflicts=True,

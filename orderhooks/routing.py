@@ -82,10 +82,8 @@ def _deliveries_of(
             continue
         # Most choose by nothing else, and there may be a thousand of them.
         verdict = matcher.select(event, subscription) if subscription.is_selective else matching.WANTED
-        if verdict.error:
-            yield matching.held(event, subscription, verdict, now=now)
-        elif verdict.is_wanted:
-            yield Delivery(event=event, subscription=subscription, next_attempt_at=now)
+        if verdict.mismatch is None:
+            yield matching.new_delivery(verdict, event=event, subscription=subscription, next_attempt_at=now)
 
 
 def _create(deliveries: Sequence[Delivery], mergeable: Sequence[Delivery], *, now: datetime) -> None:

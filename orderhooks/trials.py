@@ -13,7 +13,6 @@ from django.utils.translation import gettext_lazy as _
 from orderhooks import catalogue, matching, reporting, shaping, sources, topics
 from orderhooks.models import Event, Subscription
 from orderhooks.models.events import EventQuerySet
-from orderhooks.reporting.order_report import MISMATCHES
 
 __all__ = ["DEFAULT_EVENTS", "MOST_EVENTS", "Trial", "Trials", "run"]
 
@@ -82,8 +81,7 @@ def _try(subscription: Subscription, events: Collection[Event], *, now: datetime
         if verdict.error:
             yield EventTrial(event, Trial.HELD, verdict.error)
         elif verdict.mismatch is not None:
-            reason, deciding = MISMATCHES[verdict.mismatch], matcher.deciding_values(event, subscription)
-            outcome = reporting.SubscriptionOutcome(subscription, reason, None, deciding)
+            outcome = reporting.not_wanted(event, subscription, verdict.mismatch, matcher)
             yield EventTrial(event, Trial.LEFT_OUT, reporting.subscription_outcome_text(outcome, now=now))
         else:
             yield _shaped(event, subscription)

@@ -12,7 +12,7 @@ from orderhooks import backfilling, matching, operations, previews, replaying, r
 from orderhooks.matching import Mismatch
 from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.reporting import Reason
-from tests.factories import make_event_at, make_order, make_subscription
+from tests.factories import claim_one, make_event_at, make_order, make_subscription
 from tests.receivers import RecordingReceiver
 
 pytestmark = pytest.mark.django_db
@@ -116,14 +116,36 @@ def test_the_next_attempt_judges_by_the_corrected_filter(
     assert reason == (Reason.DELIVERED if state == "delivered" else Reason.FILTERED)
 
 
+def test_an_attempt_that_was_lost_does_not_send_what_no_filter_has_judged(receiver: RecordingReceiver) -> None:
+    subscription = named(filter=TAGGED, url=receiver.url)
+    make(metadata={})
+    sent_to(subscription)
+    claim_one()
+    # Its worker died.
+    assert sending.recover(now=timezone.now() + timedelta(hours=1)) == 1
+    assert Delivery.objects.get().last_error == "internal"
+    Subscription.objects.update(filter=f"!({EUROS})")
+    delivery = attempt(subscription)
+    assert (delivery.state, delivery.last_error, receiver.received) == ("skipped", "filtered", [])
+
+
 def test_a_person_can_send_what_a_filter_left_out(receiver: RecordingReceiver) -> None:
-    subscription = named(filter=f"!({EUROS})", url=receiver.url)
-    event = make()
-    Delivery.objects.create(
-        event=event, subscription=subscription, state="skipped", last_error="filtered", finished_at=timezone.now()
-    )
+    subscription = named(filter=TAGGED, url=receiver.url)
+    make(metadata={})
+    sent_to(subscription)
+    Subscription.objects.update(filter=f"!({EUROS})")
+    assert attempt(subscription).state == "skipped"
     operations.redeliver(Delivery.objects.all())
-    assert attempt(subscription).state == "delivered"
+    assert attempt(subscription, days=2).state == "delivered"
+
+
+def test_a_person_who_is_early_does_not_send_what_a_filter_leaves_out(receiver: RecordingReceiver) -> None:
+    subscription = named(filter=TAGGED, url=receiver.url)
+    make(metadata={})
+    sent_to(subscription)
+    Subscription.objects.update(filter=f"!({EUROS})")
+    operations.redeliver(Delivery.objects.all())
+    assert (attempt(subscription).state, receiver.received) == ("skipped", [])
 
 
 def test_a_filter_that_many_have_is_evaluated_once_for_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,13 +190,18 @@ def test_a_replay_sends_and_counts_what_is_selected() -> None:
     assert set(Delivery.objects.values_list("event", flat=True)) == {event.pk for event in wanted}
 
 
-def test_a_replay_holds_what_the_filter_cannot_judge() -> None:
-    subscription = named(filter=TAGGED)
-    make(**ROUTED)
+@pytest.mark.parametrize("known", [False, True])
+def test_a_replay_holds_what_the_filter_cannot_judge(receiver: RecordingReceiver, known: bool) -> None:
+    subscription = named(filter=TAGGED, url=receiver.url)
+    event = make(**ROUTED)
+    if known:
+        failed = {"state": "failed", "finished_at": timezone.now(), "last_error": "reset"}
+        Delivery.objects.create(event=event, subscription=subscription, **failed)
     operations.replay(subscription, since=timezone.now() - timedelta(hours=1))
     replaying.process_batch(now=timezone.now())
     assert sent_to(subscription) == ["pending"]
-    assert Delivery.objects.get().last_error == "filter"
+    assert attempt(subscription).last_error == "filter"
+    assert receiver.received == []
 
 
 @pytest.mark.django_db(transaction=True)

@@ -68,6 +68,16 @@ def test_a_repair_ends_it(failing: Subscription, receiver: RecordingReceiver) ->
     assert reporting.unsent_problems(now=timezone.now()) == []
 
 
+def test_a_repair_in_python_ends_it_and_another_change_does_not(failing: Subscription) -> None:
+    for fields in ({}, {"update_fields": ["name", "projection"]}):
+        failing.name = "Bookkeeping"
+        failing.save(**fields)
+        assert reporting.unsent_problems(now=timezone.now())
+    failing.projection = "{n: data.order.number}"
+    failing.save()
+    assert reporting.unsent_problems(now=timezone.now()) == []
+
+
 def test_it_is_forgotten_when_it_has_not_happened_for_long(failing: Subscription) -> None:
     assert reporting.unsent_problems(now=timezone.now() + timedelta(days=3)) == []
     attempt(days=3)

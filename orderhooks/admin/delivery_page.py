@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from orderhooks import reporting, sending, shaping, tasks
+from orderhooks import reporting, sending, shaping, tasks, transport
 from orderhooks.admin import bodies
 from orderhooks.admin.health import badge
 from orderhooks.admin.stores import stores_of
@@ -23,7 +23,7 @@ from orderhooks.reporting import delivery_summary, durations
 # The newest attempts that a page shows; the retry table makes ten.
 MOST_ATTEMPTS = 100
 # The kinds of failure before which no request to the endpoint is made.
-NOT_SENT = frozenset({"payload", "filter", "filtered", "projection", "version", "format", "login"})
+NOT_SENT = transport.NOT_REQUESTED | {"payload", "login"}
 TEMPLATES = "admin/orderhooks/delivery"
 
 

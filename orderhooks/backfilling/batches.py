@@ -22,6 +22,7 @@ from orderhooks import matching, sources
 from orderhooks.db import DatabaseClock
 from orderhooks.db.locks import brief_transaction
 from orderhooks.db.transient_errors import is_transient
+from orderhooks.matching import Verdict
 from orderhooks.models import Backfill, Change, Delivery, Event, Subscription
 from orderhooks.models.events import IDENTIFIER_LENGTH
 from orderhooks.outbox.reading import OrderRead, read_order
@@ -187,10 +188,12 @@ def _write(backfill: Backfill, source: OrderSource, batch: _Batch, *, now: datet
         orders = dict(batch.orders)
         events = _publish(backfill, orders, batch.last_sequence, source)
         at = DatabaseClock().now()
-        Delivery.objects.bulk_create(_delivery(backfill, event, now=at) for event in events)
+        # Automatic, so that they keep to the endpoint's limits and wait while it cools down.
+        due = {"subscription": backfill.subscription, "next_attempt_at": at, "requested_by": backfill.label}
+        Delivery.objects.bulk_create(matching.new_delivery(verdict, event=event, **due) for event, verdict in events)
         if backfill.subscription.ordered and backfill.subscription.update_interval:
             # They must not wait behind an update that waits.
-            keys = [event.order_pk for event in events]
+            keys = [event.order_pk for event, _verdict in events]
             waiting = Delivery.objects.filter(subscription=backfill.subscription)
             waiting.of_orders(backfill.source, keys).end_interval(now=at)
         failed = _failures(backfill.subscription, orders)
@@ -210,14 +213,6 @@ def _write(backfill: Backfill, source: OrderSource, batch: _Batch, *, now: datet
     return True
 
 
-def _delivery(backfill: Backfill, event: Event, *, now: datetime) -> Delivery:
-    verdict = matching.Matcher().select(event, backfill.subscription)
-    if verdict.error:
-        return matching.held(event, backfill.subscription, verdict, now=now)
-    # Automatic, so that they keep to the endpoint's limits and wait while it cools down.
-    return Delivery(event=event, subscription=backfill.subscription, next_attempt_at=now, requested_by=backfill.label)
-
-
 def _failures(subscription: Subscription, orders: Mapping[str, OrderRead | None]) -> list[str]:
     """A text for each order that could not be read. It quotes no order that may be of another store."""
     failed = {key: order for key, order in orders.items() if order is not None and order.error}
@@ -232,8 +227,10 @@ def _failures(subscription: Subscription, orders: Mapping[str, OrderRead | None]
 
 def _publish(
     backfill: Backfill, orders: dict[str, OrderRead | None], last_sequence: int, source: OrderSource
-) -> list[Event]:
-    """Write an event for each order that can be sent. `orders` gets what had to be read again.
+) -> list[tuple[Event, Verdict]]:
+    """Write an event for each order that can be sent and that the subscription selects. Returns each with the verdict.
+
+    `orders` gets what had to be read again.
 
     See Note [Older than it looks].
     """
@@ -253,7 +250,9 @@ def _publish(
         for key, order in orders.items()
         if order is not None and _is_sent(backfill, order)
     }
-    events = {key: event for key, event in events.items() if _is_selected(backfill, event)}
+    matcher = matching.Matcher()
+    verdicts = {key: matcher.select(event, backfill.subscription) for key, event in events.items()}
+    events = {key: event for key, event in events.items() if verdicts[key].mismatch is None}
     Event.objects.bulk_create(events.values())
     for key in _changed(backfill.source, events, last_sequence):
         order = orders[key] = _order(source, key, using=_database_of(source))
@@ -261,16 +260,14 @@ def _publish(
         contents = _contents(order) if order is not None and _is_sent(backfill, order) else {}
         for name, value in contents.items():
             setattr(events[key], name, value)
-        if contents and _is_selected(backfill, events[key]):
+        # A matcher keeps what it found about the event as it was.
+        verdicts[key] = matching.Matcher().select(events[key], backfill.subscription)
+        if contents and verdicts[key].mismatch is None:
             mine.update(**contents)
         else:
             mine.delete()
             del events[key]
-    return list(events.values())
-
-
-def _is_selected(backfill: Backfill, event: Event) -> bool:
-    return matching.Matcher().select(event, backfill.subscription).mismatch is None
+    return [(event, verdicts[key]) for key, event in events.items()]
 
 
 def _is_sent(backfill: Backfill, order: OrderRead) -> bool:

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from orderhooks.models.deliveries import Delivery
 from orderhooks.models.subscriptions import Subscription
-from orderhooks.transport import Outcome
+from orderhooks.transport import NOT_REQUESTED, Outcome
 
 __all__ = ["AttemptStats", "Dashboard", "StatsBuffer", "bucket_of", "first_hour", "hour_of", "outcome_of", "percentile"]
 
@@ -23,8 +23,6 @@ HOUR = timedelta(hours=1)
 # Bucket n holds the times below BOUNDS[n] ms: steps of √2 from 1 ms to a minute, then all that is longer.
 BOUNDS = tuple(2 ** (step / 2) for step in range(33))
 ROWS_AT_ONCE = 500
-# Failures of what was configured: the endpoint was not called, and they say nothing about it.
-NOT_REQUESTED = frozenset({"filter", "projection", "version", "format"})
 
 
 def bucket_of(duration_ms: int) -> int:
@@ -146,7 +144,7 @@ BY_CLASS = {3: AttemptStats.Outcome.REDIRECT, 4: AttemptStats.Outcome.REFUSED, 5
 class StatsBuffer:
     """One worker's attempts since it last wrote. A worker that is killed loses those of its last second, no more.
 
-    Tests of an endpoint don't count: they are not what the store sends. Nor does what failed before a request.
+    Tests of an endpoint don't count: they are not what the store sends. Nor does what ended before a request.
     """
 
     def __init__(self) -> None:

@@ -109,13 +109,15 @@ class DeliveryQuerySet(MergedUpdatesQuerySet):
         """
         waiting = Q(state=Delivery.State.PENDING)
         return self.exclude(Q(state=Delivery.State.SENDING) | Q(trigger=Delivery.Trigger.TEST)).update(
-            # First, because MariaDB sets one column after the other, and these two depend on the others.
+            # First, because MariaDB sets one column after the other, and these three depend on the others.
             planned_at=Case(
                 When(waiting & Q(trigger=Delivery.Trigger.AUTOMATIC), then=F("next_attempt_at")),
                 When(waiting, then=F("planned_at")),
                 default=None,
             ),
             uncounted_attempts=Case(When(waiting, then=F("uncounted_attempts")), default=F("attempts_made")),
+            # Who requests one that the filter left out wants it all the same.
+            is_unjudged=Case(When(state=Delivery.State.SKIPPED, then=False), default=F("is_unjudged")),
             state=Delivery.State.PENDING,
             next_attempt_at=DatabaseNow(),
             finished_at=None,
@@ -208,6 +210,8 @@ class Delivery(HasMergedUpdates):
         db_persist=True,
     )
     last_detail = models.CharField(_("last outcome"), max_length=500, blank=True)
+    # Whether its attempts have to judge the event, because the subscription's filter could not when it was made.
+    is_unjudged = models.BooleanField(default=False, db_default=False)
     created_at = models.DateTimeField(_("created at"), default=timezone.now)
     finished_at = models.DateTimeField(_("finished at"), null=True)
 

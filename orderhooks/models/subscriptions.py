@@ -265,27 +265,30 @@ class Subscription(HasConfiguration, HasHeaders, HasLogins, HasSigningSecrets, H
         self.require_compatible_login(options.get("update_fields"))
         self.require_compatible_format(options.get("update_fields"))
         using = options.get("using") or router.db_for_write(Subscription, instance=self)
-        written = options.get("update_fields")
-        if written is not None and WHAT & set(written):
-            # What failed may have been repaired.
-            self.last_unsent, self.last_unsent_at = "", None
-            options["update_fields"] = written = {*written, "last_unsent", "last_unsent_at"}
-        if not self._state.adding and written is not None and not WHEN & set(written):
-            super().save(*arguments, **options)
-            return
-        if not self._state.adding:
+        if self._state.adding:
+            self.require_valid_secret()
             with transaction.atomic(using=using):
-                former = Subscription.objects.filter(pk=self.pk).values(*WHEN).first()
                 super().save(*arguments, **options)
-                if former not in (None, {name: getattr(self, name) for name in WHEN}):
-                    # By the new choice, other updates may wait, or for another time.
-                    deliveries = apps.get_model("orderhooks.Delivery").objects.filter(subscription=self)
-                    deliveries.end_interval(now=DatabaseClock().now())
+                self.new_secret, self.given_secret = self.add_secret(self.given_secret), ""
             return
-        self.require_valid_secret()
-        with transaction.atomic(using=using):
+        written = options.get("update_fields")
+        choices = (WHAT | WHEN) if written is None else (WHAT | WHEN) & set(written)
+        if not choices:
             super().save(*arguments, **options)
-            self.new_secret, self.given_secret = self.add_secret(self.given_secret), ""
+            return
+        with transaction.atomic(using=using):
+            former = Subscription.objects.filter(pk=self.pk).values(*choices).first() or {}
+            changed = {name for name, value in former.items() if value != getattr(self, name)}
+            if WHAT & changed:
+                # What failed may have been repaired.
+                self.last_unsent, self.last_unsent_at = "", None
+                if written is not None:
+                    options["update_fields"] = {*written, "last_unsent", "last_unsent_at"}
+            super().save(*arguments, **options)
+            if WHEN & changed:
+                # By the new choice, other updates may wait, or for another time.
+                deliveries = apps.get_model("orderhooks.Delivery").objects.filter(subscription=self)
+                deliveries.end_interval(now=DatabaseClock().now())
 
     def delete(self, *_arguments: Any, **_options: Any) -> tuple[int, dict[str, int]]:
         """See SubscriptionQuerySet.delete."""

@@ -117,7 +117,7 @@ def _reason(delivery: Delivery) -> str:
     happened = _("%(name)s %(outcomes)s.") % {"name": delivery.subscription.name, "outcomes": outcome}
     known = delivery.last_error in {*OUTCOMES, "status"}
     remedy = transport.next_step(delivery.last_error, delivery.last_status_code) if known else ""
-    parts = [happened if known and delivery.last_error != "filtered" else "", delivery.last_detail]
+    parts = [happened if known and delivery.last_error != transport.FILTERED else "", delivery.last_detail]
     if delivery.state == State.FAILED and remedy not in delivery.last_detail:
         parts.append(remedy)
     return " ".join(part for part in parts if part)
@@ -243,7 +243,7 @@ def _failed(delivery: Delivery, now: datetime) -> str:
 
 def _skipped(delivery: Delivery, now: datetime) -> str:
     when = time_text(delivery.finished_at or now, now=now)
-    if delivery.last_error == "filtered":
+    if delivery.last_error == transport.FILTERED:
         return _("Skipped at %(when)s: the subscription's filter leaves the event out.") % {"when": when}
     return _("Skipped at %(when)s: an operator decided not to send it.") % {"when": when}
 

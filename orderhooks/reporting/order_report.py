@@ -10,9 +10,9 @@ from django.db import models
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from orderhooks import sources
+from orderhooks import sources, transport
 from orderhooks.expressions import shown
-from orderhooks.matching import FILTERED, Matcher, Mismatch
+from orderhooks.matching import Matcher, Mismatch
 from orderhooks.models import CaptureFailure, Change, Delivery, Event, Subscription
 from orderhooks.models.deliveries import UNENDED
 from orderhooks.models.events import EventQuerySet
@@ -79,7 +79,7 @@ def explain(
     """
     if delivery is not None and delivery.is_merged:
         return Reason.MERGED
-    if delivery is not None and delivery.state == Delivery.State.SKIPPED and delivery.last_error == FILTERED:
+    if delivery is not None and delivery.state == Delivery.State.SKIPPED and delivery.last_error == transport.FILTERED:
         return Reason.FILTERED
     if delivery is not None and delivery.state != Delivery.State.PENDING:
         return ENDED[delivery.state]
@@ -131,6 +131,12 @@ class SubscriptionOutcome:
     delivery: Delivery | None
     deciding: str = ""
     carrier: Delivery | None = None
+
+
+def not_wanted(event: Event, subscription: Subscription, mismatch: Mismatch, matcher: Matcher) -> SubscriptionOutcome:
+    """Why a subscription does not get an event that the matcher has judged."""
+    deciding = matcher.deciding_values(event, subscription) if mismatch is Mismatch.FILTERED else ""
+    return SubscriptionOutcome(subscription, MISMATCHES[mismatch], None, deciding)
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ SET state = 'sending', attempts_made = attempts_made + 1, lease_token = %(token)
 FROM due WHERE delivery.id = due.id
 RETURNING delivery.id, delivery.public_id, delivery.event_id, delivery.subscription_id, delivery.state,
     delivery.trigger, delivery.requested_by, delivery.attempts_made, delivery.uncounted_attempts,
-    delivery.planned_at, delivery.merged_changes, delivery.last_error, delivery.lease_token
+    delivery.planned_at, delivery.merged_changes, delivery.is_unjudged, delivery.lease_token
 """  # noqa: S608 - made of constants
 
 

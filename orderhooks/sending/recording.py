@@ -11,7 +11,6 @@ from django.dispatch import Signal
 
 from orderhooks import conf, retries
 from orderhooks.db.locks import brief_transaction, is_about_content
-from orderhooks.matching import FILTERED
 from orderhooks.models import Delivery, Subscription
 from orderhooks.models.attempt_stats import StatsBuffer
 from orderhooks.sending import finishing
@@ -24,13 +23,11 @@ from orderhooks.signals import (
     subscription_disabled,
     subscription_recovered,
 )
-from orderhooks.transport import Outcome
+from orderhooks.transport import FILTERED, UNSENT, Outcome
 
 logger = logging.getLogger(__name__)
 
 GONE = 410
-# Kinds of outcomes of deliveries that could not be made.
-UNSENT = frozenset({"filter", "projection", "format", "version"})
 RECOVER_AT_ONCE = 500
 # A healthy endpoint's last success is not written more often.
 RECORD_SUCCESS_EVERY = timedelta(seconds=1)
@@ -76,7 +73,7 @@ def record(sent: Sequence[Sent], *, now: datetime, stats: StatsBuffer | None = N
     for one, result in results:
         if result.lease in written:
             _log(one, result)
-            if stats is not None and one.outcome.error != FILTERED:
+            if stats is not None:
                 stats.add(one.delivery, one.outcome, now=now)
         elif result.lease not in locked:
             delivery = one.delivery

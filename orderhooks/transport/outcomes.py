@@ -73,8 +73,14 @@ def next_step(kind: str, status: int | None = None, *, location: str = "") -> st
     return NEXT_STEPS["status"]
 
 
+# The kind of an event that the filter leaves out by the time of the attempt.
+FILTERED = "filtered"
+# Failures to give an event the shape that the subscription asks for. Who manages it has to correct something.
+UNSENT = frozenset({"filter", "projection", "version", "format"})
+# What ends an attempt before a request is made.
+NOT_REQUESTED = UNSENT | {FILTERED}
 # Failures of orderhooks, or of what people configured: they say nothing about the endpoint.
-OURS = frozenset({"internal", "payload", "filter", "filtered", "projection", "version", "format"})
+OURS = NOT_REQUESTED | {"internal", "payload"}
 # Failures after which the next request would fail in the same way, because the endpoint is overloaded or unavailable:
 # also a name that can't be resolved, an invalid certificate, a login that fails, and a connection that a proxy resets
 # because there is no server behind it. An endpoint that does not allow requests would be asked by each that waits.
