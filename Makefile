@@ -26,7 +26,7 @@ help:
 	@echo "make chaos        faults: kill -9, restarts, locks, hostile endpoints on real servers; SEED=1 repeats a run"
 	@echo "make schemathesis requests of every kind against the API and its document; SCHEMATHESIS_SECONDS=300"
 	@echo "make themes       the admin's pages with django-unfold, django-jazzmin and django-grappelli"
-	@echo "make pictures     the README's pictures, taken anew with chromium"
+	@echo "make pictures     the documents' pictures, taken anew with chromium"
 	@echo "make bench        what it costs, as ratios, a JSON object a line (benchmarks/README.md)"
 	@echo "make bench-peers  how fast other webhook apps are, installed from the package index; needs PostgreSQL, Redis, nginx"
 

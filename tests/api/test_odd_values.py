@@ -107,17 +107,17 @@ def assert_answered(sent: Iterable[dict[str, Any]]) -> None:
 
 
 @pytest.mark.parametrize("name", CONFIGURABLE)
-def test_odd_members_of_a_subscription_are_answered_as_documented(name):
+def test_odd_members_of_a_subscription_get_the_documented_response(name):
     assert_answered({name: odd} for odd in ODD)
 
 
 @pytest.mark.parametrize(("sent", "name"), LOGIN_MEMBERS)
-def test_odd_members_of_a_login_are_answered_as_documented(sent, name):
+def test_odd_members_of_a_login_get_the_documented_response(sent, name):
     assert_answered({"authentication": {**sent, name: odd}} for odd in ODD)
 
 
 @pytest.mark.parametrize("name", ["certificate", "private_key", "passphrase", "unknown"])
-def test_odd_members_of_a_client_certificate_are_answered_as_documented(name):
+def test_odd_members_of_a_client_certificate_get_the_documented_response(name):
     chain, key = client_pem()
     whole = {"certificate": chain, "private_key": key}
     assert_answered({"client_certificate": {**whole, name: odd}} for odd in ODD)

@@ -1,20 +1,26 @@
-"""The pictures of the README, taken with `--screenshots`: a shop on a busy night, light and dark."""
+"""The pictures of the documents, taken with `--screenshots`: a shop on a busy night, light and dark."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.utils import timezone
 from PIL import Image
 
+from orderhooks import catalogue, sources
 from orderhooks.db import public_ids
-from orderhooks.models import AttemptStats, Delivery, Order, Pump, Subscription
+from orderhooks.models import AttemptStats, Delivery, Event, Order, Pump, Subscription
+from tests import versioned
 from tests.browser.visiting import Visit
+from tests.certificates import client_pem
 from tests.factories import (
     make_attempt,
     make_attempt_stats,
+    make_delivery,
     make_delivery_at,
+    make_event,
     make_event_at,
     make_order,
     make_replay,
@@ -34,6 +40,9 @@ HEIGHTS = {
     "order": 760,
     "dashboard": 900,
     "replay": 620,
+    "trial": 1000,
+    "version": 900,
+    "certificate": 620,
 }
 
 
@@ -143,15 +152,66 @@ def test_pictures_are_small_enough_for_a_readme(
 ) -> None:
     if not request.config.getoption("--screenshots"):
         pytest.skip("pictures are taken with --screenshots")
+    operator = take_pictures_as(visit, scheme)
+    for name, address in addresses.items():
+        take(operator, name, address, scheme)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pictures_of_choices_are_small_enough_for_a_document(
+    request: pytest.FixtureRequest, visit: Callable[..., Visit], settings: Any, scheme: str
+) -> None:
+    if not request.config.getoption("--screenshots"):
+        pytest.skip("pictures are taken with --screenshots")
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, **versioned.SETTINGS}
+    [source] = sources.configured().values()
+    example = catalogue.example("order.paid", source)["data"]
+    prices = [("EUR", "250.00"), ("EUR", "20.00"), ("USD", "300.00")]
+    for number, (currency, total) in enumerate(prices * 2, 1041):
+        order = {**example["order"], "number": str(number), "currency": currency}
+        order["total"] = {"amount": total, "currency": currency}
+        make_event(order_number=str(number), payload={**example, "order": order})
+    Pump.start(now=timezone.now() + timedelta(minutes=1))
+    warehouse = make_subscription(
+        name="Warehouse",
+        url="https://wms.example.com/orders",
+        topics=["order.*"],
+        api_version=versioned.FIRST,
+        filter="data.order.currency == 'EUR' && to_number(data.order.total) > `100`",
+        projection="{number: data.order.number, total: data.order.total}",
+    )
+    make_delivery(subscription=warehouse, event=Event.objects.get(order_number="1044"), state="delivered")
+    operator = take_pictures_as(visit, scheme)
+    take(operator, "version", f"subscription/{warehouse.pk}/versions/", scheme)
+    operator.page.set_viewport_size({"width": 1280, "height": HEIGHTS["trial"]})
+    operator.go(f"subscription/{warehouse.pk}/try/")
+    operator.press("Try")
+    operator.page.get_by_text("bytes").first.click()
+    save_picture(operator, "trial", scheme)
+    chain, key = client_pem("shop.example.com", ends=timezone.now() + timedelta(days=7, hours=1))
+    bank = make_subscription(name="Bank", url="https://bank.example.com/payments", topics=["order.paid"])
+    bank.client_certificate = {"certificate": chain, "private_key": key}
+    bank.save()
+    take(operator, "certificate", f"subscription/{bank.pk}/change/", scheme)
+
+
+def take_pictures_as(visit: Callable[..., Visit], scheme: str) -> Visit:
     FOLDER.mkdir(parents=True, exist_ok=True)
     operator = visit(make_user(is_staff=True, is_superuser=True, first_name="Mika"), color_scheme=scheme)
     # Folded away, as operators do on a small screen.
     operator.page.evaluate("localStorage.setItem('django.admin.navSidebarIsOpen', 'false')")
-    for name, address in addresses.items():
-        operator.page.set_viewport_size({"width": 1280, "height": HEIGHTS[name]})
-        operator.go(address)
-        file = FOLDER / f"{name}-{scheme}.png"
-        operator.page.screenshot(path=file)
-        with Image.open(file) as picture:
-            picture.quantize(colors=256, dither=Image.Dither.NONE).save(file, optimize=True)
-        assert file.stat().st_size < MOST_BYTES
+    return operator
+
+
+def take(operator: Visit, name: str, address: str, scheme: str) -> None:
+    operator.page.set_viewport_size({"width": 1280, "height": HEIGHTS[name]})
+    operator.go(address)
+    save_picture(operator, name, scheme)
+
+
+def save_picture(operator: Visit, name: str, scheme: str) -> None:
+    file = FOLDER / f"{name}-{scheme}.png"
+    operator.page.screenshot(path=file)
+    with Image.open(file) as picture:
+        picture.quantize(colors=256, dither=Image.Dither.NONE).save(file, optimize=True)
+    assert file.stat().st_size < MOST_BYTES
