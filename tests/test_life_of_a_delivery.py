@@ -297,7 +297,6 @@ def test_whatever_happens_deliveries_go_the_way_that_was_promised(settings) -> N
             stateful_step_count=40,
             derandomize=not EXAMPLES,
             database=None,
-            deadline=None,
             suppress_health_check=list(hypothesis.HealthCheck),
         ),
     )

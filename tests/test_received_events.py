@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orderhooks import catalogue, topics
@@ -44,7 +44,7 @@ SCHEMA = BuiltInOrders().schema()
 LINE, FULFILLMENT, PAYMENT, REFUND = (
     BuiltInOrders().example()[key][0] for key in ("lines", "fulfillments", "payments", "refunds")
 )
-FEW = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FEW = settings(max_examples=50)
 
 
 def values_of(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
