@@ -108,7 +108,7 @@ def _empty_queue() -> Iterator[None]:
         import redis
 
         with redis.from_url(settings.Q_CLUSTER["redis"]) as connection:
-            connection.delete("django_q:orderhooks-tests:q")
+            connection.delete(f"django_q:{settings.Q_CLUSTER['name']}:q")
 
 
 @pytest.fixture(autouse=True)

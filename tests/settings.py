@@ -94,7 +94,8 @@ if os.environ.get("TEST_DATABASE") == "postgres":
     INSTALLED_APPS.append("django.contrib.postgres")  # for the arrays of tests.shapes
 
 Q_CLUSTER: dict[str, Any] = {
-    "name": "orderhooks-tests",
+    # In Redis, processes that share the tests have a queue each, and so do their children.
+    "name": f"orderhooks-tests-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}",
     "workers": 2,
     "timeout": 60,
     "retry": 90,
