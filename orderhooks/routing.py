@@ -9,7 +9,7 @@ from datetime import datetime
 
 from django.db import connections
 
-from orderhooks import matching, merging
+from orderhooks import matching, merging, tracing
 from orderhooks.db.locks import brief_transaction
 from orderhooks.models import Delivery, Event, Subscription
 
@@ -22,6 +22,7 @@ CREATE_AT_ONCE = 1000
 # Their contents may be large.
 READ_AT_ONCE = 25
 # What says which events a subscription gets, and when.
+ROUTED_BY = ("topic", "store", "occurred_at", "source", "order_pk", "traceparent")
 CHOSEN_BY = (*matching.CHOICES, "ordered", "update_interval_seconds")
 
 
@@ -37,7 +38,7 @@ def route(*, now: datetime) -> int:
     routed: list[int] = []
     # If it is forgotten, the events are routed again; and the claim that comes before each request does wait.
     with brief_transaction(Event.objects.db, durable=False):
-        unrouted = Event.objects.unrouted().only("topic", "store", "occurred_at", "source", "order_pk")
+        unrouted = Event.objects.unrouted().only(*ROUTED_BY)
         events = list(unrouted.select_for_update(skip_locked=skip_locked)[:ROUTE_AT_ONCE])
         subscriptions = list(Subscription.objects.only(*CHOSEN_BY))
         timed = {one.pk for one in subscriptions if one.update_interval_seconds}
@@ -49,7 +50,7 @@ def route(*, now: datetime) -> int:
         # Those of them to subscriptions with an interval.
         mergeable: list[Delivery] = []
         for event in _with_contents(events, subscriptions):
-            made = list(_deliveries_of(event, subscriptions, matcher, now=now))
+            made = _route(event, subscriptions, matcher, now=now)
             if timed:
                 mergeable += [one for one in made if one.subscription_id in timed]
             deliveries += made
@@ -64,6 +65,18 @@ def route(*, now: datetime) -> int:
     return len(routed)
 
 
+def _route(
+    event: Event, subscriptions: Iterable[Subscription], matcher: matching.Matcher, *, now: datetime
+) -> list[Delivery]:
+    if not event.traceparent:
+        return list(_deliveries_of(event, subscriptions, matcher, now=now))
+    about = {"orderhooks.event": event.public_id, "orderhooks.topic": event.topic}
+    with tracing.span("orderhooks route", parent=event.traceparent, attributes=about) as span:
+        deliveries = list(_deliveries_of(event, subscriptions, matcher, now=now))
+        span.set({"orderhooks.deliveries": len(deliveries)})
+    return deliveries
+
+
 def _with_contents(events: Sequence[Event], subscriptions: Iterable[Subscription]) -> Iterator[Event]:
     """The events, with what they hold if a subscription chooses by it."""
     if not any(subscription.is_selective for subscription in subscriptions):
@@ -71,7 +84,7 @@ def _with_contents(events: Sequence[Event], subscriptions: Iterable[Subscription
         return
     for start in range(0, len(events), READ_AT_ONCE):
         keys = [event.pk for event in events[start : start + READ_AT_ONCE]]
-        yield from Event.objects.filter(pk__in=keys).only(*matching.FIELDS, "order_pk").order_by("sequence")
+        yield from Event.objects.filter(pk__in=keys).only(*matching.FIELDS, *ROUTED_BY).order_by("sequence")
 
 
 def _deliveries_of(

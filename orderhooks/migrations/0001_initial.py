@@ -10,6 +10,7 @@ import orderhooks.db.sealed_logins
 import orderhooks.models.orders
 import orderhooks.db.public_ids
 import orderhooks.models.configuration
+import orderhooks.tracing
 import orderhooks.versions
 import uuid
 from decimal import Decimal
@@ -144,6 +145,7 @@ class Migration(migrations.Migration):
                 ('published_at', models.DateTimeField(null=True, verbose_name='published at')),
                 ('routed_at', models.DateTimeField(null=True)),
                 ('only_for', models.BigIntegerField(null=True)),
+                ('traceparent', models.CharField(blank=True, db_default='', default=orderhooks.tracing.traceparent, editable=False, max_length=55)),
             ],
             options={
                 'verbose_name': 'event',

@@ -10,7 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from orderhooks import payloads, topics, versions
+from orderhooks import payloads, topics, tracing, versions
 from orderhooks.db import public_ids
 from orderhooks.db.indexes import PartialIndex
 
@@ -187,6 +187,10 @@ class Event(models.Model):
     # The primary key of the only subscription that it is for: it was made by a backfill, or by hand. Null: for all that
     # want it. Not a foreign key, because it stays when the subscription is deleted.
     only_for = models.BigIntegerField(null=True)
+    # The trace of the process that published it, or "". See `tracing`.
+    traceparent = models.CharField(
+        max_length=tracing.LONGEST, blank=True, default=tracing.traceparent, db_default="", editable=False
+    )
 
     objects = EventQuerySet.as_manager()
 

@@ -26,6 +26,7 @@ REPLACED = (
     "changes",
     "error",
     "published_at",
+    "traceparent",
 )
 # Equals `coalescing.coalesce_portably`, if the order has no changes but those that were captured.
 REPLACE = """
@@ -46,15 +47,16 @@ WITH taken AS (
 ), made AS (
     INSERT INTO orderhooks_event (
         public_id, topic, source, order_pk, order_number, store, payload, api_version, changes, error, occurred_at,
-        published_at
+        published_at, traceparent
     )
     SELECT
         public_id, topic, source, order_pk, order_number, store, payload, api_version, changes, error, occurred_at,
-        published_at
+        published_at, traceparent
     FROM counted, ROWS FROM (
         jsonb_to_recordset(%(events)s::jsonb) AS (
             public_id text, topic text, source text, order_pk text, order_number text, store text, payload jsonb,
-            api_version text, changes jsonb, error text, published_at timestamptz
+            api_version text, changes jsonb, error text, published_at timestamptz,
+            traceparent text
         )
     ) WITH ORDINALITY
     WHERE taken = cardinality(%(changes)s::bigint[])

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from django.db import connections, transaction
 from django.utils import timezone
 
-from orderhooks import triggers
+from orderhooks import tracing, triggers
 from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import Change, Event, Subscription
 from orderhooks.outbox.coalescing import coalesce, coalesce_many
@@ -142,6 +142,12 @@ class TransactionBatch:
 
     def coalesce(self) -> list[Event]:
         """Make events of the changes. What fails is logged and left to the pump."""
+        with tracing.span("orderhooks publish") as span:
+            events = self._coalesce()
+            span.set({"orderhooks.events": len(events)})
+        return events
+
+    def _coalesce(self) -> list[Event]:
         captured, self.captured = self.captured, {}
         if len(captured) > MOST_ORDERS:
             self.is_left_behind = True

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import conf, matching, transport
+from orderhooks import conf, matching, tracing, transport
 from orderhooks.db import Wakeup
 from orderhooks.models import AccessToken, Delivery, Subscription
 from orderhooks.models.attempt_stats import StatsBuffer
@@ -252,9 +252,29 @@ def lease_for(attempt_seconds: float) -> timedelta:
     return timedelta(seconds=BEGIN_SECONDS + attempt_seconds + LEASE_MARGIN_SECONDS)
 
 
-@sensitive_variables("request")
 def attempt(delivery: Delivery, timeout_seconds: float, *, now: datetime, call: Call = call_here) -> Sent:
     """Make one attempt; whatever happens is its outcome. `call` runs what needs the database."""
+    event, subscription = delivery.event, delivery.subscription
+    about: dict[str, str | int] = {
+        "server.address": _host(subscription.url),
+        "orderhooks.event": event.public_id,
+        "orderhooks.topic": event.topic,
+        "orderhooks.subscription": subscription.public_id,
+        "orderhooks.delivery": delivery.public_id,
+        "orderhooks.attempt": delivery.attempts_made,
+    }
+    with tracing.span("orderhooks attempt", parent=event.traceparent, attributes=about, is_request=True) as span:
+        sent = _attempt(delivery, timeout_seconds, now=now, call=call)
+        outcome = sent.outcome
+        if outcome.status_code is not None:
+            span.set({"http.request.method": sent.method, "http.response.status_code": outcome.status_code})
+        if not outcome.succeeded:
+            span.fail(outcome.error)
+    return sent
+
+
+@sensitive_variables("request")
+def _attempt(delivery: Delivery, timeout_seconds: float, *, now: datetime, call: Call) -> Sent:
     started = time.monotonic()
     url = delivery.subscription.url
     try:
@@ -366,4 +386,8 @@ def _is_healthy(subscription: Subscription, *, now: datetime) -> bool:
 
 
 def _host(url: str) -> str:
-    return urlsplit(url).hostname or ""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        # Its attempt says what is wrong with the URL.
+        return ""

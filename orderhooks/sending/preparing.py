@@ -7,7 +7,7 @@ from datetime import datetime
 from django.views.decorators.debug import sensitive_variables
 
 import orderhooks
-from orderhooks import shaping, signing, transport
+from orderhooks import shaping, signing, tracing, transport
 from orderhooks.db.sealed_logins import OAUTH2
 from orderhooks.models import Delivery
 from orderhooks.shaping import Shaped, ShapingError
@@ -60,7 +60,7 @@ def prepare(delivery: Delivery, *, now: datetime, authorization: str = "") -> Re
     signatures = signing.profile_headers(subscription.signature, message, secrets)
     login = {"authorization": authorization} if authorization else {}
     plain = {**plain_headers(delivery, shaped), "webhook-timestamp": str(timestamp)}
-    headers = {**own, **login, **plain, **signatures}
+    headers = {**own, **login, **plain, **tracing.headers(), **signatures}
     kept = {
         name: transport.REDACTED if name in own or transport.is_credential(name) else value
         for name, value in headers.items()
