@@ -11,7 +11,7 @@ unexport DJANGO_SETTINGS_MODULE
 unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo demo-check demo-oscar demo-oscar-check oscar quick test lint tests matrix corners coverage chaos schemathesis themes pictures bench bench-peers help
+.PHONY: demo demo-check demo-oscar demo-oscar-check oscar quick test lint tests matrix corners coverage chaos schemathesis themes pictures bench bench-peers upgrade-check help
 
 help:
 	@echo "make demo         a shop, its receivers, a worker: click through them; Ctrl-C ends all"
@@ -24,6 +24,7 @@ help:
 	@echo "make corners      those corners of it that CI runs, side by side; JOBS=2"
 	@echo "make coverage     the tests again, with what they do not reach (bar: 95 %)"
 	@echo "make chaos        faults: kill -9, restarts, locks, hostile endpoints on real servers; SEED=1 repeats a run"
+	@echo "make upgrade-check the former commit's store and worker beside this one's, on its schema; UPGRADE_FROM=commit"
 	@echo "make schemathesis requests of every kind against the API and its document; SCHEMATHESIS_SECONDS=300"
 	@echo "make themes       the admin's pages with django-unfold, django-jazzmin and django-grappelli"
 	@echo "make pictures     the documents' pictures, taken anew with chromium"
@@ -119,6 +120,10 @@ chaos: $(STAMP)
 	@PYTHONPATH=. $(BIN)/python -m pytest tests/chaos -n $(CHAOS_JOBS) --dist worksteal --randomly-dont-reorganize \
 		-o tmp_path_retention_policy=failed \
 		$(if $(SEED),--randomly-seed=$(SEED)) $(PYTEST_ARGS)
+
+# The newest release, or the commit before the last change of the schema, unless UPGRADE_FROM names another.
+upgrade-check: $(STAMP)
+	@PYTHON=$(BIN)/python .ci/upgrade $(UPGRADE_FROM)
 
 # With the suite it runs for half a minute, and the same each time.
 SCHEMATHESIS_SECONDS ?= 300
