@@ -135,3 +135,13 @@ def test_changes_of_a_process_that_died_wait_too() -> None:
         created_at=now - timedelta(minutes=3, seconds=5),
     )
     assert "1 new change waits to be sent, the oldest for 3 min." in called("orderhooks_status")
+
+
+def test_a_probe_asks_for_the_worker_alone() -> None:
+    make_subscription(name="A", state=Subscription.State.DISABLED, state_reason="The endpoint responded with 410 Gone.")
+    with pytest.raises(CommandError, match="No worker has ever been seen"):
+        called("orderhooks_status", "--worker")
+    Pump.start(now=timezone.now())
+    assert called("orderhooks_status", "--worker").startswith("worker: at work"), "a disabled endpoint is no matter"
+    with pytest.raises(CommandError, match="1 problem"):
+        called("orderhooks_status", "--fail")

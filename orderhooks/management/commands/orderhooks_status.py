@@ -10,7 +10,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 
 from orderhooks import tasks
 from orderhooks.db import DatabaseClock
-from orderhooks.reporting import Worker, backlog_text
+from orderhooks.reporting import Worker, backlog_text, worker_problems
 from orderhooks.reporting.attempt_stats import MOST_COUNTED
 from orderhooks.reporting.counts import count_text
 from orderhooks.reporting.durations import relative_text
@@ -30,9 +30,20 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print one JSON object, for programs")
         parser.add_argument("--fail", action="store_true", help="exit with status 1 if there is a problem")
+        parser.add_argument(
+            "--worker",
+            action="store_true",
+            help="look for a worker alone, and exit with status 1 if none is running: for the probe of a container",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        found = system_status(tasks.look_at_worker(), now=DatabaseClock().now())
+        worker, now = tasks.look_at_worker(), DatabaseClock().now()
+        if options["worker"]:
+            if problems := worker_problems(worker, now=now):
+                raise CommandError(" ".join(problems))
+            self.stdout.write(_worker(worker, now))
+            return
+        found = system_status(worker, now=now)
         if options["json"]:
             self.stdout.write(json.dumps(as_dict(found), indent=2, cls=DjangoJSONEncoder))
         else:
@@ -51,10 +62,8 @@ class Command(BaseCommand):
             self.stdout.write(self._styled(row)(line))
         if not lines:
             self.stdout.write("There is no subscription yet, so nothing is recorded or sent. Add one in the admin.")
-        now, worker = found.at, found.worker
-        seen = "at work" if worker.at_work else f"last seen {relative_text(worker.seen_at, now=now)}"
-        self.stdout.write(f"\nworker: {seen}   sweep: {_sweep(worker, now)}")
-        self.stdout.write(backlog_text(found.backlog, now=now))
+        self.stdout.write(f"\n{_worker(found.worker, found.at)}")
+        self.stdout.write(backlog_text(found.backlog, now=found.at))
 
     def _styled(self, row: SubscriptionStatus) -> Any:
         styles = {Health.ACTIVE.value: self.style.SUCCESS, Health.PAUSED.value: self.style.WARNING}
@@ -79,6 +88,11 @@ def _cells(row: SubscriptionStatus, found: SystemStatus) -> tuple[str, ...]:
 def _percent(rate: float, *, lost: bool) -> str:
     # Never 100 % if anything failed, or if changes were lost.
     return "100 %" if rate == 1 and not lost else f"{min(rate * 100, 99.9):.1f} %"
+
+
+def _worker(worker: Worker, now: datetime) -> str:
+    seen = "at work" if worker.at_work else f"last seen {relative_text(worker.seen_at, now=now)}"
+    return f"worker: {seen}   sweep: {_sweep(worker, now)}"
 
 
 def _sweep(worker: Worker, now: datetime) -> str:
