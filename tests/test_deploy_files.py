@@ -218,7 +218,7 @@ def test_no_file_holds_a_secret() -> None:
         "unused",
         "unused-unused-unused",
     }
-    ignored = (DEPLOY / "docker" / ".dockerignore").read_text().split()
+    ignored = (DEPLOY / "docker" / "Dockerfile.dockerignore").read_text().split()
     assert {"**/.git", "**/*.env", "**/*.key"} <= set(ignored)
 
 
