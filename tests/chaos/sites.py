@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.chaos.hosts import GATEWAY, Host
 from tests.chaos.ledger import Door, Entry
+from tests.servers import HOST
 
 # Where `tests` is.
 FOLDER = Path(__file__).parent.parent.parent
@@ -82,13 +84,13 @@ def _open_files(pid: int) -> set[str]:
 
 
 class Cluster:
-    """`python -m django qcluster`, in a session of its own."""
+    """`python -m django qcluster`, in a session of its own, on a `host` if one is given."""
 
-    def __init__(self, environment: dict[str, str], log: Path) -> None:
+    def __init__(self, environment: dict[str, str], log: Path, *, host: Host | None = None) -> None:
         self.log = log
         with log.open("wb") as output:
             self.leader = subprocess.Popen(
-                [sys.executable, "-m", "django", "qcluster"],
+                [*(host.command if host else ()), sys.executable, "-m", "django", "qcluster"],
                 cwd=FOLDER,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -124,6 +126,12 @@ class Cluster:
             if not sockets.isdisjoint(_open_files(pid)):
                 return pid
         return None
+
+    def signal_all(self, number: int) -> None:
+        """To every process of it: SIGSTOP stands for a host that hangs, SIGCONT for one that goes on."""
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -178,10 +186,10 @@ class Site:
             file.write_text("0")
         self.shop = self.open_shop()
 
-    def _environment(self, clock: Path) -> dict[str, str]:
+    def _environment(self, clock: Path, host: Host | None = None) -> dict[str, str]:
         settings = {
-            "database": self.database,
-            "redis": self.redis,
+            "database": {**self.database, "HOST": GATEWAY} if host else self.database,
+            "redis": self.redis.replace(HOST, GATEWAY) if host else self.redis,
             "workers": self.workers,
             "orderhooks": self.orderhooks,
             "clock": str(clock),
@@ -193,9 +201,10 @@ class Site:
         self._shops.append(Shop(self._environment(clock or self.shop_clock), self.folder / "shop.log"))
         return self._shops[-1]
 
-    def start_cluster(self) -> Cluster:
+    def start_cluster(self, host: Host | None = None) -> Cluster:
         log = self.folder / f"cluster-{len(self._clusters)}.log"
-        self._clusters.append(Cluster(self._environment(self.worker_clock), log))
+        environment = self._environment(host.clock if host else self.worker_clock, host)
+        self._clusters.append(Cluster(environment, log, host=host))
         self._clusters[-1].wait_until_it_runs()
         return self._clusters[-1]
 

@@ -1,0 +1,147 @@
+"""Several hosts on one database: cut off, stopped, with clocks that differ. Limits and order hold across them."""
+
+import contextlib
+import json
+import signal
+import time
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from tests.chaos.conftest import Chaos
+from tests.chaos.hosts import GATEWAY, NETWORK, Host, two_hosts, why_impossible
+from tests.chaos.ledger import Answer, Entry
+from tests.chaos.reckoning import BROKEN, LEASE, TOO_LATE
+from tests.chaos.sites import Cluster, Site, wait_until
+
+BROKERS = pytest.mark.parametrize("broker", ["orm", "redis"])
+MINUTES = 180
+# With the attempt's two seconds a lease lasts six; see `apps`.
+LEASE_SECONDS = 6.0
+AT_ONCE = 3
+ANSWER_SECONDS = 0.1
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _namespaces() -> None:
+    if reason := why_impossible():
+        pytest.skip(reason)
+
+
+@contextlib.contextmanager
+def site_on_hosts(chaos: Chaos, broker: str) -> Iterator[tuple[Site, list[Host]]]:
+    """A site whose subscriptions the hosts reach at GATEWAY: one to everything, a limited one, one in order."""
+    redis = chaos.redis() if broker == "redis" else None
+    allowed = {"ALLOWED_NETWORKS": [NETWORK]}
+    site = chaos.site(redis=redis.url if redis else "", orderhooks=allowed)
+    ports = [site.database["PORT"], site.door.port, *([redis.port] if redis else [])]
+    with two_hosts(chaos.folder, *ports) as hosts:
+        address = f"{GATEWAY}:{site.door.port}"
+        site.subscribe("/all", host=address)
+        site.subscribe("/limited", host=address, max_in_flight=AT_ONCE)
+        site.subscribe("/ordered", host=address, ordered=True)
+        for path in ("/limited", "/ordered"):
+            chaos.ledger.answers[path] = Answer(after=ANSWER_SECONDS)
+        try:
+            yield site, hosts
+        finally:
+            # Before their network is gone.
+            site.close()
+
+
+def start_clusters(site: Site, hosts: Sequence[Host]) -> list[Cluster]:
+    """Both, and both at work."""
+    clusters = [site.start_cluster(host) for host in hosts]
+    site.shop.call("pump_tasks", count=4)
+    return clusters
+
+
+def at_once(entries: Sequence[Entry]) -> int:
+    """The most requests that waited for their response at the same time."""
+    begun = [(entry.at, 1) for entry in entries]
+    ended = [(entry.at + ANSWER_SECONDS, -1) for entry in entries]
+    most = now = 0
+    for _at, step in sorted(begun + ended):
+        now += step
+        most = max(most, now)
+    return most
+
+
+def require_order(entries: Sequence[Entry]) -> None:
+    """Each order's events came first in the order of their sequence."""
+    last: dict[str, int] = {}
+    seen: set[str] = set()
+    for entry in entries:
+        if entry.event in seen:
+            continue
+        seen.add(entry.event)
+        body = json.loads(entry.body)
+        order = body["data"]["order"]["id"]
+        assert last.get(order, 0) < body["sequence"], f"{entry.topic} of {order} came too late"
+        last[order] = body["sequence"]
+
+
+@BROKERS
+def test_two_hosts_keep_limits_and_order_together(chaos: Chaos, broker: str) -> None:
+    """Each event once, at most three requests at a time to the limited endpoint, each order's events in order."""
+    with site_on_hosts(chaos, broker) as (site, hosts):
+        start_clusters(site, hosts)
+        with site.trade(120, 0.02, paid=0.8), site.trade(120, 0.02, paid=0.8):
+            site.shop.call("pump_tasks", count=4)
+        site.settle(60)
+        chaos.reckon(site)
+        assert all(host.network.opened[host.address, site.door.port] for host in hosts), "both hosts sent"
+        assert 1 < at_once(chaos.ledger.at("/limited")) <= AT_ONCE
+        require_order(chaos.ledger.at("/ordered"))
+
+
+@BROKERS
+def test_a_host_that_is_cut_off_and_comes_back_loses_nothing(chaos: Chaos, broker: str) -> None:
+    """Its packets get lost for longer than a lease, under load: the other host takes over, its own results are late."""
+    with site_on_hosts(chaos, broker) as (site, hosts):
+        clusters = start_clusters(site, hosts)
+        unlucky = chaos.random.randrange(2)
+        with site.trade(250, 0.05, paid=0.5):
+            wait_until(lambda: len(chaos.ledger.entries) > 30, 20, "requests")
+            hosts[unlucky].cut_off()
+            so_far = len(chaos.ledger.entries)
+            wait_until(lambda: len(chaos.ledger.entries) > so_far + 30, 30, "requests of the other host")
+            time.sleep(LEASE_SECONDS + chaos.random.uniform(0.0, 2.0))
+            hosts[unlucky].bring_back()
+        site.settle(60)
+        chaos.reckon(site, causes={LEASE, TOO_LATE, BROKEN})
+        require_order(chaos.ledger.at("/ordered"))
+        assert all(cluster.leader.poll() is None for cluster in clusters), "both clusters still run"
+
+
+def test_a_host_that_hangs_and_goes_on_changes_nothing(chaos: Chaos) -> None:
+    """All of its processes are stopped for longer than a lease: the other host takes over what it had claimed."""
+    with site_on_hosts(chaos, "orm") as (site, hosts):
+        clusters = start_clusters(site, hosts)
+        unlucky = clusters[chaos.random.randrange(2)]
+        with site.trade(250, 0.05, paid=0.5):
+            wait_until(lambda: len(chaos.ledger.entries) > 30, 20, "requests")
+            unlucky.signal_all(signal.SIGSTOP)
+            time.sleep(LEASE_SECONDS + chaos.random.uniform(0.0, 2.0))
+            so_far = len(chaos.ledger.entries)
+            wait_until(lambda: len(chaos.ledger.entries) > so_far + 10, 30, "requests of the other host")
+            unlucky.signal_all(signal.SIGCONT)
+        site.settle(60)
+        chaos.reckon(site, causes={LEASE, TOO_LATE, BROKEN})
+        require_order(chaos.ledger.at("/ordered"))
+
+
+@BROKERS
+def test_hosts_whose_clocks_differ_by_minutes_send_everything_once(chaos: Chaos, broker: str) -> None:
+    """Three minutes ahead and three behind: no lease runs out early, limits and order hold, no retry waits minutes."""
+    with site_on_hosts(chaos, broker) as (site, hosts):
+        for host, wrong in zip(hosts, chaos.random.sample([MINUTES, -MINUTES], 2), strict=True):
+            host.clock.write_text(str(wrong))
+        chaos.ledger.answers["/all"] = lambda _entry, number: Answer(503 if number % 10 == 0 else 200)
+        start_clusters(site, hosts)
+        with site.trade(150, 0.02, paid=0.8):
+            site.shop.call("pump_tasks", count=4)
+        site.settle(60)
+        chaos.reckon(site)
+        assert 1 < at_once(chaos.ledger.at("/limited")) <= AT_ONCE
+        require_order(chaos.ledger.at("/ordered"))
