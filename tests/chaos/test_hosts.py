@@ -11,7 +11,7 @@ import pytest
 from tests.chaos.conftest import Chaos
 from tests.chaos.hosts import GATEWAY, NETWORK, Host, two_hosts, why_impossible
 from tests.chaos.ledger import Answer, Entry
-from tests.chaos.reckoning import BROKEN, LEASE, TOO_LATE
+from tests.chaos.reckoning import BROKEN, KILLED, LEASE, TOO_LATE
 from tests.chaos.sites import Cluster, Site, wait_until
 
 BROKERS = pytest.mark.parametrize("broker", ["orm", "redis"])
@@ -144,4 +144,39 @@ def test_hosts_whose_clocks_differ_by_minutes_send_everything_once(chaos: Chaos,
         site.settle(60)
         chaos.reckon(site)
         assert 1 < at_once(chaos.ledger.at("/limited")) <= AT_ONCE
+        require_order(chaos.ledger.at("/ordered"))
+
+
+@BROKERS
+def test_a_host_whose_power_fails_loses_nothing(chaos: Chaos, broker: str) -> None:
+    """It is gone without a word: the database still takes its connections for open. The other host takes over."""
+    with site_on_hosts(chaos, broker) as (site, hosts):
+        clusters = start_clusters(site, hosts)
+        unlucky = chaos.random.randrange(2)
+        with site.trade(200, 0.05, paid=0.5):
+            wait_until(lambda: len(chaos.ledger.entries) > 30, 20, "requests")
+            hosts[unlucky].cut_off()
+            site.kill_cluster(clusters[unlucky])
+            so_far = len(chaos.ledger.entries)
+            wait_until(lambda: len(chaos.ledger.entries) > so_far + 30, 30, "requests of the other host")
+        site.settle(60)
+        chaos.reckon(site, causes={KILLED, TOO_LATE, BROKEN})
+        require_order(chaos.ledger.at("/ordered"))
+
+
+def test_hosts_that_are_both_cut_off_go_on_when_they_are_back(chaos: Chaos) -> None:
+    """The store saves meanwhile, as if nothing had happened; everything is sent afterwards."""
+    with site_on_hosts(chaos, "redis") as (site, hosts):
+        start_clusters(site, hosts)
+        with site.trade(150, 0.05, paid=0.5):
+            wait_until(lambda: len(chaos.ledger.entries) > 30, 20, "requests")
+            for host in hosts:
+                host.cut_off()
+            site.place(20)
+            time.sleep(LEASE_SECONDS + chaos.random.uniform(0.0, 2.0))
+            for host in hosts:
+                host.bring_back()
+        site.settle(60)
+        assert site.refused == set()
+        chaos.reckon(site, causes={LEASE, TOO_LATE, BROKEN})
         require_order(chaos.ledger.at("/ordered"))
