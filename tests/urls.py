@@ -1,4 +1,4 @@
-"""What a store mounts: the admin and the API."""
+"""What a store mounts: the admin, the API and the probes."""
 
 from django.conf import settings
 from django.contrib import admin
@@ -7,6 +7,7 @@ from django.urls import include, path
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/", include("orderhooks.api.urls")),
+    path("health/", include("orderhooks.health.urls")),
 ]
 if "grappelli" in settings.INSTALLED_APPS:
     urlpatterns.append(path("grappelli/", include("grappelli.urls")))
