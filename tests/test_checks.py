@@ -83,6 +83,9 @@ BAD = [
     ({"API_RATES": ["1/s"]}, "E019", "Give a dict"),
     ({"ENCRYPTION_KEYS": "one long text that is no list"}, "E011", "list of texts"),
     ({"ENCRYPTION_KEYS": ["short"]}, "E011", "16 characters"),
+    ({"METRICS_TOKEN": "short"}, "E073", "at least 16"),
+    ({"METRICS_TOKEN": "with a blank in its middle"}, "E073", "without blanks"),
+    ({"METRICS_TOKEN": 1234567890123456}, "E073", "Give a text"),
 ]
 
 
@@ -140,6 +143,7 @@ SECRET = [
     ("ENCRYPTION_KEYS", "s3cr3t"),
     ("EGRESS_PROXY", "http://user:s3cr3t@proxy.example.com:3128/path"),
     ("ENCRYPTION_KEY", "s3cr3t"),
+    ("METRICS_TOKEN", "s3cr3t"),
 ]
 
 
@@ -199,3 +203,10 @@ def test_what_is_unsafe_in_production_is_reported_by_check_deploy(settings, give
     told = [one.id for one in run_checks(include_deployment_checks=True) if (one.id or "").startswith("orderhooks.W05")]
     assert told == [f"orderhooks.{one}" for one in ids]
     assert not [one for one in run_checks() if (one.id or "").startswith("orderhooks.W05")], "for --deploy alone"
+
+
+def test_metrics_without_their_package_are_reported_with_the_remedy(settings, monkeypatch) -> None:
+    settings.ORDERHOOKS = {"METRICS_TOKEN": "a-token-that-is-long-enough"}
+    assert found() == {}
+    monkeypatch.setattr("orderhooks.checks.settings.find_spec", lambda _package: None)
+    assert "pip install 'orderhooks[metrics]'" in found()["orderhooks.E074"]

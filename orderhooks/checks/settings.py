@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
 from ipaddress import ip_network
 from typing import Any
 
@@ -124,6 +125,15 @@ def _rates(value: Any) -> str:
     return ""
 
 
+def _token(value: Any) -> str:
+    if isinstance(value, str) and (not value or re.fullmatch(rf"[\x21-\x7e]{{{MIN_KEY_LENGTH},}}", value)):
+        return ""
+    return (
+        f"Give a text of at least {MIN_KEY_LENGTH} letters, digits and signs without blanks, or '' for none; "
+        "`python -c 'import secrets; print(secrets.token_urlsafe())'` prints one."
+    )
+
+
 # One row for each setting: the id of its check, and its judge, which returns the hint, or "" if the value is valid.
 JUDGES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "SOURCES": ("orderhooks.E002", _sources),
@@ -148,12 +158,13 @@ JUDGES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "RECONCILE_DAYS": ("orderhooks.E050", _reconcile_days),
     "STORES_FOR_USER": ("orderhooks.E018", _stores_for_user),
     "API_RATES": ("orderhooks.E019", _rates),
+    "METRICS_TOKEN": ("orderhooks.E073", _token),
     "ENCRYPTION_KEYS": ("orderhooks.E011", _keys),
 }
 
 
 # Settings that may hold keys or passwords: their values are never shown.
-SECRET = frozenset({"ENCRYPTION_KEYS", "EGRESS_PROXY"})
+SECRET = frozenset({"ENCRYPTION_KEYS", "EGRESS_PROXY", "METRICS_TOKEN"})
 
 
 def check_settings(**_kwargs: Any) -> list[CheckMessage]:
@@ -163,7 +174,7 @@ def check_settings(**_kwargs: Any) -> list[CheckMessage]:
         return [
             Error("ORDERHOOKS is not a dict.", hint="Write ORDERHOOKS = {…} in the settings.", id="orderhooks.E001")
         ]
-    return [*_unknown_keys(given), *_bad_values(given)]
+    return [*_unknown_keys(given), *_bad_values(given), *_missing_packages(given)]
 
 
 def _unknown_keys(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
@@ -172,6 +183,15 @@ def _unknown_keys(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
             near = spelling.nearest(str(key).upper(), conf.KEYS)
             hint = f"Did you mean {near!r}?" if near else f"The settings are: {', '.join(sorted(conf.KEYS))}."
             yield Error(f"ORDERHOOKS has an unknown key {key!r}.", hint=hint, id="orderhooks.E001")
+
+
+def _missing_packages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    if given.get("METRICS_TOKEN") and find_spec("prometheus_client") is None:
+        yield Error(
+            "ORDERHOOKS['METRICS_TOKEN'] is set, but prometheus-client is not installed, so there are no metrics.",
+            hint="python -m pip install 'orderhooks[metrics]'",
+            id="orderhooks.E074",
+        )
 
 
 def _bad_values(given: Mapping[str, Any]) -> Iterator[CheckMessage]:

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from orderhooks.health import probes
+from orderhooks.health import metrics, probes
 
 app_name = "orderhooks_health"
 
@@ -11,4 +11,5 @@ urlpatterns = [
     path("live/", probes.live, name="live"),
     path("ready/", probes.ready, name="ready"),
     path("worker/", probes.worker, name="worker"),
+    path("metrics/", metrics.metrics, name="metrics"),
 ]

@@ -431,6 +431,23 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='MetricTotal',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('metric', models.CharField(choices=[('attempt', 'Attempt'), ('first_attempt', 'First Attempt'), ('ended', 'Ended'), ('capture_failure', 'Capture Failure')], max_length=16)),
+                ('topic', models.CharField(blank=True, max_length=128)),
+                ('outcome', models.CharField(blank=True, max_length=16)),
+                ('up_to_ms', models.PositiveIntegerField()),
+                ('count', models.PositiveBigIntegerField()),
+                ('total_ms', models.PositiveBigIntegerField()),
+            ],
+            options={
+                'default_permissions': (),
+                'base_manager_name': 'objects',
+                'constraints': [models.UniqueConstraint(fields=('metric', 'topic', 'outcome', 'up_to_ms'), name='orderhooks_metric_total_once')],
+            },
+        ),
+        migrations.CreateModel(
             name='Dashboard',
             fields=[
             ],

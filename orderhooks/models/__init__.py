@@ -9,6 +9,7 @@ from orderhooks.models.deliveries import Attempt, Delivery
 from orderhooks.models.events import Change, Event
 from orderhooks.models.fulfillments import Fulfillment, FulfillmentLine
 from orderhooks.models.idempotency import IdempotentRequest
+from orderhooks.models.metric_totals import MetricTotal
 from orderhooks.models.order_digests import OrderDigest
 from orderhooks.models.orders import Order, OrderLine
 from orderhooks.models.payments import Payment, Refund
@@ -33,6 +34,7 @@ __all__ = [
     "FulfillmentLine",
     "IdempotentRequest",
     "LatestSequence",
+    "MetricTotal",
     "Order",
     "OrderDigest",
     "OrderLine",
@@ -57,6 +59,7 @@ for model in (
     Fulfillment,
     FulfillmentLine,
     IdempotentRequest,
+    MetricTotal,
     Order,
     OrderDigest,
     OrderLine,

@@ -5,15 +5,17 @@ So no page has to count the log. The worker counts in memory and writes about on
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db import connections, models
+from django.db import models
 from django.db.models import Sum
 from django.utils.translation import gettext_lazy as _
 
+from orderhooks.db.added_counts import add_counts
 from orderhooks.models.deliveries import Delivery
+from orderhooks.models.metric_totals import TotalsBuffer
 from orderhooks.models.subscriptions import Subscription
 from orderhooks.transport import NOT_REQUESTED, Outcome
 
@@ -149,11 +151,14 @@ class StatsBuffer:
 
     def __init__(self) -> None:
         self._counted: Counter[tuple[int, datetime, str, int]] = Counter()
+        self._totals = TotalsBuffer()
         # Of the last one counted: a batch of results has one time.
         self._now: datetime | None = None
         self._hour = datetime.min
 
-    def add(self, delivery: Delivery, outcome: Outcome, *, now: datetime) -> None:
+    def add(self, delivery: Delivery, outcome: Outcome, *, now: datetime, started_at: datetime | None = None) -> None:
+        """Count an attempt that is recorded. `started_at`: when it began, if that is known."""
+        self._totals.add(delivery, outcome, started_at=started_at)
         if delivery.trigger == Delivery.Trigger.TEST or outcome.error in NOT_REQUESTED:
             return
         if now is not self._now:
@@ -162,7 +167,7 @@ class StatsBuffer:
         self._counted[delivery.subscription_id, self._hour, kind, bucket_of(outcome.duration_ms)] += 1
 
     def write(self) -> None:
-        """Add them to the table. If the database fails, they wait for the next call."""
+        """Add them to the tables. If the database fails, they wait for the next call."""
         # In order, so that two workers that add to the same rows don't wait for each other in a circle.
         rows = sorted(self._counted.items())
         for start in range(0, len(rows), ROWS_AT_ONCE):
@@ -170,24 +175,8 @@ class StatsBuffer:
             _add([(*cell, count) for cell, count in some])
             for cell, _count in some:
                 del self._counted[cell]
+        self._totals.write()
 
 
 def _add(rows: Sequence[tuple[Any, ...]]) -> None:
-    connection = connections[AttemptStats.objects.db]
-    fields = [AttemptStats._meta.get_field(name) for name in ("subscription", "hour", "outcome", "bucket", "count")]
-    values: Iterable[Any] = (
-        field.get_db_prep_save(value, connection=connection)  # type: ignore[union-attr]
-        for row in rows
-        for field, value in zip(fields, row, strict=True)
-    )
-    places = ", ".join(["(%s, %s, %s, %s, %s)"] * len(rows))
-    with connection.cursor() as cursor:
-        cursor.execute(f"{INSERT} {places} {ADD.get(connection.vendor, ADD_TO_CONFLICT)}", list(values))
-
-
-INSERT = "INSERT INTO orderhooks_attemptstats (subscription_id, hour, outcome, bucket, count) VALUES"
-ADD_TO_CONFLICT = (
-    "ON CONFLICT (subscription_id, hour, outcome, bucket) DO UPDATE"
-    " SET count = orderhooks_attemptstats.count + excluded.count"
-)
-ADD = {"mysql": "ON DUPLICATE KEY UPDATE count = count + VALUES(count)"}
+    add_counts(AttemptStats, ("subscription", "hour", "outcome", "bucket", "count"), rows, added=("count",))

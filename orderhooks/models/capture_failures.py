@@ -15,6 +15,8 @@ from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from orderhooks.models.metric_totals import MetricTotal
+
 logger = logging.getLogger(__name__)
 
 AT_MOST = 100
@@ -38,7 +40,7 @@ class CaptureFailureQuerySet(models.QuerySet["CaptureFailure"]):
         is written if the table is missing.
         """
         try:
-            write = partial(_write, source=source, order_pk=order_pk, error=error)
+            write = partial(_write_and_count, source=source, order_pk=order_pk, error=error)
             transaction.on_commit(write, using=using or router.db_for_write(self.model), robust=True)
         except Exception as problem:
             _log_unwritten(problem)
@@ -100,6 +102,15 @@ def _write(*, source: str, order_pk: str, error: str) -> None:
         except IntegrityError:  # another process was first
             with transaction.atomic(using=using):
                 same.update(count=F("count") + 1, **seen)
+    except Exception as problem:
+        _log_unwritten(problem)
+
+
+def _write_and_count(**failure: str) -> None:
+    _write(**failure)
+    try:
+        with transaction.atomic(using=router.db_for_write(MetricTotal)):
+            MetricTotal.objects.count_one(MetricTotal.Metric.CAPTURE_FAILURE)
     except Exception as problem:
         _log_unwritten(problem)
 

@@ -72,9 +72,10 @@ def record(sent: Sequence[Sent], *, now: datetime, stats: StatsBuffer | None = N
     done = [(one, result) for one, result in results if result.lease in written]
     for one, result in results:
         if result.lease in written:
+            one.delivery.state, one.delivery.next_attempt_at = result.state, result.next_attempt_at
             _log(one, result)
             if stats is not None:
-                stats.add(one.delivery, one.outcome, now=now)
+                stats.add(one.delivery, one.outcome, now=now, started_at=one.started_at)
         elif result.lease not in locked:
             delivery = one.delivery
             logger.warning("attempt delivery=%s n=%d came back too late", delivery.public_id, delivery.attempts_made)
@@ -196,7 +197,6 @@ def _decide(delivery: Delivery, outcome: Outcome, *, now: datetime) -> tuple[Del
 
 def _log(sent: Sent, result: Result) -> None:
     delivery, outcome = sent.delivery, sent.outcome
-    delivery.state, delivery.next_attempt_at = result.state, result.next_attempt_at
     logger.info(
         "attempt delivery=%s n=%d status=%s error=%s ms=%d next=%s",
         delivery.public_id,
