@@ -44,7 +44,9 @@ def _nothing_remembered() -> Iterator[None]:
 
 
 @pytest.fixture
-def scrape(settings, transactional_db) -> Callable[[], dict[tuple[str, Labels], float]]:
+def scrape(settings, transactional_db, monkeypatch) -> Callable[[], dict[tuple[str, Labels], float]]:
+    # The look at the broker may outlast a scrape, and SQLite in memory has locks that nobody waits for.
+    monkeypatch.setattr(probes.BROKER, "look", lambda: True)
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "METRICS_TOKEN": TOKEN}
 
     def read() -> dict[tuple[str, Labels], float]:
@@ -134,12 +136,14 @@ class TestExposition:
         assert found["orderhooks_attempts_total", labels(**created, outcome="2xx")] == 2
         assert found["orderhooks_attempts_total", labels(**created, outcome="5xx")] == 1
         assert found["orderhooks_deliveries_ended_total", labels(**created, state="delivered")] == 2
+        assert found["orderhooks_deliveries_ended_total", labels(**created, state="failed")] == 0
         assert found["orderhooks_first_attempt_delay_seconds_count", labels(**created)] == 3
         assert found["orderhooks_attempt_duration_seconds_count", labels(**created, outcome="2xx")] == 2
         assert found["orderhooks_waiting", labels(what="deliveries")] == 1
         assert found["orderhooks_subscriptions", labels(state="active")] == 1
         assert found["orderhooks_subscriptions_failing", labels()] == 1
         assert 0 <= found["orderhooks_pump_seen_seconds_ago", labels()] < 60
+        assert found["orderhooks_broker_up", labels()] == 1
 
     def test_counters_never_go_down_whatever_is_pruned(self, scrape) -> None:
         subscription = make_subscription()

@@ -12,7 +12,7 @@ from prometheus_client.exposition import choose_encoder
 import orderhooks
 from orderhooks.health.measures import Measures, Total
 from orderhooks.models import MetricTotal
-from orderhooks.models.metric_totals import DELAYS, DURATIONS
+from orderhooks.models.metric_totals import DELAYS, DURATIONS, ENDED
 
 __all__ = ["exposed", "families"]
 
@@ -55,7 +55,7 @@ def _counters(totals: Mapping[str, Totals]) -> Iterator[Metric]:
     yield _counter(
         "deliveries_ended",
         "Deliveries that an attempt ended: delivered, or given up after the last attempt (failed).",
-        totals[Kinds.ENDED],
+        _with_zeros(totals[Kinds.ENDED], {topic for topic, _outcome in attempts}),
         "topic",
         "state",
     )
@@ -71,6 +71,11 @@ def _counters(totals: Mapping[str, Totals]) -> Iterator[Metric]:
     )
     lost.add_metric([], sum(total.count for total in totals[Kinds.CAPTURE_FAILURE].values()))
     yield lost
+
+
+def _with_zeros(ended: Totals, topics: Iterable[str]) -> Totals:
+    """Both states of each topic that was ever sent: Prometheus sees no increase in a series that begins with 1."""
+    return {**{(topic, state): Total() for topic in topics for state in ENDED}, **ended}
 
 
 def _counter(name: str, text: str, totals: Totals, *labels: str) -> Metric:

@@ -14,6 +14,8 @@ Found = TypeVar("Found")
 
 logger = logging.getLogger(__name__)
 
+FORGET_SECONDS = 20.0
+
 
 class Look(Generic[Found]):
     """Looks in a thread of its own, at most one at a time in each process, however many probes come.
@@ -45,9 +47,11 @@ class Look(Generic[Found]):
         return run.found
 
     def forget(self) -> None:
-        """Look again the next time. For tests."""
+        """Look again the next time. Waits for a look that is under way. For tests."""
         with self._lock:
-            self._run = None
+            run, self._run = self._run, None
+        if run is not None and run.is_alive():
+            run.join(FORGET_SECONDS)
 
 
 class _Run(threading.Thread, Generic[Found]):

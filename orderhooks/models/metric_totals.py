@@ -22,7 +22,7 @@ from orderhooks.models.deliveries import Delivery
 from orderhooks.transport import FILTERED, Outcome
 from orderhooks.transport.outcomes import NEXT_STEPS
 
-__all__ = ["DELAYS", "DURATIONS", "KINDS", "LONGER", "OTHER", "MetricTotal", "TotalsBuffer", "kind_of"]
+__all__ = ["DELAYS", "DURATIONS", "ENDED", "KINDS", "LONGER", "OTHER", "MetricTotal", "TotalsBuffer", "kind_of"]
 
 # The upper bounds of the buckets in ms. A row is stored by its bound, so that bounds may be added or taken away.
 DURATIONS = (10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000)
