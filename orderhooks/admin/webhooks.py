@@ -29,6 +29,7 @@ SUBSCRIPTIONS = 200
 # What has a line of its own, the most pressing first; the rest is summed up.
 PRESSING = {
     Reason.FAILED: "bad",
+    Reason.ABORTED: "bad",
     Reason.NO_PAYLOAD: "bad",
     Reason.DISABLED: "bad",
     Reason.BEHIND: "held",
@@ -79,7 +80,7 @@ class Webhooks:
             one.delivery.pk
             for report in self.reports
             for one in report.outcomes
-            if one.reason == Reason.FAILED and one.delivery
+            if one.reason in (Reason.FAILED, Reason.ABORTED) and one.delivery
         ]
 
     def summary(self) -> SafeString:
@@ -177,7 +178,7 @@ def _details(one: SubscriptionOutcome) -> tuple[str, datetime | None]:
             return "", None
         case Reason.MERGED:
             return reporting.subscription_outcome_text(one, now=now) if one.carrier else "", delivery.finished_at
-        case Reason.FAILED:
+        case Reason.FAILED | Reason.ABORTED:
             return delivery.last_detail, delivery.finished_at
         case _:
             return delivery.last_detail, None

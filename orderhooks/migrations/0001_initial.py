@@ -365,7 +365,7 @@ class Migration(migrations.Migration):
                 ('lease_expires_at', models.DateTimeField(null=True)),
                 ('last_status_code', models.PositiveSmallIntegerField(null=True, verbose_name='last status')),
                 ('last_error', models.CharField(blank=True, max_length=32, verbose_name='last error')),
-                ('failure_class', models.GeneratedField(db_persist=True, expression=models.Case(models.When(last_error='', then=None), models.When(models.Q(('last_error', 'status'), _negated=True), then=0), models.When(last_status_code__gte=500, then=5), models.When(last_status_code__gte=400, then=4), models.When(last_status_code__gte=300, then=3), default=0), output_field=models.PositiveSmallIntegerField(null=True))),
+                ('failure_class', models.GeneratedField(db_persist=True, expression=models.Case(models.When(last_error='', then=None), models.When(models.Q(('last_error__in', ['status', 'aborted']), _negated=True), then=0), models.When(last_status_code__gte=500, then=5), models.When(last_status_code__gte=400, then=4), models.When(last_status_code__gte=300, then=3), default=0), output_field=models.PositiveSmallIntegerField(null=True))),
                 ('last_detail', models.CharField(blank=True, max_length=500, verbose_name='last outcome')),
                 ('is_unjudged', models.BooleanField(db_default=False, default=False)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='created at')),

@@ -17,7 +17,7 @@ from orderhooks.db.added_counts import add_counts
 from orderhooks.models.deliveries import Delivery
 from orderhooks.models.metric_totals import TotalsBuffer
 from orderhooks.models.subscriptions import Subscription
-from orderhooks.transport import NOT_REQUESTED, Outcome
+from orderhooks.transport import ABORTED, NOT_REQUESTED, Outcome
 
 __all__ = ["AttemptStats", "Dashboard", "StatsBuffer", "bucket_of", "first_hour", "hour_of", "outcome_of", "percentile"]
 
@@ -135,7 +135,7 @@ def outcome_of(status_code: int | None, error: str) -> AttemptStats.Outcome:
         return AttemptStats.Outcome.SUCCESS
     if error in ("timeout", "connect_timeout"):
         return AttemptStats.Outcome.TIMEOUT
-    if error == "status" and status_code is not None:
+    if error in ("status", ABORTED) and status_code is not None:
         return BY_CLASS.get(status_code // 100, AttemptStats.Outcome.OTHER)
     return AttemptStats.Outcome.OTHER
 

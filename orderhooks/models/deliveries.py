@@ -200,7 +200,7 @@ class Delivery(HasMergedUpdates):
     failure_class = models.GeneratedField(
         expression=Case(
             When(last_error="", then=None),
-            When(~Q(last_error="status"), then=0),
+            When(~Q(last_error__in=["status", "aborted"]), then=0),
             When(last_status_code__gte=500, then=5),
             When(last_status_code__gte=400, then=4),
             When(last_status_code__gte=300, then=3),

@@ -19,6 +19,7 @@ from orderhooks.receiver.events import (
     Refund,
     UnknownOrderShapeError,
 )
+from orderhooks.receiver.responses import abort, disable
 from orderhooks.receiver.staleness import CacheSequenceGuard, DatabaseSequenceGuard, SequenceGuard
 from orderhooks.receiver.verification import verify
 from orderhooks.receiver.views import webhook
@@ -41,7 +42,9 @@ __all__ = [
     "Refund",
     "SequenceGuard",
     "UnknownOrderShapeError",
+    "abort",
     "digest",
+    "disable",
     "verify",
     "webhook",
 ]

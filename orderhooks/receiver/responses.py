@@ -7,7 +7,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 
-__all__ = ["PROCESSING_SECONDS", "CallView", "busy", "is_success", "require_tables", "skipped"]
+__all__ = ["PROCESSING_SECONDS", "CallView", "abort", "busy", "disable", "is_success", "require_tables", "skipped"]
+
+# Source: https://docs.svix.com/receiving/delivery-control
+HEADER = "webhook-delivery"
 
 # Calls the view with the event that was received.
 CallView = Callable[[], HttpResponseBase]
@@ -18,6 +21,22 @@ PROCESSING_SECONDS = 60
 def is_success(response: HttpResponseBase) -> bool:
     """Whether the sender records the delivery as succeeded: the status is 2xx."""
     return 200 <= response.status_code < 300
+
+
+def abort(reason: str) -> HttpResponse:
+    """422: this webhook is refused, and the sender must not try it again. `reason` is for the people who run it.
+
+    For what no later attempt can change, such as an order that the receiver can't take. Return it from a view.
+    """
+    return JsonResponse({"error": reason}, status=422, headers={HEADER: "abort-message"})
+
+
+def disable(reason: str) -> HttpResponse:
+    """410: the sender must send this endpoint nothing more. `reason` is for the people who run it.
+
+    Nothing is lost: what comes later is held until the subscription is resumed. Return it from a view.
+    """
+    return JsonResponse({"error": reason}, status=410, headers={HEADER: "disable"})
 
 
 def skipped(reason: str) -> HttpResponse:

@@ -30,6 +30,7 @@ OUTCOMES = {
     "reset": gettext_lazy("broke the connection off"),
     "protocol": gettext_lazy("did not send a valid HTTP response"),
     "too_large": gettext_lazy("sent a response that is too large"),
+    "aborted": gettext_lazy("refused it and asked that it is not tried again"),
     "login": gettext_lazy("could not be logged in to"),
     "payload": gettext_lazy("was not called: the payload could not be built"),
     "format": gettext_lazy("was not called: the subscription's format failed"),

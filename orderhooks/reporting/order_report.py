@@ -49,6 +49,8 @@ class Reason(models.TextChoices):
     PAUSED = "paused", gettext_lazy("held: the subscription is paused")
     DISABLED = "disabled", gettext_lazy("held: the subscription is disabled")
     FAILED = "failed", gettext_lazy("failed")
+    # By the header `webhook-delivery` of its response.
+    ABORTED = "aborted", gettext_lazy("failed: the receiver asked that it is not tried again")
     SKIPPED = "skipped", gettext_lazy("skipped by an operator")
     # The subscription gets at most one update of an order in some time.
     MERGED = "merged", gettext_lazy("merged into a later update")
@@ -81,6 +83,8 @@ def explain(
         return Reason.MERGED
     if delivery is not None and delivery.state == Delivery.State.SKIPPED and delivery.last_error == transport.FILTERED:
         return Reason.FILTERED
+    if delivery is not None and delivery.state == Delivery.State.FAILED and delivery.last_error == transport.ABORTED:
+        return Reason.ABORTED
     if delivery is not None and delivery.state != Delivery.State.PENDING:
         return ENDED[delivery.state]
     if delivery is not None:

@@ -23,7 +23,7 @@ from orderhooks.signals import (
     subscription_disabled,
     subscription_recovered,
 )
-from orderhooks.transport import FILTERED, UNSENT, Outcome
+from orderhooks.transport import ABORTED, FILTERED, UNSENT, Instruction, Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -184,6 +184,8 @@ def _decide(delivery: Delivery, outcome: Outcome, *, now: datetime) -> tuple[Del
         return Delivery.State.FAILED, None
     if outcome.error == FILTERED:
         return Delivery.State.SKIPPED, None
+    if outcome.error == ABORTED:
+        return Delivery.State.FAILED, None
     # A person's attempt does not postpone the planned one.
     next_at = delivery.planned_at or retries.next_attempt_at(
         delivery.table_attempts,
@@ -227,7 +229,7 @@ def _record_consent(consents: Mapping[int, Consent], *, now: datetime) -> None:
 def _record_health(sent: Iterable[Sent], *, now: datetime) -> list[tuple[Signal, Subscription]]:
     """Only automatic attempts change an endpoint's health, because people also try endpoints that are broken.
 
-    A 410 counts for any attempt except a test.
+    A 410, or a request to be disabled, counts for any attempt except a test.
     """
     outcomes: dict[int, list[Outcome]] = {}
     for one in sent:
@@ -237,7 +239,7 @@ def _record_health(sent: Iterable[Sent], *, now: datetime) -> list[tuple[Signal,
             or one.outcome.error in UNSENT
             or not _is_known_to_be_healthy(one.delivery.subscription, now=now)
         )
-        gone = _is_gone(one.outcome) and one.delivery.trigger != Delivery.Trigger.TEST
+        gone = bool(_wants_no_more(one.outcome)) and one.delivery.trigger != Delivery.Trigger.TEST
         if gone or (automatic and telling):
             outcomes.setdefault(one.delivery.subscription_id, []).append(one.outcome)
     if not outcomes:
@@ -256,9 +258,13 @@ def _record_health(sent: Iterable[Sent], *, now: datetime) -> list[tuple[Signal,
     return news
 
 
-def _is_gone(outcome: Outcome) -> bool:
-    """Whether the receiver wants no more webhooks. The status of a response to OPTIONS says nothing."""
-    return outcome.status_code == GONE and outcome.error == "status"
+def _wants_no_more(outcome: Outcome) -> str:
+    """The reason to disable a subscription whose receiver asks for it; otherwise "". OPTIONS can't ask for it."""
+    if outcome.status_code == GONE and outcome.error in ("status", ABORTED):
+        return "The endpoint responded with 410 Gone: it wants no more webhooks."
+    if outcome.instruction is Instruction.DISABLE:
+        return "The receiver asked to be disabled (webhook-delivery: disable): it wants no more webhooks."
+    return ""
 
 
 def _is_known_to_be_healthy(subscription: Subscription, *, now: datetime) -> bool:
@@ -275,13 +281,13 @@ def _judge(subscription: Subscription, outcomes: Sequence[Outcome], *, now: date
     """What a batch's outcomes, in the order in which they came, say about an endpoint."""
     news = []
     for outcome in outcomes:
-        if outcome.succeeded:
-            if subscription.record_success(now=now):
-                news.append(subscription_recovered)
-            continue
-        if _is_gone(outcome):
-            if subscription.disable("The endpoint responded with 410 Gone: it wants no more webhooks."):
+        if outcome.succeeded and subscription.record_success(now=now):
+            news.append(subscription_recovered)
+        if reason := _wants_no_more(outcome):
+            if subscription.disable(reason):
                 news.append(subscription_disabled)
+            continue
+        if outcome.succeeded:
             continue
         if outcome.error in UNSENT:
             subscription.last_unsent, subscription.last_unsent_at = outcome.detail[:500], now

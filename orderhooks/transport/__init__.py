@@ -13,7 +13,7 @@ from orderhooks.transport.certificates import (
     normalized,
 )
 from orderhooks.transport.headers import InvalidHeaderError, check_own_headers
-from orderhooks.transport.outcomes import FILTERED, NOT_REQUESTED, UNSENT, Outcome, next_step
+from orderhooks.transport.outcomes import ABORTED, FILTERED, NOT_REQUESTED, UNSENT, Instruction, Outcome, next_step
 from orderhooks.transport.posting import options, post, with_framing_headers
 from orderhooks.transport.redaction import REDACTED, is_credential
 from orderhooks.transport.text import safe_text
@@ -21,6 +21,7 @@ from orderhooks.transport.tokens import ClientCredentials, GrantedToken, LoginEr
 from orderhooks.transport.urls import UrlRefusedError, called_url, check_url
 
 __all__ = [
+    "ABORTED",
     "FILTERED",
     "NOT_REQUESTED",
     "REDACTED",
@@ -29,6 +30,7 @@ __all__ = [
     "ClientCertificate",
     "ClientCredentials",
     "GrantedToken",
+    "Instruction",
     "InvalidCertificateError",
     "InvalidHeaderError",
     "LoginError",

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 # The kinds of failure, each with what an operator can do.
 NEXT_STEPS = {
@@ -18,6 +19,8 @@ NEXT_STEPS = {
     "handshake": "The receiver has to correct its response to OPTIONS, which allows the requests. Or choose a format "
     "of the subscription that needs no permission.",
     "status": "Ask the receiver what its log says about this webhook-id.",
+    "aborted": "Ask the people who run the receiver why it refuses this webhook. Redeliver it when they would accept "
+    "it.",
     "login": "Check how the subscription logs in: its user name, its OAuth2 client or its client certificate.",
     "payload": "Fix the order source and publish the event again.",
     "format": "Fix the subscription's format, or choose another one.",
@@ -75,6 +78,8 @@ def next_step(kind: str, status: int | None = None, *, location: str = "") -> st
 
 # The kind of an event that the filter leaves out by the time of the attempt.
 FILTERED = "filtered"
+# The kind of a failure after which the receiver wants no retry.
+ABORTED = "aborted"
 # Failures to give an event the shape that the subscription asks for. Who manages it has to correct something.
 UNSENT = frozenset({"filter", "projection", "version", "format"})
 # What ends an attempt before a request is made.
@@ -87,6 +92,28 @@ OURS = NOT_REQUESTED | {"internal", "payload"}
 OVERLOADED_ERRORS = frozenset({"timeout", "connect_timeout", "refused", "dns", "reset", "tls", "login", "handshake"})
 # With 408 and with 520 to 524 (Cloudflare) a proxy says that it got no valid response.
 OVERLOADED_STATUSES = frozenset({408, 429, 502, 503, 504, 520, 521, 522, 523, 524})
+
+
+class Instruction(StrEnum):
+    """What a receiver asks for in the header `webhook-delivery` of its response.
+
+    Source: https://github.com/standard-webhooks/standard-webhooks/pull/291 and
+    https://docs.svix.com/receiving/delivery-control
+    """
+
+    # Send this endpoint nothing more.
+    DISABLE = "disable"
+    # Don't try this delivery again.
+    ABORT = "abort"
+
+
+INSTRUCTION_HEADER = "webhook-delivery"
+# Every value that is known, in lower case. All others are ignored.
+INSTRUCTIONS = {
+    "disable": Instruction.DISABLE,
+    "abort-message": Instruction.ABORT,
+    "abort": Instruction.ABORT,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +141,13 @@ class Outcome:
     @property
     def endpoint_is_to_blame(self) -> bool:
         """Whether the endpoint failed, and not orderhooks or the order source."""
-        return not self.succeeded and self.error not in OURS
+        return not self.succeeded and self.error not in OURS and self.error != ABORTED
 
     @property
     def endpoint_is_overloaded(self) -> bool:
         """Whether more requests would make it worse: the endpoint is overloaded or unavailable."""
+        if self.error == ABORTED:
+            return False
         return self.error in OVERLOADED_ERRORS or self.status_code in OVERLOADED_STATUSES
 
     @property
@@ -126,4 +155,35 @@ class Outcome:
         """The value of the Retry-After header, or ""."""
         if self.login_retry_after:
             return self.login_retry_after
-        return next((value for name, value in self.response_headers.items() if name.lower() == "retry-after"), "")
+        return _value(self.response_headers, "retry-after")
+
+    @property
+    def instruction(self) -> Instruction | None:
+        """What the receiver asks for, if it sent a complete response to a POST; None: nothing that is known."""
+        if self.error not in ("", "status", ABORTED):
+            return None
+        return instruction_of(self.response_headers)
+
+
+def instruction_of(headers: Mapping[str, str]) -> Instruction | None:
+    """The instruction in a response's headers; None if there is none, or none that is known."""
+    return INSTRUCTIONS.get(_value(headers, INSTRUCTION_HEADER).strip().lower())
+
+
+def instruction_text(headers: Mapping[str, str]) -> str:
+    """A sentence on the response's instruction; "" if it has none. It does not quote the header."""
+    if not (value := _value(headers, INSTRUCTION_HEADER).strip()):
+        return ""
+    if value.lower() not in INSTRUCTIONS:
+        return f"Its header {INSTRUCTION_HEADER} has an unknown value, which was ignored."
+    return ASKED[INSTRUCTIONS[value.lower()]]
+
+
+ASKED = {
+    Instruction.DISABLE: f"It asks to be disabled ({INSTRUCTION_HEADER}).",
+    Instruction.ABORT: f"It asks that this delivery is not tried again ({INSTRUCTION_HEADER}).",
+}
+
+
+def _value(headers: Mapping[str, str], wanted: str) -> str:
+    return next((value for name, value in headers.items() if name.lower() == wanted), "")

@@ -18,7 +18,15 @@ from orderhooks import conf
 from orderhooks.transport import connections
 from orderhooks.transport.certificates import ClientCertificate, InvalidCertificateError
 from orderhooks.transport.headers import InvalidHeaderError, check_header
-from orderhooks.transport.outcomes import NEXT_STEPS, Outcome, next_step
+from orderhooks.transport.outcomes import (
+    ABORTED,
+    NEXT_STEPS,
+    Instruction,
+    Outcome,
+    instruction_of,
+    instruction_text,
+    next_step,
+)
 from orderhooks.transport.redaction import REDACTED, Redactor, is_credential
 from orderhooks.transport.sockets import Exchange
 from orderhooks.transport.text import header_text, safe_text
@@ -98,10 +106,11 @@ def _send(
             response_headers=got.headers,
         )
     status = got.status or 0
+    error = _status_error(method, status, got.headers)
     return Outcome(
         status_code=status,
-        error="" if 200 <= status < 300 else "status",
-        detail=_status_detail(status, _location(got.headers)),
+        error=error,
+        detail=_status_detail(status, error, got.headers),
         duration_ms=_milliseconds_since(started),
         response_headers=got.headers,
         response_body=redactor(safe_text(got.body), cut=len(got.body) == BODY_BYTES)[:KEPT_CHARACTERS],
@@ -310,11 +319,18 @@ def _causes(error: BaseException) -> list[BaseException]:
     return found[::-1]
 
 
-def _status_detail(status: int, location: str) -> str:
+def _status_error(method: str, status: int, headers: Mapping[str, str]) -> str:
+    """The kind of failure of a complete response; "" for 2xx. A response to OPTIONS decides about no delivery."""
     if 200 <= status < 300:
-        return f"The endpoint responded with {status}."
-    step = next_step("status", status, location=location)
-    return f"The endpoint responded with {status}; only 2xx is success. {step}"
+        return ""
+    return ABORTED if method == "POST" and instruction_of(headers) is Instruction.ABORT else "status"
+
+
+def _status_detail(status: int, error: str, headers: Mapping[str, str]) -> str:
+    success = "" if 200 <= status < 300 else "; only 2xx is success"
+    step = next_step(error, status, location=_location(headers)) if error else ""
+    parts = [f"The endpoint responded with {status}{success}.", instruction_text(headers), step]
+    return " ".join(part for part in parts if part)
 
 
 def _milliseconds_since(started: float) -> int:

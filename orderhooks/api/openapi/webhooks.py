@@ -6,6 +6,7 @@ import orderhooks
 from orderhooks import catalogue
 from orderhooks.api.openapi.descriptions import Schema
 from orderhooks.api.openapi.parameters import in_header
+from orderhooks.transport.outcomes import INSTRUCTIONS
 
 __all__ = ["webhooks"]
 
@@ -16,22 +17,36 @@ SIGNED = (
     " WooCommerce also has their headers."
 )
 TEXT: Schema = {"type": "string"}
+# What a receiver may ask for in any response.
+INSTRUCTION: Schema = {
+    "webhook-delivery": {
+        "description": "`disable`: the subscription is disabled, as by 410. `abort-message` (or `abort`): if the"
+        " webhook has not arrived, it is not tried again, and the endpoint does not count as failing. Any other value"
+        " is ignored.",
+        "schema": {"type": "string", "enum": sorted(INSTRUCTIONS)},
+    }
+}
 # How the responses of receivers are interpreted.
 RESPONSES: dict[str, Schema] = {
-    "2XX": {"description": "The webhook has arrived. Up to 4 KiB of the body are stored in the log."},
+    "2XX": {
+        "description": "The webhook has arrived. Up to 4 KiB of the body are stored in the log.",
+        "headers": INSTRUCTION,
+    },
     "410": {"description": "The endpoint is gone. Its subscription is disabled at once."},
     "429": {
         "description": "Too many requests. The endpoint cools down; the next attempt is after `Retry-After`.",
         "headers": {
+            **INSTRUCTION,
             "Retry-After": {
                 "description": "Seconds or an HTTP date, at most 24 hours.",
                 "schema": {"type": "string"},
-            }
+            },
         },
     },
     "default": {
         "description": "The webhook has not arrived. It is tried again over about three days; `Retry-After` can delay"
-        " the next attempt. Redirects are not followed. After 502, 503 and 504 the endpoint cools down too."
+        " the next attempt. Redirects are not followed. After 502, 503 and 504 the endpoint cools down too.",
+        "headers": INSTRUCTION,
     },
 }
 
