@@ -29,7 +29,7 @@ PYTHONS_OF = {
 }
 # What a corner needs beside an interpreter: the ports that have to answer, and the programs that tell why not.
 SERVICES = {"sqlite": (), "postgres": (("PostgreSQL", 5432),), "mariadb": (("MariaDB", 3306),)}
-EXTRAS = ("postgres", "mysql", "redis", "openapi", "tracing", "demo")
+EXTRAS = ("postgres", "mysql", "redis", "openapi", "metrics", "tracing", "demo")
 
 
 @dataclass(frozen=True)
