@@ -63,8 +63,9 @@ class Settings:
     max_in_flight_per_host: int = 32
     # How long a pump without work waits for more.
     linger_seconds: float = 10.0
-    # How long finished deliveries, their attempts and their events are kept. Deliveries that wait are always kept.
-    retention_days: float = 90.0
+    # How many days finished records are kept: a number for all kinds, or a dict of days by kind. See
+    # `retention_periods`. Deliveries that wait are always kept.
+    retention_days: float | Mapping[str, float] = 90.0
     # Each day, the orders of the last days are compared with what was last published: of how many days. None: never.
     reconcile_days: float | None = None
     # Whether `migrate` registers the sweep: a django-q2 schedule that starts a pump each minute.

@@ -13,7 +13,7 @@ from django.db import models, transaction
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import backfilling, replaying, tasks, topics
+from orderhooks import backfilling, replaying, retention_periods, tasks, topics
 from orderhooks.backfilling import BackfillError
 from orderhooks.db import DatabaseClock
 from orderhooks.db.locks import one_at_a_time
@@ -256,7 +256,20 @@ def _plan(
         raise ReplayError("`since` must be a time before `until` and before now.")
     if only not in Replay.Only.values:
         raise ReplayError(f"{only!r} is not a valid choice of `only`. Choose one of {', '.join(Replay.Only.values)}.")
+    if only == Replay.Only.NEVER_SENT:
+        _require_kept_deliveries(since)
     wanted = [topics.require_pattern(pattern) for pattern in patterns]
     planned = Replay(subscription=subscription, since=since, until=until, topics=wanted, only=only)
     planned.cursor = planned.start()
     return planned
+
+
+def _require_kept_deliveries(since: datetime) -> None:
+    """An event whose deliveries have been pruned would look as if it had never been sent."""
+    periods = retention_periods.current()
+    kept_since = periods.cutoffs(now=timezone.now())["deliveries"]
+    if periods.deliveries < periods.events and since < kept_since:
+        raise ReplayError(
+            f"Deliveries are deleted after {periods.deliveries:g} days, so it is not known which older events were "
+            f"never sent. Begin at {kept_since:%Y-%m-%d %H:%M %Z} or later, or replay everything."
+        )

@@ -1,6 +1,8 @@
 """Retention: what is finished and old is deleted, in small batches. Deliveries that wait are never deleted."""
 
+from collections.abc import Iterable
 from datetime import datetime
+from itertools import takewhile
 from typing import Any
 
 from django.db import connections, models, transaction
@@ -13,11 +15,13 @@ from orderhooks.models.backfills import Backfill
 from orderhooks.models.capture_failures import CaptureFailure
 from orderhooks.models.deliveries import Attempt, Delivery
 from orderhooks.models.events import Event
-from orderhooks.models.idempotency import KEPT_FOR, IdempotentRequest
+from orderhooks.models.idempotency import IdempotentRequest, kept_since
 from orderhooks.models.order_digests import OrderDigest
 from orderhooks.models.receipts import LatestSequence, Receipt
 from orderhooks.models.reconciliations import Reconciliation
 from orderhooks.models.replays import Replay
+from orderhooks.models.retention_progress import RetentionProgress
+from orderhooks.retention_periods import Cutoffs
 
 __all__ = ["prune"]
 
@@ -25,16 +29,52 @@ AT_ONCE = 1000
 # For the digests of the events that go.
 DIGEST_SECONDS = 5.0
 FINISHED = (Delivery.State.DELIVERED, Delivery.State.FAILED, Delivery.State.SKIPPED)
+BLANK = {"request_headers": {}, "response_headers": {}, "response_body": ""}
 
 
-def prune(*, before: datetime) -> int:
-    """Delete one batch of finished deliveries, replays and backfills, of events without deliveries, of receipts,
-    statistics and capture failures, all older than `before`; and of idempotent requests, which nobody may repeat after
-    a day.
+def prune(*, before: datetime | Cutoffs) -> int:
+    """Delete one batch of each kind of record that is finished and older than `before`: one time for all kinds, or
+    one for each. Of an attempt, headers and bodies may go before the attempt. See `retention_periods`.
 
-    Returns how many rows went, attempts not counted: 0 when there is nothing left to delete.
+    With one time for all kinds, idempotent requests go once they are not recognized any more.
+
+    Returns how many rows went or were blanked: 0 when nothing is left to do. Attempts that went with their delivery do
+    not count.
     """
-    return _prune_deliveries(before) + _prune_events(before) + sum(_prune(rows) for rows in _old(before))
+    if not isinstance(before, Cutoffs):
+        idempotency = {"idempotency_keys": kept_since(timezone.now())}
+        before = Cutoffs({**Cutoffs.of_all(before).before, **idempotency})
+    return (
+        _blank_attempts(before)
+        + _prune_attempts(before)
+        + _prune_deliveries(before["deliveries"])
+        + _prune_events(before["events"])
+        + sum(_delete(rows.model, keys) for rows, keys in _old(before))
+    )
+
+
+def _blank_attempts(before: Cutoffs) -> int:
+    """Blank the headers and bodies of one batch of attempts that are kept."""
+    if before["attempt_bodies"] <= before["attempts"]:
+        return 0  # the bodies go with the attempts
+    start = RetentionProgress.objects.reached(ATTEMPT_BODIES)
+    keys = _oldest(Attempt.objects.filter(pk__gt=start), "started_at", before["attempt_bodies"])
+    if not keys:
+        return 0
+    with transaction.atomic(using=Attempt.objects.db):
+        Attempt.objects.filter(pk__in=keys).update(**BLANK)
+        RetentionProgress.objects.move(ATTEMPT_BODIES, start=start, end=keys[-1])
+    return len(keys)
+
+
+def _prune_attempts(before: Cutoffs) -> int:
+    """Delete one batch of attempts whose deliveries are kept. What waits is in the delivery, not in its attempts."""
+    if before["attempts"] <= before["deliveries"]:
+        return 0  # they go with their deliveries
+    return _delete(Attempt, _oldest(Attempt.objects.all(), "started_at", before["attempts"]))
+
+
+ATTEMPT_BODIES = "attempt_bodies"
 
 
 def _prune_deliveries(before: datetime) -> int:
@@ -65,24 +105,30 @@ def _prune_events(before: datetime) -> int:
         return Event.objects.filter(pk__in=_locked(old.order_by("sequence"))).delete()[0]
 
 
-def _old(before: datetime) -> "list[models.QuerySet[Any]]":
-    return [
-        CaptureFailure.objects.filter(last_at__lt=before),
-        Receipt.objects.filter(received_at__lt=before),
-        LatestSequence.objects.filter(updated_at__lt=before),
-        AttemptStats.objects.filter(hour__lt=before),
-        Replay.objects.filter(finished_at__lt=before),
-        Reconciliation.objects.filter(started_at__lt=before),
-        OrderDigest.objects.filter(digest="", published_at__lt=before),
-        Backfill.objects.filter(finished_at__lt=before),
-        IdempotentRequest.objects.filter(created_at__lt=timezone.now() - KEPT_FOR),
-    ]
+def _old(before: Cutoffs) -> "Iterable[tuple[models.QuerySet[Any], list[int]]]":
+    for rows in (
+        CaptureFailure.objects.filter(last_at__lt=before["capture_failures"]),
+        LatestSequence.objects.filter(updated_at__lt=before["receipts"]),
+        AttemptStats.objects.filter(hour__lt=before["statistics"]),
+        Replay.objects.filter(finished_at__lt=before["replays"]),
+        Reconciliation.objects.filter(started_at__lt=before["reconciliations"]),
+        OrderDigest.objects.filter(digest="", published_at__lt=before["events"]),
+        Backfill.objects.filter(finished_at__lt=before["backfills"]),
+        IdempotentRequest.objects.filter(created_at__lt=before["idempotency_keys"]),
+    ):
+        yield rows, list(rows.values_list("pk", flat=True)[:AT_ONCE])
+    receipts = Receipt.objects.all()
+    yield receipts, _oldest(receipts, "received_at", before["receipts"])
 
 
-def _prune(rows: "models.QuerySet[Any]") -> int:
-    keys = list(rows.values_list("pk", flat=True)[:AT_ONCE])
-    deleted: int = rows.model.objects.filter(pk__in=keys).delete()[0]
-    return deleted
+def _oldest(rows: "models.QuerySet[Any]", field: str, before: datetime) -> list[int]:
+    """The keys of one batch, oldest first, up to the first row that is young. No index of the time is needed."""
+    batch = rows.order_by("pk").values_list("pk", field)[:AT_ONCE]
+    return [key for key, _at in takewhile(lambda row: row[1] < before, batch)]
+
+
+def _delete(model: "type[models.Model]", keys: list[int]) -> int:
+    return model._base_manager.filter(pk__in=keys).delete()[0] if keys else 0
 
 
 def _locked(rows: "models.QuerySet[models.Model]") -> list[int]:

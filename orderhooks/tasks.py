@@ -17,7 +17,7 @@ from django_q.conf import Conf
 from django_q.models import OrmQ, Schedule
 from django_q.tasks import async_task
 
-from orderhooks import conf, notifications, pumping, reconciling, retention
+from orderhooks import conf, notifications, pumping, reconciling, retention, retention_periods
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Pump, Reconciliation, Subscription
 from orderhooks.reporting.worker_status import Worker
@@ -83,7 +83,7 @@ def notify(**_unknown: object) -> None:
 def prune(**_unknown: object) -> None:
     """Delete what is finished and old, as long as a task may last; the rest in a task of its own."""
     until = time.monotonic() + float(Conf.TIMEOUT or 60) / 2
-    before = DatabaseClock().now() - timedelta(days=conf.current().retention_days)
+    before = retention_periods.current().cutoffs(now=DatabaseClock().now())
     while retention.prune(before=before):
         if time.monotonic() > until:
             async_task(PRUNE, save=False)

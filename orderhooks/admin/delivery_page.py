@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from orderhooks import reporting, sending, shaping, tasks, transport
+from orderhooks import reporting, retention_periods, sending, shaping, tasks, transport
 from orderhooks.admin import bodies
 from orderhooks.admin.health import badge
 from orderhooks.admin.stores import stores_of
@@ -90,9 +90,12 @@ class DeliveryPage:
         """`confidential`: with headers and bodies of requests and responses."""
         # After a redelivery an attempt's number is no longer its place in the retry table.
         table = 0 if self.delivery.uncounted_attempts else delivery_summary.most_attempts(self.delivery)
+        periods = retention_periods.current()
+        kept_since = periods.cutoffs(now=self.now)["attempt_bodies"]
         attempts = [
             {
                 "row": attempt,
+                "was_blanked": attempt.started_at < kept_since and not attempt.request_headers,
                 "badge": badge("failed" if attempt.error else "delivered", result_text(attempt)),
                 "was_sent": attempt.error not in NOT_SENT,
                 "title": delivery_summary.attempt_text(attempt.number, table),
@@ -105,7 +108,8 @@ class DeliveryPage:
             for attempt in self.attempts
         ]
         most = MOST_ATTEMPTS if len(attempts) == MOST_ATTEMPTS else 0
-        return _drawn("attempts.html", {"attempts": attempts, "confidential": confidential, "most": most})
+        context = {"attempts": attempts, "confidential": confidential, "most": most, "days": periods.attempt_bodies}
+        return _drawn("attempts.html", context)
 
     def _response_body(self, attempt: Attempt) -> SafeString:
         return bodies.draw(attempt.response_body, label=_("Response body of attempt %d") % attempt.number)

@@ -10,7 +10,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Error
 from django.utils.module_loading import import_string
 
-from orderhooks import conf, formats, spelling, topics, versions
+from orderhooks import conf, formats, retention_periods, spelling, topics, versions
 
 MIN_KEY_LENGTH = 16
 LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?"
@@ -154,7 +154,7 @@ JUDGES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "MAX_IN_FLIGHT_PER_HOST": ("orderhooks.E016", _whole_number(1, 256)),
     "LINGER_SECONDS": ("orderhooks.E009", _number(0, 60, "seconds")),
     "SWEEP": ("orderhooks.E010", _boolean),
-    "RETENTION_DAYS": ("orderhooks.E017", _number(1, 36500, "days")),
+    "RETENTION_DAYS": ("orderhooks.E017", retention_periods.fault_of),
     "RECONCILE_DAYS": ("orderhooks.E050", _reconcile_days),
     "STORES_FOR_USER": ("orderhooks.E018", _stores_for_user),
     "API_RATES": ("orderhooks.E019", _rates),

@@ -54,7 +54,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'base_manager_name': 'objects',
-                'indexes': [models.Index(fields=['sequence'], name='orderhooks_digest_sequence')],
+                'indexes': [models.Index(fields=['sequence'], name='orderhooks_digest_sequence'), orderhooks.db.indexes.PartialIndex(condition=models.Q(('digest', '')), fields=['published_at'], name='orderhooks_digest_deleted')],
                 'constraints': [models.UniqueConstraint(fields=('source', 'order_pk'), name='orderhooks_digest_of_order')],
             },
         ),
@@ -167,6 +167,7 @@ class Migration(migrations.Migration):
                 ('updated_at', models.DateTimeField(default=django.utils.timezone.now)),
             ],
             options={
+                'indexes': [models.Index(fields=['updated_at'], name='orderhooks_latest_sequence_age')],
                 'constraints': [models.UniqueConstraint(fields=('receiver', 'order'), name='orderhooks_latest_sequence_once')],
             },
         ),
@@ -220,6 +221,17 @@ class Migration(migrations.Migration):
             ],
             options={
                 'constraints': [models.UniqueConstraint(fields=('receiver', 'webhook_id'), name='orderhooks_receipt_once')],
+            },
+        ),
+        migrations.CreateModel(
+            name='RetentionProgress',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('kind', models.CharField(max_length=32, unique=True)),
+                ('reached', models.BigIntegerField()),
+            ],
+            options={
+                'base_manager_name': 'objects',
             },
         ),
         migrations.CreateModel(

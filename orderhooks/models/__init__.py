@@ -17,6 +17,7 @@ from orderhooks.models.pumps import Pump
 from orderhooks.models.receipts import LatestSequence, Receipt
 from orderhooks.models.reconciliations import Reconciliation
 from orderhooks.models.replays import Replay
+from orderhooks.models.retention_progress import RetentionProgress
 from orderhooks.models.signing_secrets import SubscriptionSecret
 from orderhooks.models.subscriptions import Subscription
 
@@ -44,6 +45,7 @@ __all__ = [
     "Reconciliation",
     "Refund",
     "Replay",
+    "RetentionProgress",
     "Subscription",
     "SubscriptionSecret",
 ]
@@ -68,6 +70,7 @@ for model in (
     Reconciliation,
     Refund,
     Replay,
+    RetentionProgress,
     Subscription,
     SubscriptionSecret,
     AttemptStats,

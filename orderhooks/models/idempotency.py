@@ -1,4 +1,4 @@
-"""Requests to the API that carried an `Idempotency-Key`, with the responses that they got; kept for a day."""
+"""Requests to the API that carried an `Idempotency-Key`, with the responses that they got; kept for a day or longer."""
 
 import hashlib
 from datetime import datetime, timedelta
@@ -7,9 +7,14 @@ from django.conf import settings
 from django.db import IntegrityError, models, transaction
 from django.utils import timezone
 
-__all__ = ["KEPT_FOR", "IdempotentRequest"]
+from orderhooks import retention_periods
 
-KEPT_FOR = timedelta(hours=24)
+__all__ = ["IdempotentRequest"]
+
+
+def kept_since(now: datetime) -> datetime:
+    """A request that was made after this time is recognized when it is repeated."""
+    return now - timedelta(days=retention_periods.current().idempotency_keys)
 
 
 def digest_of(text: bytes) -> str:
@@ -22,7 +27,7 @@ class IdempotentRequestQuerySet(models.QuerySet["IdempotentRequest"]):
         same key waits for.
         """
         mine = {"user_id": user_id, "key_digest": digest_of(key.encode())}
-        self.filter(**mine, created_at__lte=now - KEPT_FOR).delete()
+        self.filter(**mine, created_at__lte=kept_since(now)).delete()
         try:
             with transaction.atomic(using=self.db):
                 return self.create(**mine, fingerprint=fingerprint, created_at=now), True
@@ -30,8 +35,8 @@ class IdempotentRequestQuerySet(models.QuerySet["IdempotentRequest"]):
             return self.get(**mine), False
 
     def find(self, user_id: int, key: str, *, now: datetime) -> "IdempotentRequest | None":
-        """The user's request of that key, if it was made and responded to within the last day."""
-        return self.filter(user=user_id, key_digest=digest_of(key.encode()), created_at__gt=now - KEPT_FOR).first()
+        """The user's request of that key, if it was made and responded to within the time that keys are kept."""
+        return self.filter(user=user_id, key_digest=digest_of(key.encode()), created_at__gt=kept_since(now)).first()
 
 
 class IdempotentRequest(models.Model):

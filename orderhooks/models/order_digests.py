@@ -1,8 +1,9 @@
 """Order digests: what was last published of each order, in 64 characters. They outlive the events."""
 
 from django.db import models
-from django.db.models import Max
+from django.db.models import Max, Q
 
+from orderhooks.db.indexes import PartialIndex
 from orderhooks.models.events import IDENTIFIER_LENGTH
 
 __all__ = ["OrderDigest"]
@@ -39,6 +40,8 @@ class OrderDigest(models.Model):
         indexes = [
             # The list of digests, and the last event that has become one.
             models.Index(fields=["sequence"], name="orderhooks_digest_sequence"),
+            # Pruning: orders that were deleted.
+            PartialIndex(fields=["published_at"], condition=Q(digest=""), name="orderhooks_digest_deleted"),
         ]
 
     def __str__(self) -> str:

@@ -35,6 +35,10 @@ class LatestSequence(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["receiver", "order"], name="orderhooks_latest_sequence_once"),
         ]
+        indexes = [
+            # Pruning.
+            models.Index(fields=["updated_at"], name="orderhooks_latest_sequence_age"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.receiver} {self.order}: {self.sequence}"

@@ -37,7 +37,7 @@ USUAL = {
     403: "The request is not authenticated, or the permission is missing.",
     404: "Not found, or not visible to you.",
     406: "The response has none of the formats that `Accept` names.",
-    409: "The `Idempotency-Key` came with another request within the last 24 hours.",
+    409: "The `Idempotency-Key` came with another request before.",
     413: "The body is larger than the server accepts.",
     415: "The `Content-Type` is not JSON.",
     422: "The request matches this document, but its content is not valid.",

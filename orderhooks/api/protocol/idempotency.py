@@ -1,4 +1,6 @@
-"""`Idempotency-Key`: a POST that is repeated within 24 hours gets the first response again and has no other effect.
+"""`Idempotency-Key`: a POST that is repeated within a day gets the first response again and has no other effect.
+
+The kind `idempotency_keys` of RETENTION_DAYS can make that longer.
 
 Source: the IETF draft "The Idempotency-Key HTTP Header Field" (draft-ietf-httpapi-idempotency-key-header). It leaves
 open how errors are treated: only successful responses are stored here, so that a client can correct a request and send
@@ -109,8 +111,8 @@ def _store(stored: IdempotentRequest, response: Response) -> None:
 def _stored_response(stored: IdempotentRequest, fingerprint: str) -> Response:
     if stored.fingerprint != fingerprint:
         raise ConflictError(
-            f"This {HEADER} came with another request within the last 24 hours, or your permissions have changed "
-            "since. Use a new key for a new request.",
+            f"This {HEADER} came with another request before, or your permissions have changed since. Use "
+            "a new key for a new request.",
             code="idempotency_key_reused",
         )
     try:
