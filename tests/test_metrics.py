@@ -199,6 +199,12 @@ class TestExposition:
         names = {family.name for family in parse_openmetrics(response.content.decode())}
         assert {"orderhooks_attempts", "orderhooks_waiting", "orderhooks_first_attempt_delay_seconds"} <= names
 
+    @pytest.mark.parametrize("accept", ["text/plain;version=zz", "application/openmetrics-text;version=1.x", ";;="])
+    def test_a_version_that_is_not_a_number_is_no_error(self, scrape, accept: str) -> None:
+        response = Client().get("/health/metrics/", headers={"authorization": f"Bearer {TOKEN}", "accept": accept})
+        assert response.status_code == 200
+        assert b"orderhooks_waiting" in response.content
+
     def test_no_label_names_an_endpoint_an_order_or_a_person(self, scrape) -> None:
         subscription = make_subscription(
             name="Secret CRM", url="https://crm.example.com/hook", contact_email="ada@example.com", store="north"

@@ -42,19 +42,12 @@ class SometimesFailing(Sampler):
 SAMPLER = SometimesFailing()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def provider() -> Iterator[None]:
-    """What records the spans of this process."""
+@pytest.fixture(autouse=True)
+def provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What records the spans of a test. Not the process's own provider, which no other test could take back."""
     provider = TracerProvider(sampler=SAMPLER)
     provider.add_span_processor(SimpleSpanProcessor(EXPORTER))
-    trace.set_tracer_provider(provider)
-    yield
-    # Not restored: a process has one provider for good. It records nothing any more.
-    EXPORTER.shutdown()
-
-
-@pytest.fixture(autouse=True)
-def _nothing_exported() -> None:
+    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
     EXPORTER.clear()
 
 

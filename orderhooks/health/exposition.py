@@ -26,7 +26,11 @@ def exposed(measures: Measures, *, broker_is_up: bool, accept: str = "") -> tupl
     """The body, and its content type, in the format that the request's header Accept asks for."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(lambda: families(measures, broker_is_up=broker_is_up)))
-    encode, content_type = choose_encoder(accept)
+    try:
+        encode, content_type = choose_encoder(accept)
+    except (TypeError, ValueError):
+        # A version in it that is not a number: the client library fails at it.
+        encode, content_type = choose_encoder("")
     return encode(registry), content_type
 
 
