@@ -21,8 +21,9 @@ ROUTE_SECONDS = 1.0
 CREATE_AT_ONCE = 1000
 # Their contents may be large.
 READ_AT_ONCE = 25
+# What it needs of an event, if no subscription chooses by contents.
+ROUTED_BY = ("public_id", "topic", "store", "occurred_at", "source", "order_pk", "traceparent")
 # What says which events a subscription gets, and when.
-ROUTED_BY = ("topic", "store", "occurred_at", "source", "order_pk", "traceparent")
 CHOSEN_BY = (*matching.CHOICES, "ordered", "update_interval_seconds")
 
 

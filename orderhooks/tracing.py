@@ -19,6 +19,7 @@ except ImportError:
     IS_INSTALLED = False
 else:
     IS_INSTALLED = True
+    PROPAGATOR = TraceContextTextMapPropagator()
 
 __all__ = ["LONGEST", "Span", "headers", "span", "traceparent"]
 
@@ -57,7 +58,7 @@ def span(
     recorder = token = None
     if IS_INSTALLED:
         with _survive():
-            above = TraceContextTextMapPropagator().extract({HEADER: parent}) if parent else None
+            above = PROPAGATOR.extract({HEADER: parent}) if parent else None
             kind = trace.SpanKind.CLIENT if is_request else trace.SpanKind.INTERNAL
             recorder = trace.get_tracer("orderhooks").start_span(name, above, kind, attributes)
             token = context.attach(trace.set_span_in_context(recorder, above))
@@ -76,7 +77,7 @@ def headers() -> dict[str, str]:
     carrier: dict[str, str] = {}
     if IS_INSTALLED:
         with _survive():
-            TraceContextTextMapPropagator().inject(carrier)
+            PROPAGATOR.inject(carrier)
     # Without `tracestate`: it may hold what only the store's own systems are meant to read.
     return {HEADER: carrier[HEADER]} if len(carrier.get(HEADER, "")) == LONGEST else {}
 

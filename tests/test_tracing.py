@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -94,6 +95,20 @@ def test_a_trace_goes_from_the_shops_request_to_the_receiver(receiver: Recording
     # As the log shows it.
     kept = Delivery.objects.get().attempts.get().request_headers
     assert kept["traceparent"] == receiver.received[0].headers["traceparent"]
+
+
+def test_a_traced_event_costs_no_query_of_its_own(receiver: RecordingReceiver) -> None:
+    make_subscription(url=receiver.url, topics=["order.created"])
+
+    def queries_to_route(orders: int) -> int:
+        for _ in range(orders):
+            make_order()
+        with CaptureQueriesContext(connection) as captured:
+            routing.route(now=timezone.now())
+        return len(captured)
+
+    assert queries_to_route(4) == queries_to_route(1)
+    assert len(spans("orderhooks route")) >= 5
 
 
 def test_a_failed_attempt_says_how_it_failed(receiver: RecordingReceiver) -> None:

@@ -14,8 +14,7 @@ CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 # Headers that frame the request or belong to its format, the signature headers of all profiles included.
 RESERVED = frozenset(
     "accept-encoding connection content-encoding content-length content-type deprecation expect host keep-alive link "
-    "proxy-authorization proxy-connection sunset te traceparent trailer transfer-encoding upgrade "
-    "user-agent "
+    "proxy-authorization proxy-connection sunset te traceparent trailer transfer-encoding upgrade user-agent "
     "stripe-signature x-hub-signature x-hub-signature-256 x-github-event x-github-delivery x-shopify-hmac-sha256 "
     "x-shopify-topic x-shopify-webhook-id x-wc-webhook-signature x-wc-webhook-topic x-wc-webhook-delivery-id".split()
 )
