@@ -1,6 +1,7 @@
 """The header `webhook-delivery`: a receiver asks to be disabled, or that a delivery is not tried again."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -105,6 +106,21 @@ def test_abort_ends_the_delivery_and_blames_nobody(receiver: RecordingReceiver, 
     subscription = delivery.subscription
     assert (subscription.state, subscription.consecutive_failures) == ("active", 0)
     assert (subscription.failing_since, subscription.circuit_open_until) == (None, None)
+
+
+def test_abort_ends_a_streak_of_failures(receiver: RecordingReceiver) -> None:
+    since = timezone.now() - timedelta(days=6)
+    subscription = make_subscription(url=receiver.url, failing_since=since, consecutive_failures=9, slow_start_limit=1)
+    answers = {1: Answer(422, headers=(("webhook-delivery", "abort-message"),)), 2: Answer(500)}
+    receiver.answer = lambda count: answers[count]
+    for _ in answers:
+        make_delivery(subscription=subscription)
+        assert send_due() == 1
+    subscription.refresh_from_db()
+    assert (subscription.state, subscription.consecutive_failures, subscription.last_success_at) == ("active", 1, None)
+    assert subscription.failing_since is not None
+    assert subscription.failing_since > since
+    assert subscription.slow_start_limit != 1
 
 
 def test_an_aborted_delivery_that_still_has_a_planned_attempt_ends_too(receiver: RecordingReceiver) -> None:

@@ -99,8 +99,12 @@ class HasCircuitBreaker(models.Model):
 
     def record_success(self, *, now: datetime, count: int = 1) -> bool:
         """The endpoint responded with 2xx. True if it had been failing before. To be saved."""
-        failing = self.consecutive_failures > 0
         self.last_success_at = now
+        return self.record_answer(now=now, count=count)
+
+    def record_answer(self, *, now: datetime, count: int = 1) -> bool:
+        """The endpoint works, whether it took what it was sent or not. True if it had been failing. To be saved."""
+        failing = self.consecutive_failures > 0
         if failing:
             self.recovered_at = now
         for name, value in self.CLOSED.items():

@@ -281,7 +281,7 @@ def _judge(subscription: Subscription, outcomes: Sequence[Outcome], *, now: date
     """What a batch's outcomes, in the order in which they came, say about an endpoint."""
     news = []
     for outcome in outcomes:
-        if outcome.succeeded and subscription.record_success(now=now):
+        if _works(subscription, outcome, now=now):
             news.append(subscription_recovered)
         if reason := _wants_no_more(outcome):
             if subscription.disable(reason):
@@ -304,6 +304,14 @@ def _judge(subscription: Subscription, outcomes: Sequence[Outcome], *, now: date
     if hopeless and subscription.disable(f"Every attempt has failed for {days:g} days."):
         news.append(subscription_disabled)
     return news
+
+
+def _works(subscription: Subscription, outcome: Outcome, *, now: datetime) -> bool:
+    """Record that an endpoint works, if it does. True if it had been failing."""
+    if outcome.succeeded:
+        return subscription.record_success(now=now)
+    # Who asks for no retry has read what was sent.
+    return outcome.error == ABORTED and subscription.record_answer(now=now)
 
 
 def _jitter() -> float:

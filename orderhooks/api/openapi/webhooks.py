@@ -21,7 +21,7 @@ TEXT: Schema = {"type": "string"}
 INSTRUCTION: Schema = {
     "webhook-delivery": {
         "description": "`disable`: the subscription is disabled, as by 410. `abort-message` (or `abort`): if the"
-        " webhook has not arrived, it is not tried again, and the endpoint does not count as failing. Any other value"
+        " webhook has not arrived, it is not tried again, and the endpoint counts as one that works. Any other value"
         " is ignored.",
         "schema": {"type": "string", "enum": sorted(INSTRUCTIONS)},
     }
