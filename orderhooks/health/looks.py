@@ -33,17 +33,21 @@ class Look(Generic[Found]):
         self._lock = threading.Lock()
         self._run: _Run[Found] | None = None
 
-    def found(self) -> Found | None:
-        """What the look found. None: it failed, or did not end in time; the log says why."""
+    def found(self, *, wait_seconds: float | None = None) -> Found | None:
+        """What the look found. None: it failed, or did not end in time; the log says why.
+
+        `wait_seconds`: how long this caller waits, if not as long as a probe.
+        """
+        wait_seconds = self.wait_seconds if wait_seconds is None else wait_seconds
         with self._lock:
             run = self._run
             if run is None or run.is_over(fresh_seconds=self.fresh_seconds):
                 run = self._run = _Run(self.name, self.look)
                 run.start()
-        run.join(max(0.0, run.began_at + self.wait_seconds - time.monotonic()))
+        run.join(max(0.0, run.began_at + wait_seconds - time.monotonic()))
         if run.ended_at is None and not run.was_missed:
             run.was_missed = True
-            logger.warning("the look at the %s takes longer than %g s", self.name, self.wait_seconds)
+            logger.warning("the look at the %s takes longer than %g s", self.name, wait_seconds)
         return run.found
 
     def forget(self) -> None:
