@@ -15,7 +15,7 @@ from orderhooks.models.backfills import Backfill
 from orderhooks.models.capture_failures import CaptureFailure
 from orderhooks.models.deliveries import Attempt, Delivery
 from orderhooks.models.events import Event
-from orderhooks.models.idempotency import IdempotentRequest, kept_since
+from orderhooks.models.idempotency import IdempotentRequest
 from orderhooks.models.order_digests import OrderDigest
 from orderhooks.models.receipts import LatestSequence, Receipt
 from orderhooks.models.reconciliations import Reconciliation
@@ -32,18 +32,13 @@ FINISHED = (Delivery.State.DELIVERED, Delivery.State.FAILED, Delivery.State.SKIP
 BLANK = {"request_headers": {}, "response_headers": {}, "response_body": ""}
 
 
-def prune(*, before: datetime | Cutoffs) -> int:
-    """Delete one batch of each kind of record that is finished and older than `before`: one time for all kinds, or
-    one for each. Of an attempt, headers and bodies may go before the attempt. See `retention_periods`.
-
-    With one time for all kinds, idempotent requests go once they are not recognized any more.
+def prune(*, before: Cutoffs) -> int:
+    """Delete one batch of each kind of record that is finished and older than `before` says of its kind. Of an attempt,
+    headers and bodies may go before the attempt. See `retention_periods`.
 
     Returns how many rows went or were blanked: 0 when nothing is left to do. Attempts that went with their delivery do
     not count.
     """
-    if not isinstance(before, Cutoffs):
-        idempotency = {"idempotency_keys": kept_since(timezone.now())}
-        before = Cutoffs({**Cutoffs.of_all(before).before, **idempotency})
     return (
         _blank_attempts(before)
         + _prune_attempts(before)

@@ -62,11 +62,6 @@ class Cutoffs:
 
     before: Mapping[str, datetime]
 
-    @classmethod
-    def of_all(cls, before: datetime) -> "Cutoffs":
-        """The same time for all kinds."""
-        return cls(dict.fromkeys(KINDS, before))
-
     def __getitem__(self, kind: str) -> datetime:
         return self.before[kind]
 

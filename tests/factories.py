@@ -28,6 +28,7 @@ from orderhooks.models import (
     Subscription,
 )
 from orderhooks.models.attempt_stats import bucket_of, hour_of
+from orderhooks.retention_periods import KINDS, Cutoffs
 from orderhooks.sending import claiming
 
 _numbers = count(1)
@@ -233,3 +234,8 @@ def make_user(*permissions: str, **fields: Any) -> User:
     user = User.objects.create_user(username=f"user {next(_numbers)}", **fields)
     user.user_permissions.set(Permission.objects.filter(content_type__app_label="orderhooks", codename__in=permissions))
     return user
+
+
+def cutoffs_at(before: datetime) -> Cutoffs:
+    """For pruning: the same time for all kinds of records."""
+    return Cutoffs(dict.fromkeys(KINDS, before))

@@ -12,7 +12,7 @@ from orderhooks import retention, sending, tasks
 from orderhooks.models import AttemptStats, Subscription
 from orderhooks.models.attempt_stats import BOUNDS, StatsBuffer, bucket_of, first_hour, hour_of, outcome_of, percentile
 from orderhooks.transport import Outcome
-from tests.factories import claim, make_delivery, make_subscription
+from tests.factories import claim, cutoffs_at, make_delivery, make_subscription
 from tests.receivers import Answer, RecordingReceiver
 
 NOW = datetime(2026, 11, 23, 10, 17, 5, 123, tzinfo=UTC)
@@ -169,7 +169,7 @@ def test_old_statistics_are_pruned() -> None:
     for days in (100, 1):
         hour = hour_of(timezone.now()) - timedelta(days=days)
         AttemptStats.objects.create(subscription=subscription, hour=hour, outcome="2xx", bucket=1, count=1)
-    assert retention.prune(before=timezone.now() - timedelta(days=90)) == 1
+    assert retention.prune(before=cutoffs_at(timezone.now() - timedelta(days=90))) == 1
     assert AttemptStats.objects.count() == 1
 
 

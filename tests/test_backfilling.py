@@ -12,7 +12,15 @@ from orderhooks.backfilling import batches
 from orderhooks.models import Backfill, Delivery, Event, Order
 from orderhooks.publishing import publish_to
 from orderhooks.sources import BuiltInOrders
-from tests.factories import make_backfill, make_delivery, make_event, make_order, make_replay, make_subscription
+from tests.factories import (
+    cutoffs_at,
+    make_backfill,
+    make_delivery,
+    make_event,
+    make_order,
+    make_replay,
+    make_subscription,
+)
 from tests.receivers import RecordingReceiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -342,7 +350,7 @@ class TestItsEnd:
         old = NOW - timedelta(days=100)
         make_backfill(state="done", finished_at=old)
         kept = [make_backfill(created_at=old), make_backfill(state="failed", finished_at=NOW)]
-        assert retention.prune(before=NOW - timedelta(days=90)) == 1
+        assert retention.prune(before=cutoffs_at(NOW - timedelta(days=90))) == 1
         assert set(Backfill.objects.all()) == set(kept)
 
 

@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from orderhooks import retention
 from orderhooks.models import CaptureFailure
+from tests.factories import cutoffs_at
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -73,5 +74,5 @@ def test_a_missing_table_is_no_trouble() -> None:
 
 def test_old_marks_are_pruned() -> None:
     record()
-    assert retention.prune(before=timezone.now() - timedelta(days=1)) == 0
-    assert retention.prune(before=timezone.now() + timedelta(days=1)) == 1
+    assert retention.prune(before=cutoffs_at(timezone.now() - timedelta(days=1))) == 0
+    assert retention.prune(before=cutoffs_at(timezone.now() + timedelta(days=1))) == 1

@@ -19,7 +19,7 @@ from orderhooks import operations, retention, routing
 from orderhooks.models import Attempt, Change, Delivery, Event, Order, Subscription, SubscriptionSecret
 from tests.delivery_model import DAY, RETRY_SCHEDULE, Endpoint, Owed, Span
 from tests.delivery_workers import START, WORKERS, Workers, answers, few, pick
-from tests.factories import make_order
+from tests.factories import cutoffs_at, make_order
 
 EXAMPLES = os.environ.get("TEST_MODEL_EXAMPLES")
 RETENTION = 90 * DAY
@@ -178,7 +178,7 @@ class Life(Workers):
         if works:
             self.work(2, "fine", 1)
         before = self.now - RETENTION + timedelta(hours=1)
-        retention.prune(before=before)
+        retention.prune(before=cutoffs_at(before))
         self.model.prune(before)
 
     def edit(self, number: int, overlap: timedelta | None) -> None:

@@ -19,6 +19,7 @@ from orderhooks.models import AttemptStats, Delivery, MetricTotal, Pump
 from orderhooks.models.attempt_stats import StatsBuffer
 from orderhooks.transport import Outcome
 from tests.factories import (
+    cutoffs_at,
     make_attempt_stats,
     make_delivery,
     make_event,
@@ -150,7 +151,7 @@ class TestExposition:
         written((make_delivery(subscription=subscription, state="delivered"), Outcome(status_code=200)))
         make_attempt_stats(subscription, at=timezone.now() - timedelta(days=400))
         before = scrape()
-        while retention.prune(before=timezone.now() + timedelta(days=1)):
+        while retention.prune(before=cutoffs_at(timezone.now() + timedelta(days=1))):
             pass
         subscription.delete()
         assert not AttemptStats.objects.exists()

@@ -13,7 +13,7 @@ from orderhooks.models import Change, Event, Order, OrderDigest, OrderLine, Reco
 from orderhooks.outbox.reading import read_order
 from orderhooks.reconciling import Difference, Kind
 from orderhooks.sources import BuiltInOrders, OrderSource
-from tests.factories import make_order, make_subscription
+from tests.factories import cutoffs_at, make_order, make_subscription
 from tests.publications import payload_of, published
 from tests.shapes.models import TextOrder
 
@@ -60,7 +60,7 @@ def settle() -> None:
 def prune_all_events() -> None:
     long_ago = timezone.now() - 100 * DAY
     Event.objects.update(published_at=long_ago, routed_at=long_ago + DAY, occurred_at=long_ago)
-    while retention.prune(before=timezone.now() - 90 * DAY):
+    while retention.prune(before=cutoffs_at(timezone.now() - 90 * DAY)):
         pass
     assert not Event.objects.exists()
 
@@ -300,7 +300,7 @@ def test_digests_keep_the_newest_event_of_each_order_and_deletions_for_the_time_
     prune_all_events()
     assert set(OrderDigest.objects.values_list("order_number", flat=True)) == {first.number, second.number}
     OrderDigest.objects.update(published_at=timezone.now() - 91 * DAY)
-    assert retention.prune(before=timezone.now() - 90 * DAY) == 1
+    assert retention.prune(before=cutoffs_at(timezone.now() - 90 * DAY)) == 1
     assert [row.order_number for row in OrderDigest.objects.all()] == [first.number]
 
 
@@ -379,6 +379,6 @@ def test_no_event_is_pruned_before_its_digest_is_kept(monkeypatch: pytest.Monkey
     Event.objects.update(published_at=long_ago, routed_at=long_ago, occurred_at=long_ago)
     monkeypatch.setattr(digests, "AT_ONCE", 1)
     monkeypatch.setattr(retention, "DIGEST_SECONDS", -1.0)
-    assert retention.prune(before=timezone.now() - 90 * DAY) == 1
+    assert retention.prune(before=cutoffs_at(timezone.now() - 90 * DAY)) == 1
     assert [row.order_number for row in OrderDigest.objects.all()] == [first.number]
     assert [event.order_number for event in Event.objects.all()] == [second.number]

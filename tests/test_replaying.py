@@ -9,7 +9,7 @@ from django.utils import timezone
 from orderhooks import operations, replaying, retention, tasks
 from orderhooks.models import Delivery, Event, Replay
 from orderhooks.topics import UnknownTopicError
-from tests.factories import make_delivery, make_event_at, make_replay, make_subscription
+from tests.factories import cutoffs_at, make_delivery, make_event_at, make_replay, make_subscription
 from tests.receivers import RecordingReceiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -276,5 +276,5 @@ def test_finished_ones_are_pruned() -> None:
     old = NOW - timedelta(days=100)
     make_replay(since=old - HOUR, until=old, created_at=old, state="done", finished_at=old)
     kept = [make_replay(since=old - HOUR, until=old, created_at=old), make_replay(state="done", finished_at=NOW)]
-    assert retention.prune(before=NOW - timedelta(days=90)) == 1
+    assert retention.prune(before=cutoffs_at(NOW - timedelta(days=90))) == 1
     assert set(Replay.objects.all()) == set(kept)

@@ -23,6 +23,7 @@ from orderhooks.models import (
 )
 from orderhooks.retention_periods import KINDS, RetentionPeriods
 from tests.factories import (
+    cutoffs_at,
     make_attempt,
     make_attempt_stats,
     make_delivery,
@@ -43,7 +44,7 @@ OLD_EVENT = {"occurred_at": NOW - 100 * DAY, "routed_at": NOW - 100 * DAY}
 
 
 def prune() -> int:
-    return retention.prune(before=NOW - 90 * DAY)
+    return retention.prune(before=cutoffs_at(NOW - 90 * DAY))
 
 
 @pytest.mark.parametrize("state", ["delivered", "failed", "skipped"])

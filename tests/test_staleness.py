@@ -26,6 +26,7 @@ from orderhooks.receiver import (
     staleness,
     webhook,
 )
+from tests.factories import cutoffs_at
 from tests.signed_webhooks import SECRET, body_of, request_of
 from tests.test_races import wait_until_somebody_waits_for_a_lock
 
@@ -271,5 +272,5 @@ def test_what_is_old_is_pruned() -> None:
     now = timezone.now()
     LatestSequence.objects.create(receiver="crm", order="ord_1", sequence=1, updated_at=now - timedelta(days=2))
     LatestSequence.objects.create(receiver="crm", order="ord_2", sequence=1, updated_at=now)
-    assert retention.prune(before=now - timedelta(days=1)) == 1
+    assert retention.prune(before=cutoffs_at(now - timedelta(days=1))) == 1
     assert LatestSequence.objects.get().order == "ord_2"

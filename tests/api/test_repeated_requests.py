@@ -10,6 +10,7 @@ from django.db import connection
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from orderhooks import retention_periods
 from orderhooks.models import Delivery, IdempotentRequest, Order, Subscription
 from orderhooks.retention import prune
 from tests.api.calls import EVERYTHING, client_with
@@ -70,7 +71,7 @@ def test_a_key_is_forgotten_after_a_day_and_its_row_deleted(api):
     assert "Idempotent-Replayed" not in send(api, "/orders/", {})
     assert Order.objects.count() == 2
     IdempotentRequest.objects.update(created_at=timezone.now() - timedelta(hours=25))
-    prune(before=timezone.now() - timedelta(days=90))
+    prune(before=retention_periods.current().cutoffs(now=timezone.now()))
     assert not IdempotentRequest.objects.exists()
 
 

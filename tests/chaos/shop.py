@@ -30,6 +30,7 @@ from django_q.tasks import async_task  # noqa: E402
 from orderhooks import operations, outbox, publishing, retention, routing, tasks  # noqa: E402
 from orderhooks.db import DatabaseClock  # noqa: E402
 from orderhooks.models import Attempt, Change, Delivery, Event, Order, OrderLine, Subscription  # noqa: E402
+from tests.factories import cutoffs_at  # noqa: E402
 
 
 def migrate() -> None:
@@ -162,7 +163,7 @@ def republish() -> list[bool]:
 
 def prune() -> int:
     """What is finished now is old."""
-    return retention.prune(before=DatabaseClock().now())
+    return retention.prune(before=cutoffs_at(DatabaseClock().now()))
 
 
 def hold_locks(seconds: float, **chosen: Any) -> int:
