@@ -1,4 +1,4 @@
-"""Tracing: spans of OpenTelemetry round publishing, routing and attempts, where its API is installed.
+"""Tracing: spans of OpenTelemetry round publishing, routing and attempts, where a project has configured it.
 
 An event keeps the trace of the process that published it, as a `traceparent` header: a worker goes on with it, and each
 request takes it to the receiver. What fails here is logged, and fails nothing else.
@@ -7,6 +7,7 @@ Source: W3C Trace Context, 3.2 (traceparent); OpenTelemetry's semantic conventio
 """
 
 import contextlib
+import functools
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -56,11 +57,11 @@ def span(
 ) -> Iterator[Span]:
     """Run the block in a span below `parent`, a traceparent, or below the current span if it is blank."""
     recorder = token = None
-    if IS_INSTALLED:
+    if (provider := _provider()) is not None:
         with _survive():
             above = PROPAGATOR.extract({HEADER: parent}) if parent else None
             kind = trace.SpanKind.CLIENT if is_request else trace.SpanKind.INTERNAL
-            recorder = trace.get_tracer("orderhooks").start_span(name, above, kind, attributes)
+            recorder = _tracer(provider).start_span(name, above, kind, attributes)
             token = context.attach(trace.set_span_in_context(recorder, above))
     try:
         yield Span(recorder)
@@ -75,7 +76,7 @@ def span(
 def headers() -> dict[str, str]:
     """The header that takes the current trace along; none if there is no trace."""
     carrier: dict[str, str] = {}
-    if IS_INSTALLED:
+    if _provider() is not None:
         with _survive():
             PROPAGATOR.inject(carrier)
     # Without `tracestate`: it may hold what only the store's own systems are meant to read.
@@ -85,6 +86,20 @@ def headers() -> dict[str, str]:
 def traceparent() -> str:
     """The current trace, or "". The default of an event's column."""
     return headers().get(HEADER, "")
+
+
+def _provider() -> Any:
+    """What the project has configured; None if nothing: spans would cost time and never be recorded."""
+    if IS_INSTALLED:
+        with _survive():
+            provider = trace.get_tracer_provider()
+            return None if isinstance(provider, trace.ProxyTracerProvider) else provider
+    return None
+
+
+@functools.lru_cache(maxsize=1)
+def _tracer(provider: Any) -> Any:
+    return provider.get_tracer("orderhooks")
 
 
 @contextlib.contextmanager

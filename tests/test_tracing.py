@@ -48,7 +48,7 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> None:
     """What records the spans of a test. Not the process's own provider, which no other test could take back."""
     provider = TracerProvider(sampler=SAMPLER)
     provider.add_span_processor(SimpleSpanProcessor(EXPORTER))
-    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
     EXPORTER.clear()
 
 
@@ -145,6 +145,20 @@ def test_a_tracer_that_fails_keeps_nothing_from_arriving(
     assert FAILING in caplog.text
 
 
+def test_a_provider_that_can_not_be_loaded_keeps_nothing_from_arriving(
+    receiver: RecordingReceiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("OTEL_PYTHON_TRACER_PROVIDER names nothing")
+
+    monkeypatch.setattr(trace, "get_tracer_provider", fail)
+    make_subscription(url=receiver.url, topics=["order.created"])
+    make_order()
+    deliver()
+    assert len(receiver.received) == 1
+    assert "names nothing" in caplog.text
+
+
 def test_an_error_inside_a_span_is_raised_and_ends_it() -> None:
     with pytest.raises(KeyError), tracing.span("orderhooks publish"):
         raise KeyError
@@ -177,3 +191,12 @@ def test_an_event_without_a_trace_is_sent_in_one_of_its_own(receiver: RecordingR
 def test_a_subscription_has_no_traceparent_of_its_own() -> None:
     with pytest.raises(ValidationError, match="is set by orderhooks itself"):
         make_subscription(headers={"Traceparent": "x"})
+
+
+def test_without_a_provider_nothing_is_traced(receiver: RecordingReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trace, "get_tracer_provider", trace.ProxyTracerProvider)
+    make_subscription(url=receiver.url, topics=["order.created"])
+    make_order()
+    Event.objects.update(traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+    deliver()
+    assert "traceparent" not in receiver.received[0].headers
