@@ -41,7 +41,7 @@ $(DEMO_STAMP): pyproject.toml setup.py orderhooks/__init__.py
 
 $(STAMP): $(DEMO_STAMP)
 	@echo "Installing what the tests need into $(VENV), once: a few minutes."
-	@$(BIN)/pip install --quiet --editable ".[postgres,mysql,redis,openapi,metrics,tracing,demo,test]"
+	@$(BIN)/pip install --quiet --editable ".[postgres,mysql,redis,celery,openapi,metrics,tracing,demo,test]"
 	@touch $(STAMP)
 
 demo: $(DEMO_STAMP)

@@ -16,5 +16,6 @@ class OrderhooksConfig(AppConfig):
         checks.register()
         source_trials.log_faults()
         signal_handlers.connect()
+        tasks.connect()
         post_migrate.connect(tasks.register_sweep, sender=self)
         post_migrate.connect(triggers.install_after_migrate, sender=self)

@@ -68,7 +68,9 @@ class Settings:
     retention_days: float | Mapping[str, float] = 90.0
     # Each day, the orders of the last days are compared with what was last published: of how many days. None: never.
     reconcile_days: float | None = None
-    # Whether `migrate` registers the sweep: a django-q2 schedule that starts a pump each minute.
+    # What runs the workers: "django_q", "celery", "django_tasks", or "none" for `manage.py orderhooks_work`.
+    queue: str = "django_q"
+    # Whether the queue's scheduler starts a pump each minute, and prunes each day.
     sweep: bool = True
     # The dotted path of a function that takes a user and returns the stores whose orders the user may subscribe to; ""
     # stands for all. Blank: only users who may manage all subscriptions can subscribe.

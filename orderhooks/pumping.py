@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 BEAT_SECONDS = 1.0
 LOOK_SECONDS = 0.05
+# One that has waited longer than LINGER_SECONDS looks as often as a queue in the database would.
+IDLE_LOOK_SECONDS = 0.2
 # A pump that has plenty to send looks for new events no more often.
 ROUTE_SECONDS = 0.05
 # Where processes that publish send a wake-up, a pump looks by itself only for retries.
@@ -45,6 +47,8 @@ class Turn:
     longest_seconds: float | None = None
     # Whether it waits a while for more to do before it ends.
     lingers: bool = True
+    # Whether it waits until its time is up: nothing else needs its worker.
+    keeps_its_worker: bool = False
     clock: DatabaseClock = field(default_factory=DatabaseClock)
     # When it last looked for new events and found none left; and when to look again if a subscription is locked.
     routed_at: float = 0.0
@@ -53,6 +57,7 @@ class Turn:
     replays: bool = False
     # Whether batches of backfills are due, now or soon.
     backfills: bool = False
+    is_stopped: bool = False
 
     def run(self, *, until: float) -> bool:
         """Coalesce, route, claim, send and record until `until` (monotonic seconds). Returns whether more is due."""
@@ -78,9 +83,13 @@ class Turn:
         waits = Event.objects.unrouted().exists() or Replay.objects.running().exists() or self._has_backfills()
         return waits or bool(claiming.due(now=self.clock.now()))
 
+    def stop(self) -> None:
+        """Have the turn end soon, with the requests that are under way. May be called by a signal handler."""
+        self.is_stopped = True
+
     def _pump(self, me: Pump, sender: sending.Sender, wakeup: Wakeup, *, until: float, linger_seconds: float) -> None:
         beat_at, last_move, answers = 0.0, time.monotonic(), True
-        while time.monotonic() < until:
+        while time.monotonic() < until and not self.is_stopped:
             try:
                 wakeup.listen()
                 beats = time.monotonic() >= beat_at
@@ -96,7 +105,8 @@ class Turn:
                 elif self._may_end(last_move + linger_seconds) or (beats and self._is_in_the_way(me)):
                     break
                 else:
-                    wakeup.wait(LISTENING_LOOK_SECONDS if wakeup.listens else LOOK_SECONDS)
+                    lingers = time.monotonic() < last_move + linger_seconds
+                    wakeup.wait(_look_seconds(listens=wakeup.listens, lingers=lingers))
             except (OperationalError, InterfaceError, InternalError):
                 # What can't be recorded must not be sent. The results that are there wait for the database.
                 if answers:
@@ -147,8 +157,18 @@ class Turn:
 
     def _may_end(self, linger_until: float) -> bool:
         """Whether a pump without work need not wait for more."""
-        return time.monotonic() > linger_until and not (self.backfills and self.lingers)
+        waits = self.keeps_its_worker or (self.backfills and self.lingers)
+        return time.monotonic() > linger_until and not waits
 
     def _is_in_the_way(self, me: Pump) -> bool:
         """Whether an idle pump should give its worker back: an older one waits, or there is other work to do."""
+        if self.keeps_its_worker:
+            return False
         return Pump.objects.fresh().filter(started_at__lt=me.started_at).exists() or self.other_work()
+
+
+def _look_seconds(*, listens: bool, lingers: bool) -> float:
+    """How long a pump without work waits before it looks by itself."""
+    if listens:
+        return LISTENING_LOOK_SECONDS
+    return LOOK_SECONDS if lingers else IDLE_LOOK_SECONDS

@@ -28,12 +28,21 @@ from orderhooks.models import (
     Subscription,
 )
 from orderhooks.models.attempt_stats import bucket_of, hour_of
+from orderhooks.reporting import Worker, start_text
 from orderhooks.retention_periods import KINDS, Cutoffs
 from orderhooks.sending import claiming
 
 _numbers = count(1)
 
 LINE = {"sku": "TEA-1", "name": "Green tea", "quantity": 2, "unit_price": "9.95"}
+
+
+START_WORKER = start_text("manage.py qcluster")
+
+
+def make_worker(at_work: bool, seen_at: datetime | None, sweep_due_at: datetime | None) -> Worker:
+    """The worker of a project with django-q2."""
+    return Worker(at_work, seen_at, sweep_due_at, "manage.py qcluster", "manage.py qcluster")
 
 
 def make_order(lines: Sequence[Mapping[str, Any]] = (LINE,), **fields: Any) -> Order:

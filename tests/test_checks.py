@@ -171,7 +171,7 @@ def test_the_time_that_a_task_has_is_checked_with_its_reason(settings, cluster, 
 
 def test_a_queue_that_is_not_installed_is_reported_with_the_remedy(settings, monkeypatch) -> None:
     settings.Q_CLUSTER = {"redis": {"host": "127.0.0.1"}, "timeout": 60, "retry": 90}
-    monkeypatch.setattr("orderhooks.checks.queue.find_spec", lambda _package: None)
+    monkeypatch.setattr("orderhooks.tasks.django_q.find_spec", lambda _package: None)
     assert "pip install redis" in found()["orderhooks.E024"]
     settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if app != "django_q"]
     assert "Add 'django_q' to INSTALLED_APPS" in found()["orderhooks.E023"]

@@ -10,7 +10,7 @@ from orderhooks import reporting, transport
 from orderhooks.models import CaptureFailure, Change, Delivery, Event, Subscription
 from orderhooks.reporting import Backlog, Worker, delivery_summary, endpoint_health
 from orderhooks.transport.outcomes import NEXT_STEPS, STATUS_STEPS
-from tests.factories import make_order, make_subscription
+from tests.factories import make_order, make_subscription, make_worker
 
 NOW = datetime(2026, 11, 24, 3, 11, 26, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -163,11 +163,11 @@ def test_what_waits_is_reported_with_its_age(counts: tuple[int, int, int], expec
 START = "Start `manage.py qcluster`; if one runs and does nothing, restart it."
 BUSY = Backlog(3, None, 0, 0, NOW - 4 * MINUTE)
 WORKERS = [
-    (Worker(True, NOW, NOW), BUSY, []),
-    (Worker(False, NOW - MINUTE, None), BUSY, []),
-    (Worker(False, None, None), None, [f"No worker has ever been seen. {START}"]),
+    (make_worker(True, NOW, NOW), BUSY, []),
+    (make_worker(False, NOW - MINUTE, None), BUSY, []),
+    (make_worker(False, None, None), None, [f"No worker has ever been seen. {START}"]),
     (
-        Worker(False, NOW - 5 * MINUTE, NOW - 5 * MINUTE),
+        make_worker(False, NOW - 5 * MINUTE, NOW - 5 * MINUTE),
         BUSY,
         [
             "No worker has been seen for 5 min. 3 deliveries wait to be sent, the oldest for 4 min. " + START,

@@ -17,6 +17,7 @@ from orderhooks.health import measures, probes
 from orderhooks.health.metrics import MEASURES
 from orderhooks.models import AttemptStats, Delivery, MetricTotal, Pump
 from orderhooks.models.attempt_stats import StatsBuffer
+from orderhooks.tasks.names import SWEEP_SCHEDULE
 from orderhooks.transport import Outcome
 from tests.factories import (
     cutoffs_at,
@@ -292,7 +293,7 @@ class TestGauges:
         from django_q.models import Schedule
 
         tasks.register_sweep()
-        Schedule.objects.filter(name=tasks.SWEEP).update(next_run=timezone.now() - timedelta(minutes=5))
+        Schedule.objects.filter(name=SWEEP_SCHEDULE).update(next_run=timezone.now() - timedelta(minutes=5))
         assert 300 <= scrape()["orderhooks_sweep_overdue_seconds", labels()] < 400
         Schedule.objects.all().delete()
         assert ("orderhooks_sweep_overdue_seconds", labels()) not in scrape(), "it is switched off"

@@ -19,6 +19,7 @@ from orderhooks import tasks
 from orderhooks.health import probes
 from orderhooks.health.looks import Look
 from orderhooks.models import Pump
+from orderhooks.tasks.names import SWEEP_SCHEDULE
 from tests.factories import make_delivery, make_subscription
 
 ALL_WELL = {"status": "ok", "database": "ok", "migrations": "ok", "worker": "ok", "broker": "ok"}
@@ -81,7 +82,7 @@ class TestReady:
 
     def test_a_broker_that_is_gone_is_only_shown(self, at_work, monkeypatch) -> None:
         monkeypatch.setattr(probes.BROKER, "look", lambda: not tasks.broker_problem())
-        monkeypatch.setattr("orderhooks.tasks.get_broker", lambda: socket.create_connection(("127.0.0.1", 9)))
+        monkeypatch.setattr("orderhooks.tasks.django_q.get_broker", lambda: socket.create_connection(("127.0.0.1", 9)))
         assert body("/health/ready/", status=200) == {**ALL_WELL, "broker": "unreachable"}
 
     def test_a_migration_that_is_not_applied_makes_it_fail(self, at_work) -> None:
@@ -155,7 +156,7 @@ class TestWorker:
 
         now = timezone.now()
         tasks.register_sweep()
-        Schedule.objects.filter(name=tasks.SWEEP).update(next_run=now - timedelta(minutes=sweep_minutes))
+        Schedule.objects.filter(name=SWEEP_SCHEDULE).update(next_run=now - timedelta(minutes=sweep_minutes))
         Pump.objects.create(beat_at=now - timedelta(minutes=seen_minutes), ended=seen_minutes > 0)
         word = "ok" if status == 200 else "missing"
         assert body("/health/worker/", status=status) == {"status": "ok" if status == 200 else "failed", "worker": word}

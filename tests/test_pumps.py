@@ -10,6 +10,7 @@ from django_q.scheduler import scheduler
 from orderhooks import tasks
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Pump
+from orderhooks.tasks.names import SWEEP_SCHEDULE
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -45,12 +46,12 @@ def test_nobody_was_ever_seen() -> None:
 def test_the_next_sweep_comes_from_the_queues_own_schedule(settings) -> None:
     tasks.register_sweep()
     overdue = timezone.now() - 7 * MINUTE
-    Schedule.objects.filter(name=tasks.SWEEP).update(next_run=overdue)
-    assert tasks.sweep_due_at() == overdue
+    Schedule.objects.filter(name=SWEEP_SCHEDULE).update(next_run=overdue)
+    assert tasks.look_at_worker().sweep_due_at == overdue
     scheduler()
-    next_sweep = tasks.sweep_due_at()
+    next_sweep = tasks.look_at_worker().sweep_due_at
     assert next_sweep is not None
     assert timezone.now() < next_sweep <= timezone.now() + MINUTE
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SWEEP": False}
     tasks.register_sweep()
-    assert tasks.sweep_due_at() is None
+    assert tasks.look_at_worker().sweep_due_at is None

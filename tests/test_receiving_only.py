@@ -94,7 +94,7 @@ def test_the_check_says_that_the_app_needs_users(apps: list[str]) -> None:
         (["django_q", "orderhooks"], {}, [], []),
         (["orderhooks"], {}, None, [(Warning, "W025")]),
         (["orderhooks"], {}, [], []),
-        (["orderhooks"], {"Q_CLUSTER": {"timeout": 60, "retry": 90}}, None, [(Error, "E023")]),
+        (["orderhooks"], {"Q_CLUSTER": {"timeout": 60, "retry": 90, "catch_up": False}}, None, [(Error, "E023")]),
     ],
 )
 def test_the_check_distinguishes_a_receiver_from_a_store_without_a_queue(

@@ -20,6 +20,8 @@ from orderhooks import outbox, pumping, tasks
 from orderhooks.db import DatabaseClock, Wakeup
 from orderhooks.models import Change, Delivery, Event, Pump
 from orderhooks.sending import finishing
+from orderhooks.tasks import django_q, task_queue, waking
+from orderhooks.tasks.names import SWEEP_SCHEDULE
 from tests.factories import make_delivery, make_event, make_order, make_subscription
 from tests.receivers import Answer, RecordingReceiver
 
@@ -114,10 +116,10 @@ def test_only_one_pump_waits(settings) -> None:
 
 def test_a_pump_hands_over_what_its_time_does_not_allow(receiver: RecordingReceiver, monkeypatch) -> None:
     make_delivery(subscription=make_subscription(url=receiver.url))
-    monkeypatch.setattr(tasks, "HAND_OVER_SECONDS", 0.0)
+    monkeypatch.setattr(task_queue, "HAND_OVER_SECONDS", 0.0)
     monkeypatch.setattr(Conf, "TIMEOUT", 1)
     woken = []
-    monkeypatch.setattr(tasks, "wake", lambda: woken.append(Delivery.objects.get().state))
+    monkeypatch.setattr(waking, "wake", lambda: woken.append(Delivery.objects.get().state))
     tasks.pump()
     assert woken == ["pending"]
 
@@ -148,7 +150,7 @@ def test_a_queue_that_can_not_be_written_to_never_reaches_the_save(monkeypatch, 
     def broken(*_args, **_kwargs):
         raise OSError("no queue")
 
-    monkeypatch.setattr(tasks, "async_task", broken)
+    monkeypatch.setattr(django_q, "async_task", broken)
     make_subscription()
     order = make_order(lines=[])
     assert order.pk
@@ -162,7 +164,7 @@ def deaf_broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setattr(Conf, "ORM", None)
         monkeypatch.setattr(Conf, "REDIS", {"host": "127.0.0.1", "port": server.getsockname()[1]})
-        monkeypatch.setattr(tasks, "_the_waker", None)
+        monkeypatch.setattr(waking, "_the_waker", None)
         yield server
 
 
@@ -173,7 +175,7 @@ def test_a_save_does_not_wait_for_a_broker_that_never_responds(deaf_broker, monk
     # The broker is still being waited for, and the save has long returned.
     connection, _address = deaf_broker.accept()
     assert Event.objects.exists()
-    waker = tasks._the_waker
+    waker = waking._the_waker
     assert waker is not None
     assert not waker.idle.is_set()
     connection.close()
@@ -187,7 +189,7 @@ def test_a_broker_that_is_gone_is_logged_by_the_waker(monkeypatch, caplog) -> No
         port = server.getsockname()[1]
     monkeypatch.setattr(Conf, "ORM", None)
     monkeypatch.setattr(Conf, "REDIS", {"host": "127.0.0.1", "port": port})
-    monkeypatch.setattr(tasks, "_the_waker", None)
+    monkeypatch.setattr(waking, "_the_waker", None)
     tasks.wake()
     tasks.let_the_waker_finish(seconds=30)  # the client library tries for a while
     assert "could not reach the broker" in caplog.text
@@ -196,14 +198,14 @@ def test_a_broker_that_is_gone_is_logged_by_the_waker(monkeypatch, caplog) -> No
 def test_wake_ups_that_pile_up_become_one(monkeypatch) -> None:
     entered, release, sent = threading.Event(), threading.Event(), []
 
-    def slow() -> None:
+    def slow(*_arguments: object, **_options: object) -> None:
         sent.append(1)
         entered.set()
         release.wait(10)
 
     monkeypatch.setattr(Conf, "ORM", None)
-    monkeypatch.setattr(tasks, "_enqueue", slow)
-    monkeypatch.setattr(tasks, "_the_waker", None)
+    monkeypatch.setattr(django_q, "async_task", slow)
+    monkeypatch.setattr(waking, "_the_waker", None)
     tasks.wake()
     assert entered.wait(10)
     for _ in range(5):
@@ -217,8 +219,8 @@ def test_the_sweep_is_registered_once_by_migrate_and_can_be_switched_off(setting
     Schedule.objects.all().delete()
     call_command("migrate", verbosity=0)
     call_command("migrate", verbosity=0)
-    assert Schedule.objects.get(name=tasks.DAILY).func == tasks.PRUNE
-    sweep = Schedule.objects.get(name=tasks.SWEEP)
+    assert Schedule.objects.get(name="orderhooks prune").func == tasks.PRUNE
+    sweep = Schedule.objects.get(name=SWEEP_SCHEDULE)
     assert (sweep.func, sweep.schedule_type, sweep.minutes, sweep.repeats) == (tasks.PUMP, "I", 1, -1)
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SWEEP": False}
     call_command("migrate", verbosity=0)
@@ -231,7 +233,7 @@ def test_an_emptied_queue_is_made_good_by_the_sweep(receiver: RecordingReceiver)
     make_subscription(url=receiver.url)
     make_order(lines=[])
     OrmQ.objects.all().delete()
-    Schedule.objects.exclude(name=tasks.SWEEP).delete()
+    Schedule.objects.exclude(name=SWEEP_SCHEDULE).delete()
     Schedule.objects.update(next_run=timezone.now() - timedelta(seconds=1))
     scheduler()
     [task] = OrmQ.objects.all()

@@ -11,8 +11,7 @@ from django.utils import timezone
 from orderhooks import operations, reporting, sending
 from orderhooks.models import Pump, Subscription
 from orderhooks.reporting.system_status import system_status
-from orderhooks.reporting.worker_status import Worker
-from tests.factories import make_delivery, make_event, make_subscription, make_user
+from tests.factories import make_delivery, make_event, make_subscription, make_user, make_worker
 from tests.receivers import RecordingReceiver
 
 pytestmark = pytest.mark.django_db
@@ -38,7 +37,7 @@ def attempt(days: int = 0) -> None:
 
 def test_it_is_a_problem_of_the_status_and_the_doctor(failing: Subscription) -> None:
     Pump.start(now=timezone.now())
-    worker = Worker(True, timezone.now(), timezone.now() + timedelta(seconds=30))
+    worker = make_worker(True, timezone.now(), timezone.now() + timedelta(seconds=30))
     [problem] = system_status(worker, now=timezone.now()).problems()
     assert problem.startswith(f"Books ({failing.public_id}): A delivery could not be made")
     assert WHY in problem

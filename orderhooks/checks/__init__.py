@@ -8,7 +8,6 @@ from orderhooks.checks.deployment import check_deployment
 from orderhooks.checks.project import (
     check_mail,
     check_one_database,
-    check_queue_options,
     check_time_zone,
     check_users,
 )
@@ -23,7 +22,6 @@ __all__ = [
     "check_mail",
     "check_one_database",
     "check_queue",
-    "check_queue_options",
     "check_settings",
     "check_sources",
     "check_sources_at_work",
@@ -40,7 +38,6 @@ def register() -> None:
         check_settings,
         check_sources,
         check_queue,
-        check_queue_options,
         check_one_database,
         check_users,
         check_time_zone,

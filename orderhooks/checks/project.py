@@ -1,6 +1,6 @@
-"""Checks of the project's own settings: databases, users, time zone, queue, e-mail."""
+"""Checks of the project's own settings: databases, users, time zone, e-mail."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from django.apps import apps
@@ -81,31 +81,6 @@ def check_time_zone(**_kwargs: Any) -> list[CheckMessage]:
             id="orderhooks.E061",
         )
     ]
-
-
-def check_queue_options(**_kwargs: Any) -> list[CheckMessage]:
-    """django-q2 must not send within a save, and must not repeat each sweep of an outage."""
-    cluster = getattr(settings, "Q_CLUSTER", None)
-    if not isinstance(cluster, Mapping):
-        return []  # check_queue reports it
-    messages: list[CheckMessage] = []
-    if cluster.get("sync", False):
-        messages.append(
-            Warning(
-                "Q_CLUSTER['sync'] is True: each save of an order waits until its webhooks are sent.",
-                hint="Remove 'sync' and run manage.py qcluster. In tests call orderhooks.tasks.pump() instead.",
-                id="orderhooks.W062",
-            )
-        )
-    if cluster.get("catch_up", True):
-        messages.append(
-            Warning(
-                "Q_CLUSTER['catch_up'] is not False: after an outage django-q2 starts a sweep for each missed minute.",
-                hint="Set Q_CLUSTER['catch_up'] = False. One sweep finds everything that waits.",
-                id="orderhooks.W063",
-            )
-        )
-    return messages
 
 
 def check_mail(**_kwargs: Any) -> list[CheckMessage]:

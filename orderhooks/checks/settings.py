@@ -10,7 +10,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Error
 from django.utils.module_loading import import_string
 
-from orderhooks import conf, formats, retention_periods, spelling, topics, versions
+from orderhooks import conf, formats, retention_periods, spelling, tasks, topics, versions
 
 MIN_KEY_LENGTH = 16
 LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?"
@@ -134,6 +134,14 @@ def _token(value: Any) -> str:
     )
 
 
+def _queue(value: Any) -> str:
+    if isinstance(value, str) and value in tasks.QUEUES:
+        return ""
+    near = spelling.nearest(str(value), tasks.QUEUES)
+    known = ", ".join(map(repr, tasks.QUEUES))
+    return f"Did you mean {near!r}? The queues are: {known}." if near else f"The queues are: {known}."
+
+
 # One row for each setting: the id of its check, and its judge, which returns the hint, or "" if the value is valid.
 JUDGES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "SOURCES": ("orderhooks.E002", _sources),
@@ -153,6 +161,7 @@ JUDGES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "MAX_IN_FLIGHT": ("orderhooks.E015", _whole_number(1, 256)),
     "MAX_IN_FLIGHT_PER_HOST": ("orderhooks.E016", _whole_number(1, 256)),
     "LINGER_SECONDS": ("orderhooks.E009", _number(0, 60, "seconds")),
+    "QUEUE": ("orderhooks.E028", _queue),
     "SWEEP": ("orderhooks.E010", _boolean),
     "RETENTION_DAYS": ("orderhooks.E017", retention_periods.fault_of),
     "RECONCILE_DAYS": ("orderhooks.E050", _reconcile_days),

@@ -21,7 +21,6 @@ from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.reporting import (
     LOSSES_SHOWN_FOR,
     MOST_WAITING,
-    START_WORKER,
     backlog_text,
     capture_levels,
     current_backlog,
@@ -29,6 +28,7 @@ from orderhooks.reporting import (
     last_reconciliation,
     losses,
     reconciliation_text,
+    start_text,
     unpublished_problems,
     unregistered_versions,
     worker_problems,
@@ -109,9 +109,11 @@ def _clock(now: datetime) -> Found:
 
 
 def _broker(now: datetime) -> Found:
-    if problem := tasks.broker_problem():
+    if not (settings := tasks.broker_settings()):
+        yield "ok", "There is no broker: the worker looks for work by itself."
+    elif problem := tasks.broker_problem():
         missing = "ModuleNotFoundError" in problem or "ImportError" in problem
-        remedy = "Install that package beside django-q2." if missing else "Start it, or correct Q_CLUSTER."
+        remedy = "Install that package." if missing else f"Start it, or correct {settings}."
         kept = "Nothing is lost: the backlog is sent once the broker responds."
         yield "fail", f"The broker can't be reached: {problem}. {remedy} {kept}"
     else:
@@ -142,7 +144,7 @@ def _backlog(now: datetime) -> Found:
     lost = Delivery.objects.lease_expired(now=now - OVERDUE).count()
     if lost:
         abandoned = f"{count_text(lost)} deliveries were being sent by workers that are gone,"
-        yield "fail", f"{abandoned} and no other worker took them over. {START_WORKER}"
+        yield "fail", f"{abandoned} and no other worker took them over. {start_text(tasks.worker_command())}"
     late = [
         one.subscription.name
         for one in claiming.due(now=now - OVERDUE)
@@ -159,7 +161,8 @@ def _backlog(now: datetime) -> Found:
     waiting = current_backlog(at_most=MOST_WAITING)
     if waiting.unrouted + waiting.uncoalesced and waiting.since is not None and now - waiting.since > OVERDUE:
         late.append("")
-        yield "fail", f"No worker handles what is new: {backlog_text(waiting, now=now)} {START_WORKER}"
+        start = start_text(tasks.worker_command())
+        yield "fail", f"No worker handles what is new: {backlog_text(waiting, now=now)} {start}"
     if not lost and not late:
         yield "ok", f"Nothing is overdue. {backlog_text(waiting, now=now)}"
 

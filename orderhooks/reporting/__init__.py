@@ -22,12 +22,11 @@ from orderhooks.reporting.reconciliation import last_reconciliation, reconciliat
 from orderhooks.reporting.unpublished import unpublished_problems
 from orderhooks.reporting.unsent import unsent_problems
 from orderhooks.reporting.version_moves import VersionMove, ended_versions, unregistered_versions, version_move
-from orderhooks.reporting.worker_status import START_WORKER, Worker, worker_problems
+from orderhooks.reporting.worker_status import Worker, start_text, worker_problems
 
 __all__ = [
     "LOSSES_SHOWN_FOR",
     "MOST_WAITING",
-    "START_WORKER",
     "Backlog",
     "CaptureLevel",
     "EventReport",
@@ -54,6 +53,7 @@ __all__ = [
     "order_has_no_events_text",
     "order_without_events_text",
     "reconciliation_text",
+    "start_text",
     "subscription_outcome_text",
     "unpublished_problems",
     "unregistered_versions",

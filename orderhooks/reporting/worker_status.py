@@ -8,21 +8,25 @@ from django.utils.translation import gettext as _
 from orderhooks.reporting.backlog import Backlog, backlog_text
 from orderhooks.reporting.durations import span_text
 
-__all__ = ["START_WORKER", "SWEEP_LATE", "Worker", "worker_problems"]
+__all__ = ["SWEEP_LATE", "Worker", "start_text", "worker_problems"]
 
-# Between two sweeps a worker that has nothing to do may be away; django-q2 starts them up to half a minute late.
+# Between two sweeps a worker that has nothing to do may be away; django-q2 starts them half a minute late at most.
 WORKER_AWAY = timedelta(minutes=2)
 SWEEP_LATE = timedelta(seconds=90)
-START_WORKER = "Start `manage.py qcluster`; if one runs and does nothing, restart it."
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """The worker and the sweep. `seen_at` is None if no worker was ever seen, `sweep_due_at` if the sweep is off."""
+    """The worker and the sweep. `seen_at` is None if no worker was ever seen, `sweep_due_at` if the sweep is off.
+
+    The commands are what people type to start a worker, and what starts the sweep.
+    """
 
     at_work: bool
     seen_at: datetime | None
     sweep_due_at: datetime | None
+    worker_command: str
+    sweep_command: str
 
     def is_missing(self, *, now: datetime) -> bool:
         """Whether no worker is running although one should be."""
@@ -55,7 +59,7 @@ def missing_worker_text(worker: Worker, *, now: datetime, waiting: Backlog | Non
     if worker.seen_at is not None:
         missing = _("No worker has been seen for %(span)s.") % {"span": span_text(now - worker.seen_at)}
     held = f"{backlog_text(waiting, now=now)} " if waiting is not None and waiting.total else ""
-    return f"{missing} {held}{_(START_WORKER)}"
+    return f"{missing} {held}{start_text(worker.worker_command)}"
 
 
 def late_sweep_text(worker: Worker, *, now: datetime) -> str:
@@ -63,4 +67,9 @@ def late_sweep_text(worker: Worker, *, now: datetime) -> str:
     if worker.sweep_due_at is None or not worker.sweep_is_late(now=now):
         return ""
     late = _("The sweep, which starts a worker each minute, has been due for %(span)s.")
-    return f"{late % {'span': span_text(now - worker.sweep_due_at)}} {_(START_WORKER)}"
+    return f"{late % {'span': span_text(now - worker.sweep_due_at)}} {start_text(worker.sweep_command)}"
+
+
+def start_text(command: str) -> str:
+    """What to do if a process that should be running does nothing."""
+    return _("Start `%(command)s`; if one runs and does nothing, restart it.") % {"command": command}

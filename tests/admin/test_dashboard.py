@@ -8,19 +8,20 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_q.models import Schedule
 
-from orderhooks import tasks
 from orderhooks.admin.dashboard import milliseconds, sweep_notice, worker_notice
 from orderhooks.models import Pump
 from orderhooks.models.attempt_stats import bucket_of
-from orderhooks.reporting import START_WORKER, Worker
+from orderhooks.tasks.names import SWEEP_SCHEDULE
 from tests.admin.visits import page, staff
 from tests.factories import (
+    START_WORKER,
     make_attempt_stats,
     make_delivery,
     make_event,
     make_failed_event,
     make_order,
     make_subscription,
+    make_worker,
 )
 
 pytestmark = pytest.mark.django_db
@@ -46,7 +47,7 @@ def test_events_without_a_payload_are_reported() -> None:
     ],
 )
 def test_whether_a_worker_is_there(is_fresh, seen_at, level, text) -> None:
-    notice = worker_notice(Worker(is_fresh, seen_at, sweep_due_at=None), now=NOW)
+    notice = worker_notice(make_worker(is_fresh, seen_at, None), now=NOW)
     assert (notice.level, notice.text.replace("\xa0", " ")) == (level, text)
 
 
@@ -88,7 +89,7 @@ def test_whether_a_worker_is_there(is_fresh, seen_at, level, text) -> None:
     ],
 )
 def test_whether_the_sweep_is_started(due_at, at_work, seen_at, level, text) -> None:
-    notice = sweep_notice(Worker(at_work, seen_at, sweep_due_at=due_at), now=NOW)
+    notice = sweep_notice(make_worker(at_work, seen_at, due_at), now=NOW)
     assert notice.level == level
     assert notice.text.replace("\xa0", " ").startswith(text)
 
@@ -101,7 +102,7 @@ def test_times_of_receivers(time, text) -> None:
 class TestThePage:
     def test_is_in_the_apps_section_and_shows_that_all_is_well(self, operator) -> None:
         Pump.objects.create()
-        Schedule.objects.update_or_create(name=tasks.SWEEP, defaults={"next_run": timezone.now() + MINUTE})
+        Schedule.objects.update_or_create(name=SWEEP_SCHEDULE, defaults={"next_run": timezone.now() + MINUTE})
         assert "/admin/orderhooks/dashboard/" in page(operator, "")
         text = page(operator, "dashboard/")
         for words in ("A worker was seen", "is next due", "Nothing waits to be sent.", "No subscription has trouble."):
@@ -109,7 +110,7 @@ class TestThePage:
         assert "orderhooks-bad" not in text
 
     def test_says_what_to_do_when_nobody_is_there(self, operator) -> None:
-        Schedule.objects.update_or_create(name=tasks.SWEEP, defaults={"next_run": timezone.now() - HOUR})
+        Schedule.objects.update_or_create(name=SWEEP_SCHEDULE, defaults={"next_run": timezone.now() - HOUR})
         text = page(operator, "dashboard/")
         assert f"No worker has ever been seen. {START_WORKER}" in text
 

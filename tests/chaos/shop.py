@@ -30,6 +30,7 @@ from django_q.tasks import async_task  # noqa: E402
 from orderhooks import operations, outbox, publishing, retention, routing, tasks  # noqa: E402
 from orderhooks.db import DatabaseClock  # noqa: E402
 from orderhooks.models import Attempt, Change, Delivery, Event, Order, OrderLine, Subscription  # noqa: E402
+from orderhooks.tasks.names import SWEEP_SCHEDULE  # noqa: E402
 from tests.factories import cutoffs_at  # noqa: E402
 
 
@@ -128,7 +129,7 @@ def pump_tasks(count: int) -> None:
 
 def minute_passes() -> None:
     """The sweep is due now: django-q2's own scheduler, which looks every thirty seconds, is not waited for."""
-    Schedule.objects.filter(name=tasks.SWEEP).update(next_run=timezone.now() - timedelta(seconds=1))
+    Schedule.objects.filter(name=SWEEP_SCHEDULE).update(next_run=timezone.now() - timedelta(seconds=1))
     scheduler(get_broker())
 
 
@@ -226,7 +227,7 @@ def queued() -> int:
 
 
 def sweeps() -> int:
-    return Schedule.objects.filter(name=tasks.SWEEP).count()
+    return Schedule.objects.filter(name=SWEEP_SCHEDULE).count()
 
 
 def route() -> int:

@@ -9,12 +9,12 @@ from django.core.management.base import CommandError
 from django.db import OperationalError
 from django.utils import timezone
 
-from orderhooks import tasks
 from orderhooks.management import doctor
 from orderhooks.models import CaptureFailure, Delivery, Pump, Subscription
-from orderhooks.reporting import START_WORKER
+from orderhooks.tasks import django_q
+from orderhooks.tasks.django_q import DjangoQ
 from tests.commands.calls import called
-from tests.factories import make_attempt_stats, make_delivery, make_event, make_subscription
+from tests.factories import START_WORKER, make_attempt_stats, make_delivery, make_event, make_subscription
 
 pytestmark = pytest.mark.django_db
 LONG_AGO = timedelta(minutes=5)
@@ -25,7 +25,7 @@ def healthy(monkeypatch) -> None:
     """A shop in which all is well; each test spoils one thing."""
     now = timezone.now()
     Pump.start(now=now)
-    monkeypatch.setattr(tasks, "sweep_due_at", lambda: now + timedelta(seconds=30))
+    monkeypatch.setattr(DjangoQ, "sweep_due_at", lambda _queue, seen_at: now + timedelta(seconds=30))
 
 
 def found(level: str) -> list[str]:
@@ -72,7 +72,7 @@ def test_a_broker_that_is_away_is_reported(monkeypatch) -> None:
         def queue_size(self) -> int:
             raise ConnectionError("refused\nby 127.0.0.1")
 
-    monkeypatch.setattr(tasks, "get_broker", Away)
+    monkeypatch.setattr(django_q, "get_broker", Away)
     [one] = found("fail")
     assert one.startswith("broker: The broker can't be reached: ConnectionError: refused by 127.0.0.1. Start it")
 
@@ -101,7 +101,7 @@ def test_a_sweep_that_does_not_come_is_reported(monkeypatch, due_in: Any, level:
         now=timezone.now() - (LONG_AGO if level == "fail" else timedelta(minutes=1))
     )
     due_at = due_in if due_in is None else timezone.now() + due_in
-    monkeypatch.setattr(tasks, "sweep_due_at", lambda: due_at)
+    monkeypatch.setattr(DjangoQ, "sweep_due_at", lambda _queue, seen_at: due_at)
     assert any(words in one for one in found(level))
 
 

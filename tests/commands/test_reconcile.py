@@ -14,6 +14,7 @@ from django_q.models import Schedule
 
 from orderhooks import tasks
 from orderhooks.models import Event, Reconciliation
+from orderhooks.tasks import django_q
 from tests.factories import make_order, make_subscription
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -181,7 +182,7 @@ def test_the_daily_task_reports_differences_by_email() -> None:
 def test_the_daily_task_goes_on_in_another_task_when_its_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
     make_order()
     enqueued: list[str] = []
-    monkeypatch.setattr(tasks, "async_task", lambda task, **_options: enqueued.append(task))
+    monkeypatch.setattr(django_q, "async_task", lambda task, **_options: enqueued.append(task))
     monkeypatch.setattr("django_q.conf.Conf.TIMEOUT", 1e-9)
     tasks.reconcile()
     running = Reconciliation.objects.get()

@@ -11,10 +11,16 @@ from django_q.models import Schedule
 from orderhooks import tasks
 from orderhooks.models import Change, Pump, Subscription
 from orderhooks.models.attempt_stats import AttemptStats
-from orderhooks.reporting import START_WORKER
 from orderhooks.reporting.system_status import system_status
 from tests.commands.calls import called
-from tests.factories import make_attempt_stats, make_delivery, make_event, make_failed_event, make_subscription
+from tests.factories import (
+    START_WORKER,
+    make_attempt_stats,
+    make_delivery,
+    make_event,
+    make_failed_event,
+    make_subscription,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -82,7 +88,13 @@ def test_programs_get_json_and_a_status() -> None:
     told = json.loads(called("orderhooks_status", "--json"))
     assert told["subscriptions"][0]["health"] == "disabled"
     assert told["subscriptions"][0]["success_rate"] is None
-    assert told["worker"] == {"at_work": False, "seen_at": None, "sweep_due_at": told["worker"]["sweep_due_at"]}
+    assert told["worker"] == {
+        "at_work": False,
+        "seen_at": None,
+        "sweep_due_at": told["worker"]["sweep_due_at"],
+        "worker_command": "manage.py qcluster",
+        "sweep_command": "manage.py qcluster",
+    }
     assert len(told["problems"]) == 2
     with pytest.raises(CommandError, match="2 problems need a person"):
         called("orderhooks_status", "--json", "--fail")
