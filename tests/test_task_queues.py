@@ -19,8 +19,7 @@ from orderhooks.tasks import django_q, own_worker, task_queue
 from orderhooks.tasks.celery import Celery
 from orderhooks.tasks.names import DAILY_SCHEDULES, SWEEP_SCHEDULE
 from tests.commands.calls import called
-from tests.factories import make_delivery, make_order, make_subscription
-from tests.receivers import RecordingReceiver
+from tests.factories import make_order, make_subscription
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -96,22 +95,22 @@ def test_celery_beat_gets_the_sweep_and_the_daily_tasks(settings, shop_app: Cele
 def test_tasks_of_others_that_wait_in_celerys_queue_are_seen(settings, shop_app: CeleryApp) -> None:
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "QUEUE": "celery"}
     queue = Celery()
-    with shop_app.connection_for_write() as connection:
-        connection.default_channel.queue_declare("celery")
+    with shop_app.connection_for_write() as broker:
+        broker.default_channel.queue_declare("celery")
         assert not queue.has_other_work()
         tasks.sweep()
         assert queue.has_other_work()
-        connection.default_channel.queue_purge("celery")
+        broker.default_channel.queue_purge("celery")
 
 
 def test_a_save_wakes_a_celery_worker_with_a_message_that_expires(settings, shop_app: CeleryApp) -> None:
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "QUEUE": "celery"}
     make_subscription()
-    with shop_app.connection_for_write() as connection:
-        connection.default_channel.queue_declare("celery")
+    with shop_app.connection_for_write() as broker:
+        broker.default_channel.queue_declare("celery")
         make_order(lines=[])
         tasks.let_the_waker_finish(seconds=30)
-        message = connection.default_channel.basic_get("celery", no_ack=True)
+        message = broker.default_channel.basic_get("celery", no_ack=True)
     assert message.headers["task"] == tasks.PUMP
     assert message.headers["expires"] is not None
 
@@ -160,21 +159,25 @@ def test_a_sweep_without_a_broker_fails_in_words(settings, shop_app: CeleryApp) 
         called("orderhooks_sweep")
 
 
-def test_a_worker_of_its_own_keeps_going_until_it_is_stopped(
-    settings, receiver: RecordingReceiver, in_a_thread
-) -> None:
+def test_a_worker_of_its_own_waits_for_more_in_one_turn(settings, monkeypatch) -> None:
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "QUEUE": "none", "LINGER_SECONDS": 0}
+    monkeypatch.setattr(pumping, "BEAT_SECONDS", 0.01)
     # An older pump, for which one of a shared worker would give its worker back.
     Pump.objects.create(started_at=timezone.now() - task_queue.SWEEP_EVERY)
+    beats: list[pumping.Turn] = []
+    beat = pumping.Turn._beat
+
+    def counted(turn: pumping.Turn, *arguments: Any) -> None:
+        beats.append(turn)
+        if len(beats) == 3:
+            worker.stop()
+        beat(turn, *arguments)
+
+    monkeypatch.setattr(pumping.Turn, "_beat", counted)
     worker = tasks.make_worker()
-    thread = in_a_thread(worker.run)
-    try:
-        for count in (1, 2):
-            make_delivery(subscription=make_subscription(url=receiver.url))
-            receiver.wait_for(count)
-        assert thread.is_alive()
-    finally:
-        worker.stop()
+    worker.run()
+    assert len(beats) >= 3
+    assert all(turn is beats[0] for turn in beats)
 
 
 def test_a_turn_that_fails_is_logged_and_followed_by_another(settings, monkeypatch, caplog, in_a_thread) -> None:
