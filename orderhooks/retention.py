@@ -6,15 +6,16 @@ from itertools import takewhile
 from typing import Any
 
 from django.db import connections, models, transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, F, OuterRef
 from django.utils import timezone
 
-from orderhooks import digests
+from orderhooks import digests, stores
 from orderhooks.models.attempt_stats import AttemptStats
 from orderhooks.models.backfills import Backfill
 from orderhooks.models.capture_failures import CaptureFailure
 from orderhooks.models.deliveries import Attempt, Delivery
-from orderhooks.models.events import Event
+from orderhooks.models.events import Event, EventQuerySet
+from orderhooks.models.feed_consumers import FeedConsumer
 from orderhooks.models.idempotency import IdempotentRequest
 from orderhooks.models.order_digests import OrderDigest
 from orderhooks.models.receipts import LatestSequence, Receipt
@@ -97,7 +98,25 @@ def _prune_events(before: datetime) -> int:
         # See Note [Digests].
         old = old.filter(sequence__lte=OrderDigest.objects.reached())
     with transaction.atomic(using=Event.objects.db):
-        return Event.objects.filter(pk__in=_locked(old.order_by("sequence"))).delete()[0]
+        going = Event.objects.filter(pk__in=_locked(old.order_by("sequence")))
+        _count_missed(going)
+        return going.delete()[0]
+
+
+def _count_missed(going: EventQuerySet) -> None:
+    """Count the events that go for each consumer of the feed that has not acknowledged them."""
+    last = going.order_by("-sequence").values_list("sequence", flat=True).first()
+    if last is None:
+        return
+    # Locked, so that none acknowledges while it is counted.
+    consumers = list(FeedConsumer.objects.behind(last).order_by("pk").select_for_update())
+    feeds = stores.feeds_of(consumers)
+    for consumer in consumers:
+        # Where a feed is not known, an event too many is better than one of which nobody hears.
+        known = feeds[consumer.pk]
+        feed = Event.objects.of_orders() if known is None else known
+        missed = feed.filter(pk__in=going, sequence__gt=consumer.acknowledged, published_at__isnull=False).count()
+        FeedConsumer.objects.filter(pk=consumer.pk).update(missed=F("missed") + missed)
 
 
 def _old(before: Cutoffs) -> "Iterable[tuple[models.QuerySet[Any], list[int]]]":

@@ -7,14 +7,29 @@ Without the setting, Django's permissions hold for all stores, and only users wh
 subscribe by the API. What has no store (`""`) belongs to no single store: users who are limited do not see it.
 """
 
-from collections.abc import Collection
+import logging
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from django.utils.module_loading import import_string
 
 from orderhooks import conf, permissions
+from orderhooks.models.events import Event, EventQuerySet
+from orderhooks.models.feed_consumers import FeedConsumer
+from orderhooks.models.subscriptions import Subscription
 
-__all__ = ["ALL_STORES", "manages", "may_see_store", "order_stores_of", "stores_of"]
+__all__ = [
+    "ALL_STORES",
+    "events_of",
+    "feed_of",
+    "feeds_of",
+    "manages",
+    "may_see_store",
+    "order_stores_of",
+    "stores_of",
+]
+
+logger = logging.getLogger(__name__)
 
 # The `store` of a subscription to the orders of all stores.
 ALL_STORES = ""
@@ -57,3 +72,46 @@ def may_see_store(user: Any, store: str) -> bool:
     """
     stores = order_stores_of(user)
     return stores is None or store in stores
+
+
+def events_of(user: Any) -> EventQuerySet:
+    """The events of the stores that the user may subscribe to. Tests of endpoints are visible only to users who manage
+    all subscriptions.
+    """
+    if manages(user):
+        return Event.objects.all()
+    stores = stores_of(user)
+    events = Event.objects.of_orders()
+    return events if ALL_STORES in stores else events.filter(store__in=stores)
+
+
+def feed_of(user: Any, subscription: Subscription | None) -> EventQuerySet:
+    """The events of the user's feed, or of the subscription's as far as its topics and its store decide."""
+    return _narrowed(events_of(user), subscription)
+
+
+def feeds_of(consumers: Iterable[FeedConsumer]) -> dict[int, EventQuerySet | None]:
+    """The feed of each consumer, by the consumer's primary key. Users are looked at once each.
+
+    None, with an error in the log, if the function of STORES_FOR_USER raises: it is the store's own code.
+    """
+    seen: dict[int, EventQuerySet | None] = {}
+    feeds: dict[int, EventQuerySet | None] = {}
+    for consumer in consumers:
+        if consumer.user_id not in seen:
+            seen[consumer.user_id] = _events_if_known(consumer.user)
+        events = seen[consumer.user_id]
+        feeds[consumer.pk] = None if events is None else _narrowed(events, consumer.subscription)
+    return feeds
+
+
+def _narrowed(events: EventQuerySet, subscription: Subscription | None) -> EventQuerySet:
+    return events.of_orders() if subscription is None else events.wanted_by(subscription)
+
+
+def _events_if_known(user: Any) -> EventQuerySet | None:
+    try:
+        return events_of(user)
+    except Exception:
+        logger.exception("the stores of a user are not known, so neither is what the user's consumers read")
+        return None

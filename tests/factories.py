@@ -18,6 +18,7 @@ from orderhooks.models import (
     Backfill,
     Delivery,
     Event,
+    FeedConsumer,
     Fulfillment,
     FulfillmentLine,
     Order,
@@ -248,3 +249,11 @@ def make_user(*permissions: str, **fields: Any) -> User:
 def cutoffs_at(before: datetime) -> Cutoffs:
     """For pruning: the same time for all kinds of records."""
     return Cutoffs(dict.fromkeys(KINDS, before))
+
+
+def make_consumer(**fields: Any) -> FeedConsumer:
+    """A consumer of the feed that has read all that it has acknowledged."""
+    defaults: dict[str, Any] = {"name": f"consumer-{next(_numbers)}", "read_up_to": fields.get("acknowledged", 0)}
+    if "user" not in fields:
+        defaults["user"] = make_user()
+    return FeedConsumer.objects.create(**{**defaults, **fields})

@@ -18,6 +18,7 @@ from orderhooks.models import (
     Backfill,
     Delivery,
     Event,
+    FeedConsumer,
     FulfillmentLine,
     Order,
     OrderLine,
@@ -32,6 +33,7 @@ from tests.factories import (
     make_attempt,
     make_attempt_stats,
     make_backfill,
+    make_consumer,
     make_delivery,
     make_event,
     make_failed_event,
@@ -83,6 +85,8 @@ TOKEN = uuid.uuid4()
         (make_replay, {"only": "some"}),
         (make_replay, {"state": "done", "finished_at": None}),
         (make_replay, {"since": LATER + timedelta(days=9)}),
+        (make_consumer, {"name": ""}),
+        (make_consumer, {"acknowledged": 5, "read_up_to": 4}),
         (make_backfill, {"state": "lost"}),
         (make_backfill, {"rate": 0}),
         (make_backfill, {"rate": 1001}),
@@ -167,7 +171,7 @@ def test_every_constraint_has_its_row_here():
     """A constraint that is added needs a bad row above; then its name goes into this list."""
     models = (
         *(Order, OrderLine, FulfillmentLine, Payment, Refund),
-        *(Event, Subscription, Delivery, Attempt, Receipt, Replay, Backfill, AttemptStats),
+        *(Event, Subscription, Delivery, Attempt, Receipt, Replay, Backfill, AttemptStats, FeedConsumer),
     )
 
     assert {constraint.name for model in models for constraint in model._meta.constraints} == {
@@ -183,6 +187,9 @@ def test_every_constraint_has_its_row_here():
         "orderhooks_delivery_state",
         "orderhooks_event_published_has_payload",
         "orderhooks_event_unpublished_has_error",
+        "orderhooks_feed_consumer_has_name",
+        "orderhooks_feed_consumer_has_read",
+        "orderhooks_feed_consumer_once",
         "orderhooks_fulfillment_line_once",
         "orderhooks_fulfillment_line_quantity",
         "orderhooks_line_fulfilled_quantity",
@@ -328,6 +335,7 @@ def test_an_order_without_lines_costs_its_shipping():
         (public_ids.delivery_id, "dlv_"),
         (public_ids.replay_id, "rpl_"),
         (public_ids.backfill_id, "bfl_"),
+        (public_ids.consumer_id, "csm_"),
     ],
 )
 def test_a_public_id_names_its_record_and_fits_its_column(make, prefix):

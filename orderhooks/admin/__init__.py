@@ -3,7 +3,17 @@
 A store takes `OrderWebhooksMixin` for the admin of its own orders.
 """
 
-from orderhooks.admin import backfills, dashboard, deliveries, events, orders, replays, subscriptions
+from orderhooks.admin import backfills, dashboard, deliveries, events, feed_consumers, orders, replays, subscriptions
 from orderhooks.admin.order_webhooks import OrderWebhooksMixin
 
-__all__ = ["OrderWebhooksMixin", "backfills", "dashboard", "deliveries", "events", "orders", "replays", "subscriptions"]
+__all__ = [
+    "OrderWebhooksMixin",
+    "backfills",
+    "dashboard",
+    "deliveries",
+    "events",
+    "feed_consumers",
+    "orders",
+    "replays",
+    "subscriptions",
+]

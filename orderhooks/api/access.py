@@ -14,16 +14,16 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from orderhooks import permissions
-from orderhooks.models import Backfill, Delivery, Event, Order, OrderDigest, Replay, Subscription
+from orderhooks.models import Backfill, Delivery, FeedConsumer, Order, OrderDigest, Replay, Subscription
 from orderhooks.models.deliveries import DeliveryQuerySet
-from orderhooks.models.events import EventQuerySet
 from orderhooks.models.subscriptions import SubscriptionQuerySet
-from orderhooks.stores import ALL_STORES, manages, may_see_store, order_stores_of, stores_of
+from orderhooks.stores import ALL_STORES, events_of, manages, may_see_store, order_stores_of, stores_of
 
 __all__ = [
     "ALL_STORES",
     "ActionPermission",
     "backfills_of",
+    "consumers_of",
     "deliveries_of",
     "digests_of",
     "events_of",
@@ -31,6 +31,7 @@ __all__ = [
     "may_see_store",
     "order_stores_of",
     "orders_of",
+    "own_consumers",
     "replays_of",
     "rights_of",
     "seen_subscriptions_of",
@@ -105,15 +106,14 @@ def backfills_of(user: Any) -> "QuerySet[Backfill]":
     return Backfill.objects.all() if manages(user) else Backfill.objects.filter(subscription__in=_owned(user))
 
 
-def events_of(user: Any) -> EventQuerySet:
-    """The events of the stores that the user may subscribe to. Tests of endpoints are visible only to users who manage
-    all subscriptions.
-    """
-    if manages(user):
-        return Event.objects.all()
-    stores = stores_of(user)
-    events = Event.objects.of_orders()
-    return events if ALL_STORES in stores else events.filter(store__in=stores)
+def consumers_of(user: Any) -> "QuerySet[FeedConsumer]":
+    """The consumers that the user may see."""
+    return FeedConsumer.objects.all() if manages(user) else own_consumers(user)
+
+
+def own_consumers(user: Any) -> "QuerySet[FeedConsumer]":
+    """The consumers that the user made. No other user reads by them."""
+    return FeedConsumer.objects.filter(user=user)
 
 
 def digests_of(user: Any) -> "QuerySet[OrderDigest]":

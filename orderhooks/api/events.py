@@ -11,23 +11,20 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
-from orderhooks import catalogue, matching, permissions, publishing, shaping, topics, versions
+from orderhooks import catalogue, permissions, publishing, shaping, topics, versions
 from orderhooks.api import access
+from orderhooks.api.consumers import AcknowledgementSerializer, ConsumerSerializer, acknowledge
+from orderhooks.api.feed import is_feed, read_feed
 from orderhooks.api.fields import MODEL_FIELD_MAPPING, JsonObjectField
-from orderhooks.api.filters import PAGING, EventFilters, require_known
+from orderhooks.api.filters import EventFilters, require_known
 from orderhooks.api.openapi.descriptions import ApiResponse, Body, Envelope, ListOf, OneOf, Operation, describe, page_of
 from orderhooks.api.openapi.parameters import TEXT, after, in_query
 from orderhooks.api.protocol import history
-from orderhooks.api.protocol.drf import FORMAT_PARAMETER
-from orderhooks.api.protocol.pagination import page_size_of
-from orderhooks.api.protocol.problems import ConflictError, ParameterError
-from orderhooks.api.protocol.query_parameters import sequence_parameter, version_of
+from orderhooks.api.protocol.problems import ConflictError
+from orderhooks.api.protocol.query_parameters import version_of
 from orderhooks.api.resources import ApiViewSet, ResourceViewSet
-from orderhooks.db import DatabaseClock
 from orderhooks.models import Event, Subscription
-
-# Query parameters of the feed.
-FEED_PARAMETERS = ("after", "page_size", "subscription")
+from orderhooks.models.feed_consumers import NAME_PATTERN
 
 
 class EventSerializer(serializers.ModelSerializer[Event]):
@@ -105,7 +102,10 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceVie
     public_id_prefix = "evt_"
     ordered_by = "sequence"
     filterset_class = EventFilters
-    required_permissions = {"republish": [permissions.REDELIVER_DELIVERY, permissions.VIEW_EVENT]}
+    required_permissions = {
+        "republish": [permissions.REDELIVER_DELIVERY, permissions.VIEW_EVENT],
+        "acknowledge": [permissions.VIEW_EVENT],
+    }
     actions_without_body = ["republish"]
     inherited_operations = {
         "retrieve": Operation("getEvent", "Read an event", {200: ApiResponse("The event.", EventSerializer)}),
@@ -119,31 +119,59 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceVie
         "List events, or read the feed",
         {
             200: ApiResponse(
-                "A page of the log, newest first. With `after` a page of the feed, oldest first.",
+                "A page of the log, newest first. With `after` or `consumer` a page of the feed, oldest first.",
                 OneOf([page_of(EventSerializer), FEED]),
             )
         },
-        description="Without `after`, the log. With `after`, the feed: events with a higher sequence, oldest first,"
-        " each once. The feed has no other parameters than `subscription` and `page_size`. It is ten seconds behind, so"
-        " that it misses no event.",
+        description="Without `after` and `consumer`, the log. With `after`, the feed: events with a higher sequence,"
+        " oldest first, each once. With `consumer`, the feed after what the consumer has acknowledged, also if it has"
+        " been read before. The feed has no other parameters than `subscription` and `page_size`. It is ten seconds"
+        " behind, so that it misses no event.",
         parameters=[
             after("The sequence of the last event that you have. 0 starts with the oldest one."),
             in_query(
+                "consumer",
+                {"type": "string", "pattern": NAME_PATTERN},
+                "A name that your program chooses. The API keeps what it acknowledged. With `after` it reads ahead.",
+            ),
+            in_query(
                 "subscription",
                 {"type": "string", "pattern": "^sub_[0-9A-Z]{26}$"},
-                "Only with `after`: only events that this subscription receives. A page then has what is left of"
-                " `page_size` events.",
+                "Only with `after` or `consumer`: only events that this subscription receives. A page then has what is"
+                " left of `page_size` events.",
             ),
         ],
-        problems={422: "For example, the cursor is not valid, or the subscription is unknown."},
+        problems={
+            409: "The consumer reads the feed of another subscription, or you have too many consumers.",
+            410: "Events were deleted before the consumer acknowledged them. `detail` says how to go on.",
+            422: "For example, the cursor is not valid, or the subscription is unknown.",
+        },
     )
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """A page of the log, newest first. With `?after=` the feed: events with a higher sequence, oldest first."""
-        if "after" in request.query_params:
-            return self._feed(request)
-        if "subscription" in request.query_params:
-            raise ParameterError({"subscription": ["This parameter needs `after`."]}, code="clash")
-        return super().list(request, *args, **kwargs)
+        return self._feed(request) if is_feed(request) else super().list(request, *args, **kwargs)
+
+    @describe(
+        "acknowledgeEvents",
+        "Acknowledge events of the feed",
+        {200: ApiResponse("The consumer with its place.", ConsumerSerializer)},
+        description="Moves the consumer's place forward to `after`. A place beyond that stays where it is. A consumer"
+        " that does not exist begins at `after`.",
+        request=AcknowledgementSerializer,
+        example={"consumer": "erp", "after": 812},
+        problems={
+            409: "The consumer was not shown the events up to there, reads another feed, or has missed another number"
+            " of events; or the key came with another request.",
+            422: "The subscription is unknown.",
+        },
+    )
+    @action(detail=False, methods=["post"])
+    def acknowledge(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Move the place of a consumer forward to `after`, or begin one there."""
+        serializer = AcknowledgementSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        consumer = acknowledge(request, serializer.validated_data)
+        return Response(ConsumerSerializer(consumer, context=self.get_serializer_context()).data)
 
     @describe(
         "republishEvent",
@@ -171,33 +199,14 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceVie
         return Response(self.get_serializer(self.get_object()).data, status=status.HTTP_200_OK)
 
     def _feed(self, request: Request) -> Response:
-        require_known(request, {*FEED_PARAMETERS, *EventFilters.base_filters, *PAGING})
-        if clashing := request.query_params.keys() - {*FEED_PARAMETERS, FORMAT_PARAMETER}:
-            text = f"The feed has no such filter. Known parameters: {', '.join(FEED_PARAMETERS)}."
-            raise ParameterError({name: [text] for name in sorted(clashing)}, code="clash")
-        text = "Send the sequence of the last event that you have, or 0 to start with the oldest one."
-        sequence, size = sequence_parameter(request, text), page_size_of(request)
-        events, chooser = access.events_of(request.user).of_orders(), None
-        if "subscription" in request.query_params:
-            visible = access.subscriptions_of(request.user)
-            subscription = visible.filter(public_id=request.query_params["subscription"]).first()
-            if subscription is None:
-                text = "There is no subscription with this id, or you may not see it."
-                raise ParameterError({"subscription": [text]}, code="unknown")
-            events, chooser = events.wanted_by(subscription), subscription
-        # One more than the page, to know whether there is a next page.
-        rows = events.feed(after=sequence, at_most=size + 1, now=DatabaseClock().now())
-        page = [event for event in rows[:size] if event.published_at is not None]
-        last = rows[:size][-1].sequence if rows else sequence
-        if chooser is not None and chooser.is_selective:
-            page = list(matching.wanted(page, chooser))
-        context = {**self.get_serializer_context(), "subscription": chooser}
-        url = replace_query_param(request.build_absolute_uri(), "after", str(last))
+        page = read_feed(request)
+        context = {**self.get_serializer_context(), "subscription": page.subscription}
+        url = replace_query_param(request.build_absolute_uri(), "after", str(page.last))
         return Response(
             {
-                "next": url if len(rows) > size else None,
-                "after": last,
-                "results": EventSerializer(page, many=True, context=context).data,
+                "next": url if page.has_more else None,
+                "after": page.last,
+                "results": EventSerializer(page.events, many=True, context=context).data,
             }
         )
 

@@ -4,6 +4,7 @@ from django.urls import path, re_path
 from rest_framework.routers import SimpleRouter
 
 from orderhooks.api.backfills import BackfillViewSet
+from orderhooks.api.consumers import ConsumerViewSet
 from orderhooks.api.declarative import NamedSubscriptionViewSet
 from orderhooks.api.deliveries import DeliveryViewSet
 from orderhooks.api.events import EventViewSet, TopicViewSet
@@ -23,6 +24,7 @@ app_name = "orderhooks"
 router = SimpleRouter()
 router.register("orders", OrderViewSet, basename="order")
 router.register("events", EventViewSet, basename="event")
+router.register("consumers", ConsumerViewSet, basename="consumer")
 router.register("topics", TopicViewSet, basename="topic")
 router.register("subscriptions", SubscriptionViewSet, basename="subscription")
 router.register("deliveries", DeliveryViewSet, basename="delivery")

@@ -55,3 +55,7 @@ def replay_id() -> str:
 
 def backfill_id() -> str:
     return new_id("bfl_")
+
+
+def consumer_id() -> str:
+    return new_id("csm_")

@@ -7,6 +7,7 @@ from orderhooks.models.backfills import Backfill
 from orderhooks.models.capture_failures import CaptureFailure
 from orderhooks.models.deliveries import Attempt, Delivery
 from orderhooks.models.events import Change, Event
+from orderhooks.models.feed_consumers import FeedConsumer
 from orderhooks.models.fulfillments import Fulfillment, FulfillmentLine
 from orderhooks.models.idempotency import IdempotentRequest
 from orderhooks.models.metric_totals import MetricTotal
@@ -31,6 +32,7 @@ __all__ = [
     "Dashboard",
     "Delivery",
     "Event",
+    "FeedConsumer",
     "Fulfillment",
     "FulfillmentLine",
     "IdempotentRequest",
@@ -58,6 +60,7 @@ for model in (
     Change,
     Delivery,
     Event,
+    FeedConsumer,
     Fulfillment,
     FulfillmentLine,
     IdempotentRequest,

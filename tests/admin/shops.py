@@ -15,6 +15,7 @@ from tests.factories import (
     make_attempt,
     make_attempt_stats,
     make_backfill,
+    make_consumer,
     make_delivery,
     make_event,
     make_failed_event,
@@ -53,6 +54,7 @@ class Shop:
     delivery: Delivery
     replay: Any
     backfill: Any
+    feedconsumer: Any
     texts: list[str]
 
     def row(self, kind: str) -> Model:
@@ -87,9 +89,10 @@ def make_shop(store: str) -> Shop:
     Subscription.objects.filter(pk=subscription.pk).update(certificate_expires_at=timezone.now() + timedelta(days=3))
     replay = make_replay(subscription=subscription, requested_by=f"{name} operator")
     backfill = make_backfill(subscription=subscription, requested_by=f"{name} operator", total=5)
-    rows: list[Any] = [order, subscription, event, failed_event, delivery, waiting, test, replay, backfill]
+    consumer = make_consumer(user=make_user(first_name="unlimited"), subscription=subscription, name=f"erp-of-{store}")
+    rows: list[Any] = [order, subscription, event, failed_event, delivery, waiting, test, replay, backfill, consumer]
     texts = [name, store, *(row.public_id for row in rows)]
-    return Shop(order, subscription, event, failed_event, delivery, replay, backfill, texts)
+    return Shop(order, subscription, event, failed_event, delivery, replay, backfill, consumer, texts)
 
 
 @dataclass

@@ -20,6 +20,7 @@ from tests.factories import (
     make_attempt,
     make_attempt_stats,
     make_backfill,
+    make_consumer,
     make_delivery,
     make_event,
     make_failed_event,
@@ -75,6 +76,7 @@ def make_store() -> dict[str, Any]:
         "subscription": failing,
         "replay": make_replay(subscription=failing),
         "backfill": make_backfill(subscription=failing),
+        "feedconsumer": make_consumer(subscription=failing),
     }
     author = make_user()
     for row in rows.values():

@@ -19,13 +19,15 @@ from tests.admin.visits import text_of
 
 pytestmark = pytest.mark.django_db
 
+# Kinds of rows that nobody edits.
+RECORDS = ("replay", "backfill", "feedconsumer")
 # The page of a row: the kind of row, and the status for a user who sees the row.
 ROWS: dict[str, tuple[str, int]] = {
     **{f"orderhooks_{name}_change": (name, 200) for name in ("order", "subscription", "event", "delivery")},
     **{f"orderhooks_{name}_history": (name, 200) for name in ("order", "subscription", "event", "delivery")},
     **{f"orderhooks_{name}_delete": (name, 200) for name in ("order", "subscription")},
-    **{f"orderhooks_{name}_delete": (name, 403) for name in ("event", "delivery", "replay", "backfill")},
-    **{f"orderhooks_{name}_{page}": (name, 200) for name in ("replay", "backfill") for page in ("change", "history")},
+    **{f"orderhooks_{name}_delete": (name, 403) for name in ("event", "delivery", *RECORDS)},
+    **{f"orderhooks_{name}_{page}": (name, 200) for name in RECORDS for page in ("change", "history")},
     "orderhooks_order_webhooks": ("order", 200),
     "orderhooks_subscription_preview": ("subscription", 200),
     "orderhooks_subscription_code_samples": ("subscription", 200),
@@ -72,6 +74,8 @@ PAGES: dict[str, tuple[int, list[str]]] = {
     ),
     "orderhooks_replay_changelist": (200, ["", "?subscription__id__exact={paris}"]),
     "orderhooks_backfill_changelist": (200, ["", "?subscription__id__exact={paris}"]),
+    "orderhooks_feedconsumer_changelist": (200, ["", "?q=paris"]),
+    "orderhooks_feedconsumer_add": (403, [""]),
     "orderhooks_replay_add": (200, ["", "?subscription={paris}"]),
     "orderhooks_backfill_add": (200, ["", "?subscription={paris}"]),
     "orderhooks_subscription_add": (200, ["", "?store=berlin"]),
@@ -174,7 +178,7 @@ def test_another_page(shops, kind, name) -> None:
 
 def test_an_unlimited_user_sees_both_shops(shops) -> None:
     client = visitor("unlimited")
-    for page in ("order", "subscription", "event", "delivery", "replay", "backfill", "dashboard"):
+    for page in ("order", "subscription", "event", "delivery", *RECORDS, "dashboard"):
         text = client.get(f"/admin/orderhooks/{page}/").content.decode()
         for shop in (shops.berlin, shops.paris):
             assert hidden(text, shop.texts), page

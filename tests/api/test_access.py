@@ -11,6 +11,7 @@ from orderhooks.models import Delivery, Subscription
 from tests.api.calls import EVERYTHING, patch, post
 from tests.factories import (
     make_backfill,
+    make_consumer,
     make_delivery,
     make_failed_event,
     make_fulfillment,
@@ -53,8 +54,13 @@ TABLE: list[tuple[str, str, list[str], Any, dict[str, int]]] = [
     ("get", "orders/digests/", ["view_event", "view_payload"], None, ALL),
     ("get", "events/", ["view_event"], None, ALL),
     ("get", "events/?after=0", ["view_event"], None, ALL),
+    ("get", "events/?consumer=erp", ["view_event"], None, ALL),
+    ("post", "events/acknowledge/", ["view_event"], {"consumer": "erp", "after": 0}, ALL),
     ("get", "events/{event}/", ["view_event"], None, OWNED),
     ("post", "events/{failed_event}/republish/", ["redeliver_delivery", "view_event"], {}, owned(409)),
+    ("get", "consumers/", ["view_event"], None, ALL),
+    ("get", "consumers/{consumer}/", ["view_event"], None, OWNED),
+    ("delete", "consumers/{consumer}/", ["view_event"], None, owned(204)),
     ("get", "topics/", [], None, ALL),
     ("get", "topics/order.paid/", [], None, ALL),
     ("get", "topics/order.paid/schema/", [], None, ALL),
@@ -180,6 +186,7 @@ class World:
         type(event).objects.filter(pk=event.pk).update(store="berlin")
         self.failed_event = make_failed_event(store="berlin", source="gone")
         self.replay = make_replay(subscription=self.subscription)
+        self.consumer = make_consumer(user=self.owner)
         if backfill:
             # While it runs, no other one can be started.
             self.backfill = make_backfill(subscription=self.subscription)
@@ -266,6 +273,7 @@ def test_lists_hold_what_belongs_to_the_caller_alone():
     other = make_delivery().subscription
     make_replay(subscription=other)
     make_backfill(subscription=other)
+    make_consumer()
     for path, role, count in [
         ("subscriptions", "owner", 1),
         ("subscriptions", "other", 0),
@@ -279,6 +287,9 @@ def test_lists_hold_what_belongs_to_the_caller_alone():
         ("backfills", "owner", 1),
         ("backfills", "other", 0),
         ("backfills", "manager", 2),
+        ("consumers", "owner", 1),
+        ("consumers", "other", 0),
+        ("consumers", "manager", 2),
         ("events", "other", 0),
     ]:
         response = world.caller(role, EVERYTHING[:-1]).get(f"/api/{path}/")

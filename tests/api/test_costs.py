@@ -17,6 +17,7 @@ from tests.api.calls import EVERYTHING, client_with
 from tests.factories import (
     make_attempt,
     make_backfill,
+    make_consumer,
     make_delivery,
     make_event,
     make_order,
@@ -48,7 +49,10 @@ WORST = [
     f"events/?{WIDE}&{NEVER}&ordering=sequence",
     f"events/?{WIDE}&after=0",
     f"events/?{WIDE}&after=0&subscription={{subscription}}",
+    f"events/?{WIDE}&consumer=erp",
     "events/{event}/",
+    f"consumers/?{WIDE}",
+    "consumers/{consumer}/",
     "topics/",
     "topics/order.paid/",
     "topics/order.paid/schema/",
@@ -105,8 +109,12 @@ def ids() -> dict[str, str]:
         Delivery.objects.bulk_create(
             Delivery(event=one, subscription=subscription, next_attempt_at=event.occurred_at) for one in made
         )
+    consumer = make_consumer(name="behind")
+    for _ in range(250):
+        make_consumer(user=consumer.user)
     assert Attempt.objects.exists()
     return {
+        "consumer": consumer.public_id,
         "subscription": subscription.public_id,
         "order": order.public_id,
         "event": event.public_id,

@@ -14,6 +14,7 @@ def test_each_address_of_the_root_leads_somewhere():
     assert {
         "orders",
         "events",
+        "consumers",
         "topics",
         "subscriptions",
         "deliveries",

@@ -34,6 +34,7 @@ You see the subscriptions that you created and what belongs to them, or all with
 TAGS = {
     "orders": "The store's orders.",
     "events": "What happened to orders.",
+    "consumers": "Programs that poll the feed of events.",
     "topics": "The kinds of events.",
     "subscriptions": "Endpoints, and the topics that they receive.",
     "deliveries": "The log: each event for each subscription.",
