@@ -77,6 +77,8 @@ class Settings:
     stores_for_user: str = ""
     # The limits of expensive API actions for each user, in DRF's notation ("30/min"). None: no limit.
     api_rates: Mapping[str, str | None] = field(default_factory=dict)
+    # How many requests of one process may wait for an event of the feed (`events/?wait=`). 0: none.
+    feed_waiters: int = 4
     # The bearer token with which Prometheus reads the metrics. Blank: only users who may view deliveries can.
     metrics_token: str = field(default="", repr=False)
     # The keys that encrypt stored secrets, the newest first, each a text of at least 16 characters. Empty: derived from

@@ -83,6 +83,7 @@ BAD = [
     ({"API_RATES": ["1/s"]}, "E019", "Give a dict"),
     ({"ENCRYPTION_KEYS": "one long text that is no list"}, "E011", "list of texts"),
     ({"ENCRYPTION_KEYS": ["short"]}, "E011", "16 characters"),
+    ({"FEED_WAITERS": -1}, "E074", "0 to 1000"),
     ({"METRICS_TOKEN": "short"}, "E073", "at least 16"),
     ({"METRICS_TOKEN": "with a blank in its middle"}, "E073", "without blanks"),
     ({"METRICS_TOKEN": 1234567890123456}, "E073", "Give a text"),

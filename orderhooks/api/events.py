@@ -23,6 +23,7 @@ from orderhooks.api.protocol import history
 from orderhooks.api.protocol.problems import ConflictError
 from orderhooks.api.protocol.query_parameters import version_of
 from orderhooks.api.resources import ApiViewSet, ResourceViewSet
+from orderhooks.api.waiting import LONGEST_WAIT_SECONDS
 from orderhooks.models import Event, Subscription
 from orderhooks.models.feed_consumers import NAME_PATTERN
 
@@ -107,6 +108,8 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceVie
         "acknowledge": [permissions.VIEW_EVENT],
     }
     actions_without_body = ["republish"]
+    # It may wait for an event.
+    actions_outside_transactions = ["list"]
     inherited_operations = {
         "retrieve": Operation("getEvent", "Read an event", {200: ApiResponse("The event.", EventSerializer)}),
     }
@@ -125,8 +128,8 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceVie
         },
         description="Without `after` and `consumer`, the log. With `after`, the feed: events with a higher sequence,"
         " oldest first, each once. With `consumer`, the feed after what the consumer has acknowledged, also if it has"
-        " been read before. The feed has no other parameters than `subscription` and `page_size`. It is ten seconds"
-        " behind, so that it misses no event.",
+        " been read before. The feed has no other parameters than `subscription`, `page_size` and `wait`. It is ten"
+        " seconds behind, so that it misses no event.",
         parameters=[
             after("The sequence of the last event that you have. 0 starts with the oldest one."),
             in_query(
@@ -140,11 +143,18 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceVie
                 "Only with `after` or `consumer`: only events that this subscription receives. A page then has what is"
                 " left of `page_size` events.",
             ),
+            in_query(
+                "wait",
+                {"type": "integer", "minimum": 0, "maximum": LONGEST_WAIT_SECONDS, "default": 0},
+                "Only with `after` or `consumer`: if there is nothing to read, wait up to this many seconds until there"
+                " is. Then the page is empty.",
+            ),
         ],
         problems={
             409: "The consumer reads the feed of another subscription, or you have too many consumers.",
             410: "Events were deleted before the consumer acknowledged them. `detail` says how to go on.",
             422: "For example, the cursor is not valid, or the subscription is unknown.",
+            503: "Too many requests wait. Try again after `Retry-After`, or without `wait`.",
         },
     )
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:

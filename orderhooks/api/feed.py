@@ -15,7 +15,8 @@ from orderhooks.api.filters import PAGING, EventFilters, require_known
 from orderhooks.api.protocol.drf import FORMAT_PARAMETER
 from orderhooks.api.protocol.pagination import page_size_of
 from orderhooks.api.protocol.problems import ParameterError
-from orderhooks.api.protocol.query_parameters import sequence_parameter
+from orderhooks.api.protocol.query_parameters import int_parameter, sequence_parameter
+from orderhooks.api.waiting import LONGEST_WAIT_SECONDS, look_until
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Event, FeedConsumer, Subscription
 from orderhooks.models.events import EventQuerySet
@@ -24,7 +25,9 @@ __all__ = ["FEED_PARAMETERS", "FeedPage", "is_feed", "read_feed"]
 
 # Each of these makes a request one of the feed.
 PLACES = ("after", "consumer")
-FEED_PARAMETERS = (*PLACES, "page_size", "subscription")
+FEED_PARAMETERS = (*PLACES, "page_size", "subscription", "wait")
+# What only the feed has.
+OF_FEED_ALONE = ("subscription", "wait")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,42 +39,75 @@ class FeedPage:
     has_more: bool
     subscription: Subscription | None
 
+    @property
+    def is_final(self) -> bool:
+        """Whether the client has something to do: events, or the next page."""
+        return bool(self.events) or self.has_more
+
 
 def is_feed(request: Request) -> bool:
     """Whether the request is one of the feed. Raises ParameterError if it has a parameter of the feed alone."""
     if any(name in request.query_params for name in PLACES):
         return True
-    if "subscription" in request.query_params:
-        raise ParameterError({"subscription": ["This parameter needs `after` or `consumer`."]}, code="clash")
+    if clashing := [name for name in OF_FEED_ALONE if name in request.query_params]:
+        text = "This parameter needs `after` or `consumer`."
+        raise ParameterError({name: [text] for name in clashing}, code="clash")
     return False
 
 
 def read_feed(request: Request) -> FeedPage:
-    """The page that the request asks for. Raises ParameterError, ConflictError, EventsMissedError."""
+    """The page that the request asks for; with `wait` the next one that is not empty, or an empty one in the end.
+
+    Raises ParameterError, ConflictError, EventsMissedError, TooManyWaitersError.
+    """
     _require_parameters(request)
     text = "Send the sequence of the last event that you have, or 0 to start with the oldest one."
     after, size = sequence_parameter(request, text), page_size_of(request)
-    subscription = _subscription_of(request)
-    if "consumer" not in request.query_params:
-        return _page(stores.feed_of(request.user, subscription), subscription, after=after, size=size)
-    consumer = consumer_of(request, subscription)
-    require_nothing_missed(consumer)
-    if "after" not in request.query_params:
-        after = consumer.acknowledged
-    page = _page(stores.feed_of(request.user, subscription), subscription, after=after, size=size)
-    FeedConsumer.objects.filter(pk=consumer.pk).record_read(
-        up_to=page.last if page.last > after else 0, now=DatabaseClock().now()
-    )
+    seconds = int_parameter(request, "wait", default=0, lowest=0, highest=LONGEST_WAIT_SECONDS)
+    subscription, clock = _subscription_of(request), DatabaseClock()
+    consumer = consumer_of(request, subscription) if "consumer" in request.query_params else None
+    if consumer is not None:
+        require_nothing_missed(consumer)
+        after = after if "after" in request.query_params else consumer.acknowledged
+    feed = Feed(stores.feed_of(request.user, subscription), subscription, clock)
+    page = feed.page(after, size)
+    if seconds and not page.is_final:
+        page = feed.page_in_time(page, size, seconds=seconds)
+    if consumer is not None:
+        # What lies beyond the last event has not been shown.
+        up_to = page.last if page.last > after else 0
+        FeedConsumer.objects.filter(pk=consumer.pk).record_read(up_to=up_to, now=clock.now())
     return page
 
 
-def _page(events: EventQuerySet, subscription: Subscription | None, *, after: int, size: int) -> FeedPage:
-    # One more than the page, to know whether there is a next page.
-    rows = events.feed(after=after, at_most=size + 1, now=DatabaseClock().now())
-    found = [event for event in rows[:size] if event.published_at is not None]
-    if subscription is not None and subscription.is_selective:
-        found = list(matching.wanted(found, subscription))
-    return FeedPage(found, rows[:size][-1].sequence if rows else after, len(rows) > size, subscription)
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """The events that one request reads."""
+
+    events: EventQuerySet
+    subscription: Subscription | None
+    clock: DatabaseClock
+
+    def page(self, after: int, size: int) -> FeedPage:
+        # One more than the page, to know whether there is a next page.
+        rows = self.events.feed(after=after, at_most=size + 1, now=self.clock.now())
+        found = [event for event in rows[:size] if event.published_at is not None]
+        if self.subscription is not None and self.subscription.is_selective:
+            found = list(matching.wanted(found, self.subscription))
+        last = rows[:size][-1].sequence if rows else after
+        return FeedPage(found, last, len(rows) > size, self.subscription)
+
+    def page_in_time(self, page: FeedPage, size: int, *, seconds: int) -> FeedPage:
+        """The first page after this empty one that is final, or the last one that was read in this time."""
+
+        def found() -> bool:
+            nonlocal page
+            if self.events.has_feed(after=page.last, now=self.clock.now()):
+                page = self.page(page.last, size)
+            return page.is_final
+
+        look_until(found, seconds=seconds)
+        return page
 
 
 def _require_parameters(request: Request) -> None:

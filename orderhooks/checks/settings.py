@@ -167,6 +167,7 @@ JUDGES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "RECONCILE_DAYS": ("orderhooks.E050", _reconcile_days),
     "STORES_FOR_USER": ("orderhooks.E018", _stores_for_user),
     "API_RATES": ("orderhooks.E019", _rates),
+    "FEED_WAITERS": ("orderhooks.E074", _whole_number(0, 1000)),
     "METRICS_TOKEN": ("orderhooks.E073", _token),
     "ENCRYPTION_KEYS": ("orderhooks.E011", _keys),
 }

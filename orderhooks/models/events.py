@@ -145,6 +145,11 @@ class EventQuerySet(models.QuerySet["Event"]):
             feed.append(event)
         return feed
 
+    def has_feed(self, *, after: int, now: datetime) -> bool:
+        """Whether `feed` would return something. Reads no payload."""
+        times = self.filter(sequence__gt=after).order_by("sequence").values_list("published_at", flat=True)[:1]
+        return any(at is None or at <= now - SETTLED_AFTER for at in times)
+
     def unpublished(self) -> "EventQuerySet":
         """Events whose payload could not be built."""
         # They are not routed either, and the index of unrouted events finds them.

@@ -122,7 +122,7 @@ def test_a_place_in_the_feed_is_a_sequence(api, after):
 
 def test_the_feed_takes_no_other_parameters(api):
     errors = errors_of(api.get("/api/events/?after=0&topic=order.paid"))
-    assert "after, consumer, page_size, subscription" in errors["?topic"]
+    assert "after, consumer, page_size, subscription, wait" in errors["?topic"]
 
 
 def test_a_feed_without_the_permission_to_see_payloads_has_none(old):

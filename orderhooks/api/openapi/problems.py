@@ -80,7 +80,7 @@ def response(status: int, meaning: str) -> Schema:
 
 
 def _response(status: int, meaning: str) -> Schema:
-    names = {429: ["Retry-After"], 401: ["WWW-Authenticate"]}.get(status, [])
+    names = {429: ["Retry-After"], 503: ["Retry-After"], 401: ["WWW-Authenticate"]}.get(status, [])
     headers = {name: RESPONSE_HEADERS[name] for name in names}
     content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {"description": meaning, "content": content, **({"headers": headers} if headers else {})}
