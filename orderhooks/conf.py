@@ -87,7 +87,13 @@ class Settings:
 
 
 # The rates of the actions that the setting API_RATES does not name.
-API_RATES: Mapping[str, str] = {"test": "30/min", "replay": "60/hour", "redeliver": "120/min", "rotate": "30/hour"}
+API_RATES: Mapping[str, str] = {
+    "test": "30/min",
+    "replay": "60/hour",
+    "redeliver": "120/min",
+    "rotate": "30/hour",
+    "resume": "30/min",
+}
 
 KEYS = {setting.name.upper(): setting.name for setting in fields(Settings)}
 

@@ -41,6 +41,7 @@ __all__ = [
     "redeliver",
     "replay",
     "resume",
+    "resume_by_receiver",
     "revoke_former_secrets",
     "rotate",
     "send_test",
@@ -159,6 +160,22 @@ def resume(subscriptions: SubscriptionQuerySet, *, skip_before: datetime | None 
     if count:
         transaction.on_commit(tasks.wake, using=Delivery.objects.db)
     return Resumed(count, skipped)
+
+
+def resume_by_receiver(subscription: Subscription) -> bool | None:
+    """Send to a subscription again because its receiver says that it is back: end a disabling, and any cooling down.
+
+    Returns whether it was disabled; None if an operator has paused it, which its receiver can't change.
+    """
+    chosen = Subscription.objects.filter(pk=subscription.pk)
+    with transaction.atomic(using=Subscription.objects.db):
+        resumed = bool(chosen.resume_disabled())
+        if resumed:
+            transaction.on_commit(tasks.wake, using=Delivery.objects.db)
+        if not chosen.filter(state=Subscription.State.ACTIVE).exists():
+            return None
+        try_again(subscription, REPAIRS)
+    return resumed
 
 
 def replay(

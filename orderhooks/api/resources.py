@@ -80,6 +80,8 @@ class ApiViewSet(ProblemDetailsView, viewsets.ViewSet):
     inherited_operations: Mapping[str, Operation] = {}
     # Actions whose request body must be empty.
     actions_without_body: Collection[str] = ()
+    # Whether a POST may carry an `Idempotency-Key`, which belongs to a user.
+    takes_idempotency_keys = True
     # Actions that wait for the network, which must not happen inside a transaction.
     actions_outside_transactions: Collection[str] = ()
 
@@ -100,7 +102,7 @@ class ApiViewSet(ProblemDetailsView, viewsets.ViewSet):
             raise NotFound("Not found.")
         super().initial(request, *args, **kwargs)
         require_storable_url(request, kwargs)
-        if request.method == "POST" and idempotency.HEADER in request.headers:
+        if self.takes_idempotency_keys and request.method == "POST" and idempotency.HEADER in request.headers:
             # Wraps what `dispatch` calls next, after authentication and permissions have passed.
             in_transaction = self.action not in self.actions_outside_transactions
             handler = getattr(self, self.action)

@@ -13,6 +13,7 @@ from orderhooks.api.order_digests import OrderDigestViewSet
 from orderhooks.api.order_reports import OrderWebhooksViewSet
 from orderhooks.api.order_rows import FulfillmentViewSet, PaymentViewSet, RefundViewSet
 from orderhooks.api.orders import OrderViewSet
+from orderhooks.api.receiver_requests import ReceiverRequestViewSet
 from orderhooks.api.replays import ReplayViewSet
 from orderhooks.api.resources import NotFoundView
 from orderhooks.api.root import RootView
@@ -42,6 +43,9 @@ order_rows.register(f"{ORDER}/refunds", RefundViewSet, basename="refund")
 webhooks = OrderWebhooksViewSet.as_view({"get": "retrieve"})
 by_name = NamedSubscriptionViewSet.as_view({"get": "retrieve", "put": "upsert", "delete": "destroy"})
 
+BY_RECEIVER = "^subscriptions/(?P<public_id>[^/.]+)/resume-by-receiver/"
+by_receiver = ReceiverRequestViewSet.as_view({"post": "resume"})
+
 digests = OrderDigestViewSet.as_view({"get": "list"})
 
 # Only under the API's own prefixes, because a store may have other URLs beside them. The pattern ends in a slash, so
@@ -56,6 +60,7 @@ documented = [
     # First, because a number may have slashes.
     path("orders/<str:source>/<path:number>/webhooks/", webhooks, name="order-webhooks-by-number"),
     path("subscriptions/by-name/<path:name>/", by_name, name="subscription-by-name"),
+    re_path(f"{BY_RECEIVER}$", by_receiver, name="subscription-resume-by-receiver"),
     path("orders/digests/", digests, name="order-digests"),
     *router.urls,
     *order_rows.urls,

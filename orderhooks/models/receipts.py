@@ -3,16 +3,30 @@
 Written by `receiver.DatabaseDeduplicator` and `receiver.DatabaseSequenceGuard`.
 """
 
-from django.db import models
+from django.db import IntegrityError, models, router, transaction
 from django.utils import timezone
 
 
+class ReceiptQuerySet(models.QuerySet["Receipt"]):
+    def record(self, *, receiver: str, webhook_id: str) -> bool:
+        """Record that a webhook was acted on. False if it was recorded before."""
+        using = router.db_for_write(Receipt)
+        try:
+            with transaction.atomic(using=using):
+                self.using(using).create(receiver=receiver, webhook_id=webhook_id)
+        except IntegrityError:
+            return False
+        return True
+
+
 class Receipt(models.Model):
-    """One webhook that one receiver has acted on."""
+    """One webhook that one receiver has acted on. Also a request that a receiver has made, under `resume sub_…`."""
 
     receiver = models.CharField(max_length=100, blank=True)
     webhook_id = models.CharField(max_length=200)
     received_at = models.DateTimeField(default=timezone.now)
+
+    objects = ReceiptQuerySet.as_manager()
 
     class Meta:
         constraints = [

@@ -105,6 +105,11 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
         chosen = self._chosen().exclude(state=Subscription.State.ACTIVE)
         return chosen.update(state=Subscription.State.ACTIVE, state_reason="", **Subscription.CLOSED)
 
+    def resume_disabled(self) -> int:
+        """As `resume`, only those that orderhooks has disabled, also if an operator pauses one meanwhile."""
+        disabled = self.filter(state=Subscription.State.DISABLED)
+        return disabled.update(state=Subscription.State.ACTIVE, state_reason="", **Subscription.CLOSED)
+
     def longest_timeout_seconds(self) -> float:
         """How long an attempt to any of them may take."""
         own = self.aggregate(longest=Max("timeout_seconds"))["longest"] or 0

@@ -20,6 +20,7 @@ from orderhooks.receiver.events import (
     UnknownOrderShapeError,
 )
 from orderhooks.receiver.responses import abort, disable
+from orderhooks.receiver.resuming import ResumeRequest, resume_request
 from orderhooks.receiver.staleness import CacheSequenceGuard, DatabaseSequenceGuard, SequenceGuard
 from orderhooks.receiver.verification import verify
 from orderhooks.receiver.views import webhook
@@ -40,11 +41,13 @@ __all__ = [
     "ReceivedEvent",
     "ReceivedOrder",
     "Refund",
+    "ResumeRequest",
     "SequenceGuard",
     "UnknownOrderShapeError",
     "abort",
     "digest",
     "disable",
+    "resume_request",
     "verify",
     "webhook",
 ]

@@ -16,10 +16,14 @@ KNOWN: dict[str, list[str]] = json.loads(os.environ.get("ORDERHOOKS_KNOWN", "{}"
 
 @schemathesis.hook
 def map_case(context: Any, case: Any) -> Any:
-    if case.meta is not None and case.meta.generation.mode.is_positive and isinstance(case.body, dict):
+    is_positive = case.meta is not None and case.meta.generation.mode.is_positive
+    if is_positive and isinstance(case.body, dict):
         case.body = _without_nul(case.body)
+    if is_positive and "wait" in (case.query or {}):
+        # It would wait for an event that never comes.
+        case.query["wait"] = 0
     dice = zlib.crc32(repr((case.path_parameters, case.query, case.body)).encode(errors="replace"))
-    if case.meta is None or not case.meta.generation.mode.is_positive or dice % 4 == 0:
+    if not is_positive or dice % 4 == 0:
         return case
     resource = case.path.strip("/").partition("/")[0]
     for name in ("public_id", "topic"):

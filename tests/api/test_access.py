@@ -157,8 +157,11 @@ TABLE: list[tuple[str, str, list[str], Any, dict[str, int]]] = [
     ),
     ("get", "stats/", ["view_delivery"], None, ALL),
 ]
-# It waits for an endpoint: tests/api/test_actions.py.
-ELSEWHERE = {("post", "subscriptions/{public_id}/test/")}
+# One waits for an endpoint: tests/api/test_actions.py. One needs no login: tests/api/test_receiver_requests.py.
+ELSEWHERE = {
+    ("post", "subscriptions/{public_id}/test/"),
+    ("post", "subscriptions/{public_id}/resume-by-receiver/"),
+}
 
 
 def store_of_berlin(user: Any) -> list[str]:

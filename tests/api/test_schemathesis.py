@@ -19,6 +19,7 @@ from orderhooks.api.urls import documented
 from tests.factories import (
     make_attempt,
     make_backfill,
+    make_consumer,
     make_delivery,
     make_event,
     make_failed_event,
@@ -52,7 +53,7 @@ def no_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
 
 
-def make_world(url: str) -> dict[str, list[str]]:
+def make_world(url: str, user: Any) -> dict[str, list[str]]:
     """Rows of each kind; what the hooks get to know about them."""
     subscriptions = [make_subscription(url=url) for _ in range(12)]
     deliveries = [
@@ -67,6 +68,7 @@ def make_world(url: str) -> dict[str, list[str]]:
         "subscriptions": subscriptions,
         "deliveries": deliveries,
         "replays": [make_replay(subscription=subscriptions[0]) for _ in range(3)],
+        "consumers": [make_consumer(user=user) for _ in range(3)],
         "backfills": [make_backfill(subscription=subscriptions[number]) for number in range(3)],
     }
     # Of each order in turn.
@@ -84,7 +86,7 @@ def make_world(url: str) -> dict[str, list[str]]:
 @pytest.mark.usefixtures("no_names", "transactional_db")
 def test_the_api_does_what_its_document_says(live_server, settings, tmp_path):
     # The rates are in the document too, but what lies behind them is to be reached.
-    rates = {"test": "600/min", "replay": None, "redeliver": None, "rotate": None}
+    rates = {"test": "600/min", "replay": None, "redeliver": None, "rotate": None, "resume": None}
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "API_RATES": rates}
     cache.clear()
     user = make_user(is_superuser=True)
@@ -96,7 +98,7 @@ def test_the_api_does_what_its_document_says(live_server, settings, tmp_path):
         *("--auth", f"{user.get_username()}:{PASSWORD}", "--no-color", "--continue-on-failure", "--checks=all"),
         *LENGTH,
     ]
-    known = json.dumps(make_world(f"{address}/nowhere/"))
+    known = json.dumps(make_world(f"{address}/nowhere/", user))
     done = subprocess.run(
         command,
         cwd=tmp_path,

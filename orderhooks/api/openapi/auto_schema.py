@@ -44,7 +44,8 @@ class ApiAutoSchema(AutoSchema):
             "tags": [path.strip("/").partition("/")[0]],
             **({"parameters": request_parameters} if request_parameters else {}),
             **({"requestBody": request_body} if request_body is not None else {}),
-            "security": self.get_auth(),
+            # An empty requirement where there is no login.
+            "security": self.get_auth() or [{}],
             "responses": {str(status): responses[status] for status in sorted(responses)},
         }
 
@@ -63,9 +64,13 @@ class ApiAutoSchema(AutoSchema):
         ]
         if view.action == "list" and hasattr(view, "filterset_class"):
             found += [*parameters.filters_of(view.filterset_class), *parameters.paging(view.ordered_by)]
-        if self.method == "POST":
+        if self._takes_idempotency_keys():
             found.append(parameters.IDEMPOTENCY_KEY)
         return [*found, *operation.parameters]
+
+    def _takes_idempotency_keys(self) -> bool:
+        view: Any = self.view
+        return self.method == "POST" and view.takes_idempotency_keys
 
     def _path_parameter(self, name: str) -> Schema:
         view: Any = self.view
@@ -102,7 +107,7 @@ class ApiAutoSchema(AutoSchema):
         return self._add(f"Patched{name}", {"type": "object", "properties": properties, "additionalProperties": False})
 
     def _response(self, response: ApiResponse) -> Schema:
-        names = [*response.headers, *([idempotency.REPLAYED_HEADER] if self.method == "POST" else [])]
+        names = [*response.headers, *([idempotency.REPLAYED_HEADER] if self._takes_idempotency_keys() else [])]
         headers = {"headers": {name: parameters.RESPONSE_HEADERS[name] for name in names}} if names else {}
         if response.body is None:
             return {"description": response.description, **headers}
