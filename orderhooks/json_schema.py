@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-__all__ = ["misfits", "of_example", "without_open_parts"]
+__all__ = ["alternatives", "fits", "misfits", "of_example", "without_open_parts"]
 
 TYPES: Mapping[str, Callable[[Any], bool]] = {
     "object": lambda value: isinstance(value, Mapping),
@@ -27,6 +27,11 @@ def misfits(value: Any, schema: Any) -> Iterator[str]:
     Raises ValueError if the schema is not valid.
     """
     yield from _misfits(value, schema, "", schema, 0)
+
+
+def fits(value: Any, schema: Any, root: Any) -> bool:
+    """Whether the value fits the schema, which is a part of `root`."""
+    return not any(_misfits(value, schema, "", root, 0))
 
 
 def _misfits(value: Any, schema: Any, where: str, root: Any, depth: int) -> Iterator[str]:
@@ -113,7 +118,7 @@ def of_example(value: Any, guide: Any, guide_value: Any, root: Mapping[str, Any]
     It closes only those objects that the guide closes, and allows anything where the guide does, or where the example
     has null. Any other value may be null too, because one example can't tell.
     """
-    choices = list(_choices(guide, root))
+    choices = list(alternatives(guide, root))
     if value is None or {} in choices:
         return {}
     if isinstance(value, Mapping):
@@ -164,8 +169,8 @@ def without_open_parts(schema: Any) -> Any:
     return {**found, "items": without_open_parts(schema["items"])} if "items" in schema else found
 
 
-def _choices(schema: Any, root: Mapping[str, Any], depth: int = 0) -> Iterator[Mapping[str, Any]]:
-    """The schema without references and combinations. An empty one where anything goes."""
+def alternatives(schema: Any, root: Mapping[str, Any], depth: int = 0) -> Iterator[Mapping[str, Any]]:
+    """A part of the schema `root` without references and combinations. An empty one where anything goes."""
     if not isinstance(schema, Mapping) or depth > DEEPEST:
         yield {}
         return
@@ -173,7 +178,7 @@ def _choices(schema: Any, root: Mapping[str, Any], depth: int = 0) -> Iterator[M
     if "$ref" in schema:
         inner.append(_referred(schema["$ref"], root))
     for one in inner:
-        yield from _choices(one, root, depth + 1)
+        yield from alternatives(one, root, depth + 1)
     if {"type", "enum", "const", "properties"} & schema.keys():
         yield schema
     elif not inner:

@@ -9,9 +9,9 @@ from typing import Any
 from django.core.exceptions import FieldDoesNotExist, FieldError
 from django.db import connections, models, router
 
-from orderhooks import conf, spelling, topics, triggers
+from orderhooks import catalogue, conf, json_schema, spelling, topics, triggers, versions
 from orderhooks.source_trials.running import Fault, Faults, Trial, misfit, most_characters
-from orderhooks.sources import ROW_TOPICS, FieldPayload, OrderSource, Related, conditions, plain, rows_of
+from orderhooks.sources import ROW_TOPICS, FieldPayload, OrderSource, Related, conditions, path_fault, plain, rows_of
 from orderhooks.triggers import KEY_TYPES
 
 __all__ = ["STATIC", "shared"]
@@ -262,6 +262,28 @@ def _payload_fields(path: str, source: OrderSource) -> Faults:
                 yield from _columns(path, model, names, "E043")
 
 
+def _personal(path: str, source: OrderSource) -> Faults:
+    """Each path of `personal` must lead somewhere, and to what can be erased."""
+    if isinstance(source.personal, str):
+        yield _text_for_tuple(path, "personal", source.personal)
+        return
+    former = [] if source.personal is None else _former_schemas(source)
+    for one in source.personal or ():
+        problem, beside = path_fault(source, str(one), former)
+        if problem:
+            near = spelling.nearest(str(one), beside)
+            remedy = f"Did you mean {near!r}?" if near else f"Name one of: {_some(beside)}." if beside else ""
+            remedy = remedy or "Let the schema allow null there, or name another path."
+            yield Fault(path, "E047", f"`personal` names {one!r}: {problem}.", remedy)
+
+
+def _former_schemas(source: OrderSource) -> list[Mapping[str, Any]]:
+    """The schemas of its payloads in older versions of the body, in which stored events may be."""
+    example = catalogue.example("order.updated", source)
+    bodies = [versions.convert(example, name) for name in versions.registered() if name != versions.newest()]
+    return [json_schema.of_example(body["data"].get("order"), {}, None, {}) for body in bodies]
+
+
 def _example(path: str, source: OrderSource) -> Faults:
     schema, example = source.schema(), source.example()
     json.dumps(schema)
@@ -304,4 +326,5 @@ STATIC: Sequence[tuple[str, str, Trial]] = (
     ("E045", "transitions", _topics),
     ("E043", "payload_fields", _payload_fields),
     ("E044", "schema() or example()", _example),
+    ("E047", "personal", _personal),
 )

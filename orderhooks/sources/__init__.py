@@ -9,6 +9,7 @@ from orderhooks.sources.field_payload import FieldPayload, rows_of
 from orderhooks.sources.keys import valid_keys
 from orderhooks.sources.order_keys import UndatedError, count_orders, dated_since, is_dated, last_order_key, order_keys
 from orderhooks.sources.order_source import OrderSource, by_key
+from orderhooks.sources.personal_data import Erased, PersonalData, path_fault, personal_data_of, texts_of
 from orderhooks.sources.reading import StatementError, plain, read_columns, rows
 from orderhooks.sources.registry import (
     UnknownSourceError,
@@ -31,9 +32,11 @@ __all__ = [
     "ROW_TOPICS",
     "TIMESTAMP",
     "BuiltInOrders",
+    "Erased",
     "FieldPayload",
     "Lines",
     "OrderSource",
+    "PersonalData",
     "Related",
     "StatementError",
     "UndatedError",
@@ -52,12 +55,15 @@ __all__ = [
     "names",
     "order_keys",
     "order_source_of",
+    "path_fault",
+    "personal_data_of",
     "plain",
     "read_columns",
     "rows",
     "rows_of",
     "saved_models",
     "stored_values",
+    "texts_of",
     "valid_keys",
     "watched_models",
     "watched_models_of",

@@ -137,6 +137,17 @@ class BuiltInOrders(OrderSource):
     dated_by = "placed_at"
     store_field = "store"
     not_in_digest = ("updated_at",)
+    personal: tuple[str, ...] = (
+        "customer",
+        "customer_name",
+        "customer_email",
+        "customer_phone",
+        "billing_address",
+        "shipping_address",
+        "note",
+        "cancel_reason",
+        "refunds.*.reason",
+    )
 
     def _with_hints(self, rows: "models.QuerySet[Any]") -> "models.QuerySet[Any]":
         # Most orders are saved before they have any of these.

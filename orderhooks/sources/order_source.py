@@ -44,6 +44,9 @@ class OrderSource:
     and related rows too. For a payload of another form, write `payload`, and then `schema` and `example` as well.
     `not_in_digest`: keys of the payload that may change without an event, such as the time of the last save. The
     order's digest leaves them out: see `payloads.digest`.
+    `personal`: the paths of the payload that are about a person, as in ("customer.email", "shipping_address",
+    "lines.*.engraving"), and the names of watched fields that are. An erasure of the person's data replaces the
+    values at and below them. Default: values with a typical key, such as `email`, `phone`, `note` or `address`.
     `computed_topics`: the topics that `compute_topics` may return.
     `topics`: topics of its own beside those of the catalogue, each with a sentence that describes it. A project names
     its own in the setting TOPICS; a source that others install brings them.
@@ -72,6 +75,7 @@ class OrderSource:
     related: tuple[Related, ...] = ()
     payload_fields: FieldPayload | None = None
     not_in_digest: tuple[str, ...] = ()
+    personal: tuple[str, ...] | None = None
     computed_topics: tuple[str, ...] = ()
     topics: Mapping[str, str] = {}
     capture: str = "signals"
