@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from orderhooks import conf, json_schema, sources, topics, versions
+from orderhooks.payloads import REDACTED
 from orderhooks.sources import OrderSource
 
 __all__ = ["TEST", "Entry", "entries", "entry", "example", "number_of", "offered", "schema_in", "test_data"]
@@ -18,10 +19,31 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 # The topic of tests of endpoints.
 TEST = "webhook.test"
 # Each order source makes these.
-OF_EACH_SOURCE = frozenset({"order.created", "order.updated", "order.deleted"})
+OF_EACH_SOURCE = frozenset({"order.created", "order.updated", "order.deleted", REDACTED})
 PAIR = {"type": "array", "minItems": 2, "maxItems": 2}
 # Old rows and new rows.
 ROWS = {**PAIR, "items": {"type": "array"}}
+REDACTED_DATA = {
+    "type": "object",
+    "properties": {
+        "order": {
+            "type": "object",
+            "properties": {
+                "id": {"type": ["string", "integer"], "description": "As in the other events of the order."},
+                "number": {"type": "string"},
+                "store": {"type": "string"},
+            },
+            "required": ["id", "number", "store"],
+        },
+        "changes": {"type": "object", "description": "Empty."},
+        "redacted": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "The paths in `data.order` of other events at which something was erased.",
+        },
+    },
+    "required": ["order", "changes", "redacted"],
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +126,6 @@ def test_data() -> dict[str, Any]:
 
 
 def _schema(topic: topics.Topic, known: list[OrderSource]) -> dict[str, Any]:
-    orders = [source.schema() for source in known]
-    watched = dict.fromkeys(name for source in known for name in source.watched)
-    keys = dict.fromkeys(related.key for source in known for related in source.all_related)
-    changes = {
-        "type": "object",
-        "description": "[old, new] of each field that the transaction changed.",
-        "properties": {**dict.fromkeys(watched, PAIR), **dict.fromkeys(keys, ROWS)},
-    }
     properties: dict[str, dict[str, Any]] = {
         "id": {
             "type": "string",
@@ -128,11 +142,7 @@ def _schema(topic: topics.Topic, known: list[OrderSource]) -> dict[str, Any]:
         },
         "source": _source(topic, known),
         "store": {"type": "string"},
-        "data": {
-            "type": "object",
-            "properties": {"order": orders[0] if len(orders) == 1 else {"anyOf": orders or [{}]}, "changes": changes},
-            "required": ["order", "changes"],
-        },
+        "data": REDACTED_DATA if topic.name == REDACTED else _data_schema(known),
     }
     return {
         "$schema": DIALECT,
@@ -141,6 +151,22 @@ def _schema(topic: topics.Topic, known: list[OrderSource]) -> dict[str, Any]:
         "type": "object",
         "properties": properties,
         "required": list(properties),
+    }
+
+
+def _data_schema(known: list[OrderSource]) -> dict[str, Any]:
+    orders = [source.schema() for source in known]
+    watched = dict.fromkeys(name for source in known for name in source.watched)
+    keys = dict.fromkeys(related.key for source in known for related in source.all_related)
+    changes = {
+        "type": "object",
+        "description": "[old, new] of each field that the transaction changed.",
+        "properties": {**dict.fromkeys(watched, PAIR), **dict.fromkeys(keys, ROWS)},
+    }
+    return {
+        "type": "object",
+        "properties": {"order": orders[0] if len(orders) == 1 else {"anyOf": orders or [{}]}, "changes": changes},
+        "required": ["order", "changes"],
     }
 
 
@@ -188,9 +214,11 @@ class _ExampleOrder(SimpleNamespace):
 
 
 def _data(topic: str, source: OrderSource | None) -> dict[str, Any]:
+    order = source.example() if source else {}
+    if topic == REDACTED:
+        return _redacted_data(source, order)
     if source is None:
         return {"order": {}, "changes": {}}
-    order = source.example()
     field, value = _transition(topic, source, order)
     if not field:
         return {"order": order, "changes": {}}
@@ -199,6 +227,14 @@ def _data(topic: str, source: OrderSource | None) -> dict[str, Any]:
         # The field already has this value in the example, such as an order that is reopened.
         before = next((other for other in source.transitions[field] if other != value), None)
     return {"order": {**order, field: value}, "changes": {field: [before, value]}}
+
+
+def _redacted_data(source: OrderSource | None, order: Mapping[str, Any]) -> dict[str, Any]:
+    erased = sources.Erased()
+    if source is not None:
+        sources.personal_data_of(source)[0].erase(order, erased)
+    ids = {"id": order.get("id", "1"), "number": number_of(order, source), "store": ""}
+    return {"order": ids, "changes": {}, "redacted": sorted(erased.paths)}
 
 
 def _transition(topic: str, source: OrderSource, order: Mapping[str, Any]) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 from orderhooks import expressions, selection, shaping, topics, transport
 from orderhooks.expressions import EvaluationError, ExpressionError
 from orderhooks.models import Delivery, Event, Subscription
+from orderhooks.payloads import REDACTED
 from orderhooks.shaping import ShapingError
 
 __all__ = ["Matcher", "Mismatch", "Verdict", "new_delivery", "require_wanted", "wanted"]
@@ -84,7 +85,9 @@ class Matcher:
         return self.select(event, subscription)
 
     def select(self, event: Event, subscription: Subscription) -> Verdict:
-        """By the fields that it names and its filter alone."""
+        """By the fields that it names and its filter alone. `order.redacted` goes to all of its topic."""
+        if event.topic == REDACTED:
+            return WANTED
         if subscription.changed_fields and event.topic == "order.updated":
             if event.source not in self._watched:
                 self._watched[event.source] = selection.watched_by(event.source)

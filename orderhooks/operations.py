@@ -3,39 +3,47 @@
 Each function changes the records, and wakes a worker once that is committed.
 """
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from django.db import models, transaction
+from django.db import OperationalError, models, transaction
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import backfilling, replaying, retention_periods, tasks, topics
+from orderhooks import backfilling, erasing, replaying, retention_periods, tasks, topics
 from orderhooks.backfilling import BackfillError
 from orderhooks.db import DatabaseClock
-from orderhooks.db.locks import one_at_a_time
-from orderhooks.models import Backfill, Delivery, Replay, Subscription
+from orderhooks.db.locks import is_lock_timeout, one_at_a_time
+from orderhooks.erasing import ErasureError
+from orderhooks.models import Backfill, Delivery, Erasure, Event, Replay, Subscription
 from orderhooks.models.backfills import DEFAULT_RATE
 from orderhooks.models.deliveries import DeliveryQuerySet
 from orderhooks.models.signing_secrets import OVERLAP
 from orderhooks.models.subscriptions import SubscriptionQuerySet
 from orderhooks.previews import preview, send_test
 from orderhooks.replaying import Estimate
+from orderhooks.signals import announce, event_published
 
 __all__ = [
     "BackfillError",
+    "ErasureError",
     "ReplayError",
     "Resumed",
     "backfill",
     "cancel_backfill",
     "cancel_replay",
+    "carry_out",
+    "erase",
+    "estimate_erasure",
     "held",
     "pause",
     "preview",
     "preview_backfill",
+    "preview_erasure",
     "preview_replay",
     "reconfigure",
     "redeliver",
@@ -50,6 +58,7 @@ __all__ = [
 ]
 
 REDELIVER_AT_ONCE = 1000
+ERASE_RETRY_SECONDS = 0.1
 # What may repair an endpoint that was overloaded or away.
 REPAIRS = frozenset({"url", "format", "headers", "authentication", "client_certificate"})
 
@@ -263,6 +272,58 @@ def preview_backfill(
 def cancel_backfill(backfill: Backfill) -> bool:
     """Stop a backfill. Deliveries that it has made already are sent. False if it had already finished."""
     return bool(Backfill.objects.filter(pk=backfill.pk).cancel())
+
+
+def erase(*, customer: str = "", order: str = "", store: str = "", source: str = "", by: str = "") -> Erasure:
+    """Erase the personal data of orders from all that is stored of them, for good, and publish `order.redacted`.
+
+    `customer` is an e-mail address: the orders that hold it among their personal data. `order` is an order's number;
+    with both, the order has to be the customer's. `store` and `source`: blank for any. `by` is the name of the user who
+    requests it. Workers carry it out in the background; so does `carry_out`, without a worker. A running erasure of the
+    same request is returned, not begun again.
+
+    Raises: ErasureError if an argument is not valid, or if nothing is stored of such orders.
+    """
+    planned = erasing.plan(customer=customer, order=order, store=store, source=source)
+    if planned.pk is None:
+        planned.requested_by = by[:150]
+        planned.save()
+    transaction.on_commit(tasks.wake, using=Erasure.objects.db)
+    return planned
+
+
+def preview_erasure(*, customer: str = "", order: str = "", store: str = "", source: str = "") -> Erasure:
+    """What `erase` would begin, not saved; or the running erasure of the same request. Raises its errors."""
+    return erasing.plan(customer=customer, order=order, store=store, source=source)
+
+
+def estimate_erasure(erasure: Erasure) -> erasing.Estimate:
+    """How many orders, events, deliveries and attempts an erasure goes through."""
+    return erasing.estimate(erasure)
+
+
+def carry_out(erasure: Erasure) -> Iterator[Erasure]:
+    """Carry an erasure out here and now, and yield it after each step. Outside of a transaction.
+
+    Workers may be at it too. Locks that others hold are waited for.
+    """
+    while True:
+        try:
+            step = erasing.advance(erasure)
+        except OperationalError as error:
+            if not is_lock_timeout(error):
+                raise
+            step = erasing.Step(moved=False, is_running=True)
+        if step.events:
+            tasks.wake()
+        for event in step.events:
+            announce(event_published, sender=Event, event=event)
+        erasure.refresh_from_db()
+        yield erasure
+        if not step.is_running:
+            return
+        if not step.moved:
+            time.sleep(ERASE_RETRY_SECONDS)
 
 
 def _plan(

@@ -14,6 +14,7 @@ __all__ = [
     "API_VERSION",
     "MAX_DEPTH",
     "MAX_PASSED_THROUGH_DEPTH",
+    "REDACTED",
     "canonical",
     "check",
     "digest",
@@ -23,6 +24,8 @@ __all__ = [
 
 # The first version of the body's format. `versions` has the newer ones.
 API_VERSION = "2026-11-01"
+# The topic of an order whose personal data was erased. Its body has ids alone, in every version.
+REDACTED = "order.redacted"
 # Some receivers' parsers refuse 128 levels, and Python's recursion is limited.
 MAX_DEPTH = 100
 # For fields of an order that are passed through unchanged, such as `metadata`.

@@ -139,7 +139,7 @@ def preview(
         PreviewError: there is no such order, or no request can be made.
         topics.UnknownTopicError: there is no such topic.
     """
-    topics.require(topic)
+    topics.require_publishable(topic)
     event = _event(*find_order(order_number, store=subscription.store), topic, now=now)
     if stores is not None and event.store not in stores:
         raise PreviewError(_no_order(order_number, subscription.store))
@@ -190,7 +190,7 @@ def create_manual_delivery(
         PreviewError: there is no such order, or its payload can't be built.
         topics.UnknownTopicError: there is no such topic.
     """
-    topics.require(topic)
+    topics.require_publishable(topic)
     event = _event(*find_order(order, store=subscription.store, or_by_key=True), topic, now=now)
     # Its only delivery is created here, so it counts as routed. The database assigns the sequence.
     event.sequence, event.published_at, event.routed_at, event.only_for = None, now, now, subscription.pk
@@ -211,7 +211,7 @@ def create_manual_delivery(
 
 def topics_to_preview(subscription: Subscription) -> list[str]:
     """The topics of which a preview can be shown; those that the subscription wants come first."""
-    names = [name for name in topics.catalogue() if name != catalogue.TEST]
+    names = [name for name in topics.catalogue() if name not in (catalogue.TEST, payloads.REDACTED)]
     return sorted(names, key=lambda name: not topics.matches(subscription.topics, name))
 
 

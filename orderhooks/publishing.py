@@ -36,7 +36,7 @@ def publish(topic: str, order: models.Model, *, changes: Mapping[str, Sequence[A
     Raises: topics.UnknownTopicError; TypeError if `order` is not a saved order; ValueError if `changes` names a field
     that is not watched, or holds something other than `[old, new]`.
     """
-    topics.require(topic)
+    topics.require_publishable(topic)
     watched_model = sources.watched_order(order)
     if watched_model is None or order.pk is None:
         raise TypeError(

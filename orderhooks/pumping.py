@@ -11,11 +11,11 @@ from datetime import timedelta
 
 from django.db import IntegrityError, InterfaceError, InternalError, OperationalError, connections
 
-from orderhooks import backfilling, conf, notifications, outbox, replaying, routing, sending
+from orderhooks import backfilling, conf, erasing, notifications, outbox, replaying, routing, sending
 from orderhooks.db import DatabaseClock, Wakeup
 from orderhooks.db.locks import is_lock_timeout
 from orderhooks.db.primary import own_database
-from orderhooks.models import Backfill, Event, Pump, Replay, SubscriptionSecret
+from orderhooks.models import Backfill, Erasure, Event, Pump, Replay, SubscriptionSecret
 from orderhooks.sending import claiming
 from orderhooks.signals import announce, event_published
 
@@ -58,6 +58,8 @@ class Turn:
     # Whether batches of backfills are due, now or soon.
     backfills: bool = False
     is_stopped: bool = False
+    # Whether erasures are running.
+    erasures: bool = False
 
     def run(self, *, until: float) -> bool:
         """Coalesce, route, claim, send and record until `until` (monotonic seconds). Returns whether more is due."""
@@ -80,7 +82,7 @@ class Turn:
         finally:
             me.end(now=self.clock.now())
         # A process that published while the heartbeat was still there has sent no wake-up.
-        waits = Event.objects.unrouted().exists() or Replay.objects.running().exists() or self._has_backfills()
+        waits = Event.objects.unrouted().exists() or self._has_jobs()
         return waits or bool(claiming.due(now=self.clock.now()))
 
     def stop(self) -> None:
@@ -127,7 +129,8 @@ class Turn:
             replayed = replaying.process_batch(now=self.clock.now()) if self.replays else 0
             self.replays = replayed > 0
             backfilled = backfilling.process_batch(now=self.clock.now()) if self.backfills else 0
-            moved = routed + replayed + backfilled
+            erased = self._erase() if self.erasures else 0
+            moved = routed + replayed + backfilled + erased
             self.routed_at = 0.0 if moved else time.monotonic()
             return moved
         except OperationalError as error:
@@ -140,17 +143,42 @@ class Turn:
             self.route_at = time.monotonic() + RECONNECT_SECONDS
         return 0
 
+    def _erase(self) -> int:
+        """Move the running erasures on by a step each. Returns how many were moved."""
+        moved = 0
+        for erasure in Erasure.objects.running():
+            try:
+                step = erasing.advance(erasure)
+            except OperationalError as error:
+                if not is_lock_timeout(error):
+                    raise
+                continue
+            except Exception:
+                # The store's code: an order source.
+                logger.exception("erasure %s can't go on; `manage.py orderhooks_doctor` says what to fix", erasure)
+                continue
+            moved += step.moved
+            for event in step.events:
+                announce(event_published, sender=Event, event=event)
+        # If nothing was moved, the next beat looks again.
+        self.erasures = moved > 0
+        return moved
+
     def _beat(self, me: Pump, sender: sending.Sender) -> None:
         self.clock.look()
         me.beat(now=self.clock.now())
         sender.stats.write()
         self.replays = Replay.objects.running().exists()
         self.backfills = self._has_backfills()
+        self.erasures = Erasure.objects.running().exists()
         for event in outbox.coalesce_left_behind(now=self.clock.now()):
             announce(event_published, sender=Event, event=event)
         sending.recover(now=self.clock.now(), stats=sender.stats)
         if notifications.is_due(now=self.clock.now()):
             self.notices_due()
+
+    def _has_jobs(self) -> bool:
+        return Replay.objects.running().exists() or Erasure.objects.running().exists() or self._has_backfills()
 
     def _has_backfills(self) -> bool:
         return Backfill.objects.due(now=self.clock.now() + BACKFILL_SOON).exists()

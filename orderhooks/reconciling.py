@@ -99,8 +99,8 @@ def advance(reconciliation: Reconciliation, *, now: datetime) -> list[Difference
 
 
 def last_published(source_name: str, order_pk: str) -> Event | None:
-    """The newest event of an order that was published to all subscriptions."""
-    events = Event.objects.for_all().filter(source=source_name, order_pk=order_pk)
+    """The newest event of an order that was published to all subscriptions, and that shows the order."""
+    events = Event.objects.for_all().filter(source=source_name, order_pk=order_pk).exclude(topic=payloads.REDACTED)
     return events.order_by("-sequence").first()
 
 

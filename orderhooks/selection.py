@@ -221,6 +221,8 @@ def _sentence(error: Exception) -> str:
 
 def _names(patterns: Sequence[str]) -> list[str]:
     known = [topic.name for topic in catalogue.offered() if topics.matches(patterns, topic.name)]
+    # What reports an erasure is neither filtered nor projected.
+    known = [name for name in known if name != payloads.REDACTED]
     return [name for name in known if name != catalogue.TEST or name in patterns]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from orderhooks import formats, payloads, selection, transport, versions
 from orderhooks.models import Event, Subscription
-from orderhooks.payloads import EventLike
+from orderhooks.payloads import REDACTED, EventLike
 
 __all__ = ["Shaped", "ShapingError", "envelope", "shape"]
 
@@ -68,7 +68,7 @@ def shape(event: Event, subscription: Subscription, *, changes: Mapping[str, Any
         ShapingError: the event can't take this shape.
     """
     body = envelope(event, subscription.api_version, changes=changes)
-    if subscription.projection:
+    if subscription.projection and event.topic != REDACTED:
         _require_readable(subscription.projection, event, subscription.api_version)
         try:
             body["data"] = selection.project(subscription.projection, body)

@@ -6,8 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from orderhooks import conf, sources, spelling
+from orderhooks.payloads import REDACTED
 
-__all__ = ["Topic", "UnknownTopicError", "catalogue", "fault_of", "matches", "require", "require_pattern"]
+__all__ = [
+    "Topic",
+    "UnknownTopicError",
+    "catalogue",
+    "fault_of",
+    "matches",
+    "require",
+    "require_pattern",
+    "require_publishable",
+]
 
 # What a column keeps.
 LONGEST = 128
@@ -46,6 +56,7 @@ BUILT_IN = (
     Topic("order.payment_created", "A payment arrived."),
     Topic("order.refund_created", "Money went back to the customer: all of it, or a part."),
     Topic("order.deleted", "An order was removed from the store; the event holds its last state."),
+    Topic(REDACTED, "The personal data of an order was erased: erase your copies of it too. It holds ids alone."),
     Topic("webhook.test", "An operator tested whether the endpoint responds."),
 )
 
@@ -90,6 +101,16 @@ def require(name: str) -> Topic:
             'or add your own to ORDERHOOKS["TOPICS"].'
         )
     return known[name]
+
+
+def require_publishable(name: str) -> Topic:
+    """The topic with that name, which may be published with an order. Raises UnknownTopicError."""
+    if name == REDACTED:
+        raise UnknownTopicError(
+            f"{REDACTED!r} can't be published by hand. An erasure makes it: `manage.py orderhooks_erase`, or "
+            "`operations.erase`."
+        )
+    return require(name)
 
 
 def require_pattern(pattern: object) -> str:

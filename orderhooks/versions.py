@@ -113,6 +113,8 @@ def convert(body: dict[str, Any], to: str) -> dict[str, Any]:
     made_in: str = body["api_version"]
     if made_in <= to:
         return body
+    if body["type"] == payloads.REDACTED:
+        return {**body, "api_version": to}
     if made_in not in registered():
         raise VersionError(
             f"The event was made in the version {made_in!r} of the body, which is not registered any more. Register it "

@@ -26,6 +26,7 @@ BUILT_IN = {
     "order.payment_created",
     "order.refund_created",
     "order.deleted",
+    "order.redacted",
     "webhook.test",
 }
 

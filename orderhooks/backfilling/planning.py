@@ -9,6 +9,7 @@ from orderhooks import sources, topics
 from orderhooks.models import Backfill, Subscription
 from orderhooks.models.backfills import MOST_RATE
 from orderhooks.models.events import OF_OPERATORS
+from orderhooks.payloads import REDACTED
 from orderhooks.sources import OrderSource
 
 __all__ = ["BackfillError", "plan"]
@@ -80,7 +81,7 @@ def _require_wanted(subscription: Subscription, topic: str) -> None:
         )
 
 
-NOT_OF_EXISTING = ("order.deleted",)
+NOT_OF_EXISTING = ("order.deleted", REDACTED)
 
 
 def _chosen(name: str) -> OrderSource:

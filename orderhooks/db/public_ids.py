@@ -59,3 +59,7 @@ def backfill_id() -> str:
 
 def consumer_id() -> str:
     return new_id("csm_")
+
+
+def erasure_id() -> str:
+    return new_id("ers_")

@@ -6,6 +6,7 @@ from orderhooks.models.attempt_stats import AttemptStats, Dashboard
 from orderhooks.models.backfills import Backfill
 from orderhooks.models.capture_failures import CaptureFailure
 from orderhooks.models.deliveries import Attempt, Delivery
+from orderhooks.models.erasures import Erasure
 from orderhooks.models.events import Change, Event
 from orderhooks.models.feed_consumers import FeedConsumer
 from orderhooks.models.fulfillments import Fulfillment, FulfillmentLine
@@ -31,6 +32,7 @@ __all__ = [
     "Change",
     "Dashboard",
     "Delivery",
+    "Erasure",
     "Event",
     "FeedConsumer",
     "Fulfillment",
@@ -59,6 +61,7 @@ for model in (
     CaptureFailure,
     Change,
     Delivery,
+    Erasure,
     Event,
     FeedConsumer,
     Fulfillment,

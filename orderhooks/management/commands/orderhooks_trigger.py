@@ -34,7 +34,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, topic: str, to: str | None, order: str, store: str, **options: Any) -> None:
         try:
-            topics.require(topic)
+            topics.require_publishable(topic)
             if to is None:
                 self._publish(topic, order, store)
             elif topic == catalogue.TEST:

@@ -1,0 +1,66 @@
+"""Mentions: records that are not of an order, and may quote one: errors, and responses to repeated requests."""
+
+import json
+from collections.abc import Collection
+from typing import Any
+
+from django.db import models
+
+from orderhooks import encryption
+from orderhooks.encryption import Purpose, UndecryptableError
+from orderhooks.models import Backfill, CaptureFailure, IdempotentRequest, Subscription
+from orderhooks.models.erasures import ErasedOrder
+
+__all__ = ["erase"]
+
+# Shorter texts occur in sentences that quote nobody.
+SHORTEST = 3
+ERASED = "Erased, because it quoted an order whose personal data was erased."
+# The texts that may quote an order.
+TEXTS: tuple[tuple[type[models.Model], str], ...] = (
+    (CaptureFailure, "error"),
+    (Backfill, "first_error"),
+    (Backfill, "error"),
+    (Subscription, "last_failure"),
+    (Subscription, "last_unsent"),
+)
+
+
+def erase(values: Collection[str], order: ErasedOrder) -> None:
+    """Erase the texts and responses that quote one of the values, and the last error of the order's capture."""
+    CaptureFailure.objects.filter(source=order.source, order_pk=order.order_pk).update(error=ERASED)
+    quotable = [value for value in values if len(value) >= SHORTEST]
+    if not quotable:
+        return
+    for model, name in TEXTS:
+        rows: Any = model._default_manager.exclude(**{name: ""}).values_list("pk", name)
+        keys = [pk for pk, text in rows if _quotes(text, quotable)]
+        model._default_manager.filter(pk__in=keys).update(**{name: ERASED})
+    for stored in IdempotentRequest.objects.exclude(response="").only("response").iterator(100):
+        _erase_response(stored, values)
+
+
+def _quotes(text: str, values: Collection[str]) -> bool:
+    lower = text.casefold()
+    return any(value.casefold() in lower for value in values)
+
+
+def _erase_response(stored: IdempotentRequest, values: Collection[str]) -> None:
+    try:
+        data = json.loads(encryption.decrypt(stored.response, Purpose.RESPONSE) or "null")
+    except UndecryptableError:
+        return  # nobody can read it
+    erased = _without(data, values)
+    if erased != data:
+        response = encryption.encrypt(json.dumps(erased), Purpose.RESPONSE)
+        IdempotentRequest.objects.filter(pk=stored.pk).update(response=response)
+
+
+def _without(data: Any, values: Collection[str]) -> Any:
+    """JSON data with "" for each text that is one of the values, or quotes one."""
+    if isinstance(data, dict):
+        return {key: _without(one, values) for key, one in data.items()}
+    if isinstance(data, list):
+        return [_without(one, values) for one in data]
+    is_one = isinstance(data, str) and (data in values or _quotes(data, [one for one in values if len(one) > SHORTEST]))
+    return "" if is_one else data
