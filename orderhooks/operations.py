@@ -4,7 +4,7 @@ Each function changes the records, and wakes a worker once that is committed.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -274,17 +274,26 @@ def cancel_backfill(backfill: Backfill) -> bool:
     return bool(Backfill.objects.filter(pk=backfill.pk).cancel())
 
 
-def erase(*, customer: str = "", order: str = "", store: str = "", source: str = "", by: str = "") -> Erasure:
+def erase(
+    *,
+    customer: str = "",
+    order: str = "",
+    store: str = "",
+    source: str = "",
+    stores: Collection[str] | None = None,
+    by: str = "",
+) -> Erasure:
     """Erase the personal data of orders from all that is stored of them, for good, and publish `order.redacted`.
 
     `customer` is an e-mail address: the orders that hold it among their personal data. `order` is an order's number;
-    with both, the order has to be the customer's. `store` and `source`: blank for any. `by` is the name of the user who
-    requests it. Workers carry it out in the background; so does `carry_out`, without a worker. A running erasure of the
-    same request is returned, not begun again.
+    with both, the order has to be the customer's. `store` and `source`: blank for any. `stores`: the stores whose
+    orders may be erased; None for all. `by` is the name of the user who requests it. Workers carry it out in the
+    background; so does `carry_out`, without a worker. A running erasure of the same request is returned, not begun
+    again.
 
     Raises: ErasureError if an argument is not valid, or if nothing is stored of such orders.
     """
-    planned = erasing.plan(customer=customer, order=order, store=store, source=source)
+    planned = erasing.plan(customer=customer, order=order, store=store, source=source, stores=stores)
     if planned.pk is None:
         planned.requested_by = by[:150]
         planned.save()
@@ -292,9 +301,11 @@ def erase(*, customer: str = "", order: str = "", store: str = "", source: str =
     return planned
 
 
-def preview_erasure(*, customer: str = "", order: str = "", store: str = "", source: str = "") -> Erasure:
+def preview_erasure(
+    *, customer: str = "", order: str = "", store: str = "", source: str = "", stores: Collection[str] | None = None
+) -> Erasure:
     """What `erase` would begin, not saved; or the running erasure of the same request. Raises its errors."""
-    return erasing.plan(customer=customer, order=order, store=store, source=source)
+    return erasing.plan(customer=customer, order=order, store=store, source=source, stores=stores)
 
 
 def estimate_erasure(erasure: Erasure) -> erasing.Estimate:

@@ -17,6 +17,7 @@ from orderhooks.models import (
     AttemptStats,
     Backfill,
     Delivery,
+    Erasure,
     Event,
     FeedConsumer,
     Fulfillment,
@@ -228,6 +229,15 @@ def make_backfill(**fields: Any) -> Backfill:
     if "subscription" not in fields:
         defaults["subscription"] = make_subscription()
     return Backfill.objects.create(**{**defaults, **fields})
+
+
+def make_erasure(**fields: Any) -> Erasure:
+    """A finished erasure of one order, without a store."""
+    order = {"source": "orderhooks", "order_pk": "1", "number": "1001", "store": fields.get("store", "")}
+    defaults: dict[str, Any] = {"state": Erasure.State.FINISHED, "orders": [order], "orders_done": 1}
+    if fields.get("state") != Erasure.State.RUNNING:
+        defaults["finished_at"] = timezone.now()
+    return Erasure.objects.create(**{**defaults, **fields})
 
 
 def make_attempt_stats(

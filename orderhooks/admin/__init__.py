@@ -3,7 +3,17 @@
 A store takes `OrderWebhooksMixin` for the admin of its own orders.
 """
 
-from orderhooks.admin import backfills, dashboard, deliveries, events, feed_consumers, orders, replays, subscriptions
+from orderhooks.admin import (
+    backfills,
+    dashboard,
+    deliveries,
+    erasures,
+    events,
+    feed_consumers,
+    orders,
+    replays,
+    subscriptions,
+)
 from orderhooks.admin.order_webhooks import OrderWebhooksMixin
 
 __all__ = [
@@ -11,6 +21,7 @@ __all__ = [
     "backfills",
     "dashboard",
     "deliveries",
+    "erasures",
     "events",
     "feed_consumers",
     "orders",

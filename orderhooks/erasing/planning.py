@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,18 +40,19 @@ class Estimate:
     attempts: int
 
 
-def plan(*, customer: str, order: str, store: str, source: str) -> Erasure:
+def plan(*, customer: str, order: str, store: str, source: str, stores: Collection[str] | None = None) -> Erasure:
     """An erasure that is not saved yet, or the running one that the same request began before.
 
     `customer`: an e-mail address; `order`: a number. With both, the order has to be the customer's. `store` and
-    `source`: blank for any.
+    `source`: blank for any. `stores`: the stores whose orders may be erased; None for all.
 
     Raises:
         ErasureError: an argument is not valid, no order was found, or several orders have the number.
     """
     customer, order = customer.strip(), order.strip()
     _require_valid(customer, order, source)
-    digest = _digest("\n".join((customer.casefold(), order, store, source)))
+    limits = ["all"] if stores is None else sorted(stores)
+    digest = _digest("\n".join((customer.casefold(), order, store, source, *limits)))
     if begun := Erasure.objects.running().filter(request_digest=digest).first():
         return begun
     found = _of_number(order, source) if order else set()
@@ -59,7 +60,7 @@ def plan(*, customer: str, order: str, store: str, source: str) -> Erasure:
         of_customer = _of_customer(customer, source)
         keys = {(one.source, one.order_pk) for one in of_customer}
         found = {one for one in found if (one.source, one.order_pk) in keys} if order else of_customer
-    found = {one for one in found if store in ("", one.store)}
+    found = {one for one in found if store in ("", one.store) and (stores is None or one.store in stores)}
     _require_found(found, customer, order)
     planned = Erasure(request_digest=digest)
     planned.set_orders(sorted(found, key=lambda one: (one.source, len(one.order_pk), one.order_pk)))

@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from orderhooks.db import public_ids
 from orderhooks.db.indexes import PartialIndex
+from orderhooks.models.events import IDENTIFIER_LENGTH
 
 __all__ = ["ErasedOrder", "Erasure"]
 
@@ -52,6 +53,8 @@ class Erasure(models.Model):
         max_length=public_ids.MAX_LENGTH, unique=True, editable=False, default=public_ids.erasure_id
     )
     state = models.CharField(_("state"), max_length=16, choices=State, default=State.RUNNING)
+    # The store of all of its orders. Blank: they are of several stores, or of none.
+    store = models.CharField(_("store"), max_length=IDENTIFIER_LENGTH, blank=True)
     requested_by = models.CharField(_("requested by"), max_length=150, blank=True)
     # The fields of an ErasedOrder each.
     orders = models.JSONField(_("orders"), default=list)
@@ -110,7 +113,10 @@ class Erasure(models.Model):
         return self.orders_done / len(self.orders) if self.orders else 1.0
 
     def set_orders(self, orders: Iterable[ErasedOrder]) -> None:
-        self.orders = [asdict(order) for order in orders]
+        chosen = list(orders)
+        stores = {order.store for order in chosen}
+        self.orders = [asdict(order) for order in chosen]
+        self.store = stores.pop() if len(stores) == 1 else ""
 
     def end_order(self) -> None:
         """Move on to the next order. Does not save."""

@@ -17,6 +17,7 @@ from tests.factories import (
     make_backfill,
     make_consumer,
     make_delivery,
+    make_erasure,
     make_event,
     make_failed_event,
     make_order,
@@ -55,6 +56,7 @@ class Shop:
     replay: Any
     backfill: Any
     feedconsumer: Any
+    erasure: Any
     texts: list[str]
 
     def row(self, kind: str) -> Model:
@@ -90,9 +92,12 @@ def make_shop(store: str) -> Shop:
     replay = make_replay(subscription=subscription, requested_by=f"{name} operator")
     backfill = make_backfill(subscription=subscription, requested_by=f"{name} operator", total=5)
     consumer = make_consumer(user=make_user(first_name="unlimited"), subscription=subscription, name=f"erp-of-{store}")
-    rows: list[Any] = [order, subscription, event, failed_event, delivery, waiting, test, replay, backfill, consumer]
+    about_order = {"source": "orderhooks", "order_pk": str(order.pk), "number": order.number, "store": store}
+    erasure = make_erasure(store=store, orders=[about_order], requested_by=f"{name} operator")
+    jobs: list[Any] = [replay, backfill, consumer, erasure]
+    rows: list[Any] = [order, subscription, event, failed_event, delivery, waiting, test, *jobs]
     texts = [name, store, *(row.public_id for row in rows)]
-    return Shop(order, subscription, event, failed_event, delivery, replay, backfill, consumer, texts)
+    return Shop(order, subscription, event, failed_event, delivery, replay, backfill, consumer, erasure, texts)
 
 
 @dataclass

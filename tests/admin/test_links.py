@@ -22,6 +22,7 @@ from tests.factories import (
     make_backfill,
     make_consumer,
     make_delivery,
+    make_erasure,
     make_event,
     make_failed_event,
     make_fulfillment,
@@ -77,6 +78,7 @@ def make_store() -> dict[str, Any]:
         "replay": make_replay(subscription=failing),
         "backfill": make_backfill(subscription=failing),
         "feedconsumer": make_consumer(subscription=failing),
+        "erasure": make_erasure(),
     }
     author = make_user()
     for row in rows.values():
@@ -158,6 +160,7 @@ NOTHING_BUT_A_LINK = [
     ("replay/{replay.pk}/change/", "its deliveries", ["view_replay"], "view_delivery"),
     ("backfill/{backfill.pk}/change/", "its deliveries", ["view_backfill"], "view_delivery"),
     ("replay/add/", "Replays", ["view_subscription", "redeliver_delivery"], "view_replay"),
+    ("erasure/add/", "Erasures of personal data", ["erase_personal_data"], "view_erasure"),
     ("backfill/add/", "Order backfills", ["view_subscription", "redeliver_delivery"], "view_backfill"),
 ]
 

@@ -74,6 +74,8 @@ def test_no_list_of_ours_is_searched_or_ordered_by_what_is_hidden(model: type[mo
         ("view_replay", "replay/?subscription__headers__isnull=0"),
         ("view_backfill", "backfill/?subscription__headers__isnull=0"),
         ("view_backfill", "backfill/?first_error__startswith=a"),
+        ("view_erasure", "erasure/?request_digest__startswith=a"),
+        ("view_erasure", "erasure/?orders__0__number=1"),
         ("view_subscription", "subscription/?headers__Authorization__startswith=a"),
         ("view_subscription", "subscription/?headers__startswith=a"),
         ("view_subscription", "subscription/?secrets__key__startswith=a"),
@@ -148,7 +150,7 @@ def test_a_search_that_no_person_types_gets_a_sentence(operator: Any, record: st
     assert "0 results" in text
 
 
-@pytest.mark.parametrize("record", ["order", "event", "subscription", "delivery", "replay", "backfill"])
+@pytest.mark.parametrize("record", ["order", "event", "subscription", "delivery", "replay", "backfill", "erasure"])
 @pytest.mark.parametrize(
     "query", [f"{ORDER_VAR}=1.2.3.-4.5", f"{ORDER_VAR}=999", f"{ORDER_VAR}=payload", "p=99999999999"]
 )

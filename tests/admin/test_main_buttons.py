@@ -11,6 +11,7 @@ from tests.admin.visits import page, run
 from tests.factories import (
     make_backfill,
     make_delivery,
+    make_erasure,
     make_event,
     make_failed_event,
     make_order,
@@ -74,6 +75,9 @@ def press(client: Client, subscription: Subscription, button: str, **fields: str
         ("backfill/", 0),
         ("backfill/{backfill.pk}/change/", 0),
         ("backfill/add/", 1),
+        ("erasure/", 0),
+        ("erasure/{erasure.pk}/change/", 0),
+        ("erasure/add/", 1),
     ],
 )
 def test_a_page_has_one_main_button(operator: Client, address: str, count: int) -> None:
@@ -85,6 +89,7 @@ def test_a_page_has_one_main_button(operator: Client, address: str, count: int) 
         "delivery": make_delivery(event=event, subscription=subscription, state="failed"),
         "replay": make_replay(subscription=subscription),
         "backfill": make_backfill(subscription=subscription),
+        "erasure": make_erasure(),
         "order": make_order(),
     }
     found = main_buttons(page(operator, address.format(**records)))

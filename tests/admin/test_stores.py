@@ -20,7 +20,7 @@ from tests.admin.visits import text_of
 pytestmark = pytest.mark.django_db
 
 # Kinds of rows that nobody edits.
-RECORDS = ("replay", "backfill", "feedconsumer")
+RECORDS = ("replay", "backfill", "feedconsumer", "erasure")
 # The page of a row: the kind of row, and the status for a user who sees the row.
 ROWS: dict[str, tuple[str, int]] = {
     **{f"orderhooks_{name}_change": (name, 200) for name in ("order", "subscription", "event", "delivery")},
@@ -78,6 +78,8 @@ PAGES: dict[str, tuple[int, list[str]]] = {
     "orderhooks_feedconsumer_add": (403, [""]),
     "orderhooks_replay_add": (200, ["", "?subscription={paris}"]),
     "orderhooks_backfill_add": (200, ["", "?subscription={paris}"]),
+    "orderhooks_erasure_changelist": (200, ["", "?state__exact=finished", "?store=paris"]),
+    "orderhooks_erasure_add": (200, ["", "?order={number}"]),
     "orderhooks_subscription_add": (200, ["", "?store=berlin"]),
     "orderhooks_subscription_topics": (200, [""]),
     "orderhooks_subscription_try_new": (200, [""]),

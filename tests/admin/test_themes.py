@@ -113,6 +113,8 @@ def test_an_event_is_published_again(client: Client) -> None:
         "dashboard/order/?number=1042",
         "replay/",
         "backfill/",
+        "erasure/",
+        "erasure/add/",
         "subscription/add/",
         "subscription/topics/",
         "subscription/{}/preview/",

@@ -6,13 +6,14 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from orderhooks.models import AttemptStats, Backfill, Delivery, Event, Order, Replay, Subscription
+from orderhooks.models import AttemptStats, Backfill, Delivery, Erasure, Event, Order, Replay, Subscription
 from tests.browser.visiting import Visit
 from tests.factories import (
     make_attempt,
     make_attempt_stats,
     make_backfill,
     make_delivery,
+    make_erasure,
     make_failed_event,
     make_fulfillment,
     make_order,
@@ -34,6 +35,7 @@ class Shop:
     delivery: Delivery
     replay: Replay
     backfill: Backfill
+    erasure: Erasure
 
 
 def open_shop(*, url: str, text: str = "Warehouse") -> Shop:
@@ -78,7 +80,9 @@ def open_shop(*, url: str, text: str = "Warehouse") -> Shop:
     backfill = make_backfill(
         subscription=subscription, total=9, walked=4, done=3, failed=1, first_error=f"Order 7: ValueError: {text[:200]}"
     )
-    return Shop(order, event, subscription, paused, delivery, replay, backfill)
+    about = {"source": "orderhooks", "order_pk": str(order.pk), "number": order.number, "store": ""}
+    erasure = make_erasure(orders=[about], requested_by=text[:150])
+    return Shop(order, event, subscription, paused, delivery, replay, backfill, erasure)
 
 
 def _after(address: str, *buttons: str) -> Callable[[Visit, Shop], None]:
@@ -129,6 +133,9 @@ PAGES: dict[str, Callable[[Visit, Shop], None]] = {
     "replay": _after("replay/{shop.replay.pk}/change/"),
     "new replay": _after("replay/add/?subscription={shop.subscription.pk}"),
     "replay?": _after("replay/add/?subscription={shop.subscription.pk}", "Count what would be sent"),
+    "erasures": _after("erasure/"),
+    "erasure": _after("erasure/{shop.erasure.pk}/change/"),
+    "new erasure": _after("erasure/add/"),
     "backfills": _after("backfill/"),
     "backfill": _after("backfill/{shop.backfill.pk}/change/"),
     "new backfill": _after("backfill/add/?subscription={shop.subscription.pk}"),

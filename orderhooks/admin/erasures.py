@@ -1,0 +1,181 @@
+"""Erasures of personal data: a form, the count, a confirmation; then a page with the progress, and a list of all."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.decorators import method_decorator
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.debug import sensitive_post_parameters
+
+from orderhooks import operations, permissions, sources
+from orderhooks.admin import charts
+from orderhooks.admin.buttons import ButtonsAdmin
+from orderhooks.admin.health import badge
+from orderhooks.admin.jobs import REFRESH_SECONDS
+from orderhooks.admin.read_only import BoundedPaginator, NotEdited
+from orderhooks.admin.stores import OfStores, StoreFilter, stores_of
+from orderhooks.models import Erasure
+from orderhooks.reporting.counts import count_text
+
+LEVELS = {Erasure.State.RUNNING: "held", Erasure.State.FINISHED: "good"}
+# Of the numbers of an erasure's orders.
+MOST_NUMBERS = 50
+
+
+class ErasureForm(forms.Form):
+    customer = forms.EmailField(
+        label=gettext_lazy("Customer's e-mail address"),
+        required=False,
+        help_text=gettext_lazy("All orders that hold this address among their personal data."),
+    )
+    order = forms.CharField(
+        label=gettext_lazy("Order number"),
+        required=False,
+        max_length=255,
+        help_text=gettext_lazy("With an address: only this order of the customer."),
+    )
+    store = forms.CharField(
+        label=gettext_lazy("Store"), required=False, max_length=255, help_text=gettext_lazy("Blank: any store.")
+    )
+    source = forms.ChoiceField(label=gettext_lazy("Orders of the source"), required=False)
+    # The stores whose orders the user may see. None: all. Set for each request.
+    stores: Any = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        names = sources.names()
+        self.fields["source"].choices = [("", _("any source")), *((name, name) for name in names)]  # type: ignore[attr-defined]
+        if len(names) == 1:
+            del self.fields["source"]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        if not self.errors:
+            try:
+                self.planned = operations.preview_erasure(**cleaned, stores=self.stores)
+            except operations.ErasureError as error:
+                self.add_error(None, str(error))
+        return cleaned
+
+
+@admin.register(Erasure)
+class ErasureAdmin(NotEdited, OfStores, ButtonsAdmin):
+    list_display = ["public_id", "state_badge", "progress_text", "requested_by", "created_at", "finished_at"]
+    list_filter = ["state", StoreFilter]
+    paginator = BoundedPaginator
+    show_full_result_count = False
+    fields = (
+        "state_badge",
+        "progress",
+        "numbers",
+        "store",
+        "events",
+        "deliveries",
+        "attempts",
+        "requested_by",
+        "created_at",
+        "finished_at",
+        "public_id",
+    )
+    readonly_fields = fields
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm(permissions.VIEW_ERASURE)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm(permissions.ERASE_PERSONAL_DATA)
+
+    @method_decorator(sensitive_post_parameters())
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The form; then the count, to be confirmed; then the erasure."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        if request.method != "POST":
+            names = ("order", "store", "source")
+            return self._plan(request, ErasureForm(initial={name: request.GET.get(name, "") for name in names}))
+        form = ErasureForm(request.POST)
+        form.stores = stores_of(request)
+        if not form.is_valid() or "again" in request.POST:
+            return self._plan(request, form)
+        if "confirm" not in request.POST:
+            return self._plan(request, form, **_counted(form.planned))
+        return self._start(request, form)
+
+    def _start(self, request: HttpRequest, form: ErasureForm) -> HttpResponse:
+        by = request.user.get_username()
+        erasure = operations.erase(**form.cleaned_data, stores=form.stores, by=by)
+        self.log_addition(request, erasure, [{"added": {}}])
+        text = _("Erasure %(id)s has begun. A worker carries it out.") % {"id": erasure.public_id}
+        self.message_user(request, text)
+        if self.has_view_permission(request):
+            return HttpResponseRedirect(self._url("change", erasure.pk))
+        return HttpResponseRedirect(reverse(f"{self.admin_site.name}:index"))
+
+    def _plan(self, request: HttpRequest, form: forms.Form, **more: Any) -> HttpResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Erase personal data"),
+            "opts": self.opts,
+            "form": form,
+            **more,
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, "admin/orderhooks/erasure/plan.html", context)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        response = super().change_view(request, object_id, form_url, extra_context)
+        # By what is shown, as pages of other jobs do.
+        shown = (getattr(response, "context_data", None) or {}).get("original")
+        if isinstance(shown, Erasure) and shown.is_running:
+            response["refresh"] = str(REFRESH_SECONDS)
+        return response
+
+    def _url(self, name: str, *arguments: object) -> str:
+        return reverse(f"{self.admin_site.name}:orderhooks_erasure_{name}", args=arguments)
+
+    @admin.display(description=gettext_lazy("state"), ordering="state")
+    def state_badge(self, erasure: Erasure) -> SafeString:
+        return badge(LEVELS[Erasure.State(erasure.state)], erasure.get_state_display())
+
+    @admin.display(description=gettext_lazy("orders"))
+    def progress_text(self, erasure: Erasure) -> str:
+        return _("%(done)s of %(total)s") % {
+            "done": count_text(erasure.orders_done),
+            "total": count_text(len(erasure.orders)),
+        }
+
+    @admin.display(description=gettext_lazy("progress"))
+    def progress(self, erasure: Erasure) -> SafeString:
+        label = _("%(progress)s orders erased") % {"progress": self.progress_text(erasure)}
+        return format_html("{}<br>{}", charts.progress(erasure.share_done(), width=300, height=12, label=label), label)
+
+    @admin.display(description=gettext_lazy("order numbers"))
+    def numbers(self, erasure: Erasure) -> str:
+        return _numbers(erasure)
+
+
+def _counted(planned: Erasure) -> dict[str, Any]:
+    """What the page that asks for the confirmation shows."""
+    expected = operations.estimate_erasure(planned)
+    names = ("orders", "events", "deliveries", "attempts")
+    counts = {name: count_text(getattr(expected, name)) for name in names}
+    return {"expected": expected, "counts": counts, "numbers": _numbers(planned)}
+
+
+def _numbers(erasure: Erasure) -> str:
+    numbers = [str(one["number"] or one["order_pk"]) for one in erasure.orders]
+    shown = ", ".join(numbers[:MOST_NUMBERS])
+    left = len(numbers) - MOST_NUMBERS
+    return _("%(numbers)s and %(count)s more") % {"numbers": shown, "count": count_text(left)} if left > 0 else shown
