@@ -164,7 +164,11 @@ class TestWhatGoes:
             found += reconciling.advance(running, now=later)
 
         assert found == []
-        assert OrderDigest.objects.get().digest != digest
+        renewed = OrderDigest.objects.get()
+        assert renewed.digest != digest
+        shown = Event.objects.exclude(topic=REDACTED).latest("sequence")
+        assert renewed.sequence == shown.pk
+        assert reconciling.last_published(shown.source, shown.order_pk) == shown
 
     def test_the_digest_of_an_order_whose_events_were_pruned_goes(self):
         make_subscription()
@@ -195,6 +199,11 @@ class TestWhoseOrders:
         erasure = erase(customer=address)
 
         assert [one["number"] for one in erasure.orders] == [mine.number]
+
+    def test_an_address_in_an_event_is_compared_without_regard_to_case(self):
+        make_event(payload={"order": {"customer": {"email": "Ada@Example.com"}}, "changes": {}})
+
+        assert len(erase(customer="aDA@example.COM").orders) == 1
 
     @pytest.mark.parametrize(
         "address", ["jürgen@example.com", 'o"neil@example.com', "o'neil+x@example.com", "李@例え.jp"]
