@@ -113,7 +113,7 @@ def convert(body: dict[str, Any], to: str) -> dict[str, Any]:
     made_in: str = body["api_version"]
     if made_in <= to:
         return body
-    if body["type"] == payloads.REDACTED:
+    if body.get("type") == payloads.REDACTED:
         return {**body, "api_version": to}
     if made_in not in registered():
         raise VersionError(

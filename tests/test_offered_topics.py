@@ -16,7 +16,7 @@ from tests.shapes.models import Purchase
 from tests.test_field_payload import Watched
 
 pytestmark = pytest.mark.django_db
-ALWAYS = ["order.created", "order.updated", "order.deleted", "webhook.test"]
+ALWAYS = ["order.created", "order.updated", "order.deleted", "order.redacted", "webhook.test"]
 
 
 class Paying(Watched):

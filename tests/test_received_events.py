@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orderhooks import catalogue, topics
+from orderhooks import catalogue, payloads, topics
 from orderhooks.receiver import (
     Change,
     Customer,
@@ -100,11 +100,19 @@ def as_dicts(value: Any) -> Any:
 
 
 class TestTypedEvents:
-    @pytest.mark.parametrize("topic", TOPICS)
+    @pytest.mark.parametrize("topic", [topic for topic in TOPICS if topic != payloads.REDACTED])
     def test_every_topic_brings_an_order(self, topic: str) -> None:
         event = event_of(body_of(topic))
         assert event.order.number == "1001"
         assert all(isinstance(change, Change) for change in event.changes.values())
+
+    def test_an_erasure_brings_the_ids_alone(self) -> None:
+        event = event_of(body_of(payloads.REDACTED))
+        assert event.data["order"] == {"id": "ord_01KAR58K00W5QZ4N3XJ7T2M9CE", "number": "1001", "store": ""}
+        assert "note" not in event.data["redacted"]
+        assert "customer" in event.data["redacted"]
+        with pytest.raises(UnknownOrderShapeError):
+            _ = event.order
 
     def test_its_values_have_the_types_that_one_works_with(self) -> None:
         event = event_of(body_of())

@@ -59,6 +59,7 @@ def signed_request(
     data = event["data"]
     event |= {"id": event_id or f"evt_{uuid.uuid4().hex[:26].upper()}", "sequence": sequence, "store": store}
     event["data"] = {
+        **data,
         "order": {**data["order"], **(order or {})},
         "changes": data["changes"] if changes is None else changes,
     }
