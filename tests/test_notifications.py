@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from orderhooks import notifications, tasks
 from orderhooks.models import Subscription
+from orderhooks.tasks import django_q
 from tests.factories import make_delivery, make_subscription
 from tests.mail import no_mail_server
 
@@ -183,7 +184,7 @@ def test_the_admins_of_django_6_are_addresses(settings) -> None:
 
 def test_a_pump_has_the_emails_sent_by_a_task_of_its_own(monkeypatch) -> None:
     queued = []
-    monkeypatch.setattr(tasks, "async_task", lambda path, **_options: queued.append(path))
+    monkeypatch.setattr(django_q, "async_task", lambda path, **_options: queued.append(path))
     failing(failing_since=timezone.now() - 2 * HOUR)
     tasks.pump()
     assert tasks.NOTIFY in queued

@@ -22,6 +22,7 @@ from orderhooks.models import (
     Replay,
 )
 from orderhooks.retention_periods import KINDS, RetentionPeriods
+from orderhooks.tasks import django_q
 from tests.factories import (
     cutoffs_at,
     make_attempt,
@@ -106,7 +107,7 @@ def test_the_daily_task_goes_on_in_another_when_its_time_is_up(monkeypatch) -> N
     monkeypatch.setattr(retention, "AT_ONCE", 1)
     monkeypatch.setattr(Conf, "TIMEOUT", 1e-9)
     queued = []
-    monkeypatch.setattr(tasks, "async_task", lambda path, **_options: queued.append(path))
+    monkeypatch.setattr(django_q, "async_task", lambda path, **_options: queued.append(path))
     for _ in range(3):
         make_delivery(state="delivered", **OLD)
     tasks.prune()

@@ -57,7 +57,7 @@ def test_a_queue_that_is_not_installed_is_reported_and_breaks_nothing(settings, 
     assert make_order().pk
 
 
-def test_a_project_without_a_celery_app_is_told_to_make_one(settings) -> None:
+def test_a_project_without_a_celery_app_is_reported(settings) -> None:
     task_queue._load.cache_clear()
     settings.Q_CLUSTER = None
     assert "Import your app" in found(settings, QUEUE="celery")["orderhooks.E029"]

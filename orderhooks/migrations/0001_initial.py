@@ -133,7 +133,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('public_id', models.CharField(default=orderhooks.db.public_ids.erasure_id, editable=False, max_length=30, unique=True)),
                 ('state', models.CharField(choices=[('running', 'running'), ('finished', 'finished')], default='running', max_length=16, verbose_name='state')),
-                ('store', models.CharField(blank=True, max_length=255, verbose_name='store')),
+                ('store', models.CharField(blank=True, db_default='', max_length=255, verbose_name='store')),
                 ('requested_by', models.CharField(blank=True, max_length=150, verbose_name='requested by')),
                 ('orders', models.JSONField(default=list, verbose_name='orders')),
                 ('request_digest', models.CharField(blank=True, max_length=64)),

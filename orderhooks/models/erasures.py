@@ -54,7 +54,7 @@ class Erasure(models.Model):
     )
     state = models.CharField(_("state"), max_length=16, choices=State, default=State.RUNNING)
     # The store of all of its orders. Blank: they are of several stores, or of none.
-    store = models.CharField(_("store"), max_length=IDENTIFIER_LENGTH, blank=True)
+    store = models.CharField(_("store"), max_length=IDENTIFIER_LENGTH, blank=True, db_default="")
     requested_by = models.CharField(_("requested by"), max_length=150, blank=True)
     # The fields of an ErasedOrder each.
     orders = models.JSONField(_("orders"), default=list)

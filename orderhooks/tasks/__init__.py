@@ -1,4 +1,4 @@
-"""The queue: the only package that knows which one the store has. Wakes a worker, and is what the worker runs.
+"""The queue: the only package that depends on which one the store has. Wakes a worker, and is what the worker runs.
 
 A wake-up carries nothing: it may be lost, doubled or late. All that matters is in the database. The setting `QUEUE`
 chooses the queue; `task_queue` says what each has to do.

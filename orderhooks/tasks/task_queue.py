@@ -65,7 +65,7 @@ class TaskQueue(ABC):
     def sweep_due_at(self, *, seen_at: datetime | None) -> datetime | None:
         """When the next sweep is due, in the past if nothing starts it. None: it is switched off.
 
-        `seen_at` is when a pump was last seen, None if never. A queue that does not tell when its schedules run next is
+        `seen_at` is when a pump was last seen, None if never. A queue that does not show when its schedules run next is
         judged by that: each sweep leaves a pump's heartbeat.
         """
         if not conf.current().sweep:

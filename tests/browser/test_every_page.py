@@ -34,7 +34,7 @@ def test_what_customers_and_receivers_write_is_shown_and_never_run(
 
 
 # Pages with nothing in them that anybody wrote.
-SILENT = {"delivery's history", "new subscription", "topics"}
+SILENT = {"delivery's history", "new erasure", "new subscription", "topics"}
 
 
 # In the dark, colours alone are other than in the light.
