@@ -6,12 +6,23 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from orderhooks.models import AttemptStats, Backfill, Delivery, Erasure, Event, Order, Replay, Subscription
+from orderhooks.models import (
+    AttemptStats,
+    Backfill,
+    Delivery,
+    Erasure,
+    Event,
+    FeedConsumer,
+    Order,
+    Replay,
+    Subscription,
+)
 from tests.browser.visiting import Visit
 from tests.factories import (
     make_attempt,
     make_attempt_stats,
     make_backfill,
+    make_consumer,
     make_delivery,
     make_erasure,
     make_failed_event,
@@ -36,6 +47,7 @@ class Shop:
     replay: Replay
     backfill: Backfill
     erasure: Erasure
+    consumer: FeedConsumer
 
 
 def open_shop(*, url: str, text: str = "Warehouse") -> Shop:
@@ -82,7 +94,8 @@ def open_shop(*, url: str, text: str = "Warehouse") -> Shop:
     )
     about = {"source": "orderhooks", "order_pk": str(order.pk), "number": order.number, "store": ""}
     erasure = make_erasure(orders=[about], requested_by=text[:150])
-    return Shop(order, event, subscription, paused, delivery, replay, backfill, erasure)
+    consumer = make_consumer(subscription=subscription, missed=3)
+    return Shop(order, event, subscription, paused, delivery, replay, backfill, erasure, consumer)
 
 
 def _after(address: str, *buttons: str) -> Callable[[Visit, Shop], None]:
@@ -133,6 +146,8 @@ PAGES: dict[str, Callable[[Visit, Shop], None]] = {
     "replay": _after("replay/{shop.replay.pk}/change/"),
     "new replay": _after("replay/add/?subscription={shop.subscription.pk}"),
     "replay?": _after("replay/add/?subscription={shop.subscription.pk}", "Count what would be sent"),
+    "feed consumers": _after("feedconsumer/"),
+    "feed consumer": _after("feedconsumer/{shop.consumer.pk}/change/"),
     "erasures": _after("erasure/"),
     "erasure": _after("erasure/{shop.erasure.pk}/change/"),
     "new erasure": _after("erasure/add/"),
