@@ -59,9 +59,11 @@ TASKS = {PUMP: pump, NOTIFY: notify, PRUNE: prune, RECONCILE: reconcile}
 
 
 class DjangoTasks(TaskQueue):
-    worker_command = "the worker of the TASKS backend (`manage.py db_worker` for django-tasks-db)"
     sweep_command = "manage.py orderhooks_sweep"
     broker_settings = "TASKS"
+
+    def __init__(self) -> None:
+        self.worker_command = "<the worker of your TASKS backend>" if _stored() is None else "manage.py db_worker"
 
     @property
     def task_seconds(self) -> float:

@@ -67,6 +67,10 @@ def waiting_tasks() -> None:
     print(*DBTaskResult.objects.ready().values_list("task_path", flat=True))
 
 
+def worker_command() -> None:
+    print(tasks.worker_command())
+
+
 def problems() -> None:
     print(tasks.broker_problem())
 

@@ -246,3 +246,4 @@ def test_wake_ups_do_not_pile_up_in_the_database(shop: Shop) -> None:
     shop.run("save")
     shop.run("sweep")
     assert shop.run("waiting_tasks") == "orderhooks.tasks.django_tasks.pump"
+    assert shop.run("worker_command") == "manage.py db_worker"
