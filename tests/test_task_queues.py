@@ -95,6 +95,7 @@ def test_celery_beat_gets_the_sweep_and_the_daily_tasks(settings, shop_app: Cele
 def test_tasks_of_others_that_wait_in_celerys_queue_are_seen(settings, shop_app: CeleryApp) -> None:
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "QUEUE": "celery"}
     queue = Celery()
+    assert not queue.has_other_work(), "where no message waits, Redis has no queue"
     with shop_app.connection_for_write() as broker:
         broker.default_channel.queue_declare("celery")
         assert not queue.has_other_work()

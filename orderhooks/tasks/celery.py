@@ -4,6 +4,7 @@ Names for `CELERY_TASK_ROUTES`: `orderhooks.tasks.*`.
 """
 
 from collections.abc import Collection, Iterator
+from typing import Any
 
 from celery import current_app, shared_task
 from celery.schedules import crontab
@@ -66,10 +67,8 @@ class Celery(TaskQueue):
 
     def has_other_work(self) -> bool:
         """Whether messages wait in a queue of this worker. Those that it has fetched are not seen."""
-        names = list(self.app.amqp.queues.consume_from)
         with self.app.connection_for_read(connect_timeout=CONNECT_SECONDS) as connection:
-            declared = (connection.default_channel.queue_declare(queue=name, passive=True) for name in names)
-            return any(queue.message_count for queue in declared)
+            return any(_has_messages(connection, name) for name in self.app.amqp.queues.consume_from)
 
     def ask_broker(self) -> None:
         with self.app.connection_for_write(connect_timeout=CONNECT_SECONDS) as connection:
@@ -107,3 +106,12 @@ class Celery(TaskQueue):
                 hint="Remove it and run a worker. In tests call orderhooks.tasks.pump() instead.",
                 id="orderhooks.W062",
             )
+
+
+def _has_messages(connection: Any, queue: str) -> bool:
+    """Redis has no queue where no message waits; a channel is closed by the error that says so."""
+    try:
+        with connection.channel() as channel:
+            return bool(channel.queue_declare(queue=queue, passive=True).message_count)
+    except connection.channel_errors:
+        return False

@@ -116,7 +116,8 @@ class Worker:
         try:
             TASKS[task]()
         except Exception:
-            logger.exception("%s failed", task)
+            logger.exception("%s failed; it begins again soon if it is a daily one", task)
+            self._tidied_at = None
         finally:
             connections.close_all()
 
@@ -125,10 +126,10 @@ class Worker:
         now = time.monotonic()
         if self._tidied_at is not None and now - self._tidied_at < DAY_SECONDS:
             return
-        self._tidied_at = now
         for task in scheduling.daily_tasks():
             if task != RECONCILE or not _reconciled_lately():
                 self.start(task)
+        self._tidied_at = now
 
     @contextmanager
     def _others(self) -> Iterator[None]:

@@ -7,6 +7,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from orderhooks import tasks
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 
 class Command(BaseCommand):
     help = (
@@ -26,7 +28,7 @@ class Command(BaseCommand):
             worker = tasks.make_worker()
         except tasks.OtherQueueError as error:
             raise CommandError(str(error)) from None
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in SIGNALS:
             signal.signal(number, _once(worker.stop))
         if once:
             more = worker.run_once()
@@ -41,8 +43,9 @@ class Command(BaseCommand):
 def _once(stop: Any) -> Any:
     """A signal handler: the first signal stops the worker, a second one has its usual effect."""
 
-    def handle(number: int, _frame: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
+    def handle(_number: int, _frame: object) -> None:
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
         stop()
 
     return handle
