@@ -268,7 +268,7 @@ class _Turn:
     def _order_id(self) -> str | int:
         """The `id` in the order's payload, by which receivers know it."""
         events = Event.objects.of_orders().filter(source=self.order.source, order_pk=self.order.order_pk)
-        event = events.exclude(topic=REDACTED).exclude(payload=None).order_by("-sequence").first()
+        event = events.exclude(topic=REDACTED).filter(payload__isnull=False).order_by("-sequence").first()
         found = digests.published_order(event).get("id") if event else None
         if found is None:
             rows = Order.objects.filter(pk__in=self._built_in_keys())
