@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from django.db import IntegrityError, InterfaceError, InternalError, OperationalError, connections
+from django.db.models import QuerySet
 
 from orderhooks import backfilling, conf, erasing, notifications, outbox, replaying, routing, sending
 from orderhooks.db import DatabaseClock, Wakeup
@@ -58,8 +59,9 @@ class Turn:
     # Whether batches of backfills are due, now or soon.
     backfills: bool = False
     is_stopped: bool = False
-    # Whether erasures are running.
+    # Whether erasures are running that can go on; and the keys of those that can't, which the next turn tries again.
     erasures: bool = False
+    stuck_erasures: set[int] = field(default_factory=set)
 
     def run(self, *, until: float) -> bool:
         """Coalesce, route, claim, send and record until `until` (monotonic seconds). Returns whether more is due."""
@@ -146,7 +148,7 @@ class Turn:
     def _erase(self) -> int:
         """Move the running erasures on by a step each. Returns how many were moved."""
         moved = 0
-        for erasure in Erasure.objects.running():
+        for erasure in self._running_erasures():
             try:
                 step = erasing.advance(erasure)
             except OperationalError as error:
@@ -156,6 +158,7 @@ class Turn:
             except Exception:
                 # The store's code: an order source.
                 logger.exception("erasure %s can't go on; `manage.py orderhooks_doctor` says what to fix", erasure)
+                self.stuck_erasures.add(erasure.pk)
                 continue
             moved += step.moved
             for event in step.events:
@@ -170,7 +173,7 @@ class Turn:
         sender.stats.write()
         self.replays = Replay.objects.running().exists()
         self.backfills = self._has_backfills()
-        self.erasures = Erasure.objects.running().exists()
+        self.erasures = self._running_erasures().exists()
         for event in outbox.coalesce_left_behind(now=self.clock.now()):
             announce(event_published, sender=Event, event=event)
         sending.recover(now=self.clock.now(), stats=sender.stats)
@@ -178,7 +181,10 @@ class Turn:
             self.notices_due()
 
     def _has_jobs(self) -> bool:
-        return Replay.objects.running().exists() or Erasure.objects.running().exists() or self._has_backfills()
+        return Replay.objects.running().exists() or self._running_erasures().exists() or self._has_backfills()
+
+    def _running_erasures(self) -> "QuerySet[Erasure]":
+        return Erasure.objects.running().exclude(pk__in=self.stuck_erasures)
 
     def _has_backfills(self) -> bool:
         return Backfill.objects.due(now=self.clock.now() + BACKFILL_SOON).exists()

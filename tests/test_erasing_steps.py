@@ -1,5 +1,6 @@
 """Erasing in steps: beside workers and saves, killed and resumed, by the command."""
 
+import time
 from io import StringIO
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.utils import timezone
 from orderhooks import (
     erasing,
     operations,
+    pumping,
     routing,
     sending,
     sources,
@@ -233,3 +235,21 @@ def test_triggers_capture_nothing_of_the_blanking(settings):
     finally:
         settings.ORDERHOOKS = own
         triggers.install_after_migrate(using="default")
+
+
+def test_one_that_can_not_go_on_keeps_no_worker_busy(monkeypatch, caplog) -> None:
+    def broken(_erasure: Erasure) -> erasing.Step:
+        raise RuntimeError("the order source is broken")
+
+    ada_ordered()
+    pump()
+    erasure = operations.erase(customer=ADA)
+    with monkeypatch.context() as patch:
+        patch.setattr(erasing, "advance", broken)
+        patch.setattr(pumping, "BEAT_SECONDS", 0.0)
+        turn = pumping.Turn(other_work=lambda: False, notices_due=lambda: None)
+        assert not turn.run(until=time.monotonic() + 10), "another turn would follow at once, without end"
+    assert caplog.text.count("can't go on") == 1
+    pump()
+    erasure.refresh_from_db()
+    assert not erasure.is_running, "the next turn tries again"

@@ -92,6 +92,16 @@ def test_celery_beat_gets_the_sweep_and_the_daily_tasks(settings, shop_app: Cele
         assert beat[SWEEP_SCHEDULE]["schedule"] == task_queue.SWEEP_EVERY
 
 
+def test_a_queue_that_is_not_there_hides_no_task_in_another(settings, shop_app: CeleryApp) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "QUEUE": "celery"}
+    shop_app.amqp.queues.select(["not_there", "celery"])
+    with shop_app.connection_for_write() as broker:
+        broker.default_channel.queue_declare("celery")
+        tasks.sweep()
+        assert Celery().has_other_work()
+        broker.default_channel.queue_purge("celery")
+
+
 def test_tasks_of_others_that_wait_in_celerys_queue_are_seen(settings, shop_app: CeleryApp) -> None:
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "QUEUE": "celery"}
     queue = Celery()
@@ -179,6 +189,33 @@ def test_a_worker_of_its_own_waits_for_more_in_one_turn(settings, monkeypatch) -
     worker.run()
     assert len(beats) >= 3
     assert all(turn is beats[0] for turn in beats)
+
+
+def test_a_daily_task_that_fails_is_begun_again_and_no_other(settings, monkeypatch, caplog) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "QUEUE": "none", "RECONCILE_DAYS": 1}
+    ran: list[str] = []
+    through = threading.Event()
+
+    def prune() -> None:
+        ran.append(tasks.PRUNE)
+        if len(ran) > 2:
+            through.set()
+            return
+        raise OSError("the database is away")
+
+    monkeypatch.setitem(own_worker.TASKS, tasks.PRUNE, prune)
+    monkeypatch.setitem(own_worker.TASKS, tasks.RECONCILE, lambda: ran.append(tasks.RECONCILE))
+
+    def turn(_turn: pumping.Turn, *, until: float) -> bool:
+        if through.wait(0.01):
+            worker.stop()
+        return False
+
+    monkeypatch.setattr(pumping.Turn, "run", turn)
+    worker = tasks.make_worker()
+    worker.run()
+    assert sorted(ran) == [tasks.PRUNE, tasks.PRUNE, tasks.RECONCILE]
+    assert "the database is away" in caplog.text
 
 
 def test_a_turn_that_fails_is_logged_and_followed_by_another(settings, monkeypatch, caplog, in_a_thread) -> None:

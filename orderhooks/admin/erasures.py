@@ -6,7 +6,6 @@ from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
@@ -17,11 +16,9 @@ from django.views.decorators.debug import sensitive_post_parameters
 
 from orderhooks import operations, permissions, sources
 from orderhooks.admin import charts
-from orderhooks.admin.buttons import ButtonsAdmin
 from orderhooks.admin.health import badge
-from orderhooks.admin.jobs import REFRESH_SECONDS
-from orderhooks.admin.read_only import BoundedPaginator, NotEdited
-from orderhooks.admin.stores import OfStores, StoreFilter, stores_of
+from orderhooks.admin.jobs import PlannedAdmin
+from orderhooks.admin.stores import StoreFilter, stores_of
 from orderhooks.models import Erasure
 from orderhooks.reporting.counts import count_text
 
@@ -67,11 +64,13 @@ class ErasureForm(forms.Form):
 
 
 @admin.register(Erasure)
-class ErasureAdmin(NotEdited, OfStores, ButtonsAdmin):
+class ErasureAdmin(PlannedAdmin):
+    view_permission = permissions.VIEW_ERASURE
+    heading = gettext_lazy("Erase personal data")
+    template = "admin/orderhooks/erasure/plan.html"
+
     list_display = ["public_id", "state_badge", "progress_text", "requested_by", "created_at", "finished_at"]
     list_filter = ["state", StoreFilter]
-    paginator = BoundedPaginator
-    show_full_result_count = False
     fields = (
         "state_badge",
         "progress",
@@ -87,9 +86,6 @@ class ErasureAdmin(NotEdited, OfStores, ButtonsAdmin):
     )
     readonly_fields = fields
 
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return request.user.has_perm(permissions.VIEW_ERASURE)
-
     def has_add_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm(permissions.ERASE_PERSONAL_DATA)
 
@@ -102,48 +98,29 @@ class ErasureAdmin(NotEdited, OfStores, ButtonsAdmin):
             raise PermissionDenied
         if request.method != "POST":
             names = ("order", "store", "source")
-            return self._plan(request, ErasureForm(initial={name: request.GET.get(name, "") for name in names}))
+            return self.plan(request, ErasureForm(initial={name: request.GET.get(name, "") for name in names}))
         form = ErasureForm(request.POST)
         form.stores = stores_of(request)
         if not form.is_valid() or "again" in request.POST:
-            return self._plan(request, form)
+            return self.plan(request, form)
         if "confirm" not in request.POST:
-            return self._plan(request, form, **_counted(form.planned))
+            return self.plan(request, form, **_counted(form.planned))
         return self._start(request, form)
 
     def _start(self, request: HttpRequest, form: ErasureForm) -> HttpResponse:
         by = request.user.get_username()
-        erasure = operations.erase(**form.cleaned_data, stores=form.stores, by=by)
+        try:
+            erasure = operations.erase(**form.cleaned_data, stores=form.stores, by=by)
+        except operations.ErasureError as error:
+            # It was possible when the form was checked.
+            form.add_error(None, str(error))
+            return self.plan(request, form)
         self.log_addition(request, erasure, [{"added": {}}])
         text = _("Erasure %(id)s has begun. A worker carries it out.") % {"id": erasure.public_id}
         self.message_user(request, text)
         if self.has_view_permission(request):
-            return HttpResponseRedirect(self._url("change", erasure.pk))
+            return HttpResponseRedirect(self.url("change", erasure.pk))
         return HttpResponseRedirect(reverse(f"{self.admin_site.name}:index"))
-
-    def _plan(self, request: HttpRequest, form: forms.Form, **more: Any) -> HttpResponse:
-        context = {
-            **self.admin_site.each_context(request),
-            "title": _("Erase personal data"),
-            "opts": self.opts,
-            "form": form,
-            **more,
-        }
-        request.current_app = self.admin_site.name
-        return TemplateResponse(request, "admin/orderhooks/erasure/plan.html", context)
-
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        response = super().change_view(request, object_id, form_url, extra_context)
-        # By what is shown, as pages of other jobs do.
-        shown = (getattr(response, "context_data", None) or {}).get("original")
-        if isinstance(shown, Erasure) and shown.is_running:
-            response["refresh"] = str(REFRESH_SECONDS)
-        return response
-
-    def _url(self, name: str, *arguments: object) -> str:
-        return reverse(f"{self.admin_site.name}:orderhooks_erasure_{name}", args=arguments)
 
     @admin.display(description=gettext_lazy("state"), ordering="state")
     def state_badge(self, erasure: Erasure) -> SafeString:

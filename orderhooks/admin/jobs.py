@@ -28,7 +28,7 @@ from orderhooks.models import Delivery, Subscription
 from orderhooks.models.jobs import Job
 from orderhooks.models.subscriptions import SubscriptionQuerySet
 
-__all__ = ["JOB_FIELDS", "JobAdmin", "JobsField", "TimeField", "may_start_jobs"]
+__all__ = ["JOB_FIELDS", "JobAdmin", "JobsField", "PlannedAdmin", "TimeField", "may_start_jobs"]
 
 REFRESH_SECONDS = 3
 # The fields of a subscription's page that JobsField adds.
@@ -56,27 +56,58 @@ class _JobList(LastPageList):
             job._request = request
 
 
-class JobAdmin(NotEdited, OfStores, ButtonsAdmin):
-    """The pages of one kind of job. Its form has the field `subscription`."""
+class PlannedAdmin(NotEdited, OfStores, ButtonsAdmin):
+    """The pages of work that is counted and confirmed before it begins, and that a worker carries out."""
 
-    view_permission: str
     # Of the page with the form, and the path of its template.
     heading: str | Promise
     template: str
+
+    view_permission: str
+    paginator = BoundedPaginator
+    show_full_result_count = False
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm(self.view_permission)
+
+    def plan(self, request: HttpRequest, form: forms.Form, **more: Any) -> HttpResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "title": self.heading,
+            "opts": self.opts,
+            "form": form,
+            **more,
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, self.template, context)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        response = super().change_view(request, object_id, form_url, extra_context)
+        # A page that shows it running reloads itself, by a header, because the page has no script. What is shown
+        # decides, not the database: one that ends meanwhile would leave a page that says "running" for ever.
+        shown = getattr(response, "context_data", None) or {}
+        if getattr(shown.get("original"), "is_running", False):
+            response["refresh"] = str(REFRESH_SECONDS)
+        return response
+
+    def url(self, name: str, *arguments: object) -> str:
+        return reverse(f"{self.admin_site.name}:orderhooks_{self.opts.model_name}_{name}", args=arguments)
+
+
+class JobAdmin(PlannedAdmin):
+    """The pages of one kind of job. Its form has the field `subscription`."""
+
     plan_form: type[forms.Form]
 
     list_filter = ["state", StoreFilter]
     store_field = "subscription__store"
     linked_lookups = frozenset({"subscription__id__exact"})
-    paginator = BoundedPaginator
     list_select_related = ["subscription"]
-    show_full_result_count = False
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return _JobList
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return request.user.has_perm(self.view_permission)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return may_start_jobs(request)
@@ -105,18 +136,18 @@ class JobAdmin(NotEdited, OfStores, ButtonsAdmin):
         if not self.has_add_permission(request):
             raise PermissionDenied
         if request.method != "POST":
-            return self._plan(request, self._form(request, initial=self.initial(request)))
+            return self.plan(request, self._form(request, initial=self.initial(request)))
         form = self._form(request, request.POST)
         if not form.is_valid() or "again" in request.POST:
-            return self._plan(request, form)
+            return self.plan(request, form)
         if "confirm" not in request.POST:
-            return self._plan(request, form, **self.preview(form))
+            return self.plan(request, form, **self.preview(form))
         try:
             job: Any = self.start(form.cleaned_data, by=request.user.get_username())
         except (operations.BackfillError, operations.ReplayError) as error:
             # It was possible when the form was checked.
             form.add_error(None, str(error))
-            return self._plan(request, form)
+            return self.plan(request, form)
         name = str(self.opts.verbose_name).capitalize()
         self.log_addition(request, job, [{"added": {}}])
         self.log_change(request, job.subscription, f"{name} {job.public_id}.")
@@ -136,28 +167,6 @@ class JobAdmin(NotEdited, OfStores, ButtonsAdmin):
         chosen.queryset = self.subscriptions(request).order_by("name", "id")
         return form
 
-    def _plan(self, request: HttpRequest, form: forms.Form, **more: Any) -> HttpResponse:
-        context = {
-            **self.admin_site.each_context(request),
-            "title": self.heading,
-            "opts": self.opts,
-            "form": form,
-            **more,
-        }
-        request.current_app = self.admin_site.name
-        return TemplateResponse(request, self.template, context)
-
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        response = super().change_view(request, object_id, form_url, extra_context)
-        # A page that shows it running reloads itself, by a header, because the page has no script. What is shown
-        # decides, not the database: one that ends meanwhile would leave a page that says "running" for ever.
-        shown = getattr(response, "context_data", None) or {}
-        if isinstance(job := shown.get("original"), Job) and job.is_running:
-            response["refresh"] = str(REFRESH_SECONDS)
-        return response
-
     def cancel(self, request: HttpRequest, job: Any, *, was_running: bool) -> None:
         """Say what came of the button that cancels a job."""
         if not was_running:
@@ -165,9 +174,6 @@ class JobAdmin(NotEdited, OfStores, ButtonsAdmin):
             return
         self.log_change(request, job, _("Cancelled."))
         self.message_user(request, _("Cancelled. What it had made due already is sent."))
-
-    def url(self, name: str, *arguments: object) -> str:
-        return reverse(f"{self.admin_site.name}:orderhooks_{self.opts.model_name}_{name}", args=arguments)
 
     def progress_bar(self, job: Any, label: str, text: str) -> SafeString:
         """The bar with its label, then the text."""

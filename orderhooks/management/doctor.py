@@ -21,6 +21,7 @@ from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.reporting import (
     LOSSES_SHOWN_FOR,
     MOST_WAITING,
+    Worker,
     backlog_text,
     capture_levels,
     current_backlog,
@@ -134,10 +135,13 @@ def _worker(now: datetime) -> Found:
             ),
         )
     elif not problems:
-        yield (
-            "ok",
-            f"A worker was seen {relative_text(worker.seen_at, now=now)}, and one is started each minute (the sweep).",
-        )
+        yield "ok", f"A worker was seen {relative_text(worker.seen_at, now=now)}, {_sweep_text(worker)}."
+
+
+def _sweep_text(worker: Worker) -> str:
+    if worker.sweep_command == worker.worker_command:
+        return "and one is started each minute (the sweep)"
+    return f"and `{worker.sweep_command}` has to start one each minute (the sweep); saves start workers too"
 
 
 def _backlog(now: datetime) -> Found:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.conf import settings
-from django.core.checks import CheckMessage, Warning
+from django.core.checks import CheckMessage, Error, Warning
 from django.db import router, transaction
 
 from orderhooks.tasks import work
@@ -18,9 +18,11 @@ from orderhooks.tasks.task_queue import TaskQueue
 
 if TYPE_CHECKING or find_spec("django.tasks"):
     from django.tasks import task, task_backends
+    from django.tasks.backends.dummy import DummyBackend
     from django.tasks.backends.immediate import ImmediateBackend
 else:
     from django_tasks import task, task_backends
+    from django_tasks.backends.dummy import DummyBackend
     from django_tasks.backends.immediate import ImmediateBackend
 
 __all__ = ["DjangoTasks"]
@@ -63,7 +65,9 @@ class DjangoTasks(TaskQueue):
     broker_settings = "TASKS"
 
     def __init__(self) -> None:
-        self.worker_command = "<the worker of your TASKS backend>" if _stored() is None else "manage.py db_worker"
+        option = "" if ALIAS == "default" else f" --backend {ALIAS}"
+        other = f"<the worker of your backend TASKS[{ALIAS!r}]>"
+        self.worker_command = other if _stored() is None else f"manage.py db_worker{option}"
 
     @property
     def task_seconds(self) -> float:
@@ -97,6 +101,12 @@ class DjangoTasks(TaskQueue):
         return stored is not None and stored.exists()
 
     def check(self) -> Iterator[CheckMessage]:
+        if isinstance(task_backends[ALIAS], DummyBackend):
+            yield Error(
+                f"TASKS[{ALIAS!r}] is Django's DummyBackend, which runs no task: no worker could be woken.",
+                hint="Name a backend with workers, such as django_tasks_db.DatabaseBackend.",
+                id="orderhooks.E029",
+            )
         if self.runs_at_once:
             yield Warning(
                 f"TASKS[{ALIAS!r}] is Django's ImmediateBackend: each save of an order waits until its webhooks are "

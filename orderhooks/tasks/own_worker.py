@@ -65,7 +65,8 @@ class Worker:
         self.queue = queue
         self.stopping = threading.Event()
         self._turn: pumping.Turn | None = None
-        self._tidied_at: float | None = None
+        # When each daily task is due, in monotonic seconds. None of them has run yet.
+        self._due_at: dict[str, float] = {}
         # Tasks that wait for the thread.
         self._waiting: set[str] = set()
         self._thread = ThreadPoolExecutor(1, "orderhooks-tasks")
@@ -116,20 +117,19 @@ class Worker:
         try:
             TASKS[task]()
         except Exception:
-            logger.exception("%s failed; it begins again soon if it is a daily one", task)
-            self._tidied_at = None
+            logger.exception("%s failed; the next turn begins it again if it is a daily one", task)
+            self._due_at.pop(task, None)
         finally:
             connections.close_all()
 
     def _tidy_up(self) -> None:
         """Start the daily tasks: first when the worker starts, for one that is restarted each night."""
         now = time.monotonic()
-        if self._tidied_at is not None and now - self._tidied_at < DAY_SECONDS:
-            return
         for task in scheduling.daily_tasks():
-            if task != RECONCILE or not _reconciled_lately():
+            if now >= self._due_at.get(task, now) and not (task == RECONCILE and _reconciled_lately()):
+                # Before it starts: one that fails is due again.
+                self._due_at[task] = now + DAY_SECONDS
                 self.start(task)
-        self._tidied_at = now
 
     @contextmanager
     def _others(self) -> Iterator[None]:

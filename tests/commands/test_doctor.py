@@ -105,6 +105,11 @@ def test_a_sweep_that_does_not_come_is_reported(monkeypatch, due_in: Any, level:
     assert any(words in one for one in found(level))
 
 
+def test_what_has_to_start_the_sweep_is_named_if_it_is_another_process(settings) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "QUEUE": "celery"}
+    assert any("`celery -A <your project> beat` has to start one" in one for one in found("ok"))
+
+
 def test_what_is_long_due_is_reported_unless_its_endpoint_cools_down() -> None:
     due = timezone.now() - LONG_AGO
     make_delivery(subscription=make_subscription(name="CRM"), next_attempt_at=due)

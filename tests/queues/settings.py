@@ -28,3 +28,7 @@ if QUEUE == "celery":
 elif QUEUE == "django_tasks":
     INSTALLED_APPS += ["django_tasks_db"] if django.VERSION >= (6, 0) else ["django_tasks", "django_tasks_db"]
     TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
+    dummy = "django.tasks.backends.dummy" if django.VERSION >= (6, 0) else "django_tasks.backends.dummy"
+    if kind := os.environ.get("TEST_BACKEND"):
+        own = {"dummy": f"{dummy}.DummyBackend", "own": "django_tasks_db.DatabaseBackend"}[kind]
+        TASKS["orderhooks"] = {"BACKEND": own}

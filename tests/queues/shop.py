@@ -67,6 +67,10 @@ def waiting_tasks() -> None:
     print(*DBTaskResult.objects.ready().values_list("task_path", flat=True))
 
 
+def faults() -> None:
+    print(*(one.msg for one in tasks.check()))
+
+
 def worker_command() -> None:
     print(tasks.worker_command())
 

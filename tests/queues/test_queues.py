@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -233,6 +234,30 @@ def test_without_a_scheduler_the_sweep_comes_by_a_command_or_by_itself(shop: Sho
 
 
 @each([Kind("none")])
+def test_a_second_signal_of_whatever_kind_ends_it_at_once(shop: Shop, receiver: RecordingReceiver) -> None:
+    entered, release = threading.Event(), threading.Event()
+
+    def answer(_count: int) -> Answer:
+        entered.set()
+        release.wait(30)
+        return Answer()
+
+    receiver.answer = answer
+    worker = shop.start_worker()
+    shop.run("save")
+    assert entered.wait(ARRIVES_SECONDS), shop.log.read_text()
+    worker.terminate()
+    # The handler of the first signal has to be through, or both are one.
+    deadline = time.monotonic() + ARRIVES_SECONDS
+    while worker.poll() is None and time.monotonic() < deadline:
+        worker.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            worker.wait(0.2)
+    assert worker.returncode == -signal.SIGINT, shop.log.read_text()
+    release.set()
+
+
+@each([Kind("none")])
 def test_one_turn_delivers_what_is_due_and_ends(shop: Shop, receiver: RecordingReceiver) -> None:
     shop.run("save")
     assert shop.start_worker(*WORKERS["none"], "--once").wait(ARRIVES_SECONDS) == 0
@@ -247,3 +272,13 @@ def test_wake_ups_do_not_pile_up_in_the_database(shop: Shop) -> None:
     shop.run("sweep")
     assert shop.run("waiting_tasks") == "orderhooks.tasks.django_tasks.pump"
     assert shop.run("worker_command") == "manage.py db_worker"
+
+
+@each([Kind("django_tasks")])
+def test_a_backend_that_runs_nothing_is_reported(shop: Shop) -> None:
+    shop.environment["TEST_BACKEND"] = "dummy"
+    assert "which runs no task" in shop.run("faults")
+    assert shop.run("worker_command") == "<the worker of your backend TASKS['orderhooks']>"
+    shop.environment["TEST_BACKEND"] = "own"
+    assert shop.run("faults") == ""
+    assert shop.run("worker_command") == "manage.py db_worker --backend orderhooks"
