@@ -1,5 +1,6 @@
 """The setting QUEUE: what is checked, which tasks and schedules each queue gets, and the commands beside it."""
 
+import signal
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,7 @@ from django.utils import timezone
 
 from orderhooks import pumping, tasks
 from orderhooks.db import DatabaseClock
+from orderhooks.management.commands import orderhooks_work
 from orderhooks.models import Pump, Reconciliation
 from orderhooks.reporting import worker_problems
 from orderhooks.tasks import django_q, own_worker, task_queue
@@ -191,6 +193,16 @@ def test_a_worker_of_its_own_waits_for_more_in_one_turn(settings, monkeypatch) -
     assert all(turn is beats[0] for turn in beats)
 
 
+def test_after_one_signal_another_of_any_kind_ends_it_at_once(monkeypatch) -> None:
+    handlers: dict[int, Any] = {}
+    monkeypatch.setattr(signal, "signal", handlers.__setitem__)
+    stopped: list[int] = []
+    handle = orderhooks_work._once(lambda: stopped.append(1))
+    handle(signal.SIGTERM, None)
+    assert stopped == [1]
+    assert handlers == {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.SIG_DFL}
+
+
 def test_a_daily_task_that_fails_is_begun_again_and_no_other(settings, monkeypatch, caplog) -> None:
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "QUEUE": "none", "RECONCILE_DAYS": 1}
     ran: list[str] = []
@@ -206,8 +218,10 @@ def test_a_daily_task_that_fails_is_begun_again_and_no_other(settings, monkeypat
     monkeypatch.setitem(own_worker.TASKS, tasks.PRUNE, prune)
     monkeypatch.setitem(own_worker.TASKS, tasks.RECONCILE, lambda: ran.append(tasks.RECONCILE))
 
+    turns = iter(range(1000))
+
     def turn(_turn: pumping.Turn, *, until: float) -> bool:
-        if through.wait(0.01):
+        if through.wait(0.01) or next(turns, None) is None:
             worker.stop()
         return False
 

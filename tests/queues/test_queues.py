@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -231,30 +230,6 @@ def test_without_a_scheduler_the_sweep_comes_by_a_command_or_by_itself(shop: Sho
         assert receiver.received == []
         shop.run("sweep")
     receiver.wait_for(1, seconds=ARRIVES_SECONDS)
-
-
-@each([Kind("none")])
-def test_a_second_signal_of_whatever_kind_ends_it_at_once(shop: Shop, receiver: RecordingReceiver) -> None:
-    entered, release = threading.Event(), threading.Event()
-
-    def answer(_count: int) -> Answer:
-        entered.set()
-        release.wait(30)
-        return Answer()
-
-    receiver.answer = answer
-    worker = shop.start_worker()
-    shop.run("save")
-    assert entered.wait(ARRIVES_SECONDS), shop.log.read_text()
-    worker.terminate()
-    # The handler of the first signal has to be through, or both are one.
-    deadline = time.monotonic() + ARRIVES_SECONDS
-    while worker.poll() is None and time.monotonic() < deadline:
-        worker.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            worker.wait(0.2)
-    assert worker.returncode == -signal.SIGINT, shop.log.read_text()
-    release.set()
 
 
 @each([Kind("none")])
