@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 import django
 
+from benchmarks import pace, sink
 from benchmarks.reporting import Measure
 
 
@@ -16,6 +17,7 @@ def benchmarks() -> dict[str, Callable[[], Iterable[Measure]]]:
     from benchmarks import (
         admin,
         admin_health,
+        capacity,
         capturing,
         choosing,
         drains,
@@ -25,7 +27,18 @@ def benchmarks() -> dict[str, Callable[[], Iterable[Measure]]]:
         transport,
     )
 
-    modules = (transport, saving, capturing, reconciliation, drains, choosing, neighbours, admin, admin_health)
+    modules = (
+        transport,
+        saving,
+        capturing,
+        reconciliation,
+        drains,
+        choosing,
+        neighbours,
+        admin,
+        admin_health,
+        capacity,
+    )
     return {name: benchmark for module in modules for name, benchmark in module.BENCHMARKS.items()}
 
 
@@ -42,10 +55,15 @@ def main() -> int:
     # So that a sink that runs is ended too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     ok = True
-    for name in arguments.names or known:
-        for measure in known[name]():
-            print(measure.line(), flush=True)
-            ok &= measure.ok
+    with sink.running() as receiver:
+        before = pace.per_second(receiver.http)
+        for name in arguments.names or known:
+            measures = list(known[name]())
+            after = pace.per_second(receiver.http)
+            for measure in (one.at_pace((before + after) / 2) for one in measures):
+                print(measure.line(), flush=True)
+                ok &= measure.ok
+            before = after
     return 0 if ok or arguments.no_fail else 1
 
 

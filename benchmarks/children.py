@@ -25,23 +25,19 @@ from django.test.utils import CaptureQueriesContext  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from benchmarks import filling, names  # noqa: E402
+from benchmarks.calibrated import drain_measured, route_one_by_one, save_and_flush, stored_bytes, work_one_by_one  # noqa: E402, F401
 from benchmarks.capture_levels import capture_saves, capture_update, connect_handlers  # noqa: E402, F401
-from benchmarks.databases import READY  # noqa: E402
 from benchmarks.log import fill_log  # noqa: E402, F401
+from benchmarks.processor_time import process_seconds  # noqa: E402
 from benchmarks.reconciled import fill_published_orders, reconcile_all  # noqa: E402, F401
 from benchmarks.routed import project, route_events  # noqa: E402, F401
+from benchmarks.soaked import prune_always, sample, save_orders, work  # noqa: E402, F401
+from benchmarks.traced import place_orders, pump_traced  # noqa: E402, F401
+from benchmarks.turns import PAYLOAD, make_turn, wait_for_go  # noqa: E402
 from benchmarks.visits import visit_pages  # noqa: E402, F401
-from orderhooks import pumping, sending  # noqa: E402
+from orderhooks import sending  # noqa: E402
 from orderhooks.models import Delivery, Event, Order, Pump, Subscription  # noqa: E402
 from orderhooks.sending import claiming  # noqa: E402
-
-# Such that a body is 1.4 KB.
-PAYLOAD = {"order": {"number": "1001", "total": "24.80", "note": "x" * 1150}, "changes": {}}
-
-
-def wait_for_go() -> None:
-    print(READY, end="", flush=True)
-    sys.stdin.readline()
 
 
 def migrate() -> None:
@@ -135,11 +131,22 @@ def visit(pages: dict[str, str], rounds: int) -> dict[str, dict[str, float]]:
 
 
 def drain() -> dict[str, Any]:
-    """Pump until nothing is due. When it began and ended (monotonic seconds), and the memory it took (bytes)."""
+    """Pump until nothing is due. When it began and ended (monotonic seconds), the memory it took (bytes), and the
+    processor seconds of this process and of PostgreSQL for it (None for another database).
+    """
+    backend = connection.cursor().connection.info.backend_pid if connection.vendor == "postgresql" else None
     wait_for_go()
-    began = time.monotonic()
-    _turn().run(until=began + 300)
-    return {"began": began, "ended": time.monotonic(), "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    before = process_seconds(backend) if backend else 0.0
+    python, began = time.process_time(), time.monotonic()
+    make_turn().run(until=began + 300)
+    ended = time.monotonic()
+    return {
+        "began": began,
+        "ended": ended,
+        "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "python": time.process_time() - python,
+        "postgres": process_seconds(backend) - before if backend else None,
+    }
 
 
 def pump_until_all_is_delivered(seconds: float) -> dict[str, int]:
@@ -147,7 +154,7 @@ def pump_until_all_is_delivered(seconds: float) -> dict[str, int]:
     until = time.monotonic() + seconds
     waiting = Delivery.objects.exclude(state__in=["delivered", "failed"])
     while waiting.exists() and time.monotonic() < until:
-        _turn().run(until=until)
+        make_turn().run(until=until)
         time.sleep(0.2)
     states = Delivery.objects.order_by().values_list("state", flat=True)
     return {state: Delivery.objects.filter(state=state).count() for state in states.distinct()}
@@ -157,11 +164,7 @@ def pump(seconds: float) -> None:
     """Pump and linger for this long."""
     names.install()
     wait_for_go()
-    _turn().run(until=time.monotonic() + seconds)
-
-
-def _turn() -> pumping.Turn:
-    return pumping.Turn(other_work=lambda: False, notices_due=lambda: None)
+    make_turn().run(until=time.monotonic() + seconds)
 
 
 def loop(url: str, count: int, threads: int) -> dict[str, float]:
@@ -182,20 +185,6 @@ def loop(url: str, count: int, threads: int) -> dict[str, float]:
     for worker in workers:
         worker.join()
     return {"began": began, "ended": time.monotonic(), "sent": count // threads * threads}
-
-
-def place_orders(count: int, each_seconds: float) -> dict[str, float]:
-    """Save this many new orders at a steady pace. Returns when each began (monotonic seconds) by its event's id."""
-    began = {}
-    wait_for_go()
-    first = time.monotonic()
-    for number in range(count):
-        time.sleep(max(0.0, first + number * each_seconds - time.monotonic()))
-        at = time.monotonic()
-        order = Order.objects.create(customer_name="Ada Byron", total="24.80", note="x" * 800)
-        began[str(order.pk)] = at
-    events = Event.objects.filter(order_pk__in=began, topic="order.created", source="orderhooks")
-    return {event.public_id: began[event.order_pk] for event in events if event.order_number}
 
 
 def reset(subscription: int, state: str) -> None:

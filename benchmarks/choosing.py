@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 from benchmarks import sink
 from benchmarks.databases import database
-from benchmarks.drains import COUNT, seconds
+from benchmarks.drains import COUNT, seconds_of, side_by_side
 from benchmarks.reporting import Measure
 
 ROUNDS = 3
@@ -47,12 +47,12 @@ def drain_projected() -> Iterable[Measure]:
     with database("postgres") as made, sink.running() as receiver:
         subscriptions = made.run("subscribe", [receiver.http + "/"], ["*"], {})
         made.run("make_due", subscriptions, COUNT // 10)
-        seconds(made, "drain", [[]])
+        side_by_side(made, "drain", [[]])
         for _ in range(ROUNDS + 2):
             for projection, rates in (("", plain), (PROJECTION, projected)):
                 made.run("project", subscriptions, projection)
                 made.run("make_due", subscriptions, COUNT)
-                rates.append(COUNT / seconds(made, "drain", [[]]))
+                rates.append(COUNT / seconds_of(side_by_side(made, "drain", [[]])))
     ratios = [one / other for one, other in zip(projected, plain, strict=True)]
     details = {
         "plain_per_second": round(statistics.median(plain)),

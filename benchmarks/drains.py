@@ -18,7 +18,7 @@ NO_LINGER = json.dumps({"LINGER_SECONDS": 0})
 
 
 def drain_one_process() -> Iterable[Measure]:
-    yield _against_loop("drain_one_process", "postgres", processes=1, bar=0.8)
+    yield _against_loop("drain_one_process", "postgres", processes=1, bar=0.9)
 
 
 def drain_two_processes() -> Iterable[Measure]:
@@ -31,67 +31,92 @@ def drain_sqlite() -> Iterable[Measure]:
 
 def _against_loop(name: str, vendor: str, *, processes: int, bar: float) -> Measure:
     ours, loops = [], []
+    drained: list[dict[str, Any]] = []
     with database(vendor) as made, sink.running() as receiver:
         url = receiver.http + "/"
         subscriptions = made.run("subscribe", [url], ["*"], {})
         made.run("make_due", subscriptions, 1)
         for _ in range(ROUNDS):
             made.run("make_due", subscriptions, COUNT)
-            ours.append(COUNT / seconds(made, "drain", [[]] * processes))
+            results = side_by_side(made, "drain", [[]] * processes)
+            drained += results
+            ours.append(COUNT / seconds_of(results))
             shares: dict[int, list[list[Any]]] = {
                 threads: [[url, COUNT // processes, threads]] * processes for threads in (1, THREADS)
             }
             # The sum, in case the count does not divide by the threads.
             loops.append(
                 max(
-                    sum(count // threads * threads for _, count, threads in share) / seconds(made, "loop", share)
+                    sum(count // threads * threads for _, count, threads in share)
+                    / seconds_of(side_by_side(made, "loop", share))
                     for threads, share in shares.items()
                 )
             )
+    return _ratio(name, ours, loops, bar, sink=receiver.kind, **_microseconds(drained))
+
+
+def _microseconds(drained: list[dict[str, Any]]) -> dict[str, int]:
+    """Processor time of Python and of PostgreSQL for each delivery, over all rounds."""
+    return {
+        f"{kind}_us": round(sum(one[kind] for one in drained) / ROUNDS / COUNT * 1e6)
+        for kind in ("python", "postgres")
+        if drained[0][kind] is not None
+    }
+
+
+def _ratio(name: str, ours: list[float], loops: list[float], bar: float, **details: object) -> Measure:
+    """The median of the rounds' ratios of two rates."""
     ratios = [one / loop for one, loop in zip(ours, loops, strict=True)]
-    details = {
+    figures = {
         "ours_per_second": round(statistics.median(ours)),
         "loop_per_second": round(statistics.median(loops)),
         "lowest": round(min(ratios), 3),
         "highest": round(max(ratios), 3),
-        "rounds": ROUNDS,
-        "sink": receiver.kind,
+        "rounds": len(ratios),
     }
-    return Measure(name, statistics.median(ratios), "ratio", bar, "higher", details)
+    return Measure(name, statistics.median(ratios), "ratio", bar, "higher", {**figures, **details})
 
 
-def seconds(made: Database, task: str, arguments: list[list[object]]) -> float:
-    """From the first process that begins to the last that ends; each runs the task with arguments of its own."""
+def side_by_side(made: Database, task: str, arguments: list[list[Any]]) -> list[dict[str, Any]]:
+    """What processes return of which each runs the task with arguments of its own."""
     children = [made.ready(task, *own, BENCH_ORDERHOOKS=NO_LINGER) for own in arguments]
     go(*children)
-    results = [result(child) for child in children]
-    return max(one["ended"] for one in results) - min(one["began"] for one in results)
+    return [result(child) for child in children]
+
+
+def seconds_of(results: list[dict[str, Any]]) -> float:
+    """From the first process that began to the last that ended."""
+    return float(max(one["ended"] for one in results) - min(one["began"] for one in results))
 
 
 def drain_50ms() -> Iterable[Measure]:
-    """One worker of 64 threads, an endpoint that responds after 50 ms; and the memory that it takes."""
-    threads, latency = 64, 0.05
+    """One worker of 64 threads and a plain loop of as many, to an endpoint that responds after 50 ms; the worker's
+    memory.
+    """
+    threads = 64
     settings = {
         "LINGER_SECONDS": 0,
         "WORKER_THREADS": threads,
         "MAX_IN_FLIGHT": threads,
         "MAX_IN_FLIGHT_PER_HOST": threads,
     }
-    rates, memory = [], []
+    ours, loops = [], []
+    drained: list[dict[str, Any]] = []
     with database("postgres") as made, receipts.running() as receiver:
-        subscriptions = made.run("subscribe", [f"{receiver.url}/after/50"], ["*"], {})
+        url = f"{receiver.url}/after/50"
+        subscriptions = made.run("subscribe", [url], ["*"], {})
+        made.run("make_due", subscriptions, 1)
         for _ in range(ROUNDS):
             made.run("make_due", subscriptions, COUNT)
             child = made.ready("drain", BENCH_ORDERHOOKS=json.dumps(settings))
             go(child)
-            done = result(child)
-            rates.append(COUNT / (done["ended"] - done["began"]))
-            memory.append(done["rss"] / 2**20)
+            drained.append(result(child))
+            ours.append(COUNT / seconds_of(drained[-1:]))
+            loop = side_by_side(made, "loop", [[url, COUNT, threads]])
+            loops.append(COUNT // threads * threads / seconds_of(loop))
             receiver.collect()
-    ratio = statistics.median(rates) / (threads / latency)
-    details = {"ours_per_second": round(statistics.median(rates)), "threads_by_latency": round(threads / latency)}
-    yield Measure("drain_50ms", ratio, "ratio", 0.9, "higher", {**details, "rounds": ROUNDS})
-    yield Measure("memory", max(memory), "MB", 150, details={"rounds": ROUNDS})
+    yield _ratio("drain_50ms", ours, loops, 0.9, **_microseconds(drained))
+    yield Measure("memory", max(one["rss"] for one in drained) / 2**20, "MB", 150, details={"rounds": ROUNDS})
 
 
 def kill() -> Iterable[Measure]:

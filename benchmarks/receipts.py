@@ -1,6 +1,7 @@
 """A receiver that records when each request came, in a process of its own. Its response depends on the path.
 
-`/` at once, `/after/50` after 50 ms, `/hang` never. `GET /receipts` returns what came, and forgets it.
+`/` at once, `/after/50` after 50 ms, `/hang` never, `/flap/30` with 503 in every second half-minute. `GET /receipts`
+returns what came, and forgets it.
 """
 
 import asyncio
@@ -15,14 +16,16 @@ import requests
 
 from benchmarks.sink import free_ports, wait_for
 
+UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"
 RESPONSE = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n\r\n%s"
 
 
 class Receipts:
     """A running receiver's address, and what came to it."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, pid: int) -> None:
         self.port = port
+        self.pid = pid
         self.url = f"http://localhost:{port}"
 
     def collect(self) -> list[tuple[str, str, float]]:
@@ -36,7 +39,7 @@ def running() -> Iterator[Receipts]:
     process = subprocess.Popen([sys.executable, "-B", "-m", "benchmarks.receipts", str(port)], stdin=subprocess.PIPE)
     try:
         wait_for(port, process)
-        yield Receipts(port)
+        yield Receipts(port, process.pid)
     finally:
         process.terminate()
         process.wait(10)
@@ -75,6 +78,8 @@ class Noting(asyncio.Protocol):
         if path.startswith("/after/"):
             delay = int(path.rpartition("/")[2]) / 1e3
             asyncio.get_running_loop().call_later(delay, self.transport.write, RESPONSE % (2, b"ok"))
+        elif path.startswith("/flap/") and time.monotonic() // int(path.rpartition("/")[2]) % 2:
+            self.transport.write(UNAVAILABLE)
         elif path != "/hang":
             self.transport.write(RESPONSE % (2, b"ok"))
 

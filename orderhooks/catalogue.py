@@ -1,25 +1,37 @@
 """The catalogue of topics, each with the JSON Schema of its body and an example. Admin, API and tests use it."""
 
-import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
-from orderhooks import conf, json_schema, sources, topics, versions
+from orderhooks import conf, json_schema, logs, operational, sources, topics, versions
 from orderhooks.payloads import REDACTED
 from orderhooks.sources import OrderSource
 
-__all__ = ["TEST", "Entry", "entries", "entry", "example", "number_of", "offered", "schema_in", "test_data"]
+__all__ = [
+    "OPERATIONAL",
+    "TEST",
+    "Entry",
+    "entries",
+    "entry",
+    "example",
+    "number_of",
+    "offered",
+    "schema_in",
+    "test_data",
+]
 
-logger = logging.getLogger(__name__)
+logger = logs.get_logger(__name__)
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 # The topic of tests of endpoints.
 TEST = "webhook.test"
 # Each order source makes these.
 OF_EACH_SOURCE = frozenset({"order.created", "order.updated", "order.deleted", REDACTED})
+# Those of operational subscriptions. They are in no other list of topics, because other subscriptions never get them.
+OPERATIONAL = tuple(topics.Topic(*item) for item in operational.TOPICS.items())
 PAIR = {"type": "array", "minItems": 2, "maxItems": 2}
 # Old rows and new rows.
 ROWS = {**PAIR, "items": {"type": "array"}}
@@ -74,19 +86,21 @@ def offered() -> list[topics.Topic]:
 
 
 def entries() -> list[Entry]:
-    """The offered topics. Schemas cover all order sources; examples are by the first one."""
+    """The offered topics, then the operational ones. Schemas cover all order sources; examples are by the first one."""
     known = list(sources.configured().values())
-    return [_entry(topic, known) for topic in offered()]
+    return [_entry(topic, known) for topic in (*offered(), *OPERATIONAL)]
 
 
 def entry(name: str, *, version: str = "") -> Entry:
-    """One of all known topics, offered or not. `version`: that of the example; blank: the newest, which the schema has.
+    """One of all known topics, offered or not, also an operational one.
+
+    `version`: that of the example; blank: the newest, which the schema has.
 
     Raises:
         UnknownTopicError: there is no such topic.
         VersionError: the version is not registered, or the example can't be converted to it.
     """
-    found = _entry(topics.require(name), list(sources.configured().values()))
+    found = _entry(_topic(name), list(sources.configured().values()))
     return replace(found, example=versions.convert(dict(found.example), version)) if version else found
 
 
@@ -98,8 +112,8 @@ def schema_in(version: str, name: str) -> Mapping[str, Any]:
         UnknownTopicError: there is no such topic.
         VersionError: the version is not registered, or an example can't be converted to it.
     """
-    topic, known = topics.require(name), list(sources.configured().values())
-    if version == versions.newest():
+    topic, known = _topic(name), list(sources.configured().values())
+    if version == versions.newest() or name in operational.TOPICS:
         return _schema(topic, known)
     found: list[Mapping[str, Any]] = []
     each: list[OrderSource | None] = [*known] or [None]
@@ -112,6 +126,11 @@ def schema_in(version: str, name: str) -> Mapping[str, Any]:
         if older not in found:
             found.append(older)
     return found[0] if len(found) == 1 else {"anyOf": found}
+
+
+def _topic(name: str) -> topics.Topic:
+    own = {topic.name: topic for topic in OPERATIONAL}
+    return own[name] if name in own else topics.require(name)
 
 
 def _entry(topic: topics.Topic, known: list[OrderSource]) -> Entry:
@@ -142,7 +161,7 @@ def _schema(topic: topics.Topic, known: list[OrderSource]) -> dict[str, Any]:
         },
         "source": _source(topic, known),
         "store": {"type": "string"},
-        "data": REDACTED_DATA if topic.name == REDACTED else _data_schema(known),
+        "data": _data_schema(topic, known),
     }
     return {
         "$schema": DIALECT,
@@ -154,7 +173,11 @@ def _schema(topic: topics.Topic, known: list[OrderSource]) -> dict[str, Any]:
     }
 
 
-def _data_schema(known: list[OrderSource]) -> dict[str, Any]:
+def _data_schema(topic: topics.Topic, known: list[OrderSource]) -> dict[str, Any]:
+    if topic.name == REDACTED:
+        return REDACTED_DATA
+    if topic.name in operational.TOPICS:
+        return dict(operational.DATA)
     orders = [source.schema() for source in known]
     watched = dict.fromkeys(name for source in known for name in source.watched)
     keys = dict.fromkeys(related.key for source in known for related in source.all_related)
@@ -171,6 +194,8 @@ def _data_schema(known: list[OrderSource]) -> dict[str, Any]:
 
 
 def _source(topic: topics.Topic, known: list[OrderSource]) -> dict[str, Any]:
+    if topic.name in operational.TOPICS:
+        return {"const": "", "description": "It is about no order."}
     if not known:
         return {"type": "string"}
     names = [source.name for source in known]
@@ -186,7 +211,7 @@ def example(topic: str, source: OrderSource | None) -> dict[str, Any]:
         "timestamp": "2026-11-23T10:00:00.000000Z",
         "api_version": versions.newest(),
         "sequence": 812,
-        "source": source.name if source and topic != TEST else "",
+        "source": source.name if source and topic != TEST and topic not in operational.TOPICS else "",
         "store": "",
         "data": _data(topic, source),
     }
@@ -214,6 +239,8 @@ class _ExampleOrder(SimpleNamespace):
 
 
 def _data(topic: str, source: OrderSource | None) -> dict[str, Any]:
+    if topic in operational.TOPICS:
+        return operational.example(topic)
     order = source.example() if source else {}
     if topic == REDACTED:
         return _redacted_data(source, order)

@@ -84,6 +84,8 @@ class Settings:
     # The keys that encrypt stored secrets, the newest first, each a text of at least 16 characters. Empty: derived from
     # SECRET_KEY.
     encryption_keys: tuple[str, ...] = ()
+    # Whether what orders contain is encrypted in the tables of orderhooks: payloads, changes, receivers' responses.
+    encrypt_payloads: bool = False
 
 
 # The rates of the actions that the setting API_RATES does not name.

@@ -1,10 +1,12 @@
-"""Encryption of texts that leave the process: signing secrets, header values, logins, stored responses, cursors.
+"""Encryption of texts that leave the process: signing secrets, header values, logins, stored responses, cursors; and
+payloads, if the setting ENCRYPT_PAYLOADS is on.
 
 Each purpose has its own keys: a text that was encrypted for one purpose can't be decrypted for another.
 """
 
 import base64
 import functools
+import hashlib
 from dataclasses import dataclass
 from enum import Enum
 
@@ -17,7 +19,16 @@ from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import conf
 
-__all__ = ["HIDDEN", "Purpose", "Sealed", "UndecryptableError", "decrypt", "encrypt", "reencrypt"]
+__all__ = [
+    "HIDDEN",
+    "Purpose",
+    "Sealed",
+    "UndecryptableError",
+    "decrypt",
+    "encrypt",
+    "newest_key_id",
+    "reencrypt",
+]
 
 # Shown in place of a secret.
 HIDDEN = "(hidden)"
@@ -32,6 +43,7 @@ class Purpose(Enum):
     ACCESS_TOKEN = "access token of a subscription"  # noqa: S105
     RESPONSE = "response to a repeated request"
     CURSOR = "cursor of a list"
+    RECORD = "record of an order"
 
 
 class UndecryptableError(Exception):
@@ -90,13 +102,22 @@ def decrypt(token: str, purpose: Purpose) -> str:
     Raises:
         UndecryptableError: no configured key decrypts it, or it was made for another purpose.
     """
+    # A record may be large: it is not kept in memory.
+    opened = _decrypt.__wrapped__ if purpose is Purpose.RECORD else _decrypt
     try:
-        return _decrypt(token, _key_texts(), purpose)
+        return opened(token, _key_texts(), purpose)
     except InvalidToken:
+        what = "record" if purpose is Purpose.RECORD else "secret"
         raise UndecryptableError(
-            "A stored secret can't be decrypted: its key is missing. Put the former key back "
-            'into ORDERHOOKS["ENCRYPTION_KEYS"] (or, if that was never set, restore the former SECRET_KEY).'
+            f"A stored {what} can't be decrypted: its key is missing. Put the former key back into "
+            'ORDERHOOKS["ENCRYPTION_KEYS"]. If that is new, add SECRET_KEY as its last; if it is not set, restore the '
+            "former SECRET_KEY."
         ) from None
+
+
+def newest_key_id(purpose: Purpose) -> str:
+    """Eight hex digits that stand for the purpose's newest key, and give nothing of it away."""
+    return hashlib.sha256(b"id:" + _derive(force_bytes(_key_texts()[0]), purpose)).hexdigest()[:8]
 
 
 @functools.lru_cache(maxsize=1024)

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from orderhooks import expressions, selection, shaping, topics, transport
+from orderhooks import expressions, selection, shaping, transport
+from orderhooks.db.encrypted_records import UnreadableRecord
 from orderhooks.expressions import EvaluationError, ExpressionError
 from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.payloads import REDACTED
@@ -16,13 +17,15 @@ __all__ = ["Matcher", "Mismatch", "Verdict", "new_delivery", "require_wanted", "
 # The kinds of outcome of a delivery whose event the filter can't judge.
 FILTER_ERROR = "filter"
 VERSION_ERROR = "version"
+KEY_ERROR = "key"
 # What it needs of a subscription, and of an event.
-CHOICES = ("store", "topics", "changed_fields", "filter", "api_version", "created_at")
+CHOICES = ("public_id", "operational", "store", "topics", "changed_fields", "filter", "api_version", "created_at")
 FIELDS = (
     "sequence",
     "public_id",
     "topic",
     "source",
+    "order_pk",
     "store",
     "payload",
     "changes",
@@ -78,7 +81,7 @@ class Matcher:
             return Verdict(Mismatch.ONE_ONLY)
         if not subscription.is_for_store(event.store):
             return Verdict(Mismatch.OTHER_STORE)
-        if not topics.matches(subscription.topics, event.topic):
+        if not subscription.takes(event.topic) or subscription.is_subject_of(event):
             return Verdict(Mismatch.TOPIC)
         if not subscription.was_there(event.occurred_at):
             return Verdict(Mismatch.TOO_EARLY)
@@ -89,6 +92,8 @@ class Matcher:
         if event.topic == REDACTED:
             return WANTED
         if subscription.changed_fields and event.topic == "order.updated":
+            if isinstance(event.changes, UnreadableRecord):
+                return Verdict(error=event.changes.reason, kind=KEY_ERROR)
             if event.source not in self._watched:
                 self._watched[event.source] = selection.watched_by(event.source)
             if not selection.is_touched(event.changes, subscription.changed_fields, self._watched[event.source]):

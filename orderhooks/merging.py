@@ -23,7 +23,6 @@ transaction, into which nobody sees. Between transactions receivers may have see
 in the body of another topic, so they have to learn that it has.
 """
 
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -36,12 +35,12 @@ from django.db.models import F, Max, Min, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 from django.db.models.query import QuerySet
 
-from orderhooks import net_values, sources, versions
+from orderhooks import logs, net_values, sources, versions
 from orderhooks.models import Delivery, Event, Subscription
 
 __all__ = ["UPDATED", "held_back", "merge"]
 
-logger = logging.getLogger(__name__)
+logger = logs.get_logger(__name__)
 
 UPDATED = "order.updated"
 # The name of an order's source, and its key.
@@ -140,10 +139,14 @@ class _Updates:
         if self.waiting is None:
             due_at = max(now, self.free_at or now)
             delivery.next_attempt_at = delivery.update_due_at = due_at
+            if self.free_at and self.free_at > delivery.event.occurred_at:
+                # It is late by choice until then.
+                delivery.due_by = delivery.subscription.due_by(self.free_at)
             self.waiting = _Carrier.of(delivery)
         else:
             former = self.waiting.delivery
             delivery.next_attempt_at, delivery.update_due_at = former.next_attempt_at, former.update_due_at
+            delivery.due_by = former.due_by
             delivery.merges_from = former.event_id if former.merges_from is None else former.merges_from
             self._merge_away(former, now=now)
             self.waiting.delivery = delivery
@@ -155,6 +158,7 @@ class _Updates:
             return
         former.merges_from = former.event_id if former.merges_from is None else former.merges_from
         former.state, former.next_attempt_at, former.finished_at = Delivery.State.SKIPPED, None, now
+        former.due_by = None
 
     def end_interval(self, *, now: datetime) -> None:
         """What comes behind the update that waits can't merge with it: another topic's event in an ordered
@@ -276,6 +280,7 @@ def _write_stored(lines: Iterable[_Updates], *, now: datetime) -> None:
         Delivery.objects.filter(pk__in=merged_away).update(
             state=Delivery.State.SKIPPED,
             next_attempt_at=None,
+            due_by=None,
             finished_at=now,
             merges_from=Coalesce(F("merges_from"), F("event_id")),
             # A person who redelivers it wants the event itself.
@@ -318,7 +323,7 @@ def _row_keys(source_name: str) -> frozenset[str] | None:
         return frozenset(related.key for related in source.all_related)
     except Exception:
         # Other subscriptions must get their events all the same.
-        logger.exception("updates of the order source %r merge without its description", source_name)
+        logger.exception("updates of an order source merge without its description", source=source_name)
         return None
 
 

@@ -38,6 +38,7 @@ __all__ = [
     "cancel_replay",
     "carry_out",
     "erase",
+    "erasure_paths",
     "estimate_erasure",
     "held",
     "pause",
@@ -158,15 +159,18 @@ class Resumed:
 def resume(subscriptions: SubscriptionQuerySet, *, skip_before: datetime | None = None) -> Resumed:
     """Send to paused and disabled subscriptions again.
 
-    The deliveries that were held are sent, except those made before `skip_before`, which are skipped.
+    The deliveries that were held are sent now, also those that wait for a retry, except those made before
+    `skip_before`, which are skipped.
     """
     stopped = Subscription.objects.filter(pk__in=list(subscriptions.values_list("pk", flat=True)))
     stopped = stopped.exclude(state=Subscription.State.ACTIVE)
+    keys = list(stopped.values_list("pk", flat=True))
     skipped = 0
     if skip_before is not None:
         skipped = Delivery.objects.filter(subscription__in=list(stopped), created_at__lt=skip_before).skip()
     count = stopped.resume()
     if count:
+        Delivery.objects.filter(subscription__in=keys).bring_forward()
         transaction.on_commit(tasks.wake, using=Delivery.objects.db)
     return Resumed(count, skipped)
 
@@ -179,11 +183,13 @@ def resume_by_receiver(subscription: Subscription) -> bool | None:
     chosen = Subscription.objects.filter(pk=subscription.pk)
     with transaction.atomic(using=Subscription.objects.db):
         resumed = bool(chosen.resume_disabled())
-        if resumed:
-            transaction.on_commit(tasks.wake, using=Delivery.objects.db)
         if not chosen.filter(state=Subscription.State.ACTIVE).exists():
             return None
         try_again(subscription, REPAIRS)
+    if resumed:
+        # Apart from the subscription's lock, for which workers wait: there may be many.
+        Delivery.objects.filter(subscription=subscription).bring_forward()
+        transaction.on_commit(tasks.wake, using=Delivery.objects.db)
     return resumed
 
 
@@ -291,7 +297,7 @@ def erase(
     background; so does `carry_out`, without a worker. A running erasure of the same request is returned, not begun
     again.
 
-    Raises: ErasureError if an argument is not valid, or if nothing is stored of such orders.
+    Raises: ErasureError if an argument is not valid, nothing is stored of such orders, or SOURCES lacks their source.
     """
     planned = erasing.plan(customer=customer, order=order, store=store, source=source, stores=stores)
     if planned.pk is None:
@@ -313,10 +319,17 @@ def estimate_erasure(erasure: Erasure) -> erasing.Estimate:
     return erasing.estimate(erasure)
 
 
+def erasure_paths(erasure: Erasure) -> list[str]:
+    """The paths of stored payloads at which an erasure erases something. Reads all payloads of its orders."""
+    return erasing.paths(erasure)
+
+
 def carry_out(erasure: Erasure) -> Iterator[Erasure]:
     """Carry an erasure out here and now, and yield it after each step. Outside of a transaction.
 
     Workers may be at it too. Locks that others hold are waited for.
+
+    Raises: ErasureError if SOURCES of this process lacks the source of the next order.
     """
     while True:
         try:
@@ -347,10 +360,22 @@ def _plan(
         raise ReplayError(f"{only!r} is not a valid choice of `only`. Choose one of {', '.join(Replay.Only.values)}.")
     if only == Replay.Only.NEVER_SENT:
         _require_kept_deliveries(since)
-    wanted = [topics.require_pattern(pattern) for pattern in patterns]
+    wanted = [_require_replayable(subscription, pattern) for pattern in patterns]
     planned = Replay(subscription=subscription, since=since, until=until, topics=wanted, only=only)
     planned.cursor = planned.start()
     return planned
+
+
+def _require_replayable(subscription: Subscription, pattern: str) -> str:
+    """The pattern, if the subscription can want it, or it is a topic that is no longer made and that events have."""
+    try:
+        require = topics.require_operational_pattern if subscription.operational else topics.require_pattern
+        return require(pattern)
+    except topics.UnknownTopicError:
+        is_dropped = topics.of_kind(pattern, is_operational=subscription.operational)
+        if is_dropped and Event.objects.filter(topic=pattern).exists():
+            return pattern
+        raise
 
 
 def _require_kept_deliveries(since: datetime) -> None:

@@ -83,6 +83,7 @@ def send_test(subscription: Subscription, *, by: str = "") -> Delivery:
 # How many of the newest orders are searched for one of a store.
 NEWEST_SEARCHED = 1000
 # Errors that prevent any request to a subscription.
+NO_ORDERS = "{} is operational: it gets no orders. Send it a test instead."
 UNSENDABLE = (
     signing.InvalidSecretError,
     UndecryptableError,
@@ -140,6 +141,8 @@ def preview(
         topics.UnknownTopicError: there is no such topic.
     """
     topics.require_publishable(topic)
+    if subscription.operational:
+        raise PreviewError(NO_ORDERS.format(subscription))
     event = _event(*find_order(order_number, store=subscription.store), topic, now=now)
     if stores is not None and event.store not in stores:
         raise PreviewError(_no_order(order_number, subscription.store))
@@ -191,6 +194,8 @@ def create_manual_delivery(
         topics.UnknownTopicError: there is no such topic.
     """
     topics.require_publishable(topic)
+    if subscription.operational:
+        raise PreviewError(NO_ORDERS.format(subscription))
     event = _event(*find_order(order, store=subscription.store, or_by_key=True), topic, now=now)
     # Its only delivery is created here, so it counts as routed. The database assigns the sequence.
     event.sequence, event.published_at, event.routed_at, event.only_for = None, now, now, subscription.pk

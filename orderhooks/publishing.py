@@ -43,7 +43,8 @@ def publish(topic: str, order: models.Model, *, changes: Mapping[str, Sequence[A
             f"publish() takes a saved order that a source of ORDERHOOKS['SOURCES'] describes, not {order!r}."
         )
     pairs = _stored_changes(watched_model, order, changes or {})
-    using = order._state.db or router.db_for_write(type(order), instance=order)
+    # As for a save: the order may have been read from a replica.
+    using = router.db_for_write(type(order), instance=order)
     outbox.capture_explicit(watched_model, order, topic, pairs, using=using, on_events=announce_events)
 
 

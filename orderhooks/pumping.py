@@ -3,8 +3,8 @@
 It does not depend on the queue: `run` returns whether something is still due, and its caller schedules the next turn.
 """
 
-import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -12,7 +12,7 @@ from datetime import timedelta
 from django.db import IntegrityError, InterfaceError, InternalError, OperationalError, connections
 from django.db.models import QuerySet
 
-from orderhooks import backfilling, conf, erasing, notifications, outbox, replaying, routing, sending
+from orderhooks import backfilling, conf, erasing, logs, notifications, outbox, replaying, routing, sending
 from orderhooks.db import DatabaseClock, Wakeup
 from orderhooks.db.locks import is_lock_timeout
 from orderhooks.db.primary import own_database
@@ -20,8 +20,10 @@ from orderhooks.models import Backfill, Erasure, Event, Pump, Replay, Subscripti
 from orderhooks.sending import claiming
 from orderhooks.signals import announce, event_published
 
-logger = logging.getLogger(__name__)
+logger = logs.get_logger(__name__)
 
+# What Django raises while the database is away, or ends a transaction.
+DATABASE_FAILS = (OperationalError, InterfaceError, InternalError)
 BEAT_SECONDS = 1.0
 LOOK_SECONDS = 0.05
 # One that has waited longer than LINGER_SECONDS looks as often as a queue in the database would.
@@ -31,6 +33,8 @@ ROUTE_SECONDS = 0.05
 # Where processes that publish send a wake-up, a pump looks by itself only for retries.
 LISTENING_LOOK_SECONDS = 0.5
 RECONNECT_SECONDS = 0.5
+ALARM_SECONDS = 30.0
+NOTICE_SECONDS = 5.0
 LOCKED_SECONDS = 5.0
 # A pump stays for the next batch of a backfill if it is due by then.
 BACKFILL_SOON = timedelta(seconds=2)
@@ -58,16 +62,28 @@ class Turn:
     replays: bool = False
     # Whether batches of backfills are due, now or soon.
     backfills: bool = False
+    # When to look next for alarms that take a search, and whether this turn has done so.
+    alarms_at: float = 0.0
+    has_looked: bool = False
+    # When to look next for e-mails that are due.
+    notices_at: float = 0.0
     is_stopped: bool = False
     # Whether erasures are running that can go on; and the keys of those that can't, which the next turn tries again.
     erasures: bool = False
     stuck_erasures: set[int] = field(default_factory=set)
+    # What is left to do of the last beat.
+    chores: deque[Callable[[], object]] = field(default_factory=deque)
 
     def run(self, *, until: float) -> bool:
         """Coalesce, route, claim, send and record until `until` (monotonic seconds). Returns whether more is due."""
         settings = conf.current()
         linger_seconds = settings.linger_seconds if self.lingers else 0.0
-        me = Pump.start(now=self.clock.now())
+        now = self.clock.now()
+        seen_at = Pump.objects.last_seen_at()
+        me = Pump.start(now=now)
+        notifications.worker_is_back(seen_at, now=now)
+        # What is due goes first: the turn began because of it.
+        self.alarms_at = time.monotonic() + BEAT_SECONDS
         try:
             SubscriptionSecret.objects.expired(now=self.clock.now()).delete()
             with (
@@ -81,6 +97,8 @@ class Turn:
             ):
                 self._pump(me, sender, wakeup, until=until, linger_seconds=linger_seconds)
             sender.stats.write()
+            if not self.has_looked:
+                self._look_for_alarms()
         finally:
             me.end(now=self.clock.now())
         # A process that published while the heartbeat was still there has sent no wake-up.
@@ -100,18 +118,23 @@ class Turn:
                 if beats:
                     beat_at = time.monotonic() + BEAT_SECONDS
                     self._beat(me, sender)
+                self._do_chores(wakeup)
                 routed = self._route(at_once=not sender.is_busy)
                 moved = routed + sender.claim(now=self.clock.now()) + sender.collect(wait_seconds=LOOK_SECONDS)
                 sender.resume()
                 answers = True
                 if moved or sender.under_way:
                     last_move = time.monotonic()
+                elif self.chores:
+                    continue
                 elif self._may_end(last_move + linger_seconds) or (beats and self._is_in_the_way(me)):
                     break
                 else:
                     lingers = time.monotonic() < last_move + linger_seconds
-                    wakeup.wait(_look_seconds(listens=wakeup.listens, lingers=lingers))
-            except (OperationalError, InterfaceError, InternalError):
+                    # Up to the next beat, so that it does not come between a wake-up and what that was for.
+                    look_seconds = _look_seconds(listens=wakeup.listens, lingers=lingers)
+                    wakeup.wait(min(look_seconds, max(0.0, beat_at - time.monotonic())))
+            except DATABASE_FAILS:
                 # What can't be recorded must not be sent. The results that are there wait for the database.
                 if answers:
                     logger.exception("the database fails; no request goes out until it works again")
@@ -157,7 +180,9 @@ class Turn:
                 continue
             except Exception:
                 # The store's code: an order source.
-                logger.exception("erasure %s can't go on; `manage.py orderhooks_doctor` says what to fix", erasure)
+                logger.exception(
+                    "an erasure can't go on; `manage.py orderhooks_doctor` says what to fix", erasure=erasure.public_id
+                )
                 self.stuck_erasures.add(erasure.pk)
                 continue
             moved += step.moved
@@ -168,17 +193,58 @@ class Turn:
         return moved
 
     def _beat(self, me: Pump, sender: sending.Sender) -> None:
+        """Say that this pump is at work, and begin the chores of this second."""
         self.clock.look()
         me.beat(now=self.clock.now())
-        sender.stats.write()
+        # One that has plenty to send may not be through with the last ones.
+        if not self.chores:
+            self.chores.extend(
+                [
+                    sender.stats.write,
+                    self._coalesce_left_behind,
+                    lambda: sending.recover(now=self.clock.now(), stats=sender.stats),
+                    self._look_for_jobs,
+                    self._look_for_alarms_again,
+                    self._look_for_notices,
+                ]
+            )
+
+    def _do_chores(self, wakeup: Wakeup) -> None:
+        """Do one, and go on while nothing wakes this pump: a new order does not wait for all of them."""
+        while self.chores:
+            self.chores.popleft()()
+            if wakeup.wait(0.0):
+                return
+
+    def _coalesce_left_behind(self) -> None:
+        for event in outbox.coalesce_left_behind(now=self.clock.now()):
+            announce(event_published, sender=Event, event=event)
+
+    def _look_for_jobs(self) -> None:
         self.replays = Replay.objects.running().exists()
         self.backfills = self._has_backfills()
         self.erasures = self._running_erasures().exists()
-        for event in outbox.coalesce_left_behind(now=self.clock.now()):
-            announce(event_published, sender=Event, event=event)
-        sending.recover(now=self.clock.now(), stats=sender.stats)
+
+    def _look_for_notices(self) -> None:
+        if time.monotonic() < self.notices_at:
+            return
+        self.notices_at = time.monotonic() + NOTICE_SECONDS
         if notifications.is_due(now=self.clock.now()):
             self.notices_due()
+
+    def _look_for_alarms_again(self) -> None:
+        if time.monotonic() >= self.alarms_at:
+            self._look_for_alarms()
+
+    def _look_for_alarms(self) -> None:
+        """An error in what it reads is logged: nothing that is due waits for it."""
+        self.has_looked, self.alarms_at = True, time.monotonic() + ALARM_SECONDS
+        try:
+            notifications.look(now=self.clock.now())
+        except DATABASE_FAILS:
+            raise
+        except Exception:
+            logger.exception("could not look for alarms")
 
     def _has_jobs(self) -> bool:
         return Replay.objects.running().exists() or self._running_erasures().exists() or self._has_backfills()

@@ -1,6 +1,5 @@
 """Replaying: makes due again, in batches, what operators want sent again. The pump calls `process_batch`."""
 
-import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from datetime import datetime
 
 from django.db.models import F
 
-from orderhooks import matching
+from orderhooks import logs, matching
 from orderhooks.db.locks import brief_transaction
 from orderhooks.matching import WANTED, Verdict
 from orderhooks.models import Delivery, Replay
@@ -16,7 +15,7 @@ from orderhooks.models.events import EventQuerySet
 
 __all__ = ["Estimate", "estimate", "process_batch"]
 
-logger = logging.getLogger(__name__)
+logger = logs.get_logger(__name__)
 
 BATCH = 300
 # A longer time or a higher count is only said to be more.
@@ -72,7 +71,7 @@ def _advance(replay: Replay, *, now: datetime) -> bool:
             return False
         done = _make_due(replay, _chosen(replay, replay.events(event_range).order_by("pk")), now=now)
         Replay.objects.filter(pk=replay.pk).update(done=F("done") + done)
-    logger.info("replay replay=%s cursor=%s deliveries=%d", replay.public_id, event_range.up_to, done)
+    logger.info("replay", replay=replay.public_id, sequence=event_range.up_to, deliveries=done)
     return True
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from itertools import takewhile
 from typing import Any
 
-from django.db import connections, models, transaction
+from django.db import connections, models, router, transaction
 from django.db.models import Exists, F, OuterRef
 from django.utils import timezone
 
@@ -17,6 +17,7 @@ from orderhooks.models.deliveries import Attempt, Delivery
 from orderhooks.models.events import Event, EventQuerySet
 from orderhooks.models.feed_consumers import FeedConsumer
 from orderhooks.models.idempotency import IdempotentRequest
+from orderhooks.models.objective_stats import FINE, HOURLY, KEEP_FINE, ObjectiveStats
 from orderhooks.models.order_digests import OrderDigest
 from orderhooks.models.receipts import LatestSequence, Receipt
 from orderhooks.models.reconciliations import Reconciliation
@@ -120,10 +121,15 @@ def _count_missed(going: EventQuerySet) -> None:
 
 
 def _old(before: Cutoffs) -> "Iterable[tuple[models.QuerySet[Any], list[int]]]":
+    # Receivers' records name their database. On a replica a sequence that was just used may still look old.
+    sequences = LatestSequence.objects.using(router.db_for_write(LatestSequence))
+    receipts = Receipt.objects.using(router.db_for_write(Receipt))
     for rows in (
         CaptureFailure.objects.filter(last_at__lt=before["capture_failures"]),
-        LatestSequence.objects.filter(updated_at__lt=before["receipts"]),
+        sequences.filter(updated_at__lt=before["receipts"]),
         AttemptStats.objects.filter(hour__lt=before["statistics"]),
+        ObjectiveStats.objects.filter(minutes=HOURLY, begins_at__lt=before["statistics"]),
+        ObjectiveStats.objects.filter(minutes=FINE, begins_at__lt=timezone.now() - KEEP_FINE),
         Replay.objects.filter(finished_at__lt=before["replays"]),
         Reconciliation.objects.filter(started_at__lt=before["reconciliations"]),
         OrderDigest.objects.filter(digest="", published_at__lt=before["events"]),
@@ -131,7 +137,6 @@ def _old(before: Cutoffs) -> "Iterable[tuple[models.QuerySet[Any], list[int]]]":
         IdempotentRequest.objects.filter(created_at__lt=before["idempotency_keys"]),
     ):
         yield rows, list(rows.values_list("pk", flat=True)[:AT_ONCE])
-    receipts = Receipt.objects.all()
     yield receipts, _oldest(receipts, "received_at", before["receipts"])
 
 

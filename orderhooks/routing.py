@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from django.db import connections
+from django.db.models import QuerySet
 
 from orderhooks import matching, merging, tracing
+from orderhooks.compiled_queries import CompiledQuery
 from orderhooks.db.locks import brief_transaction
 from orderhooks.models import Delivery, Event, Subscription
 
@@ -24,7 +26,11 @@ READ_AT_ONCE = 25
 # What it needs of an event, if no subscription chooses by contents.
 ROUTED_BY = ("public_id", "topic", "store", "occurred_at", "source", "order_pk", "traceparent")
 # What says which events a subscription gets, and when.
-CHOSEN_BY = (*matching.CHOICES, "ordered", "update_interval_seconds")
+CHOSEN_BY = (*matching.CHOICES, "ordered", "update_interval_seconds", "objective_seconds")
+
+UNROUTED = CompiledQuery(lambda: Event.objects.unrouted())
+NEXT = CompiledQuery(lambda: _locked(Event.objects.unrouted().only(*ROUTED_BY))[:ROUTE_AT_ONCE])
+SUBSCRIPTIONS = CompiledQuery(lambda: Subscription.objects.only(*CHOSEN_BY))
 
 
 def route(*, now: datetime) -> int:
@@ -32,16 +38,15 @@ def route(*, now: datetime) -> int:
 
     Raises an error for which `locks.is_lock_timeout` is true if another process keeps a subscription locked.
     """
-    if not Event.objects.unrouted().exists():
+    using = Event.objects.db
+    if not UNROUTED.exists(using=using):
         return 0
-    skip_locked = connections[Event.objects.db].features.has_select_for_update_skip_locked
     until = time.monotonic() + ROUTE_SECONDS
     routed: list[int] = []
     # If it is forgotten, the events are routed again; and the claim that comes before each request does wait.
-    with brief_transaction(Event.objects.db, durable=False):
-        unrouted = Event.objects.unrouted().only(*ROUTED_BY)
-        events = list(unrouted.select_for_update(skip_locked=skip_locked)[:ROUTE_AT_ONCE])
-        subscriptions = list(Subscription.objects.only(*CHOSEN_BY))
+    with brief_transaction(using, durable=False):
+        events = NEXT.all(using=using)
+        subscriptions = SUBSCRIPTIONS.all(using=using)
         timed = {one.pk for one in subscriptions if one.update_interval_seconds}
         if timed:
             held_back = merging.held_back(events, subscriptions)
@@ -64,6 +69,12 @@ def route(*, now: datetime) -> int:
         _create(deliveries, mergeable, now=now)
         Event.objects.filter(pk__in=routed).update(routed_at=now)
     return len(routed)
+
+
+def _locked(events: "QuerySet[Event]") -> "QuerySet[Event]":
+    """Those that no other process is routing."""
+    features = connections[events.db].features
+    return events.select_for_update(skip_locked=features.has_select_for_update_skip_locked)
 
 
 def _route(
@@ -94,10 +105,15 @@ def _deliveries_of(
     for subscription in subscriptions:
         if not subscription.wants(event.topic, store=event.store, at=event.occurred_at):
             continue
+        if subscription.is_subject_of(event):
+            continue
         # Most choose by nothing else, and there may be a thousand of them.
         verdict = matcher.select(event, subscription) if subscription.is_selective else matching.WANTED
         if verdict.mismatch is None:
-            yield matching.new_delivery(verdict, event=event, subscription=subscription, next_attempt_at=now)
+            due_by = subscription.due_by(event.occurred_at)
+            yield matching.new_delivery(
+                verdict, event=event, subscription=subscription, next_attempt_at=now, due_by=due_by
+            )
 
 
 def _create(deliveries: Sequence[Delivery], mergeable: Sequence[Delivery], *, now: datetime) -> None:

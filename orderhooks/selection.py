@@ -2,12 +2,11 @@
 a projection. Used by `models` to validate it, and by `matching` and `shaping`.
 """
 
-import logging
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from orderhooks import catalogue, expressions, json_schema, payloads, sources, spelling, topics, versions
+from orderhooks import catalogue, expressions, json_schema, logs, payloads, sources, spelling, topics, versions
 from orderhooks.expressions import EvaluationError, Expression, ExpressionError
 
 __all__ = [
@@ -23,7 +22,7 @@ __all__ = [
     "watched_by",
 ]
 
-logger = logging.getLogger(__name__)
+logger = logs.get_logger(__name__)
 
 # By the name of a field in `changes`: the fields of its rows, or nothing for a field of the order itself.
 Watched = Mapping[str, Collection[str]]
@@ -49,7 +48,7 @@ def watched_by(source: str) -> Watched:
         found = sources.configured().get(source)
     except Exception:
         # Events go on being sent, and a check says what is wrong.
-        logger.exception("which fields %r has is not known: the setting SOURCES is wrong", source)
+        logger.exception("which fields a source has is not known: the setting SOURCES is wrong", source=source)
         return {}
     if found is None:
         return {}
@@ -192,7 +191,7 @@ def _examples(patterns: Sequence[str], version: str) -> Iterator[tuple[str, Mapp
         try:
             yield name, catalogue.entry(name, version=version).example
         except versions.VersionError as error:
-            logger.warning("filter and projection were not tried on the example of %s: %s", name, error)
+            logger.warning("filter and projection were not tried on an example: %s", error, topic=name)
 
 
 def project(text: str, body: Mapping[str, Any], *, budget: int = expressions.BUDGET) -> dict[str, Any]:

@@ -1,17 +1,18 @@
 """Shaping: the body of an event, and the headers that depend on it, as a subscription gets them. For `sending`."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orderhooks import formats, payloads, selection, transport, versions
+from orderhooks import formats, logs, payloads, selection, transport, versions
+from orderhooks.db.encrypted_records import require_readable
+from orderhooks.encryption import UndecryptableError
 from orderhooks.models import Event, Subscription
 from orderhooks.payloads import REDACTED, EventLike
 
 __all__ = ["Shaped", "ShapingError", "envelope", "shape"]
 
-logger = logging.getLogger(__name__)
+logger = logs.get_logger(__name__)
 
 
 class ShapingError(ValueError):
@@ -48,8 +49,13 @@ def envelope(event: EventLike, version: str, *, changes: Mapping[str, Any] | Non
     `changes`: in place of the event's.
 
     Raises:
-        ShapingError: it can't be converted to the version.
+        ShapingError: it can't be decrypted, or not converted to the version.
     """
+    try:
+        require_readable(event.payload)
+        require_readable(changes)
+    except UndecryptableError as error:
+        raise ShapingError(str(error), kind="key") from None
     body = payloads.envelope(event)
     if changes is not None:
         body["data"] = {**body["data"], "changes": changes}
@@ -107,7 +113,7 @@ def _encode(body: Mapping[str, Any], event: Event, subscription: Subscription) -
         raise ShapingError(f"A header of the format {name!r} can't be sent. {error}", kind="format") from None
     except Exception as error:
         # The log alone has the error's text, because that may quote the order, which not everybody may see.
-        logger.warning("the format %r can't encode %s", name, event.public_id, exc_info=True)
+        logger.warning("a format can't encode an event", format=name, event=event.public_id, exc_info=True)
         raise ShapingError(
             f"The format {name!r} can't encode this event: {type(error).__name__}. The worker's log has the details.",
             kind="format",

@@ -3,9 +3,9 @@
 Each has an argument with the record that it is about: `event`, `delivery` or `subscription`. `sender` is its class.
 """
 
-import logging
-
 from django.dispatch import Signal
+
+from orderhooks import logs
 
 __all__ = [
     "delivery_failed",
@@ -15,7 +15,7 @@ __all__ = [
     "subscription_recovered",
 ]
 
-logger = logging.getLogger(__name__)
+logger = logs.get_logger(__name__)
 
 event_published = Signal()  # event: it was created, with its payload
 delivery_succeeded = Signal()  # delivery: the response was 2xx

@@ -7,13 +7,12 @@ Without the setting, Django's permissions hold for all stores, and only users wh
 subscribe by the API. What has no store (`""`) belongs to no single store: users who are limited do not see it.
 """
 
-import logging
 from collections.abc import Collection, Iterable
 from typing import Any
 
 from django.utils.module_loading import import_string
 
-from orderhooks import conf, permissions
+from orderhooks import conf, logs, permissions
 from orderhooks.models.events import Event, EventQuerySet
 from orderhooks.models.feed_consumers import FeedConsumer
 from orderhooks.models.subscriptions import Subscription
@@ -29,7 +28,7 @@ __all__ = [
     "stores_of",
 ]
 
-logger = logging.getLogger(__name__)
+logger = logs.get_logger(__name__)
 
 # The `store` of a subscription to the orders of all stores.
 ALL_STORES = ""

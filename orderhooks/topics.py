@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orderhooks import conf, sources, spelling
+from orderhooks import conf, operational, sources, spelling
 from orderhooks.payloads import REDACTED
 
 __all__ = [
@@ -13,8 +13,11 @@ __all__ = [
     "UnknownTopicError",
     "catalogue",
     "fault_of",
+    "is_operational_pattern",
     "matches",
+    "of_kind",
     "require",
+    "require_operational_pattern",
     "require_pattern",
     "require_publishable",
 ]
@@ -85,6 +88,8 @@ def fault_of(own: Any) -> str:
     for name, description in own.items():
         if not isinstance(name, str) or not NAME.match(name):
             return f"{name!r} is not a valid topic. Use lower-case words joined by dots, such as 'order.gift_wrapped'."
+        if name in operational.TOPICS:
+            return f"{name!r} is a topic of operational subscriptions. Choose another name."
         if len(name) > LONGEST:
             return f"The topic {name[:50]!r}… has {len(name)} characters. Give it at most {LONGEST}."
         if not isinstance(description, str) or not description:
@@ -110,7 +115,33 @@ def require_publishable(name: str) -> Topic:
             f"{REDACTED!r} can't be published by hand. An erasure makes it: `manage.py orderhooks_erase`, or "
             "`operations.erase`."
         )
+    if name in operational.TOPICS:
+        raise UnknownTopicError(f"{name!r} can't be published by hand: it is about no order, and made by itself.")
     return require(name)
+
+
+def require_operational_pattern(pattern: object) -> str:
+    """Return the pattern if it is an operational topic, `*`, or a family such as `webhook.*` with at least one.
+
+    Raises:
+        UnknownTopicError: it is none of these.
+    """
+    if isinstance(pattern, str) and is_operational_pattern(pattern):
+        return pattern
+    raise UnknownTopicError(
+        f"{pattern!r} is not a topic of operational subscriptions. Use '*', a family such as 'webhook.subscription.*', "
+        f"or one of: {', '.join(operational.TOPICS)}."
+    )
+
+
+def is_operational_pattern(pattern: object) -> bool:
+    """Whether it is an operational topic, or a pattern that at least one fits."""
+    return isinstance(pattern, str) and any(matches([pattern], name) for name in operational.TOPICS)
+
+
+def of_kind(topic: str, *, is_operational: bool) -> bool:
+    """Whether subscriptions of that kind may get the topic: operational ones get operational topics and no other."""
+    return (topic in operational.TOPICS) == is_operational
 
 
 def require_pattern(pattern: object) -> str:
@@ -123,6 +154,11 @@ def require_pattern(pattern: object) -> str:
         raise UnknownTopicError(f"A topic is a text such as 'order.paid', not {pattern!r}.")
     if pattern == "*":
         return pattern
+    if pattern in operational.TOPICS:
+        raise UnknownTopicError(
+            f"{pattern!r} is a topic of operational subscriptions. Choose topics of orders, or add an operational "
+            "subscription, for which a user must manage all subscriptions."
+        )
     if pattern.endswith(".*"):
         if any(matches([pattern], name) for name in catalogue()):
             return pattern

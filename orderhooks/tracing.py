@@ -22,7 +22,7 @@ else:
     IS_INSTALLED = True
     PROPAGATOR = TraceContextTextMapPropagator()
 
-__all__ = ["LONGEST", "Span", "headers", "span", "traceparent"]
+__all__ = ["LONGEST", "Span", "headers", "span", "trace_id", "traceparent"]
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +86,11 @@ def headers() -> dict[str, str]:
 def traceparent() -> str:
     """The current trace, or "". The default of an event's column."""
     return headers().get(HEADER, "")
+
+
+def trace_id(parent: str) -> str:
+    """The id of the trace that a traceparent belongs to: 32 hexadecimal digits, or "" without one."""
+    return parent[3:35]
 
 
 def _provider() -> Any:

@@ -4,7 +4,6 @@ Bodies are made in the newest version. `shaping` converts each to the version th
 """
 
 import json
-import logging
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,11 +13,11 @@ from typing import Any
 from django.utils.http import http_date
 from django.utils.module_loading import import_string
 
-from orderhooks import conf, payloads, spelling
+from orderhooks import conf, logs, operational, payloads, spelling
 
 __all__ = ["LONGEST", "Version", "VersionError", "convert", "fault_of", "newest", "registered", "require", "steps"]
 
-logger = logging.getLogger(__name__)
+logger = logs.get_logger(__name__)
 
 NAME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 LONGEST = 10
@@ -113,7 +112,7 @@ def convert(body: dict[str, Any], to: str) -> dict[str, Any]:
     made_in: str = body["api_version"]
     if made_in <= to:
         return body
-    if body.get("type") == payloads.REDACTED:
+    if body.get("type") == payloads.REDACTED or body.get("type") in operational.TOPICS:
         return {**body, "api_version": to}
     if made_in not in registered():
         raise VersionError(

@@ -13,7 +13,9 @@ import pytest
 from django.conf import settings
 from django.db import connections
 
-from orderhooks import tasks
+from orderhooks import replaying, routing, tasks
+from orderhooks.backfilling import batches
+from orderhooks.outbox import left_behind
 from tests.receivers import RecordingReceiver
 
 # No test goes by the time that it takes: a machine may have other work.
@@ -109,6 +111,15 @@ def _empty_queue() -> Iterator[None]:
 
         with redis.from_url(settings.Q_CLUSTER["redis"]) as connection:
             connection.delete(f"django_q:{settings.Q_CLUSTER['name']}:q")
+
+
+@pytest.fixture(autouse=True)
+def _whole_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that stands still for a second does not end the turn of a test half-way."""
+    monkeypatch.setattr(routing, "ROUTE_SECONDS", 60.0)
+    monkeypatch.setattr(left_behind, "TURN_SECONDS", 60.0)
+    monkeypatch.setattr(batches, "TURN_SECONDS", 60.0)
+    monkeypatch.setattr(replaying, "READ_SECONDS", 60.0)
 
 
 @pytest.fixture(autouse=True)

@@ -39,7 +39,9 @@ def ada_ordered(**fields: Any) -> Order:
 
 def make_change(**fields: Any) -> Change:
     """A captured change that no process has coalesced."""
-    return Change.objects.create(transaction_id=uuid.uuid4(), source="orderhooks", kind="updated", **fields)
+    return Change.objects.create(
+        **{"transaction_id": uuid.uuid4(), "source": "orderhooks", "kind": "updated", **fields}
+    )
 
 
 def erase(**request: str) -> Erasure:

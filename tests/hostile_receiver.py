@@ -17,6 +17,7 @@ class HostileReceiver:
         self.urls: dict[str, str] = {}
         self.connects: dict[str, int] = {}
         self._loop = asyncio.new_event_loop()
+        self._writers: list[asyncio.StreamWriter] = []
         self._thread = threading.Thread(target=self._loop.run_forever, name="hostile receiver", daemon=True)
 
     def __enter__(self) -> Self:
@@ -47,10 +48,15 @@ class HostileReceiver:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        # One that is closed still holds its socket while bytes that nobody reads are left in it.
+        for writer in self._writers:
+            writer.transport.abort()
+        await asyncio.gather(*(writer.wait_closed() for writer in self._writers), return_exceptions=True)
 
     def _serving(self, behaviour: Behaviour) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             self.connects[behaviour.name] += 1
+            self._writers.append(writer)
             try:
                 await behaviour.act(reader, writer)
             except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):

@@ -96,7 +96,7 @@ def _send_again(client: Client, receiver: RecordingReceiver) -> None:
     # By an operator: an endpoint is added in the admin, whose form holds numbers, and the secret is shown once.
     form = {"name": "Added", "url": receiver.url, "topics": "order.paid", "headers": ""}
     form |= {"format": "standard", "signature": "standard"}
-    form |= {"timeout_seconds": "25", "max_per_second": "1500", "_save": "Save"}
+    form |= {"timeout_seconds": "25", "max_per_second": "1500", "objective_share": "99.5", "_save": "Save"}
     answer = client.post(reverse("admin:orderhooks_subscription_add"), form, follow=True)
     added = Subscription.objects.filter(name="Added").first()
     assert added is not None, re.findall(r'class="errorlist.*?</ul>', answer.content.decode(), re.DOTALL)

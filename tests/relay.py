@@ -40,7 +40,11 @@ class Relay:
         with contextlib.suppress(OSError):
             while True:
                 client, _address = listener.accept()
-                server = socket.create_connection(("127.0.0.1", self.target))
+                try:
+                    server = socket.create_connection(("127.0.0.1", self.target))
+                except OSError:
+                    client.close()
+                    continue
                 self.open += [client, server]
                 for pair in ((client, server), (server, client)):
                     threading.Thread(target=_copy, args=pair, daemon=True).start()

@@ -43,3 +43,10 @@ class NotMigrated(AllInTheShop):
 
     def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool:
         return db == "default"
+
+
+class AllReadsFromAReplica(ReadsFromAReplica):
+    """The store's own rows too, as in the example of Django's documentation."""
+
+    def db_for_read(self, model: Any, **hints: Any) -> str | None:
+        return "replica"

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,39 +59,68 @@ class RedisServer:
             self.process = None
 
 
+RABBITMQ_PORT = 5672
+
+
+@dataclass(frozen=True)
+class RabbitQueue:
+    """A queue of a test's own in the machine's RabbitMQ, which others use too."""
+
+    name: str
+    port: int = RABBITMQ_PORT
+
+    @property
+    def url(self) -> str:
+        return f"amqp://guest:guest@{HOST}:{self.port}//"
+
+    def delete(self) -> None:
+        """With the exchange of its name, which Celery makes."""
+        from kombu.connection import Connection
+
+        with Connection(self.url) as connection:
+            connection.default_channel.queue_delete(self.name)
+            connection.default_channel.exchange_delete(self.name)
+
+
 def postgres_programs() -> Path | None:
     """The folder of PostgreSQL's server programs, or None where they are not installed."""
-    folders = [Path(found).parent for found in [shutil.which("initdb")] if found]
+    folders = [Path(found).resolve().parent for found in [shutil.which("initdb")] if found]
     folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     return next((folder for folder in folders if (folder / "pg_ctl").exists() and (folder / "initdb").exists()), None)
 
 
 class PostgresServer:
-    """A PostgreSQL in a folder of its own. Its programs refuse to be root, so root starts it as the user `postgres`."""
+    """A PostgreSQL in a folder of its own, or a standby of another, its `primary`. `settings` are those of PostgreSQL.
 
-    def __init__(self, programs: Path, *, connections: int) -> None:
+    Its programs refuse to be root, so root starts it as the user `postgres`.
+    """
+
+    def __init__(
+        self, programs: Path, *, connections: int, primary: "PostgresServer | None" = None, **settings: object
+    ) -> None:
         self.programs = programs
+        self.primary = primary
         self.connections = connections
+        self.settings = settings
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
+        self.has_crashed = False
         self.folder = Path(tempfile.mkdtemp(prefix="orderhooks-postgres-"))
         self.owner: dict[str, Any] = {}
         if os.geteuid() == 0:
             user = pwd.getpwnam("postgres")
             os.chown(self.folder, user.pw_uid, user.pw_gid)
             self.owner = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-        command = [
-            *(str(programs / "initdb"), f"--pgdata={self.folder}/data", "--username=postgres", "--auth=trust"),
-            *("--no-sync", "--encoding=UTF8", "--locale=C"),
-        ]
-        subprocess.run(command, cwd="/", check=True, stdout=subprocess.DEVNULL, timeout=START_SECONDS, **self.owner)
 
     def start(self) -> None:
+        if not (self.folder / "data").exists():
+            self._make_data()
         settings = {
             "listen_addresses": HOST,
             "unix_socket_directories": "",
             "port": self.port,
             "max_connections": self.connections,
+            **self.settings,
         }
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -110,6 +140,15 @@ class PostgresServer:
                 raise RuntimeError(f"PostgreSQL did not come up: {(self.folder / 'log').read_text()[-2000:]}")
             time.sleep(0.05)
 
+    def _make_data(self) -> None:
+        if self.primary is None:
+            words = ["initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"]
+        else:
+            words = [*("pg_basebackup", "--write-recovery-conf", "--checkpoint=fast", f"--host={HOST}")]
+            words += ["--username=postgres", f"--port={self.primary.port}"]
+        command = [str(self.programs / words[0]), f"--pgdata={self.folder}/data", "--no-sync", *words[1:]]
+        subprocess.run(command, cwd="/", check=True, stdout=subprocess.DEVNULL, timeout=START_SECONDS, **self.owner)
+
     def _is_ready(self) -> bool:
         # After a crash it listens before it lets anybody in.
         import psycopg
@@ -127,6 +166,29 @@ class PostgresServer:
             self.process.wait(START_SECONDS)
             self.process = None
 
+    def crash(self) -> None:
+        """`kill -9` of the process that all others of the server belong to: they end by themselves."""
+        assert self.process
+        self.process.kill()
+        self.process.wait()
+        self.process, self.has_crashed = None, True
+
+    def execute(self, statement: str, database: str = "postgres") -> list[Any]:
+        """Run it outside of a transaction, as superuser. Its rows."""
+        import psycopg
+
+        with psycopg.connect(
+            host=HOST, port=self.port, user="postgres", dbname=database, autocommit=True
+        ) as connection:
+            cursor = connection.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    def promote(self) -> None:
+        """Let a standby be a primary, with all that it has received."""
+        assert self.execute("SELECT pg_promote()") == [(True,)]
+
     def remove(self) -> None:
+        if self.has_crashed:
+            self.start()  # which removes the shared memory that it left behind
         self.stop()
         shutil.rmtree(self.folder)

@@ -13,6 +13,7 @@ sys.path.append(str(PROJECT_DIR))
 INSTALLED_APPS = [
     *OF_THE_TESTS,
     "rest_framework.authtoken",
+    "tests.chaos",
     "shop",
     "inventory",
     "fulfilment",

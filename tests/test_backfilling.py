@@ -34,7 +34,6 @@ MANY = 1000
 def woken(monkeypatch) -> list[bool]:
     calls: list[bool] = []
     monkeypatch.setattr(tasks, "wake", lambda: calls.append(True))
-    monkeypatch.setattr(batches, "TURN_SECONDS", 60.0)  # a slow machine reads whole batches too
     return calls
 
 

@@ -20,7 +20,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def _no_worker(monkeypatch) -> None:
     monkeypatch.setattr(tasks, "wake", lambda: None)
-    monkeypatch.setattr(batches, "TURN_SECONDS", 60.0)  # a slow machine reads whole batches too
 
 
 @pytest.fixture

@@ -83,6 +83,7 @@ BAD = [
     ({"API_RATES": ["1/s"]}, "E019", "Give a dict"),
     ({"ENCRYPTION_KEYS": "one long text that is no list"}, "E011", "list of texts"),
     ({"ENCRYPTION_KEYS": ["short"]}, "E011", "16 characters"),
+    ({"ENCRYPT_PAYLOADS": "yes"}, "E076", "True or False"),
     ({"FEED_WAITERS": -1}, "E074", "0 to 1000"),
     ({"METRICS_TOKEN": "short"}, "E073", "at least 16"),
     ({"METRICS_TOKEN": "with a blank in its middle"}, "E073", "without blanks"),
@@ -210,4 +211,4 @@ def test_metrics_without_their_package_are_reported_with_the_remedy(settings, mo
     settings.ORDERHOOKS = {"METRICS_TOKEN": "a-token-that-is-long-enough"}
     assert found() == {}
     monkeypatch.setattr("orderhooks.checks.settings.find_spec", lambda _package: None)
-    assert "pip install 'orderhooks[metrics]'" in found()["orderhooks.E074"]
+    assert "pip install 'orderhooks[metrics]'" in found()["orderhooks.E075"]

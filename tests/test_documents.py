@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from django.core.management import get_commands
 
-from orderhooks import topics
+from orderhooks import catalogue, topics
 
 pytestmark = pytest.mark.once
 
@@ -71,7 +71,7 @@ def test_commands_that_documents_name_are_there(document: str) -> None:
     known = {name for name, app in get_commands().items() if app == "orderhooks"}
     named = set(re.findall(r"(?:manage\.py |`)(orderhooks_[a-z]+)\b", text_of(document)))
     fixtures = {"orderhooks_events"}
-    metrics = {"orderhooks_subscriptions", "orderhooks_waiting"}
+    metrics = {"orderhooks_subscriptions", "orderhooks_waiting", "orderhooks_objectives"}
     assert named <= known | fixtures | metrics
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"`make ([a-z-]+)", text_of(document))) <= targets
@@ -84,7 +84,7 @@ def test_every_command_has_a_line_of_its_own() -> None:
 
 def test_every_topic_is_listed_with_its_meaning() -> None:
     rows = re.findall(r"^\| `([a-z_.]+)` \| (.+) \|$", text_of("docs/reference/topics.md"), re.MULTILINE)
-    assert rows == [(topic.name, topic.description) for topic in topics.BUILT_IN]
+    assert rows == [(topic.name, topic.description) for topic in (*topics.BUILT_IN, *catalogue.OPERATIONAL)]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -201,12 +201,18 @@ class TestTheCommand:
         events = Event.objects.count()
         expected = f"1 order: {events} events, 0 deliveries, 0 attempts."
         assert f"It would erase the personal data of {expected}" in counted
+        assert "Paths of stored payloads that hold some: billing_address, cancel_reason, customer, note," in counted
         assert not Erasure.objects.exists()
         said = self.call(customer=ADA)
 
         assert f"Erased: {expected}" in said
         assert left_of(VALUES) == []
         assert Erasure.objects.get().requested_by.endswith("the command line")
+
+    def test_an_order_without_payloads_has_no_paths(self):
+        ada_ordered()
+
+        assert "Paths of stored payloads that hold some: none." in self.call(customer=ADA, dry_run=True)
 
     def test_what_is_not_found_is_an_error(self):
         with pytest.raises(CommandError, match="Nothing is stored of"):

@@ -111,7 +111,7 @@ def test_references_and_combinations_are_followed() -> None:
         expressions.check(compiled("data.c"), schema)
 
 
-@pytest.mark.parametrize("topic", list(dict.fromkeys(entry.name for entry in catalogue.entries())) or ["order.paid"])
+@pytest.mark.parametrize("topic", [topic.name for topic in catalogue.offered()])
 def test_every_path_of_an_example_is_accepted(topic: str) -> None:
     entry = catalogue.entry(topic)
     for name in entry.example["data"]["order"]:

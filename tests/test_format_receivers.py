@@ -14,7 +14,6 @@ from django.urls import path
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from orderhooks import formats, sending, shaping, signing
-from orderhooks.formats import BUILT_IN
 from orderhooks.management.dev_receiver import Arrival
 from orderhooks.models import Delivery
 from orderhooks.receiver import (
@@ -33,6 +32,8 @@ from tests.test_curl import HOSTILE, run  # noqa: F401 - a fixture
 
 ALLOWED = Answer(200, headers=(("WebHook-Allowed-Origin", "*"),))
 SECRET = signing.generate_secret()
+# Slack and Teams read no signature, and no event.
+OF_PROGRAMS = [name for name in formats.BUILT_IN if name not in ("slack", "teams")]
 got: list[ReceivedEvent] = []
 
 
@@ -63,7 +64,7 @@ def sent(receiver: RecordingReceiver, format: str, **fields: Any) -> tuple[Deliv
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("format", BUILT_IN)
+@pytest.mark.parametrize("format", OF_PROGRAMS)
 def test_the_libraries_of_the_receivers_verify_each_format(receiver: RecordingReceiver, format: str) -> None:
     _delivery, secret = sent(receiver, format, signature="stripe")
     [one] = receiver.received
@@ -79,7 +80,7 @@ def test_the_libraries_of_the_receivers_verify_each_format(receiver: RecordingRe
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("format", BUILT_IN)
+@pytest.mark.parametrize("format", OF_PROGRAMS)
 def test_the_script_sends_what_a_delivery_sends(
     run: Callable[..., Any],  # noqa: F811
     receiver: RecordingReceiver,
@@ -119,7 +120,7 @@ def test_the_script_sends_bytes_that_are_no_text(
 
 
 @pytest.mark.urls("tests.test_format_receivers")
-@pytest.mark.parametrize("format", BUILT_IN)
+@pytest.mark.parametrize("format", OF_PROGRAMS)
 def test_a_view_gets_the_event_of_each_format(client: Client, format: str) -> None:
     got.clear()
     request = signed_request(SECRET, "order.paid", order={"number": "A-7"}, sequence=5, store="köln", format=format)
@@ -141,7 +142,7 @@ def test_a_view_gets_the_event_of_each_format(client: Client, format: str) -> No
 
 @pytest.mark.django_db
 @pytest.mark.urls("tests.test_format_receivers")
-@pytest.mark.parametrize("format", BUILT_IN)
+@pytest.mark.parametrize("format", OF_PROGRAMS)
 def test_a_stale_event_is_passed_over_in_each_format(client: Client, format: str) -> None:
     statuses = [
         client.post("/copy/", **signed_request(SECRET, sequence=sequence, format=format).for_client()).status_code
@@ -185,7 +186,7 @@ def test_binary_mode_has_to_be_asked_for_and_its_id_is_the_signed_one() -> None:
     assert verify(request.body, request.headers, SECRET, binary_mode=True).id == request.event["id"]
 
 
-@pytest.mark.parametrize("format", BUILT_IN)
+@pytest.mark.parametrize("format", OF_PROGRAMS)
 def test_an_altered_body_is_refused_in_each_format(format: str) -> None:
     request = signed_request(SECRET, format=format)
     with pytest.raises(InvalidWebhookError, match="No signature matches"):

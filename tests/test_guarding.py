@@ -8,6 +8,7 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.db import DatabaseError, connection, models, transaction
 from django.db.models.signals import post_save, pre_save
+from django.test.utils import CaptureQueriesContext
 
 from orderhooks import signal_handlers
 from orderhooks.models import CaptureFailure, Change, Event, Order, OrderLine, Subscription
@@ -203,9 +204,33 @@ def test_a_save_that_fails_leaves_nothing_on_the_instance(watch: Any) -> None:
     assert not [name for name in vars(other) if "orderhooks" in name]
 
 
-def test_bulk_saves_in_a_transaction_cost_no_savepoint_each(watch: Any) -> None:
-    from django.test.utils import CaptureQueriesContext
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="savepoints are set on PostgreSQL alone")
+class TestSavepointsOfPostgreSQL:
+    def test_a_savepoint_is_sent_with_the_statement_that_it_is_for(self, watch: Any) -> None:
+        watch(Users)
+        user = User.objects.create(username="ada")
+        user.first_name = "Ada"
+        with CaptureQueriesContext(connection) as queries, transaction.atomic():
+            user.save()
+        sent = [query["sql"].partition(";") for query in queries if query["sql"].startswith("SAVEPOINT")]
+        assert sent
+        assert all(statement for _savepoint, _semicolon, statement in sent)
 
+    def test_the_server_may_bind_the_parameters(self, watch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It takes one statement at a time then."""
+        monkeypatch.setitem(connection.settings_dict["OPTIONS"], "server_side_binding", True)
+        connection.close()
+        try:
+            watch(Users)
+            user = User.objects.create(username="ada")
+            user.first_name = "Ada"
+            user.save()
+            assert Event.objects.filter(topic="order.updated").exists()
+        finally:
+            connection.close()
+
+
+def test_bulk_saves_in_a_transaction_cost_no_savepoint_each(watch: Any) -> None:
     watch(Users)
     users = [User.objects.create(username=f"user {number}") for number in range(20)]
     with CaptureQueriesContext(connection) as queries, transaction.atomic():

@@ -146,6 +146,6 @@ class TestSent:
         make_delivery(subscription=make_subscription(url=receiver.url, headers={"Authorization": TOKEN}))
         settings.SECRET_KEY = "another key altogether"
         attempt = self.send()
-        assert (attempt.error, attempt.status_code, receiver.received) == ("internal", None, [])
+        assert (attempt.error, attempt.status_code, receiver.received) == ("key", None, [])
         assert "ENCRYPTION_KEYS" in attempt.detail
         assert "gAAAA" not in str(attempt.__dict__)

@@ -227,15 +227,17 @@ class TestExposition:
         for _ in range(5):
             make_delivery()
             make_failed_event()
-        assert (few, count()) == (15, 15)
+        assert (few, count()) == (16, 16)
 
-    def test_a_database_that_fails_is_a_scrape_that_fails(self, scrape, monkeypatch) -> None:
+    def test_a_database_that_fails_is_a_scrape_that_fails(self, scrape, monkeypatch, caplog) -> None:
         def fail() -> measures.Measures:
             raise DatabaseError("gone")
 
         monkeypatch.setattr(MEASURES, "look", fail)
         response = Client().get("/health/metrics/", headers={"authorization": f"Bearer {TOKEN}"})
         assert (response.status_code, b"gone" in response.content) == (503, False)
+        # Django would mail it to ADMINS, once for each scrape.
+        assert [one for one in caplog.records if one.name == "django.request"] == []
 
     def test_without_the_package_it_says_what_to_install(self, scrape, monkeypatch) -> None:
         monkeypatch.setitem(sys.modules, "orderhooks.health.exposition", None)
@@ -297,3 +299,28 @@ class TestGauges:
         assert 300 <= scrape()["orderhooks_sweep_overdue_seconds", labels()] < 400
         Schedule.objects.all().delete()
         assert ("orderhooks_sweep_overdue_seconds", labels()) not in scrape(), "it is switched off"
+
+
+class TestObjectives:
+    def test_subscriptions_with_an_objective_have_series_by_their_public_ids(self, scrape) -> None:
+        make_subscription(name="Without")
+        subscription = make_subscription(name="Secret CRM", objective_seconds=60)
+        make_delivery(subscription=subscription, due_by=timezone.now() - timedelta(minutes=20))
+        found = scrape()
+        of = {"subscription": subscription.public_id}
+        assert found["orderhooks_objectives", labels()] == 1
+        assert found["orderhooks_objective_burn_rate", labels(**of, window="1h")] == 100
+        assert found["orderhooks_objective_burn_rate", labels(**of, window="5m")] == 0
+        assert found["orderhooks_objective_missed", labels(**of, window="30m")] == 1
+        assert found["orderhooks_objective_attainment_ratio", labels(**of, window="30d")] == 0
+        assert ("orderhooks_objective_attainment_ratio", labels(**of, window="5m")) not in found, "none was due"
+        assert found["orderhooks_objective_budget_left_ratio", labels(**of)] == 0
+        named = {value for _name, some in found for label, value in some if label == "subscription"}
+        assert named == {subscription.public_id}
+
+    def test_no_more_than_a_bound(self, scrape, monkeypatch) -> None:
+        monkeypatch.setattr(measures, "MOST_OBJECTIVES", 2)
+        chosen = [make_subscription(objective_seconds=60).public_id for _ in range(3)]
+        found = scrape()
+        named = {dict(some)["subscription"] for name, some in found if name == "orderhooks_objective_budget_left_ratio"}
+        assert (named, found["orderhooks_objectives", labels()]) == ({*chosen[:2]}, 3)

@@ -18,6 +18,7 @@ from orderhooks.health.exposition import families
 from orderhooks.health.measures import Measures, Total
 from orderhooks.health.metrics import MEASURES
 from orderhooks.models import MetricTotal
+from orderhooks.reporting.objectives import MONTH, Counts, Objective
 from tests.factories import make_order, make_subscription
 from tests.receivers import RecordingReceiver
 from tests.servers import START_SECONDS, free_port
@@ -51,6 +52,8 @@ def exported() -> dict[str, set[str]]:
         circuits_open=1,
         since_pump=1.0,
         sweep_overdue=1.0,
+        with_objective=1,
+        objectives={"sub_1": Objective(60, 99.0, {window: Counts(1, 1) for window in ("5m", MONTH)})},
     )
     return {
         sample.name: set(sample.labels) for family in families(measures, broker_is_up=True) for sample in family.samples

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from django.core import mail
 from django.core.cache import cache
+from django.core.cache.backends.locmem import LocMemCache
 from django.utils import timezone
 
 from orderhooks import notifications, tasks
@@ -25,6 +26,11 @@ def admins(settings) -> None:
     cache.clear()  # of mails counted by other tests
 
 
+class BrokenCache(LocMemCache):
+    def add(self, *_arguments: object, **_options: object) -> bool:
+        raise ConnectionError("the cache is away")
+
+
 def failing(**fields) -> Subscription:
     return make_subscription(
         **{"name": "Warehouse", "failing_since": NOW - 2 * HOUR, "consecutive_failures": 3, **fields}
@@ -40,7 +46,7 @@ def test_the_contact_and_the_admins_get_mail_about_an_endpoint_that_fails_for_an
     for message in mail.outbox:
         assert "Webhooks to “Warehouse” are failing" in message.subject
         assert subscription.public_id in message.body
-        assert "1 deliveries are waiting" in message.body
+        assert "Deliveries that wait: 1" in message.body
     for said in (subscription.url, "The endpoint responded with 503."):
         assert said in admins.body
         assert said not in contact.body, "a contact may be a stranger to whoever wrote it"
@@ -58,12 +64,15 @@ def test_a_name_in_an_email_is_one_quoted_line_without_links(settings) -> None:
     assert "pay=now" not in message.body
 
 
-def test_a_contact_of_many_subscriptions_gets_few_emails_a_day(settings, caplog) -> None:
+@pytest.mark.parametrize("cache_fails", [False, True])
+def test_a_contact_of_many_subscriptions_gets_few_emails_a_day(settings, caplog, cache_fails: bool) -> None:
+    if cache_fails:
+        settings.CACHES = {"default": {"BACKEND": "tests.test_notifications.BrokenCache"}}
     for _ in range(notifications.CONTACT_MAILS_A_DAY + 5):
         failing(contact_email="stranger@example.org")
     notifications.send_due(now=NOW)
     assert [message.to for message in mail.outbox].count(["stranger@example.org"]) == notifications.CONTACT_MAILS_A_DAY
-    assert [message.to for message in mail.outbox].count(["ops@example.com"]) == notifications.CONTACT_MAILS_A_DAY + 5
+    assert [message.to for message in mail.outbox].count(["ops@example.com"]) == 1, "the digest"
     assert "reached the limit of the day" in caplog.text
 
 
@@ -101,6 +110,23 @@ def test_each_state_is_notified_once_and_in_its_turn() -> None:
         assert subject in mail.outbox[-1].subject
     assert len(mail.outbox) == 3
     assert "Every attempt has failed for 5 days." in mail.outbox[1].body
+
+
+def test_an_endpoint_that_nobody_called_for_an_hour_is_not_said_to_fail() -> None:
+    """It failed for a few seconds, and no worker ran since."""
+    subscription = failing(last_failure_at=NOW - 2 * HOUR + timedelta(seconds=20))
+    assert notifications.send_due(now=NOW) == 0
+    subscription.last_failure_at = NOW
+    subscription.save(update_fields=["last_failure_at"])
+    assert notifications.send_due(now=NOW) == 1
+
+
+def test_what_is_being_sent_waits_too() -> None:
+    subscription = failing()
+    for state in ("pending", "sending", "delivered"):
+        make_delivery(subscription=subscription, state=state)
+    notifications.send_due(now=NOW)
+    assert "Deliveries that wait: 2" in mail.outbox[0].body
 
 
 def test_an_endpoint_that_comes_and_goes_fills_no_inbox() -> None:

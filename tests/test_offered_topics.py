@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from orderhooks import catalogue, publishing, signal_handlers, topics
+from orderhooks import catalogue, operational, publishing, signal_handlers, topics
 from orderhooks.models import Event, Subscription
 from orderhooks.sources import BuiltInOrders, Related
 from tests.admin.test_subscriptions import boxes, subscription_form
 from tests.admin.visits import client_of, page
 from tests.api.calls import EVERYTHING, client_with, post
-from tests.factories import make_subscription, make_user
+from tests.factories import make_delivery, make_event, make_subscription, make_user
 from tests.shapes.models import Purchase
 from tests.test_field_payload import Watched
 
@@ -90,7 +90,8 @@ def test_all_are_offered_where_the_sources_do_not_list_them(use: Any, caplog: An
 def test_the_admin_has_boxes_for_what_is_offered_and_keeps_other_topics(use: Any, operator: Any) -> None:
     use("Paying", own={"gift.wrapped": "It was wrapped."})
     shown = boxes(page(operator, "subscription/add/"))
-    assert set(shown) == {"*", "order.*", "gift.*", *offered()} - {"webhook.test"}
+    families = {"webhook.*", "webhook.subscription.*", "worker.*", "source.*", *operational.TOPICS}
+    assert set(shown) - families == {"*", "order.*", "gift.*", *offered()} - {"webhook.test"}
     assert "order.voided" not in page(operator, "subscription/topics/")
     form = subscription_form(topics=["order.paid"], topics_others="order.voided")
     operator.post("/admin/orderhooks/subscription/add/", form)
@@ -99,10 +100,34 @@ def test_the_admin_has_boxes_for_what_is_offered_and_keeps_other_topics(use: Any
     assert 'name="topics_others" value="order.voided"' in page(operator, f"subscription/{subscription.pk}/change/")
 
 
+def chosen_from(text: str, tag: str) -> set[str]:
+    """The topics in the values of these tags."""
+    return set(re.findall(rf'<{tag}[^>]* value="(order\.[a-z_]+)"', text))
+
+
+def test_the_admins_forms_offer_what_can_be_made(use: Any, operator: Any) -> None:
+    use("Paying")
+    made = offered() - {"webhook.test"}
+    assert chosen_from(page(operator, "backfill/add/"), "option") == made
+    assert chosen_from(page(operator, "replay/add/"), "input") == made
+    make_event(topic="order.voided")
+    # Events that exist can be sent again, but none of that topic can be made of an order.
+    assert chosen_from(page(operator, "replay/add/"), "input") == {*made, "order.voided"}
+    assert chosen_from(page(operator, "backfill/add/"), "option") == made
+
+
+def test_the_admins_filters_offer_what_can_be_made_and_what_events_have(use: Any, operator: Any) -> None:
+    use("Paying")
+    make_delivery(event=make_event(topic="order.voided"))
+    for path in ("event/", "delivery/"):
+        found = set(re.findall(r"[?&;]topic=(order\.[a-z_]+)", page(operator, path)))
+        assert found == {*offered(), "order.voided"} - {"webhook.test"}, path
+
+
 def test_the_api_lists_what_is_offered_and_takes_and_reads_other_topics(use: Any) -> None:
     use("Paying")
     api = client_with(*EVERYTHING)
-    assert {topic["name"] for topic in api.get("/api/topics/").data} == offered()
+    assert {topic["name"] for topic in api.get("/api/topics/").data} == offered() | set(operational.TOPICS)
     assert api.get("/api/topics/order.voided/").data["example"]["type"] == "order.voided"
     assert api.get("/api/topics/order.voided/schema/").status_code == 200
     assert api.get("/api/topics/order.payed/").status_code == 404

@@ -69,6 +69,23 @@ def test_resuming_sends_what_was_held_or_skips_what_is_older(skip, states, monke
     assert (held[0].finished_at is not None) is (states[0] == "skipped")
 
 
+@pytest.mark.parametrize("state", ["paused", "disabled"])
+def test_resuming_sends_at_once_what_waits_for_a_retry(state, monkeypatch) -> None:
+    monkeypatch.setattr("orderhooks.models.deliveries.SKIP_AT_ONCE", 1)
+    later = timezone.now() + timedelta(hours=20)
+    subscription = make_subscription(state=state)
+    tried = [make_delivery(subscription=subscription, attempts_made=3, next_attempt_at=later) for _ in range(3)]
+    collected = make_delivery(subscription=subscription, attempts_made=0, next_attempt_at=later)
+    theirs = make_delivery(attempts_made=3, next_attempt_at=later)
+    operations.resume(Subscription.objects.filter(pk=subscription.pk))
+    for delivery in (*tried, collected, theirs):
+        delivery.refresh_from_db()
+    soon = timezone.now() + timedelta(minutes=1)
+    assert not [one for one in tried if one.next_attempt_at is None or one.next_attempt_at > soon]
+    # An update that collects others waits for its interval.
+    assert (collected.next_attempt_at, theirs.next_attempt_at) == (later, later)
+
+
 def test_an_active_subscriptions_deliveries_are_not_skipped_by_resuming() -> None:
     delivery = make_delivery()
     assert operations.resume(Subscription.objects.all(), skip_before=timezone.now()).subscriptions == 0

@@ -48,6 +48,13 @@ def body(path: str, *, status: int) -> dict[str, str]:
     return found
 
 
+@pytest.mark.django_db
+def test_a_probe_that_is_refused_is_no_error_in_the_log(caplog) -> None:
+    """Django mails those to ADMINS: one for each look."""
+    assert body("/health/worker/", status=503)["worker"] != "ok"
+    assert [one for one in caplog.records if one.name == "django.request"] == []
+
+
 class TestLive:
     def test_it_uses_no_database(self, monkeypatch) -> None:
         # No mark: pytest-django lets no query pass. With ATOMIC_REQUESTS Django begins a transaction for each view.

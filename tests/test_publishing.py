@@ -227,7 +227,8 @@ def test_without_a_subscription_nothing_is_written_and_a_save_costs_one_query_mo
     def queries(save) -> int:
         with CaptureQueriesContext(connection) as captured:
             save()
-        return len([one for one in captured if "SAVEPOINT" not in one["sql"]])
+        # A savepoint may be sent with the first statement that it is for.
+        return len([one for one in captured if one["sql"] != "SAVEPOINT orderhooks"])
 
     plain = queries(lambda: Order.objects.bulk_update([order], ["note", "total"]))
     order.note = "x"

@@ -102,7 +102,7 @@ def test_a_whole_flow_leaves_no_secret_anywhere(receiver: RecordingReceiver, log
     shown.assert_not_in(stored, "a table")
     assert not any(signature in stored for signature in sent), "a signature is in a table"
     shown.assert_not_in(logged.getvalue(), "the log")
-    assert "attempt delivery=" in logged.getvalue()
+    assert "delivery=dlv_" in logged.getvalue()
     shown.assert_not_in(repr(list(LogEntry.objects.values())), "the admin's history")
     assert OrmQ.objects.exists() or not Conf.ORM
     for queued in OrmQ.objects.all():

@@ -233,7 +233,12 @@ def test_each_attempt_is_one_log_line(receiver: RecordingReceiver, caplog) -> No
     caplog.set_level("INFO", logger="orderhooks")
     delivery = make_delivery(subscription=make_subscription(url=receiver.url))
     send_due()
-    assert f"attempt delivery={delivery.public_id} n=1 status=200 error=- ms=" in caplog.text
+    [line] = [record for record in caplog.records if record.getMessage().startswith("attempt ")]
+    subscription, event = delivery.subscription.public_id, delivery.event.public_id
+    assert line.getMessage().startswith(
+        f"attempt subscription={subscription} event={event} delivery={delivery.public_id} attempt=1"
+        f" topic={delivery.event.topic} outcome=2xx status=200 seconds="
+    )
 
 
 def test_an_endpoint_that_responds_again_has_recovered(receiver: RecordingReceiver) -> None:

@@ -1,6 +1,7 @@
 """P3: each event shows the order as its own transaction committed it, however close others follow."""
 
 import functools
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -202,9 +203,9 @@ def test_a_save_costs_no_query_more_where_nobody_comes_between(order: Order) -> 
     order.note = "x"
     with CaptureQueriesContext(connection) as queries:
         order.save()
-    statements = [
-        query["sql"] for query in queries if not query["sql"].startswith(("BEGIN", "COMMIT", "SAVE", "RELEASE"))
-    ]
+    # A savepoint that goes with its statement counts as that statement.
+    texts = [re.sub(r"^SAVEPOINT \S+; ", "", query["sql"]) for query in queries]
+    statements = [sql for sql in texts if not sql.startswith(("BEGIN", "COMMIT", "SAVE", "RELEASE"))]
     # What was stored, the update, the change; the order, its lines, fulfillments with their lines, payments, refunds;
     # then the changes against the events, in one statement on PostgreSQL; and who is to be woken.
     before_waking = statements[: next(n for n, sql in enumerate(statements) if "orderhooks_pump" in sql)]

@@ -184,6 +184,14 @@ def expected_addresses(row: Row) -> list[str]:
     return row.get("connect") or row["dns"][name_to_look_up(urlsplit(row["url"]).hostname or "")][0]
 
 
+@pytest.mark.parametrize("mark", "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+@pytest.mark.parametrize("place", ["https://a.example/{}x", "https://a.example/?b={}", "https://a{}b.example/"])
+def test_a_url_has_nothing_that_turns_the_direction_of_text(place: str, mark: str) -> None:
+    with pytest.raises(UrlRefusedError, match=rf"U\+{ord(mark):04X}, .* at place {place.index('{') + 1}\. Remove it"):
+        check_url(place.format(mark))
+    assert check_url("https://a.example/שלום").startswith("https://a.example/%")
+
+
 @pytest.mark.parametrize("row", ROWS + MORE_ROWS, ids=title)
 def test_requests_go_where_the_table_lets_them(problems, row: Row) -> None:
     assert problems(row) == []

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from orderhooks import sources
 from orderhooks.db import DatabaseClock, wakeup
-from orderhooks.models import Attempt, Change, Delivery, Event, Order, Pump
+from orderhooks.models import Attempt, Change, Delivery, Event, Order, Pump, Subscription
 from orderhooks.models.pumps import FRESH
 from orderhooks.outbox import coalescing, taking, taking_postgresql
 from orderhooks.outbox.reading import OrderRead, read_order
@@ -63,9 +63,12 @@ def undone(function: Any, *arguments: Any, **keywords: Any) -> Any:
     return result
 
 
+@pytest.mark.parametrize("ordered", [False, True])
 @pytest.mark.parametrize("seed", range(4))
-def test_the_same_is_due(seed: int) -> None:
+def test_the_same_is_due(seed: int, *, ordered: bool) -> None:
     make_many(seed)
+    if not ordered:
+        Subscription.objects.update(ordered=False)
     written_out = [(one.pk, trigger) for one, trigger in claiming_postgresql.due(now=NOW, at_most=claiming.AT_ONCE)]
     portable = [(one.subscription.pk, one.trigger) for one in claiming.due_portably(now=NOW)]
     assert len(portable) >= 5
@@ -131,6 +134,7 @@ def test_the_same_is_written(seed: int) -> None:
             last_status_code=chance.choice([None, 500]),
             last_error="timeout",
             last_detail="It did not answer.",
+            due_by=NOW if state == "pending" else None,
             attempt=attempt,
         )
         for one in claimed

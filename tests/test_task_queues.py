@@ -10,6 +10,7 @@ from celery import Celery as CeleryApp
 from celery import current_app
 from django.core.checks import run_checks
 from django.core.management import CommandError
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from orderhooks import pumping, tasks
@@ -170,6 +171,23 @@ def test_a_sweep_without_a_broker_fails_in_words(settings, shop_app: CeleryApp) 
     shop_app.conf.update(broker_url="redis://127.0.0.1:9/0", task_publish_retry=False)
     with pytest.raises(CommandError, match="The task queue can't be reached: "):
         called("orderhooks_sweep")
+
+
+@pytest.mark.parametrize("options", [[], ["--daily"]])
+def test_a_sweep_where_nobody_can_be_woken_says_what_to_run(settings, options: list[str]) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "QUEUE": "none"}
+    with pytest.raises(CommandError, match=r"Keep `manage\.py orderhooks_work` running"):
+        called("orderhooks_sweep", *options)
+
+
+def test_one_turn_without_a_database_fails_in_words(settings, monkeypatch) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "QUEUE": "none"}
+
+    def refuse(*_arguments: Any) -> None:
+        raise OperationalError("connection refused")
+
+    with connection.execute_wrapper(refuse), pytest.raises(CommandError, match=r"can't be reached.*connection refused"):
+        called("orderhooks_work", "--once")
 
 
 def test_a_worker_of_its_own_waits_for_more_in_one_turn(settings, monkeypatch) -> None:

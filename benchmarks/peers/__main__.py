@@ -15,9 +15,9 @@ import requests
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.settings"
 
-from benchmarks import sink
+from benchmarks import pace, sink
 from benchmarks.databases import go, result
-from benchmarks.peers.contestants import CONTESTANTS, Contestant, Shop
+from benchmarks.peers.contestants import CONTESTANTS, Contestant, Peer, Shop
 from benchmarks.reporting import Measure
 
 ROUNDS = 3
@@ -102,16 +102,18 @@ def measures() -> Iterable[Measure]:
                 drained[contestant.name].append(drained_per_second(shop, arrivals, contestant.orders))
     for contestant in CONTESTANTS:
         yield _measure(contestant, orders[contestant.name], drained[contestant.name])
-    ours = drained.pop(CONTESTANTS[0].name)
-    best = [max(rates) for rates in zip(*drained.values(), strict=True)]
+    # As many processes as theirs have.
+    ours = drained["orderhooks_two_processes"]
+    peers = {one.name: drained[one.name] for one in CONTESTANTS if isinstance(one, Peer)}
+    best = [max(rates) for rates in zip(*peers.values(), strict=True)]
     ratios = [one / other for one, other in zip(ours, best, strict=True)]
     details = {
-        "fastest_peer": max(drained, key=lambda name: statistics.median(drained[name])),
+        "fastest_peer": max(peers, key=lambda name: statistics.median(peers[name])),
         "lowest": round(min(ratios), 1),
         "highest": round(max(ratios), 1),
         "rounds": ROUNDS,
     }
-    yield Measure("drain_against_peers", statistics.median(ratios), "ratio", 15, "higher", details)
+    yield Measure("drain_two_processes_against_peers", statistics.median(ratios), "ratio", 15, "higher", details)
 
 
 def _measure(contestant: Contestant, orders: list[float], drained: list[float]) -> Measure:
@@ -134,7 +136,11 @@ def main() -> int:
     # So that what runs is ended too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     ok = True
-    for measure in measures():
+    with sink.running() as receiver:
+        before = pace.per_second(receiver.http)
+        found = list(measures())
+        loop_per_second = (before + pace.per_second(receiver.http)) / 2
+    for measure in (one.at_pace(loop_per_second) for one in found):
         print(measure.line(), flush=True)
         ok &= measure.ok
     return 0 if ok or arguments.no_fail else 1

@@ -7,11 +7,11 @@ import signal
 import subprocess
 import sys
 import venv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from benchmarks.databases import Database, database, go, postgres, result
 
@@ -26,7 +26,7 @@ class Shop(Protocol):
     def place_orders(self, count: int) -> "subprocess.Popen[str]":
         """A process that saves this many orders once it gets the signal."""
 
-    def began(self, done: dict[str, float]) -> float:
+    def began(self, done: Mapping[str, Any]) -> float:
         """When the first of them began to be saved, from what that process printed."""
 
     def workers(self) -> contextlib.AbstractContextManager[None]:
@@ -48,34 +48,38 @@ class Contestant:
 
 @dataclass(frozen=True, slots=True)
 class Ours(Contestant):
-    """One pump in one process."""
+    """Pumps, each in a process of its own."""
+
+    pumps: int
 
     @contextlib.contextmanager
     def opened(self, url: str) -> Iterator[Shop]:
         with database("postgres") as made:
             made.run("subscribe", [url], ["order.created"], {})
-            yield OurShop(made)
+            yield OurShop(made, self.pumps)
 
 
 @dataclass(frozen=True, slots=True)
 class OurShop:
     made: Database
+    pumps: int
 
     def place_orders(self, count: int) -> "subprocess.Popen[str]":
         return self.made.ready("place_orders", count, 0.0)
 
-    def began(self, done: dict[str, float]) -> float:
-        return min(done.values())
+    def began(self, done: Mapping[str, Any]) -> float:
+        return float(min(at for at, _announced in done.values()))
 
     @contextlib.contextmanager
     def workers(self) -> Iterator[None]:
-        pump = self.made.ready("pump", 600, BENCH_ORDERHOOKS=LINGER)
-        go(pump)
+        pumps = [self.made.ready("pump", 600, BENCH_ORDERHOOKS=LINGER) for _ in range(self.pumps)]
+        go(*pumps)
         try:
             yield
         finally:
-            pump.kill()
-            pump.wait()
+            for pump in pumps:
+                pump.kill()
+                pump.wait()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +153,8 @@ class PeerShop:
         child.stdout.readline()
         return child
 
-    def began(self, done: dict[str, float]) -> float:
-        return done["began"]
+    def began(self, done: Mapping[str, Any]) -> float:
+        return float(done["began"])
 
     @contextlib.contextmanager
     def workers(self) -> Iterator[None]:
@@ -205,7 +209,8 @@ django_webhook = partial(
     orders=400,
 )
 CONTESTANTS: list[Contestant] = [
-    Ours("orderhooks", orders=1500, workers="1 pump", version="this one"),
+    Ours("orderhooks", orders=1500, workers="1 pump", version="this one", pumps=1),
+    Ours("orderhooks_two_processes", orders=3000, workers="2 pumps", version="this one", pumps=2),
     django_webhook(
         "django_webhook_prefork",
         workers="Celery, prefork, 2 processes",

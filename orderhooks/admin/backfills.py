@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from orderhooks import operations, permissions, sources, topics
+from orderhooks import catalogue, operations, permissions, sources, topics
 from orderhooks.admin.buttons import Button
 from orderhooks.admin.jobs import JobAdmin, TimeField
 from orderhooks.admin.read_only import sees_payload
@@ -21,6 +21,11 @@ from orderhooks.reporting.counts import count_text
 from orderhooks.reporting.endpoint_health import held_text
 
 TOPIC = "order.updated"
+
+
+def _topics() -> list[str]:
+    """The topics of orders that the project can make."""
+    return [topic.name for topic in catalogue.offered() if topic.name != catalogue.TEST]
 
 
 class BackfillForm(forms.Form):
@@ -46,7 +51,7 @@ class BackfillForm(forms.Form):
         super().__init__(*args, **kwargs)
         # Read now, not at import: these come from the settings.
         choices: dict[str, list[str]] = {
-            "topic": [name for name in topics.catalogue() if not name.startswith("webhook.")],
+            "topic": _topics(),
             "source": sources.names(),
         }
         for name, known in choices.items():
@@ -103,7 +108,7 @@ class BackfillAdmin(JobAdmin):
         initial = super().initial(request)
         pk = str(initial["subscription"] or "")
         subscription = self.subscriptions(request).filter(pk=pk).first() if pk.isdecimal() and len(pk) < 19 else None
-        wanted = [name for name in topics.catalogue() if subscription and topics.matches(subscription.topics, name)]
+        wanted = [name for name in _topics() if subscription and topics.matches(subscription.topics, name)]
         return {**initial, "topic": TOPIC if TOPIC in wanted or not wanted else wanted[0]}
 
     def preview(self, form: Any) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from orderhooks.admin.links import page_url
 from orderhooks.admin.lookups import ListedLookups
 from orderhooks.admin.order_links import order_pages
 from orderhooks.admin.read_only import NotEdited, events_of_number, sees_payload
-from orderhooks.admin.stores import chosen_stores, has_several_stores, known_stores, stores_of
+from orderhooks.admin.stores import chosen_stores, has_several_stores, known_stores, sees_alarms, stores_of
 from orderhooks.admin.webhooks import Webhooks, webhooks_of
 from orderhooks.db import DatabaseClock
 from orderhooks.models import AttemptStats, Dashboard, Delivery, Event, Subscription
@@ -156,9 +156,12 @@ class DashboardAdmin(NotEdited, ListedLookups):
         return request.user.has_perm(permissions.VIEW_DELIVERY)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        now, stores = DatabaseClock().now(), chosen_stores(request)
-        worker, waiting = tasks.look_at_worker(), current_backlog(at_most=MOST_WAITING, stores=stores)
-        attempt_stats = AttemptStats.objects.of_stores(stores).filter(hour__gte=first_hour(now=now, hours=HOURS))
+        now, stores, alarms = DatabaseClock().now(), chosen_stores(request), sees_alarms(request)
+        worker = tasks.look_at_worker()
+        waiting = current_backlog(at_most=MOST_WAITING, stores=stores, alarms=alarms)
+        attempt_stats = AttemptStats.objects.of_stores(stores, alarms=alarms).filter(
+            hour__gte=first_hour(now=now, hours=HOURS)
+        )
         rows = table(attempt_stats.by_hour(), now=now)
         totals = [sum(row.counts[number] for row in rows) for number in range(len(FILLS))]
         times = attempt_stats.by_bucket()
@@ -170,9 +173,11 @@ class DashboardAdmin(NotEdited, ListedLookups):
                 *new_notices(worker, waiting, now=now),
                 *loss_notices(request, now=now),
                 *(Notice("bad", one) for one in reporting.unpublished_problems(stores=stores)),
-                *(Notice("bad", one) for one in reporting.certificate_problems(now=now, stores=stores)),
-                *(Notice("bad", one) for one in reporting.unsent_problems(now=now, stores=stores)),
+                *(Notice("bad", one) for one in reporting.certificate_problems(now=now, stores=stores, alarms=alarms)),
+                *(Notice("bad", one) for one in reporting.unsent_problems(now=now, stores=stores, alarms=alarms)),
+                *(Notice("bad", one) for one in reporting.objective_problems(now=now, stores=stores, alarms=alarms)),
                 *(Notice("bad", one) for one in reporting.unregistered_versions(stores=stores)),
+                *(Notice("held", one) for one in (reporting.alarm_problems() if stores is None else ())),
                 # It counts the orders of all stores.
                 *(reconciliation_notices(now=now) if stores is None else ()),
                 *(Notice("good" if one.is_right else "bad", one.text) for one in reporting.capture_levels()),
@@ -243,7 +248,7 @@ class DashboardAdmin(NotEdited, ListedLookups):
         }
 
     def _unhealthy(self, request: HttpRequest, stores: Collection[str] | None, *, now: datetime) -> list[Unhealthy]:
-        subscriptions = unhealthy(now=now, at_most=WORST, stores=stores)
+        subscriptions = unhealthy(now=now, at_most=WORST, stores=stores, alarms=sees_alarms(request))
         stats = day_stats(subscriptions, now=now)
         return [self._unhealthy_row(request, one, stats[one.pk], now=now) for one in subscriptions]
 

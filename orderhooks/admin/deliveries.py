@@ -28,7 +28,6 @@ from orderhooks.admin.filters import FILTERS, are_combined, without_sole_choices
 from orderhooks.admin.order_links import OrderLinkedList, order_link, order_urls
 from orderhooks.admin.read_only import ReadOnlyAdmin, events_found
 from orderhooks.admin.redelivery import redeliver, redeliver_after_confirmation, redelivery_text, row_of
-from orderhooks.admin.stores import subscription_keys
 from orderhooks.models import Delivery
 from orderhooks.reporting import delivery_summary, endpoint_health
 
@@ -69,7 +68,9 @@ class DeliveryAdmin(ReadOnlyAdmin):
     ]
     list_display_links = ["state_badge"]
     list_filter = [*FILTERS, FailureFilter]
+    # Of its event and of its subscription: see DeliveryQuerySet.of_stores.
     store_field = "event__store"
+    subscription_field = "subscription"
     linked_lookups = frozenset({"event__exact"})
     # Draws the box; what is looked up is in get_search_results.
     search_fields = ["public_id"]
@@ -95,9 +96,6 @@ class DeliveryAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
         # The event is shown by its topic and number; its payload may be large.
         rows = super().get_queryset(request).select_related("event", "subscription")
-        if (keys := subscription_keys(request)) is not None:
-            # Of its event and of its subscription: see DeliveryQuerySet.of_stores.
-            rows = rows.filter(subscription__in=keys)
         return rows.defer("event__payload", "event__changes", "event__error", "subscription__headers")
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:

@@ -1,5 +1,6 @@
 """Erasures of personal data: a form, the count, a confirmation; then a page with the progress, and a list of all."""
 
+from collections.abc import Collection
 from typing import Any
 
 from django import forms
@@ -23,8 +24,12 @@ from orderhooks.models import Erasure
 from orderhooks.reporting.counts import count_text
 
 LEVELS = {Erasure.State.RUNNING: "held", Erasure.State.FINISHED: "good"}
+# Counts of what subscriptions got, which a user who is limited to stores may not see.
+OF_SUBSCRIPTIONS = ("deliveries", "attempts")
 # Of the numbers of an erasure's orders.
 MOST_NUMBERS = 50
+# In the list.
+MOST_LISTED = 3
 
 
 class ErasureForm(forms.Form):
@@ -69,7 +74,16 @@ class ErasureAdmin(PlannedAdmin):
     heading = gettext_lazy("Erase personal data")
     template = "admin/orderhooks/erasure/plan.html"
 
-    list_display = ["public_id", "state_badge", "progress_text", "requested_by", "created_at", "finished_at"]
+    list_display = [
+        "created_at",
+        "few_numbers",
+        "state_badge",
+        "progress_text",
+        "requested_by",
+        "finished_at",
+        "public_id",
+    ]
+    list_display_links = ["created_at", "public_id"]
     list_filter = ["state", StoreFilter]
     fields = (
         "state_badge",
@@ -85,6 +99,9 @@ class ErasureAdmin(PlannedAdmin):
         "public_id",
     )
     readonly_fields = fields
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return [name for name in self.fields if stores_of(request) is None or name not in OF_SUBSCRIPTIONS]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm(permissions.ERASE_PERSONAL_DATA)
@@ -104,7 +121,7 @@ class ErasureAdmin(PlannedAdmin):
         if not form.is_valid() or "again" in request.POST:
             return self.plan(request, form)
         if "confirm" not in request.POST:
-            return self.plan(request, form, **_counted(form.planned))
+            return self.plan(request, form, **_counted(form.planned, form.stores))
         return self._start(request, form)
 
     def _start(self, request: HttpRequest, form: ErasureForm) -> HttpResponse:
@@ -142,17 +159,21 @@ class ErasureAdmin(PlannedAdmin):
     def numbers(self, erasure: Erasure) -> str:
         return _numbers(erasure)
 
+    @admin.display(description=gettext_lazy("order numbers"))
+    def few_numbers(self, erasure: Erasure) -> str:
+        return _numbers(erasure, most=MOST_LISTED)
 
-def _counted(planned: Erasure) -> dict[str, Any]:
-    """What the page that asks for the confirmation shows."""
+
+def _counted(planned: Erasure, stores: Collection[str] | None) -> dict[str, Any]:
+    """What the page that asks for the confirmation shows a user of these stores; None for all."""
     expected = operations.estimate_erasure(planned)
-    names = ("orders", "events", "deliveries", "attempts")
+    names = ("orders", "events", *(OF_SUBSCRIPTIONS if stores is None else ()))
     counts = {name: count_text(getattr(expected, name)) for name in names}
     return {"expected": expected, "counts": counts, "numbers": _numbers(planned)}
 
 
-def _numbers(erasure: Erasure) -> str:
+def _numbers(erasure: Erasure, *, most: int = MOST_NUMBERS) -> str:
     numbers = [str(one["number"] or one["order_pk"]) for one in erasure.orders]
-    shown = ", ".join(numbers[:MOST_NUMBERS])
-    left = len(numbers) - MOST_NUMBERS
+    shown = ", ".join(numbers[:most])
+    left = len(numbers) - most
     return _("%(numbers)s and %(count)s more") % {"numbers": shown, "count": count_text(left)} if left > 0 else shown

@@ -15,15 +15,18 @@ from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from orderhooks import permissions, publishing, sources, topics
+from orderhooks import permissions, publishing, sources
 from orderhooks.admin import bodies
 from orderhooks.admin.buttons import Button
 from orderhooks.admin.filters import without_sole_choices
 from orderhooks.admin.order_links import OrderLinkedList, order_link, order_urls
 from orderhooks.admin.read_only import ReadOnlyAdmin, events_found
-from orderhooks.admin.stores import StoreFilter, subscription_keys
+from orderhooks.admin.stores import StoreFilter, sees_alarms, subscription_keys
+from orderhooks.admin.topic_choices import listed_topics
+from orderhooks.db.encrypted_records import UnreadableRecord
 from orderhooks.models import Delivery, Event
 from orderhooks.models.deliveries import DeliveryQuerySet
+from orderhooks.models.events import EventQuerySet
 from orderhooks.reporting.counts import count_text
 
 # How many the action publishes at once; each reads its order anew.
@@ -37,8 +40,7 @@ class TopicFilter(admin.SimpleListFilter):
     parameter_name = "topic"
 
     def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> list[tuple[str, str]]:
-        # From the catalogue, because finding the topics in the table would read all of it.
-        return [(name, name) for name in topics.catalogue()]
+        return [(name, name) for name in listed_topics(request)]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         value = self.value()
@@ -126,7 +128,9 @@ class EventAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Event]:
         # The list does without what is large.
-        return super().get_queryset(request).defer("payload", "changes")
+        rows: Any = super().get_queryset(request)
+        seen: EventQuerySet = rows.of_stores(None, alarms=sees_alarms(request))
+        return seen.defer("payload", "changes")
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return OrderLinkedList
@@ -218,4 +222,6 @@ class EventAdmin(ReadOnlyAdmin):
 
 
 def _text(data: Any) -> str:
+    if isinstance(data, UnreadableRecord):
+        return data.reason
     return json.dumps(data, ensure_ascii=False)

@@ -13,6 +13,7 @@ __all__ = ["FailureFilter"]
 KINDS = {
     "filter": gettext_lazy("filter"),
     "projection": gettext_lazy("projection"),
+    "key": gettext_lazy("missing key"),
     "format": gettext_lazy("format"),
     "version": gettext_lazy("version"),
     "login": gettext_lazy("login"),

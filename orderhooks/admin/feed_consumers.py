@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from orderhooks import stores
 from orderhooks.admin.links import link, page_url
 from orderhooks.admin.read_only import ReadOnlyAdmin
-from orderhooks.admin.stores import OfStores, subscription_keys
+from orderhooks.admin.stores import OfStores, sees_alarms, stores_of, subscription_keys
 from orderhooks.models import FeedConsumer
 from orderhooks.reporting.counts import count_text
 from orderhooks.reporting.durations import relative_text, span_text
@@ -45,8 +45,10 @@ class FeedConsumerAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         # Its stores are those of its subscription, and its user may see it too.
         rows: QuerySet[Any] = super(OfStores, self).get_queryset(request)
-        keys = subscription_keys(request)
-        return rows if keys is None else rows.filter(Q(subscription__in=keys) | Q(user=request.user.pk))
+        if stores_of(request) is None:
+            # Many have no subscription.
+            return rows if sees_alarms(request) else rows.exclude(subscription__operational=True)
+        return rows.filter(Q(subscription__in=subscription_keys(request)) | Q(user=request.user.pk))
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         consumer = super().get_object(request, object_id, from_field)

@@ -24,11 +24,12 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from orderhooks import sources, topics
-from orderhooks.admin.stores import has_several_stores, known_stores, stores_of
+from orderhooks import sources
+from orderhooks.admin.stores import has_several_stores, known_stores, seen_subscriptions
+from orderhooks.admin.topic_choices import listed_topics
 from orderhooks.db import public_ids
 from orderhooks.db.bounded_counts import counts_up_to
-from orderhooks.models import Delivery, Event, Subscription
+from orderhooks.models import Delivery, Event
 from orderhooks.reporting.counts import count_text
 
 BOUND = 1000
@@ -281,8 +282,7 @@ class TopicFilter(CountedFilter):
     parameter_name = "topic"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
-        # From the catalogue, because finding the topics in the table would read all of it.
-        return [(name, name) for name in topics.catalogue()]
+        return [(name, name) for name in listed_topics(request)]
 
     def rows(self, queryset: Rows, value: str) -> Rows:
         # From its newest event on. Otherwise PostgreSQL may read the events by age, and with them all that came since a
@@ -337,8 +337,7 @@ class SubscriptionFilter(CountedFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
         known: list[tuple[str, str]] | None = getattr(request, "_orderhooks_subscriptions", None)
         if known is None:
-            seen = Subscription.objects.of_stores(stores_of(request))
-            rows = seen.values_list("pk", "name")[:MOST_LISTED]
+            rows = seen_subscriptions(request).values_list("pk", "name")[:MOST_LISTED]
             known = [(str(pk), name) for pk, name in rows]
             request._orderhooks_subscriptions = known  # type: ignore[attr-defined]
         return known

@@ -17,16 +17,17 @@ from orderhooks.admin import charts
 from orderhooks.admin.links import link, page_url
 from orderhooks.admin.lookups import LastPageList
 from orderhooks.models import Delivery, Subscription
-from orderhooks.reporting import durations, endpoint_health
+from orderhooks.reporting import durations, endpoint_health, objectives
 from orderhooks.reporting.attempt_stats import MOST_COUNTED, DayStats, day_stats
 from orderhooks.reporting.certificates import certificate_problem, has_expired
 from orderhooks.reporting.counts import count_text
 from orderhooks.reporting.endpoint_health import Health, health_of
+from orderhooks.reporting.objectives import Objective
 from orderhooks.reporting.unsent import unsent_problem
 
 __all__ = ["HEALTH_COLUMNS", "HealthColumns", "badge", "day_chart", "health_badge", "rate"]
 
-HEALTH_COLUMNS = ["health", "last_error", "waiting", "success_rate", "last_day", "last_success"]
+HEALTH_COLUMNS = ["health", "last_error", "waiting", "success_rate", "objective", "last_day", "last_success"]
 LEVELS = {
     Health.ACTIVE: "good",
     Health.CIRCUIT_OPEN: "bad",
@@ -41,11 +42,12 @@ class _HealthList(LastPageList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         now = timezone.now()
-        stats = day_stats(self.result_list, now=now)
+        stats, found = day_stats(self.result_list, now=now), objectives.objectives(self.result_list, now=now)
         for subscription in self.result_list:
             # A column does not get the request, and so not the user.
             subscription._request = request
             subscription._stats, subscription._now = stats[subscription.pk], now
+            subscription._objective = found.get(subscription.pk)
 
 
 class HealthColumns(admin.ModelAdmin):
@@ -61,6 +63,10 @@ class HealthColumns(admin.ModelAdmin):
     @admin.display(description=gettext_lazy("success, 24 h"))
     def success_rate(self, subscription: Any) -> str:
         return rate(subscription._stats)
+
+    @admin.display(description=gettext_lazy("objective"))
+    def objective(self, subscription: Any) -> SafeString | str:
+        return objective_badge(subscription._objective) if subscription._objective else "-"
 
     @admin.display(description=gettext_lazy("attempts, 24 h"))
     def last_day(self, subscription: Any) -> SafeString:
@@ -105,6 +111,14 @@ def health_badge(subscription: Subscription, *, now: Any) -> SafeString:
         return format_html("{} {}", health, badge("bad", _("certificate expired")))
     left = durations.relative_text(subscription.certificate_expires_at, now=now)
     return format_html("{} {}", health, badge("held", _("certificate ends %(left)s") % {"left": left}))
+
+
+def objective_badge(objective: Objective) -> SafeString | str:
+    """How it does, on a colour if it is missed or will be soon."""
+    text = objectives.short_text(objective)
+    if objective.is_missed:
+        return badge("bad", text)
+    return badge("held", text) if objective.fast_burn() is not None else text
 
 
 def rate(stats: DayStats) -> str:

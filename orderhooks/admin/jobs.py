@@ -23,10 +23,11 @@ from orderhooks.admin.health import badge
 from orderhooks.admin.links import link, page_url
 from orderhooks.admin.lookups import LastPageList
 from orderhooks.admin.read_only import BoundedPaginator, NotEdited
-from orderhooks.admin.stores import OfStores, StoreFilter, stores_of
+from orderhooks.admin.stores import OfStores, StoreFilter, seen_subscriptions
 from orderhooks.models import Delivery, Subscription
 from orderhooks.models.jobs import Job
 from orderhooks.models.subscriptions import SubscriptionQuerySet
+from orderhooks.topics import UnknownTopicError
 
 __all__ = ["JOB_FIELDS", "JobAdmin", "JobsField", "PlannedAdmin", "TimeField", "may_start_jobs"]
 
@@ -103,6 +104,7 @@ class JobAdmin(PlannedAdmin):
 
     list_filter = ["state", StoreFilter]
     store_field = "subscription__store"
+    subscription_field = "subscription"
     linked_lookups = frozenset({"subscription__id__exact"})
     list_select_related = ["subscription"]
 
@@ -140,12 +142,12 @@ class JobAdmin(PlannedAdmin):
         form = self._form(request, request.POST)
         if not form.is_valid() or "again" in request.POST:
             return self.plan(request, form)
-        if "confirm" not in request.POST:
-            return self.plan(request, form, **self.preview(form))
         try:
+            if "confirm" not in request.POST:
+                return self.plan(request, form, **self.preview(form))
             job: Any = self.start(form.cleaned_data, by=request.user.get_username())
-        except (operations.BackfillError, operations.ReplayError) as error:
-            # It was possible when the form was checked.
+        except (operations.BackfillError, operations.ReplayError, UnknownTopicError) as error:
+            # What the form does not look at, or what was possible when it was looked at.
             form.add_error(None, str(error))
             return self.plan(request, form)
         name = str(self.opts.verbose_name).capitalize()
@@ -159,7 +161,7 @@ class JobAdmin(PlannedAdmin):
 
     def subscriptions(self, request: HttpRequest) -> SubscriptionQuerySet:
         """The subscriptions that the user may choose."""
-        return Subscription.objects.of_stores(stores_of(request))
+        return seen_subscriptions(request)
 
     def _form(self, request: HttpRequest, *arguments: Any, **options: Any) -> forms.Form:
         form = self.plan_form(*arguments, **options)

@@ -1,6 +1,5 @@
 """Links from an event or a delivery to the order that it is about."""
 
-import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,7 +11,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from orderhooks import sources
+from orderhooks import logs, sources
 from orderhooks.admin.links import link, page_url
 from orderhooks.admin.read_only import BoundedChangeList
 from orderhooks.models import Dashboard, Event
@@ -20,7 +19,7 @@ from orderhooks.sources import OrderSource
 
 __all__ = ["OrderLinkedList", "order_link", "order_pages", "order_urls"]
 
-logger = logging.getLogger(__name__)
+logger = logs.get_logger(__name__)
 
 
 class OrderLinkedList(BoundedChangeList):

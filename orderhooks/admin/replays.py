@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy
 from orderhooks import operations, permissions, topics
 from orderhooks.admin.buttons import Button
 from orderhooks.admin.jobs import JobAdmin, TimeField
+from orderhooks.admin.topic_choices import known_topics
 from orderhooks.models import Replay, Subscription
 from orderhooks.reporting.counts import count_text
 
@@ -34,12 +35,6 @@ class ReplayForm(forms.Form):
         widget=forms.CheckboxSelectMultiple,
         help_text=gettext_lazy("If none is chosen: all topics of the subscription."),
     )
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        # Read now, not at import: the setting TOPICS adds to the catalogue.
-        choices = [(name, name) for name in topics.catalogue() if not name.startswith("webhook.")]
-        self.fields["topics"].choices = choices  # type: ignore[attr-defined]
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
@@ -79,6 +74,13 @@ class ReplayAdmin(JobAdmin):
 
     def initial(self, request: HttpRequest) -> dict[str, Any]:
         return {**super().initial(request), "since": timezone.now() - timedelta(days=1)}
+
+    def _form(self, request: HttpRequest, *arguments: Any, **options: Any) -> forms.Form:
+        form = super()._form(request, *arguments, **options)
+        # Read now, not at import: sources and settings bring topics. Events may have one that is no longer made.
+        choices = [(name, name) for name in known_topics(request) if not name.startswith("webhook.")]
+        form.fields["topics"].choices = choices  # type: ignore[attr-defined]
+        return form
 
     def preview(self, form: Any) -> dict[str, Any]:
         expected = operations.preview_replay(**form.cleaned_data)

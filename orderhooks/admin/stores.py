@@ -3,7 +3,6 @@
 `orderhooks.stores` decides which stores those are. A list or the dashboard can be narrowed to one of them.
 """
 
-import logging
 from collections.abc import Collection
 from typing import Any
 
@@ -15,10 +14,11 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from orderhooks import sources
+from orderhooks import logs, sources
 from orderhooks.db.distinct_texts import distinct_texts
 from orderhooks.models import Event, Subscription
-from orderhooks.stores import order_stores_of
+from orderhooks.models.subscriptions import SubscriptionQuerySet
+from orderhooks.stores import manages, order_stores_of
 
 __all__ = [
     "OfStores",
@@ -28,12 +28,14 @@ __all__ = [
     "has_several_stores",
     "is_of_stores",
     "known_stores",
+    "seen_subscriptions",
+    "sees_alarms",
     "store_choice",
     "stores_of",
     "subscription_keys",
 ]
 
-logger = logging.getLogger(__name__)
+logger = logs.get_logger(__name__)
 
 # Of the stores that a list or the dashboard offers.
 MOST_OFFERED = 100
@@ -49,13 +51,25 @@ def stores_of(request: HttpRequest) -> frozenset[str] | None:
     return stores
 
 
+def sees_alarms(request: HttpRequest) -> bool:
+    """Whether the user may see operational subscriptions, which show the endpoints of all."""
+    return manages(request.user)
+
+
+def seen_subscriptions(request: HttpRequest) -> SubscriptionQuerySet:
+    """The subscriptions that the user may see."""
+    return Subscription.objects.of_stores(stores_of(request), operational=sees_alarms(request))
+
+
 def subscription_keys(request: HttpRequest) -> list[int] | None:
     """The primary keys of the subscriptions that the user may see. None: all. Looked up once for each request."""
     known = request.__dict__
     if "_orderhooks_subscription_keys" not in known:
-        stores = stores_of(request)
-        seen = Subscription.objects.of_stores(stores).values_list("pk", flat=True)
-        known["_orderhooks_subscription_keys"] = None if stores is None else list(seen)
+        limited = stores_of(request) is not None or (
+            not sees_alarms(request) and Subscription.objects.filter(operational=True).exists()
+        )
+        seen = seen_subscriptions(request).values_list("pk", flat=True)
+        known["_orderhooks_subscription_keys"] = list(seen) if limited else None
     keys: list[int] | None = known["_orderhooks_subscription_keys"]
     return keys
 
@@ -106,11 +120,16 @@ class OfStores(admin.ModelAdmin):
 
     # The field with the store, from the model on.
     store_field = "store"
+    # The field with the subscription, if the rows have one.
+    subscription_field = ""
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         rows: QuerySet[Any] = super().get_queryset(request)
         stores = stores_of(request)
-        return rows if stores is None else rows.filter(**{f"{self.store_field}__in": stores})
+        if stores is not None:
+            rows = rows.filter(**{f"{self.store_field}__in": stores})
+        keys = subscription_keys(request) if self.subscription_field else None
+        return rows if keys is None else rows.filter(**{f"{self.subscription_field}__in": keys})
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form: Any = super().get_form(request, obj, change, **kwargs)

@@ -151,7 +151,7 @@ class Webhooks:
 def webhooks_of(events: EventQuerySet, *, stores: Collection[str] | None, site: AdminSite) -> Webhooks:
     """What came of the newest of these events, as far as they are of these stores (None: all). Three queries."""
     # One more than is shown says whether there are more.
-    events, among = events.of_stores(stores), Subscription.objects.of_stores(stores)
+    events, among = events.of_stores(stores), Subscription.objects.of_stores(stores, operational=False)
     newest = list(events.defer("payload", "changes").order_by("-sequence")[: NEWEST_EVENTS + 1])
     reports = reporting.event_reports(newest[:NEWEST_EVENTS], at_most=SUBSCRIPTIONS, among=among)
     return Webhooks(reports, len(newest) > NEWEST_EVENTS, site)

@@ -80,7 +80,7 @@ def orders_of(user: Any) -> "QuerySet[Order]":
 
 def subscriptions_of(user: Any) -> SubscriptionQuerySet:
     """The subscriptions that the user may see."""
-    return Subscription.objects.all() if manages(user) else Subscription.objects.filter(owner=user)
+    return Subscription.objects.all() if manages(user) else Subscription.objects.seen_by_owner(user)
 
 
 def seen_subscriptions_of(user: Any) -> SubscriptionQuerySet:
@@ -124,7 +124,7 @@ def digests_of(user: Any) -> "QuerySet[OrderDigest]":
 
 def _owned(user: Any) -> list[int]:
     # Primary keys, for which the log has indexes.
-    owned = Subscription.objects.filter(owner=user).values_list("pk", "store")
+    owned = Subscription.objects.seen_by_owner(user).values_list("pk", "store")
     return [pk for pk, store in owned if may_see_store(user, store)]
 
 

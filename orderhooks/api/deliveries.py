@@ -11,7 +11,7 @@ from rest_framework.response import Response
 
 from orderhooks import operations, permissions, sending, shaping
 from orderhooks.api import access
-from orderhooks.api.fields import MODEL_FIELD_MAPPING, StrictCharField
+from orderhooks.api.fields import MODEL_FIELD_MAPPING, BoundedListField, StrictCharField
 from orderhooks.api.filters import DeliveryFilters
 from orderhooks.api.members import PlainSerializer
 from orderhooks.api.openapi.descriptions import ApiResponse, Body, ListOf, Operation, describe, object_of, page_of
@@ -140,7 +140,7 @@ def _newest(delivery: Delivery) -> list[Attempt]:
 class ChosenSerializer(PlainSerializer):
     """The ids of the deliveries to redeliver or skip."""
 
-    deliveries = serializers.ListField(child=StrictCharField(max_length=64), allow_empty=False, max_length=MAX_CHOSEN)
+    deliveries = BoundedListField(child=StrictCharField(max_length=64), allow_empty=False, max_length=MAX_CHOSEN)
 
 
 class DeliveryViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceViewSet[Delivery]):

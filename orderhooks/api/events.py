@@ -24,6 +24,7 @@ from orderhooks.api.protocol.problems import ConflictError
 from orderhooks.api.protocol.query_parameters import version_of
 from orderhooks.api.resources import ApiViewSet, ResourceViewSet
 from orderhooks.api.waiting import LONGEST_WAIT_SECONDS
+from orderhooks.db.encrypted_records import UnreadableRecord
 from orderhooks.models import Event, Subscription
 from orderhooks.models.feed_consumers import NAME_PATTERN
 
@@ -61,6 +62,9 @@ class EventSerializer(serializers.ModelSerializer[Event]):
         """For a subscription of the context, the body is in its version, or `error` says why not."""
         shown: dict[str, Any] = super().to_representation(event)
         subscription: Subscription | None = self.context.get("subscription")
+        for value in (event.payload, event.changes):
+            if isinstance(value, UnreadableRecord) and "payload" in shown:
+                return shown | _without_body(value.reason)
         if subscription is not None and shown.get("payload") is not None:
             shown |= _in_version(event, subscription.api_version)
         return shown
@@ -74,12 +78,16 @@ def _in_version(event: Event, version: str) -> dict[str, Any]:
         body = shaping.envelope(event, version)
     except shaping.ShapingError as error:
         # A receiver can't read another version, and would not see from a 200 that it is one.
-        return {"payload": None, "changes": {}, "error": str(error)}
+        return _without_body(str(error))
     found: dict[str, Any] = {"payload": body["data"], "api_version": body["api_version"]}
     if body["api_version"] != event.api_version:
         # A conversion may have renamed fields in them.
         found["changes"] = body["data"].get("changes", {})
     return found
+
+
+def _without_body(reason: str) -> dict[str, Any]:
+    return {"payload": None, "changes": {}, "error": reason}
 
 
 FEED = Envelope(

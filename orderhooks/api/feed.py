@@ -1,5 +1,6 @@
 """The feed: a page of the events after a sequence, or after the place of a consumer."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from rest_framework.request import Request
@@ -72,7 +73,7 @@ def read_feed(request: Request) -> FeedPage:
     feed = Feed(stores.feed_of(request.user, subscription), subscription, clock)
     page = feed.page(after, size)
     if seconds and not page.is_final:
-        page = feed.page_in_time(page, size, seconds=seconds)
+        page = feed.page_in_time(page, size, seconds=seconds, user=request.user.pk)
     if consumer is not None:
         # What lies beyond the last event has not been shown.
         up_to = page.last if page.last > after else 0
@@ -97,7 +98,7 @@ class Feed:
         last = rows[:size][-1].sequence if rows else after
         return FeedPage(found, last, len(rows) > size, self.subscription)
 
-    def page_in_time(self, page: FeedPage, size: int, *, seconds: int) -> FeedPage:
+    def page_in_time(self, page: FeedPage, size: int, *, seconds: int, user: Hashable) -> FeedPage:
         """The first page after this empty one that is final, or the last one that was read in this time."""
 
         def found() -> bool:
@@ -106,7 +107,7 @@ class Feed:
                 page = self.page(page.last, size)
             return page.is_final
 
-        look_until(found, seconds=seconds)
+        look_until(found, seconds=seconds, user=user)
         return page
 
 

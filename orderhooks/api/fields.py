@@ -46,6 +46,16 @@ class StrictCharField(serializers.CharField):
         return super().to_internal_value(data)
 
 
+class BoundedListField(serializers.ListField):
+    """A JSON array. One that is too long is refused before its items are looked at: each would get an error."""
+
+    def to_internal_value(self, data: Any) -> list[Any]:
+        if isinstance(data, list) and self.max_length is not None and len(data) > self.max_length:
+            self.fail("max_length", max_length=self.max_length)
+        items: list[Any] = super().to_internal_value(data)
+        return items
+
+
 class StrictEmailField(StrictCharField):
     """An e-mail address."""
 
@@ -222,6 +232,7 @@ MODEL_FIELD_MAPPING: dict[Any, Any] = {
     models.DateTimeField: StoredDateTimeField,
     models.DecimalField: MoneyField,
     models.EmailField: StrictEmailField,
+    models.FloatField: StrictFloatField,
     models.JSONField: JsonObjectField,
     models.PositiveIntegerField: StrictIntegerField,
     models.PositiveSmallIntegerField: StrictIntegerField,

@@ -1,14 +1,12 @@
 """Digests of orders in the API: with them a receiver finds out what it lacks, without reading every order."""
 
-import logging
-
 from django.db import OperationalError
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
-from orderhooks import digests, permissions, sources
+from orderhooks import digests, logs, permissions, sources
 from orderhooks.api import access
 from orderhooks.api.filters import require_known
 from orderhooks.api.openapi import parameters
@@ -20,7 +18,7 @@ from orderhooks.db import DatabaseClock
 from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import OrderDigest
 
-logger = logging.getLogger(__name__)
+logger = logs.get_logger(__name__)
 
 # A request brings the digests up to date for no longer than this; the next one goes on.
 CATCH_UP_SECONDS = 2.0

@@ -5,26 +5,29 @@ The signature is that of a webhook, by the same secret. So the body says what it
 neither a webhook that somebody has seen nor a request for another subscription can be used. Each `webhook-id` works
 once. An unknown id and a wrong signature get the same response after the same steps, so that nobody learns which
 subscriptions exist.
+
+Two limits: all requests count by address, and those whose signature is right also by subscription, whatever the
+address. Others do not count by subscription, because anyone could send them and so lock the receiver out.
 """
 
-import logging
 import re
 from typing import Any
 
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 from rest_framework import serializers
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import AuthenticationFailed, Throttled
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orderhooks import encryption, operations, signing
+from orderhooks import encryption, logs, operations, signing
 from orderhooks.api.fields import StrictCharField, StrictChoiceField
 from orderhooks.api.members import PlainSerializer
 from orderhooks.api.openapi.descriptions import ApiResponse, describe, object_of
 from orderhooks.api.openapi.parameters import in_header
 from orderhooks.api.protocol import history
 from orderhooks.api.protocol.problems import ConflictError
+from orderhooks.api.protocol.throttling import ActionThrottle
 from orderhooks.api.resources import ApiViewSet
 from orderhooks.encryption import Purpose
 from orderhooks.models import Receipt, Subscription, SubscriptionSecret
@@ -35,7 +38,7 @@ from orderhooks.receiver.verification import check_signature
 
 __all__ = ["ReceiverRequestViewSet"]
 
-logger = logging.getLogger("orderhooks")
+logger = logs.get_logger("orderhooks")
 
 REFUSED = (
     "There is no such subscription, or none of its secrets in force has signed this request. Send the headers "
@@ -96,6 +99,7 @@ class ReceiverRequestViewSet(ApiViewSet):
     def resume(self, request: Request, public_id: str, **kwargs: Any) -> Response:
         """Resume the subscription as its receiver asks, unless an operator has paused it."""
         subscription = _verified(request, public_id)
+        self._require_rate_of(subscription, request)
         serializer = ReceiverResumptionSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         if serializer.validated_data["subscription"] != public_id:
@@ -106,9 +110,15 @@ class ReceiverRequestViewSet(ApiViewSet):
         if resumed is None:
             raise ConflictError(PAUSED, code="paused")
         if resumed:
-            logger.info("subscription resumed by its receiver subscription=%s", public_id)
+            logger.info("subscription resumed by its receiver", subscription=public_id)
             history.log_receivers_change(subscription, "Resumed: it was disabled.")
         return Response({"state": Subscription.State.ACTIVE.value, "resumed": resumed})
+
+    def _require_rate_of(self, subscription: Subscription, request: Request) -> None:
+        """Raises Throttled if the subscription's receiver has asked too often, from all its addresses together."""
+        throttle = ActionThrottle("resume", subscription=subscription.public_id)
+        if not throttle.allow_request(request, self):
+            raise Throttled(throttle.wait())
 
 
 @sensitive_variables()
@@ -121,7 +131,9 @@ def _verified(request: Request, public_id: str) -> Subscription:
         check_signature(body, request.headers, [row.reveal() for row in rows] or [_decoy()])
     except (InvalidWebhookError, encryption.UndecryptableError) as error:
         if isinstance(error, encryption.UndecryptableError):
-            logger.warning("secret not readable subscription=%s: its receiver can't resume it", public_id)
+            logger.warning(
+                "a secret is not readable: the receiver can't resume its subscription", subscription=public_id
+            )
         raise AuthenticationFailed(REFUSED, code="signature") from None
     return rows[0].subscription
 

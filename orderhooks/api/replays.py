@@ -14,6 +14,7 @@ from orderhooks import operations, permissions
 from orderhooks.api import access
 from orderhooks.api.fields import (
     MODEL_FIELD_MAPPING,
+    BoundedListField,
     StrictBooleanField,
     StrictCharField,
     StrictChoiceField,
@@ -25,7 +26,7 @@ from orderhooks.api.members import PlainSerializer
 from orderhooks.api.openapi.descriptions import ApiResponse, Body, Operation, describe, object_of, page_of
 from orderhooks.api.protocol import history
 from orderhooks.models import Replay, Subscription
-from orderhooks.models.configuration import validate_topics
+from orderhooks.topics import UnknownTopicError
 
 __all__ = ["RESPONSES", "PlanSerializer", "ReplayViewSet", "begin"]
 
@@ -35,12 +36,11 @@ class PlanSerializer(PlainSerializer):
 
     since = StrictDateTimeField(help_text="Events from this time on.")
     until = StrictDateTimeField(required=False, help_text="Events before this time. The default is now.")
-    topics = serializers.ListField(
+    topics = BoundedListField(
         child=StrictCharField(max_length=128),
         required=False,
         allow_empty=False,
         max_length=200,
-        validators=[validate_topics],
         help_text="Topics or patterns. The default is the subscription's own.",
     )
     only = StrictChoiceField(
@@ -118,10 +118,16 @@ def begin(request: Request, subscription: Subscription, plan: dict[str, Any]) ->
     plan = {name: value for name, value in plan.items() if name not in ("dry_run", "subscription")} | {
         "subscription": subscription
     }
-    if dry_run:
-        expected = operations.preview_replay(**plan)
-        return Response({"count": expected.count, "count_is_exact": expected.is_exact})
-    replay = operations.replay(**plan, by=request.user.get_username())
+    try:
+        if dry_run:
+            expected = operations.preview_replay(**plan)
+            return Response({"count": expected.count, "count_is_exact": expected.is_exact})
+        replay = operations.replay(**plan, by=request.user.get_username())
+    except UnknownTopicError as error:
+        raise serializers.ValidationError({"topics": [str(error)]}, code="topic") from None
+    except operations.ReplayError as error:
+        # The serializer has judged the rest: what is left is how far back deliveries are kept.
+        raise serializers.ValidationError({"since": [str(error)]}, code="range") from None
     history.log_change(request, subscription, f"Replay {replay.public_id}.")
     return Response(ReplaySerializer(replay).data, status=status.HTTP_202_ACCEPTED)
 

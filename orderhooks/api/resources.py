@@ -55,6 +55,8 @@ class ProblemDetailsView(APIView):
         response = super().finalize_response(request, response, *args, **kwargs)
         if response.status_code >= 400 and response.accepted_renderer.format == "json":
             response.content_type = problems.MEDIA_TYPE
+        # Personal data and secrets. An order may be kept by a client that sends its ETag each time.
+        response.setdefault("Cache-Control", "private, no-cache" if "ETag" in response else "private, no-store")
         return response
 
 

@@ -1,5 +1,6 @@
 """Statistics in the API, of one subscription or of all that the user may see."""
 
+import math
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -19,6 +20,7 @@ from orderhooks.api.resources import ApiViewSet
 from orderhooks.db import DatabaseClock
 from orderhooks.models import AttemptStats, Delivery, Subscription
 from orderhooks.models.attempt_stats import HOUR, first_hour, percentile
+from orderhooks.reporting.objectives import objectives
 
 __all__ = ["HOURS_PARAMETER", "StatisticsSerializer", "StatisticsViewSet", "statistics_of"]
 
@@ -40,6 +42,26 @@ class HourSerializer(serializers.Serializer[Any]):
     failed = serializers.IntegerField()
 
 
+class ObjectiveSerializer(serializers.Serializer[Any]):
+    """How a subscription does on its objective. Shares are from 0 to 1."""
+
+    seconds = serializers.IntegerField(help_text="Deliveries should arrive within this time.")
+    share = serializers.FloatField(help_text="Percent of the deliveries that should.")
+    attainment = serializers.FloatField(
+        allow_null=True, help_text="The share that did in the last 30 days; null: none was due."
+    )
+    attainment_1h = serializers.FloatField(allow_null=True, help_text="The same in the last hour.")
+    budget_left = serializers.FloatField(help_text="The part of the error budget of the last 30 days that is left.")
+    burn_rate_1h = serializers.FloatField(
+        allow_null=True,
+        help_text=(
+            "How many times faster than allowed the error budget was used in the last hour; null: some were late, and"
+            " a share of 100 leaves no budget."
+        ),
+    )
+    burn_rate_6h = serializers.FloatField(allow_null=True, help_text="The same in the last six hours.")
+
+
 class StatisticsSerializer(serializers.Serializer[Any]):
     """Attempts of the last `hours`, including the current one. Tests are not counted."""
 
@@ -54,6 +76,7 @@ class StatisticsSerializer(serializers.Serializer[Any]):
     waiting_is_exact = serializers.BooleanField(help_text=f"False if there are more than {MAX_COUNTED}.")
     oldest_waiting_at = StrictDateTimeField(allow_null=True, help_text="When the oldest pending delivery was created.")
     by_hour = HourSerializer(many=True)
+    objective = ObjectiveSerializer(allow_null=True, help_text="Of one subscription that has one; otherwise null.")
 
 
 def statistics_of(request: Request, subscriptions: Iterable[Subscription] | None) -> Response:
@@ -67,6 +90,7 @@ def statistics_of(request: Request, subscriptions: Iterable[Subscription] | None
     attempt_stats = AttemptStats.objects.filter(hour__gte=first_hour(now=now, hours=hours))
     pending = Delivery.objects.filter(state=Delivery.State.PENDING)
     if subscriptions is not None:
+        subscriptions = list(subscriptions)
         keys = [subscription.pk for subscription in subscriptions]
         attempt_stats, pending = attempt_stats.filter(subscription__in=keys), pending.filter(subscription__in=keys)
     by_hour, times = _by_hour(attempt_stats.by_hour(), hours=hours, now=now), attempt_stats.by_bucket()
@@ -83,8 +107,25 @@ def statistics_of(request: Request, subscriptions: Iterable[Subscription] | None
         "waiting_is_exact": waiting <= MAX_COUNTED,
         "oldest_waiting_at": oldest and oldest.created_at,
         "by_hour": by_hour,
+        "objective": None if subscriptions is None else _objective(subscriptions, now=now),
     }
     return Response(StatisticsSerializer(found).data)
+
+
+def _objective(subscriptions: list[Subscription], *, now: datetime) -> dict[str, Any] | None:
+    if len(subscriptions) != 1 or not (found := objectives(subscriptions, now=now)):
+        return None
+    [objective] = found.values()
+    rates = {f"burn_rate_{window}": objective.burn_rate(window) for window in ("1h", "6h")}
+    return {
+        "seconds": objective.seconds,
+        "share": objective.share,
+        "attainment": objective.attainment(),
+        "attainment_1h": objective.attainment("1h"),
+        "budget_left": objective.budget_left,
+        # JSON has no infinity.
+        **{name: None if math.isinf(rate) else rate for name, rate in rates.items()},
+    }
 
 
 def _by_hour(counted: dict[tuple[datetime, str], int], *, hours: int, now: datetime) -> list[dict[str, Any]]:

@@ -10,23 +10,24 @@ from django.core.exceptions import ValidationError
 from django.views.decorators.debug import sensitive_variables
 from rest_framework import serializers
 
-from orderhooks import signing, versions
-from orderhooks.api.access import ALL_STORES, may_see_store, stores_of
-from orderhooks.api.fields import MODEL_FIELD_MAPPING, StrictCharField, StrictChoiceField
+from orderhooks import signing, transport, versions
+from orderhooks.api.access import ALL_STORES, manages, may_see_store, stores_of
+from orderhooks.api.fields import MODEL_FIELD_MAPPING, BoundedListField, StrictCharField, StrictChoiceField
 from orderhooks.api.login_fields import AuthenticationField, ClientCertificateField, login_errors
 from orderhooks.api.members import RowSerializer
 from orderhooks.api.openapi.descriptions import Body
 from orderhooks.db.encrypted_fields import seal
 from orderhooks.encryption import HIDDEN, Sealed
 from orderhooks.models import Subscription
-from orderhooks.models.configuration import (
-    CONFIGURABLE,
+from orderhooks.models.compatibility import (
     EXPRESSIONS,
+    KIND_KEPT,
+    ORDERS_ONLY,
     format_errors,
+    operational_errors,
     selection_errors,
-    validate_changed_fields,
-    validate_topics,
 )
+from orderhooks.models.configuration import CONFIGURABLE, validate_changed_fields, validate_topics
 from orderhooks.reporting.endpoint_health import Health, health_of
 
 __all__ = ["SubscriptionSerializer"]
@@ -54,6 +55,12 @@ class SealedHeadersField(serializers.DictField):
 
     @sensitive_variables()
     def run_validation(self, data: Any = serializers.empty) -> Any:
+        if isinstance(data, dict):
+            try:
+                # Before the values are looked at: each would get an error.
+                transport.check_header_count(data)
+            except transport.InvalidHeaderError as error:
+                raise serializers.ValidationError(str(error), code="headers") from None
         headers = super().run_validation(data)
         instance: Subscription | None = getattr(self.parent, "instance", None)
         try:
@@ -71,14 +78,14 @@ class SubscriptionSerializer(RowSerializer):
     serializer_field_mapping = MODEL_FIELD_MAPPING
 
     owner = serializers.SerializerMethodField(help_text="The name of the user who created it; null if there is none.")
-    topics = serializers.ListField(
+    topics = BoundedListField(
         child=StrictCharField(max_length=128),
         allow_empty=False,
         max_length=MAX_TOPICS,
         validators=[validate_topics],
         error_messages={"empty": 'Send at least one topic, such as ["order.paid"], ["order.*"] or ["*"].'},
     )
-    changed_fields = serializers.ListField(
+    changed_fields = BoundedListField(
         child=StrictCharField(max_length=200),
         required=False,
         max_length=MAX_TOPICS,
@@ -125,7 +132,16 @@ class SubscriptionSerializer(RowSerializer):
     def get_health(self, subscription: Subscription) -> str:
         return health_of(subscription, now=self.context["now"]).value
 
+    def validate_operational(self, value: bool) -> bool:
+        if self.instance is not None and value != self.instance.operational:
+            raise serializers.ValidationError(KIND_KEPT, code="operational")
+        if value and not manages(self.context["request"].user):
+            text = "Only users who may manage all subscriptions can add an operational one. Ask for that permission."
+            raise serializers.ValidationError(text, code="operational")
+        return value
+
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        self._require_fitting_kind(attrs)
         self._require_header_values(attrs)
         self._require_fitting_expressions(attrs)
         self._require_compatible_format(attrs)
@@ -140,6 +156,16 @@ class SubscriptionSerializer(RowSerializer):
         if not is_kept and ALL_STORES not in stores and store not in stores:
             raise serializers.ValidationError({"store": [_remedy(store, stores)]}, code="store")
         return attrs
+
+    def _require_fitting_kind(self, attrs: dict[str, Any]) -> None:
+        chosen = self.instance or Subscription()
+        values = {name: attrs.get(name, getattr(chosen, name)) for name in ("topics", *ORDERS_ONLY)}
+        # A topic that is stored is not judged again.
+        kind = attrs.get("operational", chosen.operational)
+        if errors := operational_errors(kind, values.pop("topics"), **values):
+            raise serializers.ValidationError(
+                {name: error.messages for name, error in errors.items()}, code="operational"
+            )
 
     def _require_fitting_expressions(self, attrs: dict[str, Any]) -> None:
         stored = self.instance

@@ -20,7 +20,8 @@ from orderhooks.api.protocol.query_parameters import version_of
 from orderhooks.api.resources import ResourceViewSet
 from orderhooks.api.subscription_fields import SubscriptionSerializer
 from orderhooks.models import Subscription
-from orderhooks.models.configuration import selection_errors, validate_version
+from orderhooks.models.compatibility import selection_errors
+from orderhooks.models.configuration import validate_version
 
 __all__ = ["VersionMoves"]
 

@@ -9,7 +9,6 @@ again. A change that is committed later makes its event later, with a higher seq
 before events: a change that is coalesced in between is found as an event.
 """
 
-import logging
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from datetime import datetime, timedelta
 from django.db import IntegrityError, connections, router
 from django.db.models import F, Max, Q
 
-from orderhooks import matching, sources
+from orderhooks import logs, matching, sources
 from orderhooks.db import DatabaseClock
 from orderhooks.db.locks import brief_transaction
 from orderhooks.db.transient_errors import is_transient
@@ -30,7 +29,7 @@ from orderhooks.sources import OrderSource
 
 __all__ = ["process_batch"]
 
-logger = logging.getLogger(__name__)
+logger = logs.get_logger(__name__)
 
 BATCH = 100
 # A worker has deliveries to send as well.
@@ -109,10 +108,10 @@ def _process(backfill: Backfill, *, now: datetime, until: float) -> bool:
     except Exception as error:
         connections[Backfill.objects.db].close_if_unusable_or_obsolete()
         if is_transient(error):
-            logger.warning("backfill %s goes on later: %s: %s", backfill.public_id, type(error).__name__, error)
+            logger.warning("a backfill goes on later: %s: %s", type(error).__name__, error, backfill=backfill.public_id)
             backfill.postpone(until=now + RETRY_AFTER)
         else:
-            logger.exception("backfill %s can't go on", backfill.public_id)
+            logger.exception("a backfill can't go on", backfill=backfill.public_id)
             text = f"{type(error).__name__}. The worker's log says more. Fix it, then start another backfill."
             backfill.end(Backfill.State.FAILED, now=now, error=text)
     return False
@@ -204,11 +203,11 @@ def _write(backfill: Backfill, source: OrderSource, batch: _Batch, *, now: datet
             values |= {"state": Backfill.State.DONE, "finished_at": at}
         Backfill.objects.filter(pk=backfill.pk).update(**values)
     logger.info(
-        "backfill backfill=%s orders=%d deliveries=%d failed=%d",
-        backfill.public_id,
-        len(batch.orders),
-        len(events),
-        len(failed),
+        "backfill",
+        backfill=backfill.public_id,
+        orders=len(batch.orders),
+        deliveries=len(events),
+        failed=len(failed),
     )
     return True
 

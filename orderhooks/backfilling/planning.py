@@ -72,6 +72,10 @@ def _look_ahead(backfill: Backfill) -> None:
 def _require_wanted(subscription: Subscription, topic: str) -> None:
     if topic in NOT_OF_EXISTING or topic.startswith(OF_OPERATORS):
         raise BackfillError(f"{topic!r} is not about an order that exists. Choose another topic.", field="topic")
+    if subscription.operational:
+        raise BackfillError(
+            f"{subscription} is operational: it gets no orders. Choose another subscription.", field="topic"
+        )
     if not topics.matches(subscription.topics, topic):
         wanted = ", ".join(subscription.topics)
         raise BackfillError(

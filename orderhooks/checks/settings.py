@@ -170,6 +170,7 @@ JUDGES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "FEED_WAITERS": ("orderhooks.E074", _whole_number(0, 1000)),
     "METRICS_TOKEN": ("orderhooks.E073", _token),
     "ENCRYPTION_KEYS": ("orderhooks.E011", _keys),
+    "ENCRYPT_PAYLOADS": ("orderhooks.E076", _boolean),
 }
 
 
@@ -200,7 +201,7 @@ def _missing_packages(given: Mapping[str, Any]) -> Iterator[CheckMessage]:
         yield Error(
             "ORDERHOOKS['METRICS_TOKEN'] is set, but prometheus-client is not installed, so there are no metrics.",
             hint="python -m pip install 'orderhooks[metrics]'",
-            id="orderhooks.E074",
+            id="orderhooks.E075",
         )
 
 

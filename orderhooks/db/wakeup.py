@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from django.db import connections
 
+from orderhooks.db.drivers import is_psycopg3
 from orderhooks.db.primary import own_database
 
 __all__ = ["CHANNEL", "Wakeup", "notify_pumps"]
@@ -40,9 +41,8 @@ class Wakeup:
         self._listening: Any = None
 
     def __enter__(self) -> Self:
-        self._wants_to_listen = self._connection.vendor == "postgresql" and getattr(
-            self._connection, "is_psycopg3", True
-        )
+        # psycopg 2 has no wait for notifications; with it a pump looks by itself.
+        self._wants_to_listen = is_psycopg3(self._connection)
         return self
 
     @property

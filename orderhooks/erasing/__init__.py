@@ -3,7 +3,7 @@
 `planning` finds the orders, `steps` erases them, a small transaction at a time. `operations` and the pump call it.
 """
 
-from orderhooks.erasing.planning import ErasureError, Estimate, estimate, plan
+from orderhooks.erasing.planning import ErasureError, Estimate, estimate, paths, plan
 from orderhooks.erasing.steps import Step, advance
 
-__all__ = ["ErasureError", "Estimate", "Step", "advance", "estimate", "plan"]
+__all__ = ["ErasureError", "Estimate", "Step", "advance", "estimate", "paths", "plan"]

@@ -1,9 +1,8 @@
 """Planning: which orders an erasure is about, and how much there is of them."""
 
-import logging
 import re
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db import models, router
@@ -11,14 +10,18 @@ from django.db.models import Q
 from django.db.models.functions import Cast, Lower
 from django.utils.crypto import salted_hmac
 
-from orderhooks import sources, spelling
-from orderhooks.models import Attempt, Change, Delivery, Erasure, Event, Order
+from orderhooks import logs, sources, spelling
+from orderhooks.db.encrypted_records import maybe_encrypted, require_readable
+from orderhooks.encryption import UndecryptableError
+from orderhooks.models import Attempt, CaptureFailure, Change, Delivery, Erasure, Event, Order
 from orderhooks.models.erasures import ErasedOrder
-from orderhooks.sources import OrderSource, WatchedModel
+from orderhooks.models.events import EventQuerySet
+from orderhooks.payloads import REDACTED
+from orderhooks.sources import Erased, OrderSource, WatchedModel
 
-__all__ = ["ErasureError", "Estimate", "estimate", "plan"]
+__all__ = ["ErasureError", "Estimate", "configured_source", "estimate", "paths", "plan"]
 
-logger = logging.getLogger(__name__)
+logger = logs.get_logger(__name__)
 
 # Characters that each database keeps as they are in the text of JSON.
 PLAIN = re.compile(r"[a-z0-9@.+_-]+")
@@ -47,7 +50,8 @@ def plan(*, customer: str, order: str, store: str, source: str, stores: Collecti
     `source`: blank for any. `stores`: the stores whose orders may be erased; None for all.
 
     Raises:
-        ErasureError: an argument is not valid, no order was found, or several orders have the number.
+        ErasureError: an argument is not valid, no order was found, several orders have the number, or SOURCES does not
+            have the source of an order.
     """
     customer, order = customer.strip(), order.strip()
     _require_valid(customer, order, source)
@@ -55,13 +59,14 @@ def plan(*, customer: str, order: str, store: str, source: str, stores: Collecti
     digest = _digest("\n".join((customer.casefold(), order, store, source, *limits)))
     if begun := Erasure.objects.running().filter(request_digest=digest).first():
         return begun
-    found = _of_number(order, source) if order else set()
+    named = _as_last_named(_of_number(order, source)) if order else {}
     if customer:
-        of_customer = _of_customer(customer, source)
-        keys = {(one.source, one.order_pk) for one in of_customer}
-        found = {one for one in found if (one.source, one.order_pk) in keys} if order else of_customer
-    found = {one for one in found if store in ("", one.store) and (stores is None or one.store in stores)}
+        of_customer = _as_last_named(_of_customer(customer, source))
+        named = {key: one for key, one in named.items() if key in of_customer} if order else of_customer
+    found = {one for one in named.values() if store in ("", one.store) and (stores is None or one.store in stores)}
     _require_found(found, customer, order)
+    for one in found:
+        configured_source(one.source)
     planned = Erasure(request_digest=digest)
     planned.set_orders(sorted(found, key=lambda one: (one.source, len(one.order_pk), one.order_pk)))
     return planned
@@ -77,6 +82,32 @@ def estimate(erasure: Erasure) -> Estimate:
         deliveries += of_order.count()
         attempts += Attempt.objects.filter(delivery__in=of_order).count()
     return Estimate(len(orders), events, deliveries, attempts)
+
+
+def paths(erasure: Erasure) -> list[str]:
+    """The paths of stored payloads at which it erases something. Reads all payloads of its orders."""
+    erased = Erased()
+    for order in (ErasedOrder(**one) for one in erasure.orders):
+        of_payload, _of_changes = sources.personal_data_of(configured_source(order.source))
+        events = _events().filter(source=order.source, order_pk=order.order_pk, payload__isnull=False)
+        for payload in events.order_by().values_list("payload", flat=True).iterator(EVENTS_AT_ONCE):
+            of_payload.erase((payload or {}).get("order"), erased)
+    return sorted(erased.paths)
+
+
+def configured_source(name: str) -> OrderSource:
+    """The order source of that name, which says what is personal.
+
+    Raises:
+        ErasureError: this process does not have it.
+    """
+    source = sources.configured().get(name)
+    if source is None:
+        raise ErasureError(
+            f"The order source {name!r} is not in SOURCES here, so nothing says which data of its orders is personal. "
+            "Run the erasure where SOURCES has it."
+        )
+    return source
 
 
 def _require_valid(customer: str, order: str, source: str) -> None:
@@ -95,9 +126,11 @@ def _require_found(found: set[ErasedOrder], customer: str, order: str) -> None:
     if not found:
         # What was looked for is in the message for who asked; it is stored nowhere.
         whose = " of ".join([*([f"the order {order}"] if order else []), *([customer] if customer else [])])
+        which = f"order {order}" if order else "order"
+        by_number = f" No stored {which} contains this address; where payloads hold none, erase by order number alone."
         raise ErasureError(
-            f"Nothing is stored of {whose}. If the number, the address, the store and the source are right, it was "
-            "erased or deleted before."
+            f"Nothing is stored of {whose}.{by_number if customer else ''} If the number, the address, the store and "
+            "the source are right, it was erased or deleted before."
         )
     places = sorted({(one.source, one.store) for one in found})
     if order and not customer and len(places) > 1:
@@ -105,15 +138,34 @@ def _require_found(found: set[ErasedOrder], customer: str, order: str) -> None:
         raise ErasureError(f"Several orders have the number {order}: {named}. Name the source or the store.")
 
 
-def _of_number(number: str, source: str) -> set[ErasedOrder]:
+def _events() -> EventQuerySet:
+    """Those that may hold personal data."""
+    return Event.objects.of_orders().exclude(topic=REDACTED)
+
+
+def _as_last_named(found: Iterable[ErasedOrder]) -> dict[tuple[str, str], ErasedOrder]:
+    """Each order once, by source and key, with the number and the store of its newest event: both may have changed."""
+    once = {(one.source, one.order_pk): one for one in found}
+    return {key: _with_last_names(one) for key, one in once.items()}
+
+
+def _with_last_names(order: ErasedOrder) -> ErasedOrder:
+    about = {"source": order.source, "order_pk": order.order_pk}
+    for rows in (_events().filter(**about).order_by("-sequence"), Change.objects.filter(**about).order_by("-id")):
+        for number, store in rows.values_list("order_number", "store")[:1]:
+            return replace(order, number=number, store=store)
+    return order
+
+
+def _of_number(number: str, source: str) -> Iterator[ErasedOrder]:
     """The orders of that number, in events and as their sources find them."""
-    events = Event.objects.filter(order_number=number)
-    rows = (events.filter(source=source) if source else events).of_orders().order_by()
-    found = {ErasedOrder(*row) for row in rows.values_list("source", "order_pk", "order_number", "store").distinct()}
+    events = _events().filter(order_number=number)
+    rows = (events.filter(source=source) if source else events).order_by()
+    for row in rows.values_list("source", "order_pk", "order_number", "store").distinct():
+        yield ErasedOrder(*row)
     for name, one in sources.configured().items():
         if source in ("", name):
-            found |= set(_found_by_source(one, number))
-    return _without_former_names(found)
+            yield from _found_by_source(one, number)
 
 
 def _found_by_source(source: OrderSource, number: str) -> Iterator[ErasedOrder]:
@@ -121,25 +173,27 @@ def _found_by_source(source: OrderSource, number: str) -> Iterator[ErasedOrder]:
     try:
         order = source.find(number, store="", using=using)
         if order is not None:
-            yield ErasedOrder(source.name, WatchedModel(source).order_pk(order), number, source.store(order))
+            found = ErasedOrder(source.name, WatchedModel(source).order_pk(order), number, source.store(order))
+            if _is_stored(found, source):
+                yield found
     except Exception:
         # The store's code. What was published of the order is found without it.
-        logger.exception("the order source %s could not look for an order by its number", source.name)
+        logger.exception("an order source could not look for an order by its number", source=source.name)
 
 
-def _without_former_names(found: set[ErasedOrder]) -> set[ErasedOrder]:
-    """Each order once, though its number or its store may have changed between its events."""
-    return set({(one.source, one.order_pk): one for one in sorted(found, key=repr)}.values())
+def _is_stored(order: ErasedOrder, source: OrderSource) -> bool:
+    """Whether our tables hold anything of an order that its source has found."""
+    about = {"source": order.source, "order_pk": order.order_pk}
+    kept = (_events(), Change.objects, CaptureFailure.objects)
+    return source.get_model()._meta.concrete_model is Order or any(rows.filter(**about).exists() for rows in kept)
 
 
-def _of_customer(customer: str, source: str) -> set[ErasedOrder]:
+def _of_customer(customer: str, source: str) -> Iterator[ErasedOrder]:
     """The orders that hold the e-mail address among their personal data: in events, in captured changes, or in the
     built-in order itself.
     """
-    found = {(one.source, one.order_pk): one for one in _in_orders(customer)}
-    for one in (*_in_events(customer), *_in_changes(customer)):
-        found.setdefault((one.source, one.order_pk), one)
-    return {one for one in found.values() if source in ("", one.source)}
+    found = (*_in_orders(customer), *_in_events(customer), *_in_changes(customer))
+    return (one for one in found if source in ("", one.source))
 
 
 def _in_orders(customer: str) -> Iterator[ErasedOrder]:
@@ -153,15 +207,27 @@ def _in_orders(customer: str) -> Iterator[ErasedOrder]:
 
 def _in_events(customer: str) -> Iterator[ErasedOrder]:
     personal = {name: sources.personal_data_of(source) for name, source in sources.configured().items()}
-    unknown = (sources.PersonalData(None, {}), sources.PersonalData(None, {}))
-    rows = _mentioning(Event.objects.of_orders(), customer, "payload", "changes").order_by()
+    rows = _mentioning(_events(), customer, "payload", "changes").order_by()
     for event in rows.only("source", "order_pk", "order_number", "store", "payload", "changes").iterator(
         EVENTS_AT_ONCE
     ):
-        of_payload, of_changes = personal.get(event.source, unknown)
-        values = of_payload.values((event.payload or {}).get("order")) | _of_sides(of_changes, event.changes)
+        _require_readable(event)
+        if event.source in personal:
+            of_payload, of_changes = personal[event.source]
+            values = of_payload.values((event.payload or {}).get("order")) | _of_sides(of_changes, event.changes)
+        else:
+            # Any text counts, so that the erasure is refused.
+            values = {*sources.texts_of([event.payload, event.changes])}
         if any(value.casefold() == customer.casefold() for value in values):
             yield ErasedOrder(event.source, event.order_pk, event.order_number, event.store)
+
+
+def _require_readable(event: Event) -> None:
+    try:
+        require_readable(event.payload)
+        require_readable(event.changes)
+    except UndecryptableError as error:
+        raise ErasureError(f"Nobody can say whose data an event holds. {error}") from None
 
 
 def _of_sides(personal: sources.PersonalData, changes: Mapping[str, Any]) -> set[str]:
@@ -179,12 +245,14 @@ def _in_changes(customer: str) -> Iterator[ErasedOrder]:
 
 
 def _mentioning(rows: "models.QuerySet[Any]", text: str, *fields: str) -> "models.QuerySet[Any]":
-    """The rows in whose JSON the longest part of the text occurs that each database writes in the same way."""
+    """The rows in whose JSON the longest part of the text occurs that each database writes in the same way, and those
+    that are encrypted.
+    """
     part = max(PLAIN.findall(text.lower()), key=len)
     texts = {f"{name}_text": Lower(Cast(name, models.TextField())) for name in fields}
     mentions = Q()
     for name in texts:
-        mentions |= Q(**{f"{name}__contains": part})
+        mentions |= Q(**{f"{name}__contains": part}) | maybe_encrypted(name)
     found: models.QuerySet[Any] = rows.alias(**texts).filter(mentions)
     return found
 

@@ -7,18 +7,18 @@ deliveries are looked at: routing holds that lock while it makes them. A deliver
 worker, which then records nothing of the response, and it is sent again with the erased payload.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.db import connections, models, router, transaction
 
-from orderhooks import digests, sources, triggers
+from orderhooks import digests, logs, sources, triggers
 from orderhooks.db import DatabaseClock, DatabaseNow
 from orderhooks.db.locks import brief_transaction
 from orderhooks.db.transient_errors import is_transient
 from orderhooks.erasing import mentions
+from orderhooks.erasing.planning import configured_source
 from orderhooks.models import Attempt, Change, Delivery, Erasure, Event, Order, OrderDigest
 from orderhooks.models.erasures import ErasedOrder
 from orderhooks.outbox import coalesce
@@ -30,7 +30,7 @@ from orderhooks.sources import Erased, OrderSource, PersonalData, WatchedModel
 
 __all__ = ["Step", "advance"]
 
-logger = logging.getLogger(__name__)
+logger = logs.get_logger(__name__)
 
 # Rows that a transaction changes, at most.
 ROWS = 1000
@@ -52,6 +52,7 @@ def advance(erasure: Erasure) -> Step:
     """Erase the next rows. It does nothing if another process is at it.
 
     Raises:
+        ErasureError: SOURCES of this process does not have the source of the next order.
         OperationalError: for which `locks.is_lock_timeout` is true if another session keeps a row locked.
     """
     using = Erasure.objects.db
@@ -64,7 +65,7 @@ def advance(erasure: Erasure) -> Step:
             return Step(moved=False, is_running=rows.exists())
         events = _Turn.of(mine, using).run()
         mine.save()
-    logger.info("erasure erasure=%s orders=%d of=%d", mine.public_id, mine.orders_done, len(mine.orders))
+    logger.info("erasure", erasure=mine.public_id, orders=mine.orders_done, of=len(mine.orders))
     return Step(True, mine.is_running, list(Event.objects.filter(pk__in=events).order_by("pk")))
 
 
@@ -74,7 +75,7 @@ class _Turn:
 
     erasure: Erasure
     order: ErasedOrder
-    source: OrderSource | None
+    source: OrderSource
     of_payload: PersonalData
     of_changes: PersonalData
     using: str
@@ -87,8 +88,8 @@ class _Turn:
         order = erasure.next_order
         if order is None:
             raise ValueError(f"{erasure} has no order left, and is running.")
-        source = sources.configured().get(order.source)
-        of_payload, of_changes = sources.personal_data_of(source) if source else (PersonalData(None, {}),) * 2
+        source = configured_source(order.source)
+        of_payload, of_changes = sources.personal_data_of(source)
         return cls(erasure, order, source, of_payload, of_changes, using, Erased(), ROWS)
 
     def run(self) -> list[int]:
@@ -101,13 +102,12 @@ class _Turn:
         mentions.erase(self.erased.values, self.order)
         self.erasure.paths = sorted({*self.erasure.paths, *self.erased.paths})
         if self.left:
-            published.append(self._end())
+            published += self._end()
         return published
 
     def _begin(self) -> list[int]:
         """Leave nothing that could still become an event with personal data."""
-        if self.source is not None:
-            self._lock_order()
+        self._lock_order()
         events = self._coalesce()
         self._blank_order()
         # They must not be sent before their turn comes.
@@ -183,7 +183,7 @@ class _Turn:
 
     def _lock_order(self) -> None:
         """Wait for transactions that are changing the order, if it is in our database."""
-        model: Any = self.source.get_model()  # type: ignore[union-attr]
+        model: Any = self.source.get_model()
         if router.db_for_write(model) == self.using:
             rows = sources.plain(model, self.using).filter(pk__in=sources.valid_keys(model, [self.order.order_pk]))
             of = ("self",) if connections[self.using].features.has_select_for_update_of else ()
@@ -200,7 +200,7 @@ class _Turn:
         except Exception as error:
             if is_transient(error):
                 raise
-            logger.exception("could not coalesce the changes of order %s:%s", order.source, order.order_pk)
+            logger.exception("could not coalesce the changes of an order", source=order.source, order=order.order_pk)
             text = describe_error(error)
             return give_up(order.source, order.order_pk, text, now=DatabaseClock().now(), using=self.using)
 
@@ -238,18 +238,26 @@ class _Turn:
             captured = Change.objects.of_order(self.order.source, self.order.order_pk)
             captured.filter(transaction_id=mine, is_raw=True).delete()
 
-    def _end(self) -> int:
-        """Publish `order.redacted`, and go on with the next order. Returns the key of the event."""
-        event = self._redacted()
+    def _end(self) -> list[int]:
+        """Publish `order.redacted`, and go on with the next order. Returns the keys of the events."""
+        order_id = self._order_id()
+        events = [self._redacted(order_id, store) for store in self._stores()]
         self._renew_digest()
         self.erasure.end_order()
-        event.save(force_insert=True)
-        return int(event.pk)
+        for event in events:
+            event.save(force_insert=True)
+        return [event.pk for event in events]
 
-    def _redacted(self) -> Event:
+    def _stores(self) -> list[str]:
+        """The stores whose receivers may have been sent the order: it may have changed its store."""
+        events = Event.objects.of_orders().filter(source=self.order.source, order_pk=self.order.order_pk)
+        published = events.filter(published_at__isnull=False).order_by().values_list("store", flat=True)
+        return sorted({self.order.store, *published.distinct()})
+
+    def _redacted(self, order_id: str | int, store: str) -> Event:
         order, now = self.order, DatabaseClock().now()
         payload = {
-            "order": {"id": self._order_id(), "number": order.number, "store": order.store},
+            "order": {"id": order_id, "number": order.number, "store": store},
             "changes": {},
             "redacted": self.erasure.paths,
         }
@@ -258,7 +266,7 @@ class _Turn:
             source=order.source,
             order_pk=order.order_pk,
             order_number=order.number,
-            store=order.store,
+            store=store,
             payload=payload,
             changes={},
             occurred_at=now,
@@ -277,8 +285,7 @@ class _Turn:
 
     def _built_in_keys(self) -> list[Any]:
         """The order's key if it is a built-in one, otherwise nothing."""
-        model: Any = self.source.get_model() if self.source else None
-        is_built_in = model is not None and model._meta.concrete_model is Order
+        is_built_in = self.source.get_model()._meta.concrete_model is Order
         return sources.valid_keys(Order, [self.order.order_pk]) if is_built_in else []
 
     def _renew_digest(self) -> None:

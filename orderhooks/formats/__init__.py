@@ -1,7 +1,7 @@
 """Formats: how the body of a request is written. `shaping` encodes with them, the receiver kit reads them.
 
-`outgoing` has what a format gets and the class that a store derives its own from. `plain`, `cloud_events` and `form`
-have the built-in formats, `registry` finds one by its name.
+`outgoing` has what a format gets and the class that a store derives its own from. `plain`, `cloud_events`, `form` and
+`chat` have the built-in formats, `registry` finds one by its name.
 """
 
 from orderhooks.formats.form import CONTENT_TYPE as FORM

@@ -2,7 +2,7 @@
 
 from django.utils.translation import gettext_lazy as _
 
-from orderhooks import payloads
+from orderhooks import operational, payloads
 from orderhooks.formats.outgoing import Format, OutgoingEvent
 
 __all__ = ["StandardFormat", "ThinFormat"]
@@ -24,5 +24,7 @@ class ThinFormat(Format):
     has_data = False
 
     def encode(self, event: OutgoingEvent) -> bytes:
-        data = {"order": {"id": event.order_id, "number": event.order_number}, "url": event.url or None}
+        is_operational = event.envelope["type"] in operational.TOPICS
+        order = {} if is_operational else {"order": {"id": event.order_id, "number": event.order_number}}
+        data = {**order, "url": event.url or None}
         return payloads.encode({**event.envelope, "data": data})

@@ -9,6 +9,7 @@ from django.utils.functional import Promise
 from django.utils.module_loading import import_string
 
 from orderhooks import conf, spelling
+from orderhooks.formats.chat import SlackFormat, TeamsFormat
 from orderhooks.formats.cloud_events import BinaryCloudEvents, StructuredCloudEvents
 from orderhooks.formats.form import FormFormat
 from orderhooks.formats.outgoing import Format
@@ -23,6 +24,8 @@ BUILT_IN: Mapping[str, Format] = {
     "cloudevents": StructuredCloudEvents(),
     "cloudevents_binary": BinaryCloudEvents(),
     "form": FormFormat(),
+    "slack": SlackFormat(),
+    "teams": TeamsFormat(),
 }
 # As long as the column `Subscription.format`.
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")

@@ -1,6 +1,7 @@
 """Exposition: the measures in the formats of Prometheus. The only module that uses prometheus-client (extra `metrics`).
 
-Labels are bounded: a topic of the catalogue or `other`, an outcome's kind, a state. No name, URL or id of anything.
+Labels are bounded: a topic of the catalogue or `other`, an outcome's kind, a state; and the public ids of at most
+MOST_OBJECTIVES subscriptions that have an objective. No name or URL of anything.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ import orderhooks
 from orderhooks.health.measures import Measures, Total
 from orderhooks.models import MetricTotal
 from orderhooks.models.metric_totals import DELAYS, DURATIONS, ENDED
+from orderhooks.reporting.objectives import BURN_WINDOWS
 
 __all__ = ["exposed", "families"]
 
@@ -43,6 +45,7 @@ def families(measures: Measures, *, broker_is_up: bool) -> Iterator[Metric]:
     """Every metric with its samples."""
     yield from _counters(measures.totals)
     yield from _gauges(measures, broker_is_up=broker_is_up)
+    yield from _objectives(measures)
 
 
 def _counters(totals: Mapping[str, Totals]) -> Iterator[Metric]:
@@ -125,6 +128,35 @@ def _gauges(measures: Measures, *, broker_is_up: bool) -> Iterator[Metric]:
     info = GaugeMetricFamily("orderhooks_build_info", "The release that is scraped.", labels=["version"])
     info.add_metric([orderhooks.__version__], 1)
     yield info
+
+
+def _objectives(measures: Measures) -> Iterator[Metric]:
+    yield _gauge("objectives", "Subscriptions with an objective; at most 50 have series.", measures.with_objective)
+    share = GaugeMetricFamily(
+        "orderhooks_objective_attainment_ratio",
+        "Share of the window's deliveries that arrived in time; absent if none was due.",
+        labels=["subscription", "window"],
+    )
+    left = GaugeMetricFamily(
+        "orderhooks_objective_budget_left_ratio", "Error budget of 30 days that is left.", labels=["subscription"]
+    )
+    rate = GaugeMetricFamily(
+        "orderhooks_objective_burn_rate",
+        "How many times faster than allowed the error budget was used in the window.",
+        labels=["subscription", "window"],
+    )
+    missed = GaugeMetricFamily(
+        "orderhooks_objective_missed", "Deliveries of the window that were late.", labels=["subscription", "window"]
+    )
+    for key, one in measures.objectives.items():
+        left.add_metric([key], one.budget_left)
+        for window, counts in one.counts.items():
+            missed.add_metric([key, window], counts.missed)
+            if (attained := counts.attainment()) is not None:
+                share.add_metric([key, window], attained)
+            if window in BURN_WINDOWS:
+                rate.add_metric([key, window], one.burn_rate(window))
+    yield from (share, left, rate, missed)
 
 
 def _gauge(name: str, text: str, value: float | Mapping[str, int], *labels: str) -> Metric:

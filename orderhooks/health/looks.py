@@ -1,6 +1,5 @@
 """Bounded looks: what a probe asks of a database or a broker, which may hang longer than a probe waits."""
 
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -8,11 +7,13 @@ from typing import Generic, TypeVar
 
 from django.db import connections
 
+from orderhooks import logs
+
 __all__ = ["Look"]
 
 Found = TypeVar("Found")
 
-logger = logging.getLogger(__name__)
+logger = logs.get_logger(__name__)
 
 FORGET_SECONDS = 20.0
 

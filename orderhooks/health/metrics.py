@@ -64,4 +64,7 @@ def _unauthorized() -> HttpResponse:
 
 
 def _text(text: str, status: int) -> HttpResponse:
-    return HttpResponse(text, status=status, content_type="text/plain", headers={"cache-control": "no-store"})
+    response = HttpResponse(text, status=status, content_type="text/plain", headers={"cache-control": "no-store"})
+    # As in `probes`: a scrape that fails is no error in the log, nor a mail.
+    response._has_been_logged = True  # type: ignore[attr-defined]
+    return response

@@ -89,7 +89,10 @@ def worker(request: HttpRequest) -> HttpResponse:
 
 def _response(words: dict[str, str], *, is_ok: bool) -> HttpResponse:
     body = {"status": OK if is_ok else "failed", **words}
-    return JsonResponse(body, status=200 if is_ok else 503, headers={"cache-control": "no-store"})
+    response = JsonResponse(body, status=200 if is_ok else 503, headers={"cache-control": "no-store"})
+    # Otherwise Django logs each 503 as an error, and mails it to ADMINS: one for each look of a probe.
+    response._has_been_logged = True  # type: ignore[attr-defined]
+    return response
 
 
 def look_at_database() -> DatabaseState:

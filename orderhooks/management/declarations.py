@@ -19,6 +19,7 @@ from orderhooks.db.encrypted_fields import seal
 from orderhooks.db.sealed_logins import seal_authentication, seal_certificate
 from orderhooks.encryption import HIDDEN, Sealed, UndecryptableError
 from orderhooks.models import Subscription
+from orderhooks.models.compatibility import KIND_KEPT
 from orderhooks.models.configuration import CONFIGURABLE, REQUIRED
 from orderhooks.models.subscriptions import AmbiguousNameError
 
@@ -172,19 +173,27 @@ def _faults_of_shape(table: Mapping[str, Any]) -> list[str]:
     for name in CONFIGURABLE:
         # Django would take 1 for true, and "5" for 5.
         expected = _type_of(name)
-        if name in table and expected and type(table[name]) is not expected:
+        if name in table and expected and type(table[name]) not in _ACCEPTED.get(expected, (expected,)):
             faults.append(f"{name}: must be {_TYPES[expected]}, not {table[name]!r}.")
     return faults
 
 
-_TYPES: dict[type, str] = {str: "a text", bool: "true or false", int: "a whole number"}
+_TYPES: dict[type, str] = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
+_KINDS: dict[str, type] = {
+    "BooleanField": bool,
+    "PositiveIntegerField": int,
+    "PositiveSmallIntegerField": int,
+    "FloatField": float,
+}
+# 99 is a number too.
+_ACCEPTED: dict[type, tuple[type, ...]] = {float: (float, int)}
 
 
 def _type_of(name: str) -> type | None:
     if name in ("topics", "changed_fields", *SEALED):
         return None
     kind = Subscription._meta.get_field(name).get_internal_type()
-    return {"BooleanField": bool, "PositiveIntegerField": int, "PositiveSmallIntegerField": int}.get(kind, str)
+    return _KINDS.get(kind, str)
 
 
 @sensitive_variables()
@@ -192,6 +201,8 @@ def _step(table: Mapping[str, Any], *, environment: Mapping[str, str]) -> Step:
     name = table["name"]
     subscription = _existing(name)
     values = {one: table[one] if one in table else _default(one) for one in CONFIGURABLE}
+    if subscription is not None and subscription.operational != values["operational"]:
+        raise ValidationError({"operational": str(KIND_KEPT)})
     if "state" not in table:
         values["state"] = subscription.state if subscription else STATES[0]
     kept = []

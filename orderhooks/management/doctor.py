@@ -22,6 +22,7 @@ from orderhooks.reporting import (
     LOSSES_SHOWN_FOR,
     MOST_WAITING,
     Worker,
+    alarm_problems,
     backlog_text,
     capture_levels,
     current_backlog,
@@ -205,7 +206,9 @@ def _secrets(now: datetime) -> Found:
             "fail",
             (
                 f"No configured key decrypts the secrets of {', '.join(unreadable)}. Put the former key back into "
-                'ORDERHOOKS["ENCRYPTION_KEYS"] (or the former SECRET_KEY into SECRET_KEY_FALLBACKS), or rotate them.'
+                'ORDERHOOKS["ENCRYPTION_KEYS"]. If that is new, add SECRET_KEY as its last and run `manage.py '
+                "orderhooks_reencrypt`; if it is not set, put the former SECRET_KEY into SECRET_KEY_FALLBACKS. Or "
+                "rotate them."
             ),
         )
     else:
@@ -218,6 +221,14 @@ def _endpoints(now: datetime) -> Found:
         yield "warn", problem
     if not problems:
         yield "ok", "No endpoint is failing."
+
+
+def _alarms(now: datetime) -> Found:
+    problems = alarm_problems()
+    for problem in problems:
+        yield "warn", problem
+    if not problems:
+        yield "ok", "Somebody is alarmed: ADMINS, or an operational subscription."
 
 
 def _versions(now: datetime) -> Found:
@@ -242,4 +253,5 @@ EXAMINATIONS: dict[str, Callable[[datetime], Found]] = {
     "secrets": _secrets,
     "versions": _versions,
     "endpoints": _endpoints,
+    "alarms": _alarms,
 }

@@ -5,6 +5,7 @@ import django.db.models.deletion
 import django.utils.timezone
 import orderhooks.currencies
 import orderhooks.db.encrypted_fields
+import orderhooks.db.encrypted_records
 import orderhooks.db.indexes
 import orderhooks.db.sealed_logins
 import orderhooks.models.orders
@@ -56,6 +57,21 @@ class Migration(migrations.Migration):
                 'base_manager_name': 'objects',
                 'indexes': [models.Index(fields=['sequence'], name='orderhooks_digest_sequence'), orderhooks.db.indexes.PartialIndex(condition=models.Q(('digest', '')), fields=['published_at'], name='orderhooks_digest_deleted')],
                 'constraints': [models.UniqueConstraint(fields=('source', 'order_pk'), name='orderhooks_digest_of_order')],
+            },
+        ),
+        migrations.CreateModel(
+            name='RaisedAlarm',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('key', models.CharField(max_length=160, unique=True)),
+                ('topic', models.CharField(max_length=64)),
+                ('subject', models.CharField(max_length=250)),
+                ('text', models.TextField()),
+                ('raised_at', models.DateTimeField()),
+                ('mail_due_at', models.DateTimeField(null=True)),
+            ],
+            options={
+                'base_manager_name': 'objects',
             },
         ),
         migrations.CreateModel(
@@ -112,9 +128,9 @@ class Migration(migrations.Migration):
                 ('kind', models.CharField(choices=[('created', 'Created'), ('updated', 'Updated'), ('deleted', 'Deleted'), ('explicit', 'Explicit')], max_length=16)),
                 ('related', models.CharField(blank=True, max_length=64)),
                 ('subject', models.CharField(blank=True, max_length=255)),
-                ('before', models.JSONField(default=dict)),
-                ('after', models.JSONField(default=dict)),
-                ('snapshot', models.JSONField(null=True)),
+                ('before', orderhooks.db.encrypted_records.EncryptedJSONField(default=dict)),
+                ('after', orderhooks.db.encrypted_records.EncryptedJSONField(default=dict)),
+                ('snapshot', orderhooks.db.encrypted_records.EncryptedJSONField(null=True)),
                 ('order_number', models.CharField(blank=True, max_length=255)),
                 ('store', models.CharField(blank=True, max_length=255)),
                 ('error', models.TextField(blank=True)),
@@ -168,9 +184,9 @@ class Migration(migrations.Migration):
                 ('order_pk', models.CharField(max_length=255)),
                 ('order_number', models.CharField(blank=True, max_length=255, verbose_name='order number')),
                 ('store', models.CharField(blank=True, max_length=255, verbose_name='store')),
-                ('payload', models.JSONField(null=True, verbose_name='payload')),
+                ('payload', orderhooks.db.encrypted_records.EncryptedJSONField(null=True, verbose_name='payload')),
                 ('api_version', models.CharField(db_default='2026-11-01', default=orderhooks.versions.newest, max_length=10, verbose_name='version')),
-                ('changes', models.JSONField(default=dict, verbose_name='changes')),
+                ('changes', orderhooks.db.encrypted_records.EncryptedJSONField(default=dict, verbose_name='changes')),
                 ('error', models.TextField(blank=True, verbose_name='error')),
                 ('occurred_at', models.DateTimeField(verbose_name='occurred at')),
                 ('published_at', models.DateTimeField(null=True, verbose_name='published at')),
@@ -273,13 +289,14 @@ class Migration(migrations.Migration):
                 ('name', models.CharField(max_length=200, validators=[orderhooks.models.configuration.validate_name], verbose_name='name')),
                 ('store', models.CharField(blank=True, help_text='Leave blank for all stores.', max_length=255, verbose_name='store')),
                 ('url', models.CharField(max_length=2000, validators=[orderhooks.models.configuration.validate_url], verbose_name='URL')),
+                ('operational', models.BooleanField(db_default=False, default=False, help_text='It gets alarms about all endpoints, workers and order sources in place of orders. Only users who may manage all subscriptions can add or change such a one.', verbose_name='operational')),
                 ('topics', models.JSONField(default=list, help_text='A list such as ["order.paid", "order.cancelled"], ["order.*"] or ["*"].', validators=[orderhooks.models.configuration.validate_topics], verbose_name='topics')),
                 ('changed_fields', models.JSONField(blank=True, default=list, help_text='Of order.updated, only what changes one of these: a list such as ["shipping_address", "lines.quantity"]. Empty: any change.', validators=[orderhooks.models.configuration.validate_changed_fields], verbose_name='changed fields')),
                 ('filter', models.TextField(blank=True, help_text='Only events for which this JMESPath expression is true. It reads the whole body.', verbose_name='filter')),
                 ('projection', models.TextField(blank=True, help_text="A JMESPath expression that makes the body's data: an object. It reads the whole body.", verbose_name='projection')),
                 ('api_version', models.CharField(default=orderhooks.versions.newest, help_text='It gets bodies in this version, also when there are newer ones, until it is moved on.', max_length=10, validators=[orderhooks.models.configuration.validate_version], verbose_name='version')),
                 ('headers', orderhooks.db.encrypted_fields.SealedHeadersField(blank=True, default=dict, verbose_name='headers')),
-                ('format', models.CharField(default='standard', help_text='How the body is written: standard, thin, cloudevents, cloudevents_binary, form, or one of FORMATS.', max_length=32, validators=[orderhooks.models.configuration.validate_format], verbose_name='format')),
+                ('format', models.CharField(default='standard', help_text='How the body is written: standard, thin, cloudevents, cloudevents_binary, form, slack, teams, or one of FORMATS.', max_length=32, validators=[orderhooks.models.configuration.validate_format], verbose_name='format')),
                 ('authentication', orderhooks.db.sealed_logins.SealedAuthenticationField(blank=True, default=dict, help_text='How requests log in: none, basic (user name and password) or oauth2 (client credentials).', verbose_name='authentication')),
                 ('client_certificate', orderhooks.db.sealed_logins.SealedCertificateField(blank=True, default=dict, help_text='For endpoints that demand one (mutual TLS): the chain and its private key, in PEM.', verbose_name='client certificate')),
                 ('certificate_expires_at', models.DateTimeField(editable=False, null=True, verbose_name='certificate expires at')),
@@ -292,6 +309,8 @@ class Migration(migrations.Migration):
                 ('max_per_second', models.PositiveIntegerField(blank=True, help_text='The most requests a second, over all workers. Blank: no limit.', null=True, validators=[django.core.validators.MinValueValidator(1)], verbose_name='requests a second')),
                 ('update_interval_seconds', models.PositiveIntegerField(blank=True, help_text='At most one order.updated of an order in this time, with all its changes: with 60, ten edits in a minute become two webhooks. Other topics never wait. 86400 at most. Blank: each update is sent at once.', null=True, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(86400)], verbose_name='seconds between updates')),
                 ('timeout_seconds', models.PositiveSmallIntegerField(blank=True, help_text='How long one attempt may take, 30 at most. Blank: as the setting TIMEOUT_SECONDS says.', null=True, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(30)], verbose_name='seconds for a response')),
+                ('objective_seconds', models.PositiveIntegerField(blank=True, help_text='Its objective: deliveries should arrive within this time after the change of the order. 604800 at most. Blank: no objective.', null=True, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(604800)], verbose_name='objective: seconds')),
+                ('objective_share', models.FloatField(db_default=99.0, default=99.0, help_text='How many of 100 deliveries should arrive in time, such as 99.5. The rest is its error budget.', validators=[django.core.validators.MinValueValidator(1.0), django.core.validators.MaxValueValidator(100.0), orderhooks.models.configuration.validate_number], verbose_name='objective: percent')),
                 ('contact_email', models.EmailField(blank=True, help_text='Gets the e-mails about this endpoint, like the ADMINS.', max_length=254, verbose_name='contact')),
                 ('mail_failing', models.BooleanField(default=True, help_text='Every attempt has failed for an hour.', verbose_name='when it fails')),
                 ('mail_disabled', models.BooleanField(default=True, help_text='Nothing is sent to it any more.', verbose_name='when it is disabled')),
@@ -314,8 +333,10 @@ class Migration(migrations.Migration):
                 ('consented_per_minute', models.PositiveIntegerField(editable=False, null=True)),
                 ('last_unsent', models.CharField(blank=True, editable=False, max_length=500)),
                 ('last_unsent_at', models.DateTimeField(editable=False, null=True)),
-                ('last_notified_state', models.CharField(choices=[('healthy', 'Healthy'), ('failing', 'Failing'), ('disabled', 'Disabled')], default='healthy', editable=False, max_length=16)),
+                ('last_notified_state', models.CharField(choices=[('healthy', 'Healthy'), ('failing', 'Failing'), ('disabling_soon', 'Disabling Soon'), ('disabled', 'Disabled')], default='healthy', editable=False, max_length=16)),
                 ('last_notified_at', models.DateTimeField(editable=False, null=True)),
+                ('last_alarmed_state', models.CharField(choices=[('healthy', 'Healthy'), ('failing', 'Failing'), ('disabling_soon', 'Disabling Soon'), ('disabled', 'Disabled')], db_default='healthy', default='healthy', editable=False, max_length=16)),
+                ('backlog_alarmed_at', models.DateTimeField(editable=False, null=True)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='created at')),
                 ('updated_at', models.DateTimeField(auto_now=True, verbose_name='updated at')),
                 ('owner', models.ForeignKey(blank=True, help_text='This user sees and changes it in the API, like users who may manage all subscriptions.', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='owner')),
@@ -403,7 +424,7 @@ class Migration(migrations.Migration):
                 ('planned_at', models.DateTimeField(null=True)),
                 ('update_due_at', models.DateTimeField(null=True)),
                 ('merges_from', models.BigIntegerField(null=True)),
-                ('merged_changes', models.JSONField(null=True)),
+                ('merged_changes', orderhooks.db.encrypted_records.EncryptedJSONField(null=True)),
                 ('lease_token', models.UUIDField(null=True)),
                 ('lease_expires_at', models.DateTimeField(null=True)),
                 ('last_status_code', models.PositiveSmallIntegerField(null=True, verbose_name='last status')),
@@ -411,6 +432,7 @@ class Migration(migrations.Migration):
                 ('failure_class', models.GeneratedField(db_persist=True, expression=models.Case(models.When(last_error='', then=None), models.When(models.Q(('last_error__in', ['status', 'aborted']), _negated=True), then=0), models.When(last_status_code__gte=500, then=5), models.When(last_status_code__gte=400, then=4), models.When(last_status_code__gte=300, then=3), default=0), output_field=models.PositiveSmallIntegerField(null=True))),
                 ('last_detail', models.CharField(blank=True, max_length=500, verbose_name='last outcome')),
                 ('is_unjudged', models.BooleanField(db_default=False, default=False)),
+                ('due_by', models.DateTimeField(null=True)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='created at')),
                 ('finished_at', models.DateTimeField(null=True, verbose_name='finished at')),
                 ('event', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='deliveries', to='orderhooks.event', verbose_name='event')),
@@ -474,6 +496,21 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='ObjectiveStats',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('minutes', models.PositiveSmallIntegerField()),
+                ('begins_at', models.DateTimeField()),
+                ('met', models.PositiveBigIntegerField()),
+                ('missed', models.PositiveBigIntegerField()),
+                ('subscription', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='objective_stats', to='orderhooks.subscription')),
+            ],
+            options={
+                'default_permissions': (),
+                'base_manager_name': 'objects',
+            },
+        ),
+        migrations.CreateModel(
             name='MetricTotal',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
@@ -520,7 +557,7 @@ class Migration(migrations.Migration):
                 ('detail', models.TextField(blank=True, verbose_name='detail')),
                 ('request_headers', models.JSONField(default=dict, verbose_name='request headers')),
                 ('response_headers', models.JSONField(default=dict, verbose_name='response headers')),
-                ('response_body', models.TextField(blank=True, verbose_name='response body')),
+                ('response_body', orderhooks.db.encrypted_records.EncryptedTextField(blank=True, verbose_name='response body')),
                 ('delivery', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='attempts', to='orderhooks.delivery')),
             ],
             options={
@@ -676,7 +713,15 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='subscription',
-            constraint=models.CheckConstraint(condition=models.Q(('last_notified_state__in', ['healthy', 'failing', 'disabled'])), name='orderhooks_subscription_last_notified_state'),
+            constraint=models.CheckConstraint(condition=models.Q(('last_notified_state__in', ['healthy', 'failing', 'disabling_soon', 'disabled'])), name='orderhooks_subscription_last_notified_state'),
+        ),
+        migrations.AddConstraint(
+            model_name='subscription',
+            constraint=models.CheckConstraint(condition=models.Q(('last_alarmed_state__in', ['healthy', 'failing', 'disabling_soon', 'disabled'])), name='orderhooks_subscription_last_alarmed_state'),
+        ),
+        migrations.AddConstraint(
+            model_name='subscription',
+            constraint=models.CheckConstraint(condition=models.Q(('operational', False), ('store', ''), _connector='OR'), name='orderhooks_subscription_operational'),
         ),
         migrations.AddConstraint(
             model_name='subscription',
@@ -693,6 +738,14 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='subscription',
             constraint=models.CheckConstraint(condition=models.Q(('timeout_seconds__isnull', True), ('timeout_seconds__range', (1, 30)), _connector='OR'), name='orderhooks_subscription_timeout'),
+        ),
+        migrations.AddConstraint(
+            model_name='subscription',
+            constraint=models.CheckConstraint(condition=models.Q(('objective_seconds__isnull', True), ('objective_seconds__range', (1, 604800)), _connector='OR'), name='orderhooks_subscription_objective_seconds'),
+        ),
+        migrations.AddConstraint(
+            model_name='subscription',
+            constraint=models.CheckConstraint(condition=models.Q(('objective_share__range', (1.0, 100.0))), name='orderhooks_subscription_objective_share'),
         ),
         migrations.AddIndex(
             model_name='replay',
@@ -734,6 +787,10 @@ class Migration(migrations.Migration):
             model_name='delivery',
             index=orderhooks.db.indexes.PartialIndex(condition=models.Q(('failure_class__isnull', False)), fields=['failure_class', '-id'], name='orderhooks_delivery_failure'),
         ),
+        migrations.AddIndex(
+            model_name='delivery',
+            index=orderhooks.db.indexes.PartialIndex(condition=models.Q(('due_by__isnull', False)), fields=['subscription', 'due_by'], name='orderhooks_delivery_due_by'),
+        ),
         migrations.AddConstraint(
             model_name='delivery',
             constraint=models.UniqueConstraint(fields=('public_id',), name='orderhooks_delivery_public_id'),
@@ -761,6 +818,14 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='attemptstats',
             index=models.Index(fields=['hour'], name='orderhooks_attempt_stats_hour'),
+        ),
+        migrations.AddIndex(
+            model_name='objectivestats',
+            index=models.Index(fields=['minutes', 'begins_at'], name='orderhooks_objective_stats_old'),
+        ),
+        migrations.AddConstraint(
+            model_name='objectivestats',
+            constraint=models.UniqueConstraint(fields=('subscription', 'minutes', 'begins_at'), name='orderhooks_objective_stats_once'),
         ),
         migrations.AddConstraint(
             model_name='attemptstats',

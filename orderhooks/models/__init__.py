@@ -12,10 +12,12 @@ from orderhooks.models.feed_consumers import FeedConsumer
 from orderhooks.models.fulfillments import Fulfillment, FulfillmentLine
 from orderhooks.models.idempotency import IdempotentRequest
 from orderhooks.models.metric_totals import MetricTotal
+from orderhooks.models.objective_stats import ObjectiveStats
 from orderhooks.models.order_digests import OrderDigest
 from orderhooks.models.orders import Order, OrderLine
 from orderhooks.models.payments import Payment, Refund
 from orderhooks.models.pumps import Pump
+from orderhooks.models.raised_alarms import RaisedAlarm
 from orderhooks.models.receipts import LatestSequence, Receipt
 from orderhooks.models.reconciliations import Reconciliation
 from orderhooks.models.replays import Replay
@@ -40,11 +42,13 @@ __all__ = [
     "IdempotentRequest",
     "LatestSequence",
     "MetricTotal",
+    "ObjectiveStats",
     "Order",
     "OrderDigest",
     "OrderLine",
     "Payment",
     "Pump",
+    "RaisedAlarm",
     "Receipt",
     "Reconciliation",
     "Refund",
@@ -68,11 +72,13 @@ for model in (
     FulfillmentLine,
     IdempotentRequest,
     MetricTotal,
+    ObjectiveStats,
     Order,
     OrderDigest,
     OrderLine,
     Payment,
     Pump,
+    RaisedAlarm,
     Reconciliation,
     Refund,
     Replay,

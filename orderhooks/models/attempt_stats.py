@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from orderhooks.db.added_counts import add_counts
 from orderhooks.models.deliveries import Delivery
 from orderhooks.models.metric_totals import TotalsBuffer
+from orderhooks.models.objective_stats import ObjectiveBuffer
 from orderhooks.models.subscriptions import Subscription
 from orderhooks.transport import ABORTED, NOT_REQUESTED, Outcome
 
@@ -61,11 +62,11 @@ def first_hour(*, now: datetime, hours: int) -> datetime:
 
 
 class AttemptStatsQuerySet(models.QuerySet["AttemptStats"]):
-    def of_stores(self, stores: Collection[str] | None) -> "AttemptStatsQuerySet":
-        """Those of subscriptions to one of these stores. None: all. Makes a query."""
+    def of_stores(self, stores: Collection[str] | None, *, alarms: bool = True) -> "AttemptStatsQuerySet":
+        """Those of subscriptions to one of these stores. None: all. `alarms`: of operational ones too. A query."""
         if stores is None:
-            return self.all()
-        keys = Subscription.objects.of_stores(stores).values_list("pk", flat=True)
+            return self if alarms else self.exclude(subscription__in=Subscription.objects.operational_keys())
+        keys = Subscription.objects.of_stores(stores, operational=alarms).values_list("pk", flat=True)
         return self.filter(subscription__in=list(keys))
 
     def by_hour(self) -> dict[tuple[datetime, str], int]:
@@ -152,6 +153,7 @@ class StatsBuffer:
     def __init__(self) -> None:
         self._counted: Counter[tuple[int, datetime, str, int]] = Counter()
         self._totals = TotalsBuffer()
+        self._objectives = ObjectiveBuffer()
         # Of the last one counted: a batch of results has one time.
         self._now: datetime | None = None
         self._hour = datetime.min
@@ -159,6 +161,7 @@ class StatsBuffer:
     def add(self, delivery: Delivery, outcome: Outcome, *, now: datetime, started_at: datetime | None = None) -> None:
         """Count an attempt that is recorded. `started_at`: when it began, if that is known."""
         self._totals.add(delivery, outcome, started_at=started_at)
+        self._objectives.add(delivery, now=now)
         if delivery.trigger == Delivery.Trigger.TEST or outcome.error in NOT_REQUESTED:
             return
         if now is not self._now:
@@ -176,6 +179,7 @@ class StatsBuffer:
             for cell, _count in some:
                 del self._counted[cell]
         self._totals.write()
+        self._objectives.write()
 
 
 def _add(rows: Sequence[tuple[Any, ...]]) -> None:

@@ -4,7 +4,6 @@
 """
 
 import hashlib
-import logging
 import re
 from datetime import datetime
 from functools import partial
@@ -15,9 +14,10 @@ from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from orderhooks import logs
 from orderhooks.models.metric_totals import MetricTotal
 
-logger = logging.getLogger(__name__)
+logger = logs.get_logger(__name__)
 
 AT_MOST = 100
 ERROR_LENGTH = 2000

@@ -1,8 +1,10 @@
 """Configuration: what people choose of a subscription, and what of it is valid."""
 
+import math
+import re
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -13,18 +15,31 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import conf, formats, selection, topics, transport, versions
-from orderhooks.expressions import ExpressionError
+from orderhooks.models.compatibility import (
+    EXPRESSIONS,
+    KIND_KEPT,
+    ORDERS_ONLY,
+    SELECTION,
+    format_errors,
+    operational_errors,
+    selection_errors,
+)
+from orderhooks.transport.text import BIDI_CONTROLS
 
 __all__ = ["CONFIGURABLE", "REQUIRED", "HasConfiguration", "validate_format", "validate_topics", "validate_url"]
 
 # A pump that ends waits for the slowest attempt, and claims nothing meanwhile.
 LONGEST_TIMEOUT_SECONDS = 30
 LONGEST_UPDATE_INTERVAL_SECONDS = 24 * 60 * 60
+LONGEST_OBJECTIVE_SECONDS = 7 * 24 * 60 * 60
+# In percent.
+LOWEST_SHARE, HIGHEST_SHARE = 1.0, 100.0
 
 # All that people choose, in the order in which it is shown. The API, the admin and declarations take it from here.
 CONFIGURABLE = (
     "name",
     "url",
+    "operational",
     "topics",
     "changed_fields",
     "filter",
@@ -41,19 +56,19 @@ CONFIGURABLE = (
     "max_in_flight",
     "max_per_second",
     "timeout_seconds",
+    "objective_seconds",
+    "objective_share",
     "contact_email",
     "mail_failing",
     "mail_disabled",
     "mail_recovered",
     "state",
 )
-# What is checked against the topics.
-EXPRESSIONS = ("filter", "projection")
-SELECTION = ("changed_fields", *EXPRESSIONS)
 # A subscription can't be made without these.
 REQUIRED = ("name", "url", "topics")
 # Validated whenever they are saved, by a program too. The others can hold nothing that sending could not work with.
 VALIDATED = (
+    "operational",
     "name",
     "store",
     "url",
@@ -66,18 +81,19 @@ VALIDATED = (
     "max_in_flight",
     "max_per_second",
     "timeout_seconds",
+    "objective_seconds",
+    "objective_share",
     "contact_email",
 )
 
-# What changes the direction of the text that follows. Source: Unicode Standard Annex 9, 2.
-BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+BIDI = re.compile(f"[{BIDI_CONTROLS}]")
 NO_TOPICS = _('Name at least one topic, as a list: ["order.paid"], ["order.*"] or ["*"].')
 
 
 def validate_name(name: str) -> None:
     """Raises ValidationError for a name that breaks the line, or turns the text around it round."""
     for character in name:
-        if unicodedata.category(character) in ("Cc", "Zl", "Zp") or character in BIDI_CONTROLS:
+        if unicodedata.category(character) in ("Cc", "Zl", "Zp") or BIDI.match(character):
             text = _("It has the control character U+%(code)04X at place %(place)d. Remove it.")
             values = {"code": ord(character), "place": name.index(character) + 1}
             raise ValidationError(text, code="name", params=values)
@@ -91,13 +107,21 @@ def validate_url(url: str) -> None:
         raise ValidationError(str(error), code="url") from None
 
 
+def validate_number(number: float) -> None:
+    """Raises ValidationError for NaN, which is neither above nor below any bound."""
+    if math.isnan(number):
+        raise ValidationError(_("Give a number, such as 99.5."), code="number")
+
+
 def validate_topics(patterns: object) -> None:
     """Raises ValidationError unless it is a list of topics, families (`order.*`) or `*`, with at least one."""
     if not isinstance(patterns, list) or not patterns:
         raise ValidationError(NO_TOPICS, code="topics")
     for pattern in patterns:
         try:
-            topics.require_pattern(pattern)
+            # Which kind of subscription may have it: `operational_errors`.
+            if not topics.is_operational_pattern(pattern):
+                topics.require_pattern(pattern)
         except topics.UnknownTopicError as error:
             raise ValidationError(str(error), code="topic") from None
 
@@ -126,41 +150,6 @@ def validate_changed_fields(patterns: object) -> None:
         raise ValidationError(str(error), code="changed_fields") from None
 
 
-def selection_errors(patterns: object, version: str, **expressions: str) -> dict[str, ValidationError]:
-    """What is wrong with a `filter` and a `projection` for bodies of these topics in that version, by the field's
-    name.
-    """
-    checks = {"filter": selection.check_filter, "projection": selection.check_projection}
-    errors = {}
-    for name, text in expressions.items():
-        try:
-            if text:
-                checks[name](text, patterns if isinstance(patterns, list) else [], version)
-        except ExpressionError as error:
-            errors[name] = ValidationError(str(error), code=name)
-    return errors
-
-
-def format_errors(name: str, headers: object, projection: str) -> dict[str, ValidationError]:
-    """What does not go together with a format, by the field's name. `headers`: the subscription's own, or their names.
-
-    Nothing for an unknown format: that is an error of its own.
-    """
-    try:
-        chosen = formats.get(name)
-    except formats.UnknownFormatError:
-        return {}
-    errors = {}
-    given = [header for header in headers if isinstance(header, str)] if isinstance(headers, Iterable) else []
-    if twice := [header for header in given if header.lower() in chosen.header_names]:
-        text = _("The format %(format)s sets the header %(header)s itself. Leave it out, or choose another format.")
-        errors["headers"] = ValidationError(text, code="headers", params={"format": name, "header": twice[0]})
-    if projection and not chosen.has_data:
-        text = _("The format %(format)s sends no data for a projection to change. Clear it, or choose another format.")
-        errors["projection"] = ValidationError(text, code="projection", params={"format": name})
-    return errors
-
-
 class HasConfiguration(models.Model):
     """A row of what people choose. Its headers, logins, signature and pace are in modules of their own."""
 
@@ -176,6 +165,15 @@ class HasConfiguration(models.Model):
         verbose_name=_("owner"),
         help_text=_("This user sees and changes it in the API, like users who may manage all subscriptions."),
     )
+    operational = models.BooleanField(
+        _("operational"),
+        default=False,
+        db_default=False,
+        help_text=_(
+            "It gets alarms about all endpoints, workers and order sources in place of orders. Only users who may"
+            " manage all subscriptions can add or change such a one."
+        ),
+    )
     topics = models.JSONField(
         _("topics"),
         default=list,
@@ -189,7 +187,8 @@ class HasConfiguration(models.Model):
         default=formats.STANDARD,
         validators=[validate_format],
         help_text=_(
-            "How the body is written: standard, thin, cloudevents, cloudevents_binary, form, or one of FORMATS."
+            "How the body is written: standard, thin, cloudevents, cloudevents_binary, form, slack, teams, or one of"
+            " FORMATS."
         ),
     )
     changed_fields = models.JSONField(
@@ -241,6 +240,23 @@ class HasConfiguration(models.Model):
         validators=[MinValueValidator(1), MaxValueValidator(LONGEST_TIMEOUT_SECONDS)],
         help_text=_("How long one attempt may take, 30 at most. Blank: as the setting TIMEOUT_SECONDS says."),
     )
+    objective_seconds = models.PositiveIntegerField(
+        _("objective: seconds"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(LONGEST_OBJECTIVE_SECONDS)],
+        help_text=_(
+            "Its objective: deliveries should arrive within this time after the change of the order. 604800 at most."
+            " Blank: no objective."
+        ),
+    )
+    objective_share = models.FloatField(
+        _("objective: percent"),
+        default=99.0,
+        db_default=99.0,
+        validators=[MinValueValidator(LOWEST_SHARE), MaxValueValidator(HIGHEST_SHARE), validate_number],
+        help_text=_("How many of 100 deliveries should arrive in time, such as 99.5. The rest is its error budget."),
+    )
     contact_email = models.EmailField(
         _("contact"), blank=True, help_text=_("Gets the e-mails about this endpoint, like the ADMINS.")
     )
@@ -267,6 +283,8 @@ class HasConfiguration(models.Model):
             rows = type(self)._base_manager.using(router.db_for_write(type(self), instance=self))
             stored = rows.filter(pk=self.pk).values(*names).first() or {}
             names = [name for name in names if name not in stored or stored[name] != getattr(self, name)]
+            if "operational" in names and stored:
+                raise ValidationError({"operational": ValidationError(KIND_KEPT, code="operational")})
         if not names:
             return
         if "api_version" in names:
@@ -324,6 +342,10 @@ class HasConfiguration(models.Model):
             expressions = {name: getattr(self, name) for name in names}
             found = selection_errors(self.topics, self.api_version, **expressions)
             errors |= {name: [error] for name, error in found.items()}
+        if "topics" not in errors:
+            choices = {name: getattr(self, name) for name in ORDERS_ONLY}
+            unfit = operational_errors(self.operational, self.topics, **choices)
+            errors |= {name: [error] for name, error in unfit.items() if name not in exclude}
         if errors:
             raise ValidationError(errors)
 
@@ -348,6 +370,10 @@ class HasConfiguration(models.Model):
     def update_interval(self) -> timedelta | None:
         """The least time between two `order.updated` of an order. None: each is sent at once."""
         return timedelta(seconds=self.update_interval_seconds) if self.update_interval_seconds else None
+
+    def due_by(self, at: datetime) -> datetime | None:
+        """When a delivery has to arrive of which the receiver should hear from `at` on. None: no objective."""
+        return at + timedelta(seconds=self.objective_seconds) if self.objective_seconds else None
 
     @property
     def attempt_seconds(self) -> float:

@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from orderhooks.db import public_ids
 from orderhooks.db.clock import DatabaseNow
+from orderhooks.db.encrypted_records import EncryptedTextField
 from orderhooks.db.indexes import PartialIndex
 from orderhooks.models.events import Event
 from orderhooks.models.merged_updates import HasMergedUpdates, MergedUpdatesQuerySet
@@ -29,14 +30,15 @@ class DeliveryQuerySet(MergedUpdatesQuerySet):
         """Those about the orders of these stores. None: of all."""
         return self.all() if stores is None else self.filter(event__store__in=stores)
 
-    def of_stores(self, stores: Collection[str] | None) -> "DeliveryQuerySet":
+    def of_stores(self, stores: Collection[str] | None, *, alarms: bool = True) -> "DeliveryQuerySet":
         """Those about the orders of these stores, for subscriptions to one of them. None: all. Makes a query.
 
-        Both, because a subscription may have been of another store before, or get an event by hand.
+        Both, because a subscription may have been of another store before, or get an event by hand. `alarms`: those to
+        operational subscriptions too.
         """
         if stores is None:
-            return self.all()
-        keys = Subscription.objects.of_stores(stores).values_list("pk", flat=True)
+            return self if alarms else self.exclude(subscription__in=Subscription.objects.operational_keys())
+        keys = Subscription.objects.of_stores(stores, operational=alarms).values_list("pk", flat=True)
         # Primary keys, for which the log has indexes.
         return self.filter(subscription__in=list(keys)).about_stores(stores)
 
@@ -130,6 +132,7 @@ class DeliveryQuerySet(MergedUpdatesQuerySet):
         return self.filter(state__in=[Delivery.State.PENDING, Delivery.State.SENDING]).update(
             state=Delivery.State.SKIPPED,
             next_attempt_at=None,
+            due_by=None,
             lease_token=None,
             lease_expires_at=None,
             finished_at=DatabaseNow(),
@@ -144,9 +147,19 @@ class DeliveryQuerySet(MergedUpdatesQuerySet):
         skipped = 0
         while keys := list(self.filter(state__in=states).values_list("pk", flat=True)[:SKIP_AT_ONCE]):
             skipped += Delivery.objects.filter(pk__in=keys, state__in=states).update(
-                state=Delivery.State.SKIPPED, next_attempt_at=None, finished_at=DatabaseNow()
+                state=Delivery.State.SKIPPED, next_attempt_at=None, due_by=None, finished_at=DatabaseNow()
             )
         return skipped
+
+    def bring_forward(self) -> int:
+        """Make those due now that wait for a retry, in batches. Returns how many."""
+        waiting = {"state": Delivery.State.PENDING, "trigger": Delivery.Trigger.AUTOMATIC, "attempts_made__gt": 0}
+        moved = 0
+        while keys := list(
+            self.filter(**waiting, next_attempt_at__gt=DatabaseNow()).values_list("pk", flat=True)[:SKIP_AT_ONCE]
+        ):
+            moved += Delivery.objects.filter(pk__in=keys, **waiting).update(next_attempt_at=DatabaseNow())
+        return moved
 
 
 class Delivery(HasMergedUpdates):
@@ -212,6 +225,9 @@ class Delivery(HasMergedUpdates):
     last_detail = models.CharField(_("last outcome"), max_length=500, blank=True)
     # Whether its attempts have to judge the event, because the subscription's filter could not when it was made.
     is_unjudged = models.BooleanField(default=False, db_default=False)
+    # By when it has to arrive, for its subscription's objective. Null: there is none, or it counts no more. See Note
+    # [What counts for an objective].
+    due_by = models.DateTimeField(null=True)
     created_at = models.DateTimeField(_("created at"), default=timezone.now)
     finished_at = models.DateTimeField(_("finished at"), null=True)
 
@@ -263,6 +279,12 @@ class Delivery(HasMergedUpdates):
                 fields=["failure_class", "-id"],
                 condition=Q(failure_class__isnull=False),
                 name="orderhooks_delivery_failure",
+            ),
+            # What is overdue, for objectives. Rows leave it when they end; most subscriptions have no objective.
+            PartialIndex(
+                fields=["subscription", "due_by"],
+                condition=Q(due_by__isnull=False),
+                name="orderhooks_delivery_due_by",
             ),
         ]
 
@@ -337,7 +359,7 @@ class Attempt(models.Model):
     detail = models.TextField(_("detail"), blank=True)
     request_headers = models.JSONField(_("request headers"), default=dict)
     response_headers = models.JSONField(_("response headers"), default=dict)
-    response_body = models.TextField(_("response body"), blank=True)
+    response_body = EncryptedTextField(_("response body"), blank=True)
 
     objects = AttemptQuerySet.as_manager()
 

@@ -10,8 +10,9 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from orderhooks import payloads, topics, tracing, versions
+from orderhooks import operational, payloads, topics, tracing, versions
 from orderhooks.db import public_ids
+from orderhooks.db.encrypted_records import EncryptedJSONField
 from orderhooks.db.indexes import PartialIndex
 
 if TYPE_CHECKING:
@@ -65,10 +66,10 @@ class Change(models.Model):
     related = models.CharField(max_length=64, blank=True)
     # Blank for the order itself; otherwise the primary key of a related row, or the topic of an explicit change.
     subject = models.CharField(max_length=IDENTIFIER_LENGTH, blank=True)
-    before = models.JSONField(default=dict)
-    after = models.JSONField(default=dict)
+    before = EncryptedJSONField(default=dict)
+    after = EncryptedJSONField(default=dict)
     # An order's payload, or a related row's values, just before the deletion: nothing is left to read afterwards.
-    snapshot = models.JSONField(null=True)
+    snapshot = EncryptedJSONField(null=True)
     order_number = models.CharField(max_length=IDENTIFIER_LENGTH, blank=True)
     store = models.CharField(max_length=IDENTIFIER_LENGTH, blank=True)
     # What the order source raised while the change was captured. It becomes the event's error.
@@ -95,9 +96,10 @@ class Change(models.Model):
 
 
 class EventQuerySet(models.QuerySet["Event"]):
-    def of_stores(self, stores: Collection[str] | None) -> "EventQuerySet":
-        """Those of the orders of these stores. None: all."""
-        return self.all() if stores is None else self.filter(store__in=stores)
+    def of_stores(self, stores: Collection[str] | None, *, alarms: bool = True) -> "EventQuerySet":
+        """Those of the orders of these stores. None: all. `alarms`: the operational ones too."""
+        found = self.all() if stores is None else self.filter(store__in=stores)
+        return found if alarms else found.exclude(topic__in=[*operational.TOPICS])
 
     def unrouted(self) -> "EventQuerySet":
         """Published events that have not become deliveries yet, oldest first."""
@@ -119,13 +121,16 @@ class EventQuerySet(models.QuerySet["Event"]):
 
         What else a subscription chooses by, no database can judge: see `matching.wanted`.
         """
-        events = self.about(subscription.topics).of_orders()
+        events = self.about(subscription.topics)
+        if subscription.operational:
+            return events.filter(topic__in=[*operational.TOPICS]).exclude(order_pk=subscription.public_id)
+        events = events.of_orders()
         events = events.filter(Q(only_for=None) | Q(only_for=subscription.pk))
         return events.filter(store=subscription.store) if subscription.store else events
 
     def of_orders(self) -> "EventQuerySet":
-        """Events without the tests of endpoints."""
-        return self.exclude(topic__startswith=OF_OPERATORS)
+        """Events without the tests of endpoints, and without operational ones."""
+        return self.exclude(topic__startswith=OF_OPERATORS).exclude(topic__in=[*operational.TOPICS])
 
     def for_all(self) -> "EventQuerySet":
         """Published events of orders, without those that were made for one subscription alone."""
@@ -173,16 +178,17 @@ class Event(models.Model):
     )
     topic = models.CharField(_("topic"), max_length=topics.LONGEST)
     source = models.CharField(_("source"), max_length=64)
+    # Of an operational event: the public id of the subscription that it is about, or the event's own.
     order_pk = models.CharField(max_length=IDENTIFIER_LENGTH)
     order_number = models.CharField(_("order number"), max_length=IDENTIFIER_LENGTH, blank=True)
     store = models.CharField(_("store"), max_length=IDENTIFIER_LENGTH, blank=True)
-    payload = models.JSONField(_("payload"), null=True)
+    payload = EncryptedJSONField(_("payload"), null=True)
     # In which version of the body the payload was made. Receivers may get it in an older one: see `versions`.
     # The database's default is for rows that a worker of an earlier release writes, which has the first one alone.
     api_version = models.CharField(
         _("version"), max_length=versions.LONGEST, default=versions.newest, db_default=payloads.API_VERSION
     )
-    changes = models.JSONField(_("changes"), default=dict)
+    changes = EncryptedJSONField(_("changes"), default=dict)
     # Why there is no payload: the error of the order source.
     error = models.TextField(_("error"), blank=True)
     occurred_at = models.DateTimeField(_("occurred at"))

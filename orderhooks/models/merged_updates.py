@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from django.db import models
 
+from orderhooks.db.encrypted_records import EncryptedJSONField
+
 if TYPE_CHECKING:
     from orderhooks.models.deliveries import Delivery
 
@@ -51,7 +53,7 @@ class HasMergedUpdates(models.Model):
     # that is sent. Null: it is sent by itself.
     merges_from = models.BigIntegerField(null=True)
     # The `changes` of all that merged, which it sends in place of its event's. Null: none did, or it was merged away.
-    merged_changes = models.JSONField(null=True)
+    merged_changes = EncryptedJSONField(null=True)
 
     class Meta:
         abstract = True

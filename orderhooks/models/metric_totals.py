@@ -16,7 +16,7 @@ from typing import Any
 
 from django.db import models, transaction
 
-from orderhooks import topics
+from orderhooks import operational, topics
 from orderhooks.db.added_counts import add_counts
 from orderhooks.models.deliveries import Delivery
 from orderhooks.transport import FILTERED, Outcome
@@ -177,7 +177,7 @@ def _bound(bounds: tuple[int, ...], bucket: int) -> int:
 def _known_topics() -> frozenset[str] | None:
     """None: the catalogue can't be read; a check reports the setting that is wrong."""
     try:
-        return frozenset(topics.catalogue())
+        return frozenset([*topics.catalogue(), *operational.TOPICS])
     except Exception:
         return None
 

@@ -8,6 +8,7 @@ from django.db.models import Max, Q
 from django.utils import timezone
 
 from orderhooks.db.clock import DatabaseNow
+from orderhooks.db.locks import brief_transaction
 from orderhooks.db.wakeup import notify_pumps
 
 # A pump beats each second; one that was silent for five is taken for dead.
@@ -64,6 +65,11 @@ class Pump(models.Model):
 
     def end(self, *, now: datetime) -> None:
         """Mark this pump as ended. Deletes pumps that ended before, and those that were killed long ago."""
-        gone = Q(ended=True) | Q(beat_at__lt=now - STALE)
-        Pump.objects.filter(gone).exclude(pk=self.pk).delete()
+        using = Pump.objects.db
+        gone = Pump.objects.filter(Q(ended=True) | Q(beat_at__lt=now - STALE)).exclude(pk=self.pk)
+        skip_locked = connections[using].features.has_select_for_update_skip_locked
+        # A host may be lost while it deletes them. The database keeps its transaction open, and nobody waits for it.
+        with brief_transaction(using):
+            keys = list(gone.select_for_update(skip_locked=skip_locked).values_list("pk", flat=True))
+            Pump.objects.filter(pk__in=keys).delete()
         Pump.objects.filter(pk=self.pk).update(beat_at=now, ended=True)

@@ -1,6 +1,6 @@
 """Signing secrets: encrypted rows of a subscription, several of which may be in force at once; how they are rotated."""
 
-import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,11 +12,12 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import encryption, signing
+from orderhooks import encryption, logs, signing
+from orderhooks.compiled_queries import CompiledQuery
 from orderhooks.encryption import Purpose
 
 # The logger of the app, in which stores look up who did what.
-logger = logging.getLogger("orderhooks")
+logger = logs.get_logger("orderhooks")
 
 # How long a former signing secret goes on signing beside the new one.
 OVERLAP = timedelta(hours=24)
@@ -41,6 +42,15 @@ class SubscriptionSecretQuerySet(models.QuerySet["SubscriptionSecret"]):
     def expired(self, *, now: datetime) -> "SubscriptionSecretQuerySet":
         """Those whose overlap has ended. Only a thief could use them."""
         return self.filter(expires_at__lte=now)
+
+    def attach(self, subscriptions: Iterable["HasSigningSecrets"]) -> None:
+        """Give the subscriptions their `known_secrets`."""
+        chosen = list(subscriptions)
+        secrets: dict[int, list[SubscriptionSecret]] = {one.pk: [] for one in chosen}
+        for secret in OF_SUBSCRIPTIONS.of(secrets, using=self.db):
+            secrets[secret.subscription_id].append(secret)
+        for one in chosen:
+            one.known_secrets = secrets[one.pk]
 
     def reencrypt(self) -> Reencrypted:
         """Re-encrypt the secrets with the newest key."""
@@ -81,6 +91,9 @@ class SubscriptionSecret(models.Model):
         return encryption.decrypt(self.encrypted, Purpose.SIGNING_SECRET)
 
 
+OF_SUBSCRIPTIONS = CompiledQuery(lambda: SubscriptionSecret.objects.all(), key="subscription")
+
+
 class HasSigningSecrets(models.Model):
     """A row that signs its requests: how, and with which secrets."""
 
@@ -88,6 +101,8 @@ class HasSigningSecrets(models.Model):
 
     # The signing secret that was made with the row. On the instance that saved it, and nowhere else: "".
     new_secret: str = ""
+    # All of them, where `attach` has read them.
+    known_secrets: list[SubscriptionSecret] | None = None
     # Before a new row is saved: the signing secret that its receiver has already, or "" to have one made.
     given_secret: str = ""
     # Of the subscription that this is a part of.
@@ -100,7 +115,7 @@ class HasSigningSecrets(models.Model):
     @sensitive_variables()
     def live_secrets(self, *, now: datetime) -> list[str]:
         """The signing secrets in force, newest first, MOST_SECRETS at most. Raises encryption.UndecryptableError."""
-        rows = self.secrets.all()  # prefetched by the sender
+        rows = self.secrets.all() if self.known_secrets is None else self.known_secrets
         live = [row for row in rows if row.expires_at is None or row.expires_at > now]
         return [row.reveal() for row in sorted(live, key=lambda row: row.pk, reverse=True)[:MOST_SECRETS]]
 
@@ -111,7 +126,7 @@ class HasSigningSecrets(models.Model):
         Raises encryption.UndecryptableError.
         """
         shown = self.live_secrets(now=now)
-        logger.warning("secrets revealed subscription=%s by=%r", self.public_id, by)
+        logger.warning("secrets revealed", subscription=self.public_id, by=by)
         return shown
 
     @sensitive_variables()
@@ -156,7 +171,7 @@ class HasSigningSecrets(models.Model):
             self._end_secrets(self.secrets.all(), now=now, at=now + overlap)
             oldest = self.secrets.order_by("-pk").values_list("pk", flat=True)[MOST_SECRETS - 1 :]
             if keys := list(oldest):
-                logger.warning("secrets revoked subscription=%s: more than %d", self.public_id, MOST_SECRETS)
+                logger.warning("secrets revoked: there were too many", subscription=self.public_id, most=MOST_SECRETS)
                 self._end_secrets(self.secrets.filter(pk__in=keys), now=now, at=now)
             return self.add_secret()
 

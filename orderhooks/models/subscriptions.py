@@ -18,10 +18,14 @@ from orderhooks.db.clock import DatabaseClock
 from orderhooks.db.encrypted_fields import SealedHeadersField, seal
 from orderhooks.db.locks import is_lock_timeout, one_at_a_time
 from orderhooks.encryption import Sealed
+from orderhooks.models.alarm_states import HasAlarmStates
 from orderhooks.models.circuit_breaker import HasCircuitBreaker
 from orderhooks.models.configuration import (
+    HIGHEST_SHARE,
+    LONGEST_OBJECTIVE_SECONDS,
     LONGEST_TIMEOUT_SECONDS,
     LONGEST_UPDATE_INTERVAL_SECONDS,
+    LOWEST_SHARE,
     HasConfiguration,
 )
 from orderhooks.models.consent import HasConsent
@@ -55,9 +59,14 @@ def declaration_lock(*names: str) -> AbstractContextManager[None]:
 
 
 class SubscriptionQuerySet(models.QuerySet["Subscription"]):
-    def of_stores(self, stores: Collection[str] | None) -> "SubscriptionQuerySet":
-        """Those to one of these stores. None: all, also those to the orders of all stores."""
-        return self.all() if stores is None else self.filter(store__in=stores)
+    def of_stores(self, stores: Collection[str] | None, *, operational: bool = True) -> "SubscriptionQuerySet":
+        """Those to one of these stores. None: all, also those to the orders of all stores. `operational`: these too."""
+        found = self.all() if stores is None else self.filter(store__in=stores)
+        return found if operational else found.filter(operational=False)
+
+    def operational_keys(self) -> list[int]:
+        """The primary keys of the operational ones, which are few."""
+        return list(self.filter(operational=True).values_list("pk", flat=True))
 
     def named(self, name: str) -> "Subscription | None":
         """The one that has exactly this name. Raises AmbiguousNameError."""
@@ -90,6 +99,10 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
                     rows.append(row)
             SubscriptionSecret.objects.using(using).bulk_create(rows)
         return made
+
+    def seen_by_owner(self, owner: Any) -> "SubscriptionQuerySet":
+        """Those of a user who may not manage all. Operational ones show the endpoints of others."""
+        return self.filter(owner=owner, operational=False)
 
     def behind(self) -> "SubscriptionQuerySet":
         """Those that are pinned to a version of the body that is not the newest."""
@@ -177,7 +190,9 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
         return Subscription.objects.filter(pk__in=list(self.values_list("pk", flat=True)))
 
 
-class Subscription(HasConfiguration, HasHeaders, HasLogins, HasSigningSecrets, HasConsent, HasCircuitBreaker):
+class Subscription(
+    HasConfiguration, HasHeaders, HasLogins, HasSigningSecrets, HasConsent, HasCircuitBreaker, HasAlarmStates
+):
     """An endpoint URL and the topics it wants."""
 
     class State(models.TextChoices):
@@ -186,13 +201,6 @@ class Subscription(HasConfiguration, HasHeaders, HasLogins, HasSigningSecrets, H
         PAUSED = "paused", _("paused")
         # By orderhooks, for the reason in `state_reason`; its deliveries are held.
         DISABLED = "disabled", _("disabled")
-
-    class NotifiedState(models.TextChoices):
-        """What its contact and the ADMINS were notified of last."""
-
-        HEALTHY = "healthy"
-        FAILING = "failing"
-        DISABLED = "disabled"
 
     public_id = models.CharField(
         max_length=public_ids.MAX_LENGTH, unique=True, editable=False, default=public_ids.subscription_id
@@ -203,10 +211,6 @@ class Subscription(HasConfiguration, HasHeaders, HasLogins, HasSigningSecrets, H
     # Why a delivery could not be made: its filter, projection, format or version failed. Blank once that was changed.
     last_unsent = models.CharField(max_length=500, blank=True, editable=False)
     last_unsent_at = models.DateTimeField(null=True, editable=False)
-    last_notified_state = models.CharField(
-        max_length=16, choices=NotifiedState, default=NotifiedState.HEALTHY, editable=False
-    )
-    last_notified_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
     updated_at = models.DateTimeField(_("updated at"), auto_now=True)
 
@@ -234,8 +238,15 @@ class Subscription(HasConfiguration, HasHeaders, HasLogins, HasSigningSecrets, H
                 name="orderhooks_subscription_signature",
             ),
             models.CheckConstraint(
-                condition=Q(last_notified_state__in=["healthy", "failing", "disabled"]),
+                condition=Q(last_notified_state__in=["healthy", "failing", "disabling_soon", "disabled"]),
                 name="orderhooks_subscription_last_notified_state",
+            ),
+            models.CheckConstraint(
+                condition=Q(last_alarmed_state__in=["healthy", "failing", "disabling_soon", "disabled"]),
+                name="orderhooks_subscription_last_alarmed_state",
+            ),
+            models.CheckConstraint(
+                condition=Q(operational=False) | Q(store=""), name="orderhooks_subscription_operational"
             ),
             models.CheckConstraint(
                 condition=Q(max_in_flight__isnull=True) | Q(max_in_flight__gte=1),
@@ -253,6 +264,15 @@ class Subscription(HasConfiguration, HasHeaders, HasLogins, HasSigningSecrets, H
             models.CheckConstraint(
                 condition=Q(timeout_seconds__isnull=True) | Q(timeout_seconds__range=(1, LONGEST_TIMEOUT_SECONDS)),
                 name="orderhooks_subscription_timeout",
+            ),
+            models.CheckConstraint(
+                condition=Q(objective_seconds__isnull=True)
+                | Q(objective_seconds__range=(1, LONGEST_OBJECTIVE_SECONDS)),
+                name="orderhooks_subscription_objective_seconds",
+            ),
+            models.CheckConstraint(
+                condition=Q(objective_share__range=(LOWEST_SHARE, HIGHEST_SHARE)),
+                name="orderhooks_subscription_objective_share",
             ),
         ]
 
@@ -301,7 +321,15 @@ class Subscription(HasConfiguration, HasHeaders, HasLogins, HasSigningSecrets, H
 
     def wants(self, topic: str, *, store: str, at: datetime) -> bool:
         """Whether it wants events of that topic, store and time, whatever its state. See also `is_selective`."""
-        return self.is_for_store(store) and self.was_there(at) and topics.matches(self.topics, topic)
+        return self.is_for_store(store) and self.was_there(at) and self.takes(topic)
+
+    def takes(self, topic: str) -> bool:
+        """Whether the topic is one of its own, and of its kind: operational or about orders."""
+        return topics.of_kind(topic, is_operational=self.operational) and topics.matches(self.topics, topic)
+
+    def is_subject_of(self, event: Any) -> bool:
+        """Whether the event is an alarm about this very subscription, which would feed itself."""
+        return self.operational and bool(event.order_pk == self.public_id)
 
     @property
     def is_selective(self) -> bool:

@@ -4,7 +4,6 @@
 publishes itself. What is to happen after the commit, once the changes have become events, is handed in as `on_events`.
 """
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 
 from django.db import connections, models, router, transaction
 
-from orderhooks import triggers
+from orderhooks import logs, triggers
 from orderhooks.db import DatabaseNow
 from orderhooks.models import Change
 from orderhooks.outbox.guarding import can_capture, describe_error, mark_missed, survivable
@@ -39,7 +38,7 @@ __all__ = [
     "write_change",
 ]
 
-logger = logging.getLogger(__name__)
+logger = logs.get_logger(__name__)
 
 # The attribute of an instance that holds, by the source and the key of its watched model, one entry for each save that
 # has begun and not ended, the outermost first.
@@ -230,7 +229,7 @@ def _read_after(
     try:
         return read_after(watched_model, instance, before.touched, using=using), ""
     except Exception as problem:
-        logger.exception("could not read what was saved of %s %s", instance._meta.label, instance.pk)
+        logger.exception("could not read what was saved", model=instance._meta.label, key=str(instance.pk))
         held = {name: getattr(instance, name, None) for name in watched_model.identifying_columns}
         return StoredValues({}, before.stored.columns or held), describe_error(problem)
 

@@ -4,13 +4,12 @@ Runs in the store's process right after the commit, and in the pump for what a p
 Note [Changes and transactions].
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from django.db import connections, transaction
 
-from orderhooks import sources
+from orderhooks import logs, sources
 from orderhooks.models import Change, Event
 from orderhooks.outbox import coalescing_postgresql
 from orderhooks.outbox.composing import events_of
@@ -25,7 +24,7 @@ from orderhooks.outbox.reading import (
 )
 from orderhooks.outbox.taking import take, take_many
 
-logger = logging.getLogger(__name__)
+logger = logs.get_logger(__name__)
 
 # Each may wait until a time limit. After this many, the others are left to the worker, or to its next turn.
 TRANSIENT_AT_ONCE = 3
@@ -137,7 +136,7 @@ def _coalesce_chunk(
             orders[order_pk] = _read(source_name, order_pk, changes, using=using)
         except Exception as error:
             refused += 1
-            logger.warning("order %s:%s can't be read now: %s", source_name, order_pk, describe_error(error))
+            logger.warning("an order can't be read now: %s", describe_error(error), source=source_name, order=order_pk)
     events: list[Event] = []
     with transaction.atomic(using=using):
         taken = take_many(source_name, list(orders), using=using)

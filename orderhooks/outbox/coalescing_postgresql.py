@@ -28,6 +28,8 @@ REPLACED = (
     "published_at",
     "traceparent",
 )
+# The columns that may be encrypted.
+ENCRYPTED: dict[str, Any] = {name: Event._meta.get_field(name) for name in ("payload", "changes")}
 # Equals `coalescing.coalesce_portably`, if the order has no changes but those that were captured.
 REPLACE = """
 WITH taken AS (
@@ -73,7 +75,7 @@ def replace(changes: Sequence[Change], events: Sequence[Event], *, using: str) -
     False, with nothing done, if there are other changes of the order, or some of these are gone. See Note [No wait for
     the disk].
     """
-    rows = [{name: _as_json(getattr(event, name)) for name in REPLACED} for event in events]
+    rows = [{name: _as_json(name, getattr(event, name)) for name in REPLACED} for event in events]
     keys = sorted(change.pk for change in changes)
     values: dict[str, Any] = {
         "source": changes[0].source,
@@ -93,5 +95,8 @@ def replace(changes: Sequence[Change], events: Sequence[Event], *, using: str) -
     return True
 
 
-def _as_json(value: Any) -> Any:
+def _as_json(name: str, value: Any) -> Any:
+    """The value as its column keeps it."""
+    if name in ENCRYPTED:
+        return ENCRYPTED[name].get_prep_value(value)
     return value.isoformat() if isinstance(value, datetime) else value

@@ -5,7 +5,6 @@
 
 import contextlib
 import json
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -13,7 +12,7 @@ from typing import Any
 
 from django.db import connections, transaction
 
-from orderhooks import payloads
+from orderhooks import logs, payloads
 from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import Change, Event
 from orderhooks.outbox.guarding import describe_error
@@ -23,7 +22,7 @@ from orderhooks.outbox.reading import OrderRead, read_order_before
 
 __all__ = ["TopicsNotComputedError", "computed_topics", "events_of", "presented"]
 
-logger = logging.getLogger(__name__)
+logger = logs.get_logger(__name__)
 
 
 class TopicsNotComputedError(RuntimeError):
@@ -53,7 +52,9 @@ def events_of(
     except Exception as problem:
         if is_transient(problem):
             raise
-        logger.exception("could not present the changes of order %s:%s", captured[0].source, captured[0].order_pk)
+        logger.exception(
+            "could not present the changes of an order", source=captured[0].source, order=captured[0].order_pk
+        )
         error = error or describe_error(problem)
         changes = {field: pair for field, pair in net.changes.items() if _can_be_kept(pair)}
     return [
@@ -85,7 +86,7 @@ def _as_seen(captured: Sequence[Change], order: OrderRead, *, using: str) -> tup
     except Exception as error:
         if is_transient(error):
             raise
-        logger.exception("could not read the rows of order %s:%s", captured[0].source, captured[0].order_pk)
+        logger.exception("could not read the rows of an order", source=captured[0].source, order=captured[0].order_pk)
         return as_seen(captured, replace(order, instance=None), using=using), describe_error(error)
 
 

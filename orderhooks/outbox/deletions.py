@@ -4,13 +4,12 @@
 each row, and it is small where no subscription wants `order.deleted`.
 """
 
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from django.db import DatabaseError, connections, models, transaction
 
-from orderhooks import payloads, sources, topics, triggers
+from orderhooks import logs, payloads, sources, topics, triggers
 from orderhooks.db import DatabaseNow
 from orderhooks.models import Change, Subscription
 from orderhooks.models.events import check_identifiers
@@ -23,7 +22,7 @@ from orderhooks.sources import OrderSource, WatchedModel
 from orderhooks.sources.keys import text_of
 from orderhooks.sources.keys import values_of as keys_of
 
-logger = logging.getLogger(__name__)
+logger = logs.get_logger(__name__)
 
 __all__ = ["before_delete"]
 
@@ -176,7 +175,7 @@ def _row_gone(batch: TransactionBatch, watched_model: WatchedModel, row: models.
         link = watched_model.link_field
         before = sources.watched_values(row, tuple(name for name in watched_model.watched if name != link))
     except Exception as problem:
-        logger.exception("could not read what is deleted of %s:%s", watched_model.source.name, row.pk)
+        logger.exception("could not read what is deleted", source=watched_model.source.name, key=str(row.pk))
         error = describe_error(problem)
     return Change(
         transaction_id=batch.transaction_id_for(watched_model.source.name),
@@ -243,7 +242,7 @@ def _order_gone(batch: TransactionBatch, source: OrderSource, key: str, order: A
     except DatabaseError:
         raise
     except Exception as error:
-        logger.exception("could not take the last snapshot of order %s:%s", source.name, key)
+        logger.exception("could not take the last snapshot of an order", source=source.name, order=key)
         change.error = describe_error(error)
     return change
 
@@ -253,7 +252,7 @@ def _order_gone_alone(batch: TransactionBatch, source: OrderSource, key: str, or
         with transaction.atomic(using=using):
             return _order_gone(batch, source, key, order)
     except DatabaseError as error:
-        logger.exception("could not take the last snapshot of order %s:%s", source.name, key)
+        logger.exception("could not take the last snapshot of an order", source=source.name, order=key)
         return Change(
             transaction_id=batch.transaction_id_for(source.name),
             source=source.name,

@@ -10,18 +10,18 @@ transaction holds a lock on the tables that it used, and nobody can drop or alte
 bulk saves cost no further savepoints.
 """
 
-import logging
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from django.db import DatabaseError, connections, models, router, transaction
 
-from orderhooks import sources
+from orderhooks import logs, sources
+from orderhooks.db.drivers import is_psycopg3
 from orderhooks.models import CaptureFailure, Change
 from orderhooks.sources import WatchedModel
 
-logger = logging.getLogger(__name__)
+logger = logs.get_logger(__name__)
 
 __all__ = [
     "can_capture",
@@ -98,7 +98,9 @@ def mark_missed(
     key = _key_of(watched_model, instance)
     # The traceback shows whose code failed. An error of the database needs none: its text says enough.
     trace = error if error is not None and not isinstance(error, DatabaseError) else None
-    logger.error("a change of %s %s was not captured: %s", instance._meta.label, key, text, exc_info=trace)
+    logger.error(
+        "a change was not captured: %s", text, model=instance._meta.label, source=source, order=key, exc_info=trace
+    )
     CaptureFailure.objects.record(source=source, order_pk=key, error=text, using=using)
 
 
@@ -107,7 +109,7 @@ def mark_missed_rows(
 ) -> None:
     """The same for changes of several rows of a model."""
     trace = error if error is not None and not isinstance(error, DatabaseError) else None
-    logger.error("changes of rows of %s were not captured: %s", model._meta.label, text, exc_info=trace)
+    logger.error("changes of rows were not captured: %s", text, model=model._meta.label, exc_info=trace)
     CaptureFailure.objects.record(source=watched_model.source.name, order_pk="", error=text, using=using)
 
 
@@ -146,13 +148,13 @@ def survivable(using: str, *kind: Hashable) -> Iterator[None]:
         yield
         return
     if connection.vendor == "postgresql" and kind not in _proved(using):
-        # By hand: Django would release its savepoint, one more round trip, and it ends with the transaction anyway.
-        _execute("SAVEPOINT orderhooks", using=using)
+        savepoint = _Savepoint(connection)
         try:
-            yield
+            with connection.execute_wrapper(savepoint):
+                yield
         except BaseException:
             transaction.set_rollback(False, using=using)
-            _execute("ROLLBACK TO SAVEPOINT orderhooks", using=using)
+            savepoint.roll_back()
             raise
         _proved(using).add(kind)
         return
@@ -165,9 +167,36 @@ def survivable(using: str, *kind: Hashable) -> Iterator[None]:
         raise
 
 
-def _execute(statement: str, *, using: str) -> None:
-    with connections[using].cursor() as cursor:
-        cursor.execute(statement)
+class _Savepoint:
+    """A savepoint before the first statement that runs: in the same round trip, if the driver sends several at once.
+
+    By hand, because Django would release it, one more round trip, and it ends with the transaction anyway.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self.is_set = False
+
+    def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
+        if self.is_set:
+            return execute(sql, params, many, context)
+        self.is_set = True
+        if many or self.connection.settings_dict["OPTIONS"].get("server_side_binding"):
+            self._execute("SAVEPOINT orderhooks")
+            return execute(sql, params, many, context)
+        done = execute(f"SAVEPOINT orderhooks; {sql}", params, many, context)
+        # psycopg 2 gives the last result, psycopg 3 the first one.
+        if is_psycopg3(self.connection):
+            context["cursor"].nextset()
+        return done
+
+    def roll_back(self) -> None:
+        if self.is_set:
+            self._execute("ROLLBACK TO SAVEPOINT orderhooks")
+
+    def _execute(self, statement: str) -> None:
+        with self.connection.cursor() as cursor:
+            cursor.execute(statement)
 
 
 def _proved(using: str) -> set[Hashable]:

@@ -4,7 +4,6 @@ Their process died after the commit, could not read the order, or left a large n
 captured them.
 """
 
-import logging
 import random
 import time
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from datetime import datetime, timedelta
 from django.db import connections
 from django.db.models import F
 
+from orderhooks import logs
 from orderhooks.db.locks import brief_transaction
 from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import Change, Event
@@ -28,7 +28,7 @@ from orderhooks.outbox.guarding import describe_error
 
 __all__ = ["LEFT_BEHIND_AFTER", "MAX_COALESCE_ATTEMPTS", "coalesce_left_behind"]
 
-logger = logging.getLogger(__name__)
+logger = logs.get_logger(__name__)
 
 # The process that wrote younger changes may still be about to coalesce them.
 LEFT_BEHIND_AFTER = timedelta(seconds=3)
@@ -67,9 +67,9 @@ def coalesce_left_behind(*, now: datetime) -> list[Event]:
         except Exception as error:
             # An order that can't be coalesced must not hold up the others. Its changes stay in the outbox.
             if not is_transient(error):
-                logger.exception("could not coalesce the changes of order %s:%s", source, order_pk)
+                logger.exception("could not coalesce the changes of an order", source=source, order=order_pk)
                 continue
-            logger.warning("order %s:%s can't be read now: %s", source, order_pk, describe_error(error))
+            logger.warning("an order can't be read now: %s", describe_error(error), source=source, order=order_pk)
             refused += 1
             if refused == TRANSIENT_AT_ONCE:
                 break
@@ -122,7 +122,9 @@ def _coalesce_together(source: str, order_pks: Sequence[str], *, now: datetime) 
                 events = coalesce_many(simple, now=now, using=using)
     except Exception as error:
         connections[using].close_if_unusable_or_obsolete()
-        logger.warning("%d orders of %s are coalesced one by one: %s", len(order_pks), source, describe_error(error))
+        logger.warning(
+            "orders are coalesced one by one: %s", describe_error(error), source=source, orders=len(order_pks)
+        )
         return [], order_pks
     return events, [order_pk for order_pk in by_order if (source, order_pk) not in simple]
 
@@ -134,7 +136,9 @@ def _coalesce_left_behind(source: str, order_pk: str, *, now: datetime) -> list[
         attempts = max((change.coalesce_attempts for change in changes), default=0)
         _count_attempts(source, order_pk, 1, using=using)
     if attempts >= MAX_COALESCE_ATTEMPTS:
-        logger.error("reading order %s:%s killed its worker %d times; its events wait", source, order_pk, attempts)
+        logger.error(
+            "reading an order killed its workers; its events wait", source=source, order=order_pk, attempts=attempts
+        )
         error = (
             f"Reading the order killed its worker {attempts} times. Fix the order source, then publish the event again."
         )
@@ -151,7 +155,7 @@ def _coalesce_left_behind(source: str, order_pk: str, *, now: datetime) -> list[
             raise
         if not is_transient(error) and attempts + 1 < MAX_COALESCE_ATTEMPTS:
             raise
-        logger.exception("could not coalesce the changes of order %s:%s; its events wait", source, order_pk)
+        logger.exception("could not coalesce the changes of an order; its events wait", source=source, order=order_pk)
         return give_up(source, order_pk, describe_error(error), now=now, using=using)
 
 

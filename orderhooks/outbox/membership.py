@@ -106,11 +106,10 @@ def _of_new_order(source: OrderSource, captured: Sequence[Change], order: OrderR
 
 def _rows_of(related: Related, order: Any, *, using: str) -> Iterable[Any]:
     if related.pointer:
-        row = getattr(order, related.pointer)
+        row = sources.related_row(order, related.pointer)
         return [] if row is None else [row]
     if relation := related.relation:
-        rows: Iterable[Any] = getattr(order, relation).all()
-        return rows
+        return sources.related_rows(order, relation)
     return sources.plain(related.get_model(), using).filter(**{related.path: order})
 
 

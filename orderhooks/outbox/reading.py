@@ -5,14 +5,13 @@ event's error.
 """
 
 import contextlib
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.db import connections, transaction
 
-from orderhooks import payloads, sources, triggers
+from orderhooks import logs, payloads, sources, triggers
 from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import Change
 from orderhooks.models.events import IDENTIFIER_LENGTH, check_identifiers
@@ -20,7 +19,7 @@ from orderhooks.outbox.guarding import describe_error
 from orderhooks.outbox.rewinding import hold_rows, rewind
 from orderhooks.sources import OrderSource, WatchedModel
 
-logger = logging.getLogger(__name__)
+logger = logs.get_logger(__name__)
 
 __all__ = [
     "OrderRead",
@@ -85,7 +84,7 @@ def read_order(
         if is_transient(error):
             raise
         logger.exception(
-            "could not read order %s:%s; fix its source, then publish its events again", source_name, order_pk
+            "could not read an order; fix its source, then publish its events again", source=source_name, order=order_pk
         )
         return OrderRead(source, order, _kept(number), _kept(store), None, describe_error(error))
 
@@ -144,7 +143,7 @@ def _converted(change: Change) -> Change:
             before, after = _differing(before, after)
         change.before, change.after = before, after
     except Exception as error:
-        logger.exception("could not convert what a trigger captured of order %s:%s", change.source, change.order_pk)
+        logger.exception("could not convert what a trigger captured", source=change.source, order=change.order_pk)
         change.before, change.after = {}, {}
         change.error = describe_error(error)
     return change

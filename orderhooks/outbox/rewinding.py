@@ -29,7 +29,7 @@ def hold_rows(source: OrderSource, order: Any, *, using: str) -> None:
     """Read an order's related rows once and keep them on it, so that `payload` sees them as `rewind` changes them."""
     for related in source.all_related:
         if related.pointer:
-            getattr(order, related.pointer)
+            sources.related_row(order, related.pointer)
         elif relation := related.relation:
             _give(order, relation, list(getattr(order, relation).get_queryset().using(using)))
 

@@ -4,7 +4,6 @@
 they are after it. The number of statements grows with each thousand rows, not with each row.
 """
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import Any
 
 from django.db import connections, models, transaction
 
-from orderhooks import sources, triggers
+from orderhooks import logs, sources, triggers
 from orderhooks.db import DatabaseNow
 from orderhooks.models import Change
 from orderhooks.outbox.capturing import change_of, check_lengths, pointed_elsewhere
@@ -25,7 +24,7 @@ from orderhooks.sources.keys import as_text
 
 __all__ = ["Tracking", "track"]
 
-logger = logging.getLogger(__name__)
+logger = logs.get_logger(__name__)
 
 # Rows for each set of statements. SQLite and others limit the parameters of a statement.
 AT_ONCE = 1000
@@ -103,7 +102,7 @@ def _watched_models(model: type[models.Model], fields: Iterable[str] | None, usi
         ]
     except Exception:
         # The checks name what is wrong with the setting SOURCES.
-        logger.exception("changes of %s are not tracked", model._meta.label)
+        logger.exception("changes are not tracked", model=model._meta.label)
         return []
 
 

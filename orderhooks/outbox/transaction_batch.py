@@ -10,7 +10,8 @@ from uuid import UUID, uuid4
 from django.db import connections, transaction
 from django.utils import timezone
 
-from orderhooks import tracing, triggers
+from orderhooks import logs, tracing, triggers
+from orderhooks.compiled_queries import CompiledQuery
 from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import Change, Event, Subscription
 from orderhooks.outbox.coalescing import coalesce, coalesce_many
@@ -18,19 +19,20 @@ from orderhooks.outbox.guarding import survivable
 
 __all__ = ["OnEvents", "TransactionBatch", "coalesce_now", "has_subscribers", "is_wanted"]
 
-logger = logging.getLogger(__name__)
+logger = logs.get_logger(__name__)
 
 # Each order is read to make its events. So many would keep the store's process from its work; a worker does it.
 MOST_ORDERS = 1000
 # Called in the store's process with the events of a transaction that has committed. Called with none of them if the
 # pump has to coalesce the changes instead.
 OnEvents = Callable[[Sequence[Event]], None]
+SUBSCRIPTIONS = CompiledQuery(lambda: Subscription.objects.all())
 
 
 def has_subscribers(using: str) -> bool:
     """Whether there is any subscription, in any state. Without one, nothing is captured."""
     with survivable(using, "listen"):
-        return Subscription.objects.using(using).exists()
+        return SUBSCRIPTIONS.exists(using=using)
 
 
 def is_wanted(using: str) -> bool:
@@ -159,7 +161,7 @@ class TransactionBatch:
                 self.is_left_behind |= not events
                 return events
             except Exception:
-                logger.exception("could not coalesce the changes of %d orders together", len(captured))
+                logger.exception("could not coalesce the changes of several orders together", orders=len(captured))
         return self._coalesce_each(captured)
 
     def _coalesce_each(self, captured: Mapping[tuple[str, str], Sequence[Change]]) -> list[Event]:
@@ -172,9 +174,9 @@ class TransactionBatch:
                 self.is_left_behind = True
                 logger.log(
                     logging.WARNING if is_transient(error) else logging.ERROR,
-                    "could not coalesce the changes of order %s:%s yet",
-                    source,
-                    order_pk,
+                    "could not coalesce the changes of an order yet",
+                    source=source,
+                    order=order_pk,
                     exc_info=True,
                 )
         return events

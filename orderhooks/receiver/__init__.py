@@ -5,6 +5,7 @@ orderhooks, and so `orderhooks` in INSTALLED_APPS.
 """
 
 from orderhooks.payloads import digest
+from orderhooks.receiver.alarms import AlarmedSubscription, ReceivedAlarm, UnknownAlarmShapeError
 from orderhooks.receiver.deduplication import CacheDeduplicator, DatabaseDeduplicator, Deduplicator
 from orderhooks.receiver.events import (
     Change,
@@ -26,6 +27,7 @@ from orderhooks.receiver.verification import verify
 from orderhooks.receiver.views import webhook
 
 __all__ = [
+    "AlarmedSubscription",
     "CacheDeduplicator",
     "CacheSequenceGuard",
     "Change",
@@ -38,11 +40,13 @@ __all__ = [
     "InvalidWebhookError",
     "Line",
     "Payment",
+    "ReceivedAlarm",
     "ReceivedEvent",
     "ReceivedOrder",
     "Refund",
     "ResumeRequest",
     "SequenceGuard",
+    "UnknownAlarmShapeError",
     "UnknownOrderShapeError",
     "abort",
     "digest",

@@ -1,13 +1,26 @@
 """Events as receivers get them. `verify` returns one for a request whose signature is valid."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
-from functools import partial
-from typing import Any, NamedTuple, TypeVar, cast
+from decimal import Decimal
+from typing import Any, NamedTuple
 
 from orderhooks.formats import FormText
+from orderhooks.receiver.alarms import ReceivedAlarm
+from orderhooks.receiver.values import (
+    Fields,
+    a_bool,
+    a_dict,
+    a_str,
+    a_time,
+    a_time_or_none,
+    an_int,
+    money,
+    read_fields,
+    read_rows,
+    typed,
+)
 
 __all__ = [
     "Change",
@@ -22,8 +35,6 @@ __all__ = [
     "Refund",
     "UnknownOrderShapeError",
 ]
-
-T = TypeVar("T")
 
 
 class InvalidWebhookError(Exception):
@@ -152,7 +163,7 @@ class ReceivedOrder:
         Raises UnknownOrderShapeError if a built-in field is missing or has another type.
         """
         try:
-            return cls(**_read(data, ORDER), raw=data)
+            return cls(**read_fields(data, ORDER), raw=data)
         except (TypeError, ValueError) as error:
             raise UnknownOrderShapeError(
                 f"This order does not have the built-in fields and types ({error}): it comes from an order source of "
@@ -165,8 +176,9 @@ class ReceivedEvent:
     """An event whose signature is valid.
 
     `source` is the name of the order source that describes the order: a store may have several kinds of orders, and
-    their ids may be equal. It is blank for `webhook.test`. `sequence` grows with each change of an order: of two events
-    of one order, the newer has the higher one. `attempt` counts how often the sender has tried, from 1.
+    their ids may be equal. It is blank for `webhook.test` and for alarms. `sequence` grows with each change of an
+    order: of two events of one order, the newer has the higher one. `attempt` counts how often the sender has tried,
+    from 1.
 
     `deprecated_at` and `sunset_at` say since when the `api_version` is deprecated, and when it ends; None if the sender
     has set no date. They and `attempt` are not signed, so use them only for logs.
@@ -190,6 +202,11 @@ class ReceivedEvent:
         return ReceivedOrder.from_data(self.data.get("order"))
 
     @property
+    def alarm(self) -> ReceivedAlarm:
+        """The alarm of an operational event with types. Raises UnknownAlarmShapeError if the event is none."""
+        return ReceivedAlarm.from_data(self.data)
+
+    @property
     def changes(self) -> dict[str, Change]:
         """What the transaction changed, by the field's name. Values are JSON values: money and times are text. For
         `lines`, `fulfillments`, `fulfillment_lines`, `payments` and `refunds` they are the changed rows, before and
@@ -198,9 +215,9 @@ class ReceivedEvent:
         Raises UnknownOrderShapeError if the changes are not pairs of old and new.
         """
         try:
-            changes = _typed(dict, self.data.get("changes"))
+            changes = typed(dict, self.data.get("changes"))
             return {
-                name: Change(*(_as_json(name, value, CHANGED) for value in _typed(list, pair)))
+                name: Change(*(_as_json(name, value, CHANGED) for value in typed(list, pair)))
                 for name, pair in changes.items()
             }
         except TypeError as error:
@@ -209,104 +226,51 @@ class ReceivedEvent:
             ) from error
 
 
-# Types are strict, because a sum of floats, or a time without a zone, would be noticed much later. Errors name no
-# values, because those may be a customer's.
-
-
-# What a text in a form stands for, by the type that is expected. See `orderhooks.formats.form`.
-OF_FORMS: Mapping[type, Callable[[str], Any]] = {
-    str: str,
-    int: int,
-    bool: {"true": True, "false": False}.__getitem__,
-    dict: {"": {}}.__getitem__,
-    list: {"": []}.__getitem__,
-}
-
-
-def _typed(kind: type[T], value: Any) -> T:
-    if type(value) is FormText and kind in OF_FORMS:
-        try:
-            return cast(T, OF_FORMS[kind](value))
-        except (LookupError, ValueError):
-            raise TypeError(f"expected {kind.__name__}, got another text") from None
-    # Not isinstance, because True is an int too.
-    if type(value) is not kind:
-        raise TypeError(f"expected {kind.__name__}, got {type(value).__name__}")
-    return value
-
-
-def _money(value: Any) -> Decimal:
-    try:
-        amount = Decimal(_typed(str, value))
-    except InvalidOperation:
-        raise ValueError("not a valid decimal number") from None
-    if not amount.is_finite():
-        raise ValueError("not a valid decimal number")
-    return amount
-
-
-def _time(value: Any) -> datetime:
-    try:
-        time = datetime.fromisoformat(_typed(str, value))
-    except ValueError:
-        raise ValueError("not a valid date and time") from None
-    if time.tzinfo is None:
-        raise ValueError("the time has no zone")
-    return time
-
-
-def _time_or_none(value: Any) -> datetime | None:
-    is_blank = value is None or (type(value) is FormText and not value)
-    return None if is_blank else _time(value)
-
-
-Fields = Mapping[str, Callable[[Any], object]]
-_str, _int, _bool, _dict = (partial(_typed, kind) for kind in (str, int, bool, dict))
-CUSTOMER: Fields = dict.fromkeys(("name", "email", "phone"), _str)
+CUSTOMER: Fields = dict.fromkeys(("name", "email", "phone"), a_str)
 LINE: Fields = {
-    "id": _int,
-    "sku": _str,
-    "name": _str,
-    "quantity": _int,
-    "fulfilled_quantity": _int,
-    "unit_price": _money,
+    "id": an_int,
+    "sku": a_str,
+    "name": a_str,
+    "quantity": an_int,
+    "fulfilled_quantity": an_int,
+    "unit_price": money,
 }
-FULFILLMENT_LINE: Fields = dict.fromkeys(("id", "line", "quantity"), _int)
+FULFILLMENT_LINE: Fields = dict.fromkeys(("id", "line", "quantity"), an_int)
 FULFILLMENT: Fields = {
-    "id": _int,
-    **dict.fromkeys(("carrier", "tracking_number", "tracking_url"), _str),
-    **dict.fromkeys(("shipped_at", "delivered_at"), _time_or_none),
-    "lines": lambda value: _rows(FulfillmentLine, value, FULFILLMENT_LINE),
+    "id": an_int,
+    **dict.fromkeys(("carrier", "tracking_number", "tracking_url"), a_str),
+    **dict.fromkeys(("shipped_at", "delivered_at"), a_time_or_none),
+    "lines": lambda value: read_rows(FulfillmentLine, value, FULFILLMENT_LINE),
 }
 PAYMENT: Fields = {
-    "id": _int,
-    "amount": _money,
-    **dict.fromkeys(("method", "reference"), _str),
-    "received_at": _time,
+    "id": an_int,
+    "amount": money,
+    **dict.fromkeys(("method", "reference"), a_str),
+    "received_at": a_time,
 }
 REFUND: Fields = {
-    "id": _int,
-    "amount": _money,
-    **dict.fromkeys(("method", "reference", "reason"), _str),
-    "refunded_at": _time,
+    "id": an_int,
+    "amount": money,
+    **dict.fromkeys(("method", "reference", "reason"), a_str),
+    "refunded_at": a_time,
 }
 ORDER: Fields = {
-    **dict.fromkeys(("id", "number", "store", "status", "payment_status", "fulfillment_status"), _str),
-    **dict.fromkeys(("currency", "note", "cancel_reason"), _str),
-    **dict.fromkeys(("subtotal", "discount", "shipping", "tax", "total"), _money),
-    **dict.fromkeys(("billing_address", "shipping_address", "metadata"), _dict),
-    **dict.fromkeys(("placed_at", "created_at", "updated_at"), _time),
-    **dict.fromkeys(("paid_at", "cancelled_at"), _time_or_none),
-    "is_test": _bool,
-    "customer": lambda value: Customer(**_read(value, CUSTOMER)),
-    "lines": lambda value: _rows(Line, value, LINE),
-    "fulfillments": lambda value: _rows(Fulfillment, value, FULFILLMENT),
-    "payments": lambda value: _rows(Payment, value, PAYMENT),
-    "refunds": lambda value: _rows(Refund, value, REFUND),
+    **dict.fromkeys(("id", "number", "store", "status", "payment_status", "fulfillment_status"), a_str),
+    **dict.fromkeys(("currency", "note", "cancel_reason"), a_str),
+    **dict.fromkeys(("subtotal", "discount", "shipping", "tax", "total"), money),
+    **dict.fromkeys(("billing_address", "shipping_address", "metadata"), a_dict),
+    **dict.fromkeys(("placed_at", "created_at", "updated_at"), a_time),
+    **dict.fromkeys(("paid_at", "cancelled_at"), a_time_or_none),
+    "is_test": a_bool,
+    "customer": lambda value: Customer(**read_fields(value, CUSTOMER)),
+    "lines": lambda value: read_rows(Line, value, LINE),
+    "fulfillments": lambda value: read_rows(Fulfillment, value, FULFILLMENT),
+    "payments": lambda value: read_rows(Payment, value, PAYMENT),
+    "refunds": lambda value: read_rows(Refund, value, REFUND),
 }
 
 
-CHANGED: Fields = {**ORDER, "fulfillment_lines": _str}
+CHANGED: Fields = {**ORDER, "fulfillment_lines": a_str}
 # The rows of a list among the changes, and of one inside such a row.
 ROWS: Mapping[str, Fields] = {
     "lines": LINE,
@@ -328,29 +292,13 @@ def _as_json(name: str, value: Any, fields: Fields) -> Any:
     if type(value) is not FormText:
         return value
     read = fields.get(name)
-    if read is _time_or_none and not value:
+    if read is a_time_or_none and not value:
         return None
     try:
-        return read(value) if read in (_int, _bool, _dict) and read is not None else str(value)
+        return read(value) if read in (an_int, a_bool, a_dict) and read is not None else str(value)
     except TypeError:
         return str(value)
 
 
 def _row_as_json(row: Any, fields: Fields) -> Any:
     return {name: _as_json(name, value, fields) for name, value in row.items()} if isinstance(row, dict) else row
-
-
-def _rows(kind: Callable[..., T], value: Any, fields: Fields) -> tuple[T, ...]:
-    return tuple(kind(**_read(row, fields)) for row in _typed(list, value))
-
-
-def _read(data: Any, fields: Fields) -> dict[str, Any]:
-    given, values = _typed(dict, data), {}
-    for name, read in fields.items():
-        if name not in given:
-            raise ValueError(f"{name} is missing")
-        try:
-            values[name] = read(given[name])
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{name}: {error}") from None
-    return values

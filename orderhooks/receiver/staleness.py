@@ -5,7 +5,6 @@ every event and no such guard.
 """
 
 import hashlib
-import logging
 import uuid
 from collections.abc import Callable
 from typing import Protocol
@@ -16,13 +15,14 @@ from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 
+from orderhooks import logs
 from orderhooks.formats import FormText
 from orderhooks.receiver.events import ReceivedEvent, UnknownOrderShapeError
 from orderhooks.receiver.responses import PROCESSING_SECONDS, CallView, busy, is_success, require_tables, skipped
 
 __all__ = ["CacheSequenceGuard", "DatabaseSequenceGuard", "SequenceGuard"]
 
-logger = logging.getLogger("orderhooks.receiver")
+logger = logs.get_logger("orderhooks.receiver")
 
 # The length of the column `LatestSequence.order`.
 MAX_ORDER_LENGTH = 200
@@ -171,5 +171,5 @@ class CacheSequenceGuard:
 
 
 def _stale(event: ReceivedEvent, order: str) -> HttpResponse:
-    logger.info("webhook skipped event=%s order=%s: it or a newer one was already acted on", event.id, order)
+    logger.info("webhook skipped: it or a newer one was already acted on", event=event.id, order=order)
     return skipped("This event, or a newer one of its order, was already acted on.")

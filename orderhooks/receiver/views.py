@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Concatenate, Protocol, TypeVar, cast, overload
 
@@ -14,7 +13,7 @@ from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
-from orderhooks import signing
+from orderhooks import logs, signing
 from orderhooks.receiver.deduplication import Deduplicator
 from orderhooks.receiver.events import InvalidWebhookError, ReceivedEvent
 from orderhooks.receiver.responses import CallView
@@ -23,7 +22,7 @@ from orderhooks.receiver.verification import TOLERANCE_SECONDS, Secrets, verify
 
 __all__ = ["webhook"]
 
-logger = logging.getLogger("orderhooks.receiver")
+logger = logs.get_logger("orderhooks.receiver")
 
 # The response to the handshake of https://github.com/cloudevents/spec/blob/main/cloudevents/http-webhook.md, section 4.
 CONSENT = {"Allow": "POST", "WebHook-Allowed-Origin": "*", "WebHook-Allowed-Rate": "*"}

@@ -1,9 +1,11 @@
 """Reporting: what people read. The admin, the API and the commands use it, so that one fact has one format."""
 
+from orderhooks.reporting.alarms import alarm_problems
 from orderhooks.reporting.backlog import MOST_WAITING, Backlog, backlog_text, current_backlog
 from orderhooks.reporting.capture_failures import LOSSES_SHOWN_FOR, losses, withheld_losses
 from orderhooks.reporting.capture_levels import CaptureLevel, capture_levels
 from orderhooks.reporting.certificates import certificate_problem, certificate_problems, certificate_text, has_expired
+from orderhooks.reporting.objectives import objective_problems
 from orderhooks.reporting.order_report import (
     EventReport,
     Reason,
@@ -34,6 +36,7 @@ __all__ = [
     "SubscriptionOutcome",
     "VersionMove",
     "Worker",
+    "alarm_problems",
     "backlog_text",
     "capture_levels",
     "certificate_problem",
@@ -49,6 +52,7 @@ __all__ = [
     "last_reconciliation",
     "losses",
     "not_wanted",
+    "objective_problems",
     "order_events",
     "order_has_no_events_text",
     "order_without_events_text",

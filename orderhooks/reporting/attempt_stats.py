@@ -68,13 +68,15 @@ def day_stats(subscriptions: Iterable[Subscription], *, now: datetime) -> Mappin
     }
 
 
-def unhealthy(*, now: datetime, at_most: int, stores: Collection[str] | None = None) -> list[Subscription]:
+def unhealthy(
+    *, now: datetime, at_most: int, stores: Collection[str] | None = None, alarms: bool = True
+) -> list[Subscription]:
     """Those that an operator should look at: disabled, failing, paused, or with failed attempts; the worst first.
 
-    `stores`: only subscriptions to these stores; None for all.
+    `stores`: only subscriptions to these stores; None for all. `alarms`: operational ones too.
     """
     failures = (
-        AttemptStats.objects.of_stores(stores)
+        AttemptStats.objects.of_stores(stores, alarms=alarms)
         .filter(hour__gte=first_hour(now=now, hours=HOURS))
         .exclude(outcome=AttemptStats.Outcome.SUCCESS)
         .values_list("subscription")
@@ -85,7 +87,9 @@ def unhealthy(*, now: datetime, at_most: int, stores: Collection[str] | None = N
     severity = Case(*(When(state=state, then=rank) for rank, state in enumerate(SEVERITY)))
     conspicuous = ~Q(state=Subscription.State.ACTIVE) | Q(failing_since__isnull=False)
     worst = list(
-        Subscription.objects.of_stores(stores).filter(conspicuous).order_by(severity, "failing_since", "pk")[:at_most]
+        Subscription.objects.of_stores(stores, operational=alarms)
+        .filter(conspicuous)
+        .order_by(severity, "failing_since", "pk")[:at_most]
     )
     others: list[Subscription] = []
     if len(worst) < at_most:

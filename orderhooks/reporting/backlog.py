@@ -43,15 +43,15 @@ class Backlog:
         return replace(self, waiting=0, oldest=None, since=self.new_since)
 
 
-def current_backlog(*, at_most: int, stores: Collection[str] | None = None) -> Backlog:
+def current_backlog(*, at_most: int, stores: Collection[str] | None = None, alarms: bool = True) -> Backlog:
     """Six queries; the oldest delivery comes with its subscription.
 
     `stores`: only what belongs to these stores; None for all. The store of a change is known only once it is an event:
-    with `stores` changes are not counted.
+    with `stores` changes are not counted. `alarms`: those too.
     """
-    pending = Delivery.objects.of_stores(stores).filter(state=Delivery.State.PENDING)
+    pending = Delivery.objects.of_stores(stores, alarms=alarms).filter(state=Delivery.State.PENDING)
     oldest = pending.select_related("subscription").order_by("id").first()
-    unrouted = Event.objects.of_stores(stores).unrouted()
+    unrouted = Event.objects.of_stores(stores, alarms=alarms).unrouted()
     changes = (Change.objects.all() if stores is None else Change.objects.none()).order_by("created_at")
     new_since = _earliest(
         unrouted.values_list("published_at", flat=True).first(), changes.values_list("created_at", flat=True).first()

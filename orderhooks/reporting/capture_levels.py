@@ -1,18 +1,17 @@
 """Capture levels: how the changes of each order source are captured, and whether its triggers are in place."""
 
-import logging
 from dataclasses import dataclass
 from typing import Any
 
 from django.db import connections, router
 from django.utils.translation import gettext as _
 
-from orderhooks import sources, triggers
+from orderhooks import logs, sources, triggers
 from orderhooks.models import Change
 
 __all__ = ["CaptureLevel", "capture_levels"]
 
-logger = logging.getLogger(__name__)
+logger = logs.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

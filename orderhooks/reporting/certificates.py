@@ -61,12 +61,13 @@ def certificate_problem(subscription: Subscription, *, now: datetime) -> str:
     return (text % values).replace("..", ".")
 
 
-def certificate_problems(*, now: datetime, stores: Collection[str] | None = None) -> list[str]:
+def certificate_problems(*, now: datetime, stores: Collection[str] | None = None, alarms: bool = True) -> list[str]:
     """The same of subscriptions that have such a problem, MOST_SHOWN at most, the most urgent first. One query.
 
-    `stores`: only of subscriptions to these stores; None for all.
+    `stores`: only of subscriptions to these stores; None for all. `alarms`: of operational ones too.
     """
-    ending = Subscription.objects.of_stores(stores).filter(certificate_expires_at__lte=now + EXPIRY_WARNINGS[0])
+    seen = Subscription.objects.of_stores(stores, operational=alarms)
+    ending = seen.filter(certificate_expires_at__lte=now + EXPIRY_WARNINGS[0])
     return [
         f"{one.name} ({one.public_id}): {certificate_problem(one, now=now)}"
         for one in ending.order_by("certificate_expires_at", "pk")[:MOST_SHOWN]

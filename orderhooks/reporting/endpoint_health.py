@@ -39,6 +39,7 @@ OUTCOMES = {
     "filtered": gettext_lazy("was not called: its filter leaves the event out"),
     "projection": gettext_lazy("was not called: its projection failed on the event"),
     "version": gettext_lazy("was not called: the body could not be made in its version"),
+    "key": gettext_lazy("was not called: a key to decrypt the event or the secrets is missing"),
     "internal": gettext_lazy("may not have been called: there was an error on our side"),
 }
 

@@ -1,6 +1,5 @@
 """What came of an order's events for each subscription, or why nothing did, in the same words wherever it is shown."""
 
-import logging
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +9,7 @@ from django.db import models
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from orderhooks import sources, transport
+from orderhooks import logs, sources, transport
 from orderhooks.expressions import shown
 from orderhooks.matching import Matcher, Mismatch
 from orderhooks.models import CaptureFailure, Change, Delivery, Event, Subscription
@@ -34,7 +33,7 @@ __all__ = [
     "subscription_outcome_text",
 ]
 
-logger = logging.getLogger(__name__)
+logger = logs.get_logger(__name__)
 
 NOTHING_WATCHED = "No order is watched: ORDERHOOKS['SOURCES'] is empty or wrong. `manage.py check` says more."
 
@@ -339,7 +338,7 @@ def find_order(source: sources.OrderSource, number: str, *, store: str = "") -> 
         return order if order is not None and store in ("", source.store(order)) else None
     except Exception:
         # The store's own code; the doctor says what is wrong with it.
-        logger.exception("the order source %r could not look for an order", source.name)
+        logger.exception("an order source could not look for an order", source=source.name)
         return None
 
 

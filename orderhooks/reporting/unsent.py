@@ -25,12 +25,12 @@ def unsent_problem(subscription: Subscription, *, now: datetime) -> str:
     return text % {"relative": relative_text(at, now=now), "detail": subscription.last_unsent}
 
 
-def unsent_problems(*, now: datetime, stores: Collection[str] | None = None) -> list[str]:
+def unsent_problems(*, now: datetime, stores: Collection[str] | None = None, alarms: bool = True) -> list[str]:
     """The same of subscriptions that have such a problem, MOST_SHOWN at most, the latest first. One query.
 
-    `stores`: only of subscriptions to these stores; None for all.
+    `stores`: only of subscriptions to these stores; None for all. `alarms`: of operational ones too.
     """
-    found = Subscription.objects.of_stores(stores).filter(last_unsent_at__gte=now - LATELY)
+    found = Subscription.objects.of_stores(stores, operational=alarms).filter(last_unsent_at__gte=now - LATELY)
     return [
         f"{one.name} ({one.public_id}): {unsent_problem(one, now=now)}"
         for one in found.order_by("-last_unsent_at", "pk")[:MOST_SHOWN]

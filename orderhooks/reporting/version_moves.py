@@ -104,7 +104,8 @@ def _newest_event(subscription: Subscription, stores: Collection[str] | None, *,
 def _example(subscription: Subscription) -> Event:
     """An event, not saved, with the example of the first topic that the subscription wants."""
     known = list(sources.configured().values())
-    wanted = (topic.name for topic in catalogue.offered() if topics.matches(subscription.topics, topic.name))
+    known_topics = catalogue.OPERATIONAL if subscription.operational else catalogue.offered()
+    wanted = (topic.name for topic in known_topics if topics.matches(subscription.topics, topic.name))
     body = catalogue.example(next(wanted, catalogue.TEST), known[0] if known else None)
     return Event(
         public_id=body["id"],
@@ -113,7 +114,7 @@ def _example(subscription: Subscription) -> Event:
         source=body["source"],
         store=body["store"],
         payload=body["data"],
-        changes=body["data"]["changes"],
+        changes=body["data"].get("changes", {}),
         occurred_at=datetime.fromisoformat(body["timestamp"]),
     )
 

@@ -17,9 +17,11 @@ from django.db import connections, transaction
 from django.db.models import Count, F, OuterRef, Q, Subquery
 from django.db.models.query import QuerySet
 
+from orderhooks.compiled_queries import CompiledQuery
 from orderhooks.db.locks import brief_transaction
 from orderhooks.models.deliveries import Delivery, DeliveryQuerySet
 from orderhooks.models.events import Event
+from orderhooks.models.signing_secrets import SubscriptionSecret
 from orderhooks.models.subscriptions import Subscription
 from orderhooks.sending import claiming_postgresql
 
@@ -35,6 +37,8 @@ __all__ = [
 ]
 
 AT_ONCE = 500
+# Without what sending does not read; a signal's receiver that does fetches it.
+EVENTS = CompiledQuery(lambda: Event.objects.defer("changes", "error", "published_at", "routed_at"))
 
 
 @dataclass(slots=True)
@@ -56,16 +60,19 @@ def due(*, now: datetime) -> list[DueSubscription]:
     would take the turns of others. At most AT_ONCE subscriptions for each trigger.
     """
     if connections[Delivery.objects.db].vendor == "postgresql":
-        return [DueSubscription(*found) for found in claiming_postgresql.due(now=now, at_most=AT_ONCE)]
-    return due_portably(now=now)
+        found = [DueSubscription(*found) for found in claiming_postgresql.due(now=now, at_most=AT_ONCE)]
+    else:
+        found = due_portably(now=now)
+    SubscriptionSecret.objects.attach(one.subscription for one in found)
+    return found
 
 
 def due_portably(*, now: datetime) -> list[DueSubscription]:
-    """`due` for any database."""
+    """`due` for any database, without the secrets."""
     found = [
         DueSubscription(subscription, trigger)
         for trigger in (Delivery.Trigger.MANUAL, Delivery.Trigger.AUTOMATIC)
-        for subscription in due_subscriptions(trigger, now=now).prefetch_related("secrets")[:AT_ONCE]
+        for subscription in due_subscriptions(trigger, now=now)[:AT_ONCE]
     ]
     # A query of its own, because Django needs four times as long to build it as the other.
     return [one for one in found if not one.subscription.ordered or _deliveries(one, now=now).unblocked().exists()]
@@ -139,10 +146,8 @@ def _claim(due: Sequence[DueSubscription], *, now: datetime, lease_until: dateti
     take = claiming_postgresql.claim if connections[Delivery.objects.db].vendor == "postgresql" else claim_portably
     claimed = take(wanted, now=now, lease_until=lease_until)
     subscriptions = {one.subscription.pk: one.subscription for one in wanted}
-    # Without what sending does not read; a signal's receiver that does fetches it.
-    events = Event.objects.defer("changes", "error", "published_at", "routed_at").in_bulk(
-        {delivery.event_id for delivery in claimed}
-    )
+    keys = {delivery.event_id for delivery in claimed}
+    events = {event.pk: event for event in EVENTS.of(keys, using=Event.objects.db)}
     for delivery in claimed:
         delivery.subscription = subscriptions[delivery.subscription_id]
         delivery.event = events[delivery.event_id]

@@ -29,6 +29,7 @@ class Result:
     last_status_code: int | None
     last_error: str
     last_detail: str
+    due_by: datetime | None
     attempt: Mapping[str, Any] = field(repr=False)
 
     @property
@@ -54,6 +55,7 @@ DELIVERY_COLUMNS = (
     "last_status_code",
     "last_error",
     "last_detail",
+    "due_by",
 )
 
 

@@ -5,18 +5,20 @@ tests/test_statements.py compares it with the form that it must equal.
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connections
 
-from orderhooks.models.deliveries import Delivery
+from orderhooks.models.deliveries import Attempt, Delivery
 
 if TYPE_CHECKING:
     from orderhooks.sending.finishing import Lease, Result
 
 __all__ = ["finish"]
 
+# It may be encrypted.
+BODY: Any = Attempt._meta.get_field("response_body")
 # Equals `finishing.finish_portably`.
 FINISH = """
 WITH result AS MATERIALIZED (
@@ -24,7 +26,7 @@ WITH result AS MATERIALIZED (
         id bigint, token uuid,
         state text, trigger text, requested_by text, next_attempt_at timestamptz, uncounted_attempts int,
         finished_at timestamptz,
-        last_status_code int, last_error text, last_detail text,
+        last_status_code int, last_error text, last_detail text, due_by timestamptz,
         number int, attempt jsonb
     )
 ), held AS MATERIALIZED (
@@ -38,6 +40,7 @@ WITH result AS MATERIALIZED (
         next_attempt_at = result.next_attempt_at, uncounted_attempts = result.uncounted_attempts, planned_at = NULL,
         finished_at = result.finished_at,
         last_status_code = result.last_status_code, last_error = result.last_error, last_detail = result.last_detail,
+        due_by = result.due_by,
         lease_token = NULL, lease_expires_at = NULL
     FROM result JOIN held USING (id, token) WHERE delivery.id = result.id
 ), attempted AS (
@@ -65,7 +68,7 @@ def finish(results: "Sequence[Result]") -> "set[Lease]":
             "id": result.delivery.pk,
             "token": result.delivery.lease_token,
             "number": result.delivery.attempts_made,
-            "attempt": result.attempt,
+            "attempt": {**result.attempt, "response_body": BODY.get_prep_value(result.attempt["response_body"])},
             **result.delivery_columns(),
         }
         for result in results

@@ -93,10 +93,11 @@ def _judge(headers: Mapping[str, str], *, origin: str, status: int | None) -> tu
     if not allowed:
         return f"The endpoint did not allow requests: its response to OPTIONS ({status}) names no origin. {step}", None
     if allowed != ANY and allowed.lower() != origin:
-        return f"The endpoint allows requests from {allowed}, not from {origin}. {step}", None
+        # Without the value: who may not see responses reads this too.
+        return f"The endpoint allows requests from another origin, not from {origin}. {step}", None
     if rate == ANY:
         return "", None
     if not (rate.isascii() and rate.isdigit()) or not rate.strip("0"):
-        problem = f"The endpoint's WebHook-Allowed-Rate is {rate}, neither a number above zero nor *."
+        problem = "The endpoint's WebHook-Allowed-Rate is neither a number above zero nor *."
         return f"{problem} It has to correct the rate.", None
     return "", int(rate) if len(rate) <= 9 else MOST_PER_MINUTE

@@ -1,7 +1,6 @@
 """The pool: threads that post what the main thread has claimed and hand it what came of it."""
 
 import contextlib
-import logging
 import threading
 import time
 from collections import deque
@@ -16,8 +15,9 @@ from urllib.parse import urlsplit
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import conf, matching, tracing, transport
+from orderhooks import conf, logs, matching, tracing, transport
 from orderhooks.db import Wakeup
+from orderhooks.encryption import UndecryptableError
 from orderhooks.models import AccessToken, Delivery, Subscription
 from orderhooks.models.attempt_stats import StatsBuffer
 from orderhooks.sending import claiming
@@ -30,7 +30,7 @@ from orderhooks.sending.recording import Sent, record
 from orderhooks.shaping import ShapingError
 from orderhooks.transport import LoginError, Outcome
 
-logger = logging.getLogger(__name__)
+logger = logs.get_logger(__name__)
 
 # What a lease lasts beyond the attempt's own deadline: time to begin it, and to write the result down.
 BEGIN_SECONDS = 5.0
@@ -100,7 +100,7 @@ class Sender:
             elif kind is None:
                 self._drain(until)
             if self.under_way and kind is None:
-                logger.warning("%d results can't be written down in time; they count as lost", self.under_way)
+                logger.warning("results can't be written down in time; they count as lost", results=self.under_way)
         finally:
             # After an error nobody can record a result: the leases run out, and the deliveries are due again.
             self.queue.close()
@@ -296,12 +296,15 @@ def _attempt(delivery: Delivery, timeout_seconds: float, *, now: datetime, call:
             duration_ms=int((time.monotonic() - started) * 1000),
             login_retry_after=error.retry_after,
         )
+    except UndecryptableError as error:
+        # Of the secrets, the headers or the login; a payload's is a ShapingError.
+        outcome = Outcome(error=matching.KEY_ERROR, detail=transport.safe_text(str(error))[:500])
     except ShapingError as error:
         detail = f"{error} {transport.next_step(error.kind)}"
         outcome = Outcome(error=error.kind, detail=transport.safe_text(detail)[:500])
     except Exception as error:
         # Whatever it is, it is an outcome: a thread's exception would stop the pump and hide itself in a log.
-        logger.exception("attempt delivery=%s n=%d could not be made", delivery.public_id, delivery.attempts_made)
+        logger.exception("attempt could not be made", delivery=delivery.public_id, attempt=delivery.attempts_made)
         outcome = Outcome(error="internal", detail=transport.safe_text(f"{type(error).__name__}: {error}")[:500])
     return Sent(delivery, {}, now, outcome, transport.safe_text(url))
 

@@ -9,10 +9,12 @@ from datetime import datetime, timedelta
 from django.db import DatabaseError, connections
 from django.dispatch import Signal
 
-from orderhooks import conf, retries
+from orderhooks import conf, logs, retries, tracing
 from orderhooks.db.locks import brief_transaction, is_about_content
+from orderhooks.matching import KEY_ERROR
 from orderhooks.models import Delivery, Subscription
 from orderhooks.models.attempt_stats import StatsBuffer
+from orderhooks.models.metric_totals import kind_of
 from orderhooks.sending import finishing
 from orderhooks.sending.finishing import Result
 from orderhooks.sending.handshake import Consent
@@ -25,7 +27,7 @@ from orderhooks.signals import (
 )
 from orderhooks.transport import ABORTED, FILTERED, UNSENT, Instruction, Outcome
 
-logger = logging.getLogger(__name__)
+logger = logs.get_logger(__name__)
 
 GONE = 410
 RECOVER_AT_ONCE = 500
@@ -78,7 +80,7 @@ def record(sent: Sequence[Sent], *, now: datetime, stats: StatsBuffer | None = N
                 stats.add(one.delivery, one.outcome, now=now, started_at=one.started_at)
         elif result.lease not in locked:
             delivery = one.delivery
-            logger.warning("attempt delivery=%s n=%d came back too late", delivery.public_id, delivery.attempts_made)
+            logger.warning("attempt came back too late", delivery=delivery.public_id, attempt=delivery.attempts_made)
     _record_consent({one.delivery.subscription_id: one.consent for one, _result in done if one.consent}, now=now)
     health = _record_health([one for one, _result in done], now=now)
     for one, result in done:
@@ -100,7 +102,7 @@ def _finish(results: Sequence[Result]) -> tuple[list[Result], list[Result]]:
     except DatabaseError as error:
         if not is_about_content(error):
             raise
-        logger.exception("the database refused one of %d results; each is written by itself", len(results))
+        logger.exception("the database refused a result; each is written by itself", results=len(results))
     written, locked = [], []
     for result in results:
         for attempt in (result, _without_content(result)):
@@ -109,7 +111,7 @@ def _finish(results: Sequence[Result]) -> tuple[list[Result], list[Result]]:
             except DatabaseError as error:
                 if not is_about_content(error):
                     raise
-                logger.exception("attempt delivery=%s: the database refused its result", result.delivery.public_id)
+                logger.exception("the database refused the result of an attempt", delivery=result.delivery.public_id)
             else:
                 # As it was handed in, so that the caller recognizes it.
                 written += [result] * len(done)
@@ -160,6 +162,7 @@ def _as_result(sent: Sent, *, now: datetime) -> Result:
         last_status_code=outcome.status_code,
         last_error=outcome.error,
         last_detail=outcome.detail[:500],
+        due_by=None if finished else delivery.due_by,
         attempt={
             "trigger": delivery.trigger,
             "requested_by": delivery.requested_by,
@@ -186,10 +189,15 @@ def _decide(delivery: Delivery, outcome: Outcome, *, now: datetime) -> tuple[Del
         return Delivery.State.SKIPPED, None
     if outcome.error == ABORTED:
         return Delivery.State.FAILED, None
+    schedule = conf.current().retry_schedule
+    used = delivery.table_attempts
+    if outcome.error == KEY_ERROR and schedule:
+        # It waits until the key is back: given up, it would be lost to who does not look.
+        used = min(used, len(schedule))
     # A person's attempt does not postpone the planned one.
     next_at = delivery.planned_at or retries.next_attempt_at(
-        delivery.table_attempts,
-        schedule=conf.current().retry_schedule,
+        used,
+        schedule=schedule,
         now=now,
         jitter=_jitter(),
         retry_after=outcome.retry_after,
@@ -198,15 +206,22 @@ def _decide(delivery: Delivery, outcome: Outcome, *, now: datetime) -> tuple[Del
 
 
 def _log(sent: Sent, result: Result) -> None:
+    if not logger.isEnabledFor(logging.INFO):
+        return
     delivery, outcome = sent.delivery, sent.outcome
     logger.info(
-        "attempt delivery=%s n=%d status=%s error=%s ms=%d next=%s",
-        delivery.public_id,
-        delivery.attempts_made,
-        outcome.status_code or "-",
-        outcome.error or "-",
-        outcome.duration_ms,
-        result.next_attempt_at.isoformat(timespec="seconds") if result.next_attempt_at else "-",
+        "attempt",
+        subscription=delivery.subscription.public_id,
+        event=delivery.event.public_id,
+        delivery=delivery.public_id,
+        attempt=delivery.attempts_made,
+        topic=delivery.event.topic,
+        outcome=kind_of(outcome),
+        status=outcome.status_code,
+        seconds=outcome.duration_ms / 1000,
+        state=str(result.state),
+        next=result.next_attempt_at.isoformat(timespec="seconds") if result.next_attempt_at else None,
+        trace=tracing.trace_id(delivery.event.traceparent) or None,
     )
 
 

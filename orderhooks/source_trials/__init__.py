@@ -3,11 +3,10 @@
 `static_faults` needs no database. `live_faults` reads the newest order of each source.
 """
 
-import logging
-
 from django.db import connections, router
 from django.db.migrations.executor import MigrationExecutor
 
+from orderhooks import logs
 from orderhooks.models import Event
 from orderhooks.source_trials import running
 from orderhooks.source_trials.live import LIVE, isolated
@@ -18,7 +17,7 @@ from orderhooks.sources import OrderSource
 __all__ = ["CHECK_IDS", "Fault", "is_unmigrated", "live_faults", "log_faults", "static_faults"]
 
 # The logger of the app, which stores configure.
-logger = logging.getLogger("orderhooks")
+logger = logs.get_logger("orderhooks")
 
 # The ids of all faults.
 CHECK_IDS = frozenset({"E048", *(check_id for check_id, _what, _trial in (*STATIC, *LIVE))})
@@ -63,4 +62,4 @@ def is_unmigrated() -> bool:
 def log_faults() -> None:
     """Log each static fault, because system checks do not run under a WSGI or ASGI server. Raises nothing."""
     for fault in static_faults():
-        logger.error("order source %s: %s %s (%s)", fault.source, fault.text, fault.remedy, fault.check_id)
+        logger.error("%s %s", fault.text, fault.remedy, source=fault.source, check=fault.check_id)

@@ -10,7 +10,7 @@ from orderhooks.sources.keys import valid_keys
 from orderhooks.sources.order_keys import UndatedError, count_orders, dated_since, is_dated, last_order_key, order_keys
 from orderhooks.sources.order_source import OrderSource, by_key
 from orderhooks.sources.personal_data import Erased, PersonalData, path_fault, personal_data_of, texts_of
-from orderhooks.sources.reading import StatementError, plain, read_columns, rows
+from orderhooks.sources.reading import StatementError, plain, read_columns, related_row, related_rows, rows
 from orderhooks.sources.registry import (
     UnknownSourceError,
     WatchedModel,
@@ -59,6 +59,8 @@ __all__ = [
     "personal_data_of",
     "plain",
     "read_columns",
+    "related_row",
+    "related_rows",
     "rows",
     "rows_of",
     "saved_models",

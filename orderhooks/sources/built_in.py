@@ -35,7 +35,7 @@ def _read_rows(order: Any, model: Any, path: str) -> list[Any]:
     def make(rows: Any) -> Any:
         return rows.filter(**{path: order.pk}).order_by("pk")
 
-    return list(reading.rows(model, path, using=order._state.db, make=make, last=order.pk))
+    return reading.rows(model, path, using=order._state.db, make=make, last=order.pk)
 
 
 def _fulfillment_lines_of(order: Any) -> list[Any]:

@@ -83,7 +83,7 @@ class Rows:
     """How an order reaches the rows that a payload shows under one name."""
 
     model: type[models.Model]
-    kind: Literal["many", "single", "pointer", "path"]
+    kind: Literal["many", "one", "path"]
     # For a path, the foreign keys from the row to the order. Otherwise the attribute of the order.
     by: str
     # Whether there may be no row to show as an object.
@@ -98,7 +98,7 @@ class Rows:
         """The rows as JSON: a list of objects, or an object or None."""
         if self.are_listed:
             return [_object(row, self.model, names) for row in self._many(order)]
-        row = self._one(order)
+        row = reading.related_row(order, self.by)
         return None if row is None else _object(row, self.model, names)
 
     def schema(self, names: tuple[str, ...]) -> dict[str, Any]:
@@ -113,23 +113,10 @@ class Rows:
         shown = _examples(self.model, names)
         return [shown] if self.are_listed else shown
 
-    def _one(self, order: Any) -> Any:
-        if self.kind == "single":
-            # A one-to-one relation without a row raises an AttributeError.
-            return getattr(order, self.by, None)
-        field: Any = order._meta.get_field(self.by)
-        if field.is_cached(order):
-            return getattr(order, self.by)
-        # From the database of the order, because a replica may not have the row yet.
-        rows = reading.plain(self.model, order._state.db)
-        return rows.filter(field.get_reverse_related_filter(order)).first()
-
     def _many(self, order: Any) -> Iterable[Any]:
         if self.kind == "path":
             return reading.plain(self.model, order._state.db).filter(**{self.by: order}).order_by("pk")
-        rows = getattr(order, self.by).all()
-        if rows._result_cache is None:  # otherwise the order holds them as its transaction committed them
-            rows = rows.using(order._state.db)
+        rows = reading.related_rows(order, self.by)
         return rows if rows.ordered else _by_key(rows)
 
 
@@ -152,9 +139,7 @@ def _rows_of(order: type[models.Model], all_related: tuple[Related, ...], name: 
         raise FieldDoesNotExist(f"{order._meta.label} reaches no rows by {name!r}. Name one of: {', '.join(known)}.")
     if field.one_to_many or field.many_to_many:
         return Rows(field.related_model, "many", by)
-    if field.concrete:
-        return Rows(field.related_model, "pointer", by, optional=field.null)
-    return Rows(field.related_model, "single", by, optional=True)
+    return Rows(field.related_model, "one", by, optional=not field.concrete or field.null)
 
 
 def _relations(order: type[models.Model]) -> Iterator[tuple[str, Any]]:

@@ -140,7 +140,7 @@ class OrderSource:
 
         last = model._meta.pk.get_db_prep_value(order_pk, connections[using])
         found = reading.rows(model, "order", repr(type(self)), using=using, make=make, last=last)
-        return next(iter(found), None)
+        return found[0] if found else None
 
     def _with_hints(self, rows: "models.QuerySet[Any]") -> "models.QuerySet[Any]":
         """The orders with what helps `payload` to make fewer queries."""

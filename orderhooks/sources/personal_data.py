@@ -19,8 +19,8 @@ WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
 # Words of a key whose value is about a person, whatever stands around it.
 TYPICAL = frozenset(
     "address addresses birth birthdate birthday city comment comments dob email emails engraving fax firstname "
-    "fullname gender iban ip lastname mail message mobile nickname note notes phone phones postal postcode salutation "
-    "street surname telephone tel username vat zip".split()
+    "fullname gender iban ip lastname mail message mobile nickname note notes phone phones postal postcode remark "
+    "remarks salutation street surname telephone tel username vat zip".split()
 )
 PERSON = frozenset(
     "buyer client consignee contact customer guest holder payer person purchaser recipient shopper user".split()
@@ -29,7 +29,7 @@ PERSON = frozenset(
 BEFORE_NAME = PERSON | frozenset("billing family first full given last middle shipping".split())
 # In an object with a key such as `customer`, these are about the person too.
 BESIDE_A_PERSON = frozenset("company name title".split())
-# What may take the place of a value: the first that the schema allows.
+# What may take the place of a value: the first that its schema allows.
 REPLACEMENTS: tuple[Any, ...] = (None, "", 0, False)
 EACH = "*"
 Path = tuple[str, ...]
@@ -83,12 +83,18 @@ class _Shape:
     def _inner(self, schemas: Iterable[Any]) -> "_Shape":
         return _Shape(tuple(one for inner in schemas for one in _Shape.of(inner, self.root).choices), self.root)
 
-    def replacement(self) -> tuple[Any, bool]:
-        """What takes the place of a value, and whether the schema allows it."""
-        for one in REPLACEMENTS:
-            if not self.choices or any(json_schema.fits(one, choice, self.root) for choice in self.choices):
-                return one, True
-        return None, False
+    def allows(self, value: Any) -> bool:
+        return not self.choices or any(json_schema.fits(value, choice, self.root) for choice in self.choices)
+
+    def replacements(self) -> list[Any]:
+        return [one for one in REPLACEMENTS if self.allows(one)]
+
+    def replacement(self, value: Any) -> tuple[Any, bool]:
+        """What takes the place of the value, and whether the schema allows it."""
+        if not self.choices or not self.allows(value):
+            # A schema of an older version may have shown it: a text stays a text.
+            return "" if isinstance(value, str) else None, True
+        return next(((one, True) for one in self.replacements()), (None, False))
 
 
 @dataclass(slots=True)
@@ -113,7 +119,8 @@ class PersonalData:
     def erase(self, value: Any, erased: Erased) -> Any:
         """A copy with a replacement for each personal value. The keys stay. Adds to `erased`.
 
-        The replacement is null or, if the schema forbids it, "" (0 or false for a number or a boolean).
+        The replacement is null or, if the schema forbids it, "" (0 or false for a number or a boolean). Of a value that
+        the schema does not have, or not in that type, it is "" for a text and null for others.
         """
         return _Eraser(self, erased).walk(value, self.paths or frozenset(), _Shape.of(self.schema, self.schema), ())
 
@@ -171,7 +178,7 @@ class _Eraser:
             }
         if isinstance(value, list | tuple):
             return [self._blanked(one, shape.items(), forced) for one in value]
-        replacement, fits = shape.replacement()
+        replacement, fits = shape.replacement(value)
         if value is None or value == replacement or not (fits or forced):
             return value
         self.erased.values.add(str(value))
@@ -245,7 +252,7 @@ def _can_be_blank(shape: _Shape) -> bool:
     if any("items" in one for one in shape.choices):
         return _can_be_blank(shape.items())
     names = {name for one in shape.choices for name in one.get("properties", ())}
-    return all(_can_be_blank(shape.member(name)) for name in names - {"id"}) if names else shape.replacement()[1]
+    return all(_can_be_blank(shape.member(name)) for name in names - {"id"}) if names else bool(shape.replacements())
 
 
 def texts_of(value: Any) -> Iterator[str]:

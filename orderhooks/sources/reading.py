@@ -12,6 +12,9 @@ from typing import Any
 
 from django.db import connections, models
 from django.db.models.expressions import Expression
+from django.db.models.fields.related_descriptors import ForwardManyToOneDescriptor
+
+from orderhooks.compiled_queries import instances
 
 
 class StatementError(RuntimeError):
@@ -51,13 +54,40 @@ def plain(model: type[models.Model], using: str) -> "models.QuerySet[Any]":
     return models.QuerySet(model, using=using).order_by()
 
 
+def related_row(instance: models.Model, name: str) -> Any:
+    """The one row that an instance reaches by this attribute, or None: by a foreign key, or a one-to-one relation from
+    either side. Kept on the instance, as Django does.
+
+    Read from the instance's own database. Django would ask the routers, and a replica may have an older row, or none.
+    """
+    descriptor: Any = getattr(type(instance), name)
+    if descriptor.is_cached(instance):
+        return getattr(instance, name, None)
+    if isinstance(descriptor, ForwardManyToOneDescriptor):
+        relation: Any = descriptor.field
+        is_empty = None in relation.get_local_related_value(instance)
+        chosen = relation.get_reverse_related_filter(instance)
+    else:
+        relation, is_empty = descriptor.related, False
+        chosen = models.Q(**relation.field.get_forward_related_filter(instance))
+    row = None if is_empty else plain(relation.related_model, str(instance._state.db)).filter(chosen).first()
+    relation.set_cached_value(instance, row)
+    return row
+
+
+def related_rows(instance: models.Model, name: str) -> "models.QuerySet[Any]":
+    """All rows that an instance reaches by this attribute: as it holds them, otherwise from its own database."""
+    rows: models.QuerySet[Any] = getattr(instance, name).all()
+    return rows.using(instance._state.db) if rows._result_cache is None else rows
+
+
 def rows(
     model: type[models.Model],
     *key: Hashable,
     using: str,
     make: Callable[["models.QuerySet[Any]"], "models.QuerySet[Any]"],
     last: Any,
-) -> "models.query.RawQuerySet":
+) -> list[Any]:
     """Run `make(all rows)` as raw SQL. The SQL is compiled once per `key`; its last parameter is replaced by `last`.
 
     `last` has the form that the database stores. For one `key`, `make` must always give the same SQL.
@@ -75,7 +105,7 @@ def rows(
                 "has its own SQL. Override fetch() in the source, or give the model a plain key."
             )
         statement = _statements[known] = Statement(text, tuple(values[:-1]))
-    return models.QuerySet(model, using=using).raw(statement.text, [*statement.parameters, last])
+    return instances(model, statement.text, [*statement.parameters, last], using=using)
 
 
 def read_columns(

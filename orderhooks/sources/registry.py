@@ -1,7 +1,6 @@
 """The registry: the configured order sources, and which of their watched models an instance belongs to."""
 
 import functools
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,14 +9,14 @@ from django.apps import apps
 from django.db import models, router
 from django.utils.module_loading import import_string
 
-from orderhooks import conf
+from orderhooks import conf, logs
 from orderhooks.sources import keys, reading
 from orderhooks.sources.built_in import BuiltInOrders
 from orderhooks.sources.order_source import OrderSource
 from orderhooks.sources.related import Link, Related
 from orderhooks.sources.values import stored_values, with_partners
 
-logger = logging.getLogger(__name__)
+logger = logs.get_logger(__name__)
 
 
 class UnknownSourceError(LookupError):
@@ -184,7 +183,7 @@ def order_source_of(model: type[models.Model]) -> OrderSource | None:
     try:
         found = watched_order_model(model)
     except Exception:
-        logger.exception("the orders of %s have no source: the setting SOURCES is wrong", model._meta.label)
+        logger.exception("orders have no source: the setting SOURCES is wrong", model=model._meta.label)
         return None
     return found.source if found else None
 

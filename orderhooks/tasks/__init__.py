@@ -7,7 +7,7 @@ chooses the queue; `task_queue` says what each has to do.
 from orderhooks.tasks.looking import broker_problem, broker_settings, look_at_worker, worker_command
 from orderhooks.tasks.names import NOTIFY, PRUNE, PUMP, RECONCILE
 from orderhooks.tasks.own_worker import OtherQueueError, make_worker
-from orderhooks.tasks.scheduling import check, connect, register_sweep, sweep, tidy_up
+from orderhooks.tasks.scheduling import NoQueueError, check, connect, register_sweep, sweep, tidy_up
 from orderhooks.tasks.task_queue import HAND_OVER_SECONDS, QUEUES
 from orderhooks.tasks.waking import let_the_waker_finish, wake
 from orderhooks.tasks.work import notify, prune, pump, reconcile
@@ -19,6 +19,7 @@ __all__ = [
     "PUMP",
     "QUEUES",
     "RECONCILE",
+    "NoQueueError",
     "OtherQueueError",
     "broker_problem",
     "broker_settings",

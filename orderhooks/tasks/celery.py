@@ -20,7 +20,8 @@ __all__ = ["SWEEP_EVERY", "Celery"]
 # A pump's turn, unless the project limits tasks to less.
 TASK_SECONDS = 60.0
 # A wake-up that is older has been made good by the sweep. So an outage of the workers leaves no long queue of them.
-EXPIRES_SECONDS = 120.0
+# The worker goes by its own host's clock: one that is further ahead than this would take every wake-up for expired.
+EXPIRES_SECONDS = 600.0
 # In the project's time zone, when shops are quiet.
 DAILY_HOUR = 3
 

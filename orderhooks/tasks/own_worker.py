@@ -1,6 +1,5 @@
 """No queue: `manage.py orderhooks_work` is the worker. It runs the same pump, one turn after the other."""
 
-import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from datetime import timedelta
 from django.core.checks import CheckMessage
 from django.db import close_old_connections, connections
 
-from orderhooks import conf, pumping
+from orderhooks import conf, logs, pumping
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Reconciliation
 from orderhooks.tasks import scheduling, task_queue, work
@@ -20,7 +19,7 @@ from orderhooks.tasks.task_queue import TaskQueue
 
 __all__ = ["OtherQueueError", "OwnWorker", "Worker", "make_worker"]
 
-logger = logging.getLogger(__name__)
+logger = logs.get_logger(__name__)
 
 # After a turn, settings are read anew, and the daily tasks looked for.
 TURN_SECONDS = 60.0
@@ -39,6 +38,7 @@ class OwnWorker(TaskQueue):
     task_seconds = TURN_SECONDS
     runs_at_once = False
     enqueues_quickly = True
+    takes_tasks = False
 
     # The worker of this process, if it is one.
     worker: "Worker | None" = None

@@ -1,6 +1,6 @@
 """The sweep and the daily tasks: registered with a queue that has a scheduler, enqueued by a command elsewhere."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -10,7 +10,7 @@ from orderhooks import conf
 from orderhooks.tasks import task_queue
 from orderhooks.tasks.names import DAILY_SCHEDULES, PUMP, RECONCILE, SWEEP_SCHEDULE
 
-__all__ = ["check", "connect", "register_sweep", "sweep", "tidy_up"]
+__all__ = ["NoQueueError", "check", "connect", "register_sweep", "sweep", "tidy_up"]
 
 # What to do if a queue can't be loaded.
 REMEDIES = {
@@ -40,18 +40,36 @@ def register_sweep(**_signal: Any) -> None:
     queue.register_schedules(_schedules())
 
 
+class NoQueueError(Exception):
+    """There is no queue to which a task could be given. The message says the remedy."""
+
+
 def sweep() -> None:
     """Have a worker look for what a lost wake-up left behind: what a scheduler outside of the queue runs each minute.
 
-    Raises whatever the queue's client raises.
+    Raises NoQueueError, and whatever the queue's client raises.
     """
-    task_queue.current().enqueue(PUMP)
+    _outside([PUMP])
 
 
 def tidy_up() -> None:
-    """Have a worker prune, and reconcile if RECONCILE_DAYS is set: what a scheduler outside runs each day."""
-    for task in daily_tasks():
-        task_queue.current().enqueue(task)
+    """Have a worker prune, and reconcile if RECONCILE_DAYS is set: what a scheduler outside runs each day.
+
+    Raises NoQueueError, and whatever the queue's client raises.
+    """
+    _outside(daily_tasks())
+
+
+def _outside(names: Iterable[str]) -> None:
+    queue = task_queue.current()
+    if not queue.takes_tasks:
+        raise NoQueueError(
+            f"ORDERHOOKS['QUEUE'] is {conf.current().queue!r}: no worker can be woken. Keep `{queue.worker_command}` "
+            "running, which sweeps by itself; or have cron call it with --once each minute, and `manage.py "
+            "orderhooks_prune` each day."
+        )
+    for task in names:
+        queue.enqueue(task)
 
 
 def daily_tasks() -> list[str]:
@@ -64,9 +82,9 @@ def check() -> Iterator[CheckMessage]:
     try:
         queue = task_queue.current()
     except Exception as error:
-        name = conf.current().queue
+        name, why = conf.current().queue, str(error).rstrip(".")
         yield Error(
-            f"ORDERHOOKS['QUEUE'] is {name!r}, which can't be used: {error}. No worker could be woken.",
+            f"ORDERHOOKS['QUEUE'] is {name!r}, which can't be used: {why}. No worker could be woken.",
             hint=REMEDIES.get(name, ""),
             id="orderhooks.E024",
         )

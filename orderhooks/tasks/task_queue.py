@@ -33,6 +33,8 @@ class TaskQueue(ABC):
     sweep_command: str
     # Where the project says which broker it has. Blank: it needs none.
     broker_settings: str
+    # Whether a process that is no worker can have one run a task.
+    takes_tasks = True
 
     @property
     @abstractmethod

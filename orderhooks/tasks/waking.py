@@ -1,20 +1,20 @@
 """Waking a worker: what a save does, and the thread that talks to brokers for it."""
 
 import atexit
-import logging
 import os
 import threading
 import time
 
 from django.db import connections
 
+from orderhooks import logs
 from orderhooks.models import Pump
 from orderhooks.tasks import task_queue
 from orderhooks.tasks.names import PUMP
 
 __all__ = ["let_the_waker_finish", "wake"]
 
-logger = logging.getLogger(__name__)
+logger = logs.get_logger(__name__)
 
 EXIT_SECONDS = 2.0
 

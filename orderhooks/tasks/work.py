@@ -1,19 +1,18 @@
 """What a worker runs, whatever queue it belongs to."""
 
-import logging
 import time
 from datetime import timedelta
 
-from orderhooks import conf, notifications, pumping, reconciling, retention, retention_periods
+from orderhooks import conf, logs, notifications, pumping, reconciling, retention, retention_periods
 from orderhooks.db import DatabaseClock
-from orderhooks.models import Reconciliation, Subscription
+from orderhooks.models import Event, Reconciliation, Subscription
 from orderhooks.tasks import task_queue, waking
 from orderhooks.tasks.names import NOTIFY, PRUNE, RECONCILE
 from orderhooks.tasks.task_queue import TaskQueue
 
 __all__ = ["longest_attempt_seconds", "notify", "prune", "pump", "reconcile"]
 
-logger = logging.getLogger(__name__)
+logger = logs.get_logger(__name__)
 
 
 def pump(**_unknown: object) -> None:
@@ -40,8 +39,11 @@ def longest_attempt_seconds(queue: TaskQueue) -> float:
 
 
 def notify(**_unknown: object) -> None:
-    """Send the e-mails that are due. A task of its own: a mail server may be slow."""
+    """Send the alarms that are due. A task of its own: a mail server may be slow."""
     notifications.send_due(now=DatabaseClock().now())
+    # A queue that runs tasks at once runs this one in a pump, which goes on.
+    if not task_queue.current().runs_at_once and Event.objects.unrouted().exists():
+        waking.wake()
 
 
 def prune(**_unknown: object) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import ENVIRONMENT_VARIABLE, settings
 
 import orderhooks
-from orderhooks import catalogue, formats, signing, sources, versions
+from orderhooks import catalogue, formats, operational, signing, sources, versions
 from orderhooks.sources import BuiltInOrders, OrderSource
 
 __all__ = ["SignedRequest", "signed_request"]
@@ -58,13 +58,16 @@ def signed_request(
     event = catalogue.example(topic, chosen_source)
     data = event["data"]
     event |= {"id": event_id or f"evt_{uuid.uuid4().hex[:26].upper()}", "sequence": sequence, "store": store}
-    event["data"] = {
-        **data,
-        "order": {**data["order"], **(order or {})},
-        "changes": data["changes"] if changes is None else changes,
-    }
-    full = event["data"]["order"]
-    identity = full.get("id") or "1", catalogue.number_of(full, chosen_source)
+    identity: tuple[Any, str] = ("1", "")
+    # An alarm is about no order.
+    if topic not in operational.TOPICS:
+        event["data"] = {
+            **data,
+            "order": {**data["order"], **(order or {})},
+            "changes": data["changes"] if changes is None else changes,
+        }
+        full = event["data"]["order"]
+        identity = full.get("id") or "1", catalogue.number_of(full, chosen_source)
     version = versions.require(api_version or versions.newest())
     event = versions.convert(event, version.name)
     outgoing = formats.OutgoingEvent(event, *identity)

@@ -12,7 +12,7 @@ from orderhooks.transport.certificates import (
     facts_of,
     normalized,
 )
-from orderhooks.transport.headers import InvalidHeaderError, check_own_headers
+from orderhooks.transport.headers import InvalidHeaderError, check_header_count, check_own_headers
 from orderhooks.transport.outcomes import ABORTED, FILTERED, NOT_REQUESTED, UNSENT, Instruction, Outcome, next_step
 from orderhooks.transport.posting import options, post, with_framing_headers
 from orderhooks.transport.redaction import REDACTED, is_credential
@@ -37,6 +37,7 @@ __all__ = [
     "Outcome",
     "UrlRefusedError",
     "called_url",
+    "check_header_count",
     "check_own_headers",
     "check_url",
     "facts_of",

@@ -4,7 +4,7 @@ Source: RFC 9110, 5.1 and 5.5 (field names and values).
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 MOST = 20
 LONGEST_NAME = 100
@@ -39,13 +39,18 @@ def check_header(name: str, value: str) -> None:
         raise InvalidHeaderError(f"The value of {name} holds characters outside Latin-1. Encode it first.") from None
 
 
+def check_header_count(headers: Collection[str]) -> None:
+    """Raises InvalidHeaderError if a subscription has more headers of its own than it may have."""
+    if len(headers) > MOST:
+        raise InvalidHeaderError(f"A subscription has at most {MOST} headers of its own.")
+
+
 def check_own_headers(headers: Mapping[str, str]) -> None:
     """Raises InvalidHeaderError if a subscription may not add these headers to its requests.
 
     At most 20; none twice, empty, too long or reserved, and none that `check_header` refuses.
     """
-    if len(headers) > MOST:
-        raise InvalidHeaderError(f"A subscription has at most {MOST} headers of its own.")
+    check_header_count(headers)
     seen: set[str] = set()
     for name, value in headers.items():
         check_header(name, value)

@@ -28,6 +28,7 @@ NEXT_STEPS = {
     "filtered": "Nothing is to be done. Redeliver it if it is to be sent all the same.",
     "projection": "Change the subscription's projection; the next attempt uses it.",
     "version": "Fix the function that converts the body, or move the subscription to another version.",
+    "key": "Put the missing key back into ENCRYPTION_KEYS; the next attempt uses it.",
     "internal": "See the worker's log.",
 }
 # The next step for statuses that say more than that the response was not 2xx.
@@ -81,7 +82,7 @@ FILTERED = "filtered"
 # The kind of a failure after which the receiver wants no retry.
 ABORTED = "aborted"
 # Failures to give an event the shape that the subscription asks for. Who manages it has to correct something.
-UNSENT = frozenset({"filter", "projection", "version", "format"})
+UNSENT = frozenset({"filter", "projection", "version", "format", "key"})
 # What ends an attempt before a request is made.
 NOT_REQUESTED = UNSENT | {FILTERED}
 # Failures of orderhooks, or of what people configured: they say nothing about the endpoint.

@@ -3,6 +3,8 @@
 import re
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+# What changes the direction of the text that follows. Source: Unicode Standard Annex 9, 2.
+BIDI_CONTROLS = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 # Control characters except tab and newline (terminal escapes begin with one), marks that change the direction of text,
 # and lone surrogates.
 HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")

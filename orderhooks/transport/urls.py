@@ -14,6 +14,7 @@ from requests.utils import requote_uri
 
 from orderhooks import conf
 from orderhooks.transport import addresses
+from orderhooks.transport.text import BIDI_CONTROLS
 
 LONGEST = 2000
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -31,6 +32,7 @@ EXAMPLE = "Write it like https://example.com/webhooks."
 SHAPE = re.compile(r"(https?)://([^/?#]*)([/?][^#]*)?", re.IGNORECASE)
 IPV6_AUTHORITY = re.compile(r"\[([0-9a-f:.]+)\](?::([0-9]{1,5}))?", re.IGNORECASE)
 NAME_AUTHORITY = re.compile(r"([^:\[\]]+)(?::([0-9]{1,5}))?")
+BIDI = re.compile(f"[{BIDI_CONTROLS}]")
 UNWANTED = re.compile(r"[\x00-\x20\x7f-\xa0\\\s\ud800-\udfff]")
 LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
@@ -68,6 +70,11 @@ def _check(url: str, require_https: bool, allowed_networks: Sequence[str]) -> st
     if UNWANTED.search(url):
         raise UrlRefusedError(
             "Leave spaces, backslashes and control characters out of the URL; write a space in a path as %20."
+        )
+    if found := BIDI.search(url):
+        raise UrlRefusedError(
+            f"The URL has the control character U+{ord(found[0]):04X}, which turns the direction of text, at place "
+            f"{found.start() + 1}. Remove it."
         )
     if "#" in url:
         raise UrlRefusedError("Leave the #fragment out of the URL: it is never sent.")

@@ -1,20 +1,19 @@
 """Installing: put the triggers of the configured sources in place, take others away, and say where they differ."""
 
 import functools
-import logging
 from collections.abc import Iterator
 from typing import Any
 
 from django.db import DatabaseError, connections, router, transaction
 
-from orderhooks import conf, sources
+from orderhooks import conf, logs, sources
 from orderhooks.models import Change
 from orderhooks.sources import OrderSource, WatchedModel
 from orderhooks.triggers.statements import PREFIX, Capture, for_model, schema_of
 
 __all__ = ["any_are_used", "are_used", "are_used_for", "differences", "install", "install_after_migrate", "wanted"]
 
-logger = logging.getLogger(__name__)
+logger = logs.get_logger(__name__)
 
 # A table that somebody keeps locked must not hold up the store's deployment.
 LOCK_SECONDS = 5

@@ -1,5 +1,6 @@
 """Erasures in the admin: a form, the count, a confirmation, the progress; and which users may."""
 
+import re
 from typing import Any
 
 import pytest
@@ -83,6 +84,14 @@ def test_change_leads_back_to_the_form_with_what_was_typed(operator) -> None:
     assert "Count what would be erased" in text
 
 
+def test_the_list_begins_with_the_time_and_the_orders(operator) -> None:
+    make_erasure(orders=[{"number": str(number), "order_pk": str(number)} for number in range(1042, 1047)])
+    text = page(operator, "erasure/")
+    columns = re.findall(r'class="(?:nowrap )?field-(\w+)', text)
+    assert (columns[:2], columns[-1]) == (["created_at", "few_numbers"], "public_id")
+    assert "1042, 1043, 1044 and 2 more" in text
+
+
 def test_a_link_fills_the_form(operator) -> None:
     assert 'value="1042"' in page(operator, "erasure/add/?order=1042")
 
@@ -125,6 +134,19 @@ def test_a_user_of_some_stores_erases_only_orders_of_them(settings, kind: str, c
         list(operations.carry_out(erasure))
     assert Erasure.objects.count() - before == (count > 0)
     assert Event.objects.filter(topic=REDACTED).count() == count
+
+
+@pytest.mark.parametrize(("kind", "is_shown"), [("berlin", False), ("unlimited", True)])
+def test_a_user_of_some_stores_sees_no_counts_of_what_subscriptions_got(settings, kind: str, is_shown: bool) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "STORES_FOR_USER": SETTING}
+    shops = make_shops()
+    counted = visitor(kind).post(ADD, form(order="BERLIN-7")).content.decode()
+    done = page(visitor(kind), f"erasure/{shops.berlin.erasure.pk}/change/")
+
+    assert "Events: 4<" in counted
+    assert "field-events" in done
+    for text, field in (("Deliveries:", "field-deliveries"), ("Attempts, whose", "field-attempts")):
+        assert (text in counted, field in done) == (is_shown, is_shown)
 
 
 def test_two_users_of_other_stores_do_not_share_a_running_erasure() -> None:

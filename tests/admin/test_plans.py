@@ -13,7 +13,8 @@ from django.utils import timezone
 
 from benchmarks.filling import fill
 from orderhooks import operations, replaying
-from orderhooks.models import Order, Subscription
+from orderhooks.models import Delivery, Order, Subscription
+from orderhooks.reporting.objectives import objectives
 from tests.admin.visits import page
 from tests.factories import make_event
 
@@ -59,6 +60,25 @@ def test_nothing_reads_the_log_from_end_to_end(operator) -> None:
     work.append(lambda: replaying.process_batch(now=timezone.now()))
     for one in work:
         assert scans(one) == []
+
+
+def test_objectives_read_what_is_overdue_alone(operator) -> None:
+    fill(DELIVERIES)
+    now = timezone.now()
+    Subscription.objects.update(objective_seconds=60)
+    subscriptions = list(Subscription.objects.order_by("pk")[:3])
+    for one in subscriptions:
+        keys = one.deliveries.order_by("-pk").values_list("pk", flat=True)[:200]
+        Delivery.objects.filter(pk__in=list(keys)).update(
+            due_by=now - timedelta(minutes=30), state="pending", next_attempt_at=now, finished_at=None
+        )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE orderhooks_delivery")
+    assert scans(lambda: objectives(Subscription.objects.all(), now=now)) == []
+    found = objectives(subscriptions, now=now)
+    assert {one.counts["1h"].missed for one in found.values()} == {200}
+    for path in ("dashboard/", "subscription/", f"subscription/{subscriptions[0].pk}/change/"):
+        assert scans(partial(page, operator, path)) == []
 
 
 def test_a_query_that_does_is_found() -> None:

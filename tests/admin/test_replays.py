@@ -95,6 +95,26 @@ def test_held_ones_are_announced_beforehand(operator, events) -> None:
     assert "held until it is resumed" in text
 
 
+@pytest.mark.parametrize("answer", [{}, {"confirm": "yes"}], ids=["counted", "confirmed"])
+def test_what_can_not_be_sent_again_is_said_on_the_form(operator, events, settings, answer) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "RETENTION_DAYS": {"events": 90, "deliveries": 7}}
+    old = (NOW - timedelta(days=30)).strftime("%Y-%m-%dT%H:%M")
+    text = operator.post(ADD, form(make_subscription(), since=old, only="never_sent", **answer)).content.decode()
+    assert "Deliveries are deleted after 7 days" in text
+    on_call = make_subscription(operational=True, topics=["*"])
+    text = operator.post(ADD, form(on_call, topics=["order.paid"], **answer)).content.decode()
+    assert "is not a topic of operational subscriptions" in text
+    assert not Replay.objects.exists()
+
+
+def test_events_of_a_topic_that_is_no_longer_made_are_sent_again(operator, events) -> None:
+    make_event_at(NOW - HOUR, topic="order.gift_wrapped")
+    data = form(make_subscription(), topics=["order.gift_wrapped"])
+    assert "<strong>1 delivery</strong> would be sent" in operator.post(ADD, data).content.decode()
+    operator.post(ADD, {**data, "confirm": "yes"})
+    assert Replay.objects.get().topics == ["order.gift_wrapped"]
+
+
 def test_one_can_go_back_and_change_it(operator, events) -> None:
     data = form(make_subscription(), topics=["order.paid"], again="Change")
     text = operator.post(ADD, data).content.decode()

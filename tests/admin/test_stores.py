@@ -15,7 +15,8 @@ from django.urls import URLPattern, URLResolver, reverse
 
 from orderhooks.models import Order
 from tests.admin.shops import SETTING, Shops, make_shops, visitor
-from tests.admin.visits import text_of
+from tests.admin.visits import page, text_of
+from tests.factories import make_event, make_subscription
 
 pytestmark = pytest.mark.django_db
 
@@ -180,10 +181,10 @@ def test_another_page(shops, kind, name) -> None:
 
 def test_an_unlimited_user_sees_both_shops(shops) -> None:
     client = visitor("unlimited")
-    for page in ("order", "subscription", "event", "delivery", *RECORDS, "dashboard"):
-        text = client.get(f"/admin/orderhooks/{page}/").content.decode()
+    for record in ("order", "subscription", "event", "delivery", *RECORDS, "dashboard"):
+        text = page(client, f"{record}/")
         for shop in (shops.berlin, shops.paris):
-            assert hidden(text, shop.texts), page
+            assert hidden(text, shop.texts), record
 
 
 def test_no_setting_limits_nobody(shops, settings) -> None:
@@ -195,3 +196,15 @@ def test_the_link_to_the_site_leads_nowhere(shops) -> None:
     kind = get_content_type_for_model(Order).pk
     for client in (visitor("berlin"), visitor("nobody")):
         assert client.get(f"/admin/r/{kind}/{shops.paris.order.pk}/").status_code == 404
+
+
+def test_what_other_stores_alone_have_adds_no_choice(settings):
+    """Neither a topic that is no longer made nor an old version of a subscription of theirs."""
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "STORES_FOR_USER": SETTING}
+    make_event(topic="order.engraved", store="paris")
+    make_subscription(store="paris", api_version="2020-01-01")
+    for kind, is_there in (("berlin", False), ("unlimited", True)):
+        client = visitor(kind)
+        for path in ("event/", "replay/add/"):
+            assert ("order.engraved" in page(client, path)) is is_there, (kind, path)
+        assert ("api_version" in page(client, "subscription/")) is is_there, kind

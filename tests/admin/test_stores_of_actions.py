@@ -105,7 +105,7 @@ def test_no_job_is_begun_for_another_stores_subscription(shops, job) -> None:
 
 def subscription_form(**fields: Any) -> dict[str, Any]:
     endpoint = {"name": "New", "url": "https://new.example/", "topics": ["*"], "signature": "standard", "headers": ""}
-    return {**endpoint, **fields}
+    return {"objective_share": "99", **endpoint, **fields}
 
 
 def order_form(client: Client, **fields: Any) -> dict[str, Any]:

@@ -34,6 +34,7 @@ def subscription_form(**fields: Any) -> dict[str, Any]:
         "format": "standard",
         "headers": "",
         "signature": "standard",
+        "objective_share": "99",
     }
     return {**given, **fields}
 
@@ -184,6 +185,8 @@ def test_a_secret_that_can_not_sign_is_refused_and_not_shown_again(operator, giv
         ({"name": ""}, "name"),
         ({"update_interval_seconds": "0"}, "update_interval_seconds"),
         ({"timeout_seconds": "31"}, "timeout_seconds"),
+        ({"objective_seconds": "0"}, "objective_seconds"),
+        ({"objective_share": "100.5"}, "objective_share"),
         ({"max_in_flight": "0"}, "max_in_flight"),
         ({"contact_email": "nobody"}, "contact_email"),
     ],

@@ -6,7 +6,8 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.utils import timezone
 
-from orderhooks.models import Delivery, Replay, Subscription
+from orderhooks.models import Delivery, ObjectiveStats, Replay, Subscription
+from orderhooks.models.objective_stats import FINE, HOURLY, begins_at
 from tests.api.calls import EVERYTHING, client_with, errors_of, ids, post
 from tests.factories import (
     make_attempt,
@@ -92,6 +93,15 @@ def test_a_replay_is_counted_begun_followed_and_cancelled(api):
     assert post(api, f"{address}cancel/", {}).data["state"] == "cancelled"
     assert post(api, f"{address}cancel/", {}).status_code == 409
     assert ids(api.get("/api/replays/?state=cancelled")) == [begun.data["public_id"]]
+
+
+def test_a_replay_of_what_was_never_sent_begins_where_deliveries_are_kept(api, settings):
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "RETENTION_DAYS": {"events": 90, "deliveries": 7}}
+    path = f"/subscriptions/{make_subscription().public_id}/replay/"
+    plan = {"since": (timezone.now() - timedelta(days=30)).isoformat(), "only": "never_sent"}
+    for refused in (post(api, path, plan), post(api, path, {**plan, "dry_run": True})):
+        assert refused.status_code == 422
+        assert "deleted after 7 days" in errors_of(refused)["/since"]
 
 
 @pytest.mark.parametrize(
@@ -181,6 +191,31 @@ def test_statistics_add_up_over_what_the_caller_sees(api):
     assert client_with(*EVERYTHING[:-1]).get("/api/stats/").data["succeeded"] == 0
     for hours in ("0", "745", "x", "-1", ""):
         assert "744" in errors_of(api.get("/api/stats/", {"hours": hours}))["?hours"]
+
+
+def test_statistics_have_the_objective_of_one_subscription(api):
+    now = timezone.now()
+    with_one, without = make_subscription(objective_seconds=60, objective_share=90), make_subscription()
+    for minutes in (FINE, HOURLY):
+        ObjectiveStats.objects.create(
+            subscription=with_one, minutes=minutes, begins_at=begins_at(now, minutes), met=95, missed=5
+        )
+    path = f"/api/subscriptions/{with_one.public_id}/stats/"
+    assert api.get(path).data["objective"] == {
+        "seconds": 60,
+        "share": 90.0,
+        "attainment": 0.95,
+        "attainment_1h": 0.95,
+        "budget_left": 0.5,
+        "burn_rate_1h": 0.5,
+        "burn_rate_6h": 0.5,
+    }
+    with_one.objective_share = 100
+    with_one.save()
+    # JSON has no infinity.
+    assert api.get(path).json()["objective"]["burn_rate_1h"] is None
+    assert api.get(f"/api/subscriptions/{without.public_id}/stats/").data["objective"] is None
+    assert api.get("/api/stats/").data["objective"] is None
 
 
 def test_a_put_by_name_makes_once_then_changes_and_is_the_same_twice(api):

@@ -67,6 +67,7 @@ def test_an_authentication_is_written_and_its_secret_is_never_read():
         ({**BASIC, "password": "a\nb"}, "/password", "no line breaks"),
         ({**BASIC, "scope": "x"}, "/scope", "not a member of the type basic"),
         ({**OAUTH2, "token_url": "http://10.0.0.1/token"}, "/token_url", "Use"),
+        ({**OAUTH2, "token_url": "https://auth.example/\u202etoken"}, "/token_url", "U+202E"),
         ({**OAUTH2, "scope": 'a"b'}, "/scope", "without quotes"),
         ({**OAUTH2, "client_authentication": "private_key_jwt"}, "/client_authentication", "must be one of"),
         ({**OAUTH2, "client_id": 5}, "/client_id", "must be a text"),

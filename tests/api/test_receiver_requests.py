@@ -15,7 +15,7 @@ from rest_framework.test import APIClient
 from orderhooks import operations, signing, tasks
 from orderhooks.models import Receipt, Subscription, SubscriptionSecret
 from orderhooks.receiver import ResumeRequest, resume_request
-from tests.factories import make_subscription, make_user
+from tests.factories import make_delivery, make_subscription, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -38,11 +38,14 @@ def signed(subscription: Subscription, **options: Any) -> ResumeRequest:
     return resume_request(API, subscription.public_id, subscription.new_secret, **options)
 
 
-def send(request: ResumeRequest, *, body: bytes | None = None, url: str = "", **headers: str) -> Any:
+def send(
+    request: ResumeRequest, *, body: bytes | None = None, url: str = "", address: str = "127.0.0.1", **headers: str
+) -> Any:
     given = {**request.headers, **{name.replace("_", "-"): value for name, value in headers.items()}}
     kind = given.pop("content-type")
     sent = request.body if body is None else body
-    return APIClient().post(url or request.url, data=sent, content_type=kind, headers=given)
+    client = APIClient(REMOTE_ADDR=address)
+    return client.post(url or request.url, data=sent, content_type=kind, headers=given)
 
 
 def signed_body(subscription: Subscription, body: bytes) -> Any:
@@ -60,11 +63,16 @@ def state_of(subscription: Subscription) -> tuple[str, str, int]:
 def test_a_receiver_resumes_what_was_disabled(disabled, monkeypatch, django_capture_on_commit_callbacks, caplog):
     woken = []
     monkeypatch.setattr(tasks, "wake", lambda: woken.append(True))
+    later = timezone.now() + timedelta(hours=20)
+    held = make_delivery(subscription=disabled, attempts_made=3, next_attempt_at=later)
     with caplog.at_level("INFO", "orderhooks"), django_capture_on_commit_callbacks(execute=True):
         response = send(signed(disabled))
     assert (response.status_code, response.data) == (200, {"state": "active", "resumed": True})
     assert state_of(disabled) == ("active", "", 0)
-    # What was held is sent, as when an operator resumes.
+    # What was held is sent now, as when an operator resumes.
+    held.refresh_from_db()
+    assert held.next_attempt_at is not None
+    assert held.next_attempt_at < later
     assert woken
     assert f"resumed by its receiver subscription={disabled.public_id}" in caplog.text
     entry = LogEntry.objects.get()
@@ -218,10 +226,58 @@ def test_the_signature_of_something_else_does_not_resume(disabled, content, stat
     assert not Receipt.objects.exists()
 
 
-def test_requests_are_limited_by_address(disabled, settings):
+@pytest.fixture
+def two_an_hour(settings):
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "API_RATES": {"resume": "2/hour"}}
-    statuses = [send(signed(disabled), webhook_signature="v1,x").status_code for _ in range(3)]
+
+
+def send_wrong(subscription: Subscription, *, address: str = "127.0.0.1", forwarded: str = "") -> int:
+    request = signed(subscription)
+    return send(request, address=address, webhook_signature="v1,x", x_forwarded_for=forwarded).status_code
+
+
+@pytest.mark.usefixtures("two_an_hour")
+def test_requests_are_limited_by_address_whatever_their_headers_say(disabled):
+    statuses = [send_wrong(disabled, forwarded=f"198.51.100.{number}") for number in range(3)]
     assert statuses == [401, 401, 429]
+
+
+@pytest.mark.usefixtures("two_an_hour")
+@pytest.mark.parametrize(
+    ("addresses", "statuses"),
+    [
+        pytest.param(["2001:db8:1::1", "2001:db8:1::ffff", "2001:db8:1:0:2::3"], [401, 401, 429], id="one network"),
+        pytest.param(["2001:db8:1::1", "2001:db8:1:1::1", "2001:db8:2::1"], [401, 401, 401], id="three networks"),
+        pytest.param(["::ffff:192.0.2.1", "192.0.2.1", "::ffff:192.0.2.1"], [401, 401, 429], id="IPv4 in IPv6"),
+        pytest.param(
+            ["::ffff:192.0.2.1", "::ffff:192.0.2.2", "::ffff:192.0.2.3"], [401, 401, 401], id="three of these"
+        ),
+        pytest.param(["", "", ""], [401, 401, 429], id="a socket of the machine's own"),
+    ],
+)
+def test_an_address_of_ipv6_counts_for_its_network(disabled, addresses, statuses):
+    assert [send_wrong(disabled, address=address) for address in addresses] == statuses
+
+
+@pytest.mark.usefixtures("two_an_hour")
+def test_behind_a_proxy_the_address_is_what_the_proxy_has_added(disabled, settings):
+    settings.REST_FRAMEWORK = {"NUM_PROXIES": 1}
+    sent = [f"203.0.113.{number}, 198.51.100.7" for number in range(3)]
+    assert [send_wrong(disabled, forwarded=value) for value in sent] == [401, 401, 429]
+    assert send_wrong(disabled, forwarded="198.51.100.7, 198.51.100.8") == 401
+
+
+@pytest.mark.usefixtures("two_an_hour")
+def test_a_receiver_is_limited_over_all_its_addresses(disabled):
+    statuses = [send(signed(disabled), address=f"198.51.100.{number}").status_code for number in range(3)]
+    assert statuses == [200, 200, 429]
+    assert send(signed(make_subscription()), address="198.51.100.9").status_code == 200
+
+
+@pytest.mark.usefixtures("two_an_hour")
+def test_strangers_do_not_use_up_the_limit_of_a_subscription(disabled):
+    assert {send_wrong(disabled, address=f"198.51.100.{number}") for number in range(9)} == {401}
+    assert send(signed(disabled), address="203.0.113.1").status_code == 200
 
 
 def test_a_header_of_idempotency_keys_has_no_meaning_here(disabled):

@@ -161,3 +161,33 @@ def test_of_many_unknown_members_some_are_named(api):
     assert response.status_code == 400
     assert len(errors_of(response)) == 20
     assert len(response.content) < 20_000
+
+
+LONG_LISTS = [
+    pytest.param("/deliveries/redeliver/", {"deliveries": [1] * 1001}, id="deliveries"),
+    pytest.param("/subscriptions/", {"topics": [1] * 1001}, id="topics"),
+    pytest.param("/subscriptions/", {"topics": ["*"], "changed_fields": [1] * 1001}, id="changed fields"),
+    pytest.param("/subscriptions/", {"topics": ["*"], "headers": {f"X-{n}": 1 for n in range(1001)}}, id="headers"),
+    pytest.param("/orders/", {"lines": [1] * 1001}, id="lines"),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), LONG_LISTS)
+def test_a_list_that_is_too_long_gets_one_error_and_none_for_its_items(api, path, body):
+    name = next(name for name in reversed(body))
+    refused = post(api, path, body)
+    assert refused.status_code in (400, 422)
+    about = [one for one in refused.json()["errors"] if one["pointer"].startswith(f"/{name}")]
+    assert [one["pointer"] for one in about] == [f"/{name}"]
+    assert len(refused.content) < 2000
+
+
+def test_no_cache_keeps_what_the_api_responds(api):
+    order, subscription = make_order(), make_subscription()
+    kept = {"private", "no-store"}
+    for path in ("/api/orders/", f"/api/subscriptions/{subscription.public_id}/", "/api/events/", "/api/replays/"):
+        assert set(api.get(path)["Cache-Control"].split(", ")) == kept, path
+    made = post(api, "/subscriptions/", {"name": "ERP", "url": "https://erp.example.com/", "topics": ["*"]})
+    assert (made.status_code, set(made["Cache-Control"].split(", "))) == (201, kept)
+    # Whoever has its ETag may keep it, and asks each time.
+    assert api.get(f"/api/orders/{order.public_id}/")["Cache-Control"] == "private, no-cache"

@@ -236,6 +236,8 @@ def test_limits_order_and_contact_are_set_and_judged(api):
         "max_in_flight": 3,
         "max_per_second": 10,
         "timeout_seconds": 30,
+        "objective_seconds": 60,
+        "objective_share": 99.5,
         "contact_email": "team@example.com",
         "mail_failing": False,
     }
@@ -249,6 +251,12 @@ def test_limits_order_and_contact_are_set_and_judged(api):
         {"update_interval_seconds": 0},
         {"update_interval_seconds": 86401},
         {"update_interval_seconds": "60"},
+        {"objective_seconds": 0},
+        {"objective_seconds": 604801},
+        {"objective_share": 0.5},
+        {"objective_share": 100.1},
+        {"objective_share": "99"},
+        {"objective_share": None},
     ):
         assert patch(api, path, bad).status_code == 400
     assert "circuit_open_until" in response.data

@@ -129,6 +129,23 @@ def test_more_requests_than_the_setting_allows_are_a_503(api, clock, settings):
     assert api.get("/api/events/?after=0&wait=1").status_code == 200
 
 
+def test_one_user_has_at_most_half_of_the_places(api, clock, settings):
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "FEED_WAITERS": 4}
+    clients = {"one": api, "other": client_with(*EVERYTHING)}
+    users = iter(["one", "one", "other", "other"])
+    statuses: list[tuple[str, int]] = []
+
+    def begin_next(_nap: int) -> None:
+        if user := next(users, None):
+            statuses.append((user, clients[user].get("/api/events/?after=0&wait=1").status_code))
+
+    clock.at_each = begin_next
+    assert api.get("/api/events/?after=0&wait=1").status_code == 200
+    # The first user's third request is refused; both of the other's wait.
+    assert sorted(statuses) == [("one", 200), ("one", 503), ("other", 200), ("other", 200)]
+    assert not waiting._waiting
+
+
 def test_a_place_is_free_again_after_an_error(api, clock, settings):
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "FEED_WAITERS": 1}
     clock.at_each = lambda nap: 1 / 0 if nap == 1 else None

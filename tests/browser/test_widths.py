@@ -72,3 +72,21 @@ def test_no_page_is_wider_than_a_desk(visit: Callable[..., Visit], shop: Shop, n
     operator = visit(viewport=DESK)
     PAGES[name](operator, shop)
     assert operator.page.evaluate("document.scrollingElement.scrollWidth") <= DESK["width"]
+
+
+def test_on_a_phone_the_dashboard_shows_all_of_a_subscription_to_look_at(
+    visit: Callable[..., Visit], shop: Shop
+) -> None:
+    operator = visit(viewport=PHONE, is_mobile=True, has_touch=True)
+    PAGES["dashboard"](operator, shop)
+    cells = operator.page.locator(".orderhooks-unhealthy td")
+    boxes = [cell.bounding_box() for cell in cells.all()]
+    assert len(boxes) % 6 == 0
+    assert boxes
+    for box in boxes:
+        assert box is not None
+        assert box["x"] + box["width"] <= PHONE["width"]
+    for row in operator.page.locator(".orderhooks-unhealthy tbody tr").all():
+        # No cell makes the row taller than its own contents.
+        gaps = row.evaluate("row => row.clientHeight - [...row.cells].reduce((sum, one) => sum + one.offsetHeight, 0)")
+        assert gaps <= 20

@@ -1,14 +1,16 @@
 """A machine whose clock is set while it runs: a file holds the seconds by which it is wrong. Monotonic time goes on."""
 
 import datetime
+import importlib
 import os
 import time
 
-from django.utils import timezone
 
+def follow(path: str, *modules: str) -> None:
+    """From now on `time.time()` and Django's `timezone.now()` are wrong by what the file says then.
 
-def follow(path: str) -> None:
-    """From now on `time.time()` and Django's `timezone.now()` are wrong by what the file says then."""
+    So is `datetime.now()` in these modules.
+    """
     true_time = time.time
     seen: tuple[int, float] = (0, 0.0)
 
@@ -26,4 +28,5 @@ def follow(path: str) -> None:
             return datetime.datetime.fromtimestamp(true_time() + shift(), tz)
 
     time.time = lambda: true_time() + shift()
-    vars(timezone)["datetime"] = ShiftedDatetime
+    for name in ("django.utils.timezone", *modules):
+        importlib.import_module(name).datetime = ShiftedDatetime  # type: ignore[attr-defined]

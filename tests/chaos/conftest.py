@@ -3,6 +3,7 @@
 `make chaos SEED=1`: the seed, printed first, decides counts, moments and who is hit; each row throws its own dice.
 """
 
+import contextlib
 import os
 import random
 import shutil
@@ -17,7 +18,8 @@ import pytest
 from tests.chaos.ledger import Entry, Ledger
 from tests.chaos.reckoning import Account, reckon
 from tests.chaos.sites import Site
-from tests.servers import HOST, PostgresServer, RedisServer, answers, postgres_programs
+from tests.relay import Relay
+from tests.servers import HOST, RABBITMQ_PORT, PostgresServer, RabbitQueue, RedisServer, answers, postgres_programs
 
 POSTGRES_PORT, MARIADB_PORT = 5432, 3306
 POSTGRES = {"ENGINE": "django.db.backends.postgresql", "HOST": HOST, "USER": "postgres", "CONN_MAX_AGE": 60}
@@ -27,6 +29,7 @@ SQLITE: dict[str, Any] = {
     "CONN_MAX_AGE": 60,
     "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20, "init_command": "PRAGMA journal_mode=WAL"},
 }
+NO_POSTGRES = "PostgreSQL's server programs (initdb, postgres) are not installed"
 _numbers = count(1)
 
 
@@ -43,13 +46,14 @@ class Chaos:
         self.account: Account | None = None
         self.folder = folder
         self._absent = absent
-        self._undo: list[Callable[[], object]] = []
+        self._ends = contextlib.ExitStack()
 
     def site(
-        self, vendor: str = "postgres", *, own: PostgresServer | None = None, patience: int = 20, **more: Any
+        self, vendor: str = "postgres", *, own: PostgresServer | Relay | None = None, patience: int = 20, **more: Any
     ) -> Site:
-        """A migrated database of the row's own and a store on it. `own`: on that server; `patience`: how many seconds
-        SQLite waits for its lock."""
+        """A migrated database of the row's own and a store on it. `own`: on a server that is removed later;
+        `patience`: how many seconds SQLite waits for its lock.
+        """
         folder = self.folder / str(next(_numbers))
         folder.mkdir()
         match vendor:
@@ -61,7 +65,7 @@ class Chaos:
                 options = {**SQLITE["OPTIONS"], "timeout": patience}
                 database = {**SQLITE, "NAME": str(folder / "shop.sqlite3"), "OPTIONS": options}
         site = Site(folder, database, self.ledger.door, self.random, **more)
-        self._undo.append(site.close)
+        self._ends.callback(site.close)
         site.shop.call("migrate")
         return site
 
@@ -71,8 +75,31 @@ class Chaos:
             self._absent("redis-server is not installed")
         server = RedisServer(self.folder)
         server.start()
-        self._undo.append(server.stop)
+        self._ends.callback(server.stop)
         return server
+
+    def postgres(self, primary: PostgresServer | None = None, **settings: object) -> PostgresServer:
+        """A PostgreSQL of the row's own, running, or a standby of one."""
+        programs = postgres_programs()
+        if programs is None:
+            self._absent(NO_POSTGRES)
+        assert programs
+        server = PostgresServer(programs, connections=60, primary=primary, **settings)
+        self._ends.callback(server.remove)
+        server.start()
+        return server
+
+    def relay(self, server: PostgresServer) -> Relay:
+        """Before a server, so that another may take its place."""
+        return self._ends.enter_context(Relay(server.port))
+
+    def rabbitmq(self) -> RabbitQueue:
+        """A queue of the row's own in the machine's RabbitMQ."""
+        if not answers(RABBITMQ_PORT):
+            self._absent(f"no RabbitMQ responds on {HOST}:{RABBITMQ_PORT}")
+        queue = RabbitQueue(f"chaos-{os.getpid()}-{next(_numbers)}")
+        self._ends.callback(queue.delete)
+        return queue
 
     def reckon(self, site: Site, *, entries: Sequence[Entry] | None = None, **how: Any) -> Account:
         """The ledger (or these entries of it) against the site's database; the last reckoning goes into the table."""
@@ -91,10 +118,9 @@ class Chaos:
             connection.execute(statement)
 
     def close(self) -> None:
-        for undo in reversed(self._undo):
-            undo()
+        self._ends.close()
 
-    def _postgres(self, folder: Path, own: PostgresServer | None) -> dict[str, Any]:
+    def _postgres(self, folder: Path, own: PostgresServer | Relay | None) -> dict[str, Any]:
         import psycopg
 
         port = own.port if own else POSTGRES_PORT
@@ -109,7 +135,8 @@ class Chaos:
                 connection.execute(statement)
 
         execute(f"CREATE DATABASE {database['NAME']}")
-        self._undo.append(lambda: execute(f"DROP DATABASE {database['NAME']} WITH (FORCE)"))
+        if own is None:
+            self._ends.callback(execute, f"DROP DATABASE {database['NAME']} WITH (FORCE)")
         return database
 
     def _mariadb(self, folder: Path) -> dict[str, Any]:
@@ -124,7 +151,7 @@ class Chaos:
                 connection.cursor().execute(statement)
 
         execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
-        self._undo.append(lambda: execute(f"DROP DATABASE {name}"))
+        self._ends.callback(execute, f"DROP DATABASE {name}")
         return {**MARIADB, "NAME": name}
 
 
@@ -150,8 +177,7 @@ def own_postgres(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
     """A PostgreSQL that may be stopped, with few connections."""
     programs = postgres_programs()
     if programs is None:
-        reason = "PostgreSQL's server programs (initdb, postgres) are not installed"
-        (pytest.fail if request.config.getoption("--require-services") else pytest.skip)(reason)
+        (pytest.fail if request.config.getoption("--require-services") else pytest.skip)(NO_POSTGRES)
     server = PostgresServer(programs, connections=25)
     try:
         server.start()

@@ -80,6 +80,8 @@ class Network:
         self.hosts: list[Host] = []
         # How many connections each host has opened, by its address and the port.
         self.opened: Counter[tuple[str, int]] = Counter()
+        # The address of the host behind each connection to a port of the machine, by the relay's own port.
+        self.behind: dict[int, str] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="relays", daemon=True)
         self._servers: list[asyncio.Server] = []
@@ -156,6 +158,7 @@ class Network:
         self.opened[writer.get_extra_info("peername")[0], port] += 1
         try:
             far_reader, far_writer = await asyncio.open_connection(HOST, port)
+            self.behind[far_writer.get_extra_info("sockname")[1]] = writer.get_extra_info("peername")[0]
             await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
         except (OSError, asyncio.CancelledError):
             pass

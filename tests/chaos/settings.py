@@ -7,10 +7,12 @@ import json
 import os
 
 from tests.chaos import clock, names
+from tests.settings import MIDDLEWARE, TEMPLATES  # noqa: F401
 
 SITE = json.loads(os.environ["CHAOS_SITE"])
+RABBITMQ = SITE["rabbitmq"]
 if SITE["clock"]:
-    clock.follow(SITE["clock"])
+    clock.follow(SITE["clock"], *(["celery.app.base", "celery.worker.request"] if RABBITMQ else []))
 names.install()
 
 if SITE["database"]["ENGINE"].endswith("mysql"):
@@ -29,17 +31,34 @@ INSTALLED_APPS = [
     "tests.chaos",
 ]
 DATABASES = {"default": SITE["database"]}
+if SITE["replica"]:
+    DATABASES["replica"] = SITE["replica"]
+    DATABASE_ROUTERS = ["tests.routers.AllReadsFromAReplica"]
+    # Pages and sessions, to look at what was just written.
+    INSTALLED_APPS += [f"django.contrib.{name}" for name in ("admin", "messages", "sessions", "staticfiles")]
+    INSTALLED_APPS += ["drf_spectacular_sidecar"]
+    ALLOWED_HOSTS = ["*"]
+    ROOT_URLCONF, STATIC_URL = "tests.urls", "/static/"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 Q_CLUSTER: dict[str, object] = {
     "name": "orderhooks-chaos",
     "workers": SITE["workers"],
-    "timeout": 20,
-    "retry": 25,
+    "timeout": SITE["task_seconds"],
+    "retry": SITE["task_seconds"] + 5,
     "save_limit": -1,
     "catch_up": False,
     **({"redis": SITE["redis"]} if SITE["redis"] else {"orm": "default"}),
 }
+if RABBITMQ:
+    CELERY_BROKER_URL = RABBITMQ["url"]
+    CELERY_TASK_DEFAULT_QUEUE = RABBITMQ["queue"]
+    CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+    CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+    # docs/how-to/choose-a-queue.md: a worker that was cut off may end otherwise.
+    CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
+    CELERY_RESULT_BACKEND = None
 ORDERHOOKS = {
+    "QUEUE": "celery" if RABBITMQ else "django_q",
     "REQUIRE_HTTPS": False,
     "ALLOWED_NETWORKS": ["127.0.0.0/8"],
     "SOURCES": ["tests.chaos.sources.ChaosOrders"],

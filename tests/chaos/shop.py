@@ -3,6 +3,7 @@
 `sites.Shop` starts it (`python -m tests.chaos.shop`), and may kill it.
 """
 
+import importlib
 import json
 import os
 import random
@@ -15,7 +16,11 @@ from typing import Any, NoReturn
 from unittest import mock
 
 import django
+from django.conf import settings
 
+if hasattr(settings, "CELERY_BROKER_URL"):
+    # As a project's __init__.py does.
+    importlib.import_module("tests.chaos.celery_app")
 django.setup()
 
 from django.core.management import call_command  # noqa: E402
@@ -25,17 +30,25 @@ from django.utils import timezone  # noqa: E402
 from django_q.brokers import get_broker  # noqa: E402
 from django_q.models import Schedule  # noqa: E402
 from django_q.scheduler import scheduler  # noqa: E402
-from django_q.tasks import async_task  # noqa: E402
 
-from orderhooks import operations, outbox, publishing, retention, routing, tasks  # noqa: E402
+from orderhooks import conf, operations, outbox, publishing, retention, routing, tasks  # noqa: E402
 from orderhooks.db import DatabaseClock  # noqa: E402
 from orderhooks.models import Attempt, Change, Delivery, Event, Order, OrderLine, Subscription  # noqa: E402
 from orderhooks.tasks.names import SWEEP_SCHEDULE  # noqa: E402
 from tests.factories import cutoffs_at  # noqa: E402
 
+if "replica" in settings.DATABASES:
+    # Only there its tables are made.
+    from tests.chaos.purchases import (  # noqa: F401
+        look_at_what_was_written,
+        purchases,
+        sign_in,
+        trade_by_replica,
+    )
+
 
 def migrate() -> None:
-    call_command("migrate", verbosity=0)
+    call_command("migrate", verbosity=0, run_syncdb="replica" in settings.DATABASES)
 
 
 def subscribe(url: str, topics: list[str], **fields: Any) -> list[Any]:
@@ -124,11 +137,17 @@ def owe(count: int) -> None:
 
 def pump_tasks(count: int) -> None:
     for _ in range(count):
-        async_task(tasks.PUMP, save=False)
+        tasks.sweep()
 
 
 def minute_passes() -> None:
-    """The sweep is due now: django-q2's own scheduler, which looks every thirty seconds, is not waited for."""
+    """The sweep is due now: django-q2's own scheduler, which looks every thirty seconds, is not waited for.
+
+    Celery's is a process of its own, which does no more than enqueue it.
+    """
+    if conf.current().queue == "celery":
+        tasks.sweep()
+        return
     Schedule.objects.filter(name=SWEEP_SCHEDULE).update(next_run=timezone.now() - timedelta(seconds=1))
     scheduler(get_broker())
 
@@ -237,7 +256,14 @@ def route() -> int:
 def report() -> dict[str, list[list[Any]]]:
     """What `reckoning` compares with the receiver's ledger."""
     return {
-        "orders": rows(Order.objects.order_by("pk"), "public_id", "payment_status"),
+        "orders": [
+            *rows(Order.objects.order_by("pk"), "public_id", "payment_status"),
+            *(
+                [[key, one["payment_status"]] for key, one in purchases().items()]
+                if "replica" in settings.DATABASES
+                else []
+            ),
+        ],
         "events": rows(
             Event.objects.order_by("pk"), "pk", "public_id", "topic", "payload__order__id", "published_at", "error"
         ),

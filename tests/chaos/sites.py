@@ -1,4 +1,4 @@
-"""A site: a database of its own, the store's processes and django-q2 clusters, all of them real and to be killed."""
+"""A site: a database of its own, the store's processes and its clusters of workers, all real and to be killed."""
 
 import contextlib
 import json
@@ -9,14 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.chaos.hosts import GATEWAY, Host
 from tests.chaos.ledger import Door, Entry
-from tests.servers import HOST
+from tests.servers import HOST, PostgresServer, RabbitQueue
 
 # Where `tests` is.
 FOLDER = Path(__file__).parent.parent.parent
@@ -83,14 +83,20 @@ def _open_files(pid: int) -> set[str]:
     return found
 
 
-class Cluster:
-    """`python -m django qcluster`, in a session of its own, on a `host` if one is given."""
+QCLUSTER = ("-m", "django", "qcluster")
+CELERY = (*("-m", "celery", "-A", "tests.chaos.celery_app", "worker"), "--without-gossip", "--without-mingle")
 
-    def __init__(self, environment: dict[str, str], log: Path, *, host: Host | None = None) -> None:
+
+class Cluster:
+    """A queue's workers, in a session of their own, on a `host` if one is given; `command` is Python's arguments."""
+
+    def __init__(
+        self, environment: dict[str, str], log: Path, *, host: Host | None = None, command: Sequence[str] = QCLUSTER
+    ) -> None:
         self.log = log
         with log.open("wb") as output:
             self.leader = subprocess.Popen(
-                [*(host.command if host else ()), sys.executable, "-m", "django", "qcluster"],
+                [*(host.command if host else ()), sys.executable, *command],
                 cwd=FOLDER,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -100,7 +106,8 @@ class Cluster:
             )
 
     def wait_until_it_runs(self) -> None:
-        wait_until(lambda: " running" in self.log.read_text(), START_SECONDS, f"a running cluster: {self.log}")
+        began = re.compile(r" running| ready\.$", re.MULTILINE)
+        wait_until(lambda: began.search(self.log.read_text()), START_SECONDS, f"a running cluster: {self.log}")
 
     def processes(self) -> list[int]:
         """Those of its session that live."""
@@ -168,7 +175,13 @@ class Site:
     door: Door
     random: random.Random
     redis: str = ""
+    # From which it reads.
+    replica: PostgresServer | None = None
+    # With a queue of RabbitMQ its workers are Celery's.
+    rabbitmq: RabbitQueue | None = None
     workers: int = 2
+    # After which django-q2 ends a task, whatever it does.
+    task_seconds: int = 20
     orderhooks: dict[str, Any] = field(default_factory=dict)
     subscriptions: list[Subscribed] = field(default_factory=list)
     committed: set[str] = field(default_factory=set)
@@ -187,10 +200,14 @@ class Site:
         self.shop = self.open_shop()
 
     def _environment(self, clock: Path, host: Host | None = None) -> dict[str, str]:
+        queue = self.rabbitmq
         settings = {
             "database": {**self.database, "HOST": GATEWAY} if host else self.database,
+            "replica": self.replica and {**self.database, "PORT": self.replica.port},
             "redis": self.redis.replace(HOST, GATEWAY) if host else self.redis,
+            "rabbitmq": queue and {"url": queue.url.replace(HOST, GATEWAY) if host else queue.url, "queue": queue.name},
             "workers": self.workers,
+            "task_seconds": self.task_seconds,
             "orderhooks": self.orderhooks,
             "clock": str(clock),
         }
@@ -204,7 +221,12 @@ class Site:
     def start_cluster(self, host: Host | None = None) -> Cluster:
         log = self.folder / f"cluster-{len(self._clusters)}.log"
         environment = self._environment(host.clock if host else self.worker_clock, host)
-        self._clusters.append(Cluster(environment, log, host=host))
+        command: list[str] = list(QCLUSTER)
+        if self.rabbitmq:
+            # RabbitMQ lets no two workers of one name stand side by side, of whatever site.
+            name = f"{len(self._clusters)}@{self.rabbitmq.name}"
+            command = [*CELERY, "--loglevel", "info", "--concurrency", str(self.workers), "--hostname", name]
+        self._clusters.append(Cluster(environment, log, host=host, command=command))
         self._clusters[-1].wait_until_it_runs()
         return self._clusters[-1]
 
@@ -222,11 +244,11 @@ class Site:
         self.note(self.shop.call("place", count=count, seed=self.random.getrandbits(32), **how))
 
     @contextlib.contextmanager
-    def trade(self, count: int, each_seconds: float, **how: Any) -> Iterator[None]:
-        """The same beside what the block does."""
+    def trade(self, count: int, each_seconds: float, *, act: str = "place", **how: Any) -> Iterator[None]:
+        """The same beside what the block does, by this function of `shop`."""
         shop = self.open_shop()
         shop.call("owed")  # it runs, so the block's moments count from its first order
-        shop.begin("place", count=count, seed=self.random.getrandbits(32), each_seconds=each_seconds, **how)
+        shop.begin(act, count=count, seed=self.random.getrandbits(32), each_seconds=each_seconds, **how)
         yield
         self.note(shop.end())
 

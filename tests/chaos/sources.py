@@ -1,15 +1,17 @@
-"""An order source whose payloads fail in every way that a store's own code may; the order's note says how."""
+"""Order sources: one whose payloads fail as a store's own code may, in every way, and that of purchases."""
 
 import os
 from typing import Any
 
-from orderhooks.sources import BuiltInOrders
+from orderhooks.sources import BuiltInOrders, FieldPayload, Lines, OrderSource, Related
 
 MEGABYTES = 20
 DEADLY = "deadly"
 
 
 class ChaosOrders(BuiltInOrders):
+    """The order's note says how."""
+
     def payload(self, order: Any) -> dict[str, Any]:
         payload = super().payload(order)
         match order.note:
@@ -22,3 +24,13 @@ class ChaosOrders(BuiltInOrders):
             case "deadly":
                 os._exit(137)
         return payload
+
+
+class Purchases(OrderSource):
+    name = "purchases"
+    model = "chaos.Purchase"
+    watched = ("note",)
+    transitions = {"payment_status": {"paid": "order.paid"}}
+    lines = Lines("chaos.PurchaseItem", "purchase", ("sku",))
+    related = (Related("customer", "chaos.Customer", "order.customer", ("name",)),)
+    payload_fields = FieldPayload("payment_status", "note", lines=("sku",), customer=("name",), slip=("number",))

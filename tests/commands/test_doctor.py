@@ -21,8 +21,9 @@ LONG_AGO = timedelta(minutes=5)
 
 
 @pytest.fixture(autouse=True)
-def healthy(monkeypatch) -> None:
+def healthy(monkeypatch, settings) -> None:
     """A shop in which all is well; each test spoils one thing."""
+    settings.ADMINS = [("Ops", "ops@example.com")]
     now = timezone.now()
     Pump.start(now=now)
     monkeypatch.setattr(DjangoQ, "sweep_due_at", lambda _queue, seen_at: now + timedelta(seconds=30))
@@ -35,11 +36,17 @@ def found(level: str) -> list[str]:
 def test_where_all_is_well_each_thing_is_ok() -> None:
     make_subscription()
     printed = called("orderhooks_doctor")
-    assert [line.split()[0] for line in printed.splitlines()] == ["ok"] * 12
+    assert [line.split()[0] for line in printed.splitlines()] == ["ok"] * 13
     assert [line.split()[1] for line in printed.splitlines()] == [
         *("settings:", "sources:", "sources:", "clock:", "broker:"),
-        *("worker:", "backlog:", "losses:", "reconciliation:", "secrets:", "versions:", "endpoints:"),
+        *("worker:", "backlog:", "losses:", "reconciliation:", "secrets:", "versions:", "endpoints:", "alarms:"),
     ]
+
+
+def test_that_nobody_is_alarmed_is_a_warning(settings) -> None:
+    settings.ADMINS = []
+    [warning] = found("warn")
+    assert warning.startswith("alarms: Nobody is alarmed")
 
 
 def test_programs_get_json() -> None:

@@ -14,9 +14,9 @@ from django.utils.translation import ngettext
 from orderhooks import operations, permissions
 from orderhooks.admin import bodies
 from orderhooks.admin.buttons import Button, ButtonsAdmin
+from orderhooks.admin.subscriptions.action_forms import ResumptionForm
 from orderhooks.admin.subscriptions.banners import COUNT_UP_TO
 from orderhooks.admin.subscriptions.confirmation import Confirmation, confirm, is_confirmed
-from orderhooks.admin.subscriptions.forms import ResumptionForm
 from orderhooks.models import Subscription
 from orderhooks.models.subscriptions import SubscriptionQuerySet
 from orderhooks.reporting.counts import count_text

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.db import transaction
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
@@ -20,6 +21,7 @@ from orderhooks.admin.health import HEALTH_COLUMNS, HealthColumns
 from orderhooks.admin.jobs import JOB_FIELDS, JobsField
 from orderhooks.admin.links import link, page_url
 from orderhooks.admin.stores import OfStores, StoreFilter, stores_of
+from orderhooks.admin.subscriptions.action_forms import OVERLAP_HOURS
 from orderhooks.admin.subscriptions.actions import ACTION_BUTTONS, ActionsAdmin
 from orderhooks.admin.subscriptions.banners import (
     COUNT_UP_TO,
@@ -29,7 +31,7 @@ from orderhooks.admin.subscriptions.banners import (
     unsent_banner,
     version_banner,
 )
-from orderhooks.admin.subscriptions.forms import OVERLAP_HOURS, SubscriptionForm
+from orderhooks.admin.subscriptions.forms import SubscriptionForm
 from orderhooks.admin.subscriptions.login_forms import LOGIN_FIELDS, SECRET_FIELDS
 from orderhooks.admin.subscriptions.owners import OwnerOfStores, may_see_users
 from orderhooks.admin.subscriptions.secrets import SECRET_BUTTONS, SecretsAdmin, Shown
@@ -37,6 +39,9 @@ from orderhooks.admin.subscriptions.trials import TrialsAdmin
 from orderhooks.admin.subscriptions.versions import VERSION_BUTTONS, VersionsAdmin
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Attempt, Delivery, Subscription
+from orderhooks.models.compatibility import ORDERS_ONLY
+from orderhooks.reporting.objectives import objective_text, objectives
+from orderhooks.stores import manages
 
 # What workers write, and nobody edits.
 RECORD = (
@@ -59,7 +64,7 @@ PACE_FIELDS = ("max_in_flight", "max_per_second", "consent")
 class SubscriptionAdmin(OfStores, HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, TrialsAdmin, VersionsAdmin):
     form = SubscriptionForm
     list_display = ["name", *HEALTH_COLUMNS, "url", "topic_list"]
-    list_filter = ["state", StoreFilter]
+    list_filter = ["state", "operational", StoreFilter]
     search_fields = ["name", "url", "public_id__exact"]
     actions = ["pause", "resume", "rotate_secret", "revoke_former_secrets"]
     raw_id_fields = ["owner"]
@@ -74,11 +79,12 @@ class SubscriptionAdmin(OfStores, HealthColumns, JobsField, ActionsAdmin, Secret
         "signing_secrets",
         "consent",
         "certificate",
+        "objective_report",
         *RECORD,
     ]
     fieldsets = [
         (_("How it is doing"), {"fields": ["status_banner", "what_to_do", "deliveries", *JOB_FIELDS, "more"]}),
-        (_("Who and where"), {"fields": ["name", "store", "owner", "url"]}),
+        (_("Who and where"), {"fields": ["name", "operational", "store", "owner", "url"]}),
         (_("What"), {"fields": ["topics", *SHAPE_FIELDS, "try_button"]}),
         (_("How it is signed"), {"fields": ["signature", "secret", "signing_secrets", "headers"]}),
         (_("How it logs in"), {"fields": [*LOGIN_FIELDS, "certificate"]}),
@@ -86,9 +92,23 @@ class SubscriptionAdmin(OfStores, HealthColumns, JobsField, ActionsAdmin, Secret
             _("Limits"),
             {"fields": ["ordered", "update_interval_seconds", *PACE_FIELDS, "timeout_seconds"]},
         ),
+        (_("Objective"), {"fields": ["objective_report", "objective_seconds", "objective_share"]}),
         (_("Mail"), {"fields": ["contact_email", "mail_failing", "mail_disabled", "mail_recovered"]}),
         (_("Record"), {"fields": RECORD}),
     ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Subscription]:
+        """Operational ones show the endpoints of all: only users who may manage all subscriptions have them."""
+        rows = super().get_queryset(request)
+        return rows if manages(request.user) else rows.filter(operational=False)
+
+    def get_list_filter(self, request: HttpRequest) -> Any:
+        filters = super().get_list_filter(request)
+        return filters if manages(request.user) else [one for one in filters if one != "operational"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Subscription | None = None) -> Any:
+        fields = super().get_readonly_fields(request, obj)
+        return fields if obj is None else [*fields, "operational"]
 
     def get_fieldsets(self, request: HttpRequest, obj: Subscription | None = None) -> Any:
         catalogue = reverse(f"{self.admin_site.name}:orderhooks_subscription_topics")
@@ -99,6 +119,10 @@ class SubscriptionAdmin(OfStores, HealthColumns, JobsField, ActionsAdmin, Secret
             hidden = [name for name in self.readonly_fields if name != "try_button"] if obj is None else ["secret"]
             if not self.may_try(request):
                 hidden = [*hidden, "try_button"]
+            if not manages(request.user):
+                hidden = [*hidden, "operational"]
+            if obj is not None and obj.operational:
+                hidden = [*hidden, *ORDERS_ONLY, "try_button", "backfills"]
             if not may_see_users(request):
                 hidden = [*hidden, "owner"]
             names = [name for name in options["fields"] if name not in hidden]
@@ -148,6 +172,13 @@ class SubscriptionAdmin(OfStores, HealthColumns, JobsField, ActionsAdmin, Secret
     @admin.display(description=_("the certificate"))
     def certificate(self, subscription: Subscription) -> str:
         return reporting.certificate_text(subscription, now=timezone.now()) or "-"
+
+    @admin.display(description=_("how it does"))
+    def objective_report(self, subscription: Subscription) -> str:
+        # As it is stored: after an error of the form the instance holds what was typed.
+        stored = Subscription.objects.filter(pk=subscription.pk)
+        found = objectives(stored, now=timezone.now()).get(subscription.pk)
+        return objective_text(found) if found else "-"
 
     @admin.display(description=_("deliveries"))
     def deliveries(self, subscription: Any) -> SafeString | str:

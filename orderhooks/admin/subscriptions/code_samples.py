@@ -46,6 +46,8 @@ KINDS = {
     "cloudevents_binary": "binary",
     "form": "form",
 }
+# What reads these is a chat program.
+WITHOUT_PROGRAMS = ("slack", "teams")
 RAW, OUR_KIT = "raw", "django"
 _OTHER_SENDER = _(
     "The programs check webhook-signature, which every request carries. A receiver that verifies {sender}'s webhooks"
@@ -107,7 +109,9 @@ def _of_format(subscription: Subscription) -> list[tuple[str, str | Promise]]:
 
 
 def snippets_for(subscription: Subscription) -> list[Snippet]:
-    """The programs, with the subscription's path, reading its format."""
+    """The programs, with the subscription's path, reading its format. None for a chat program's format."""
+    if subscription.format in WITHOUT_PROGRAMS:
+        return []
     kind = KINDS.get(subscription.format, RAW)
     context = {
         "path": _path(subscription.url),

@@ -1,32 +1,25 @@
-"""What is typed: a subscription, how to resume it, how to rotate its secret, which order to preview."""
+"""What is typed of a subscription."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
 from django.core.validators import EMPTY_VALUES
-from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext, ngettext_lazy
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import catalogue, formats, previews, signing, versions
+from orderhooks import catalogue, formats, signing, versions
 from orderhooks.admin.stores import StoreForm
 from orderhooks.admin.subscriptions.login_forms import LoginsForm
 from orderhooks.db.encrypted_fields import seal
 from orderhooks.encryption import HIDDEN, Sealed
 from orderhooks.models import Subscription
 from orderhooks.models.configuration import CONFIGURABLE
-from orderhooks.models.signing_secrets import LONGEST_OVERLAP, OVERLAP
-
-HOUR = timedelta(hours=1)
-OVERLAP_HOURS = round(OVERLAP / HOUR)
-LOCAL_FORMAT = "%Y-%m-%dT%H:%M"
 
 
 class TopicsWidget(forms.CheckboxSelectMultiple):
@@ -59,13 +52,16 @@ class TopicsWidget(forms.CheckboxSelectMultiple):
 OTHERS = "_others"
 
 
-def choices_of_topics() -> list[tuple[str, list[tuple[str, str]]]]:
+def choices_of_topics(*, is_operational: bool | None = False) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The boxes for a subscription of that kind. None: both kinds, for one whose kind is yet to be chosen."""
     families: dict[str, list[tuple[str, str]]] = {}
-    for topic in catalogue.offered():
+    of_operations = [] if is_operational is False else catalogue.OPERATIONAL
+    for topic in (*([] if is_operational else catalogue.offered()), *of_operations):
         # Tests are sent to the one subscription that is tested, whatever its topics are.
         if topic.name != catalogue.TEST:
             family = topic.name.rpartition(".")[0]
-            families.setdefault(family, []).append((topic.name, f"{topic.name}: {topic.description}"))
+            kind = gettext("operational") + ": " if topic in catalogue.OPERATIONAL else ""
+            families.setdefault(family, []).append((topic.name, f"{topic.name}: {kind}{topic.description}"))
     found = [(gettext("All"), [("*", gettext("*: every topic, also those that are added later"))])]
     for family, choices in families.items():
         every = (f"{family}.*", gettext("%s: all of these, also those that are added later") % f"{family}.*")
@@ -252,7 +248,8 @@ class SubscriptionForm(StoreForm, LoginsForm):
         super().__init__(*args, **kwargs)
         if "topics" in self.fields:
             # Read now, not at import: the setting TOPICS adds to the catalogue.
-            self.fields["topics"].widget.choices = choices_of_topics()
+            kind = None if "operational" in self.fields else self.instance.operational
+            self.fields["topics"].widget.choices = choices_of_topics(is_operational=kind)
         if "format" in self.fields:
             self.fields["format"].choices = choices_of_formats(self.instance.format)  # type: ignore[attr-defined]
         if "api_version" in self.fields:
@@ -262,6 +259,8 @@ class SubscriptionForm(StoreForm, LoginsForm):
         if self.instance.pk:
             # Rotating is how to change it.
             self.fields.pop("secret", None)
+        if "objective_share" in self.fields:
+            self.fields["objective_share"].required = False
         if "headers" in self.fields:
             self.fields["headers"].former = self.instance.headers  # type: ignore[attr-defined]
             if self.instance.headers and "url" in self.fields:
@@ -284,6 +283,15 @@ class SubscriptionForm(StoreForm, LoginsForm):
         chosen: str = self.cleaned_data["format"]
         return chosen or self.instance.format
 
+    def clean_objective_share(self) -> float:
+        """Left blank, it stays as it is."""
+        share: float | None = self.cleaned_data["objective_share"]
+        if share is not None:
+            return share
+        self.changed_data = [name for name in self.changed_data if name != "objective_share"]
+        kept: float = self.instance.objective_share
+        return kept
+
     def clean_topics(self) -> list[str]:
         """In the stored order, if they are the same: the model does not validate stored patterns again."""
         chosen: list[str] = self.cleaned_data["topics"]
@@ -301,96 +309,3 @@ class SubscriptionForm(StoreForm, LoginsForm):
             except signing.InvalidSecretError as error:
                 self.add_error("secret", ValidationError(str(error), code="secret"))
         return cleaned
-
-
-class ResumptionForm(forms.Form):
-    """What should happen to the held deliveries."""
-
-    ALL, NEWER, NONE = "all", "newer", "none"
-
-    choice = forms.ChoiceField(
-        label=_("Held deliveries"),
-        widget=forms.RadioSelect,
-        initial=ALL,
-        choices=[
-            (ALL, _("Send all of them, the longest due first")),
-            (NEWER, _("Send those that are newer than the time below, and skip the others")),
-            (NONE, _("Skip all of them: only what happens from now on is sent")),
-        ],
-    )
-    newer_than = forms.DateTimeField(
-        label=_("Newer than"),
-        required=False,
-        initial=lambda: timezone.now() - timedelta(days=1),
-        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format=LOCAL_FORMAT),
-    )
-
-    def clean(self) -> dict[str, Any]:
-        given = super().clean() or self.cleaned_data
-        if given.get("choice") != self.NEWER or "newer_than" in self.errors:
-            return given
-        newer_than = given.get("newer_than")
-        if newer_than is None:
-            self.add_error("newer_than", _("Give the time: newer deliveries are sent, older ones are skipped."))
-        elif newer_than >= timezone.now():
-            # It would skip all of them.
-            self.add_error("newer_than", _("Choose a time that is past."))
-        return given
-
-    def skip_before(self, *, now: datetime) -> datetime | None:
-        """The argument of `operations.resume`."""
-        newer_than: datetime | None = self.cleaned_data["newer_than"]
-        return {self.ALL: None, self.NEWER: newer_than, self.NONE: now}[self.cleaned_data["choice"]]
-
-
-class RotationForm(forms.Form):
-    """How long the former secret goes on signing."""
-
-    hours = forms.TypedChoiceField(
-        label=_("The former secret"),
-        coerce=int,
-        initial=OVERLAP_HOURS,
-        widget=forms.RadioSelect,
-        choices=[
-            (0, _("is revoked now: receivers that don't have the new one yet refuse requests")),
-            *(
-                (
-                    hours,
-                    ngettext_lazy(
-                        "signs beside the new one for %d hour", "signs beside the new one for %d hours", hours
-                    )
-                    % hours,
-                )
-                for hours in (1, 6, OVERLAP_HOURS, 72, round(LONGEST_OVERLAP / HOUR))
-            ),
-        ],
-    )
-
-    @property
-    def overlap(self) -> timedelta:
-        overlap: timedelta = self.cleaned_data["hours"] * HOUR
-        return overlap
-
-
-class VersionForm(forms.Form):
-    """The version of the body to move to."""
-
-    to = forms.ChoiceField(label=_("Version"))
-
-    def __init__(self, *args: Any, subscription: Subscription, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        names = [name for name in reversed(versions.registered()) if name != subscription.api_version]
-        self.fields["to"].choices = [(name, name) for name in names]  # type: ignore[attr-defined]
-
-
-class PreviewForm(forms.Form):
-    """Which order, and what would have happened to it."""
-
-    order = forms.CharField(label=_("Order number"), max_length=64)
-    topic = forms.ChoiceField(label=_("Topic"))
-
-    def __init__(self, *args: Any, subscription: Subscription, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["topic"].choices = [  # type: ignore[attr-defined]
-            (name, name) for name in previews.topics_to_preview(subscription)
-        ]

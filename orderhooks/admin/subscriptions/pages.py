@@ -18,7 +18,7 @@ from orderhooks import catalogue, operations, permissions
 from orderhooks.admin import bodies
 from orderhooks.admin.stores import stores_of
 from orderhooks.admin.subscriptions import code_samples
-from orderhooks.admin.subscriptions.forms import PreviewForm
+from orderhooks.admin.subscriptions.action_forms import PreviewForm
 from orderhooks.models import Subscription
 from orderhooks.previews import PreviewError
 

@@ -19,8 +19,8 @@ from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import operations, permissions, signing
 from orderhooks.admin.buttons import Button, ButtonsAdmin
+from orderhooks.admin.subscriptions.action_forms import RotationForm
 from orderhooks.admin.subscriptions.confirmation import Confirmation, confirm, is_confirmed
-from orderhooks.admin.subscriptions.forms import RotationForm
 from orderhooks.encryption import UndecryptableError
 from orderhooks.models import Subscription
 from orderhooks.models.subscriptions import SubscriptionQuerySet

@@ -37,7 +37,8 @@ from orderhooks.admin.subscriptions.forms import (
 )
 from orderhooks.admin.subscriptions.login_forms import SECRET_FIELDS
 from orderhooks.models import Event, Subscription
-from orderhooks.models.configuration import selection_errors, validate_changed_fields, validate_topics
+from orderhooks.models.compatibility import selection_errors
+from orderhooks.models.configuration import validate_changed_fields, validate_topics
 from orderhooks.trials import DEFAULT_EVENTS, MOST_EVENTS, EventTrial, Trial, Trials
 
 CHOICES = ("topics", "store", "changed_fields", "filter", "projection", "api_version", "format")

@@ -15,8 +15,8 @@ from django.views.decorators.http import require_safe
 from orderhooks import operations, permissions, reporting, versions
 from orderhooks.admin.buttons import Button, ButtonsAdmin
 from orderhooks.admin.links import page_url
-from orderhooks.admin.stores import stores_of
-from orderhooks.admin.subscriptions.forms import VersionForm
+from orderhooks.admin.stores import seen_subscriptions, stores_of
+from orderhooks.admin.subscriptions.action_forms import VersionForm
 from orderhooks.admin.subscriptions.pages import PagesAdmin
 from orderhooks.models import Event, Subscription
 
@@ -52,11 +52,11 @@ class VersionsAdmin(PagesAdmin, ButtonsAdmin):
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         shown = list(super().get_list_display(request))
-        return [*shown[:2], "api_version", *shown[2:]] if tells_versions_apart() else shown
+        return [*shown[:2], "api_version", *shown[2:]] if tells_versions_apart(request) else shown
 
     def get_list_filter(self, request: HttpRequest) -> list[Any]:
         shown = list(super().get_list_filter(request))
-        return [*shown, VersionFilter] if tells_versions_apart() else shown
+        return [*shown, VersionFilter] if tells_versions_apart(request) else shown
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(require_safe(self.versions_view))
@@ -117,9 +117,9 @@ def has_several() -> bool:
     return len(versions.registered()) > 1
 
 
-def tells_versions_apart() -> bool:
-    """Whether there is more than one version of the body, or a subscription on another than the only one."""
-    return has_several() or Subscription.objects.behind().exists()
+def tells_versions_apart(request: HttpRequest) -> bool:
+    """Whether there is more than one version of the body, or the user sees a subscription on another than that."""
+    return has_several() or seen_subscriptions(request).behind().exists()
 
 
 def _others(subscription: Subscription) -> Iterator[str]:

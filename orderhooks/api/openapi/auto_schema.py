@@ -185,6 +185,10 @@ class ApiAutoSchema(AutoSchema):
             max_length: Any = getattr(field, "max_length", None)
             if direction == "request" and max_length is not None:
                 schema["maxItems"] = max_length
+        elif isinstance(field, BaseSerializer):
+            schema = self._body(type(field), direction)
+            if field.allow_null:
+                schema = {"oneOf": [schema, {"type": "null"}]}
         elif isinstance(field, SerializerMethodField):
             schema = _returned_by(field)
         else:

@@ -8,7 +8,7 @@ from django.db.models import Field
 from rest_framework import serializers
 from rest_framework.fields import empty
 
-from orderhooks import topics
+from orderhooks import operational, topics
 from orderhooks.api import fields
 from orderhooks.api.login_fields import AuthenticationField, ClientCertificateField, login_schema
 from orderhooks.api.openapi.descriptions import Schema
@@ -101,8 +101,8 @@ def _list(field: serializers.ListField, *, is_request: bool) -> Schema:
 
 
 def _patterns() -> list[str]:
-    """All valid patterns: `*`, families such as `order.*`, and the topics of the catalogue."""
-    names = list(topics.catalogue())
+    """All valid patterns: `*`, families such as `order.*`, the topics of the catalogue, and the operational ones."""
+    names = [*topics.catalogue(), *operational.TOPICS]
     steps = [name.split(".") for name in names]
     families = [".".join([*one[:depth], "*"]) for one in steps for depth in range(1, len(one))]
     return ["*", *dict.fromkeys(families), *names]

@@ -3,7 +3,7 @@
 from typing import Any
 
 import orderhooks
-from orderhooks import catalogue, payloads
+from orderhooks import catalogue, operational, payloads
 from orderhooks.api.openapi.descriptions import Schema
 from orderhooks.api.openapi.parameters import in_header
 from orderhooks.transport.outcomes import INSTRUCTIONS
@@ -103,7 +103,7 @@ def _body(entry: catalogue.Entry) -> Schema:
     # The document declares the dialect of its schemas, and has the order as a component.
     schema: dict[str, Any] = {name: value for name, value in entry.schema.items() if name != "$schema"}
     data = schema["properties"]["data"]
-    if entry.name == payloads.REDACTED:
+    if entry.name == payloads.REDACTED or entry.name in operational.TOPICS:
         return schema
     properties = {**data["properties"], "order": {"$ref": f"#/components/schemas/{ORDER}"}}
     return {**schema, "properties": {**schema["properties"], "data": {**data, "properties": properties}}}

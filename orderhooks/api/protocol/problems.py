@@ -28,7 +28,8 @@ MAX_IN_DETAIL = 3
 # Codes of errors in requests that match the OpenAPI document. If a request has only such errors, it is a 422.
 UNPROCESSABLE_CODES = frozenset(
     "amount api_version authentication certificate changed_fields clash currency cursor deep email expression format "
-    "headers json line login name number overflow range store taken topic topics unknown url whitespace".split()
+    "headers json line login name number operational overflow range store taken topic topics unknown url "
+    "whitespace".split()
 )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from orderhooks.contrib.oscar.rows import OrderRows, beside, held
 from orderhooks.currencies import decimal_text
-from orderhooks.sources import as_json
+from orderhooks.sources import as_json, related_row
 
 __all__ = ["MONEY", "order_payload"]
 
@@ -36,7 +36,7 @@ def order_payload(order: Any, rows: OrderRows, *, payment_status: str, fulfillme
     shipped = [one for one in rows.shipping_events if rows.shipping_kinds.get(one.event_type_id) == "shipped"]
     before_discounts = _sum(line.line_price_before_discounts_excl_tax for line in rows.lines)
     payments, refunds = _payments(rows, text), _refunds(rows, text)
-    shipping, billing = order.shipping_address, order.billing_address
+    shipping, billing = related_row(order, "shipping_address"), related_row(order, "billing_address")
     changed = [_time(row) for row in (*rows.transactions, *rows.payment_events, *rows.shipping_events)]
     return {
         "id": str(order.pk),
@@ -92,7 +92,8 @@ def _own_rows(order: Any, rows: OrderRows, text: Any) -> dict[str, Any]:
             for one in held(order, "surcharges")
         ],
         "vouchers": [
-            {"id": one.pk, "code": one.voucher.code} for one in beside(order, "voucher.VoucherApplication", "order")
+            {"id": one.pk, "code": related_row(one, "voucher").code}
+            for one in beside(order, "voucher.VoucherApplication", "order")
         ],
         "payment_sources": [
             {
@@ -228,7 +229,7 @@ def _last_time(rows: OrderRows, source: Any, kind: str) -> datetime:
 
 
 def _customer(order: Any, shipping: Any, billing: Any) -> dict[str, str]:
-    user = order.user
+    user = related_row(order, "user")
     names = [_name(shipping), _name(billing), user.get_full_name() if user else ""]
     return {
         "name": next((name for name in names if name), ""),

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.apps import apps
 
-from orderhooks.sources import plain
+from orderhooks.sources import plain, related_rows
 
 __all__ = ["OrderRows", "beside", "held"]
 
@@ -58,10 +58,7 @@ class OrderRows:
 
 def held(order: Any, relation: str) -> list[Any]:
     """The rows as they were committed if the order holds them, and otherwise as the database has them now."""
-    rows = getattr(order, relation).all()
-    if rows._result_cache is None:
-        rows = rows.using(order._state.db)
-    return sorted(rows, key=lambda row: row.pk)
+    return sorted(related_rows(order, relation), key=lambda row: row.pk)
 
 
 def beside(order: Any, model: str, path: str) -> list[Any]:

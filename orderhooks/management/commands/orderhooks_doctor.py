@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from orderhooks.db import DatabaseClock
+from orderhooks.encryption import UndecryptableError
 from orderhooks.management import doctor, progress, reconciliation, times
 from orderhooks.models import Reconciliation
 from orderhooks.reconciling import Difference
@@ -58,7 +59,7 @@ class Command(BaseCommand):
             raise CommandError("--since takes a time before now.")
         try:
             done = reconciliation.run(since=begin, publish=publish, show=show.batch)
-        except ValueError as error:
+        except (ValueError, UndecryptableError) as error:
             raise CommandError(str(error)) from None
         except KeyboardInterrupt:
             raise CommandError("Cancelled. What was published stays published.") from None

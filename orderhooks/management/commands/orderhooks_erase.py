@@ -21,23 +21,30 @@ class Command(BaseCommand):
         parser.add_argument("--order", default="", metavar="NUMBER", help="the order with this number")
         parser.add_argument("--store", default="", help="only orders of this store")
         parser.add_argument("--source", default="", help="only orders of the order source with this name")
-        parser.add_argument("--dry-run", action="store_true", help="only count what would be erased")
+        parser.add_argument(
+            "--dry-run", action="store_true", help="only count what would be erased, and list its paths"
+        )
 
     def handle(self, *args: Any, dry_run: bool, **options: Any) -> None:
         request = {name: options[name] for name in ("customer", "order", "store", "source")}
         try:
             if dry_run:
-                planned = operations.preview_erasure(**request)
-                return self.stdout.write(f"It would erase the personal data of {_expected(planned)}.")
-            erasure = operations.erase(**request, by=actor.current())
+                return self._preview(operations.preview_erasure(**request))
+            self._carry_out(operations.erase(**request, by=actor.current()))
         except operations.ErasureError as error:
             raise CommandError(str(error)) from None
+
+    def _preview(self, planned: Erasure) -> None:
+        self.stdout.write(f"It would erase the personal data of {_expected(planned)}.")
+        paths = ", ".join(operations.erasure_paths(planned)) or "none"
+        self.stdout.write(f"Paths of stored payloads that hold some: {paths}.")
+
+    def _carry_out(self, erasure: Erasure) -> None:
         self.stdout.write(f"{erasure.public_id}: erases the personal data of {_expected(erasure)}.")
         for _step in operations.carry_out(erasure):
             if self.stdout.isatty() and erasure.is_running:
                 self.stdout.write(f"{erasure.orders_done} of {len(erasure.orders)} orders are done.")
         self.stdout.write(f"Erased: {_done(erasure)}. Receivers get order.redacted for each order.")
-        return None
 
 
 def _expected(erasure: Erasure) -> str:

@@ -25,6 +25,8 @@ class Command(BaseCommand):
             tasks.sweep()
             if daily:
                 tasks.tidy_up()
+        except tasks.NoQueueError as error:
+            raise CommandError(str(error)) from None
         except Exception as error:
             # Whatever the queue's client raises.
             raise CommandError(f"The task queue can't be reached: {error}") from error

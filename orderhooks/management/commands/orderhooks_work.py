@@ -4,6 +4,7 @@ import signal
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import OperationalError
 
 from orderhooks import tasks
 
@@ -31,7 +32,10 @@ class Command(BaseCommand):
         for number in SIGNALS:
             signal.signal(number, _once(worker.stop))
         if once:
-            more = worker.run_once()
+            try:
+                more = worker.run_once()
+            except OperationalError as error:
+                raise CommandError(f"The database can't be reached; nothing is lost. {error}") from error
             self.stdout.write("More is due: run it again." if more else "Nothing more is due.")
             return
         self.stdout.write("Delivering webhooks. Ctrl-C or SIGTERM ends it.")
