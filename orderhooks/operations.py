@@ -353,7 +353,8 @@ def carry_out(erasure: Erasure) -> Iterator[Erasure]:
 def _plan(
     subscription: Subscription, *, since: datetime, until: datetime | None, patterns: Iterable[str], only: str
 ) -> Replay:
-    until = until or timezone.now()
+    # The ids, which lead to the events of a time, have its millisecond: what was published in this one is among them.
+    until = until or timezone.now() + timedelta(milliseconds=1)
     if since >= until:
         raise ReplayError("`since` must be a time before `until` and before now.")
     if only not in Replay.Only.values:

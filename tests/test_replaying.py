@@ -7,9 +7,10 @@ from django.db import connection
 from django.utils import timezone
 
 from orderhooks import operations, replaying, retention, tasks
+from orderhooks.db import public_ids
 from orderhooks.models import Delivery, Event, Replay
 from orderhooks.topics import UnknownTopicError
-from tests.factories import cutoffs_at, make_delivery, make_event_at, make_replay, make_subscription
+from tests.factories import cutoffs_at, make_delivery, make_event, make_event_at, make_replay, make_subscription
 from tests.receivers import RecordingReceiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -77,6 +78,14 @@ class TestWhatGoesOut:
         process_batch()
         assert due() == [inside, after]
         assert before not in due()
+
+    def test_what_was_published_just_now(self, monkeypatch) -> None:
+        event = make_event()
+        now = public_ids.time_of(event.public_id)
+        monkeypatch.setattr(timezone, "now", lambda: now)
+        operations.replay(make_subscription(), since=now - HOUR)
+        process_batch()
+        assert due() == [event]
 
     @pytest.mark.parametrize(
         ("wanted", "asked", "topics"),
