@@ -5,11 +5,11 @@ from datetime import datetime
 from itertools import takewhile
 from typing import Any
 
-from django.db import connections, models, router, transaction
+from django.db import DatabaseError, connections, models, router, transaction
 from django.db.models import Exists, F, OuterRef
 from django.utils import timezone
 
-from orderhooks import digests, stores
+from orderhooks import digests, logs, partitions, stores
 from orderhooks.models.attempt_stats import AttemptStats
 from orderhooks.models.backfills import Backfill
 from orderhooks.models.capture_failures import CaptureFailure
@@ -25,7 +25,9 @@ from orderhooks.models.replays import Replay
 from orderhooks.models.retention_progress import RetentionProgress
 from orderhooks.retention_periods import Cutoffs
 
-__all__ = ["prune"]
+__all__ = ["keep_months", "prune"]
+
+logger = logs.get_logger(__name__)
 
 AT_ONCE = 1000
 # For the digests of the events that go.
@@ -41,6 +43,7 @@ def prune(*, before: Cutoffs) -> int:
     Returns how many rows went or were blanked: 0 when nothing is left to do. Attempts that went with their delivery do
     not count.
     """
+    before = _whole_months(before)
     return (
         _blank_attempts(before)
         + _prune_attempts(before)
@@ -48,6 +51,34 @@ def prune(*, before: Cutoffs) -> int:
         + _prune_events(before["events"])
         + sum(_delete(rows.model, keys) for rows, keys in _old(before))
     )
+
+
+def keep_months(*, now: datetime, before: Cutoffs) -> list[str]:
+    """Where attempts are divided by month, make the partitions of the months to come and drop those that are old.
+
+    Returns the tables that were dropped. One that can't be dropped yet is pruned in batches, like the rest. An error of
+    the database is logged: the next day is as good.
+    """
+    if not partitions.are_used():
+        return []
+    try:
+        partitions.add_months(now=now)
+        old = [month for month in partitions.months() if month.ends_at <= before["attempts"]]
+        return [month.table for month in old if partitions.drop(month)]
+    except DatabaseError as error:
+        logger.error("attempts can't be divided by month; `manage.py orderhooks_partition` tries again", error=error)
+        return []
+
+
+def _whole_months(before: Cutoffs) -> Cutoffs:
+    """Attempts that are divided by month stay until all of their month may go, and so do their deliveries."""
+    if not partitions.are_used():
+        return before
+    month = partitions.month_of(before["attempts"])
+    whole = {"attempts": month, "deliveries": min(before["deliveries"], month)}
+    if before["attempt_bodies"] == before["attempts"]:
+        whole["attempt_bodies"] = month
+    return Cutoffs({**before.before, **whole})
 
 
 def _blank_attempts(before: Cutoffs) -> int:
@@ -85,7 +116,7 @@ def _prune_deliveries(before: datetime) -> int:
         with transaction.atomic(using=Delivery.objects.db):
             keys = _locked(old)
             Attempt.objects.filter(delivery__in=keys).delete()
-            gone += Delivery.objects.filter(pk__in=keys).delete()[1].get(Delivery._meta.label, 0)
+            gone += _delete_alone(Delivery.objects.filter(pk__in=keys))
     return gone
 
 
@@ -101,7 +132,7 @@ def _prune_events(before: datetime) -> int:
     with transaction.atomic(using=Event.objects.db):
         going = Event.objects.filter(pk__in=_locked(old.order_by("sequence")))
         _count_missed(going)
-        return going.delete()[0]
+        return _delete_alone(going)
 
 
 def _count_missed(going: EventQuerySet) -> None:
@@ -148,6 +179,11 @@ def _oldest(rows: "models.QuerySet[Any]", field: str, before: datetime) -> list[
 
 def _delete(model: "type[models.Model]", keys: list[int]) -> int:
     return model._base_manager.filter(pk__in=keys).delete()[0] if keys else 0
+
+
+def _delete_alone(rows: "models.QuerySet[Any]") -> int:
+    """Delete rows that no other rows refer to any more, without reading them. The database refuses if some do."""
+    return rows._raw_delete(rows.db) or 0  # None if no keys were given
 
 
 def _locked(rows: "models.QuerySet[models.Model]") -> list[int]:

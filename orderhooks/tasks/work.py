@@ -50,7 +50,9 @@ def prune(**_unknown: object) -> None:
     """Delete what is finished and old, as long as a task may last; the rest in a task of its own."""
     queue = task_queue.current()
     until = time.monotonic() + queue.task_seconds / 2
-    before = retention_periods.current().cutoffs(now=DatabaseClock().now())
+    now = DatabaseClock().now()
+    before = retention_periods.current().cutoffs(now=now)
+    retention.keep_months(now=now, before=before)
     while retention.prune(before=before):
         if time.monotonic() > until:
             queue.enqueue(PRUNE)
