@@ -8,7 +8,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from orderhooks import transport
-from orderhooks.transport.posting import BODY_BYTES, KEPT_CHARACTERS
+from orderhooks.transport.posting import BODY_BYTES, KEPT_CHARACTERS, SEARCHED_CHARACTERS
 from orderhooks.transport.redaction import REDACTED, Redactor
 from tests.receivers import Answer, RecordingReceiver
 
@@ -64,11 +64,32 @@ def test_no_half_of_a_secret_is_left_where_the_response_is_cut(receiver: Recordi
     assert not any(SECRET[:length] in kept for length in range(4, len(SECRET)))
 
 
-def test_no_half_of_a_long_secret_is_left_where_reading_stopped(receiver: RecordingReceiver) -> None:
-    # Without the whole ones the text is so much shorter that the end of what was read comes into what is kept.
+def test_no_half_of_a_long_secret_is_left_where_the_search_stopped(receiver: RecordingReceiver) -> None:
+    # Without the whole ones the text is so much shorter that the end of what was searched comes into what is kept.
     long = "".join(f"k{number}" for number in range(1000))
     outcome = echo(receiver, long.encode() * (BODY_BYTES // len(long) + 1), [long])
-    assert outcome.response_body == REDACTED * (BODY_BYTES // len(long) + 1)
+    assert outcome.response_body == REDACTED * (SEARCHED_CHARACTERS // len(long) + 1)
+    assert echo(receiver, b"", [long], ("x-echo", long * 4)).response_headers["x-echo"] == REDACTED
+    assert echo(receiver, b"", ["y" * 700], ("x-echo", "x" * 500 + "y" * 700)).response_headers["x-echo"] == (
+        "x" * 500 + REDACTED
+    )
+
+
+def test_no_more_is_searched_than_may_be_kept(receiver: RecordingReceiver, monkeypatch) -> None:
+    """A quick receiver that fills its responses must not have workers search them for most of their time."""
+    searched: list[int] = []
+    search = Redactor.__call__
+
+    def counted(self: Redactor, text: str, *, cut: bool = False) -> str:
+        searched.append(len(text))
+        return search(self, text, cut=cut)
+
+    monkeypatch.setattr(Redactor, "__call__", counted)
+    escapes = "\\u0041&amp;%41+" * 8000
+    headers = [(f"x-{number}", escapes[:900]) for number in range(60)]
+    outcome = echo(receiver, escapes[:BODY_BYTES].encode(), [SECRET], *headers)
+    assert (len(outcome.response_body), max(map(len, outcome.response_headers.values()))) == (KEPT_CHARACTERS, 512)
+    assert sum(searched) < 40_000
 
 
 def test_headers_that_are_credentials_are_never_kept_and_others_are_cleaned(receiver: RecordingReceiver) -> None:

@@ -5,7 +5,7 @@ import functools
 import http.client
 import ssl
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -34,9 +34,14 @@ from orderhooks.transport.urls import UrlRefusedError, check_url
 
 BODY_BYTES = 64 * 1024
 KEPT_CHARACTERS = 4 * 1024
+# Of a longer response no more is searched for secrets. What is kept becomes shorter where some are taken out.
+SEARCHED_CHARACTERS = 5 * 1024
 KEPT_HEADERS = 64
 KEPT_NAME_CHARACTERS = 100
 KEPT_HEADER_CHARACTERS = 512
+SEARCHED_HEADER_CHARACTERS = 640
+# Of all headers: what web servers accept of a request.
+KEPT_CHARACTERS_OF_HEADERS = 8 * 1024
 CHUNK_BYTES = 16 * 1024
 DETAIL_CHARACTERS = 500
 
@@ -113,8 +118,15 @@ def _send(
         detail=_status_detail(status, error, got.headers),
         duration_ms=_milliseconds_since(started),
         response_headers=got.headers,
-        response_body=redactor(safe_text(got.body), cut=len(got.body) == BODY_BYTES)[:KEPT_CHARACTERS],
+        response_body=_kept_body(got.body, redactor),
     )
+
+
+@sensitive_variables()
+def _kept_body(body: bytes, redactor: Redactor) -> str:
+    text = safe_text(body)
+    is_cut = len(body) == BODY_BYTES or len(text) > SEARCHED_CHARACTERS
+    return redactor(text[:SEARCHED_CHARACTERS], cut=is_cut)[:KEPT_CHARACTERS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,12 +243,25 @@ def _exchange(
 
 
 def _headers(headers: Mapping[str, str], redactor: Redactor) -> dict[str, str]:
-    kept = list(headers.items())[:KEPT_HEADERS]
-    names = redactor.all([header_text(name) for name, _value in kept])
-    values = redactor.all([REDACTED if is_credential(name) else header_text(value) for name, value in kept])
+    kept: list[tuple[str, str]] = []
+    left = KEPT_CHARACTERS_OF_HEADERS
+    for name, value in list(headers.items())[:KEPT_HEADERS]:
+        kept.append((name[:SEARCHED_HEADER_CHARACTERS], value[:SEARCHED_HEADER_CHARACTERS]))
+        left -= len(name) + min(len(value), SEARCHED_HEADER_CHARACTERS)
+        if left <= 0:
+            break
+    names = _redacted([header_text(name) for name, _value in kept], redactor)
+    values = _redacted([REDACTED if is_credential(name) else header_text(value) for name, value in kept], redactor)
     return {
         name[:KEPT_NAME_CHARACTERS]: value[:KEPT_HEADER_CHARACTERS] for name, value in zip(names, values, strict=True)
     }
+
+
+def _redacted(texts: Sequence[str], redactor: Redactor) -> list[str]:
+    """Names or values of headers, which may have been cut."""
+    return [
+        redactor(text, cut=True) if len(text) >= SEARCHED_HEADER_CHARACTERS else text for text in redactor.all(texts)
+    ]
 
 
 def _location(headers: Mapping[str, str]) -> str:

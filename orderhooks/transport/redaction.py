@@ -45,22 +45,24 @@ def is_credential(header: str) -> bool:
 Encoding = tuple[re.Pattern[str], re.Pattern[str], Callable[[str], str]]
 PERCENT = "%[0-7][0-9a-f]|%[cd][0-9a-f]%[89ab][0-9a-f]|%e[0-9a-f](?:%[89ab][0-9a-f]){2}|%f[0-7](?:%[89ab][0-9a-f]){3}"
 PERCENT_BEGUN = re.compile("%(?:[c-f]?[0-9a-f]?(?:%[89ab]?[0-9a-f]?){0,3})?$", re.IGNORECASE)
+# A receiver may fill its response with encoded characters. There are few different ones of each kind.
+remembered = functools.lru_cache(maxsize=1024)
 ENCODINGS: dict[str, Encoding] = {
     "\\": (
         re.compile(r'\\(?:u[0-9a-fA-F]{4}|["\\/bfnrt])'),
         re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?$"),
-        lambda found: json.loads(f'"{found}"'),
+        remembered(lambda found: json.loads(f'"{found}"')),
     ),
     "&": (
         re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]{2,31});"),
         re.compile(r"&#?[0-9A-Za-z]{0,31}$"),
-        html.unescape,
+        remembered(html.unescape),
     ),
-    "%": (re.compile(PERCENT, re.IGNORECASE), PERCENT_BEGUN, unquote),
+    "%": (re.compile(PERCENT, re.IGNORECASE), PERCENT_BEGUN, remembered(unquote)),
     "+": (
         re.compile(rf"\+|{PERCENT}", re.IGNORECASE),
         PERCENT_BEGUN,
-        lambda found: " " if found == "+" else unquote(found),
+        remembered(lambda found: " " if found == "+" else unquote(found)),
     ),
 }
 
@@ -127,20 +129,25 @@ class Redactor:
         """Redact the text. `cut`: it was cut, so that it may end in the middle of a secret."""
         if len(text) < SHORTEST or not self._texts:
             return text
-        text = self._without(text, text, range(len(text) + 1), cut=cut)
+        if self._shows_in(text, cut=cut):
+            text = self._without(text, text, range(len(text) + 1), cut=cut)
         for mark, (pattern, begun, decode) in ENCODINGS.items():
             if mark in text:
-                end = begun.search(text, max(0, len(text) - 40)) if cut else None
-                text = self._without(text, *_read(text, end.start() if end else len(text), pattern, decode), cut=cut)
+                match = begun.search(text, max(0, len(text) - 40)) if cut else None
+                end = match.start() if match else len(text)
+                # Where each character came from is only needed if something is found.
+                if self._shows_in(_decoded(text[:end], pattern, decode), cut=cut):
+                    text = self._without(text, *_read(text, end, pattern, decode), cut=cut)
         return text
+
+    def _shows_in(self, read: str, *, cut: bool) -> bool:
+        return self._may_be_in(read) or (cut and any(self._begun_at_end(read)))
 
     def _without(self, text: str, read: str, places: Sequence[int], *, cut: bool) -> str:
         """Redact `text` where `read`, its decoded form, holds secrets.
 
         `places` has the position in `text` of each character of `read`, and of its end.
         """
-        if not cut and not self._may_be_in(read):
-            return text
         kept, end = [], 0
         for begin, stop in _joined(self._found(read, cut=cut)):
             at_end = cut and stop == len(read)
@@ -156,9 +163,12 @@ class Redactor:
             if read[at : at + size] in windows
         ]
         if cut:
-            ends = (size for size, begun in self._beginnings.items() if read[-size:] in begun)
-            found += [(len(read) - size, len(read)) for size in ends]
+            found += [(len(read) - size, len(read)) for size in self._begun_at_end(read)]
         return sorted(found)
+
+    def _begun_at_end(self, read: str) -> Iterator[int]:
+        """How many of the last characters are the beginning of a part, for each number that is."""
+        return (size for size, begun in self._beginnings.items() if read[-size:] in begun)
 
 
 def _joined(spans: Collection[tuple[int, int]]) -> Iterator[tuple[int, int]]:
@@ -173,6 +183,10 @@ def _joined(spans: Collection[tuple[int, int]]) -> Iterator[tuple[int, int]]:
         begin, stop = first, last
     if stop > 0:
         yield begin, stop
+
+
+def _decoded(text: str, pattern: re.Pattern[str], decode: Callable[[str], str]) -> str:
+    return pattern.sub(lambda found: decode(found[0]), text)
 
 
 def _read(text: str, end: int, pattern: re.Pattern[str], decode: Callable[[str], str]) -> tuple[str, list[int]]:
