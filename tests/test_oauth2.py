@@ -150,6 +150,22 @@ def test_a_refused_token_is_renewed_once_within_the_attempt(server, endpoint):
     assert len(server.tokens) == before + 1
 
 
+def test_neither_the_refused_token_nor_the_new_one_is_kept_if_it_is_echoed(server, endpoint):
+    subscription = subscribe(endpoint.url, server.token_url)
+    make_delivery(subscription=subscription)
+    send_due()
+    revoked = server.tokens[-1]
+    endpoint.accepts = lambda headers: revoked not in headers["authorization"]
+    endpoint.body = f"refused {revoked}, now ECHO".encode()
+    delivery = make_delivery(event=make_event(), subscription=subscription)
+    send_due()
+
+    attempt = delivery.attempts.get()
+    assert attempt.status_code == 200
+    assert "refused (redacted), now" in attempt.response_body
+    assert server.tokens[-1] not in attempt.response_body
+
+
 def test_an_endpoint_that_refuses_every_token_makes_no_loop(server, endpoint):
     endpoint.accepts = lambda headers: False
     subscription = subscribe(endpoint.url, server.token_url)

@@ -334,10 +334,10 @@ def _post(delivery: Delivery, deadline: float, *, now: datetime, call: Call) -> 
     patient = delivery.trigger != Delivery.Trigger.TEST
     login = Login(subscription, now, deadline, call, patient=patient)
     certificate = client_certificate(subscription, now=now)
-    authorization = login.authorization()
+    authorization, refused = login.authorization(), ""
     consent: Consent | None = None
     while True:
-        request = prepare(delivery, now=now, authorization=authorization)
+        request = prepare(delivery, now=now, authorization=authorization, refused=refused)
         posted: _Posted | None = None
         if subscription.lacks_consent and consent is None:
             handshake = shake_hands(request, subscription, deadline=deadline, client_certificate=certificate)

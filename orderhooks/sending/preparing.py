@@ -41,8 +41,9 @@ def plain_headers(delivery: Delivery, shaped: Shaped) -> dict[str, str]:
 
 
 @sensitive_variables()
-def prepare(delivery: Delivery, *, now: datetime, authorization: str = "") -> Request:
+def prepare(delivery: Delivery, *, now: datetime, authorization: str = "", refused: str = "") -> Request:
     """Sign a delivery's request. `authorization`: the value of that header, of the subscription's login, or "".
+    `refused`: the one that the endpoint has seen, and refused, in this attempt.
 
     Raises an error if a key or secret is missing, or shaping.ShapingError.
     """
@@ -67,7 +68,7 @@ def prepare(delivery: Delivery, *, now: datetime, authorization: str = "") -> Re
     }
     signed = [value for name, value in signatures.items() if transport.is_credential(name)]
     # A receiver may echo a token without its scheme. Of Basic the redactor decodes the password.
-    logged_in_with = [authorization, authorization.partition(" ")[2]] if authorization else []
+    logged_in_with = [form for seen in (authorization, refused) if seen for form in (seen, seen.partition(" ")[2])]
     if subscription.login_type == OAUTH2:
         logged_in_with.append(subscription.oauth2_client().client_secret)
     return Request(subscription.url, body, headers, kept, [*own.values(), *secrets, *signed, *logged_in_with])
