@@ -28,6 +28,7 @@ from orderhooks.models import (
 )
 from orderhooks.operations import ErasureError
 from orderhooks.payloads import REDACTED
+from tests.api.calls import EVERYTHING, client_with, patch
 from tests.erasures import ADA, VALUES, ada_ordered, erase, left_of, make_change, order_in, pump
 from tests.factories import (
     make_attempt,
@@ -81,6 +82,22 @@ class TestWhatGoes:
 
         assert left_of(VALUES) == []
         assert not Change.objects.exists()
+
+    def test_stored_responses_lose_also_what_the_order_had_before_and_numbers(self):
+        api = client_with(*EVERYTHING)
+        address = {"zip": 77123, "lines": ["Surrey7", 4455667]}
+        body = {"currency": "EUR", "customer_name": "Ada Lovelace", "customer_email": ADA, "note": "Ring twice"}
+        asked = {**body, "shipping_address": address}
+        made = api.post("/api/orders/", asked, format="json", headers={"idempotency-key": "k-1"})
+        assert made.status_code == 201, made.data
+        patch(api, f"/orders/{made.data['public_id']}/", {"customer_name": "A. King", "note": ""})
+
+        erase(customer=ADA)
+
+        [stored] = IdempotentRequest.objects.all()
+        response = encryption.decrypt(stored.response, Purpose.RESPONSE)
+        assert json.loads(response)["public_id"] == made.data["public_id"]
+        assert [text for text in ("Ada", "77123", "Surrey7", "4455667", "Ring", ADA) if text in response] == []
 
     def test_keys_stay_and_payloads_fit_their_schemas(self):
         make_subscription()

@@ -1,7 +1,7 @@
 """Mentions: records that are not of an order, and may quote one: errors, and responses to repeated requests."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from django.db import models
@@ -11,7 +11,10 @@ from orderhooks.encryption import Purpose, UndecryptableError
 from orderhooks.models import Backfill, CaptureFailure, IdempotentRequest, Subscription
 from orderhooks.models.erasures import ErasedOrder
 
-__all__ = ["erase"]
+__all__ = ["EraseOrder", "erase"]
+
+# Takes the members of an order as the API shows them.
+EraseOrder = Callable[[dict[str, Any]], dict[str, Any]]
 
 # Shorter texts occur in sentences that quote nobody.
 SHORTEST = 3
@@ -26,9 +29,15 @@ TEXTS: tuple[tuple[type[models.Model], str], ...] = (
 )
 
 
-def erase(values: Collection[str], order: ErasedOrder) -> None:
-    """Erase the texts and responses that quote one of the values, and the last error of the order's capture."""
+def erase(values: Collection[str], order: ErasedOrder, *, order_id: str = "", erase_order: EraseOrder) -> None:
+    """Erase the texts and responses that quote one of the values, and the last error of the order's capture.
+
+    `order_id`: the built-in order's, by which responses that hold the order are found, also with values that it had
+    before; "" for others. `erase_order` erases the order in one.
+    """
     CaptureFailure.objects.filter(source=order.source, order_pk=order.order_pk).update(error=ERASED)
+    for stored in IdempotentRequest.objects.exclude(response="").only("response").iterator(100):
+        _erase_response(stored, values, order_id, erase_order)
     quotable = [value for value in values if len(value) >= SHORTEST]
     if not quotable:
         return
@@ -36,8 +45,6 @@ def erase(values: Collection[str], order: ErasedOrder) -> None:
         rows: Any = model._default_manager.exclude(**{name: ""}).values_list("pk", name)
         keys = [pk for pk, text in rows if _quotes(text, quotable)]
         model._default_manager.filter(pk__in=keys).update(**{name: ERASED})
-    for stored in IdempotentRequest.objects.exclude(response="").only("response").iterator(100):
-        _erase_response(stored, values)
 
 
 def _quotes(text: str, values: Collection[str]) -> bool:
@@ -45,12 +52,13 @@ def _quotes(text: str, values: Collection[str]) -> bool:
     return any(value.casefold() in lower for value in values)
 
 
-def _erase_response(stored: IdempotentRequest, values: Collection[str]) -> None:
+def _erase_response(stored: IdempotentRequest, values: Collection[str], order_id: str, erase_order: EraseOrder) -> None:
     try:
         data = json.loads(encryption.decrypt(stored.response, Purpose.RESPONSE) or "null")
     except UndecryptableError:
         return  # nobody can read it
-    erased = _without(data, values)
+    is_order = bool(order_id) and isinstance(data, dict) and data.get("public_id") == order_id
+    erased = _without(erase_order(data) if is_order else data, values)
     if erased != data:
         response = encryption.encrypt(json.dumps(erased), Purpose.RESPONSE)
         IdempotentRequest.objects.filter(pk=stored.pk).update(response=response)

@@ -99,7 +99,11 @@ class _Turn:
             published = self._begin()
         while self.left and self._next_rows():
             pass
-        mentions.erase(self.erased.values, self.order)
+        order_id = str(self._order_id()) if self._built_in_keys() else ""
+        # The API names an order's members as the columns.
+        mentions.erase(
+            self.erased.values, self.order, order_id=order_id, erase_order=lambda data: self._erase_row("", data)
+        )
         self.erasure.paths = sorted({*self.erasure.paths, *self.erased.paths})
         if self.left:
             published += self._end()
