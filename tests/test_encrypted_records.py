@@ -161,6 +161,18 @@ def test_rows_that_fit_are_not_written_again() -> None:
     assert [encrypted_records.rewrite(model) for model in (Change, Event, Delivery, Attempt)] == [(0, 0)] * 4
 
 
+@pytest.mark.parametrize("text", [str(encrypted_records.UNREADABLE), "encrypted:abc:def"])
+@pytest.mark.parametrize("is_on", [True, False])
+def test_a_response_that_looks_like_what_we_store_is_rewritten_once(settings: Any, is_on: bool, text: str) -> None:
+    put(settings, FIRST, on=not is_on)
+    attempt = make_attempt(make_delivery(), response_body=text)
+    put(settings, SECOND, FIRST, on=is_on)
+    assert encrypted_records.rewrite(Attempt) == (1, 0)
+    assert encrypted_records.rewrite(Attempt) == (0, 0)
+    attempt.refresh_from_db()
+    assert attempt.response_body == text
+
+
 def test_many_rows_are_rewritten_in_batches(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encrypted_records, "ROWS_AT_ONCE", 2)
     for _ in range(5):

@@ -29,8 +29,16 @@ __all__ = [
 TOKEN, KEY = "orderhooks:encrypted", "orderhooks:key"
 # How a stored text begins. A text in the clear that begins so is encrypted in any case.
 PREFIX = "encrypted:"
-UNREADABLE = "(This can't be decrypted: its key is missing in ENCRYPTION_KEYS.)"
 ROWS_AT_ONCE = 100
+
+
+class UnreadableText(str):
+    """Stands for text whose key is missing: a type, because a receiver may respond with the same letters."""
+
+    __slots__ = ()
+
+
+UNREADABLE = UnreadableText("(This can't be decrypted: its key is missing in ENCRYPTION_KEYS.)")
 
 
 class UnreadableRecord(Mapping[str, Any]):
@@ -146,16 +154,18 @@ def _misfits(rows: Any, names: list[str]) -> Iterator[tuple[Any, dict[str, Any],
     """
     stored = {f"{name}_stored": Cast(name, models.TextField()) for name in names}
     for row in rows.annotate(**stored).values("pk", *names, *stored):
-        values = {name: row[name] for name in names if not _fits(row[f"{name}_stored"])}
+        values = {name: row[name] for name in names if not _fits(row[f"{name}_stored"], row[name])}
         readable = {name: one for name, one in values.items() if not _is_unreadable(one)}
         if values:
             yield row["pk"], readable, len(readable) == len(values)
 
 
-def _fits(stored: str | None) -> bool:
+def _fits(stored: str | None, value: Any) -> bool:
     if not stored or stored == "null":
         return True
-    return _key_of(stored) == (encryption.newest_key_id(Purpose.RECORD) if conf.current().encrypt_payloads else "")
+    looks_encrypted = isinstance(value, str) and value.startswith(PREFIX)
+    is_encrypted = conf.current().encrypt_payloads or looks_encrypted
+    return _key_of(stored) == (encryption.newest_key_id(Purpose.RECORD) if is_encrypted else "")
 
 
 def _key_of(stored: str) -> str:
@@ -178,4 +188,4 @@ def _is_encrypted(value: Any) -> bool:
 
 
 def _is_unreadable(value: Any) -> bool:
-    return isinstance(value, UnreadableRecord) or value == UNREADABLE
+    return isinstance(value, UnreadableRecord | UnreadableText)
