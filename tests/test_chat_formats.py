@@ -11,7 +11,7 @@ from orderhooks.formats import OutgoingEvent
 # What a stranger may put into a name or an order's number.
 HOSTILE = (
     "<!channel> <@U123|me> <https://evil.example|bank> & <at>Everyone</at> [pay](https://evil.example) *b* {{DATE(x)}}"
-    " {{{DATE(y)}} www.evil.example\nsecond line"
+    " {{{DATE(y)}} www.evil.example WwW.evil.example HTTPS://evil.example\nsecond line"
 )
 
 
@@ -80,7 +80,7 @@ def test_what_a_stranger_wrote_is_no_markup(event: OutgoingEvent) -> None:
         assert not {"<", ">"} & {*one}
         assert one.replace("&lt;", "").replace("&gt;", "").replace("&amp;", "").count("&") == 0
     for one in (text, shown, teams_text(sent("teams", event))):
-        assert not [markup for markup in ("://", "www.", "\n", "{{") if markup in one]
+        assert not [markup for markup in ("://", "www.", "\n", "{{") if markup in one.lower()]
 
 
 def test_a_link_ends_where_it_ends() -> None:

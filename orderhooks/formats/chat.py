@@ -44,8 +44,7 @@ def _message(event: OutgoingEvent) -> tuple[str, str]:
 def _plain(text: str, longest: int) -> str:
     """One line, cut, without what chat programs turn into links, or Adaptive Cards into dates."""
     printable = "".join(letter if letter.isprintable() else " " for letter in text)
-    for old, new in (("://", " "), ("www.", " ")):
-        printable = printable.replace(old, new)
+    printable = re.sub(r"://|www\.", " ", printable, flags=re.IGNORECASE)
     line = re.sub(r"\{(?=\{)", "{ ", " ".join(printable.split()))
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
 

@@ -1,5 +1,6 @@
 """Alarms about endpoints: the table of their topics and texts, for e-mails and events alike."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -198,6 +199,6 @@ def quoted(name: str) -> str:
     texts that mail programs turn into links.
     """
     plain = "".join(letter if letter.isprintable() else " " for letter in name)
-    words = plain.replace("://", " ").replace("www.", " ").replace('"', "'").split()
+    words = re.sub(r"://|www\.", " ", plain, flags=re.IGNORECASE).replace('"', "'").split()
     short = " ".join(words)
     return f"“{short[: NAME_CHARACTERS - 1]}…”" if len(short) > NAME_CHARACTERS else f"“{short}”"
