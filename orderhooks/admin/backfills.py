@@ -4,6 +4,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.utils import display_for_value
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.safestring import SafeString
@@ -15,8 +16,10 @@ from orderhooks.admin.buttons import Button
 from orderhooks.admin.jobs import JobAdmin, TimeField
 from orderhooks.admin.read_only import sees_payload
 from orderhooks.admin.stores import stores_of
+from orderhooks.backfilling.planning import NOT_OF_EXISTING
 from orderhooks.models import Backfill, Subscription
 from orderhooks.models.backfills import DEFAULT_RATE, MOST_RATE
+from orderhooks.models.subscriptions import SubscriptionQuerySet
 from orderhooks.reporting.counts import count_text
 from orderhooks.reporting.endpoint_health import held_text
 
@@ -24,8 +27,9 @@ TOPIC = "order.updated"
 
 
 def _topics() -> list[str]:
-    """The topics of orders that the project can make."""
-    return [topic.name for topic in catalogue.offered() if topic.name != catalogue.TEST]
+    """The topics that an order which exists can have."""
+    without = {catalogue.TEST, *NOT_OF_EXISTING}
+    return [topic.name for topic in catalogue.offered() if topic.name not in without]
 
 
 class BackfillForm(forms.Form):
@@ -111,6 +115,9 @@ class BackfillAdmin(JobAdmin):
         wanted = [name for name in _topics() if subscription and topics.matches(subscription.topics, name)]
         return {**initial, "topic": TOPIC if TOPIC in wanted or not wanted else wanted[0]}
 
+    def subscriptions(self, request: HttpRequest) -> SubscriptionQuerySet:
+        return super().subscriptions(request).filter(operational=False)
+
     def preview(self, form: Any) -> dict[str, Any]:
         planned: Backfill = form.planned
         return {"expected": planned, "expected_text": _total(planned), "has_orders": bool(planned.last_key)}
@@ -144,7 +151,7 @@ class BackfillAdmin(JobAdmin):
 
     @admin.display(description=gettext_lazy("orders since"))
     def since_text(self, backfill: Backfill) -> Any:
-        return backfill.since or _("all orders")
+        return display_for_value(backfill.since, "") if backfill.since else _("all orders")
 
 
 def _walked(backfill: Backfill) -> str:

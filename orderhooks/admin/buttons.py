@@ -63,9 +63,10 @@ def draw_button(url: str, label: str | Promise, *, classes: str = "") -> SafeStr
 def pressed_too_late(request: HttpRequest, label: str | Promise, url: str) -> HttpResponse:
     """The response to a GET of a button's URL: its page at `url`, with a warning.
 
-    It comes from the page for logging in: the session had ended when the button was pressed.
+    It comes from the page for logging in, if the session had ended when the button was pressed; or from a person who
+    opened the address.
     """
-    text = _("Nothing was done: “%(button)s” was pressed after you had been logged out. Press it again.")
+    text = _("Nothing was done. If you pressed “%(button)s” after you had been logged out, press it again.")
     messages.warning(request, text % {"button": label})
     return HttpResponseRedirect(url)
 

@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 
 from orderhooks import permissions, reporting, tasks
 from orderhooks.admin import charts
-from orderhooks.admin.health import day_chart, health_badge, rate
+from orderhooks.admin.health import day_chart, health_badge, last_trouble, rate
 from orderhooks.admin.links import page_url
 from orderhooks.admin.lookups import ListedLookups
 from orderhooks.admin.order_links import order_pages
@@ -77,6 +77,7 @@ class Unhealthy:
     rate: str
     chart: SafeString
     waiting: str
+    trouble: str
 
 
 def worker_notice(worker: Worker, *, now: datetime) -> Notice:
@@ -262,6 +263,7 @@ class DashboardAdmin(NotEdited, ListedLookups):
             rate=rate(stats),
             chart=day_chart(stats),
             waiting=count_text(stats.waiting, bound=MOST_COUNTED),
+            trouble=last_trouble(subscription),
         )
 
     def _url(self, name: str, *arguments: object) -> str:

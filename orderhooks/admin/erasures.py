@@ -169,7 +169,8 @@ def _counted(planned: Erasure, stores: Collection[str] | None) -> dict[str, Any]
     expected = operations.estimate_erasure(planned)
     names = ("orders", "events", *(OF_SUBSCRIPTIONS if stores is None else ()))
     counts = {name: count_text(getattr(expected, name)) for name in names}
-    return {"expected": expected, "counts": counts, "numbers": _numbers(planned)}
+    paths = ", ".join(operations.erasure_paths(planned))
+    return {"expected": expected, "counts": counts, "numbers": _numbers(planned), "paths": paths}
 
 
 def _numbers(erasure: Erasure, *, most: int = MOST_NUMBERS) -> str:

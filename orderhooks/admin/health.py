@@ -25,7 +25,7 @@ from orderhooks.reporting.endpoint_health import Health, health_of
 from orderhooks.reporting.objectives import Objective
 from orderhooks.reporting.unsent import unsent_problem
 
-__all__ = ["HEALTH_COLUMNS", "HealthColumns", "badge", "day_chart", "health_badge", "rate"]
+__all__ = ["HEALTH_COLUMNS", "HealthColumns", "badge", "day_chart", "health_badge", "last_trouble", "rate"]
 
 HEALTH_COLUMNS = ["health", "last_error", "waiting", "success_rate", "objective", "last_day", "last_success"]
 LEVELS = {
@@ -87,10 +87,15 @@ class HealthColumns(admin.ModelAdmin):
 
     @admin.display(description=gettext_lazy("last error"), ordering="last_failure_at")
     def last_error(self, subscription: Any) -> SafeString | str:
+        text = Truncator(last_trouble(subscription)).chars(MOST_CHARACTERS)
         if subscription.last_failure_at is None:
-            return "-"
-        text = Truncator(subscription.last_failure).chars(MOST_CHARACTERS)
+            return text or "-"
         return format_html("{} <br>{}", text, _time_html(subscription.last_failure_at, subscription._now))
+
+
+def last_trouble(subscription: Subscription) -> str:
+    """Why it was disabled, or else its last error. A receiver that has itself disabled makes no error."""
+    return subscription.state_reason or subscription.last_failure
 
 
 def badge(level: str, text: object) -> SafeString:

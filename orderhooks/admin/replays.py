@@ -12,10 +12,10 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from orderhooks import operations, permissions, topics
+from orderhooks import catalogue, operations, permissions, topics
 from orderhooks.admin.buttons import Button
 from orderhooks.admin.jobs import JobAdmin, TimeField
-from orderhooks.admin.topic_choices import known_topics
+from orderhooks.admin.topic_choices import listed_topics
 from orderhooks.models import Replay, Subscription
 from orderhooks.reporting.counts import count_text
 
@@ -78,7 +78,7 @@ class ReplayAdmin(JobAdmin):
     def _form(self, request: HttpRequest, *arguments: Any, **options: Any) -> forms.Form:
         form = super()._form(request, *arguments, **options)
         # Read now, not at import: sources and settings bring topics. Events may have one that is no longer made.
-        choices = [(name, name) for name in known_topics(request) if not name.startswith("webhook.")]
+        choices = [(name, name) for name in listed_topics(request) if name != catalogue.TEST]
         form.fields["topics"].choices = choices  # type: ignore[attr-defined]
         return form
 

@@ -225,7 +225,10 @@ def objective_problem(objective: Objective) -> str:
     parts = []
     if objective.is_missed:
         parts.append(
-            _("It misses its objective: %(percent)s %% of the last 30 days arrived within %(span)s, not %(share)s %%.")
+            _(
+                "It misses its objective: %(percent)s %% of the deliveries of 30 days arrived within %(span)s,"
+                " not %(share)s %%."
+            )
             % {
                 "percent": _percent(objective.attainment() or 0.0),
                 "span": span_text(timedelta(seconds=objective.seconds)),

@@ -239,7 +239,7 @@ def test_a_link_presses_no_button(operator, receiver):
         before = Subscription.objects.values().get()
         response = operator.get(f"/admin/orderhooks/subscription/{subscription.pk}/{button}/", follow=True)
         assert response.redirect_chain == [(f"/admin/orderhooks/subscription/{subscription.pk}/change/", 302)]
-        assert "Nothing was done: “" in response.content.decode()
+        assert "Nothing was done. If you pressed “" in response.content.decode()
         assert Subscription.objects.values().get() == before
     assert (receiver.received, subscription.secrets.count()) == ([], 1)
 
@@ -255,5 +255,6 @@ def test_a_button_pressed_after_the_session_ended_leads_back_to_the_page(receive
     form = {"username": user.get_username(), "password": "a password for tests alone"}
     response = browser.post(login["location"], form, follow=True)
     assert response.status_code == 200
-    assert "Nothing was done: “Pause” was pressed after you had been logged out." in response.content.decode()
+    warning = "Nothing was done. If you pressed “Pause” after you had been logged out, press it again."
+    assert warning in response.content.decode()
     assert Subscription.objects.get().state == "active"

@@ -37,6 +37,14 @@ def test_the_page_of_a_subscription_leads_to_the_form_for_it(operator) -> None:
     assert '<option value="order.paid" selected>' in text, "a topic that it wants"
 
 
+def test_the_form_offers_what_can_be_chosen(operator) -> None:
+    make_subscription(name="Night watch", operational=True, topics=["*"])
+    text = page(operator, "backfill/add/")
+    assert '<option value="order.paid">' in text
+    assert "Night watch" not in text
+    assert [name for name in ("order.deleted", "order.redacted") if name in text] == []
+
+
 @pytest.mark.parametrize("subscription", ["", "x", "0", "9" * 30, "9" * 5000])
 def test_the_form_opens_for_any_subscription(operator, subscription: str) -> None:
     assert '<option value="order.updated" selected>' in page(operator, f"backfill/add/?subscription={subscription}")

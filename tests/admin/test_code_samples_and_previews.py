@@ -130,6 +130,13 @@ def test_code_for_receivers_is_the_subscriptions_own(operator, fields, pieces):
         assert secret not in text
 
 
+@pytest.mark.parametrize("fields", [{"operational": True, "topics": ["*"]}, {"projection": "{a: order.number}"}])
+def test_code_reads_no_order_where_there_is_none(fields):
+    of_orders, others = snippets_for(make_subscription()), snippets_for(make_subscription(**fields))
+    assert all("order" in one.code.rpartition("data")[2] for one in of_orders)
+    assert not any("order" in one.code.rpartition("data")[2].split("\n")[0] for one in others)
+
+
 def test_the_topics_are_shown_with_schemas_and_examples_that_fit(operator):
     text = page(operator, "subscription/topics/")
     shown = [json.loads(block) for block in blocks(text)]

@@ -31,6 +31,7 @@ def test_it_counts_first_and_erases_nothing(operator) -> None:
     assert "The personal data of <strong>1 order</strong> would be erased." in text
     assert f"Events: {Event.objects.count()}<" in text
     assert f"Orders: {order.number}<" in text
+    assert "hold some: billing_address" in text
     assert not Erasure.objects.exists()
     assert left_of([ADA])
 

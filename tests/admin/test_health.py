@@ -93,3 +93,9 @@ def test_who_may_only_view_sees_it(operator) -> None:
 )
 def test_a_rate_is_whole_only_if_nothing_failed(succeeded: int, failed: int, text: str) -> None:
     assert rate(DayStats((HourStats(NOW, succeeded, failed),))) == text
+
+
+def test_one_that_its_receiver_has_disabled_shows_why(operator) -> None:
+    make_subscription(state="disabled", state_reason="The receiver asked to be disabled.")
+    for path in ("subscription/", "dashboard/"):
+        assert "The receiver asked to be disabled." in page(operator, path)

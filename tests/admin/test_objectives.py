@@ -70,7 +70,7 @@ def test_the_dashboard_names_those_of_the_users_stores(settings) -> None:
     with_objective(94, 6, name="Southern", store="south")
     with_objective(999, 1, name="Well", store="north")
     text = page(staff("view_delivery", "view_subscription"), "dashboard/")
-    assert "It misses its objective: 94 % of the last 30 days arrived within 1 min, not 99 %." in text
+    assert "It misses its objective: 94 % of the deliveries of 30 days arrived within 1 min, not 99 %." in text
     assert [name for name in ("Northern", "Southern", "Well") if f"{name} (sub_" in text] == ["Northern"]
 
 

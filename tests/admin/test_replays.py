@@ -52,6 +52,15 @@ def test_it_counts_first_and_makes_nothing(operator, events) -> None:
     assert not Replay.objects.exists()
 
 
+def test_alarms_can_be_sent_again_by_topic(operator) -> None:
+    subscription = make_subscription(operational=True, topics=["*"])
+    for topic in ("worker.missing", "webhook.subscription.failing"):
+        make_event_at(NOW - HOUR, topic=topic, source="", order_pk="", order_number="")
+    text = operator.post(ADD, form(subscription, topics=["worker.missing"])).content.decode()
+    assert "<strong>1 delivery</strong> would be sent" in text
+    assert "webhook.test" not in text
+
+
 def test_topics_that_the_subscription_does_not_want_are_named(operator, events) -> None:
     subscription = make_subscription(name="Warehouse", topics=["order.created"])
     text = operator.post(ADD, form(subscription, topics=["order.paid"])).content.decode()

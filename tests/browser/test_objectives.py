@@ -31,4 +31,4 @@ def test_an_objective_is_set_and_its_budget_is_read(operator: Visit) -> None:
     operator.go("subscription/")
     operator.reads("missed: 94 %")
     operator.go("dashboard/")
-    operator.reads("It misses its objective: 94 % of the last 30 days arrived within 1 min, not 99 %.")
+    operator.reads("It misses its objective: 94 % of the deliveries of 30 days arrived within 1 min, not 99 %.")

@@ -118,8 +118,8 @@ def snippets_for(subscription: Subscription) -> list[Snippet]:
         "secret_variable": SECRET_VARIABLE,
         "kind": kind,
         "asks_consent": subscription.asks_consent,
-        # Then data has the members that the projection makes, and `order` may be none of them.
-        "projected": bool(subscription.projection) and subscription.format != "thin",
+        # An alarm is of no order, and a projection may make others of its members.
+        "has_order": not subscription.operational and (not subscription.projection or subscription.format == "thin"),
     }
     return [
         Snippet(name, title, needs, render_to_string(f"orderhooks/receivers/{name}.txt", context))

@@ -50,7 +50,8 @@ class PagesAdmin(admin.ModelAdmin):
         record = super().get_object(request, object_id, from_field)
         if record is not None:
             # A read-only field does not get the request, and so not the user.
-            record._links = [name for name in LINKS if name != "preview" or self.may_preview(request)]
+            may_preview = self.may_preview(request) and not record.operational
+            record._links = [name for name in LINKS if name != "preview" or may_preview]
         return record
 
     def may_preview(self, request: HttpRequest) -> bool:
