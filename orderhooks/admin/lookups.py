@@ -4,6 +4,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.exceptions import DisallowedModelAdminLookup
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ERROR_FLAG, IGNORED_PARAMS, PAGE_VAR, SEARCH_VAR, ChangeList
 from django.db.models import QuerySet
@@ -32,6 +33,18 @@ class LastPageList(ChangeList):
             paginator = self.model_admin.get_paginator(request, self.queryset, self.list_per_page)
             self.page_num = paginator.num_pages
             super().get_results(request)
+
+
+def _drop_odd_keys(request: HttpRequest) -> None:
+    """Of the rows that an action is for, leave out keys that none of our tables has: databases refuse some."""
+    if ACTION_CHECKBOX_NAME not in request.POST:
+        return
+    fields = request.POST.copy()
+    keys = fields.getlist(ACTION_CHECKBOX_NAME)
+    known = [key for key in keys if key.isascii() and key.isdecimal() and len(key) <= MOST_DIGITS]
+    if known != keys:
+        fields.setlist(ACTION_CHECKBOX_NAME, known)
+        request.POST = fields  # type: ignore[assignment]
 
 
 class ListedLookups(admin.ModelAdmin):
@@ -68,6 +81,7 @@ class ListedLookups(admin.ModelAdmin):
         return [*columns, *sorted(self.linked_lookups)], own
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        _drop_odd_keys(request)
         try:
             response = super().changelist_view(request, extra_context)
         except DisallowedModelAdminLookup:
