@@ -1,4 +1,4 @@
-"""Partitions: the table of attempts divided by month, on PostgreSQL, so that old ones go as a table and not row by row.
+"""Partitions: the table of attempts divided by month, on PostgreSQL, so that old ones go as a table, with its space.
 
 `manage.py orderhooks_partition` divides it; `retention` drops what is old and adds the months to come.
 
