@@ -2,14 +2,16 @@
 
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db import connection, models
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from orderhooks.compiled_queries import MOST_KEYS, CompiledQuery, instances
-from orderhooks.models import Delivery, Event, Subscription
+from orderhooks.compiled_queries import MOST_KEYS, CompiledInsert, CompiledQuery, instances
+from orderhooks.db import DatabaseNow
+from orderhooks.models import Change, Delivery, Event, Subscription
 from tests.factories import make_delivery, make_event, make_subscription
 
 pytestmark = pytest.mark.django_db
@@ -101,3 +103,31 @@ def test_a_column_that_is_no_field_becomes_an_attribute_and_others_are_deferred(
     assert found.occurred_at == NOW - timedelta(hours=1)
     assert "topic" in found.get_deferred_fields()
     assert found.topic == event.topic
+
+
+@pytest.mark.parametrize("is_on", [False, True], ids=["in the clear", "encrypted"])
+def test_a_row_is_written_as_save_writes_it(settings: Any, is_on: bool) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "ENCRYPT_PAYLOADS": is_on}
+    insert = CompiledInsert(Change, created_at=DatabaseNow())
+    fields = {
+        "transaction_id": uuid4(),
+        "source": "orderhooks",
+        "order_pk": "1",
+        "kind": Change.Kind.UPDATED,
+        "before": {"note": "é' %s ✓", "lines": [{"sku": None}]},
+        "after": {"total": "1.50"},
+        "error": "100 %",
+    }
+    saved, *written = [Change(**fields) for _ in range(3)]
+    saved.save(force_insert=True)
+    for one in written:
+        insert.write(one, using="default")
+    assert len({saved.pk, *(one.pk for one in written)}) == 3
+    rows = {row.pk: values(row) | {"id": 0, "created_at": None} for row in Change.objects.all()}
+    assert all(rows[one.pk] == rows[saved.pk] for one in written)
+    times = dict(Change.objects.values_list("pk", "created_at"))
+    for one in written:
+        assert (one._state.adding, one._state.db) == (False, "default")
+        # The database's clock, not that of the instance.
+        assert abs(times[one.pk] - saved.created_at) < timedelta(minutes=1)
+        assert times[one.pk] != one.created_at

@@ -108,12 +108,13 @@ def chosen_from(text: str, tag: str) -> set[str]:
 def test_the_admins_forms_offer_what_can_be_made(use: Any, operator: Any) -> None:
     use("Paying")
     made = offered() - {"webhook.test"}
-    assert chosen_from(page(operator, "backfill/add/"), "option") == made
+    of_existing = made - {"order.deleted", "order.redacted"}
+    assert chosen_from(page(operator, "backfill/add/"), "option") == of_existing
     assert chosen_from(page(operator, "replay/add/"), "input") == made
     make_event(topic="order.voided")
     # Events that exist can be sent again, but none of that topic can be made of an order.
     assert chosen_from(page(operator, "replay/add/"), "input") == {*made, "order.voided"}
-    assert chosen_from(page(operator, "backfill/add/"), "option") == made
+    assert chosen_from(page(operator, "backfill/add/"), "option") == of_existing
 
 
 def test_the_admins_filters_offer_what_can_be_made_and_what_events_have(use: Any, operator: Any) -> None:

@@ -273,7 +273,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
             # Nothing ticked: all that the filters and the search show.
             everything: QueryDict = request.POST.copy()
             everything["select_across"] = "1"
-            everything[helpers.ACTION_CHECKBOX_NAME] = "all"
+            everything[helpers.ACTION_CHECKBOX_NAME] = "0"  # no row's; Django wants one
             request.POST = everything  # type: ignore[assignment]
         return super().changelist_view(request, extra_context)
 

@@ -12,6 +12,7 @@ from typing import Any
 from django.db import connections, models, router, transaction
 
 from orderhooks import logs, triggers
+from orderhooks.compiled_queries import CompiledInsert
 from orderhooks.db import DatabaseNow
 from orderhooks.models import Change
 from orderhooks.outbox.guarding import can_capture, describe_error, mark_missed, survivable
@@ -319,6 +320,10 @@ def change_of(
     )
 
 
+# By a clock that all processes share: events are compared with the time at which a subscription began.
+INSERT = CompiledInsert(Change, created_at=DatabaseNow())
+
+
 def write_change(change: Change, *, using: str, on_events: OnEvents) -> None:
     """Write a change in the running transaction, unless it changes nothing, and have it coalesced after the commit."""
     # Atomic, so that in autocommit mode the change is written before it is coalesced. Not inside the store's
@@ -329,10 +334,8 @@ def write_change(change: Change, *, using: str, on_events: OnEvents) -> None:
             return
         check_lengths(change)
         change.transaction_id = batch.transaction_id_for(change.source)
-        # A clock that all processes share: events are compared with the time at which a subscription began.
-        change.created_at = DatabaseNow()
         with survivable(using, "write"):
-            change.save(force_insert=True, using=using)
+            INSERT.write(change, using=using)
         batch.coalesce_on_commit(change)
 
 
