@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy
 from orderhooks import catalogue, operations, permissions, topics
 from orderhooks.admin.buttons import Button
 from orderhooks.admin.jobs import JobAdmin, TimeField
-from orderhooks.admin.topic_choices import listed_topics
+from orderhooks.admin.topic_choices import known_topics, listed_topics
 from orderhooks.models import Replay, Subscription
 from orderhooks.reporting.counts import count_text
 
@@ -78,7 +78,9 @@ class ReplayAdmin(JobAdmin):
     def _form(self, request: HttpRequest, *arguments: Any, **options: Any) -> forms.Form:
         form = super()._form(request, *arguments, **options)
         # Read now, not at import: sources and settings bring topics. Events may have one that is no longer made.
-        choices = [(name, name) for name in listed_topics(request) if name != catalogue.TEST]
+        # Those of alarms where somebody gets alarms.
+        topics_of = listed_topics if self.subscriptions(request).filter(operational=True).exists() else known_topics
+        choices = [(name, name) for name in topics_of(request) if name != catalogue.TEST]
         form.fields["topics"].choices = choices  # type: ignore[attr-defined]
         return form
 

@@ -53,6 +53,8 @@ def test_it_counts_first_and_makes_nothing(operator, events) -> None:
 
 
 def test_alarms_can_be_sent_again_by_topic(operator) -> None:
+    make_subscription()
+    assert "worker.missing" not in page(operator, "replay/add/")
     subscription = make_subscription(operational=True, topics=["*"])
     for topic in ("worker.missing", "webhook.subscription.failing"):
         make_event_at(NOW - HOUR, topic=topic, source="", order_pk="", order_number="")
