@@ -60,9 +60,9 @@ class Month:
     ends_at: datetime
 
 
-def are_used(using: str | None = None) -> bool:
+def are_used() -> bool:
     """Whether the table of attempts is divided."""
-    connection = connections[using or Attempt.objects.db]
+    connection = connections[Attempt.objects.db]
     if connection.vendor != "postgresql":
         return False
     with connection.cursor() as cursor:
@@ -127,7 +127,7 @@ def divide(*, now: datetime) -> None:
             f"(CONSTRAINT {OTHERS}_number UNIQUE (delivery_id, number)) DEFAULT",
         ):
             cursor.execute(statement)
-    add_months(now=now)
+        add_months(now=now)
 
 
 def _of_first(first: str, constraints: Sequence[tuple[str, str, str]], quote: Any) -> Iterator[str]:
@@ -153,8 +153,9 @@ def add_months(*, now: datetime) -> list[str]:
     """
     using = Attempt.objects.db
     quote = connections[using].ops.quote_name
-    begins_at = max([month_of(now), *(month.ends_at for month in months() if month.table == FIRST)])
-    there = {month.ends_at for month in months()}
+    found = months()
+    begins_at = max([month_of(now), *(month.ends_at for month in found if month.table == FIRST)])
+    there = {month.ends_at for month in found}
     added = []
     while begins_at <= month_of(now) + MONTHS_AHEAD * MONTH:
         ends_at = month_of(begins_at + MONTH)

@@ -10,6 +10,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connection, models
 from django.db.models.functions import Cast
+from django.test import Client
 from django.utils import timezone
 
 from orderhooks import matching, routing
@@ -21,7 +22,7 @@ from orderhooks.operations import ErasureError
 from tests.admin.visits import page, staff
 from tests.api.calls import EVERYTHING, client_with
 from tests.erasures import ADA, VALUES, ada_ordered, erase, left_of, make_change, pump
-from tests.factories import make_attempt, make_delivery, make_event, make_order, make_subscription
+from tests.factories import make_attempt, make_delivery, make_event, make_order, make_subscription, make_user
 from tests.receivers import RecordingReceiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -275,6 +276,16 @@ class TestAMissingKey:
         put(settings, SECOND)
         with pytest.raises(ErasureError, match="its key is missing"):
             erase(customer=ADA)
+
+    def test_the_plan_of_an_erasure_says_which_key_is_missing(self, settings: Any) -> None:
+        ada_with_everything()
+        number = Event.objects.exclude(order_number="").values_list("order_number", flat=True)[0]
+        put(settings, SECOND)
+        operator = Client()
+        operator.force_login(make_user(is_staff=True, is_superuser=True))
+        response = operator.post("/admin/orderhooks/erasure/add/", {"customer": "", "order": number, "store": ""})
+        assert "would be erased" in response.content.decode()
+        assert "ENCRYPTION_KEYS" in response.content.decode()
 
     def test_what_cannot_be_read_keeps_nothing_of_the_query_that_read_it(self, settings: Any) -> None:
         make_event()

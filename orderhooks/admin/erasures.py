@@ -20,6 +20,7 @@ from orderhooks.admin import charts
 from orderhooks.admin.health import badge
 from orderhooks.admin.jobs import PlannedAdmin
 from orderhooks.admin.stores import StoreFilter, stores_of
+from orderhooks.encryption import UndecryptableError
 from orderhooks.models import Erasure
 from orderhooks.reporting.counts import count_text
 
@@ -169,7 +170,11 @@ def _counted(planned: Erasure, stores: Collection[str] | None) -> dict[str, Any]
     expected = operations.estimate_erasure(planned)
     names = ("orders", "events", *(OF_SUBSCRIPTIONS if stores is None else ()))
     counts = {name: count_text(getattr(expected, name)) for name in names}
-    paths = ", ".join(operations.erasure_paths(planned))
+    try:
+        paths = ", ".join(operations.erasure_paths(planned))
+    except UndecryptableError as error:
+        # By number alone an order is found without its payloads.
+        paths = str(error)
     return {"expected": expected, "counts": counts, "numbers": _numbers(planned), "paths": paths}
 
 

@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from orderhooks import operational, payloads
 from orderhooks.formats.outgoing import Format, OutgoingEvent
+from orderhooks.transport.text import without_links
 
 __all__ = ["SlackFormat", "TeamsFormat"]
 
@@ -44,8 +45,7 @@ def _message(event: OutgoingEvent) -> tuple[str, str]:
 def _plain(text: str, longest: int) -> str:
     """One line, cut, without what chat programs turn into links, or Adaptive Cards into dates."""
     printable = "".join(letter if letter.isprintable() else " " for letter in text)
-    printable = re.sub(r"://|www\.", " ", printable, flags=re.IGNORECASE)
-    line = re.sub(r"\{(?=\{)", "{ ", " ".join(printable.split()))
+    line = re.sub(r"\{(?=\{)", "{ ", " ".join(without_links(printable).split()))
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 

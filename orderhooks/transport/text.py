@@ -19,3 +19,8 @@ def safe_text(value: bytes | str) -> str:
 def header_text(value: str) -> str:
     """A header's value, which http.client decodes as Latin-1, decoded as UTF-8 and made safe."""
     return safe_text(value.encode("latin-1", "replace"))
+
+
+def without_links(text: str) -> str:
+    """The text without what mail and chat programs turn into links."""
+    return re.sub(r"://|www\.", " ", text, flags=re.IGNORECASE)

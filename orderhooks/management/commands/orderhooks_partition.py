@@ -23,9 +23,10 @@ class Command(BaseCommand):
             raise CommandError("Only PostgreSQL divides tables so that they can be dropped in parts.")
         now = DatabaseClock().now()
         try:
-            if not partitions.are_used():
+            if partitions.are_used():
+                partitions.add_months(now=now)
+            else:
                 partitions.divide(now=now)
-            partitions.add_months(now=now)
         except OperationalError as error:
             if not is_lock_timeout(error):
                 raise
