@@ -37,7 +37,10 @@ ARGUMENTS = [
 ]
 ON_A_FILE = django_settings.DATABASES[DEFAULT_DB_ALIAS]["ENGINE"].endswith("sqlite3")
 
-expect.set_options(timeout=30_000)
+# Milliseconds. Redoc lays out 40,000 elements, on two cores that eight processes share.
+PATIENCE = 120_000
+
+expect.set_options(timeout=PATIENCE)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -152,7 +155,7 @@ def new_page(chromium: Browser, database: None, server: str) -> Iterator[Callabl
         options = {"viewport": {"width": 1280, "height": 900}, "locale": "en-GB", **options}
         context = chromium.new_context(base_url=server, **options)
         contexts.append(context)
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(PATIENCE)
         context.on("request", only_loopback)
         context.on("console", complain)
         context.on("weberror", lambda error: complaints.append(str(error.error)))
