@@ -287,6 +287,14 @@ class TestAMissingKey:
         assert "would be erased" in response.content.decode()
         assert "ENCRYPTION_KEYS" in response.content.decode()
 
+    @pytest.mark.parametrize("options", [["--dry-run"], []])
+    def test_an_erasure_by_number_says_which_key_is_missing(self, settings: Any, options: list[str]) -> None:
+        ada_with_everything()
+        number = Event.objects.exclude(order_number="").values_list("order_number", flat=True)[0]
+        put(settings, SECOND)
+        with pytest.raises(CommandError, match="ENCRYPTION_KEYS"):
+            call_command("orderhooks_erase", "--order", number, *options)
+
     def test_what_cannot_be_read_keeps_nothing_of_the_query_that_read_it(self, settings: Any) -> None:
         make_event()
         put(settings, SECOND)

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from django.core.exceptions import FieldDoesNotExist, FieldError
+from django.core.exceptions import FieldDoesNotExist, FieldError, ValidationError
 from django.db import connections, models, router
 
 from orderhooks import catalogue, conf, json_schema, spelling, topics, triggers, versions
 from orderhooks.source_trials.running import Fault, Faults, Trial, misfit, most_characters
-from orderhooks.sources import ROW_TOPICS, FieldPayload, OrderSource, Related, conditions, path_fault, plain, rows_of
+from orderhooks.sources import ROW_TOPICS, FieldPayload, OrderSource, Related, conditions, path_fault, plain, rows_of, stored_values
 from orderhooks.triggers import KEY_TYPES
 
 __all__ = ["STATIC", "shared"]
@@ -240,6 +240,30 @@ def _topics(path: str, source: OrderSource) -> Faults:
             yield Fault(path, "E045", f"The topic {topic!r} is not in the catalogue.", remedy)
 
 
+def _values(path: str, source: OrderSource) -> Faults:
+    """A value in `transitions` that its field never has would never be told."""
+    model = source.get_model()
+    fields = {field.name: field for field in model._meta.concrete_fields}
+    for name, by_value in source.transitions.items():
+        field: Any = fields.get(name)
+        if field is None or field.get_internal_type() in UNHASHABLE:
+            continue  # `_fields` reports it
+        choices = [stored_values(model, (name,), {field.attname: one})[name] for one, _label in field.flatchoices]
+        for value in by_value:
+            try:
+                stored = stored_values(model, (name,), {field.attname: value})[name]
+            except (ValidationError, TypeError, ValueError):
+                stored = None
+            if stored != value:
+                remedy = f"Write {stored!r}." if stored is not None else "Write the value as it is stored."
+            elif choices and value not in (*choices, "" if field.blank else None, None if field.null else ""):
+                near = spelling.nearest(str(value), map(str, choices))
+                remedy = f"Did you mean {near!r}?" if near else f"Name some of its choices: {_some(choices)}."
+            else:
+                continue
+            yield Fault(path, "W045", f"`transitions` names {value!r} of {name!r}, which never has that value.", remedy)
+
+
 def _payload_fields(path: str, source: OrderSource) -> Faults:
     """The fields that receivers get must exist."""
     fields = source.payload_fields
@@ -327,4 +351,5 @@ STATIC: Sequence[tuple[str, str, Trial]] = (
     ("E043", "payload_fields", _payload_fields),
     ("E044", "schema() or example()", _example),
     ("E047", "personal", _personal),
+    ("W045", "transitions", _values),
 )

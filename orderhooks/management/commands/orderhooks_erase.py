@@ -5,6 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from orderhooks import operations
+from orderhooks.encryption import UndecryptableError
 from orderhooks.management import actor
 from orderhooks.models import Erasure
 from orderhooks.reporting.counts import count_text
@@ -31,7 +32,7 @@ class Command(BaseCommand):
             if dry_run:
                 return self._preview(operations.preview_erasure(**request))
             self._carry_out(operations.erase(**request, by=actor.current()))
-        except operations.ErasureError as error:
+        except (operations.ErasureError, UndecryptableError) as error:
             raise CommandError(str(error)) from None
 
     def _preview(self, planned: Erasure) -> None:
