@@ -20,13 +20,13 @@ django.setup()
 import requests  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 from django.db import connection  # noqa: E402
-from django.test import Client  # noqa: E402
 from django.test.utils import CaptureQueriesContext  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from benchmarks import filling, names  # noqa: E402
 from benchmarks.calibrated import drain_measured, route_one_by_one, save_and_flush, stored_bytes, work_one_by_one  # noqa: E402, F401
 from benchmarks.capture_levels import capture_saves, capture_update, connect_handlers  # noqa: E402, F401
+from benchmarks.grown import fill_long_log, measure_steps, read_through  # noqa: E402, F401
 from benchmarks.log import fill_log  # noqa: E402, F401
 from benchmarks.processor_time import process_seconds  # noqa: E402
 from benchmarks.reconciled import fill_published_orders, reconcile_all  # noqa: E402, F401
@@ -34,7 +34,7 @@ from benchmarks.routed import project, route_events  # noqa: E402, F401
 from benchmarks.soaked import prune_always, sample, save_orders, work  # noqa: E402, F401
 from benchmarks.traced import place_orders, pump_traced  # noqa: E402, F401
 from benchmarks.turns import PAYLOAD, make_turn, wait_for_go  # noqa: E402
-from benchmarks.visits import visit_pages  # noqa: E402, F401
+from benchmarks.visits import operator, visit_pages  # noqa: E402, F401
 from orderhooks import sending  # noqa: E402
 from orderhooks.models import Delivery, Event, Order, Pump, Subscription  # noqa: E402
 from orderhooks.sending import claiming  # noqa: E402
@@ -108,10 +108,7 @@ def fill_shop(deliveries: int) -> None:
 
 def visit(pages: dict[str, str], rounds: int) -> dict[str, dict[str, float]]:
     """Milliseconds (median) and queries of each page of the admin, for an operator who may do everything."""
-    from django.contrib.auth import get_user_model
-
-    client = Client()
-    client.force_login(get_user_model().objects.create_superuser("operator"))
+    client = operator()
     orders = Order.objects.order_by("pk")
     order = orders[orders.count() // 2]
     took = {}

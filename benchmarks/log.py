@@ -1,4 +1,4 @@
-"""A delivery log of any length, as a shop of 200 subscriptions has it after 90 days; made by PostgreSQL."""
+"""A delivery log of any length, as a shop has it after 90 days, by default of 200 subscriptions; made by PostgreSQL."""
 
 from django.db import connection
 
@@ -38,10 +38,10 @@ DELIVERIES = f"""
 INSERT INTO orderhooks_delivery (public_id, event_id, subscription_id, state, trigger, requested_by, attempts_made,
     next_attempt_at, last_status_code, last_error, last_detail, created_at, finished_at)
 SELECT {_id("dlv_")}, sequence,
-    subscriptions[CASE turn WHEN 0 THEN 1 ELSE 2 + (sequence * 37 + turn * 66) %% {SUBSCRIPTIONS - 1} END], state,
+    subscriptions[CASE turn WHEN 0 THEN 1 ELSE 2 + (sequence * 37 + turn * 66) %% %(others)s END], state,
     'automatic', '',
     CASE state WHEN 'pending' THEN 3 WHEN 'failed' THEN 10 WHEN 'skipped' THEN 0 ELSE 1 END,
-    CASE state WHEN 'pending' THEN now() + interval '4 minutes' END,
+    CASE state WHEN 'pending' THEN now() + interval '4 hours' END,
     CASE WHEN state = 'delivered' THEN 200 WHEN state = 'skipped' OR chance < 0.005 THEN NULL
         WHEN early THEN 404 ELSE 503 END,
     CASE WHEN state IN ('delivered', 'skipped') THEN '' WHEN chance < 0.005 THEN 'timeout' ELSE 'status' END,
@@ -67,14 +67,14 @@ WHERE state <> 'delivered' OR id % 3 = 0
 """
 
 
-def fill_log(deliveries: int) -> None:
+def fill_log(deliveries: int, subscriptions: int = SUBSCRIPTIONS) -> None:
     """This many deliveries of a quarter as many events."""
-    for number in range(SUBSCRIPTIONS):
+    for number in range(subscriptions):
         Subscription.create_with_secret(
             name=f"Endpoint {number}", url=f"https://receiver.example/{number}", topics=["*"]
         )
     with connection.cursor() as cursor:
         cursor.execute(EVENTS, {"events": deliveries // 4})
-        cursor.execute(DELIVERIES, {})
+        cursor.execute(DELIVERIES, {"others": subscriptions - 1})
         cursor.execute(ATTEMPTS)
         cursor.execute("VACUUM ANALYZE")

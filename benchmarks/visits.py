@@ -45,13 +45,19 @@ def visit_pages() -> dict[str, dict[str, Any]]:
         "MIDDLE": middle.pk,
         "FAILED": failed.pk,
     }
-    client = Client()
-    operator, _made = User.objects.get_or_create(username="operator", is_staff=True, is_superuser=True)
-    client.force_login(operator)
+    client = operator()
     return {
         name: {asked: _visit(client, LIST + _named(asked, names)) for asked in addresses}
         for name, addresses in PAGES.items()
     }
+
+
+def operator() -> Client:
+    """Logged in, and may do everything."""
+    client = Client()
+    user, _made = User.objects.get_or_create(username="operator", is_staff=True, is_superuser=True)
+    client.force_login(user)
+    return client
 
 
 def _named(address: str, names: dict[str, object]) -> str:

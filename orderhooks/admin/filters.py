@@ -29,7 +29,7 @@ from orderhooks.admin.stores import has_several_stores, known_stores, seen_subsc
 from orderhooks.admin.topic_choices import listed_topics
 from orderhooks.db import public_ids
 from orderhooks.db.bounded_counts import counts_up_to
-from orderhooks.models import Delivery, Event
+from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.reporting.counts import count_text
 
 BOUND = 1000
@@ -49,6 +49,7 @@ class Newest:
     failure_class: int | None
     topic: str
     subscription: int
+    subscription_state: str
     source: str = ""
     store: str = ""
 
@@ -59,6 +60,7 @@ COLUMNS = {
     "failure_class": "failure_class",
     "topic": "event__topic",
     "subscription": "subscription_id",
+    "subscription_state": "subscription__state",
 }
 # Not in the index of topics: read only where a project has several sources or stores.
 SOURCE_COLUMN = {"source": "event__source"}
@@ -149,18 +151,24 @@ class CountedFilter(admin.SimpleListFilter):
 
 
 class StateFilter(CountedFilter):
+    """By the state. `held` shows those of the pending ones that wait for their subscription to be active."""
+
     title = gettext_lazy("state")
     parameter_name = "state__exact"
     indexed = True
+    held = "held"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
-        return [(state.value, str(state.label)) for state in Delivery.State]
+        return [*Delivery.State.choices, (self.held, _("held"))]
 
     def rows(self, queryset: Rows, value: str) -> Rows:
+        if value == self.held:
+            return queryset.filter(state=Delivery.State.PENDING).exclude(subscription__state=Subscription.State.ACTIVE)
         return queryset.filter(state=value)
 
     def choices_of(self, row: Newest) -> Iterable[str]:
-        return [row.state]
+        is_held = row.state == Delivery.State.PENDING and row.subscription_state != Subscription.State.ACTIVE
+        return [row.state, *([self.held] if is_held else ())]
 
 
 class ResponseFilter(CountedFilter):

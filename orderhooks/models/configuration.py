@@ -241,7 +241,7 @@ class HasConfiguration(models.Model):
         help_text=_("How long one attempt may take, 30 at most. Blank: as the setting TIMEOUT_SECONDS says."),
     )
     objective_seconds = models.PositiveIntegerField(
-        _("objective: seconds"),
+        _("objective in seconds"),
         null=True,
         blank=True,
         validators=[MinValueValidator(1), MaxValueValidator(LONGEST_OBJECTIVE_SECONDS)],
@@ -251,7 +251,7 @@ class HasConfiguration(models.Model):
         ),
     )
     objective_share = models.FloatField(
-        _("objective: percent"),
+        _("objective in percent"),
         default=99.0,
         db_default=99.0,
         validators=[MinValueValidator(LOWEST_SHARE), MaxValueValidator(HIGHEST_SHARE), validate_number],

@@ -11,7 +11,17 @@ from django.db import connections, models, router
 
 from orderhooks import catalogue, conf, json_schema, spelling, topics, triggers, versions
 from orderhooks.source_trials.running import Fault, Faults, Trial, misfit, most_characters
-from orderhooks.sources import ROW_TOPICS, FieldPayload, OrderSource, Related, conditions, path_fault, plain, rows_of, stored_values
+from orderhooks.sources import (
+    ROW_TOPICS,
+    FieldPayload,
+    OrderSource,
+    Related,
+    conditions,
+    path_fault,
+    plain,
+    rows_of,
+    stored_values,
+)
 from orderhooks.triggers import KEY_TYPES
 
 __all__ = ["STATIC", "shared"]

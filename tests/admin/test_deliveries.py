@@ -107,6 +107,14 @@ def test_the_log_is_searched_and_filtered(operator):
     assert rows(operator, "q=A-2&response=none") == []
 
 
+def test_held_shows_what_waits_for_its_subscription(operator):
+    held = [make_delivery(subscription=make_subscription(state=state)) for state in ("paused", "disabled")]
+    make_delivery(subscription=make_subscription(state="active"))
+    make_delivery(subscription=held[0].subscription, state="delivered")
+    assert rows(operator, "state__exact=held") == [held[1].public_id, held[0].public_id]
+    assert {"held (2)", "pending (3)"} <= set(choices(operator))
+
+
 def test_a_search_for_what_no_database_holds_is_no_search(operator):
     make_delivery()
     assert len(rows(operator, "q=A%001")) == 1

@@ -37,7 +37,7 @@ def busy_log(django_db_setup: None, django_db_blocker) -> Iterator[None]:
 PAGES = [
     "delivery/",
     "delivery/?p=100",
-    *(f"delivery/?state__exact={state}" for state in Delivery.State.values),
+    *(f"delivery/?state__exact={state}" for state in (*Delivery.State.values, "held")),
     *(f"delivery/?response={response}" for response in ("2xx", "3xx", "4xx", "5xx", "none")),
     *(f"delivery/?since={since}" for since in ("1h", "24h", "7d", "2020-01-01T00:00")),
     *(f"delivery/?topic={topic}" for topic in ("order.paid", "order.returned", "webhook.test")),

@@ -12,8 +12,8 @@ from tests.factories import make_subscription
 def test_an_objective_is_set_and_its_budget_is_read(operator: Visit) -> None:
     subscription = make_subscription(name="Warehouse")
     operator.go(f"subscription/{subscription.pk}/change/")
-    operator.page.get_by_label("Objective: seconds:").fill("60")
-    share = operator.page.get_by_label("Objective: percent:")
+    operator.page.get_by_label("Objective in seconds:").fill("60")
+    share = operator.page.get_by_label("Objective in percent:")
     share.fill("101")
     operator.press("Save and continue editing")
     expect(operator.page.locator(".field-objective_share .errorlist")).to_contain_text("100")
