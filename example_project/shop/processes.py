@@ -54,9 +54,17 @@ class Site:
 
 
 def end_on_signals() -> None:
-    """From here on, Ctrl-C, SIGTERM and a closed terminal all raise KeyboardInterrupt."""
+    """From here on, the first of Ctrl-C, SIGTERM and a closed terminal raises KeyboardInterrupt."""
     for number in STOPPING:
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, _end_once)
+
+
+def _end_once(*_signal: object) -> None:
+    """A second signal must not cut the ending short: it would leave processes behind."""
+    for number in STOPPING:
+        # Not SIG_IGN: Python complains of a signal that has come already.
+        signal.signal(number, lambda *_signal: None)
+    raise KeyboardInterrupt
 
 
 def free_port() -> int:
@@ -175,7 +183,7 @@ def signals_held() -> Iterator[None]:
         for number, handler in former.items():
             signal.signal(number, handler)
     if came:
-        raise KeyboardInterrupt
+        _end_once()
 
 
 def tail(log: Path) -> str:
