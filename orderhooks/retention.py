@@ -1,6 +1,6 @@
 """Retention: what is finished and old is deleted, in small batches. Deliveries that wait are never deleted."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from itertools import takewhile
 from typing import Any
@@ -25,7 +25,7 @@ from orderhooks.models.replays import Replay
 from orderhooks.models.retention_progress import RetentionProgress
 from orderhooks.retention_periods import Cutoffs
 
-__all__ = ["keep_months", "prune"]
+__all__ = ["keep_months", "prune", "whole_months"]
 
 logger = logs.get_logger(__name__)
 
@@ -43,7 +43,7 @@ def prune(*, before: Cutoffs) -> int:
     Returns how many rows went or were blanked: 0 when nothing is left to do. Attempts that went with their delivery do
     not count.
     """
-    before = _whole_months(before)
+    before = whole_months(before)
     return (
         _blank_attempts(before)
         + _prune_attempts(before)
@@ -61,16 +61,22 @@ def keep_months(*, now: datetime, before: Cutoffs) -> list[str]:
     """
     if not partitions.are_used():
         return []
+    _each_alone(partitions.add_months, now=now)
+    old = [month for month in partitions.months() if month.ends_at <= before["attempts"]]
+    return [month.table for month in old if _each_alone(partitions.drop, month)]
+
+
+def _each_alone(step: Callable[..., Any], *what: Any, **when: Any) -> Any:
+    """What a step on a month returns; None if the database refuses it, which keeps no other month from its turn."""
     try:
-        partitions.add_months(now=now)
-        old = [month for month in partitions.months() if month.ends_at <= before["attempts"]]
-        return [month.table for month in old if partitions.drop(month)]
+        return step(*what, **when)
     except DatabaseError as error:
-        logger.error("attempts can't be divided by month; `manage.py orderhooks_partition` tries again", error=error)
-        return []
+        of = what[0].table if what else ""
+        logger.error("a month of attempts is left as it is; the next day tries again", table=of, error=error)
+        return None
 
 
-def _whole_months(before: Cutoffs) -> Cutoffs:
+def whole_months(before: Cutoffs) -> Cutoffs:
     """Attempts that are divided by month stay until all of their month may go, and so do their deliveries."""
     if not partitions.are_used():
         return before

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from io import StringIO
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -9,6 +10,7 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from orderhooks import partitions, retention, sending
+from orderhooks.management import doctor
 from orderhooks.models import Attempt, Delivery
 from orderhooks.retention_periods import Cutoffs
 from orderhooks.transport import Outcome
@@ -41,6 +43,31 @@ def table_of(attempt: Attempt) -> str:
         cursor.execute("SELECT tableoid::regclass::text FROM orderhooks_attempt WHERE id = %s", [attempt.pk])
         [(table,)] = cursor.fetchall()
     return str(table).removeprefix("orderhooks_attempt_")
+
+
+def execute(*statements: str) -> None:
+    with connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+
+
+def found(query: str) -> list[Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        return list(cursor.fetchall())
+
+
+def rights(name: str) -> list[Any]:
+    """The owner of a table or sequence, and who may do what with it and its columns."""
+    return found(
+        f"""
+        SELECT relowner::regrole::text, NULL, (aclexplode(relacl)).* FROM pg_class WHERE oid = '{name}'::regclass
+        UNION ALL
+        SELECT NULL, attname, (aclexplode(attacl)).*
+        FROM pg_attribute WHERE attrelid = '{name}'::regclass AND attnum > 0
+        ORDER BY 1, 2, 3, 4, 5
+        """
+    )
 
 
 def attempt_at(moment: datetime, **delivery: object) -> Attempt:
@@ -81,23 +108,68 @@ class TestDividing:
             Attempt.objects.filter(pk=attempt.pk).update(delivery_id=-1)
 
     def test_keeps_the_owner_and_the_rights_of_others(self) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute("CREATE ROLE orderhooks_owner")
-            cursor.execute("CREATE ROLE orderhooks_reader")
-            cursor.execute("GRANT CREATE ON SCHEMA public TO orderhooks_owner")
-            cursor.execute("GRANT SELECT ON orderhooks_attempt TO orderhooks_reader WITH GRANT OPTION")
-            cursor.execute("GRANT SELECT ON orderhooks_attempt TO PUBLIC")
-            cursor.execute("ALTER TABLE orderhooks_attempt OWNER TO orderhooks_owner")
-            rights = "SELECT relowner::regrole::text, relacl::text FROM pg_class WHERE relname = 'orderhooks_attempt'"
-            cursor.execute(rights)
-            before = cursor.fetchall()
-            partitions.divide(now=NOW)
-            cursor.execute(rights)
-            assert cursor.fetchall() == before
-            cursor.execute(
-                "SELECT DISTINCT relowner::regrole::text FROM pg_class WHERE relname LIKE 'orderhooks_attempt_20%'"
+        execute(
+            "CREATE ROLE orderhooks_owner",
+            'CREATE ROLE "orderhooks {reader}"',
+            "GRANT CREATE ON SCHEMA public TO orderhooks_owner",
+            'GRANT SELECT ON orderhooks_attempt TO "orderhooks {reader}" WITH GRANT OPTION',
+            'GRANT UPDATE (url, detail) ON orderhooks_attempt TO "orderhooks {reader}"',
+            'GRANT SELECT ON orderhooks_attempt_id_seq TO "orderhooks {reader}"',
+            "GRANT SELECT ON orderhooks_attempt TO PUBLIC",
+            "ALTER TABLE orderhooks_attempt OWNER TO orderhooks_owner",
+            "ALTER TABLE orderhooks_attempt SET (autovacuum_vacuum_scale_factor = 0.01, fillfactor = 90)",
+        )
+        before, before_of_sequence = rights("orderhooks_attempt"), rights("orderhooks_attempt_id_seq")
+        assert len(before) == 11  # seven of the owner's, and four
+        partitions.divide(now=NOW)
+        for table in ("orderhooks_attempt", "orderhooks_attempt_others", "orderhooks_attempt_2026_12"):
+            assert rights(table) == before, table
+        assert rights("orderhooks_attempt_id_seq") == before_of_sequence
+        options = found(
+            "SELECT reloptions FROM pg_class WHERE relkind = 'r' AND relname LIKE 'orderhooks\\_attempt\\_%'"
+        )
+        assert len(options) == 5
+        assert all({*of} == {"autovacuum_vacuum_scale_factor=0.01", "fillfactor=90"} for (of,) in options)
+
+    @pytest.mark.parametrize(
+        ("statement", "named"),
+        [
+            ("CREATE VIEW report AS SELECT count(*) FROM orderhooks_attempt", "the view report"),
+            ("CREATE MATERIALIZED VIEW report AS SELECT count(*) FROM orderhooks_attempt", "the view report"),
+            ("CREATE INDEX own ON orderhooks_attempt (status_code)", "the index own"),
+            ("CREATE UNIQUE INDEX own ON orderhooks_attempt (id, status_code)", "the index own"),
+            ("ALTER TABLE orderhooks_attempt ADD CONSTRAINT own UNIQUE (id, url)", "the constraint own"),
+            ("CREATE TABLE ticket (attempt bigint REFERENCES orderhooks_attempt)", "ticket_attempt_fkey of ticket"),
+            ("CREATE POLICY own ON orderhooks_attempt", "the policy own"),
+            ("ALTER TABLE orderhooks_attempt ENABLE ROW LEVEL SECURITY", "row level security"),
+            ("CREATE PUBLICATION own FOR TABLE orderhooks_attempt", "the publication own"),
+            (
+                "CREATE TRIGGER own BEFORE UPDATE ON orderhooks_attempt FOR EACH ROW "
+                "EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+                "the trigger own",
+            ),
+        ],
+    )
+    def test_is_not_done_with_what_would_stay_with_the_first_part(self, statement: str, named: str) -> None:
+        execute(statement)
+        with pytest.raises(CommandError, match=rf"table of attempts.*: .*{named}\. Drop them"), transaction.atomic():
+            call_command("orderhooks_partition")
+        assert not partitions.are_used()
+
+    @pytest.mark.parametrize("is_owner", [False, True])
+    def test_says_which_rights_are_missing(self, *, is_owner: bool) -> None:
+        execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC", "CREATE ROLE orderhooks_other")
+        execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO orderhooks_other")
+        if is_owner:
+            execute(
+                "GRANT CREATE ON SCHEMA public TO orderhooks_other",
+                "ALTER TABLE orderhooks_attempt OWNER TO orderhooks_other",
+                "REVOKE CREATE ON SCHEMA public FROM orderhooks_other",
             )
-            assert cursor.fetchall() == [("orderhooks_owner",)]
+        with pytest.raises(CommandError, match=r"has to own the tables.* GRANT CREATE ON SCHEMA"), transaction.atomic():
+            execute("SET LOCAL ROLE orderhooks_other")
+            call_command("orderhooks_partition")
+        assert not partitions.are_used()
 
     def test_is_not_done_while_somebody_has_the_table_locked(self, monkeypatch) -> None:
         monkeypatch.setattr(partitions, "LOCK_SECONDS", 0.1)
@@ -119,12 +191,15 @@ class TestDividing:
 
     def test_by_command_as_often_as_one_likes(self) -> None:
         outputs = []
-        for _ in range(2):
+        for _ in range(3):
             output = StringIO()
             call_command("orderhooks_partition", stdout=output)
             outputs.append(output.getvalue())
-        assert outputs[0] == outputs[1]
+            if len(outputs) == 2:
+                partitions.drop(partitions.months()[-1])
+        assert outputs[0].replace("by month", "by month already") == outputs[1] == outputs[2].replace(" (new)", "")
         assert "orderhooks_attempt_first, until" in outputs[0]
+        assert outputs[2].count(" (new)") == 1
 
 
 class TestMonths:
@@ -142,11 +217,19 @@ class TestMonths:
         assert (table_of(early), table_of(late)) == ("2027_06", "others")
         assert Attempt.objects.count() == 2
 
-    def test_are_in_utc_whatever_the_time_zone_of_the_connection(self) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute("SET LOCAL TIME ZONE 'Pacific/Auckland'")
+    def test_that_passed_while_nothing_made_them_are_made(self) -> None:
         partitions.divide(now=NOW)
-        assert partitions.months()[0].ends_at == datetime(2026, 12, 1, tzinfo=UTC)
+        early, recent = attempt_at(NOW + 200 * DAY), attempt_at(NOW + 500 * DAY)
+        partitions.add_months(now=NOW + 600 * DAY)
+        assert (table_of(early), table_of(recent)) == ("others", "2028_04")
+        assert tables() == [*MONTHS, *(f"2028_{month:02}" for month in range(4, 11))]
+
+    @pytest.mark.parametrize("zone", ["Pacific/Auckland", "America/New_York"])
+    def test_are_in_utc_whatever_the_time_zone_of_the_connection(self, zone: str) -> None:
+        execute(f"SET LOCAL TIME ZONE '{zone}'")
+        partitions.divide(now=NOW)
+        assert partitions.months()[0] == partitions.Month("orderhooks_attempt_first", datetime(2026, 12, 1, tzinfo=UTC))
+        assert partitions.months()[0].ends_at.utcoffset() == timedelta(0)
         assert partitions.add_months(now=NOW) == []
 
 
@@ -193,10 +276,36 @@ class TestRetention:
         retention.prune(before=cutoffs_at(datetime(2026, 11, 20, tzinfo=UTC)))
         assert [one.response_body for one in Attempt.objects.all()] == ["thanks"]
 
-    def test_what_can_not_be_done_is_logged_and_left_for_the_next_day(self, caplog) -> None:
+    def test_what_can_not_be_done_is_logged_and_keeps_nothing_else_from_being_done(self, caplog) -> None:
         attempt_at(SEPTEMBER)
-        with connection.cursor() as cursor:
-            cursor.execute("CREATE VIEW somebodys_report AS SELECT * FROM orderhooks_attempt_first")
-        assert retention.keep_months(now=NOW, before=cutoffs_at(NOW)) == []
-        assert "can't be divided by month" in caplog.text
+        execute("CREATE VIEW somebodys_report AS SELECT * FROM orderhooks_attempt_first")
+        assert retention.keep_months(now=NOW, before=cutoffs_at(NOW)) == ["orderhooks_attempt_2026_10"]
+        assert "a month of attempts is left as it is" in caplog.text
+        assert "orderhooks_attempt_first" in caplog.text
         assert Attempt.objects.count() == 1
+
+    def test_the_doctor_says_what_is_missing_and_what_should_be_gone(self) -> None:
+        def examined() -> list[tuple[str, str]]:
+            return [(one.level, one.text.split(".")[0]) for one in doctor.examine() if one.what == "months"]
+
+        partitions.add_months(now=timezone.now())
+        assert examined() == [("ok", "Attempts are divided by month; this month has its table, and none is too old")]
+        this_month = partitions.month_of(timezone.now())
+        [this] = [one for one in partitions.months() if partitions.month_of(one.ends_at - DAY) == this_month]
+        partitions.drop(this)
+        execute("ALTER TABLE orderhooks_attempt DETACH PARTITION orderhooks_attempt_first")
+        execute(
+            "ALTER TABLE orderhooks_attempt ATTACH PARTITION orderhooks_attempt_first FOR VALUES FROM (MINVALUE) TO "
+            "('2026-01-01+00')"
+        )
+        assert examined() == [
+            ("warn", "This month has no table for its attempts, so orderhooks_attempt_others takes them"),
+            ("warn", "orderhooks_attempt_first should have been dropped"),
+        ]
+
+    def test_the_command_names_the_time_from_which_deliveries_are_kept(self) -> None:
+        attempt_at(NOVEMBER)
+        output = StringIO()
+        call_command("orderhooks_prune", days=0, stdout=output)
+        assert Delivery.objects.exists() == (timezone.now() < datetime(2026, 12, 1, tzinfo=UTC))
+        assert f"are of {partitions.month_of(timezone.now()):%Y-%m-%d} 00:00 UTC" in output.getvalue()

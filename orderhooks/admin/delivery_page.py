@@ -108,7 +108,13 @@ class DeliveryPage:
             for attempt in self.attempts
         ]
         most = MOST_ATTEMPTS if len(attempts) == MOST_ATTEMPTS else 0
-        context = {"attempts": attempts, "confidential": confidential, "most": most, "days": periods.attempt_bodies}
+        context = {
+            "attempts": attempts,
+            "made": self.delivery.attempts_made,
+            "confidential": confidential,
+            "most": most,
+            "days": periods.attempt_bodies,
+        }
         return _drawn("attempts.html", context)
 
     def _response_body(self, attempt: Attempt) -> SafeString:

@@ -14,7 +14,7 @@ from django.db.utils import DatabaseError
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import source_trials, tasks
+from orderhooks import partitions, retention_periods, source_trials, tasks
 from orderhooks.db import DatabaseClock
 from orderhooks.encryption import UndecryptableError
 from orderhooks.models import Delivery, Event, Subscription
@@ -47,6 +47,13 @@ Level = Literal["ok", "warn", "fail"]
 CLOCKS_APART = timedelta(seconds=5)
 # A pump runs within a minute and a half, whatever has died.
 OVERDUE = timedelta(minutes=2)
+# Months are dropped by a daily task.
+OVERDUE_MONTH = timedelta(days=2)
+MAKE_MONTHS = "A daily task makes them, and `manage.py orderhooks_partition` at once."
+LET_MONTHS_GO = (
+    "A delivery of that time waits, or something of the store's own depends on the table: the log of `manage.py "
+    "orderhooks_prune` says what."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +248,21 @@ def _versions(now: datetime) -> Found:
         yield "ok", "Each subscription is pinned to a registered version of the body that has not ended."
 
 
+def _months(now: datetime) -> Found:
+    """Of stores whose attempts are divided by month."""
+    if not partitions.are_used():
+        return
+    late = retention_periods.current().cutoffs(now=now)["attempts"] - OVERDUE_MONTH
+    old = [month.table for month in partitions.months() if month.ends_at <= late]
+    missing = not partitions.has_month(now)
+    if missing:
+        yield "warn", f"This month has no table for its attempts, so {partitions.OTHERS} takes them. {MAKE_MONTHS}"
+    if old:
+        yield "warn", f"{', '.join(old)} should have been dropped. {LET_MONTHS_GO}"
+    if not old and not missing:
+        yield "ok", "Attempts are divided by month; this month has its table, and none is too old."
+
+
 EXAMINATIONS: dict[str, Callable[[datetime], Found]] = {
     "settings": _settings,
     "sources": _sources,
@@ -254,4 +276,5 @@ EXAMINATIONS: dict[str, Callable[[datetime], Found]] = {
     "versions": _versions,
     "endpoints": _endpoints,
     "alarms": _alarms,
+    "months": _months,
 }

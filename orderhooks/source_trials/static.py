@@ -251,7 +251,7 @@ def _topics(path: str, source: OrderSource) -> Faults:
 
 
 def _values(path: str, source: OrderSource) -> Faults:
-    """A value in `transitions` that its field never has would never be told."""
+    """A value in `transitions` that its field never has stands for nothing."""
     model = source.get_model()
     fields = {field.name: field for field in model._meta.concrete_fields}
     for name, by_value in source.transitions.items():

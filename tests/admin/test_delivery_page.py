@@ -107,6 +107,12 @@ def test_only_the_newest_attempts_are_shown(operator, monkeypatch):
     assert "Only the newest 2 attempts are shown." in text
 
 
+def test_attempts_that_retention_deleted_are_not_called_still_to_come(operator):
+    made = make_delivery(state="delivered", attempts_made=2)
+    assert "They are no longer kept." in page(operator, f"delivery/{made.pk}/change/")
+    assert "None yet." in page(operator, f"delivery/{make_delivery().pk}/change/")
+
+
 def test_requests_and_responses_take_a_permission_of_their_own():
     delivery = make_delivery(event=make_event(payload={"order": {"note": "a secret wish"}, "changes": {}}))
     make_attempt(

@@ -24,7 +24,7 @@ class Command(BaseCommand):
             raise CommandError("--days takes a number from 0 to 36500.")
         periods = retention_periods.current() if days is None else retention_periods.of(days)
         now = timezone.now()
-        before = periods.cutoffs(now=now)
+        before = retention.whole_months(periods.cutoffs(now=now))
         for table in retention.keep_months(now=now, before=before):
             self.stdout.write(f"Dropped {table} with its attempts.")
         rows = 0
