@@ -24,10 +24,12 @@ from orderhooks.admin import delivery_page, exports, filters
 from orderhooks.admin.buttons import Button
 from orderhooks.admin.delivery_page import DeliveryPage, compact_time_html, time_html
 from orderhooks.admin.failure_filter import FailureFilter
-from orderhooks.admin.filters import FILTERS, are_combined, without_sole_choices
+from orderhooks.admin.filters import FILTERS, are_combined
 from orderhooks.admin.order_links import OrderLinkedList, order_link, order_urls
 from orderhooks.admin.read_only import ReadOnlyAdmin, events_found
 from orderhooks.admin.redelivery import redeliver, redeliver_after_confirmation, redelivery_text, row_of
+from orderhooks.admin.source_choices import without_sole_choices
+from orderhooks.admin.topic_choices import is_in_use
 from orderhooks.models import Delivery
 from orderhooks.reporting import delivery_summary, endpoint_health
 
@@ -106,7 +108,10 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     def get_ordering(self, request: HttpRequest) -> list[Any]:
         # Within a topic by the event, like the topic's index, so that rare topics are found without reading all rows.
-        return ["-event_id", "-id"] if request.GET.get("topic") else ["-id"]
+        # The indexes of other filters are in the order of ids, and know nothing of a time when a topic was not in use.
+        topic = request.GET.get("topic")
+        by_event = topic and not (are_combined(request) and is_in_use(request, topic))
+        return ["-event_id", "-id"] if by_event else ["-id"]
 
     def get_paginator(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Paginator:
         paginator = super().get_paginator(request, *args, **kwargs)

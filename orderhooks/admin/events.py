@@ -18,9 +18,9 @@ from django.utils.translation import ngettext
 from orderhooks import permissions, publishing, sources
 from orderhooks.admin import bodies
 from orderhooks.admin.buttons import Button
-from orderhooks.admin.filters import without_sole_choices
 from orderhooks.admin.order_links import OrderLinkedList, order_link, order_urls
 from orderhooks.admin.read_only import ReadOnlyAdmin, events_found
+from orderhooks.admin.source_choices import without_sole_choices
 from orderhooks.admin.stores import StoreFilter, sees_alarms, subscription_keys
 from orderhooks.admin.topic_choices import listed_topics
 from orderhooks.db.encrypted_records import UnreadableRecord

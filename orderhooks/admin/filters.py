@@ -25,11 +25,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from orderhooks import sources
+from orderhooks.admin.source_choices import SOURCE_PARAMETER, has_several_sources
 from orderhooks.admin.stores import has_several_stores, known_stores, seen_subscriptions
-from orderhooks.admin.topic_choices import listed_topics
+from orderhooks.admin.topic_choices import listed_topics, newest_of
 from orderhooks.db import public_ids
 from orderhooks.db.bounded_counts import counts_up_to
-from orderhooks.models import Delivery, Event, Subscription
+from orderhooks.models import Delivery, Subscription
 from orderhooks.reporting.counts import count_text
 
 BOUND = 1000
@@ -159,7 +160,7 @@ class StateFilter(CountedFilter):
     held = "held"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
-        return [*Delivery.State.choices, (self.held, _("held"))]
+        return [*((state.value, str(state.label)) for state in Delivery.State), (self.held, _("held"))]
 
     def rows(self, queryset: Rows, value: str) -> Rows:
         if value == self.held:
@@ -295,8 +296,7 @@ class TopicFilter(CountedFilter):
     def rows(self, queryset: Rows, value: str) -> Rows:
         # From its newest event on. Otherwise PostgreSQL may read the events by age, and with them all that came since a
         # topic went out of use.
-        newest = Event.objects.filter(topic=value).order_by("-sequence").values_list("pk", flat=True).first()
-        return queryset.filter(event__topic=value, event__lte=newest or 0)
+        return queryset.filter(event__topic=value, event__lte=newest_of(self.request, value))
 
     def choices_of(self, row: Newest) -> Iterable[str]:
         return [row.topic]
@@ -306,7 +306,7 @@ class SourceFilter(CountedFilter):
     """Only for projects with several order sources: see `without_sole_choices`."""
 
     title = gettext_lazy("source")
-    parameter_name = "source"
+    parameter_name = SOURCE_PARAMETER
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
         return [(name, name) for name in sources.names()]
@@ -371,18 +371,6 @@ FILTERS: list[Any] = [
     LogStoreFilter,
     SubscriptionFilter,
 ]
-
-
-def without_sole_choices(filters: Sequence[Any]) -> list[Any]:
-    """The filters, without the one of sources if the project has only one source."""
-    if has_several_sources():
-        return list(filters)
-    return [one for one in filters if getattr(one, "parameter_name", "") != SourceFilter.parameter_name]
-
-
-def has_several_sources() -> bool:
-    """Whether the project has more than one order source."""
-    return len(sources.names()) > 1
 
 
 def are_combined(request: HttpRequest) -> bool:

@@ -9,6 +9,7 @@ from orderhooks.models import Event
 
 # Of those that events have.
 MOST_TOPICS = 200
+NEWEST_EVENTS = 10_000
 
 
 def known_topics(request: HttpRequest) -> list[str]:
@@ -26,3 +27,18 @@ def known_topics(request: HttpRequest) -> list[str]:
 def listed_topics(request: HttpRequest) -> list[str]:
     """What the log is filtered by: the same, and operational topics for users who may see them."""
     return [*known_topics(request), *(operational.TOPICS if sees_alarms(request) else ())]
+
+
+def newest_of(request: HttpRequest, topic: str) -> int:
+    """The sequence of a topic's newest event; 0 if it has none. Looked up once for each request."""
+    known: dict[str, int] = request.__dict__.setdefault("_orderhooks_newest_of", {})
+    if topic not in known:
+        events = Event.objects.filter(topic=topic).order_by("-sequence")
+        known[topic] = events.values_list("pk", flat=True).first() or 0
+    return known[topic]
+
+
+def is_in_use(request: HttpRequest, topic: str) -> bool:
+    """Whether a topic has an event among the newest ones of all."""
+    newest = Event.objects.order_by("-sequence").values_list("pk", flat=True).first() or 0
+    return newest_of(request, topic) > newest - NEWEST_EVENTS

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from orderhooks.admin import filters, read_only
+from orderhooks.admin import filters, read_only, topic_choices
 from orderhooks.db import public_ids
 from tests.admin.visits import page, part, staff
 from tests.factories import make_attempt, make_delivery, make_event, make_subscription
@@ -113,6 +113,20 @@ def test_held_shows_what_waits_for_its_subscription(operator):
     make_delivery(subscription=held[0].subscription, state="delivered")
     assert rows(operator, "state__exact=held") == [held[1].public_id, held[0].public_id]
     assert {"held (2)", "pending (3)"} <= set(choices(operator))
+
+
+def test_a_topic_is_listed_by_events_and_with_other_filters_by_deliveries_unless_it_is_out_of_use(
+    operator, monkeypatch
+):
+    older, newer = make_event(), make_event()
+    # The older event came by a replay.
+    first, second = make_delivery(event=newer), make_delivery(event=older)
+    by_event, by_delivery = [first.public_id, second.public_id], [second.public_id, first.public_id]
+    combined = "topic=order.paid&state__exact=pending"
+    assert rows(operator, "topic=order.paid") == by_event
+    assert rows(operator, combined) == by_delivery
+    monkeypatch.setattr(topic_choices, "NEWEST_EVENTS", 0)
+    assert rows(operator, combined) == by_event
 
 
 def test_a_search_for_what_no_database_holds_is_no_search(operator):
