@@ -21,7 +21,7 @@ def admin() -> Iterable[Measure]:
         small, large = (_filled(stack.enter_context(database("postgres")), count) for count in (FEW, MANY))
         rounds = [(small.run("visit_pages", **SETTINGS), large.run("visit_pages", **SETTINGS)) for _ in range(ROUNDS)]
     for name in rounds[0][0]:
-        yield _measure(name, [(few[name], many[name]) for few, many in rounds])
+        yield worst_of(name, [(few[name], many[name]) for few, many in rounds])
 
 
 def _filled(made: Database, deliveries: int) -> Database:
@@ -30,7 +30,8 @@ def _filled(made: Database, deliveries: int) -> Database:
     return made
 
 
-def _measure(name: str, rounds: list[tuple[dict[str, Visited], dict[str, Visited]]]) -> Measure:
+def worst_of(name: str, rounds: list[tuple[dict[str, Visited], dict[str, Visited]]]) -> Measure:
+    """Of the pages of one kind, visited in a short and in a long log in turn."""
     few, many = rounds[0]
     ratios = {
         asked: statistics.median(after[asked]["ms"] / before[asked]["ms"] for before, after in rounds)

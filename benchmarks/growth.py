@@ -1,12 +1,13 @@
 """Growth: what each step and each page takes with a long log, against the same with a short one.
 
-`python -m benchmarks.growth` fills two databases on PostgreSQL, of ten thousand and of ten million attempts to a thousand
-subscriptions, with a tenth as many orders, and works on both in turn. It prints a JSON object a line; status 1 if one
-misses its bar. The large one takes 15 GB of disk until the end.
+`python -m benchmarks.growth` fills two databases on PostgreSQL, of ten thousand and of ten million attempts to a
+thousand subscriptions, with a tenth as many orders, and works on both in turn. It prints a JSON object a line; status 1
+if one misses its bar. The large one takes 15 GB of disk until the end.
 """
 
 import argparse
 import contextlib
+import dataclasses
 import os
 import signal
 import statistics
@@ -14,7 +15,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from benchmarks import receipts
-from benchmarks.admin import SETTINGS
+from benchmarks.admin import SETTINGS, Visited, worst_of
 from benchmarks.admin_health import PAGES
 from benchmarks.databases import Database, database
 from benchmarks.reporting import Measure
@@ -22,9 +23,6 @@ from benchmarks.reporting import Measure
 FEW, MANY = 10_000, 10_000_000
 SUBSCRIPTIONS, CONCERNED = 1000, 5
 ROUNDS, VISITS = 5, 7
-
-# Milliseconds by what was done.
-Took = dict[str, float]
 
 
 def growth(attempts: int) -> Iterator[Measure]:
@@ -35,10 +33,17 @@ def growth(attempts: int) -> Iterator[Measure]:
         rows = [_fill(one, count, receiver.url) for one, count in zip(made, (FEW, attempts), strict=True)]
         read_before = made[1].run("read_through")
         steps = [[one.run("measure_steps") for one in made] for _ in range(ROUNDS)]
-        pages = [[_visit(one) for one in made] for _ in range(ROUNDS)]
+        logs = [[one.run("visit_pages", **SETTINGS) for one in made] for _ in range(ROUNDS)]
+        others = [[one.run("visit", PAGES, VISITS, **SETTINGS) for one in made] for _ in range(ROUNDS)]
         read = {name: count - read_before[name] for name, count in made[1].run("read_through").items()}
-    yield from _ratios(steps, 1.5, rows[1])
-    yield from _ratios(pages, 3.0, rows[1])
+    for step in steps[0][0]:
+        yield _of_step(step, [(few[step], many[step]) for few, many in steps], rows[1])
+    for kind in logs[0][0]:
+        yield _of_pages(kind, [(few[kind], many[kind]) for few, many in logs])
+    for page in PAGES:
+        yield _of_pages(
+            page, [({page: {**few[page], "rows": 0}}, {page: {**many[page], "rows": 0}}) for few, many in others]
+        )
     yield Measure("growth_read_through", sum(read.values()), "scans", 0, details=read)
 
 
@@ -49,19 +54,14 @@ def _fill(made: Database, attempts: int, url: str) -> dict[str, int]:
     return rows
 
 
-def _visit(made: Database) -> Took:
-    log = made.run("visit_pages", **SETTINGS)
-    took = {f"{name} {asked}".strip(): page["ms"] for name, pages in log.items() for asked, page in pages.items()}
-    others = made.run("visit", PAGES, VISITS, **SETTINGS)
-    return {**took, **{name: page["ms"] for name, page in others.items()}}
+def _of_step(step: str, rounds: Sequence[tuple[float, float]], rows: dict[str, int]) -> Measure:
+    few, many = (statistics.median(times) for times in zip(*rounds, strict=True))
+    details = {"few_ms": round(few, 3), "many_ms": round(many, 3), "rounds": len(rounds), **rows}
+    return Measure(f"growth_{step}", statistics.median(two / one for one, two in rounds), "ratio", 1.5, details=details)
 
 
-def _ratios(rounds: Sequence[Sequence[Took]], bar: float, rows: dict[str, int]) -> Iterator[Measure]:
-    for name in rounds[0][0]:
-        few, many = (statistics.median(one[place][name] for one in rounds) for place in (0, 1))
-        ratio = statistics.median(one[1][name] / one[0][name] for one in rounds)
-        details = {"few_ms": round(few, 3), "many_ms": round(many, 3), "rounds": len(rounds), **rows}
-        yield Measure(f"growth_{name}", ratio, "ratio", bar, details=details)
+def _of_pages(kind: str, rounds: list[tuple[dict[str, Visited], dict[str, Visited]]]) -> Measure:
+    return dataclasses.replace(worst_of(kind, rounds), name=f"growth_{kind}")
 
 
 def main() -> int:
