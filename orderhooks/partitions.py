@@ -145,7 +145,8 @@ def divide(*, now: datetime) -> None:
     quote = connections[using].ops.quote_name
     ends_at = month_of(month_of(now) + MONTH)
     with transaction.atomic(using=using), connections[using].cursor() as cursor:
-        cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; SET LOCAL statement_timeout = 0")
+        cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
+        cursor.execute("SET LOCAL statement_timeout = 0")
         cursor.execute(f"LOCK TABLE {TABLE} IN ACCESS EXCLUSIVE MODE")
         if obstacles := [text for (text,) in _rows(cursor, OBSTACLES, {"table": TABLE, "number": NUMBER})]:
             raise ObstacleError(", ".join(obstacles))

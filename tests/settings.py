@@ -59,6 +59,8 @@ if DATABASE == "mariadb":
 
 # Tests' databases are named by the process, so that several may run side by side.
 _test_database = {"NAME": f"test_orderhooks_{os.getpid()}"}
+# TEST_PREPARED=1: as docs/how-to/deploy.md recommends for speed, with each statement prepared at its first run.
+_prepared = {"server_side_binding": True, "prepare_threshold": 0} if os.environ.get("TEST_PREPARED") else {}
 _databases: dict[str, dict[str, Any]] = {
     "postgres": {
         "ENGINE": "django.db.backends.postgresql",
@@ -67,7 +69,7 @@ _databases: dict[str, dict[str, Any]] = {
         "NAME": os.environ.get("TEST_DATABASE_NAME", "postgres"),
         "CONN_MAX_AGE": 60,
         # No test needs what it wrote to survive a crash of the server.
-        "OPTIONS": {"options": "-c synchronous_commit=off"},
+        "OPTIONS": {"options": "-c synchronous_commit=off", **_prepared},
         "TEST": _test_database,
     },
     "mariadb": {

@@ -176,7 +176,8 @@ class TestDividing:
         other = connection.copy()
         try:
             with transaction.atomic(), other.cursor() as cursor:
-                cursor.execute("BEGIN; LOCK TABLE orderhooks_attempt IN ACCESS SHARE MODE")
+                cursor.execute("BEGIN")
+                cursor.execute("LOCK TABLE orderhooks_attempt IN ACCESS SHARE MODE")
                 with pytest.raises(CommandError, match="Stop the workers"):
                     call_command("orderhooks_partition")
         finally:

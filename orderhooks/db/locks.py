@@ -33,13 +33,19 @@ def brief_transaction(using: str, *, durable: bool = True, may_be_silent: bool =
             stack.enter_context(_waiting_briefly(connection))
         stack.enter_context(transaction.atomic(using=using))
         if connection.vendor == "postgresql":
-            stopped = f"SET LOCAL idle_in_transaction_session_timeout = {STOPPED_AFTER_MS}; "
             with connection.cursor() as cursor:
-                cursor.execute(
-                    f"{'' if may_be_silent else stopped}SET LOCAL lock_timeout = '{WAIT_SECONDS}s'"
-                    f"{'' if durable else '; SET LOCAL synchronous_commit = off'}"
-                )
+                cursor.execute(_settings(durable=durable, may_be_silent=may_be_silent))
         yield
+
+
+def _settings(*, durable: bool, may_be_silent: bool) -> str:
+    """One statement for all: where a store has its driver prepare statements, several at once are refused."""
+    values = {
+        "lock_timeout": f"{WAIT_SECONDS}s",
+        **({} if may_be_silent else {"idle_in_transaction_session_timeout": str(STOPPED_AFTER_MS)}),
+        **({} if durable else {"synchronous_commit": "off"}),
+    }
+    return "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in values.items())
 
 
 @contextlib.contextmanager
