@@ -8,14 +8,13 @@ SECRET_KEY = "a key for benchmarks alone"
 USE_TZ = True
 INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "django_q", "orderhooks"]
 VENDOR, _, NAME = os.environ.get("BENCH_DATABASE", "sqlite::memory:").partition(":")
-PREPARED = '{"server_side_binding": true, "prepare_threshold": 5}'
 _databases: dict[str, dict[str, Any]] = {
     "postgres": {
         "ENGINE": "django.db.backends.postgresql",
         "HOST": os.environ.get("BENCH_POSTGRES_HOST", "127.0.0.1"),
         "USER": os.environ.get("BENCH_POSTGRES_USER", "postgres"),
-        # As docs/how-to/deploy.md recommends. BENCH_POSTGRES_OPTIONS={}: without.
-        "OPTIONS": json.loads(os.environ.get("BENCH_POSTGRES_OPTIONS", PREPARED)),
+        # docs/how-to/deploy.md recommends {"server_side_binding": true, "prepare_threshold": 5}.
+        "OPTIONS": json.loads(os.environ.get("BENCH_POSTGRES_OPTIONS", "{}")),
     },
     "sqlite": {
         "ENGINE": "django.db.backends.sqlite3",

@@ -110,7 +110,7 @@ class Turn:
         self.is_stopped = True
 
     def _pump(self, me: Pump, sender: sending.Sender, wakeup: Wakeup, *, until: float, linger_seconds: float) -> None:
-        beat_at, last_move, answers = 0.0, time.monotonic(), True
+        beat_at, last_move, answers, woken = 0.0, time.monotonic(), True, False
         while time.monotonic() < until and not self.is_stopped:
             try:
                 wakeup.listen()
@@ -118,8 +118,9 @@ class Turn:
                 if beats:
                     beat_at = time.monotonic() + BEAT_SECONDS
                     self._beat(me, sender)
-                self._do_chores(wakeup)
-                routed = self._route(at_once=not sender.is_busy)
+                woken = self._do_chores(wakeup) or woken
+                routed = self._route(at_once=not sender.is_busy, are_expected=woken)
+                woken = False
                 moved = routed + sender.claim(now=self.clock.now()) + sender.collect(wait_seconds=LOOK_SECONDS)
                 sender.resume()
                 answers = True
@@ -133,7 +134,7 @@ class Turn:
                     lingers = time.monotonic() < last_move + linger_seconds
                     # Up to the next beat, so that it does not come between a wake-up and what that was for.
                     look_seconds = _look_seconds(listens=wakeup.listens, lingers=lingers)
-                    wakeup.wait(min(look_seconds, max(0.0, beat_at - time.monotonic())))
+                    woken = wakeup.wait(min(look_seconds, max(0.0, beat_at - time.monotonic())))
             except DATABASE_FAILS:
                 # What can't be recorded must not be sent. The results that are there wait for the database.
                 if answers:
@@ -143,14 +144,14 @@ class Turn:
                 connections[own_database()].close()
                 time.sleep(RECONNECT_SECONDS)
 
-    def _route(self, *, at_once: bool) -> int:
+    def _route(self, *, at_once: bool, are_expected: bool) -> int:
         """Route new events and those of replays and backfills. Returns how many. Pauses while another process keeps a
         subscription locked, so that sending goes on.
         """
         if time.monotonic() < max(self.route_at, 0.0 if at_once else self.routed_at + ROUTE_SECONDS):
             return 0
         try:
-            routed = routing.route(now=self.clock.now())
+            routed = routing.route(now=self.clock.now(), are_expected=are_expected)
             replayed = replaying.process_batch(now=self.clock.now()) if self.replays else 0
             self.replays = replayed > 0
             backfilled = backfilling.process_batch(now=self.clock.now()) if self.backfills else 0
@@ -209,12 +210,15 @@ class Turn:
                 ]
             )
 
-    def _do_chores(self, wakeup: Wakeup) -> None:
-        """Do one, and go on while nothing wakes this pump: a new order does not wait for all of them."""
+    def _do_chores(self, wakeup: Wakeup) -> bool:
+        """Do one, and go on while nothing wakes this pump: a new order does not wait for all of them. Returns whether
+        something did.
+        """
         while self.chores:
             self.chores.popleft()()
             if wakeup.wait(0.0):
-                return
+                return True
+        return False
 
     def _coalesce_left_behind(self) -> None:
         for event in outbox.coalesce_left_behind(now=self.clock.now()):

@@ -33,13 +33,15 @@ NEXT = CompiledQuery(lambda: _locked(Event.objects.unrouted().only(*ROUTED_BY))[
 SUBSCRIPTIONS = CompiledQuery(lambda: Subscription.objects.only(*CHOSEN_BY))
 
 
-def route(*, now: datetime) -> int:
+def route(*, now: datetime, are_expected: bool = False) -> int:
     """Make the deliveries of events that wait for theirs. Returns how many events; may run twice or side by side.
+
+    Where they `are_expected`, because somebody said so, it is not asked first whether there are any.
 
     Raises an error for which `locks.is_lock_timeout` is true if another process keeps a subscription locked.
     """
     using = Event.objects.db
-    if not UNROUTED.exists(using=using):
+    if not are_expected and not UNROUTED.exists(using=using):
         return 0
     until = time.monotonic() + ROUTE_SECONDS
     routed: list[int] = []

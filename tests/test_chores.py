@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from orderhooks import notifications, pumping
+from orderhooks import notifications, pumping, routing
 from orderhooks.db import Wakeup
 from orderhooks.models import Order, Subscription
 from tests.receivers import RecordingReceiver
@@ -29,9 +29,9 @@ def test_a_wake_up_comes_before_the_chores_that_are_left() -> None:
         return run
 
     turn.chores.extend(chore(name) for name in wakes)
-    turn._do_chores(wakeup)
+    assert turn._do_chores(wakeup)
     assert done == ["first", "second"]
-    turn._do_chores(wakeup)
+    assert not turn._do_chores(wakeup)
     assert done == ["first", "second", "third"]
     wakeup.close()
 
@@ -46,9 +46,9 @@ def test_a_turn_ends_with_its_chores_done_whatever_came_between(receiver: Record
     monkeypatch.setattr(pumping.Turn, "_look_for_notices", look)
     do_chores = pumping.Turn._do_chores
 
-    def wake_each_time(turn: pumping.Turn, wakeup: Wakeup) -> None:
+    def wake_each_time(turn: pumping.Turn, wakeup: Wakeup) -> bool:
         wakeup.notify()
-        do_chores(turn, wakeup)
+        return do_chores(turn, wakeup)
 
     monkeypatch.setattr(pumping.Turn, "_do_chores", wake_each_time)
     Order.objects.create()
@@ -86,3 +86,25 @@ def test_emails_are_not_looked_for_each_second(monkeypatch) -> None:
     turn.notices_at -= pumping.NOTICE_SECONDS
     turn._look_for_notices()
     assert len(sent) == 2
+
+
+def test_a_pump_that_was_woken_routes_without_asking_first(monkeypatch) -> None:
+    turn = pumping.Turn(other_work=lambda: False, notices_due=lambda: None, keeps_its_worker=True)
+    woken, expected = [True, False], list[bool]()
+
+    def wait(_wakeup: Wakeup, seconds: float) -> bool:
+        if seconds and not woken:
+            turn.stop()
+        return bool(seconds) and bool(woken) and woken.pop(0)
+
+    route = routing.route
+
+    def watch(**options) -> int:
+        expected.append(options["are_expected"])
+        return route(**options)
+
+    monkeypatch.setattr(Wakeup, "wait", wait)
+    monkeypatch.setattr(routing, "route", watch)
+    turn.run(until=time.monotonic() + 10)
+    assert expected[-2:] == [True, False]
+    assert expected.count(True) == 1

@@ -172,11 +172,10 @@ class Order(models.Model):
             self._set_times()
         else:
             options["update_fields"] = self._set_times(frozenset(options["update_fields"]))
+        if self._state.adding and not self.number:
+            return self._save_with_new_number(using, options)
         with transaction.atomic(using=using):
-            if self.number or not self._state.adding:
-                super().save(**options)
-            else:
-                self._save_with_new_number(using, options)
+            return super().save(**options)
 
     def _set_times(self, saved: frozenset[str] | None = None) -> frozenset[str] | None:
         """Set or empty the times of the statuses that are saved. Returns the names of the fields to save.
@@ -201,6 +200,7 @@ class Order(models.Model):
         return saved
 
     def _save_with_new_number(self, using: str, options: dict[str, Any]) -> None:
+        """Each try in a transaction of its own, or in a savepoint of the store's."""
         taken = type(self)._base_manager.using(using).aggregate(last=models.Max("pk"))["last"] or 0
         for candidate in range(FIRST_NUMBER + taken, FIRST_NUMBER + taken + NUMBER_TRIES):
             self.number = str(candidate)
@@ -214,7 +214,8 @@ class Order(models.Model):
                     self.number = ""
                     raise
         self.number = self.public_id
-        return super().save(**options)
+        with transaction.atomic(using=using):
+            return super().save(**options)
 
     def recalculate(self) -> None:
         """Set `subtotal` and `total` from the lines as they stand in the database; does not save."""
