@@ -11,7 +11,7 @@ unexport DJANGO_SETTINGS_MODULE
 unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo demo-check demo-oscar demo-oscar-check oscar quick test lint tests matrix corners coverage chaos schemathesis themes pictures bench bench-peers soak scale upgrade-check help
+.PHONY: demo demo-check demo-oscar demo-oscar-check oscar quick test lint tests matrix corners coverage chaos schemathesis themes pictures bench bench-peers growth soak scale upgrade-check help
 
 help:
 	@echo "make demo         a shop, its receivers, a worker: click through them; Ctrl-C ends all"
@@ -29,6 +29,7 @@ help:
 	@echo "make themes       the admin's pages with django-unfold, django-jazzmin and django-grappelli"
 	@echo "make pictures     the documents' pictures, taken anew with chromium"
 	@echo "make bench        what it costs, as ratios, a JSON object a line (benchmarks/README.md)"
+	@echo "make growth       each step and page with ten million attempts, against ten thousand; 15 GB of disk"
 	@echo "make soak         workers at half of what they can do, beside broken endpoints, for SOAK_MINUTES=30; flat or growing"
 	@echo "make scale        measures this machine's costs, and simulates what more orders need: docs/scale.md"
 	@echo "make bench-peers  how fast other webhook apps are, installed from the package index; needs PostgreSQL, Redis, nginx"
@@ -144,6 +145,9 @@ pictures: $(STAMP)
 # BENCH_ARGS: names of benchmarks, --no-fail. -B, as nothing is written outside benchmarks/.
 bench: $(STAMP)
 	@PYTHONPATH=. $(BIN)/python -B -m benchmarks $(BENCH_ARGS)
+
+growth: $(STAMP)
+	@PYTHONPATH=. $(BIN)/python -B -m benchmarks.growth
 
 SOAK_MINUTES ?= 30
 soak: $(STAMP)
