@@ -11,7 +11,7 @@ from django.db import connection
 from django.utils import timezone
 
 from benchmarks.capture_levels import connect_handlers
-from benchmarks.processor_time import process_seconds, time_loop
+from benchmarks.processor_time import process_seconds
 from benchmarks.turns import PAYLOAD, make_turn, wait_for_go
 from orderhooks import routing, sending
 from orderhooks.models import Event, Order, Pump, Subscription
@@ -48,12 +48,14 @@ class Meter:
         self.samples.append([*sample, python, *servers])
 
 
-def work_one_by_one(subscriptions: list[int], receiver: int) -> dict[str, Any]:
-    """Claims, requests and results of what is due to 20 endpoints, in one thread. `receiver`: its process."""
+def work_one_by_one(subscriptions: list[int], receiver: int) -> list[list[Any]]:
+    """The samples of claims, requests and results of what is due to 20 endpoints, in one thread.
+
+    `receiver`: its process.
+    """
     meter = Meter(receiver)
-    stats, loops = StatsBuffer(), []
+    stats = StatsBuffer()
     for _ in range(ROUNDS):
-        loops.append(time_loop())
         for endpoints, claimed_at_once, results_at_once in SHAPES:
             _activate(subscriptions[:endpoints])
             with meter.measure("claim") as sample:
@@ -75,7 +77,7 @@ def work_one_by_one(subscriptions: list[int], receiver: int) -> dict[str, Any]:
         with meter.measure("look") as sample:
             sample[1] = routing.route(now=timezone.now())
         stats.write()
-    return {"samples": meter.samples, "loop_per_second": round(statistics.median(loops))}
+    return meter.samples
 
 
 def route_one_by_one(subscriptions: list[int], receiver: int) -> list[list[Any]]:

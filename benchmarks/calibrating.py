@@ -20,6 +20,7 @@ from benchmarks import receipts  # noqa: E402
 from benchmarks.costs import CALIBRATION, Costs, Step  # noqa: E402
 from benchmarks.databases import Database, database, go, result  # noqa: E402
 from benchmarks.drains import NO_LINGER  # noqa: E402
+from benchmarks.processor_time import timed_loops  # noqa: E402
 from benchmarks.pumps import Endpoint, Plan, simulate  # noqa: E402
 from benchmarks.receipts import Receipts  # noqa: E402
 
@@ -41,15 +42,16 @@ def calibrate() -> Costs:
         made.run("make_due", subscriptions, 100)
         # It has to last for all rounds of the shapes with one endpoint.
         made.run("make_due", subscriptions[:1], 1200)
-        worked = made.run("work_one_by_one", subscriptions, receiver.pid)
+        with timed_loops() as loops:
+            worked = made.run("work_one_by_one", subscriptions, receiver.pid)
         saved = made.run("save_and_flush", receiver.pid)
         routed = made.run("route_one_by_one", subscriptions, receiver.pid)
-        samples = worked["samples"] + routed
+        samples = worked + routed
         steps: dict[str, Any] = {
             step: fit([one for one in samples if one[0] == step]) for step in ("look", "route", "claim", "record")
         }
         costs = Costs(
-            loop_per_second=worked["loop_per_second"],
+            loop_per_second=round(statistics.median(loops)),
             cores=os.cpu_count() or 1,
             measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
             **steps,

@@ -1,18 +1,15 @@
 """A drain by real workers, with the processor time that it took. Called by `capacity` and `soak`."""
 
 import statistics
-import time
 from typing import Any
 
 from benchmarks import receipts
 from benchmarks.databases import Database, database, go, result
 from benchmarks.drains import NO_LINGER
-from benchmarks.processor_time import busy_core_seconds, time_loop
+from benchmarks.processor_time import busy_core_seconds, timed_loops
 from benchmarks.receipts import Receipts
 
 __all__ = ["drain", "drain_in"]
-
-LOOK_SECONDS = 0.3
 
 
 def drain(workers: int, milliseconds: int, *, endpoints: int, count: int) -> dict[str, float]:
@@ -40,12 +37,9 @@ def _path(number: int, milliseconds: int) -> str:
 def _drain(made: Database, receiver: Receipts, workers: int, count: int) -> dict[str, float]:
     children = [made.ready("drain_measured", receiver.pid, BENCH_ORDERHOOKS=NO_LINGER) for _ in range(workers)]
     busy = busy_core_seconds()
-    go(*children)
-    loops = []
-    while any(child.poll() is None for child in children):
-        loops.append(time_loop())
-        time.sleep(LOOK_SECONDS)
-    results: list[dict[str, Any]] = [result(child) for child in children]
+    with timed_loops() as loops:
+        go(*children)
+        results: list[dict[str, Any]] = [result(child) for child in children]
     busy = busy_core_seconds() - busy
     seconds = max(one["ended"] for one in results) - min(one["began"] for one in results)
     python, database_ = (sum(one[name] for one in results) for name in ("python", "database"))
