@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import partial
 from itertools import takewhile
 from typing import Any
 
@@ -61,18 +62,17 @@ def keep_months(*, now: datetime, before: Cutoffs) -> list[str]:
     """
     if not partitions.are_used():
         return []
-    _each_alone(partitions.add_months, now=now)
+    _alone("", lambda: partitions.add_months(now=now))
     old = [month for month in partitions.months() if month.ends_at <= before["attempts"]]
-    return [month.table for month in old if _each_alone(partitions.drop, month)]
+    return [month.table for month in old if _alone(month.table, partial(partitions.drop, month))]
 
 
-def _each_alone(step: Callable[..., Any], *what: Any, **when: Any) -> Any:
+def _alone(table: str, step: Callable[[], Any]) -> Any:
     """What a step on a month returns; None if the database refuses it, which keeps no other month from its turn."""
     try:
-        return step(*what, **when)
+        return step()
     except DatabaseError as error:
-        of = what[0].table if what else ""
-        logger.error("a month of attempts is left as it is; the next day tries again", table=of, error=error)
+        logger.error("a month of attempts is left as it is; the next day tries again", table=table, error=error)
         return None
 
 

@@ -1,7 +1,8 @@
 """Numbers of new orders where the save opens its own transaction: each try is one, and nothing else is needed."""
 
 import pytest
-from django.db import IntegrityError, connection
+from django.db import IntegrityError, connection, transaction
+from django.db.models.signals import post_save
 from django.test.utils import CaptureQueriesContext
 
 from orderhooks.models import Event, Order
@@ -34,3 +35,20 @@ def test_a_new_order_takes_no_savepoint_of_its_own() -> None:
     with CaptureQueriesContext(connection) as captured:
         Order.objects.create()
     assert [one["sql"] for one in captured if "SAVEPOINT" in one["sql"] and " orderhooks" not in one["sql"]] == []
+
+
+def test_what_the_stores_own_code_raises_after_the_commit_is_no_clash_of_numbers() -> None:
+    def hook() -> None:
+        raise IntegrityError("of the store's own")
+
+    def handler(**_kwargs: object) -> None:
+        transaction.on_commit(hook)
+
+    post_save.connect(handler, sender=Order)
+    try:
+        order = Order()
+        with pytest.raises(IntegrityError, match="of the store's own"):
+            order.save()
+    finally:
+        post_save.disconnect(handler, sender=Order)
+    assert list(Order.objects.values_list("number", flat=True)) == [order.number] == [str(FIRST_NUMBER)]

@@ -120,7 +120,7 @@ class TestDividing:
             "ALTER TABLE orderhooks_attempt SET (autovacuum_vacuum_scale_factor = 0.01, fillfactor = 90)",
         )
         before, before_of_sequence = rights("orderhooks_attempt"), rights("orderhooks_attempt_id_seq")
-        assert len(before) == 11  # seven of the owner's, and four
+        assert len([one for one in before if one[1]]) == 2, "of two columns"
         partitions.divide(now=NOW)
         for table in ("orderhooks_attempt", "orderhooks_attempt_others", "orderhooks_attempt_2026_12"):
             assert rights(table) == before, table
@@ -233,6 +233,22 @@ class TestMonths:
         assert partitions.months()[0].ends_at.utcoffset() == timedelta(0)
         assert partitions.add_months(now=NOW) == []
 
+    def test_the_doctor_says_which_is_missing_and_which_should_be_gone(self) -> None:
+        def examined() -> list[tuple[str, str]]:
+            return [(one.level, one.text.split(".")[0]) for one in doctor.examine() if one.what == "months"]
+
+        partitions.divide(now=timezone.now())
+        assert examined() == [("ok", "Attempts are divided by month; this month has its table, and none is too old")]
+        execute(
+            "ALTER TABLE orderhooks_attempt DETACH PARTITION orderhooks_attempt_first",
+            "ALTER TABLE orderhooks_attempt ATTACH PARTITION orderhooks_attempt_first FOR VALUES FROM (MINVALUE) TO "
+            "('2020-01-01+00')",
+        )
+        assert examined() == [
+            ("warn", "This month has no table for its attempts, so orderhooks_attempt_others takes them"),
+            ("warn", "orderhooks_attempt_first should have been dropped"),
+        ]
+
 
 class TestRetention:
     @pytest.fixture(autouse=True)
@@ -285,28 +301,9 @@ class TestRetention:
         assert "orderhooks_attempt_first" in caplog.text
         assert Attempt.objects.count() == 1
 
-    def test_the_doctor_says_what_is_missing_and_what_should_be_gone(self) -> None:
-        def examined() -> list[tuple[str, str]]:
-            return [(one.level, one.text.split(".")[0]) for one in doctor.examine() if one.what == "months"]
-
-        partitions.add_months(now=timezone.now())
-        assert examined() == [("ok", "Attempts are divided by month; this month has its table, and none is too old")]
-        this_month = partitions.month_of(timezone.now())
-        [this] = [one for one in partitions.months() if partitions.month_of(one.ends_at - DAY) == this_month]
-        partitions.drop(this)
-        execute("ALTER TABLE orderhooks_attempt DETACH PARTITION orderhooks_attempt_first")
-        execute(
-            "ALTER TABLE orderhooks_attempt ATTACH PARTITION orderhooks_attempt_first FOR VALUES FROM (MINVALUE) TO "
-            "('2026-01-01+00')"
-        )
-        assert examined() == [
-            ("warn", "This month has no table for its attempts, so orderhooks_attempt_others takes them"),
-            ("warn", "orderhooks_attempt_first should have been dropped"),
-        ]
-
     def test_the_command_names_the_time_from_which_deliveries_are_kept(self) -> None:
-        attempt_at(NOVEMBER)
+        attempt_at(timezone.now())
         output = StringIO()
         call_command("orderhooks_prune", days=0, stdout=output)
-        assert Delivery.objects.exists() == (timezone.now() < datetime(2026, 12, 1, tzinfo=UTC))
+        assert Delivery.objects.exists()
         assert f"are of {partitions.month_of(timezone.now()):%Y-%m-%d} 00:00 UTC" in output.getvalue()

@@ -6,6 +6,7 @@ from orderhooks import catalogue, operational
 from orderhooks.admin.stores import sees_alarms, stores_of
 from orderhooks.db.distinct_texts import distinct_texts
 from orderhooks.models import Event
+from orderhooks.models.events import EventQuerySet
 
 # Of those that events have.
 MOST_TOPICS = 200
@@ -31,14 +32,16 @@ def listed_topics(request: HttpRequest) -> list[str]:
 
 def newest_of(request: HttpRequest, topic: str) -> int:
     """The sequence of a topic's newest event; 0 if it has none. Looked up once for each request."""
-    known: dict[str, int] = request.__dict__.setdefault("_orderhooks_newest_of", {})
-    if topic not in known:
-        events = Event.objects.filter(topic=topic).order_by("-sequence")
-        known[topic] = events.values_list("pk", flat=True).first() or 0
-    return known[topic]
+    return _newest(request, topic, Event.objects.filter(topic=topic)) if "\0" not in topic else 0
 
 
 def is_in_use(request: HttpRequest, topic: str) -> bool:
     """Whether a topic has an event among the newest ones of all."""
-    newest = Event.objects.order_by("-sequence").values_list("pk", flat=True).first() or 0
-    return newest_of(request, topic) > newest - NEWEST_EVENTS
+    return newest_of(request, topic) > _newest(request, None, Event.objects.all()) - NEWEST_EVENTS
+
+
+def _newest(request: HttpRequest, key: str | None, events: EventQuerySet) -> int:
+    known: dict[str | None, int] = request.__dict__.setdefault("_orderhooks_newest_of", {})
+    if key not in known:
+        known[key] = events.order_by("-sequence").values_list("pk", flat=True).first() or 0
+    return known[key]

@@ -208,6 +208,8 @@ class Order(models.Model):
                 with transaction.atomic(using=using):
                     return super().save(**options)
             except IntegrityError:
+                if not self._state.adding:
+                    raise  # it was inserted: this is of the store's own code, maybe after the commit
                 # Another process took the number, or an order was given it by hand; any other clash rises.
                 clash = type(self)._base_manager.using(using).filter(store=self.store, number=self.number)
                 if not clash.exists():

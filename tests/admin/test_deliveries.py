@@ -139,6 +139,7 @@ def test_a_search_for_what_no_database_holds_is_no_search(operator):
     [
         "state__exact=lost",
         "topic=order.%00",
+        "topic=order.%00&state__exact=failed",
         "response=6xx",
         "subscription__id__exact=x",
         "subscription__id__exact=99999999999999999999",
