@@ -2,7 +2,7 @@
 
 import json
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from benchmarks import names, receipts
 from benchmarks.databases import Database, database, go, result
@@ -19,7 +19,7 @@ def _milliseconds(made: Database, receiver: Receipts, *, orders: int, each_secon
     saver = made.ready("place_orders", orders + WARM_UP, each_seconds)
     pump = made.ready("pump", (orders + WARM_UP) * each_seconds + 4, BENCH_ORDERHOOKS=LINGER)
     go(pump, saver)
-    began = {event: at for event, (at, _announced) in result(saver).items()}
+    began = {event: at for event, (at, _ended) in result(saver).items()}
     try:
         result(pump)
     finally:
@@ -34,25 +34,31 @@ def _milliseconds(made: Database, receiver: Receipts, *, orders: int, each_secon
 
 
 def latency() -> Iterable[Measure]:
-    """With each stage of those in the middle, and of the slowest twentieth."""
-    stages: list[dict[str, float]] = []
+    """With each stage of those in the middle, and of the slowest twentieth. `…_in_worker`: by COALESCE_IN_WORKER."""
     with database("postgres") as made, receipts.running() as receiver:
         made.run("subscribe", [receiver.url + "/"], ["order.created"], {})
-        for _ in range(3):
-            stages += _traced(made, receiver, orders=200, each_seconds=0.05)
+        for case, in_worker in (("", False), ("_in_worker", True)):
+            settings = {"BENCH_ORDERHOOKS": json.dumps({"LINGER_SECONDS": 600, "COALESCE_IN_WORKER": in_worker})}
+            rounds = [_traced(made, receiver, settings, orders=200, each_seconds=0.05) for _ in range(3)]
+            yield from _latencies(case, [stages for one in rounds for stages in one])
+
+
+def _latencies(case: str, stages: list[dict[str, float]]) -> Iterable[Measure]:
     stages.sort(key=lambda each: sum(each.values()))
     took = [sum(each.values()) * 1e3 for each in stages]
     count = len(took)
     middle = {"receipts": count, "stages_ms": medians_ms(stages[count // 4 : count * 3 // 4])}
     slowest = {"receipts": count, "stages_ms": medians_ms(stages[count * 19 // 20 :])}
-    yield Measure("latency_p50", statistics.median(took), "ms", 10, details=middle)
-    yield Measure("latency_p99", _p99(took), "ms", 25, details=slowest)
+    yield Measure(f"latency_p50{case}", statistics.median(took), "ms", 10, details=middle)
+    yield Measure(f"latency_p99{case}", _p99(took), "ms", 25, details=slowest)
 
 
-def _traced(made: Database, receiver: Receipts, *, orders: int, each_seconds: float) -> list[dict[str, float]]:
+def _traced(
+    made: Database, receiver: Receipts, settings: Mapping[str, str], *, orders: int, each_seconds: float
+) -> list[dict[str, float]]:
     """The stages of each order after the warm-up."""
-    saver = made.ready("place_orders", orders + WARM_UP, each_seconds)
-    pump = made.ready("pump_traced", (orders + WARM_UP) * each_seconds + 4, BENCH_ORDERHOOKS=LINGER)
+    saver = made.ready("place_orders", orders + WARM_UP, each_seconds, **settings)
+    pump = made.ready("pump_traced", (orders + WARM_UP) * each_seconds + 4, **settings)
     go(pump, saver)
     saved = result(saver)
     traced = result(pump)

@@ -3,16 +3,21 @@
 `save_…` is the difference, `save_ratio…` the quotient.
 """
 
+import json
 from collections.abc import Callable, Iterable
 
 from benchmarks.databases import database
 from benchmarks.reporting import Measure
 
 SAVES, ROUNDS = 50, 5
+IN_WORKER = {"BENCH_ORDERHOOKS": json.dumps({"COALESCE_IN_WORKER": True})}
 
 
 def saving() -> Iterable[Measure]:
-    """A pump is at work, as in a busy shop; `save_1_idle` sends a wake-up through the ORM broker instead."""
+    """A pump is at work, as in a busy shop; `save_1_idle` sends a wake-up through the ORM broker instead.
+
+    `…_in_worker`: workers make the events, by COALESCE_IN_WORKER.
+    """
     queries = {}
     with database("postgres") as made:
         for count, before in ((0, 0), (1, 0), (10, 1), (100, 10), (1000, 100)):
@@ -23,6 +28,8 @@ def saving() -> Iterable[Measure]:
                 yield from _measures(str(count), took)
             if count == 1:
                 yield from _measures("1_idle", made.run("save", SAVES, ROUNDS, False))
+                yield from _measures("1_in_worker", made.run("save", SAVES, ROUNDS, True, **IN_WORKER))
+                yield from _measures("1_idle_in_worker", made.run("save", SAVES, ROUNDS, False, **IN_WORKER))
     yield Measure("save_0_queries", queries.pop(0), "queries", 1)
     details = {"queries": queries}
     yield Measure("save_queries_spread", max(queries.values()) - min(queries.values()), "queries", 0, details=details)

@@ -18,15 +18,15 @@ Span = Sequence[float]
 def stages_of(saved: Span, traced: Mapping[str, Any], event: str, received_at: float) -> dict[str, float] | None:
     """Seconds of each stage of an event, of which they are the whole time; None if it was not sent by itself.
 
-    `saved`: when its save began, and when a pump was notified; `traced`: what `pump_traced` returned.
+    `saved`: when its save began and when it ended, with a pump notified; `traced`: what `pump_traced` returned.
     """
-    began, announced = saved
+    began, ended = saved
     sent_at = traced["attempts"][event]
     claim = _last(traced["claims"], sent_at)
     route = _last(traced["routes"], claim[1]) if claim else None
-    if claim is None or route is None or route[1] < announced:
+    if claim is None or route is None or route[1] < ended:
         return None
-    times = [began, announced, route[0], route[1], claim[1], sent_at, received_at]
+    times = [began, ended, route[0], route[1], claim[1], sent_at, received_at]
     return {stage: after - before for stage, before, after in zip(STAGES, times, times[1:], strict=False)}
 
 

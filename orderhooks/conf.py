@@ -68,6 +68,8 @@ class Settings:
     retention_days: float | Mapping[str, float] = 90.0
     # Each day, the orders of the last days are compared with what was last published: of how many days. None: never.
     reconcile_days: float | None = None
+    # Whether a worker makes the events of what a save has written down, in place of the process that saved it.
+    coalesce_in_worker: bool = False
     # What runs the workers: "django_q", "celery", "django_tasks", or "none" for `manage.py orderhooks_work`.
     queue: str = "django_q"
     # Whether the queue's scheduler starts a pump each minute, and prunes each day.

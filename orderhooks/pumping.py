@@ -102,8 +102,9 @@ class Turn:
         finally:
             me.end(now=self.clock.now())
         # A process that published while the heartbeat was still there has sent no wake-up.
-        waits = Event.objects.unrouted().exists() or self._has_jobs()
-        return waits or bool(claiming.due(now=self.clock.now()))
+        now = self.clock.now()
+        waits = outbox.is_anything_left_behind(now=now) or Event.objects.unrouted().exists() or self._has_jobs()
+        return waits or bool(claiming.due(now=now))
 
     def stop(self) -> None:
         """Have the turn end soon, with the requests that are under way. May be called by a signal handler."""
@@ -151,12 +152,13 @@ class Turn:
         if time.monotonic() < max(self.route_at, 0.0 if at_once else self.routed_at + ROUTE_SECONDS):
             return 0
         try:
-            routed = routing.route(now=self.clock.now(), are_expected=are_expected)
+            coalesced = self._coalesce_left_behind() if conf.current().coalesce_in_worker else 0
+            routed = routing.route(now=self.clock.now(), are_expected=are_expected or coalesced > 0)
             replayed = replaying.process_batch(now=self.clock.now()) if self.replays else 0
             self.replays = replayed > 0
             backfilled = backfilling.process_batch(now=self.clock.now()) if self.backfills else 0
             erased = self._erase() if self.erasures else 0
-            moved = routed + replayed + backfilled + erased
+            moved = coalesced + routed + replayed + backfilled + erased
             self.routed_at = 0.0 if moved else time.monotonic()
             return moved
         except OperationalError as error:
@@ -220,9 +222,11 @@ class Turn:
                 return True
         return False
 
-    def _coalesce_left_behind(self) -> None:
-        for event in outbox.coalesce_left_behind(now=self.clock.now()):
+    def _coalesce_left_behind(self) -> int:
+        events = outbox.coalesce_left_behind(now=self.clock.now())
+        for event in events:
             announce(event_published, sender=Event, event=event)
+        return len(events)
 
     def _look_for_jobs(self) -> None:
         self.replays = Replay.objects.running().exists()

@@ -83,6 +83,7 @@ BAD = [
     ({"API_RATES": ["1/s"]}, "E019", "Give a dict"),
     ({"ENCRYPTION_KEYS": "one long text that is no list"}, "E011", "list of texts"),
     ({"ENCRYPTION_KEYS": ["short"]}, "E011", "16 characters"),
+    ({"COALESCE_IN_WORKER": 1}, "E077", "True or False"),
     ({"ENCRYPT_PAYLOADS": "yes"}, "E076", "True or False"),
     ({"FEED_WAITERS": -1}, "E074", "0 to 1000"),
     ({"METRICS_TOKEN": "short"}, "E073", "at least 16"),

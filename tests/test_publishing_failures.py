@@ -148,6 +148,8 @@ def test_an_order_whose_code_kills_its_worker_ends_as_an_event_with_the_reason(m
         for _ in range(outbox.MAX_COALESCE_ATTEMPTS):
             with pytest.raises(DiedError):
                 outbox.coalesce_left_behind(now=later)
+            assert outbox.coalesce_left_behind(now=later) == [], "other workers leave it to the one that died"
+            later += timedelta(minutes=1)
         [event] = outbox.coalesce_left_behind(now=later)
     assert event.topic == "order.created"
     assert "killed its worker 3 times" in event.error

@@ -13,7 +13,7 @@ from orderhooks import sources
 from orderhooks.db import DatabaseClock, wakeup
 from orderhooks.models import Attempt, Change, Delivery, Event, Order, Pump, Subscription
 from orderhooks.models.pumps import FRESH
-from orderhooks.outbox import coalescing, taking, taking_postgresql
+from orderhooks.outbox import coalescing, leasing, leasing_postgresql, taking, taking_postgresql
 from orderhooks.outbox.reading import OrderRead, read_order
 from orderhooks.sending import claiming, claiming_postgresql, finishing, finishing_postgresql
 from orderhooks.sending.claiming import DueSubscription
@@ -183,6 +183,29 @@ def test_the_same_changes_are_taken(seed: int, count: int) -> None:
     assert {one["order_pk"] for one in portable[0]} == set(orders[:count])
     assert {one["order_pk"] for one in portable[1]} == set(orders[count:])
     assert undone(taken, taking_postgresql.take) == portable
+
+
+@pytest.mark.parametrize("at_most", [3, 100])
+@pytest.mark.parametrize("before", [None, 10 * MINUTE])
+@pytest.mark.parametrize("seed", range(2))
+def test_the_same_changes_are_leased(seed: int, before: timedelta | None, at_most: int) -> None:
+    save_orders(seed)
+    chance = random.Random(seed)
+    begin = Change.objects.earliest("created_at").created_at
+    for change in Change.objects.all():
+        change.lease_expires_at = chance.choice([None, None, NOW - MINUTE, NOW, NOW + MINUTE])
+        change.is_raw = chance.random() < 0.2
+        change.save()
+    options = {"before": begin + before if before else None, "now": NOW, "until": NOW + MINUTE, "at_most": at_most}
+
+    def leased(lease: Any) -> tuple[Any, ...]:
+        found = lease(**options, using="default")
+        return [vars(one) | {"_state": None} for one in found], list(Change.objects.order_by("pk").values())
+
+    portable = undone(leased, leasing.lease_portably)
+    assert 3 <= len(portable[0]) <= at_most
+    assert len(portable[0]) < Change.objects.count()
+    assert undone(leased, leasing_postgresql.lease) == portable
 
 
 def written_events(coalesce: Any) -> tuple[Any, ...]:

@@ -16,8 +16,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler, SamplingResult
 
-from orderhooks import routing, tracing
+from orderhooks import outbox, routing, tracing
 from orderhooks.models import Delivery, Event
+from orderhooks.outbox import left_behind
 from tests.factories import make_order, make_subscription, send_due
 from tests.receivers import Answer, RecordingReceiver
 
@@ -95,6 +96,21 @@ def test_a_trace_goes_from_the_shops_request_to_the_receiver(receiver: Recording
     # As the log shows it.
     kept = Delivery.objects.get().attempts.get().request_headers
     assert kept["traceparent"] == receiver.received[0].headers["traceparent"]
+
+
+def test_a_trace_goes_on_in_the_worker_that_makes_the_event(receiver: RecordingReceiver, settings) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "COALESCE_IN_WORKER": True}
+    make_subscription(url=receiver.url, topics=["order.created"])
+    of_requests = []
+    for _ in range(left_behind.FEW + 1):
+        with request() as trace_id, transaction.atomic():
+            make_order()
+        of_requests.append(trace_id)
+    outbox.coalesce_left_behind(now=timezone.now())
+    assert [tracing.trace_id(event.traceparent) for event in Event.objects.order_by("sequence")] == of_requests
+    assert [span_id(span) for span in spans("orderhooks publish")] == [
+        event.traceparent.split("-")[2] for event in Event.objects.order_by("sequence")
+    ]
 
 
 def test_a_traced_event_costs_no_query_of_its_own(receiver: RecordingReceiver) -> None:

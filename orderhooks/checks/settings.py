@@ -161,6 +161,7 @@ JUDGES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "MAX_IN_FLIGHT": ("orderhooks.E015", _whole_number(1, 256)),
     "MAX_IN_FLIGHT_PER_HOST": ("orderhooks.E016", _whole_number(1, 256)),
     "LINGER_SECONDS": ("orderhooks.E009", _number(0, 60, "seconds")),
+    "COALESCE_IN_WORKER": ("orderhooks.E077", _boolean),
     "QUEUE": ("orderhooks.E028", _queue),
     "SWEEP": ("orderhooks.E010", _boolean),
     "RETENTION_DAYS": ("orderhooks.E017", retention_periods.fault_of),

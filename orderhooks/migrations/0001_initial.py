@@ -136,6 +136,8 @@ class Migration(migrations.Migration):
                 ('error', models.TextField(blank=True)),
                 ('is_raw', models.BooleanField(default=False)),
                 ('coalesce_attempts', models.PositiveSmallIntegerField(default=0)),
+                ('lease_expires_at', models.DateTimeField(null=True)),
+                ('traceparent', models.CharField(blank=True, db_default='', default=orderhooks.tracing.traceparent, editable=False, max_length=55)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
             ],
             options={

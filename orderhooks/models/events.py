@@ -38,9 +38,12 @@ class ChangeQuerySet(models.QuerySet["Change"]):
         """An order's changes, oldest first."""
         return self.filter(source=source, order_pk=order_pk).order_by("id")
 
-    def left_behind(self, *, before: datetime) -> "ChangeQuerySet":
-        """Changes whose process died before it coalesced them, and those that triggers have captured."""
-        return self.filter(Q(created_at__lt=before) | Q(is_raw=True))
+    def left_behind(self, *, before: datetime | None, now: datetime) -> "ChangeQuerySet":
+        """Changes that a worker has to coalesce, and none is coalescing: those that triggers have captured, and those
+        from `before`, whose process has died. None: all.
+        """
+        free = self.filter(Q(lease_expires_at=None) | Q(lease_expires_at__lte=now))
+        return free if before is None else free.filter(Q(created_at__lt=before) | Q(is_raw=True))
 
 
 class Change(models.Model):
@@ -78,6 +81,12 @@ class Change(models.Model):
     is_raw = models.BooleanField(default=False)
     # How often a worker began to coalesce it. Counted before it begins, because the store's code may kill the process.
     coalesce_attempts = models.PositiveSmallIntegerField(default=0)
+    # Until when other workers leave it to the one that began. Null: none has.
+    lease_expires_at = models.DateTimeField(null=True)
+    # The trace of the process that wrote it, or "". See `tracing`.
+    traceparent = models.CharField(
+        max_length=tracing.LONGEST, blank=True, default=tracing.traceparent, db_default="", editable=False
+    )
     created_at = models.DateTimeField(default=timezone.now)
 
     objects = ChangeQuerySet.as_manager()

@@ -9,7 +9,12 @@ from orderhooks.outbox.coalescing import coalesce
 from orderhooks.outbox.deletions import before_delete
 from orderhooks.outbox.explicit import capture_difference, capture_explicit, capture_missed_deletion
 from orderhooks.outbox.guarding import can_capture, guarded
-from orderhooks.outbox.left_behind import LEFT_BEHIND_AFTER, MAX_COALESCE_ATTEMPTS, coalesce_left_behind
+from orderhooks.outbox.left_behind import (
+    LEFT_BEHIND_AFTER,
+    MAX_COALESCE_ATTEMPTS,
+    coalesce_left_behind,
+    is_anything_left_behind,
+)
 from orderhooks.outbox.republishing import republish
 from orderhooks.outbox.tracking import Tracking, track
 from orderhooks.outbox.transaction_batch import coalesce_now
@@ -29,6 +34,7 @@ __all__ = [
     "coalesce_left_behind",
     "coalesce_now",
     "guarded",
+    "is_anything_left_behind",
     "republish",
     "save_atomically",
     "track",

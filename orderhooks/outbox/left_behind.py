@@ -1,18 +1,23 @@
 """Left behind: changes that no process of the store has coalesced, and that a worker makes events of.
 
-Their process died after the commit, could not read the order, or left a large number of orders to a worker. Or triggers
-captured them.
+Their process died after the commit, could not read the order, or left it to a worker: a large number of orders, or each
+one with COALESCE_IN_WORKER. Or triggers captured them.
+
+# Note [One worker at a time]
+A lease keeps a change from other workers while one coalesces it. Without it, each worker that is woken would read the
+order too, and each would count as an attempt that killed its worker. It is no lock: should it run out too early, the
+order is read twice, and the locks of `taking` see to it that its events are made once.
 """
 
-import random
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
+from itertools import chain
 
 from django.db import connections
-from django.db.models import F
 
-from orderhooks import logs
+from orderhooks import conf, logs, tracing
 from orderhooks.db.locks import brief_transaction
 from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import Change, Event
@@ -25,14 +30,14 @@ from orderhooks.outbox.coalescing import (
     is_simple,
 )
 from orderhooks.outbox.guarding import describe_error
+from orderhooks.outbox.leasing import lease, put_back
 
-__all__ = ["LEFT_BEHIND_AFTER", "MAX_COALESCE_ATTEMPTS", "coalesce_left_behind"]
+__all__ = ["LEFT_BEHIND_AFTER", "MAX_COALESCE_ATTEMPTS", "coalesce_left_behind", "is_anything_left_behind"]
 
 logger = logs.get_logger(__name__)
 
 # The process that wrote younger changes may still be about to coalesce them.
 LEFT_BEHIND_AFTER = timedelta(seconds=3)
-COALESCE_AT_ONCE = 500
 # A worker has deliveries to send as well.
 TURN_SECONDS = 0.5
 # No more orders of a source than these are coalesced one by one.
@@ -41,126 +46,127 @@ FEW = 5
 MAX_COALESCE_ATTEMPTS = 3
 # How long an order is tried again while the database does not let it be read. After that, a person has to look.
 TRANSIENT_FOR = timedelta(hours=1)
+# Longer than a hundred orders take. What a worker that was killed had leased waits for that long.
+LEASE = timedelta(seconds=30)
+# Until the next attempt at an order that could not be coalesced.
+RETRY_AFTER = timedelta(seconds=1)
+
+# The leased changes of orders, by source and order.
+Leased = Mapping[tuple[str, str], list[Change]]
+
+
+def is_anything_left_behind(*, now: datetime) -> bool:
+    """Whether changes are left behind that no worker has begun to coalesce."""
+    return Change.objects.left_behind(before=_before(now), now=now).filter(lease_expires_at=None).exists()
 
 
 def coalesce_left_behind(*, now: datetime) -> list[Event]:
-    """Coalesce the changes whose process died after the commit, and those whose order could not be read then."""
-    left = Change.objects.left_behind(before=now - LEFT_BEHIND_AFTER).order_by().values_list("source", "order_pk")
-    orders = list(left.distinct()[:COALESCE_AT_ONCE])
-    # Orders that can't be read now must not be the first ones each time.
-    random.shuffle(orders)
+    """Coalesce the changes whose process died after the commit, and those whose order could not be read then. With
+    COALESCE_IN_WORKER all of them.
+    """
+    using = Change.objects.db
+    before = _before(now)
     until = time.monotonic() + TURN_SECONDS
     events: list[Event] = []
-    together, alone = _sorted_out(orders)
-    for source, order_pks in together:
-        if time.monotonic() > until:
-            return events
-        made, left_over = _coalesce_together(source, order_pks, now=now)
+    goes_on = True
+    while goes_on and time.monotonic() < until:
+        leased: dict[tuple[str, str], list[Change]] = {}
+        for change in lease(before=before, now=now, until=now + LEASE, at_most=COALESCE_TOGETHER, using=using):
+            leased.setdefault((change.source, change.order_pk), []).append(change)
+        made, goes_on = _coalesce(leased, now=now, until=until, using=using)
         events += made
-        alone += [(source, order_pk) for order_pk in left_over]
+    return events
+
+
+def _before(now: datetime) -> datetime | None:
+    """The processes of the store may still coalesce what is not from before. None: they leave all to workers."""
+    return None if conf.current().coalesce_in_worker else now - LEFT_BEHIND_AFTER
+
+
+def _coalesce(leased: Leased, *, now: datetime, until: float, using: str) -> tuple[list[Event], bool]:
+    """The events of leased changes, and whether to lease more."""
+    events: list[Event] = []
+    alone = dict(leased)
+    for together in _together(leased):
+        made = _coalesce_together(together, now=now, using=using)
+        if made is not None:
+            events += made
+            alone = {order: changes for order, changes in alone.items() if order not in together}
     refused = 0
-    for source, order_pk in alone:
-        if time.monotonic() > until:
+    for order in list(alone):
+        if time.monotonic() > until or refused == TRANSIENT_AT_ONCE:
             break
+        changes = alone.pop(order)
         try:
-            events += _coalesce_left_behind(source, order_pk, now=now)
+            events += _coalesce_alone(*order, changes, now=now, using=using)
         except Exception as error:
             # An order that can't be coalesced must not hold up the others. Its changes stay in the outbox.
+            put_back(changes, until=now + RETRY_AFTER, counts=not is_transient(error), using=using)
+            source, order_pk = order
             if not is_transient(error):
                 logger.exception("could not coalesce the changes of an order", source=source, order=order_pk)
                 continue
             logger.warning("an order can't be read now: %s", describe_error(error), source=source, order=order_pk)
             refused += 1
-            if refused == TRANSIENT_AT_ONCE:
-                break
+    if alone:
+        put_back(list(chain(*alone.values())), until=now + RETRY_AFTER if refused else None, using=using)
+    return events, bool(leased) and not alone
+
+
+def _together(leased: Leased) -> Iterator[Leased]:
+    """The orders of each source that has several, as far as their changes are of one transaction and none of them was
+    tried before. One with a trace is coalesced alone, inside it.
+    """
+    by_source: dict[str, dict[tuple[str, str], list[Change]]] = {}
+    for order, changes in leased.items():
+        is_new = not any(change.coalesce_attempts > 1 or change.traceparent for change in changes)
+        if is_new and is_simple(changes):
+            by_source.setdefault(order[0], {})[order] = changes
+    yield from (orders for orders in by_source.values() if len(orders) > FEW)
+
+
+def _coalesce_together(leased: Leased, *, now: datetime, using: str) -> list[Event] | None:
+    """The events of the orders that can be read; the others are put back. None, with nothing done, if it fails.
+
+    See Note [The order as committed]: the changes were listed before the orders are read, and are taken after it.
+    """
+    try:
+        with brief_transaction(using, may_be_silent=True):
+            events = coalesce_many(leased, now=now, using=using)
+    except Exception as error:
+        connections[using].close_if_unusable_or_obsolete()
+        logger.warning("orders are coalesced one by one: %s", describe_error(error), orders=len(leased))
+        return None
+    # Counted, so that the next attempt is at each of them alone.
+    put_back(list(chain(*leased.values())), until=now + RETRY_AFTER, counts=True, using=using)
     return events
 
 
-Order = tuple[str, str]
-
-
-def _sorted_out(orders: Sequence[Order]) -> tuple[list[tuple[str, list[str]]], list[Order]]:
-    """The orders in chunks of a source, and those that are coalesced one by one because there are few."""
-    by_source: dict[str, list[str]] = {}
-    for source, order_pk in orders:
-        by_source.setdefault(source, []).append(order_pk)
-    chunks: list[tuple[str, list[str]]] = []
-    alone: list[Order] = []
-    for source, order_pks in by_source.items():
-        if len(order_pks) <= FEW:
-            alone += [(source, order_pk) for order_pk in order_pks]
-            continue
-        chunks += [
-            (source, order_pks[start : start + COALESCE_TOGETHER])
-            for start in range(0, len(order_pks), COALESCE_TOGETHER)
-        ]
-    return chunks, alone
-
-
-def _coalesce_together(source: str, order_pks: Sequence[str], *, now: datetime) -> tuple[list[Event], Sequence[str]]:
-    """Coalesce those of the orders whose changes are of one transaction and were not tried before; return the others.
-
-    See Note [The order as committed]: the changes are listed before the orders are read, and taken after it.
-    """
-    using = Change.objects.db
-    by_order: dict[str, list[Change]] = {}
-    try:
-        with brief_transaction(using):
-            rows = Change.objects.using(using).filter(source=source, order_pk__in=order_pks)
-            for change in rows.order_by("id").select_for_update():
-                by_order.setdefault(change.order_pk, []).append(change)
-            simple = {
-                (source, order_pk): changes
-                for order_pk, changes in by_order.items()
-                if is_simple(changes) and not any(change.coalesce_attempts for change in changes)
-            }
-            pks = [change.pk for changes in simple.values() for change in changes]
-            Change.objects.using(using).filter(pk__in=pks).update(coalesce_attempts=F("coalesce_attempts") + 1)
-        events: list[Event] = []
-        if simple:
-            with brief_transaction(using, may_be_silent=True):
-                events = coalesce_many(simple, now=now, using=using)
-    except Exception as error:
-        connections[using].close_if_unusable_or_obsolete()
-        logger.warning(
-            "orders are coalesced one by one: %s", describe_error(error), source=source, orders=len(order_pks)
-        )
-        return [], order_pks
-    return events, [order_pk for order_pk in by_order if (source, order_pk) not in simple]
-
-
-def _coalesce_left_behind(source: str, order_pk: str, *, now: datetime) -> list[Event]:
-    using = Change.objects.db
-    with brief_transaction(using):
-        changes = list(Change.objects.using(using).of_order(source, order_pk).select_for_update())
-        attempts = max((change.coalesce_attempts for change in changes), default=0)
-        _count_attempts(source, order_pk, 1, using=using)
-    if attempts >= MAX_COALESCE_ATTEMPTS:
+def _coalesce_alone(source: str, order_pk: str, leased: list[Change], *, now: datetime, using: str) -> list[Event]:
+    # This one included.
+    attempts = max(change.coalesce_attempts for change in leased)
+    if attempts > MAX_COALESCE_ATTEMPTS:
+        killed = attempts - 1
         logger.error(
-            "reading an order killed its workers; its events wait", source=source, order=order_pk, attempts=attempts
+            "reading an order killed its workers; its events wait", source=source, order=order_pk, attempts=killed
         )
         error = (
-            f"Reading the order killed its worker {attempts} times. Fix the order source, then publish the event again."
+            f"Reading the order killed its worker {killed} times. Fix the order source, then publish the event again."
         )
         return give_up(source, order_pk, error, now=now, using=using)
+    waiting_since = min(change.created_at for change in leased)
+    parent = leased[-1].traceparent
     try:
         # A lock on a table, for example a migration's, must not keep the worker from its other work.
-        with brief_transaction(using, may_be_silent=True):
-            return coalesce(source, order_pk, now=now, using=using)
+        with (
+            tracing.span("orderhooks publish", parent=parent) if parent else contextlib.nullcontext(),
+            brief_transaction(using, may_be_silent=True),
+        ):
+            return coalesce(source, order_pk, now=now, using=using, captured=leased if is_simple(leased) else ())
     except Exception as error:
         connections[using].close_if_unusable_or_obsolete()
-        waiting_since = min((change.created_at for change in changes), default=now)
-        if is_transient(error) and now - waiting_since < TRANSIENT_FOR:
-            _count_attempts(source, order_pk, -1, using=using)  # the attempt did not kill the worker
-            raise
-        if not is_transient(error) and attempts + 1 < MAX_COALESCE_ATTEMPTS:
+        may_pass = now - waiting_since < TRANSIENT_FOR if is_transient(error) else attempts < MAX_COALESCE_ATTEMPTS
+        if may_pass:
             raise
         logger.exception("could not coalesce the changes of an order; its events wait", source=source, order=order_pk)
         return give_up(source, order_pk, describe_error(error), now=now, using=using)
-
-
-def _count_attempts(source: str, order_pk: str, more: int, *, using: str) -> None:
-    changes = Change.objects.using(using).filter(source=source, order_pk=order_pk)
-    if more < 0:
-        changes = changes.filter(coalesce_attempts__gt=0)
-    changes.update(coalesce_attempts=F("coalesce_attempts") + more)

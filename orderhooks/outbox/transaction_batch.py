@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from django.db import connections, transaction
 from django.utils import timezone
 
-from orderhooks import logs, tracing, triggers
+from orderhooks import conf, logs, tracing, triggers
 from orderhooks.compiled_queries import CompiledQuery
 from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import Change, Event, Subscription
@@ -138,7 +138,10 @@ class TransactionBatch:
             hooks.insert(0, hooks.pop())
 
     def __call__(self) -> None:
-        events = self.coalesce()
+        if conf.current().coalesce_in_worker:
+            self.is_left_behind, events = True, []
+        else:
+            events = self.coalesce()
         if events or self.is_left_behind:
             self.on_events(events)
 
