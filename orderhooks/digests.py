@@ -19,7 +19,7 @@ from orderhooks.db.locks import brief_transaction, one_at_a_time
 from orderhooks.models import Event, OrderDigest
 from orderhooks.models.events import IDENTIFIER_LENGTH
 
-__all__ = ["catch_up", "digest_of", "mark_deleted", "published_order", "record"]
+__all__ = ["catch_up", "digest_of", "mark_deleted", "published_order"]
 
 AT_ONCE = 500
 # One may have some megabytes.
@@ -52,15 +52,6 @@ def published_order(event: Event) -> dict[str, Any]:
     payload: dict[str, Any] = event.payload or {}
     order = payload.get("order")
     return order if isinstance(order, dict) else {}
-
-
-def record(event: Event) -> None:
-    """Make the digest of an event that is published late, so that `catch_up` may have passed it."""
-    using = OrderDigest.objects.db
-    with one_at_a_time(using, "digests"):
-        newer = OrderDigest.objects.filter(source=event.source, order_pk=event.order_pk, sequence__gt=event.sequence)
-        if event.sequence <= OrderDigest.objects.reached() and not newer.exists():
-            _write([event], using=using)
 
 
 def mark_deleted(source_name: str, order_pk: str) -> None:

@@ -92,11 +92,12 @@ class Matcher:
         if event.topic == REDACTED:
             return WANTED
         if subscription.changed_fields and event.topic == "order.updated":
-            if isinstance(event.changes, UnreadableRecord):
-                return Verdict(error=event.changes.reason, kind=KEY_ERROR)
+            changes = _changes(event)
+            if isinstance(changes, UnreadableRecord):
+                return Verdict(error=changes.reason, kind=KEY_ERROR)
             if event.source not in self._watched:
                 self._watched[event.source] = selection.watched_by(event.source)
-            if not selection.is_touched(event.changes, subscription.changed_fields, self._watched[event.source]):
+            if not selection.is_touched(changes, subscription.changed_fields, self._watched[event.source]):
                 return Verdict(Mismatch.UNTOUCHED)
         return self.filter(event, subscription) if subscription.filter else WANTED
 
@@ -135,6 +136,13 @@ class Matcher:
             return ""
 
 
+def _changes(event: Event) -> Any:
+    """They are in the payload too, which is all that sending reads of an event."""
+    if "changes" not in event.get_deferred_fields():
+        return event.changes
+    return event.payload if isinstance(event.payload, UnreadableRecord) else (event.payload or {}).get("changes", {})
+
+
 def _evaluated(text: str, body: Any) -> Verdict:
     try:
         value = expressions.compiled(text).evaluate(body)
@@ -159,16 +167,17 @@ def new_delivery(verdict: Verdict, **fields: Any) -> Delivery:
 
 
 def require_wanted(delivery: Delivery) -> None:
-    """Judge the event of a delivery again whose filter could not judge it so far. Others were judged by routing.
+    """Judge the event of a delivery again whose subscription could not judge it so far. Others were judged by routing.
 
     Raises:
-        ShapingError: the filter still can't judge it, or it leaves the event out (kind `transport.FILTERED`).
+        ShapingError: it still can't be judged, or it is left out (kind `transport.FILTERED`).
     """
-    subscription = delivery.subscription
-    if not (delivery.is_unjudged and subscription.filter):
+    if not delivery.is_unjudged:
         return
-    verdict = Matcher().filter(delivery.event, subscription)
+    verdict = Matcher().select(delivery.event, delivery.subscription)
     if verdict.error:
         raise ShapingError(verdict.error, kind=verdict.kind)
+    if verdict.mismatch is Mismatch.UNTOUCHED:
+        raise ShapingError("It changes none of the fields that the subscription names.", kind=transport.FILTERED)
     if not verdict.is_wanted:
         raise ShapingError("By now the subscription's filter leaves the event out.", kind=transport.FILTERED)

@@ -26,7 +26,7 @@ from orderhooks.models.signing_secrets import OVERLAP
 from orderhooks.models.subscriptions import SubscriptionQuerySet
 from orderhooks.previews import preview, send_test
 from orderhooks.replaying import Estimate
-from orderhooks.signals import announce, event_published
+from orderhooks.signals import announce_published
 
 __all__ = [
     "BackfillError",
@@ -340,8 +340,7 @@ def carry_out(erasure: Erasure) -> Iterator[Erasure]:
             step = erasing.Step(moved=False, is_running=True)
         if step.events:
             tasks.wake()
-        for event in step.events:
-            announce(event_published, sender=Event, event=event)
+        announce_published(step.events)
         erasure.refresh_from_db()
         yield erasure
         if not step.is_running:

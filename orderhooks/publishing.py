@@ -14,7 +14,7 @@ from orderhooks import digests, outbox, reconciling, sources, tasks, topics
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Change, Delivery, Event, Subscription
 from orderhooks.previews import create_manual_delivery
-from orderhooks.signals import announce, event_published
+from orderhooks.signals import announce_published
 from orderhooks.sources import WatchedModel
 
 __all__ = ["publish", "publish_differences", "publish_to", "republish", "track"]
@@ -107,10 +107,10 @@ def publish_to(subscription: Subscription, topic: str, order: str = "", *, by: s
 
 def republish(event: Event) -> bool:
     """Publish an event whose payload could not be built, with the order as it is now. False if it failed again."""
-    if not outbox.republish(event, now=timezone.now()):
-        return False
-    transaction.on_commit(lambda: announce_events([event]), using=Event.objects.db)
-    return True
+    published = outbox.republish(event, now=timezone.now())
+    if published:
+        transaction.on_commit(lambda: announce_events(published), using=Event.objects.db)
+    return bool(published)
 
 
 def publish_differences(differences: Iterable[reconciling.Difference]) -> int:
@@ -163,6 +163,4 @@ def _publish_difference(difference: reconciling.Difference, *, using: str) -> bo
 def announce_events(events: Sequence[Event]) -> None:
     """Wake a worker and send the public signal of each event that has a payload. Called once they are committed."""
     tasks.wake()
-    for event in events:
-        if event.published_at:
-            announce(event_published, sender=Event, event=event)
+    announce_published(events)

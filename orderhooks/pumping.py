@@ -18,7 +18,7 @@ from orderhooks.db.locks import is_lock_timeout
 from orderhooks.db.primary import own_database
 from orderhooks.models import Backfill, Erasure, Event, Pump, Replay, SubscriptionSecret
 from orderhooks.sending import claiming
-from orderhooks.signals import announce, event_published
+from orderhooks.signals import announce_published
 
 logger = logs.get_logger(__name__)
 
@@ -189,8 +189,7 @@ class Turn:
                 self.stuck_erasures.add(erasure.pk)
                 continue
             moved += step.moved
-            for event in step.events:
-                announce(event_published, sender=Event, event=event)
+            announce_published(step.events)
         # If nothing was moved, the next beat looks again.
         self.erasures = moved > 0
         return moved
@@ -224,8 +223,7 @@ class Turn:
 
     def _coalesce_left_behind(self) -> int:
         events = outbox.coalesce_left_behind(now=self.clock.now())
-        for event in events:
-            announce(event_published, sender=Event, event=event)
+        announce_published(events)
         return len(events)
 
     def _look_for_jobs(self) -> None:

@@ -3,11 +3,16 @@
 Each has an argument with the record that it is about: `event`, `delivery` or `subscription`. `sender` is its class.
 """
 
+from collections.abc import Iterable
+from typing import Any
+
 from django.dispatch import Signal
 
 from orderhooks import logs
 
 __all__ = [
+    "announce",
+    "announce_published",
     "delivery_failed",
     "delivery_succeeded",
     "event_published",
@@ -29,3 +34,10 @@ def announce(signal: Signal, *, sender: type, **record: object) -> None:
     for handler, result in signal.send_robust(sender=sender, **record):
         if isinstance(result, Exception):
             logger.error("the signal handler %r failed", handler, exc_info=result)
+
+
+def announce_published(events: Iterable[Any]) -> None:
+    """Send `event_published` for those of the events that have a payload."""
+    for event in events:
+        if event.published_at:
+            announce(event_published, sender=type(event), event=event)

@@ -126,6 +126,15 @@ def test_a_queue_that_does_not_fit_is_reported(settings, cluster, check_id: str)
     assert f"orderhooks.{check_id}" in found()
 
 
+def test_a_database_that_returns_no_keys_is_refused(monkeypatch) -> None:
+    """As MySQL: MariaDB does."""
+    from django.db import connections
+
+    monkeypatch.setattr(type(connections["default"].features), "can_return_rows_from_bulk_insert", False)
+    [message] = checks.check_database(databases=["default"])
+    assert message.id == "orderhooks.E078"
+
+
 def test_sqlite_without_the_write_lock_is_reported(settings) -> None:
     from django.db import connections
 

@@ -99,6 +99,24 @@ class TestWhatGoes:
         assert json.loads(response)["public_id"] == made.data["public_id"]
         assert [text for text in ("Ada", "77123", "Surrey7", "4455667", "Ring", ADA) if text in response] == []
 
+    @pytest.mark.parametrize(("name", "stays"), [("Ann", False), ("Al", True)])
+    def test_a_short_name_is_erased_where_it_is_quoted_unless_it_is_in_every_sentence(self, name: str, stays: bool):
+        make_subscription()
+        order = ada_ordered(customer_name=name)
+        quoted = f"no {name} here"
+        IdempotentRequest.objects.create(
+            user=make_user(),
+            key_digest="1",
+            fingerprint="1",
+            response=encryption.encrypt(json.dumps({"detail": quoted, "name": name}), Purpose.RESPONSE),
+        )
+
+        erase(order=order.number)
+
+        [stored] = IdempotentRequest.objects.all()
+        left = json.loads(encryption.decrypt(stored.response, Purpose.RESPONSE))
+        assert left == {"detail": quoted if stays else "", "name": ""}
+
     def test_keys_stay_and_payloads_fit_their_schemas(self):
         make_subscription()
         order = ada_ordered()

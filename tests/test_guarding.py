@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from orderhooks import signal_handlers
 from orderhooks.models import CaptureFailure, Change, Event, Order, OrderLine, Subscription
+from orderhooks.outbox.guarding import survivable
 from orderhooks.sources import OrderSource
 from tests.factories import make_order, make_subscription
 
@@ -273,3 +274,12 @@ def test_a_transaction_that_the_database_has_given_up_is_not_taken_for_saved(wat
         other.first_name = "Bob"
         other.save()
     assert not User.objects.exclude(first_name="").exists()
+
+
+def test_a_capture_that_needed_no_statement_proves_nothing_of_the_next() -> None:
+    with transaction.atomic():
+        with survivable("default", "order"):
+            pass
+        with pytest.raises(DatabaseError), survivable("default", "order"), connection.cursor() as cursor:
+            cursor.execute("SELECT nothing FROM nowhere")
+        assert User.objects.count() == 0, "the store's transaction goes on"

@@ -99,6 +99,16 @@ def test_many_deliveries_of_many_workers_make_one_request(server, endpoint):
     assert not Delivery.objects.exclude(state=Delivery.State.DELIVERED).exists()
 
 
+def test_one_delivery_alone_asks_for_the_token_also_if_others_are_sent_by_hand(server, endpoint):
+    subscription = subscribe(endpoint.url, server.token_url)
+    for trigger in ("manual", "automatic", "automatic"):
+        make_delivery(event=make_event(), subscription=subscription, trigger=trigger)
+    with sending.Sender(threads=8) as sender:
+        assert sender.claim(now=timezone.now()) == 1
+        send_all(sender)
+    assert len(endpoint.requests) == 3
+
+
 def test_a_token_is_used_until_it_nearly_expires(server, endpoint):
     server.set(lifetime=300)
     before = len(server.tokens)

@@ -1,5 +1,6 @@
 """P1 and P3: a store's code that fails leaves the order saved, and an event that says why."""
 
+import time
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
@@ -9,8 +10,10 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from orderhooks import outbox, publishing
+from orderhooks import outbox, publishing, pumping
 from orderhooks.models import Change, Event, Order, OrderLine
+from orderhooks.outbox import coalescing, taking
+from orderhooks.signals import event_published
 from orderhooks.sources import BuiltInOrders
 from tests.factories import make_order, make_quiet_order, make_subscription
 from tests.publications import PAID, payload_of, published
@@ -156,3 +159,81 @@ def test_an_order_whose_code_kills_its_worker_ends_as_an_event_with_the_reason(m
     assert event.published_at is None
     assert published() == ["order.created"]
     assert publishing.republish(event), "once fixed, it can be published"
+
+
+def fails(*_arguments: object) -> Any:
+    raise OSError("no")
+
+
+def test_an_event_that_is_published_later_comes_last_and_is_announced_then(monkeypatch) -> None:
+    make_subscription()
+    announced: list[str] = []
+
+    def note(event: Event, **_others: Any) -> None:
+        announced.append(event.topic)
+
+    event_published.connect(note)
+    with monkeypatch.context() as patch:
+        patch.setattr(BuiltInOrders, "payload", fails)
+        order = make_order(lines=[])
+    event = Event.objects.get()
+    assert (event.error, announced) == ("OSError: no", [])
+    order.note = "x"
+    order.save()
+    updated = Event.objects.latest("sequence")
+    was = event.public_id
+    assert publishing.republish(event)
+    event_published.disconnect(note)
+    assert announced == ["order.updated", "order.created"]
+    assert published() == ["order.updated", "order.created"], "a consumer that is past the second one gets it"
+    assert (event.public_id, event.pk > updated.pk) == (was, True)
+    assert payload_of(Event.objects.get(pk=event.pk))["order"]["note"] == "x"
+    assert not publishing.republish(event), "it is published once"
+
+
+def test_what_a_worker_can_not_publish_is_not_announced(monkeypatch) -> None:
+    make_subscription()
+    announced: list[Event] = []
+
+    def note(event: Event, **_others: Any) -> None:
+        announced.append(event)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outbox.transaction_batch, "coalesce", lambda *_args, **_options: [])
+        make_order(lines=[])
+    Change.objects.update(source="gone", created_at=timezone.now() - timedelta(minutes=1))
+    event_published.connect(note)
+    try:
+        pumping.Turn(other_work=lambda: False, notices_due=lambda: None, lingers=False).run(until=time.monotonic() + 20)
+    finally:
+        event_published.disconnect(note)
+    assert "UnknownSourceError" in Event.objects.get().error
+    assert announced == []
+
+
+def test_the_orders_that_were_coalesced_before_an_error_are_announced(monkeypatch) -> None:
+    make_subscription()
+    monkeypatch.setattr(coalescing, "COALESCE_TOGETHER", 2)
+    announced: list[str] = []
+
+    def note(event: Event, **_others: Any) -> None:
+        announced.append(event.order_pk)
+
+    take = taking.take_many
+    calls: list[int] = []
+
+    def fail_the_second_time(*arguments: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise OSError("the disk is full")
+        return take(*arguments, **options)
+
+    monkeypatch.setattr(coalescing, "take_many", fail_the_second_time)
+    event_published.connect(note)
+    try:
+        with transaction.atomic():
+            orders = [make_order(lines=[]) for _ in range(4)]
+    finally:
+        event_published.disconnect(note)
+    assert sorted(announced) == sorted(str(order.pk) for order in orders)
+    assert len(published()) == 4

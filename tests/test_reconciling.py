@@ -351,6 +351,7 @@ def test_an_event_that_is_published_late_has_its_digest(settings: Any) -> None:
     assert OrderDigest.objects.reached() > late.sequence
     behind_the_back("UPDATE orderhooks_order SET note = 'good' WHERE number = '1'")
     assert publishing.republish(late)
+    settle()
     row = OrderDigest.objects.get(order_number="1")
     assert row.sequence == late.sequence
     assert row.digest == payloads.digest(payload_of(late)["order"], without=["updated_at"])

@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from orderhooks import outbox, publishing, signal_handlers
 from orderhooks.models import CaptureFailure, Change, Event
+from orderhooks.signals import event_published
 from orderhooks.sources import related as related_rows
 from tests.factories import make_subscription
 from tests.publications import payload_of
@@ -229,8 +230,19 @@ def test_topics_that_could_not_be_computed_are_made_up_for(order: Any, monkeypat
         first, second = Event.objects.order_by("sequence")
         assert not publishing.republish(first)
         assert first.error == "TopicsNotComputedError: RuntimeError: no ledger"
-    assert publishing.republish(first)
-    assert publishing.republish(second)
+    announced: list[str] = []
+
+    def note(event: Event, **_others: Any) -> None:
+        announced.append(event.topic)
+
+    event_published.connect(note)
+    try:
+        assert publishing.republish(first)
+        assert sorted(announced) == sorted([first.topic, "order.covered"]), "with the one that was missing"
+        assert publishing.republish(second)
+    finally:
+        event_published.disconnect(note)
+    assert announced[2:] == [second.topic]
     found = {event.topic: event for event in Event.objects.all()}
     assert sorted(found) == ["order.covered", "order.payment", "order.updated"]
     assert Event.objects.count() == 3

@@ -287,6 +287,29 @@ def test_a_save_wakes_a_pump_that_waits(in_a_thread) -> None:
     pump.delete()
 
 
+def test_a_connection_that_is_lost_while_a_pump_waits_is_an_error_that_it_survives(in_a_thread) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("elsewhere nothing listens")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        [process] = cursor.fetchone()
+
+    def cut() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s)", [process])
+
+    wakeup = Wakeup()
+    with wakeup:
+        wakeup.listen()
+        in_a_thread(cut)
+        with pytest.raises(pumping.DATABASE_FAILS):
+            for _ in range(3):  # what the server said last may come first
+                wakeup.wait(20)
+        connection.close()
+        wakeup.listen()
+        assert wakeup.listens
+
+
 def test_a_notification_from_before_ends_the_next_wait_only_once() -> None:
     wakeup = Wakeup()
     for _ in range(100):

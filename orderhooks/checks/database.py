@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from django.core.checks import CheckMessage, Warning
+from django.core.checks import CheckMessage, Error, Warning
 from django.db import connections, router
 
 from orderhooks import reporting, source_trials
@@ -11,9 +11,22 @@ from orderhooks.models import Subscription
 
 
 def check_database(*, databases: Sequence[str] | None = None, **_kwargs: Any) -> list[CheckMessage]:
-    """SQLite must take the write lock when a transaction begins. Otherwise a save that reads first may be refused."""
+    """SQLite must take the write lock when a transaction begins. Otherwise a save that reads first may be refused.
+
+    A database must return the keys of rows that are inserted together: events and deliveries refer to each other.
+    """
     messages: list[CheckMessage] = []
     for alias in databases or ():
+        is_ours = alias == router.db_for_write(Subscription)
+        if is_ours and not connections[alias].features.can_return_rows_from_bulk_insert:
+            messages.append(
+                Error(
+                    f"The database {alias!r} ({connections[alias].display_name}) returns no keys of rows that are "
+                    "inserted together, which orderhooks needs.",
+                    hint="Use PostgreSQL, MariaDB 10.6 or newer, or SQLite 3.35 or newer.",
+                    id="orderhooks.E078",
+                )
+            )
         options = connections[alias].settings_dict.get("OPTIONS", {})
         if connections[alias].vendor == "sqlite" and options.get("transaction_mode") != "IMMEDIATE":
             messages.append(

@@ -83,22 +83,27 @@ class Wakeup:
                 self._write_end.send(b"!")
 
     def wait(self, seconds: float) -> bool:
-        """Wait for a wake-up, at most `seconds`. Returns whether one came."""
-        listening = self._listening_now()
-        if listening is not None and _notifications(listening):
-            return True  # one that came with the result of another statement
-        # Not select(): it takes no descriptor above 1023, and a worker may have more open.
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._read_end, selectors.EVENT_READ)
-            if listening is not None:
-                selector.register(listening, selectors.EVENT_READ)
-            ready = [key.fileobj for key, _events in selector.select(max(0.0, seconds))]
-        if self._read_end in ready:
-            self._read_end.recv(64)
-            self._notified = False
-        if listening in ready:
-            _notifications(listening)
-        return bool(ready)
+        """Wait for a wake-up, at most `seconds`. Returns whether one came.
+
+        Raises Django's OperationalError if the connection that listens is lost.
+        """
+        # The driver is asked directly, whose errors are others than Django's.
+        with self._connection.wrap_database_errors:
+            listening = self._listening_now()
+            if listening is not None and _notifications(listening):
+                return True  # one that came with the result of another statement
+            # Not select(): it takes no descriptor above 1023, and a worker may have more open.
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._read_end, selectors.EVENT_READ)
+                if listening is not None:
+                    selector.register(listening, selectors.EVENT_READ)
+                ready = [key.fileobj for key, _events in selector.select(max(0.0, seconds))]
+            if self._read_end in ready:
+                self._read_end.recv(64)
+                self._notified = False
+            if listening in ready:
+                _notifications(listening)
+            return bool(ready)
 
     def _listening_now(self) -> Any:
         return self._listening if self._listening is self._connection.connection else None

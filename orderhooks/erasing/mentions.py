@@ -36,9 +36,9 @@ def erase(values: Collection[str], order: ErasedOrder, *, order_id: str = "", er
     before; "" for others. `erase_order` erases the order in one.
     """
     CaptureFailure.objects.filter(source=order.source, order_pk=order.order_pk).update(error=ERASED)
-    for stored in IdempotentRequest.objects.exclude(response="").only("response").iterator(100):
-        _erase_response(stored, values, order_id, erase_order)
     quotable = [value for value in values if len(value) >= SHORTEST]
+    for stored in IdempotentRequest.objects.exclude(response="").only("response").iterator(100):
+        _erase_response(stored, values, quotable, order_id, erase_order)
     if not quotable:
         return
     for model, name in TEXTS:
@@ -52,23 +52,28 @@ def _quotes(text: str, values: Collection[str]) -> bool:
     return any(value.casefold() in lower for value in values)
 
 
-def _erase_response(stored: IdempotentRequest, values: Collection[str], order_id: str, erase_order: EraseOrder) -> None:
+def _erase_response(
+    stored: IdempotentRequest,
+    values: Collection[str],
+    quotable: Collection[str],
+    order_id: str,
+    erase_order: EraseOrder,
+) -> None:
     try:
         data = json.loads(encryption.decrypt(stored.response, Purpose.RESPONSE) or "null")
     except UndecryptableError:
         return  # nobody can read it
     is_order = bool(order_id) and isinstance(data, dict) and data.get("public_id") == order_id
-    erased = _without(erase_order(data) if is_order else data, values)
+    erased = _without(erase_order(data) if is_order else data, values, quotable)
     if erased != data:
         response = encryption.encrypt(json.dumps(erased), Purpose.RESPONSE)
         IdempotentRequest.objects.filter(pk=stored.pk).update(response=response)
 
 
-def _without(data: Any, values: Collection[str]) -> Any:
-    """JSON data with "" for each text that is one of the values, or quotes one."""
+def _without(data: Any, values: Collection[str], quotable: Collection[str]) -> Any:
+    """JSON data with "" for each text that is one of the values, or quotes one of those that are `quotable`."""
     if isinstance(data, dict):
-        return {key: _without(one, values) for key, one in data.items()}
+        return {key: _without(one, values, quotable) for key, one in data.items()}
     if isinstance(data, list):
-        return [_without(one, values) for one in data]
-    is_one = isinstance(data, str) and (data in values or _quotes(data, [one for one in values if len(one) > SHORTEST]))
-    return "" if is_one else data
+        return [_without(one, values, quotable) for one in data]
+    return "" if isinstance(data, str) and (data in values or _quotes(data, quotable)) else data

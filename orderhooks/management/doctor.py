@@ -171,10 +171,11 @@ def _backlog(now: datetime) -> Found:
             ),
         )
     waiting = current_backlog(at_most=MOST_WAITING)
-    if waiting.unrouted + waiting.uncoalesced and waiting.since is not None and now - waiting.since > OVERDUE:
+    new = waiting.new
+    if new.since is not None and now - new.since > OVERDUE:
         late.append("")
         start = start_text(tasks.worker_command())
-        yield "fail", f"No worker handles what is new: {backlog_text(waiting, now=now)} {start}"
+        yield "fail", f"No worker handles what is new: {backlog_text(new, now=now)} {start}"
     if not lost and not late:
         yield "ok", f"Nothing is overdue. {backlog_text(waiting, now=now)}"
 

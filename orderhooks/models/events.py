@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections, models
+from django.db import connections, models, transaction
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -180,7 +180,7 @@ class Event(models.Model):
     """One thing that happened to one order. Never altered once published; outlives the order."""
 
     # The primary key is the sequence. It grows, with gaps. The changes of one order are coalesced one transaction after
-    # the other, so it grows in the order of their commits.
+    # the other, so it grows in the order of their commits. An event that is published later gets its own then.
     sequence = models.BigAutoField(primary_key=True)
     public_id = models.CharField(
         max_length=public_ids.MAX_LENGTH, unique=True, editable=False, default=public_ids.event_id
@@ -264,10 +264,26 @@ class Event(models.Model):
         return json.loads(stored) if isinstance(stored, str) else stored
 
     def publish(self, payload: Any, *, now: datetime) -> bool:
-        """Publish an event that had no payload, with this one. False if another process was first."""
-        changed = Event.objects.filter(pk=self.pk, published_at=None).update(
-            payload=payload, api_version=versions.newest(), error="", published_at=now
-        )
-        if changed:
-            self.refresh_from_db()
-        return bool(changed)
+        """Publish an event that had no payload, with this one. False if another process was first.
+
+        It gets a new `sequence`, the highest, as its payload shows the order as it is now: consumers of the feed are
+        past the old one, and receivers would take it for outdated.
+        """
+        using = self._state.db or Event.objects.db
+        with transaction.atomic(using=using):
+            row = Event.objects.using(using).filter(pk=self.pk, published_at=None).select_for_update().first()
+            if row is None:
+                return False
+            # Nothing refers to it; should something, the database refuses.
+            Event.objects.using(using).filter(pk=row.pk)._raw_delete(using)
+            row.pk, row.payload, row.api_version, row.error, row.published_at = (
+                None,
+                payload,
+                versions.newest(),
+                "",
+                now,
+            )
+            row.save(using=using, force_insert=True)
+            self.pk = row.pk
+            self.refresh_from_db(using=using)
+        return True

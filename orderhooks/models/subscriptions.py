@@ -133,7 +133,9 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
         done, unreadable = 0, []
         for pk in self.exclude(**{column: {} for column in SEALED}).values_list("pk", flat=True).iterator():
             with transaction.atomic(using=self.db):
-                row = self.model.objects.select_for_update().get(pk=pk)
+                row = self.model.objects.select_for_update().filter(pk=pk).first()
+                if row is None:
+                    continue  # deleted meanwhile
                 try:
                     new = {
                         column: {

@@ -4,7 +4,7 @@ Runs in the store's process right after the commit, and in the pump for what a p
 Note [Changes and transactions].
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from django.db import connections, transaction
@@ -107,21 +107,22 @@ def coalesce_portably(
     return events
 
 
-def coalesce_many(captured: Mapping[tuple[str, str], Sequence[Change]], *, now: datetime, using: str) -> list[Event]:
-    """Coalesce all orders of one transaction, with one set of writing statements for each hundred orders.
+def coalesce_many(
+    captured: Mapping[tuple[str, str], Sequence[Change]], *, now: datetime, using: str
+) -> Iterator[list[Event]]:
+    """Coalesce all orders of one transaction, with one set of writing statements for each hundred orders. Yields the
+    events of each hundred; what is not asked for is not done.
 
     An order that can't be read now is left to the pump.
     """
     by_source: dict[str, dict[str, Sequence[Change]]] = {}
     for (source_name, order_pk), changes in captured.items():
         by_source.setdefault(source_name, {})[order_pk] = changes
-    events: list[Event] = []
     for source_name, orders in by_source.items():
         keys = list(orders)
         for start in range(0, len(keys), COALESCE_TOGETHER):
             chunk = {order_pk: orders[order_pk] for order_pk in keys[start : start + COALESCE_TOGETHER]}
-            events += _coalesce_chunk(source_name, chunk, now=now, using=using)
-    return events
+            yield _coalesce_chunk(source_name, chunk, now=now, using=using)
 
 
 def _coalesce_chunk(

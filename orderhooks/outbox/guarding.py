@@ -156,7 +156,9 @@ def survivable(using: str, *kind: Hashable) -> Iterator[None]:
             transaction.set_rollback(False, using=using)
             savepoint.roll_back()
             raise
-        _proved(using).add(kind)
+        # A block that needed no statement has proved nothing.
+        if savepoint.is_set:
+            _proved(using).add(kind)
         return
     try:
         yield

@@ -132,7 +132,7 @@ def _coalesce_together(leased: Leased, *, now: datetime, using: str) -> list[Eve
     """
     try:
         with brief_transaction(using, may_be_silent=True):
-            events = coalesce_many(leased, now=now, using=using)
+            events = list(chain(*coalesce_many(leased, now=now, using=using)))
     except Exception as error:
         connections[using].close_if_unusable_or_obsolete()
         logger.warning("orders are coalesced one by one: %s", describe_error(error), orders=len(leased))

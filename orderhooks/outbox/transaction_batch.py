@@ -159,12 +159,16 @@ class TransactionBatch:
             return []
         # What triggers have captured is not known here, and is coalesced order by order.
         if len(captured) > 1 and all(captured.values()):
+            events: list[Event] = []
             try:
-                events = coalesce_many(captured, now=timezone.now(), using=self.using)
+                for made in coalesce_many(captured, now=timezone.now(), using=self.using):
+                    events += made
                 self.is_left_behind |= not events
                 return events
             except Exception:
                 logger.exception("could not coalesce the changes of several orders together", orders=len(captured))
+            done = {(event.source, event.order_pk) for event in events}
+            return events + self._coalesce_each({order: captured[order] for order in captured if order not in done})
         return self._coalesce_each(captured)
 
     def _coalesce_each(self, captured: Mapping[tuple[str, str], Sequence[Change]]) -> list[Event]:

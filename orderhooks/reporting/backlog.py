@@ -21,7 +21,7 @@ class Backlog:
     """What waits, over all subscriptions. Each count is `at_most` + 1 if there is more.
 
     `waiting`: deliveries to be sent; `oldest`: the oldest of them. `unrouted`: events that no worker has turned into
-    deliveries yet; `uncoalesced`: changes of orders that no worker has turned into events yet, whose process died.
+    deliveries yet; `uncoalesced`: changes of orders that are no events yet.
     `since`: since when the oldest of all has waited; `new_since`: the oldest of the events and changes.
     """
 

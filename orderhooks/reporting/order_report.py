@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db import models
+from django.db import models, router
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -267,7 +267,7 @@ def order_without_events_text(number: str, *, stores: Collection[str] | None = N
 
 
 def order_events(order: models.Model) -> EventQuerySet:
-    """The events of an order, whatever model it is of. None if no source describes it."""
+    """The events of an order, whatever model it is of. No events if no source describes it."""
     if (watched := _watched_order(order)) is None:
         return Event.objects.none()
     return Event.objects.filter(source=watched.source.name, order_pk__in=watched.order_pks(order))
@@ -334,7 +334,7 @@ def find_order(source: sources.OrderSource, number: str, *, store: str = "") -> 
     fails.
     """
     try:
-        order = source.find(number, store=store, using=source.get_model()._default_manager.db)
+        order = source.find(number, store=store, using=router.db_for_write(source.get_model()))
         return order if order is not None and store in ("", source.store(order)) else None
     except Exception:
         # The store's own code; the doctor says what is wrong with it.

@@ -40,8 +40,7 @@ BATCH = 25
 BATCH_SECONDS = 0.1
 LOCKED_SECONDS = 0.5
 UNAUTHORIZED = HTTPStatus.UNAUTHORIZED
-# Beyond the attempts' own deadline.
-EXIT_SECONDS = 3.0
+EXIT_SECONDS = 3.0  # beyond the attempts' own deadline
 # With fewer deliveries waiting it is time to claim.
 LOW_WATER = 50
 # An endpoint that has responded within this time is known to respond.
@@ -76,8 +75,7 @@ class Sender:
         self.owns_wakeup = wakeup is None
         self.main_thread = MainThread(self.wakeup.notify)
         self.results: deque[Sent] = deque()
-        # Results whose rows another session has locked, and when to try again.
-        self.locked: list[Sent] = []
+        self.locked: list[Sent] = []  # those whose rows another session has locked, until it is tried again
         self.locked_until = 0.0
         self.not_begun: deque[Delivery] = deque()
         self.recorded_at = time.monotonic()
@@ -132,7 +130,7 @@ class Sender:
             return 0
         due = claiming.due(now=now)
         AccessToken.objects.attach(one.subscription for one in due)
-        wants = [self._wanted(one.subscription, now=now) for one in due]
+        wants = self._wants(due, now=now)
         proven = [
             self.queue.is_proven(one.subscription.pk, is_healthy=_is_healthy(one.subscription, now=now)) for one in due
         ]
@@ -160,13 +158,19 @@ class Sender:
         )
         return len(claimed)
 
-    def _wanted(self, subscription: Subscription, *, now: datetime) -> int:
-        """How many deliveries of a subscription the threads could take."""
-        wanted = max(0, self.queue.capacity_of(subscription.pk))
-        if wanted and needs_token(subscription, now=now):
-            # One of them asks for it. The others would only wait, each on a thread.
-            return 0 if is_awaited(subscription, now=now) or self.queue.claimed_of(subscription.pk) else 1
-        return wanted
+    def _wants(self, due: Sequence[claiming.DueSubscription], *, now: datetime) -> list[int]:
+        """How many deliveries of each subscription the threads could take."""
+        wants, asking = list[int](), set[int]()
+        for subscription in (one.subscription for one in due):
+            key = subscription.pk
+            wanted = max(0, self.queue.capacity_of(key))
+            if wanted and needs_token(subscription, now=now):
+                # One of them asks for it, by hand or not. The others would only wait, each on a thread.
+                is_asked = key in asking or is_awaited(subscription, now=now) or self.queue.claimed_of(key)
+                wanted = 0 if is_asked else 1
+                asking.add(key)
+            wants.append(wanted)
+        return wants
 
     def collect(self, *, wait_seconds: float) -> int:
         """Record the attempts that have ended, waiting for some that long. Returns how many."""

@@ -174,6 +174,14 @@ def test_events_that_no_worker_takes_up_are_overdue() -> None:
     assert one.startswith("backlog: No worker handles what is new: 1 new event waits to be sent, the oldest for 5 min.")
 
 
+def test_what_is_held_for_long_makes_nothing_new_overdue() -> None:
+    make_delivery(
+        subscription=make_subscription(state=Subscription.State.PAUSED), created_at=timezone.now() - timedelta(days=3)
+    )
+    make_event(routed_at=None, published_at=timezone.now())
+    assert found("fail") == []
+
+
 def test_changes_that_could_not_be_captured_fail_and_spoil_the_rate() -> None:
     crm = make_subscription(name="CRM")
     make_attempt_stats(crm, 3)

@@ -7,7 +7,7 @@ import pytest
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from orderhooks import tasks
+from orderhooks import outbox, tasks
 from orderhooks.models import Delivery, Event, Order, Subscription
 from orderhooks.sources import BuiltInOrders, OrderSource
 from tests.commands.calls import called
@@ -155,3 +155,13 @@ def test_without_subscriptions_it_says_so() -> None:
     make_order()
     with pytest.raises(CommandError, match="There is no subscription"):
         called("orderhooks_trigger", "order.paid")
+
+
+def test_an_earlier_event_is_not_taken_for_the_new_one(monkeypatch) -> None:
+    make_subscription()
+    make_order()
+    called("orderhooks_trigger", "order.paid")
+    monkeypatch.setattr(outbox.transaction_batch, "coalesce", lambda *_args, **_options: [])
+    with pytest.raises(CommandError, match="recorded, but not published yet"):
+        called("orderhooks_trigger", "order.paid")
+    assert Event.objects.filter(topic="order.paid").count() == 1

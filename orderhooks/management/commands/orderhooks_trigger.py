@@ -53,10 +53,11 @@ class Command(BaseCommand):
             )
         source, order = previews.find_order(wanted, store=store, or_by_key=True)
         key, number = WatchedModel(source).order_pk(order), source.number(order)
+        events = Event.objects.filter(topic=topic, source=source.name, order_pk=key).order_by("-sequence")
+        last = events.values_list("sequence", flat=True).first() or 0
         with transaction.atomic(using=Event.objects.db):
             publishing.publish(topic, order)
-        events = Event.objects.filter(topic=topic, source=source.name, order_pk=key)
-        event = events.order_by("-sequence").first()
+        event = events.filter(sequence__gt=last).first()
         if event is None:
             raise CommandError(
                 "The event was recorded, but not published yet. A worker does that: see its log, or "
