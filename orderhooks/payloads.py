@@ -20,6 +20,7 @@ __all__ = [
     "digest",
     "encode",
     "envelope",
+    "timestamp",
 ]
 
 # The first version of the body's format. `versions` has the newer ones.
@@ -50,13 +51,17 @@ class EventLike(Protocol):
     api_version: Any
 
 
+def timestamp(at: datetime) -> str:
+    """A time as the body has it: UTC, with microseconds."""
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
 def envelope(event: EventLike) -> dict[str, Any]:
     """The body as a dict of JSON values."""
-    occurred_at: datetime = event.occurred_at
     return {
         "id": event.public_id,
         "type": event.topic,
-        "timestamp": occurred_at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z",
+        "timestamp": timestamp(event.occurred_at),
         "api_version": event.api_version,
         "sequence": event.sequence,
         "source": event.source,

@@ -95,11 +95,10 @@ def _settings(now: datetime) -> Found:
 
 
 def _sources(now: datetime) -> Found:
-    faults = source_trials.static_faults()
     unmigrated = source_trials.is_unmigrated()
-    for fault in [*faults, *([] if unmigrated else source_trials.live_faults())]:
+    faults = [*source_trials.static_faults(), *([] if unmigrated else source_trials.live_faults())]
+    for fault in faults:
         yield ("fail" if fault.check_id.startswith("E") else "warn"), f"{fault.source}: {fault.text} {fault.remedy}"
-        faults = [*faults, fault]
     if unmigrated:
         yield "fail", "Migrations are not applied. Run `manage.py migrate`; the order sources are tried after that."
     elif not faults:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Model
@@ -11,7 +11,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from orderhooks import conf
+from orderhooks import conf, payloads
 from orderhooks.models import Delivery, Subscription
 from orderhooks.models.alarm_states import NotifiedState
 from orderhooks.notifications.states import BACKLOG_AFTER
@@ -191,7 +191,7 @@ def time_text(at: datetime | None) -> str:
 
 def timestamp(at: datetime | None) -> str | None:
     """A time as the envelope has it."""
-    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z" if at else None
+    return payloads.timestamp(at) if at else None
 
 
 def quoted(name: str) -> str:

@@ -14,12 +14,12 @@ from orderhooks.reporting.backlog import MOST_WAITING, Backlog, current_backlog
 from orderhooks.reporting.capture_failures import losses
 from orderhooks.reporting.certificates import certificate_problem
 from orderhooks.reporting.endpoint_health import Health, health_of
+from orderhooks.reporting.unpublished import unpublished_text
 from orderhooks.reporting.unsent import unsent_problem
 from orderhooks.reporting.version_moves import ended_versions, unregistered_versions
 from orderhooks.reporting.worker_status import Worker, worker_problems
 
 __all__ = ["SubscriptionStatus", "SystemStatus", "as_dict", "subscription_statuses", "system_status"]
-from orderhooks.reporting.unpublished import unpublished_text
 
 HEALTHY = (Health.ACTIVE.value, Health.PAUSED.value)
 

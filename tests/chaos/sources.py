@@ -6,7 +6,6 @@ from typing import Any
 from orderhooks.sources import BuiltInOrders, FieldPayload, Lines, OrderSource, Related
 
 MEGABYTES = 20
-DEADLY = "deadly"
 
 
 class ChaosOrders(BuiltInOrders):
