@@ -14,6 +14,7 @@ from orderhooks.models import Change, Event
 from orderhooks.outbox import coalescing_postgresql
 from orderhooks.outbox.composing import events_of
 from orderhooks.outbox.guarding import describe_error
+from orderhooks.outbox.lifetimes import has_ended
 from orderhooks.outbox.reading import (
     OrderRead,
     by_transaction,
@@ -153,10 +154,16 @@ def _coalesce_chunk(
 
 
 def _read(source_name: str, order_pk: str, captured: Sequence[Change], *, using: str) -> OrderRead:
-    deletion = next((change for change in captured if change.kind == Change.Kind.DELETED), None)
+    deletion = _deletion(captured)
     if deletion:
         return deleted_order(source_name, deletion)
     return read_order(source_name, order_pk, using=using)
+
+
+def _deletion(captured: Sequence[Change]) -> Change | None:
+    """The deletion that shows the order as it was. None if the order is there in the end."""
+    deletions = (change for change in captured if change.kind == Change.Kind.DELETED)
+    return next(deletions, None) if has_ended(captured) else None
 
 
 def _events_of_transactions(transactions: Sequence[Sequence[Change]], *, now: datetime, using: str) -> list[Event]:
@@ -165,7 +172,7 @@ def _events_of_transactions(transactions: Sequence[Sequence[Change]], *, now: da
     for place, changes in enumerate(transactions):
         first = changes[0]
         later = [change for one in transactions[place + 1 :] for change in one]
-        deletion = next((change for change in changes if change.kind == Change.Kind.DELETED), None)
+        deletion = _deletion(changes)
         if deletion and deletion.is_raw:
             order = restored_order(first.source, changes, using=using)
         elif deletion:

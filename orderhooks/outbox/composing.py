@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from django.db import connections, transaction
 
@@ -16,13 +16,20 @@ from orderhooks import logs, payloads
 from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import Change, Event
 from orderhooks.outbox.guarding import describe_error
-from orderhooks.outbox.membership import as_seen, has_ended
+from orderhooks.outbox.lifetimes import as_one_lifetime, has_ended, is_made_again
+from orderhooks.outbox.membership import as_seen
 from orderhooks.outbox.net_changes import NetChange, net_change, payload_changes
 from orderhooks.outbox.reading import OrderRead, read_order_before
 
 __all__ = ["TopicsNotComputedError", "computed_topics", "events_of", "presented"]
 
 logger = logs.get_logger(__name__)
+
+
+class Step(Protocol):
+    """What the changes of a transaction are to receivers, by the order as it was committed."""
+
+    def __call__(self, captured: Sequence[Change], order: OrderRead, *, using: str) -> Sequence[Change]: ...
 
 
 class TopicsNotComputedError(RuntimeError):
@@ -33,13 +40,18 @@ def events_of(
     captured: Sequence[Change], order: OrderRead, later: Sequence[Change] = (), *, now: datetime, using: str
 ) -> list[Event]:
     """The events of one transaction. `later` holds the changes of later transactions, as far as they are known."""
-    seen, unseen = _as_seen(captured, order, using=using)
+    lived, unread = captured, ""
+    if is_made_again(captured):
+        lived, unread = _guarded(as_one_lifetime, captured, order, using=using)
+    seen, unseen = lived, ""
+    if order.source is not None and order.source.only is not None:
+        seen, unseen = _guarded(as_seen, lived, order, using=using)
     if has_ended(seen) and not has_ended(captured) and not order.error:
         # It is no order any more. Receivers get it as it was while it was one.
         before = read_order_before(captured[0].source, captured[0].order_pk, [*captured, *later], using=using)
         order = replace(before, instance=None)
     net = net_change(seen, order.source)
-    error = next((change.error for change in captured if change.error), "") or order.error or unseen
+    error = next((change.error for change in lived if change.error), "") or order.error or unread or unseen
     changes, names = net.changes, net.topics
     try:
         names = tuple(dict.fromkeys((*net.topics, *computed_topics(net, order, using=using))))
@@ -74,20 +86,18 @@ def events_of(
     ]
 
 
-def _as_seen(captured: Sequence[Change], order: OrderRead, *, using: str) -> tuple[Sequence[Change], str]:
-    """What `as_seen` returns, with the error that has kept it from reading the rows of a new order."""
-    if order.source is None or order.source.only is None:
-        return captured, ""
+def _guarded(step: Step, captured: Sequence[Change], order: OrderRead, *, using: str) -> tuple[Sequence[Change], str]:
+    """What the step makes of the changes, with the error that has kept it from reading the rows of the order."""
     # Inside a transaction, a query that fails would spoil what is written there.
     inside = connections[using].in_atomic_block
     try:
         with transaction.atomic(using=using) if inside else contextlib.nullcontext():
-            return as_seen(captured, order, using=using), ""
+            return step(captured, order, using=using), ""
     except Exception as error:
         if is_transient(error):
             raise
         logger.exception("could not read the rows of an order", source=captured[0].source, order=captured[0].order_pk)
-        return as_seen(captured, replace(order, instance=None), using=using), describe_error(error)
+        return step(captured, replace(order, instance=None), using=using), describe_error(error)
 
 
 def _last_published(captured: Sequence[Change]) -> dict[str, Any] | None:

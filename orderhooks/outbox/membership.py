@@ -15,11 +15,12 @@ from typing import Any
 
 from orderhooks import sources
 from orderhooks.models import Change
+from orderhooks.outbox.lifetimes import has_ended, rows_of
 from orderhooks.outbox.reading import OrderRead
-from orderhooks.sources import OrderSource, Related, WatchedModel
+from orderhooks.sources import OrderSource, WatchedModel
 from orderhooks.sources.keys import text_of
 
-__all__ = ["as_seen", "has_ended", "is_order_by", "without_changes"]
+__all__ = ["as_seen", "is_order_by", "without_changes"]
 
 # Rows for each statement.
 AT_ONCE = 1000
@@ -60,11 +61,6 @@ def as_seen(captured: Sequence[Change], order: OrderRead, *, using: str) -> Sequ
     return captured if is_now or has_ended(captured) else [*captured, _change(source, captured, Change.Kind.DELETED)]
 
 
-def has_ended(captured: Sequence[Change]) -> bool:
-    """Whether these changes end with the deletion of the order."""
-    return any(change.kind == Change.Kind.DELETED for change in captured)
-
-
 def _was_and_is(source: OrderSource, captured: Sequence[Change], order: OrderRead, *, using: str) -> tuple[bool, bool]:
     own = [change for change in captured if not change.related]
     after: dict[str, Any] = {}
@@ -96,21 +92,12 @@ def _of_new_order(source: OrderSource, captured: Sequence[Change], order: OrderR
     for related in (one for one in source.all_related if one.topics):
         watched_model = WatchedModel(source, related)
         names = tuple(name for name in watched_model.watched if name != watched_model.link_field)
-        for row in _rows_of(related, order.instance, using=using):
+        for row in rows_of(related, order.instance, using=using):
             added = _change(source, captured, Change.Kind.UPDATED)
             added.related, added.subject = related.key, text_of(row, watched_model.model)
             added.after = sources.watched_values(row, names)
             rows.append(added)
     return [created, *rows, *explicit]
-
-
-def _rows_of(related: Related, order: Any, *, using: str) -> Iterable[Any]:
-    if related.pointer:
-        row = sources.related_row(order, related.pointer)
-        return [] if row is None else [row]
-    if relation := related.relation:
-        return sources.related_rows(order, relation)
-    return sources.plain(related.get_model(), using).filter(**{related.path: order})
 
 
 def _change(source: OrderSource, captured: Sequence[Change], kind: Change.Kind) -> Change:

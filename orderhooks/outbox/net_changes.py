@@ -30,7 +30,7 @@ def net_change(captured: Sequence[Change], source: OrderSource | None) -> NetCha
     created = any(change.kind == Change.Kind.CREATED for change in own)
     deleted = any(change.kind == Change.Kind.DELETED for change in own)
     if created and deleted:
-        return NetChange((), {})
+        return NetChange((), {})  # it was never there: see Note [Orders made again] in `lifetimes`
     if deleted:
         return NetChange((*_once(published), "order.deleted"), {})
     changes = net_fields((change.before, change.after) for change in own)
