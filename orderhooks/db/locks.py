@@ -3,11 +3,12 @@
 import contextlib
 import hashlib
 from collections.abc import Iterator
+from typing import Any
 
-from django.db import DatabaseError, DataError, IntegrityError, OperationalError, connections, transaction
+from django.db import DatabaseError, DataError, IntegrityError, OperationalError, connections, models, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-__all__ = ["brief_transaction", "is_about_content", "is_lock_timeout", "one_at_a_time"]
+__all__ = ["brief_transaction", "is_about_content", "is_lock_timeout", "locked", "one_at_a_time"]
 
 STOPPED_AFTER_MS = 10_000
 WAIT_SECONDS = 1
@@ -94,6 +95,21 @@ def _locked_by_name(connection: BaseDatabaseWrapper, name: str) -> Iterator[None
     finally:
         with connection.cursor() as cursor:
             cursor.execute("SELECT RELEASE_LOCK(%s)", [name])
+
+
+def locked(rows: "models.QuerySet[Any]") -> "models.QuerySet[Any]":
+    """The rows, locked when they are read, and those of the tables of their parent models. Not the rows joined to them,
+    as far as the database can tell them apart.
+
+    SQLite has only one writer: nothing is locked there.
+    """
+    features = connections[rows.db].features
+    if not features.has_select_for_update:
+        return rows
+    # PostgreSQL takes no name of a table with its schema after OF, as in db_table = '"shop"."orders"'. So OF stands
+    # only where a query joins tables; that of a parent model is locked in any case.
+    joins = bool(rows.query.select_related) or len(rows.query.alias_map) > 1
+    return rows.select_for_update(of=("self",) if joins and features.has_select_for_update_of else ())
 
 
 def is_about_content(error: DatabaseError) -> bool:

@@ -15,7 +15,7 @@ from django.db import connections, models, router, transaction
 
 from orderhooks import digests, logs, sources, triggers
 from orderhooks.db import DatabaseClock, DatabaseNow
-from orderhooks.db.locks import brief_transaction
+from orderhooks.db.locks import brief_transaction, locked
 from orderhooks.db.transient_errors import is_transient
 from orderhooks.erasing import mentions
 from orderhooks.erasing.planning import configured_source
@@ -190,8 +190,7 @@ class _Turn:
         model: Any = self.source.get_model()
         if router.db_for_write(model) == self.using:
             rows = sources.plain(model, self.using).filter(pk__in=sources.valid_keys(model, [self.order.order_pk]))
-            of = ("self",) if connections[self.using].features.has_select_for_update_of else ()
-            list(rows.select_for_update(of=of).values_list("pk"))
+            list(locked(rows).values_list("pk"))
 
     def _coalesce(self) -> list[Event]:
         """Make events of the changes that were captured and not coalesced yet, to be erased like the others."""

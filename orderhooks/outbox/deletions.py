@@ -11,6 +11,7 @@ from django.db import DatabaseError, connections, models, transaction
 
 from orderhooks import logs, payloads, sources, topics, triggers
 from orderhooks.db import DatabaseNow
+from orderhooks.db.locks import locked
 from orderhooks.models import Change, Subscription
 from orderhooks.models.events import check_identifiers
 from orderhooks.outbox.capturing import is_elsewhere
@@ -149,11 +150,11 @@ def _capture_related(
     changes = []
     for watched_model, model, pks in left:
         gone = orders.get(watched_model.source.name, {})
-        locked = _locked(model, pks, using=using)
-        found = _orders_of(watched_model, locked, using=using)
+        held = _locked(model, pks, using=using)
+        found = _orders_of(watched_model, held, using=using)
         changes += [
             _row_gone(batch, watched_model, row, order_pk)
-            for row in locked
+            for row in held
             for order_pk in found[row.pk]
             if order_pk not in gone
         ]
@@ -200,7 +201,7 @@ def _capture_orders(
         # show the order as it was. Locked, so that no change is added.
         if connections[using].features.has_select_for_update:
             rows = sources.plain(model, using).filter(pk__in=keys_of(model, keys))
-            list(_lock(rows, using=using).values_list("pk"))
+            list(locked(rows).values_list("pk"))
         captured = Change.objects.using(using).filter(source=source.name, order_pk__in=keys)
         keys = list(captured.order_by().values_list("order_pk", flat=True).distinct())
     if not keys:
@@ -266,10 +267,4 @@ def _order_gone_alone(batch: TransactionBatch, source: OrderSource, key: str, or
 
 def _locked(model: type[models.Model], keys: list[Any], *, using: str) -> list[Any]:
     """The rows, locked. A transaction that wants to change them waits, and then finds them gone."""
-    return list(_lock(sources.plain(model, using).filter(pk__in=keys), using=using))
-
-
-def _lock(rows: "models.QuerySet[Any]", *, using: str) -> "models.QuerySet[Any]":
-    features = connections[using].features
-    # SQLite has only one writer, and Django leaves the lock out there.
-    return rows.select_for_update(of=("self",) if features.has_select_for_update_of else ())
+    return list(locked(sources.plain(model, using).filter(pk__in=keys)))

@@ -13,6 +13,7 @@ from django.db import connections, models, transaction
 
 from orderhooks import logs, sources, triggers
 from orderhooks.db import DatabaseNow
+from orderhooks.db.locks import locked
 from orderhooks.models import Change
 from orderhooks.outbox.capturing import change_of, check_lengths, pointed_elsewhere
 from orderhooks.outbox.guarding import can_capture, describe_error, is_transaction_lost, mark_missed_rows
@@ -211,10 +212,8 @@ def _read(watched_model: WatchedModel, tracking: Tracking, *, lock: bool) -> dic
     found: dict[str, _Row] = {}
     for start in range(0, len(tracking.keys), AT_ONCE):
         rows = sources.plain(model, using).filter(**{by: tracking.keys[start : start + AT_ONCE]})
-        if lock and connections[using].features.has_select_for_update:
-            of = ("self",) if connections[using].features.has_select_for_update_of else ()
-            rows = rows.select_for_update(of=of)
-        read = {as_text(model, [row[name] for name in key]): row for row in rows.values(*names)}
+        held = locked(rows) if lock else rows
+        read = {as_text(model, [row[name] for name in key]): row for row in held.values(*names)}
         pks = [tuple(row[name] for name in key) if len(key) > 1 else row[key[0]] for row in read.values()]
         orders = watched_model.orders_of(pks, using=using)
         for text, row in read.items():

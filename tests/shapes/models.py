@@ -82,6 +82,12 @@ class ProxyOrder(PlainOrder):
         proxy = True
 
 
+class PlainChild(PlainOrder):
+    """A child of the model that a proxy stands for."""
+
+    colour = models.CharField(max_length=20, default="")
+
+
 class _Hiding(models.Manager):
     def get_queryset(self) -> Any:
         return super().get_queryset().none()
@@ -187,6 +193,14 @@ if IS_POSTGRES:
     class ListOrder(Stateful):
         tags = ArrayField(models.CharField(max_length=20), default=list)
         prices = ArrayField(models.DecimalField(max_digits=8, decimal_places=2), default=list)
+
+
+class SchemaOrder(Stateful):
+    """In another schema, by a quoted name that holds the schema. A test that needs the table makes it."""
+
+    class Meta:
+        managed = False
+        db_table = '"orderhooks_shop"."Shop Orders"'
 
 
 class CartLine(models.Model):
