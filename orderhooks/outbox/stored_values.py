@@ -65,7 +65,7 @@ def touched_fields(
 
 def may_have_row(watched_model: WatchedModel, instance: models.Model) -> bool:
     """Whether the database may hold a row of the instance already. An instance that made its own key is new."""
-    of = watched_model.model if isinstance(instance, watched_model.model) else type(instance)
+    of = type(instance) if watched_model.is_part(type(instance)) else watched_model.model
     key: list[Any] = list(of._meta.pk_fields)
     if any(value is None or hasattr(value, "resolve_expression") for value in watched_model.where(instance).values()):
         return False

@@ -207,8 +207,9 @@ def _read(watched_model: WatchedModel, tracking: Tracking, *, lock: bool) -> dic
     model, using = watched_model.model, tracking.using
     key = [one.attname for one in model._meta.pk_fields]
     names = tuple(dict.fromkeys((*columns_to_read(watched_model, watched_model.watched), *key)))
-    # The key of a parent or a child of the watched model is a column of both.
-    by = "pk__in" if len(key) > 1 else f"{tracking.model._meta.pk.name}__in"
+    # The key of a parent of the watched model is a column of both. A child has the key of its parent.
+    is_part = watched_model.is_part(tracking.model)
+    by = f"{tracking.model._meta.pk.name}__in" if is_part else "pk__in"
     found: dict[str, _Row] = {}
     for start in range(0, len(tracking.keys), AT_ONCE):
         rows = sources.plain(model, using).filter(**{by: tracking.keys[start : start + AT_ONCE]})

@@ -81,11 +81,11 @@ class WatchedModel:
 
     def is_part(self, model: type[models.Model]) -> bool:
         """Whether an instance of that model is only the row of a parent (multi-table inheritance)."""
-        return not issubclass(model, self.model) and model._meta.concrete_model is not self.model._meta.concrete_model
+        return not issubclass(model, _concrete(self.model))
 
     def where(self, instance: models.Model) -> dict[str, Any]:
         """The columns and values that find the row of `model` to which the instance belongs."""
-        of = self.model if isinstance(instance, self.model) else type(instance)
+        of = self.model if isinstance(instance, _concrete(self.model)) else type(instance)
         return {field.attname: getattr(instance, field.attname) for field in keys.key_fields(of)}
 
     @property
@@ -202,12 +202,12 @@ def built_in_orders_are_used() -> bool:
 
 @functools.cache
 def _watched_models(paths: tuple[str, ...], model: type[models.Model]) -> tuple[WatchedModel, ...]:
-    registry = _registry(paths)
-    # The nearest model wins if sources watch a model and its parent.
+    registry = [(_concrete(of), watched) for of, watched in _registry(paths)]
+    # The nearest model wins if sources watch a model and its parent. A proxy stands for its concrete model.
     nearest = min((model.__mro__.index(of) for of, _watched in registry if of in model.__mro__), default=None)
     if nearest is not None:
         return tuple(watched for of, watched in registry if of is model.__mro__[nearest])
-    concrete: Any = model._meta.concrete_model
+    concrete = _concrete(model)
     below = next((of for of, _watched in registry if issubclass(of, concrete)), None)
     return tuple(watched for of, watched in registry if of is below)
 
@@ -224,21 +224,24 @@ def saved_models() -> list[type[models.Model]]:
 def deleted_models() -> list[type[models.Model]]:
     """The models whose deletions are captured: the same without parents, because Django reports the child's row too."""
     roots = _roots()
-    concrete = {root._meta.concrete_model for root in roots}
-    return [model for model in saved_models() if issubclass(model, roots) or model._meta.concrete_model in concrete]
+    return [model for model in saved_models() if issubclass(model, roots)]
 
 
 def _roots() -> tuple[type[models.Model], ...]:
     try:
-        return tuple(model for model, _watched in _registry(conf.current().sources))
+        return tuple(_concrete(model) for model, _watched in _registry(conf.current().sources))
     except Exception:
         logger.exception("no orders are watched: the setting SOURCES is wrong")
         return ()
 
 
 def _is_above(model: type[models.Model], roots: Sequence[type[models.Model]]) -> bool:
-    concrete: Any = model._meta.concrete_model
-    return any(issubclass(root, concrete) for root in roots)
+    return any(issubclass(root, _concrete(model)) for root in roots)
+
+
+def _concrete(model: type[models.Model]) -> type[models.Model]:
+    """The model whose table holds the rows: of a proxy, the one that it stands for."""
+    return model._meta.concrete_model or model
 
 
 @functools.cache
