@@ -9,6 +9,7 @@ from django.core.management import call_command
 from django.db import DatabaseError, connection, transaction
 
 from orderhooks import reporting, source_trials, triggers
+from orderhooks.management import doctor
 from orderhooks.models import CaptureFailure, Change
 from orderhooks.sources import OrderSource, Related, WatchedModel
 from orderhooks.triggers import statements
@@ -147,8 +148,50 @@ class TestInPlace:
         (level,) = reporting.capture_levels()
         assert not level.is_right
         assert "captured by signals, but triggers are still there, so events may be made twice" in level.text
-        (fault,) = [one for one in source_trials.live_faults() if one.check_id == "W049"]
-        assert "belongs to no order source" in fault.text
+        of_source, of_none = [one for one in source_trials.live_faults() if one.check_id == "W049"]
+        assert of_source.source == "tests.shapes.sources.Purchase"
+        assert "is still there, and its order source captures by signals." in of_source.text
+        assert of_none.source == ""
+        assert "belongs to no order source" in of_none.text
+
+    def test_functions_of_no_source_are_one_warning_that_blames_no_source(self, settings: Any) -> None:
+        settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SOURCES": ["tests.shapes.sources.SortedOrder"]}
+        (message,) = [one for one in checks.run_checks(databases=["default"]) if one.id == "orderhooks.W049"]
+        functions = 6 + len(ORDERS)
+        assert message.msg.startswith("Triggers in the database differ. The function ")
+        assert message.msg.endswith(f" {functions - 3} more differ.")
+        assert all(level.is_right for level in reporting.capture_levels())
+        texts = [finding.text for finding in doctor.examine() if finding.what == "sources"]
+        assert [text for text in texts if text.startswith("Triggers in the database differ.")] != []
+
+    @pytest.mark.parametrize(
+        ("statements", "found"),
+        [
+            (["ALTER TABLE shapes_payment SET SCHEMA away"], "The table shapes_payment is in no schema of the"),
+            (
+                [
+                    "ALTER TABLE shapes_payment SET SCHEMA away",
+                    "CREATE VIEW shapes_payment AS SELECT * FROM away.shapes_payment",
+                ],
+                "shapes_payment is a view, or part of a table, which triggers can't follow",
+            ),
+        ],
+    )
+    def test_a_watched_table_that_has_no_triggers_is_reported(self, statements: list[str], found: str) -> None:
+        sql("CREATE SCHEMA away")
+        try:
+            for statement in statements:
+                sql(statement)
+            triggers.install("default")
+            (text,) = triggers.differences_by_source("default")["Purchase"]
+            assert found in text
+            [level] = [one for one in reporting.capture_levels() if "(source Purchase)" in one.text]
+            assert not level.is_right
+        finally:
+            sql("DROP VIEW IF EXISTS shapes_payment")
+            sql("ALTER TABLE away.shapes_payment SET SCHEMA public")
+            sql("DROP SCHEMA away")
+            triggers.install("default")
 
 
 class TestReports:

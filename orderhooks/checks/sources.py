@@ -28,10 +28,14 @@ def check_sources_at_work(*, databases: Sequence[str] | None = None, **_kwargs: 
 
 def _messages(faults: Iterable[Fault]) -> list[CheckMessage]:
     return [
-        (Error if fault.check_id.startswith("E") else Warning)(
-            f"The order source {fault.source!r} can't be used as it is. {fault.text}",
-            hint=fault.remedy,
-            id=f"orderhooks.{fault.check_id}",
-        )
+        (Error if fault.is_error else Warning)(_text(fault), hint=fault.remedy, id=f"orderhooks.{fault.check_id}")
         for fault in faults
     ]
+
+
+def _text(fault: Fault) -> str:
+    if not fault.source:
+        return fault.text
+    if fault.is_error:
+        return f"The order source {fault.source!r} can't be used as it is. {fault.text}"
+    return f"The order source {fault.source!r} has a fault. {fault.text}"

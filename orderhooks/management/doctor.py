@@ -98,7 +98,8 @@ def _sources(now: datetime) -> Found:
     unmigrated = source_trials.is_unmigrated()
     faults = [*source_trials.static_faults(), *([] if unmigrated else source_trials.live_faults())]
     for fault in faults:
-        yield ("fail" if fault.check_id.startswith("E") else "warn"), f"{fault.source}: {fault.text} {fault.remedy}"
+        of_source = f"{fault.source}: " if fault.source else ""
+        yield ("fail" if fault.is_error else "warn"), f"{of_source}{fault.text} {fault.remedy}"
     if unmigrated:
         yield "fail", "Migrations are not applied. Run `manage.py migrate`; the order sources are tried after that."
     elif not faults:

@@ -27,23 +27,22 @@ def capture_levels() -> list[CaptureLevel]:
     using = router.db_for_write(Change)
     try:
         known = sources.configured().values()
-        missing = triggers.differences(using) if connections[using].vendor == "postgresql" else []
+        found = triggers.differences_by_source(using) if connections[using].vendor == "postgresql" else {}
     except Exception:
         # The checks name what is wrong with the setting.
         logger.exception("the order sources can't be loaded")
         return []
-    return [_level(source, missing, using) for source in known]
+    return [_level(source, found.get(source.name, []), using) for source in known]
 
 
 def _level(source: Any, missing: list[str], using: str) -> CaptureLevel:
     names = {"source": source.name, "model": source.model}
-    left = next((text for text in missing if "belongs to no order source" in text), "")
-    if not triggers.are_used(source, using) and left:
+    if not triggers.are_used(source, using) and missing:
         text = _(
             "Changes of %(model)s (source %(source)s) are captured by signals, but triggers are still there, so events "
             "may be made twice: run manage.py migrate. %(first)s"
         )
-        return CaptureLevel(text % {**names, "first": left}, False)
+        return CaptureLevel(text % {**names, "first": missing[0]}, False)
     if not triggers.are_used(source, using):
         text = _("Changes of %(model)s (source %(source)s) are captured by signals.")
         return CaptureLevel(text % names, source.capture == "signals")

@@ -9,7 +9,7 @@ from django.db.migrations.executor import MigrationExecutor
 from orderhooks import logs
 from orderhooks.models import Event
 from orderhooks.source_trials import running
-from orderhooks.source_trials.live import LIVE, isolated
+from orderhooks.source_trials.live import LIVE, isolated, left_over
 from orderhooks.source_trials.running import Fault
 from orderhooks.source_trials.static import STATIC, shared
 from orderhooks.sources import OrderSource
@@ -50,7 +50,7 @@ def live_faults() -> list[Fault]:
         _found, source = running.load(path)
         if source is not None and path not in faulty:
             faults += running.run(path, source, [(check_id, what, isolated(trial)) for check_id, what, trial in LIVE])
-    return faults
+    return [*faults, *left_over()]
 
 
 def is_unmigrated() -> bool:

@@ -7,10 +7,13 @@ from typing import Any
 from django.db import connections, models, router, transaction
 
 from orderhooks import triggers
+from orderhooks.models import Change
 from orderhooks.source_trials.running import Fault, Faults, Trial, misfit, most_characters
 from orderhooks.sources import OrderSource, Related, WatchedModel, plain, read_columns, stored_values
 
-__all__ = ["LIVE", "isolated"]
+__all__ = ["LIVE", "isolated", "left_over"]
+
+MOST_DIFFERENCES = 3
 
 
 def isolated(trial: Trial) -> Trial:
@@ -129,15 +132,31 @@ def _triggers(path: str, source: OrderSource) -> Faults:
     """The triggers in the database must be those that the source needs."""
     using = router.db_for_write(source.get_model())
     if connections[using].vendor == "postgresql":
-        found = triggers.differences(using)
-        if found:
-            more = f" There are {len(found) - 1} more differences." if len(found) > 1 else ""
-            # A warning: an error would stop `migrate`, which runs the checks before it puts the triggers in place.
-            remedy = "Run `manage.py migrate`, which puts the triggers in place, and takes away those of no source."
-            yield Fault(path, "W049", f"Triggers in the database differ. {found[0]}{more}", remedy)
+        yield from _differences(path, triggers.differences_by_source(using).get(source.name, ()))
     elif source.capture == "triggers":
         remedy = "Remove `capture`, or move the orders to PostgreSQL."
         text = f"The database {using!r} has no triggers for it, so changes are captured by signals."
+        yield Fault(path, "W049", text, remedy)
+
+
+def left_over() -> list[Fault]:
+    """The fault that triggers are in the database that belong to no source."""
+    using = router.db_for_write(Change)
+    if connections[using].vendor != "postgresql":
+        return []
+    try:
+        return list(_differences("", triggers.differences_by_source(using).get("", ())))
+    except Exception:
+        return []  # a source is wrong, and its trials say how
+
+
+def _differences(path: str, found: Sequence[str]) -> Faults:
+    if found:
+        more = len(found) - MOST_DIFFERENCES
+        others = f" {more} more {'differs' if more == 1 else 'differ'}." if more > 0 else ""
+        # A warning: an error would stop `migrate`, which runs the checks before it puts the triggers in place.
+        remedy = "Run `manage.py migrate`, which puts the triggers in place, and takes away those of no source."
+        text = f"Triggers in the database differ. {' '.join(found[:MOST_DIFFERENCES])}{others}"
         yield Fault(path, "W049", text, remedy)
 
 

@@ -22,7 +22,7 @@ MOST_MISFITS = 3
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault of a source, which is named by its dotted path: a sentence, and the remedy.
+    """One fault of a source, which is named by its dotted path: a sentence, and the remedy. Blank: of no source.
 
     `check_id` is the id of the system check without the prefix `orderhooks.`, such as E042.
     """
@@ -31,6 +31,11 @@ class Fault:
     check_id: str
     text: str
     remedy: str
+
+    @property
+    def is_error(self) -> bool:
+        """Whether the source can't be used as it is. Otherwise it is a warning."""
+        return self.check_id.startswith("E")
 
 
 Faults = Iterator[Fault]

@@ -1,7 +1,7 @@
 """Installing: put the triggers of the configured sources in place, take others away, and say where they differ."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django.db import DatabaseError, connections, router, transaction
@@ -9,9 +9,18 @@ from django.db import DatabaseError, connections, router, transaction
 from orderhooks import conf, logs, sources
 from orderhooks.models import Change
 from orderhooks.sources import OrderSource, WatchedModel
-from orderhooks.triggers.statements import PREFIX, Capture, for_model, schema_of
+from orderhooks.triggers.statements import PREFIX, Capture, for_model, function_of, schema_of
 
-__all__ = ["any_are_used", "are_used", "are_used_for", "differences", "install", "install_after_migrate", "wanted"]
+__all__ = [
+    "any_are_used",
+    "are_used",
+    "are_used_for",
+    "differences",
+    "differences_by_source",
+    "install",
+    "install_after_migrate",
+    "wanted",
+]
 
 logger = logs.get_logger(__name__)
 
@@ -55,16 +64,15 @@ def _with_triggers(_paths: tuple[str, ...]) -> frozenset[str]:
 
 def wanted(using: str, schema: str) -> dict[str, Capture]:
     """The functions of all sources that capture by triggers, by name. Tables that are not there yet are left out."""
-    found = {}
     tables = set(connections[using].introspection.table_names())
-    for source in sources.configured().values():
-        if not are_used(source, using):
-            continue
-        for watched_model in _watched_models(source):
-            if watched_model.model._meta.db_table in tables:
-                capture = for_model(watched_model, using, schema)
-                found[capture.name] = capture
-    return found
+    captures = (
+        for_model(watched_model, using, schema)
+        for source in sources.configured().values()
+        if are_used(source, using)
+        for watched_model in _watched_models(source)
+        if watched_model.model._meta.db_table in tables
+    )
+    return {capture.name: capture for capture in captures}
 
 
 def _watched_models(source: OrderSource) -> Iterator[WatchedModel]:
@@ -100,26 +108,55 @@ def install(using: str) -> None:
 
 def differences(using: str) -> list[str]:
     """How the database's functions and triggers differ from those of the configured sources, in sentences."""
+    return [text for texts in differences_by_source(using).values() for text in texts]
+
+
+def differences_by_source(using: str) -> dict[str, list[str]]:
+    """The same by the name of the source. The functions that belong to none are under a blank name."""
     schema = _schema(using)
     if schema is None:
-        return []
+        return {}
     captures = wanted(using, schema)
     functions, triggers = _installed(using, schema)
-    found = [f"The function {name} belongs to no order source." for name in functions.keys() - captures.keys()]
-    for name, capture in captures.items():
-        if name not in functions:
-            found.append(f"The function {name}, for the table {capture.table}, is missing.")
-        elif functions[name] != capture.body:
-            found.append(f"The function {name}, for the table {capture.table}, is not as its order source needs it.")
-        for trigger in capture.triggers:
-            match triggers.get(trigger):
-                case None:
-                    found.append(f"The trigger {trigger} on the table {capture.table} is missing.")
-                case (_, False, _):
-                    found.append(f"The trigger {trigger} on the table {capture.table} is disabled.")
-                case (table, _, function) if (table, function) != (capture.table, name):
-                    found.append(f"The trigger {trigger} is on another table, or calls another function.")
+    left = functions.keys() - captures.keys()
+    found: dict[str, list[str]] = {}
+    for source in sources.configured().values():
+        texts = found.setdefault(source.name, [])
+        for watched_model in _watched_models(source):
+            name = function_of(watched_model)
+            if name in captures:
+                texts += _differences_of(captures[name], functions, triggers)
+            elif are_used(source, using):
+                texts.append(_not_found(watched_model.model._meta.db_table, using))
+            elif name in left:
+                texts.append(f"The function {name} is still there, and its order source captures by signals.")
+            left -= {name}
+    found[""] = [f"The function {name} belongs to no order source." for name in sorted(left)]
     return found
+
+
+def _differences_of(
+    capture: Capture, functions: Mapping[str, str], triggers: Mapping[str, tuple[str, bool, str]]
+) -> Iterator[str]:
+    name = capture.name
+    if name not in functions:
+        yield f"The function {name}, for the table {capture.table}, is missing."
+    elif functions[name] != capture.body:
+        yield f"The function {name}, for the table {capture.table}, is not as its order source needs it."
+    for trigger in capture.triggers:
+        match triggers.get(trigger):
+            case None:
+                yield f"The trigger {trigger} on the table {capture.table} is missing."
+            case (_, False, _):
+                yield f"The trigger {trigger} on the table {capture.table} is disabled."
+            case (table, _, function) if (table, function) != (capture.table, name):
+                yield f"The trigger {trigger} is on another table, or calls another function."
+
+
+def _not_found(table: str, using: str) -> str:
+    if table in connections[using].introspection.table_names(include_views=True):
+        return f"{table} is a view, or part of a table, which triggers can't follow: remove `capture` of its source."
+    return f"The table {table} is in no schema of the connection's search_path, so it has no triggers: add its schema."
 
 
 def install_after_migrate(*, using: str, **_signal: Any) -> None:

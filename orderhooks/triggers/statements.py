@@ -20,7 +20,7 @@ from orderhooks.sources.related import Link
 from orderhooks.triggers import conditions
 from orderhooks.triggers.columns import as_sql, column_type
 
-__all__ = ["PREFIX", "Capture", "for_model", "schema_of"]
+__all__ = ["PREFIX", "Capture", "for_model", "function_of", "schema_of"]
 
 PREFIX = "orderhooks_capture_"
 SCHEMA = """
@@ -41,14 +41,19 @@ class Capture:
     triggers: dict[str, str]
 
 
-def for_model(watched_model: WatchedModel, using: str, schema: str) -> Capture:
-    """The function and the triggers of a watched model. `schema` holds the tables of orderhooks."""
-    quote = connections[using].ops.quote_name
+def function_of(watched_model: WatchedModel) -> str:
+    """The name of the function of a watched model."""
     readable = f"{watched_model.source.name} {watched_model.key}"
     digest = hashlib.sha256(readable.encode()).hexdigest()[:8]
     # PostgreSQL cuts names after 63 bytes, and turns them into lower case.
     plain = "".join(one if one.isascii() and one.isalnum() else "_" for one in readable.strip().lower())
-    name = f"{PREFIX}{plain[:32]}_{digest}"
+    return f"{PREFIX}{plain[:32]}_{digest}"
+
+
+def for_model(watched_model: WatchedModel, using: str, schema: str) -> Capture:
+    """The function and the triggers of a watched model. `schema` holds the tables of orderhooks."""
+    quote = connections[using].ops.quote_name
+    name = function_of(watched_model)
     table = quote(watched_model.model._meta.db_table)
     body = _body(watched_model, using, schema)
     create = (
