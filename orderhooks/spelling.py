@@ -9,9 +9,9 @@ SIMILAR = 0.85
 SIMILAR_WITH_SAME_INITIAL = 0.65
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that differs from `name` by a typing error at most, or None."""
-    for one in get_close_matches(name, known, cutoff=SIMILAR_WITH_SAME_INITIAL):
+def nearest(name: str, known: Iterable[str], *, at_least: float = SIMILAR_WITH_SAME_INITIAL) -> str | None:
+    """The known name that differs from `name` by a typing error at most, or None. `at_least`: the ratio of difflib."""
+    for one in get_close_matches(name, known, cutoff=at_least):
         # The last part is also compared alone: a shared family makes "order.foo" similar to "order.paid".
         if _are_similar(name, one) and _are_similar(name.rpartition(".")[2], one.rpartition(".")[2]):
             return one

@@ -193,7 +193,7 @@ STATIC = [
     (["LongNamed"], "E040", "has 1000 characters", "at most"),
     (["SpaceNamed"], "E040", "`name` is 'our shop'", "use letters, digits"),
     (["Users", "Namesake"], "E040", "Two sources have the name 'users'", "its own name"),
-    (["Users", "Twin"], "E041", "auth.User is already watched by 'tests.test_source_trials.Users'", "one source"),
+    (["Users", "Twin"], "E041", "rows of auth.User are already watched by 'tests.test_source_trials.", "one source"),
     (["Ghost"], "E041", "can't be found", "app_label.Model"),
     (["GhostWithLines"], "E041", "can't be found", "app_label.Model"),
     (["Mistyped"], "E042", "no column 'usernam'", "Did you mean 'username'?"),
@@ -294,7 +294,7 @@ def test_keys_that_cannot_be_kept_are_refused(monkeypatch) -> None:
             app_label = "orderhooks"
 
     monkeypatch.setattr(Users, "get_model", lambda _self: Long)
-    [fault] = running.run("shop.Orders", Users(), static.STATIC[:2])
+    [fault] = running.run("shop.Orders", Users(), static.STATIC[:3])
     assert "may have 1000 characters" in fault.text
 
 

@@ -37,6 +37,10 @@ def faults_of(cls: type[OrderSource], transitions: dict[str, Any]) -> list[tuple
         (Users, "is_active", "yes", "as it is stored"),
         (Users, "id", "7", "Write 7."),
         (LogEntries, "user", "7", "Write 7."),
+        (LogEntries, "action_flag", 77, "Name some of its choices: 1, 2, 3."),
+        (LogEntries, "action_flag", None, "never NULL"),
+        (Users, "username", None, "never NULL"),
+        (Users, "username", "x" * 151, "at most 150 characters"),
     ],
 )
 def test_a_value_that_never_comes_is_a_warning(cls: type[OrderSource], field: str, value: Any, remedy: str) -> None:
@@ -56,7 +60,14 @@ def test_a_value_that_never_comes_is_a_warning(cls: type[OrderSource], field: st
         (Users, "username", "ada"),
         (Users, "last_login", None),
         (LogEntries, "user", 7),
+        (LogEntries, "action_flag", 2),
+        (Users, "username", "x" * 150),
     ],
 )
 def test_a_value_that_may_come_is_none(cls: type[OrderSource], field: str, value: Any) -> None:
     assert faults_of(cls, {field: {value: "order.paid"}}) == []
+
+
+def test_each_value_that_never_comes_has_its_warning() -> None:
+    found = faults_of(LogEntries, {"action_flag": {11: "order.paid", None: "order.paid", 12: "order.fulfilled"}})
+    assert [check_id for check_id, _text, _remedy in found] == ["W045"] * 3

@@ -3,15 +3,18 @@
 `static_faults` needs no database. `live_faults` reads the newest order of each source.
 """
 
+import logging
+
 from django.db import connections, router
 from django.db.migrations.executor import MigrationExecutor
 
 from orderhooks import logs
 from orderhooks.models import Event
-from orderhooks.source_trials import running
+from orderhooks.source_trials import attributes, running
 from orderhooks.source_trials.live import LIVE, isolated, left_over
 from orderhooks.source_trials.running import Fault
-from orderhooks.source_trials.static import STATIC, shared
+from orderhooks.source_trials.shared import shared
+from orderhooks.source_trials.static import STATIC
 from orderhooks.sources import OrderSource
 
 __all__ = ["CHECK_IDS", "Fault", "is_unmigrated", "live_faults", "log_faults", "static_faults"]
@@ -20,7 +23,7 @@ __all__ = ["CHECK_IDS", "Fault", "is_unmigrated", "live_faults", "log_faults", "
 logger = logs.get_logger("orderhooks")
 
 # The ids of all faults.
-CHECK_IDS = frozenset({"E048", *(check_id for check_id, _what, _trial in (*STATIC, *LIVE))})
+CHECK_IDS = frozenset({"E048", "W044", *(check_id for check_id, _what, _trial in (*STATIC, *LIVE))})
 
 
 def static_faults() -> list[Fault]:
@@ -36,15 +39,16 @@ def static_faults() -> list[Fault]:
         if source is not None:
             known.append((path, source))
             faults += running.run(path, source, STATIC)
+            faults += attributes.misspelt(path, source)
     return [*faults, *shared(known)]
 
 
 def live_faults() -> list[Fault]:
     """The faults that show when sources read their newest orders from the database. Raises nothing.
 
-    Sources with static faults are left out. It takes a few queries for each source, and writes nothing.
+    Sources with static errors are left out. It takes a few queries for each source, and writes nothing.
     """
-    faulty = {fault.source for fault in static_faults()}
+    faulty = {fault.source for fault in static_faults() if fault.is_error}
     faults: list[Fault] = []
     for path in running.source_paths():
         _found, source = running.load(path)
@@ -62,4 +66,5 @@ def is_unmigrated() -> bool:
 def log_faults() -> None:
     """Log each static fault, because system checks do not run under a WSGI or ASGI server. Raises nothing."""
     for fault in static_faults():
-        logger.error("%s %s", fault.text, fault.remedy, source=fault.source, check=fault.check_id)
+        level = logging.ERROR if fault.is_error else logging.WARNING
+        logger.log(level, "%s %s", fault.text, fault.remedy, source=fault.source, check=fault.check_id)

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,9 @@ from django.core.exceptions import FieldDoesNotExist, FieldError, ValidationErro
 from django.db import connections, models, router
 
 from orderhooks import catalogue, conf, json_schema, spelling, topics, triggers, versions
+from orderhooks.source_trials import attributes
 from orderhooks.source_trials.running import Fault, Faults, Trial, misfit, most_characters
+from orderhooks.source_trials.shared import same_row
 from orderhooks.sources import (
     ROW_TOPICS,
     FieldPayload,
@@ -24,7 +25,7 @@ from orderhooks.sources import (
 )
 from orderhooks.triggers import KEY_TYPES
 
-__all__ = ["STATIC", "shared"]
+__all__ = ["STATIC"]
 
 MOST_COLUMNS = 30
 NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -54,6 +55,13 @@ def _capture(path: str, source: OrderSource) -> Faults:
     elif source.capture == "triggers":
         for owner in (source, *source.all_related):
             model: Any = owner.get_model()  # type: ignore[attr-defined]
+            if model._meta.db_table.startswith('"'):
+                text = f"{model._meta.label} has the quoted table name {model._meta.db_table}."
+                remedy = (
+                    "Triggers can't follow it. Remove `capture`: signals capture its saves. Or write the table's plain "
+                    "name in db_table, and let the search_path of the connection name its schema."
+                )
+                yield Fault(path, "E049", text, remedy)
             if model._meta.concrete_model._meta.parents:
                 text = f"{model._meta.label} has columns in the table of a parent model, where triggers can't follow."
                 yield Fault(path, "E049", text, "Remove `capture`: signals capture saves of both.")
@@ -93,15 +101,9 @@ def _key(path: str, model: type[models.Model]) -> Faults:
 
 
 def _fields(path: str, source: OrderSource) -> Faults:
-    owners: list[tuple[type[models.Model], str, Any, tuple[str, ...]]] = [
-        (source.get_model(), "watched", source.watched, tuple(source.transitions))
-    ]
-    owners += [(one.get_model(), f"{one.key}.watched", one.watched, ()) for one in source.all_related]
-    for model, what, watched, others in owners:
-        if isinstance(watched, str):
-            yield _text_for_tuple(path, what, watched)
-            continue
-        yield from _columns(path, model, (*watched, *others))
+    yield from _columns(path, source.get_model(), (*source.watched, *source.transitions))
+    for related in source.all_related:
+        yield from _columns(path, related.get_model(), related.watched)
     for field in source.get_model()._meta.concrete_fields:
         if field.name in source.transitions and field.get_internal_type() in UNHASHABLE:
             yield Fault(
@@ -124,11 +126,6 @@ def _only(path: str, source: OrderSource) -> Faults:
         yield Fault(path, "E042", f"`only` {misuse}.", remedy)
 
 
-def _text_for_tuple(path: str, what: str, given: str) -> Fault:
-    remedy = f'Write a tuple: {what.rpartition(".")[2]} = ("{given}",).'
-    return Fault(path, "E042", f"`{what}` is the text {given!r}.", remedy)
-
-
 def _columns(path: str, model: type[models.Model], names: Sequence[str], check_id: str = "E042") -> Faults:
     columns = _names_of_columns(model)
     for name in names:
@@ -149,9 +146,6 @@ def _some(names: Sequence[str]) -> str:
 
 def _order(path: str, source: OrderSource) -> Faults:
     """The model must have the fields of `newest_first`, on which `find()` may depend, `dated_by` and `store_field`."""
-    if isinstance(source.newest_first, str):
-        yield _text_for_tuple(path, "newest_first", source.newest_first)
-        return
     model = source.get_model()
     columns = _names_of_columns(model)
     for by in source.newest_first:
@@ -188,11 +182,14 @@ def _paths(path: str, source: OrderSource) -> Faults:
             is_last = place == len(steps) - 1
             target: Any = getattr(fields.get(name), "related_model", None)
             found = isinstance(fields.get(name), models.ForeignObject) and isinstance(target, type)
-            if found and is_last and _same_row(target, end):
+            if found and is_last and same_row(target, end):
                 break
             if found and not is_last:
                 start = target
                 continue
+            if getattr(fields.get(name), "many_to_many", False):
+                yield _many_to_many(path, related, start, fields[name])
+                break
             leads = target._meta.label if isinstance(target, type) and issubclass(target, models.Model) else "nothing"
             near = [field.name for field in fields.values() if _leads_to(field, end)]
             remedy = (
@@ -204,6 +201,13 @@ def _paths(path: str, source: OrderSource) -> Faults:
             text = f"`{what}` is {name!r}, which leads to {leads}, not to {end._meta.label}."
             yield Fault(path, "E041", text, remedy)
             break
+
+
+def _many_to_many(path: str, related: Related, start: type[models.Model], field: Any) -> Fault:
+    text = f"The path of {related.key!r} has {field.name!r} of {start._meta.label}, a many-to-many, not a foreign key."
+    through = (field if field.concrete else field.remote_field).remote_field.through
+    remedy = f"Name the model between them, {through._meta.label}, as the model of the rows, and its foreign key."
+    return Fault(path, "E041", text, remedy)
 
 
 def _keys(path: str, source: OrderSource) -> Faults:
@@ -226,13 +230,7 @@ def _keys(path: str, source: OrderSource) -> Faults:
 
 def _leads_to(field: Any, order: type[models.Model]) -> bool:
     target = getattr(field, "related_model", None)
-    return isinstance(field, models.ForeignObject) and isinstance(target, type) and _same_row(target, order)
-
-
-def _same_row(one: type[models.Model], other: type[models.Model]) -> bool:
-    """Whether they are one model, a proxy of it, or parent and child of multi-table inheritance."""
-    concrete = [model._meta.concrete_model or model for model in (one, other)]
-    return issubclass(concrete[0], concrete[1]) or issubclass(concrete[1], concrete[0])
+    return isinstance(field, models.ForeignObject) and isinstance(target, type) and same_row(target, order)
 
 
 def _topics(path: str, source: OrderSource) -> Faults:
@@ -258,20 +256,32 @@ def _values(path: str, source: OrderSource) -> Faults:
         field: Any = fields.get(name)
         if field is None or field.get_internal_type() in UNHASHABLE:
             continue  # `_fields` reports it
-        choices = [stored_values(model, (name,), {field.attname: one})[name] for one, _label in field.flatchoices]
         for value in by_value:
-            try:
-                stored = stored_values(model, (name,), {field.attname: value})[name]
-            except (ValidationError, TypeError, ValueError):
-                stored = None
-            if stored != value:
-                remedy = f"Write {stored!r}." if stored is not None else "Write the value as it is stored."
-            elif choices and value not in (*choices, "" if field.blank else None, None if field.null else ""):
-                near = spelling.nearest(str(value), map(str, choices))
-                remedy = f"Did you mean {near!r}?" if near else f"Name some of its choices: {_some(choices)}."
-            else:
-                continue
-            yield Fault(path, "W045", f"`transitions` names {value!r} of {name!r}, which never has that value.", remedy)
+            if remedy := _never(model, field, value):
+                text = f"`transitions` names {value!r} of {name!r}, which never has that value."
+                yield Fault(path, "W045", text, remedy)
+
+
+def _never(model: type[models.Model], field: Any, value: Any) -> str:
+    """What to do about a value that the field never has. Blank if it may have it."""
+    if value is None:
+        return "" if field.null else "Remove it: the field is never NULL."
+    try:
+        stored = stored_values(model, (field.name,), {field.attname: value})[field.name]
+    except (ValidationError, TypeError, ValueError):
+        stored = None
+    if stored != value:
+        return f"Write {stored!r}." if stored is not None else "Write the value as it is stored."
+    # Of a TextField it limits forms alone.
+    most = None if isinstance(field, models.TextField) else field.max_length
+    if isinstance(value, str) and most is not None and len(value) > most:
+        return f"Its values have at most {most} characters."
+    choices = [stored_values(model, (field.name,), {field.attname: one})[field.name] for one, _ in field.flatchoices]
+    if not choices or value in choices or (value == "" and field.blank):
+        return ""
+    near = spelling.nearest(str(value), map(str, choices))
+    meant = next((one for one in choices if str(one) == near), None)
+    return f"Did you mean {meant!r}?" if near else f"Name some of its choices: {_some([str(one) for one in choices])}."
 
 
 def _payload_fields(path: str, source: OrderSource) -> Faults:
@@ -298,9 +308,6 @@ def _payload_fields(path: str, source: OrderSource) -> Faults:
 
 def _personal(path: str, source: OrderSource) -> Faults:
     """Each path of `personal` must lead somewhere, and to what can be erased."""
-    if isinstance(source.personal, str):
-        yield _text_for_tuple(path, "personal", source.personal)
-        return
     former = [] if source.personal is None else _former_schemas(source)
     for one in source.personal or ():
         problem, beside = path_fault(source, str(one), former)
@@ -324,32 +331,9 @@ def _example(path: str, source: OrderSource) -> Faults:
     yield from misfit(path, "E044", "Its example() does not fit its schema()", example, schema)
 
 
-def shared(known: Sequence[tuple[str, OrderSource]]) -> Faults:
-    """The faults of sources that share a name or a model of orders. Related rows may belong to several sources."""
-    names = Counter(name for _path, source in known if isinstance(name := getattr(source, "name", None), str) and name)
-    of_orders: dict[type[models.Model], str] = {}
-    for path, source in known:
-        if names[name := getattr(source, "name", "")] > 1:
-            remedy = "Give each source its own name, which marks its events."
-            yield Fault(path, "E040", f"Two sources have the name {name!r}.", remedy)
-        own: list[type[models.Model]] = []
-        owners: list[OrderSource | Related] = [source, *source.all_related]
-        for owner in owners:
-            try:
-                model = owner.get_model()
-            except Exception:  # noqa: S112 - the trial of the model reports it
-                continue
-            other = of_orders.setdefault(model, path) if owner is source else path
-            # One source may reach related rows on several paths, such as a billing and a shipping address.
-            twice = model in own and (owner is source or model is own[0])
-            own.append(model)
-            if other != path or twice:
-                remedy = "A model belongs to one source: remove one, or distinguish its orders in one payload()."
-                yield Fault(path, "E041", f"{model._meta.label} is already watched by {other!r}.", remedy)
-
-
 STATIC: Sequence[tuple[str, str, Trial]] = (
     ("E040", "name", _name),
+    ("E042", "reading of attributes", attributes.types),
     ("E041", "model", _models),
     ("E042", "only", _only),
     ("E042", "watched", _fields),
