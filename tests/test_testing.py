@@ -12,15 +12,16 @@ from unittest.mock import ANY
 
 import jsonschema
 import pytest
+from asgiref.sync import async_to_sync, sync_to_async
 from django.db import IntegrityError, transaction
 from django.test import Client
 from django.urls import path
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from orderhooks import catalogue, conf, receiver, signing
+from orderhooks import catalogue, conf, receiver, signing, topics
 from orderhooks.models import Event, Order, OrderLine, Subscription
 from orderhooks.sources import BuiltInOrders, OrderSource
-from orderhooks.testing import capture, deliver_now, signed_request
+from orderhooks.testing import acapture, capture, deliver_now, signed_request
 from tests import versioned
 from tests.factories import make_order, make_subscription
 from tests.publications import payload_of
@@ -96,6 +97,20 @@ class TestSignedRequests:
         with pytest.raises(receiver.InvalidWebhookError, match="old"):
             receiver.verify(request.body, request.headers, SECRET)
 
+    def test_a_topic_that_does_not_exist_is_refused(self, settings: Any) -> None:
+        with pytest.raises(topics.UnknownTopicError, match=r"no topic 'order\.piad'\. Did you mean 'order\.paid'\?"):
+            signed_request(SECRET, "order.piad")
+        with pytest.raises(topics.UnknownTopicError, match="no topic 'gift'"):
+            signed_request(SECRET, "gift")
+        settings.ORDERHOOKS = {**settings.ORDERHOOKS, "TOPICS": {"gift": "It was wrapped."}}
+        assert signed_request(SECRET, "gift").event["type"] == "gift"
+
+    def test_a_project_that_only_receives_may_use_topics_of_its_store(self, settings: Any) -> None:
+        settings.ORDERHOOKS = {**settings.ORDERHOOKS, "SOURCES": []}
+        assert signed_request(SECRET, "gift").event["type"] == "gift"
+        with pytest.raises(topics.UnknownTopicError, match="Did you mean"):
+            signed_request(SECRET, "order.piad")
+
     @pytest.mark.urls("tests.test_testing")
     def test_djangos_client_takes_them(self) -> None:
         got.clear()
@@ -143,6 +158,25 @@ class TestCaptureInsideATransaction:
         with capture() as told:
             make_order(payment_status="paid")
         assert [event.topic for event in told.sent_to(crm)] == ["order.created", "order.paid"]
+
+    def test_the_events_can_be_looped_over(self) -> None:
+        with capture() as events:
+            make_order(payment_status="paid")
+        assert [event.topic for event in events] == ["order.created", "order.paid"]
+
+    def test_it_works_in_async_tests(self) -> None:
+        subscription = make_subscription(topics=["order.paid"])
+
+        async def test() -> None:
+            async with acapture() as events:
+                await sync_to_async(make_order)(payment_status="paid")
+                assert await events.atopics() == ["order.created", "order.paid"]
+                assert [event.topic async for event in events] == ["order.created", "order.paid"]
+                assert [event.topic for event in await events.aevents()] == ["order.created", "order.paid"]
+                assert [event.topic for event in await events.asent_to(subscription)] == ["order.paid"]
+
+        async_to_sync(test)()
+        assert list(Subscription.objects.all()) == [subscription]
 
     def test_a_payload_that_can_not_be_built_fails_the_test(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(_source: Any, _order: Any) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orderhooks.testing.signed import SignedRequest, signed_request
-    from orderhooks.testing.stores import Captured, capture, deliver_now
+    from orderhooks.testing.stores import Captured, acapture, capture, deliver_now
 
-__all__ = ["Captured", "SignedRequest", "capture", "deliver_now", "signed_request"]
+__all__ = ["Captured", "SignedRequest", "acapture", "capture", "deliver_now", "signed_request"]
 
 # Imported when it is used: the models of `stores` need a project.
 HOMES = {"SignedRequest": "signed", "signed_request": "signed"}

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.apps import apps
 from django.conf import ENVIRONMENT_VARIABLE, settings
 
 import orderhooks
-from orderhooks import catalogue, formats, operational, signing, sources, versions
+from orderhooks import catalogue, conf, formats, operational, signing, sources, spelling, topics, versions
 from orderhooks.sources import BuiltInOrders, OrderSource
 
 __all__ = ["SignedRequest", "signed_request"]
@@ -52,8 +53,10 @@ def signed_request(
     given. Without an `event_id` each request has one of its own. `format` is the name of one: "thin", "cloudevents" …
     `api_version` is the version of the body, the newest if not given; `order` and `changes` are those of the newest.
 
-    Raises signing.InvalidSecretError, formats.UnknownFormatError, and versions.VersionError.
+    Raises signing.InvalidSecretError, formats.UnknownFormatError, versions.VersionError, and topics.UnknownTopicError
+    if this project has no such topic. A project that only receives may use topics of its store's own.
     """
+    _require(topic)
     chosen_source = source or _first_source()
     event = catalogue.example(topic, chosen_source)
     data = event["data"]
@@ -88,6 +91,21 @@ def signed_request(
         "webhook-attempt": str(attempt),
     }
     return SignedRequest(event, body, headers)
+
+
+def _require(topic: str) -> None:
+    if topic in operational.TOPICS:
+        return
+    try:
+        topics.require(topic)
+    except topics.UnknownTopicError:
+        # A store's own topics are in the settings of the store.
+        if _is_store() or spelling.nearest(topic, topics.catalogue()):
+            raise
+
+
+def _is_store() -> bool:
+    return apps.ready and apps.is_installed("orderhooks") and bool(conf.current().sources)
 
 
 def _first_source() -> OrderSource:

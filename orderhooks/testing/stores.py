@@ -1,11 +1,12 @@
 """For the tests of stores: the events that orders make, and deliveries sent at once."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.db import connections
 from django.db.models import Max
 from django.test import override_settings
@@ -13,7 +14,7 @@ from django.test import override_settings
 from orderhooks import conf, matching, outbox, pumping
 from orderhooks.models import Attempt, Event, Subscription
 
-__all__ = ["Captured", "capture", "deliver_now"]
+__all__ = ["Captured", "acapture", "capture", "deliver_now"]
 
 DELIVER_SECONDS = 60.0
 # In tests receivers are on this machine, beside the networks that the settings allow.
@@ -26,6 +27,8 @@ class Captured:
 
     Each access publishes what the running transaction has changed so far. So two saves become one net change only if
     nothing is read in between.
+
+    `for` takes the events, and `async for` too. In `async def`, each of the others has a form that begins with `a`.
     """
 
     after: int
@@ -54,21 +57,61 @@ class Captured:
         matcher = matching.Matcher()
         return [event for event in self.events if matcher.judge(event, subscription).is_wanted]
 
+    def __iter__(self) -> Iterator[Event]:
+        return iter(self.events)
+
+    async def aevents(self) -> list[Event]:
+        """`events`, in `async def`."""
+        return await sync_to_async(lambda: self.events)()
+
+    async def atopics(self) -> list[str]:
+        """`topics`, in `async def`."""
+        return [event.topic for event in await self.aevents()]
+
+    async def asent_to(self, subscription: Subscription) -> list[Event]:
+        """`sent_to`, in `async def`."""
+        return await sync_to_async(self.sent_to)(subscription)
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        for event in await self.aevents():
+            yield event
+
 
 @contextmanager
 def capture(using: str = "default") -> Iterator[Captured]:
     """Collect the events that orders make meanwhile, inside a test's transaction too, even without a subscription."""
+    captured, listener = _begin(using)
+    try:
+        yield captured
+    finally:
+        _end(listener, using)
+
+
+@asynccontextmanager
+async def acapture(using: str = "default") -> AsyncIterator[Captured]:
+    """`capture` in `async def`: `async with acapture() as events`. Read the events by `aevents()`, `atopics()`,
+    `asent_to(…)`, or `async for`.
+    """
+    captured, listener = await sync_to_async(_begin)(using)
+    try:
+        yield captured
+    finally:
+        await sync_to_async(_end)(listener, using)
+
+
+def _begin(using: str) -> tuple[Captured, Subscription]:
     outbox.coalesce_now(using)  # what the running transaction has changed before
     last = Event.objects.using(using).aggregate(last=Max("sequence"))["last"] or 0
     # Without a subscription nothing is captured. This one is paused, so it gets nothing.
     listener = Subscription(name="capture", url="https://capture.invalid/", topics=["*"], state="paused")
     listener.save(using=using)
-    try:
-        yield Captured(last, using)
-    finally:
-        # A transaction that an error has spoilt is rolled back anyway, and the error is what the test should show.
-        if not connections[using].needs_rollback:
-            listener.delete()
+    return Captured(last, using), listener
+
+
+def _end(listener: Subscription, using: str) -> None:
+    # A transaction that an error has spoilt is rolled back anyway, and the error is what the test should show.
+    if not connections[using].needs_rollback:
+        listener.delete()
 
 
 def deliver_now(*, seconds: float = DELIVER_SECONDS) -> list[Attempt]:
