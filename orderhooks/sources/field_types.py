@@ -14,6 +14,11 @@ __all__ = ["example_of", "key_example", "key_schema", "nullable", "schema_of"]
 
 TEXT = {"type": "string"}
 DECIMAL = {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$", "description": "A decimal number."}
+DURATION = {
+    "type": "string",
+    "pattern": r"^-?P[0-9]+DT[0-9]{2}H[0-9]{2}M[0-9]{2}(\.[0-9]{6})?S$",
+    "description": "ISO 8601.",
+}
 TIME = {"type": "string", "pattern": r"^[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{6})?$"}
 # By the first class that a field is an instance of: the schema, and the example.
 BY_TYPE: tuple[tuple[type[models.Field], Mapping[str, Any], Any], ...] = (
@@ -27,7 +32,7 @@ BY_TYPE: tuple[tuple[type[models.Field], Mapping[str, Any], Any], ...] = (
     (models.DateTimeField, TIMESTAMP, "2026-11-23T09:58:30.000000Z"),
     (models.DateField, {"type": "string", "format": "date"}, "2026-11-23"),
     (models.TimeField, TIME, "09:58:30"),
-    (models.DurationField, TEXT, "1 day, 0:00:00"),
+    (models.DurationField, DURATION, "P1DT00H00M00S"),
     (models.UUIDField, {"type": "string", "format": "uuid"}, "0192f3a1-7c58-4d0e-9b64-3f1c8a2e5d70"),
     (models.BinaryField, {"type": "string", "contentEncoding": "base64"}, "dGVh"),
     (models.JSONField, {}, {}),

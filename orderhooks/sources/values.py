@@ -4,12 +4,13 @@ import base64
 import json
 import math
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.utils import timezone
+from django.utils.duration import duration_iso_string
 
 # The JSON Schema of a time as `timestamp_text` writes it.
 TIMESTAMP = {
@@ -82,7 +83,7 @@ def _aware_datetime(field: Any, value: Any) -> Any:
 
 
 def as_json(value: Any) -> Any:
-    """The value as JSON: datetimes in UTC with `Z`, bytes in base64, decimals and all other types as text."""
+    """The value as JSON: datetimes in UTC with `Z`, durations in ISO 8601, bytes in base64, all other types as text."""
     match value:
         case float() if not math.isfinite(value):
             return str(value)
@@ -102,6 +103,8 @@ def as_json(value: Any) -> Any:
             return timestamp_text(value)
         case date() | time():
             return value.isoformat()
+        case timedelta():
+            return duration_iso_string(value)  # as Django's JSON encoder writes it
         case Decimal():
             return f"{value:f}"  # str() would write 0E-8
         case _:
