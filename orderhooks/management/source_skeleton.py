@@ -28,14 +28,14 @@ def _head(model: type[models.Model], found: Guess) -> Iterator[str]:
     yield f'"""Describes the orders in {model._meta.label}.'
     yield ""
     yield f"Save it as {module}, and name it in the settings:"
-    yield f'ORDERHOOKS = {{"SOURCES": ["{module}.{model.__name__}Source"]}}'
+    yield f'ORDERHOOKS = {{"SOURCES": ["{module}.{_class_name(model)}"]}}'
     yield '"""'
     yield ""
     yield f"from orderhooks.sources import {', '.join(name for name, is_used in used.items() if is_used)}"
 
 
 def _class(model: type[models.Model], found: Guess) -> Iterator[str]:
-    yield f"class {model.__name__}Source(OrderSource):"
+    yield f"class {_class_name(model)}(OrderSource):"
     yield f'    name = "{_name(model)}"  # marks its events; must never change'
     yield f'    model = "{model._meta.label}"'
     yield "    # The fields whose changes are events."
@@ -55,6 +55,13 @@ def _class(model: type[models.Model], found: Guess) -> Iterator[str]:
     yield "    # What receivers get, beside the `id` of the order and of each row."
     yield from _payload_fields(found)
     yield from _methods(found.number)
+
+
+def _class_name(model: type[models.Model]) -> str:
+    """The name of the class. That of a model `Order` must not hide the `OrderSource` that it imports."""
+    name = f"{model.__name__}Source"
+    label = model._meta.app_label.title().replace("_", "")
+    return f"{label}Orders" if name == sources.OrderSource.__name__ else name
 
 
 def _name(model: type[models.Model]) -> str:

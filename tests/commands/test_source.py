@@ -15,7 +15,7 @@ from django.db import models
 from django.test.utils import isolate_apps
 
 from orderhooks import signal_handlers, source_trials
-from orderhooks.management import source_guesses
+from orderhooks.management import source_guesses, source_skeleton
 from orderhooks.models import Event
 from orderhooks.sources import OrderSource
 from tests.commands.calls import called
@@ -254,3 +254,14 @@ def test_a_model_that_is_not_there_and_one_that_has_a_source_already(capsys: pyt
     assert called("orderhooks_source", "orderhooks.Order").startswith(
         "orderhooks.Order is watched by the order source 'orderhooks' already."
     )
+
+
+@isolate_apps("tests.shapes")
+def test_a_model_that_is_called_order_has_a_class_that_hides_no_import() -> None:
+    class Order(models.Model):
+        class Meta:
+            app_label = "shapes"
+
+    text = source_skeleton.skeleton(Order)
+    assert "class ShapesOrders(OrderSource):" in text
+    assert 'order_sources.ShapesOrders"]}' in text
