@@ -23,7 +23,7 @@ from django.db import connections, transaction
 from orderhooks.db.locks import brief_transaction
 from orderhooks.models import Attempt
 
-__all__ = ["Month", "ObstacleError", "add_months", "are_used", "divide", "drop", "has_month", "month_of", "months"]
+__all__ = ["Month", "ObstacleError", "add_months", "are_used", "divide", "drop", "missing_months", "month_of", "months"]
 
 TABLE = "orderhooks_attempt"
 # The one unique constraint that Attempt has.
@@ -121,10 +121,20 @@ def months() -> list[Month]:
     return sorted(found, key=lambda month: month.ends_at)
 
 
-def has_month(at: datetime) -> bool:
-    """Whether a partition is there for attempts of this time."""
-    ends_at = month_of(month_of(at) + MONTH)
-    return any(month.ends_at == ends_at or (month.table == FIRST and month.ends_at > at) for month in months())
+def missing_months(*, now: datetime) -> list[datetime]:
+    """When the months begin that should have a partition by now and have none: this one, and the next ones but for the
+    last that `add_months` makes, which is a day's work.
+    """
+    found = months()
+    there = {month.ends_at for month in found}
+    first = max((month.ends_at for month in found if month.table == FIRST), default=month_of(now))
+    begins_at, missing = month_of(now), []
+    while begins_at <= month_of(now) + (MONTHS_AHEAD - 1) * MONTH:
+        ends_at = month_of(begins_at + MONTH)
+        if ends_at not in there and ends_at > first:
+            missing.append(begins_at)
+        begins_at = ends_at
+    return missing
 
 
 def month_of(at: datetime) -> datetime:

@@ -34,6 +34,11 @@ AT_ONCE = 1000
 # For the digests of the events that go.
 DIGEST_SECONDS = 5.0
 FINISHED = (Delivery.State.DELIVERED, Delivery.State.FAILED, Delivery.State.SKIPPED)
+NOT_DROPPED = "a month of attempts is left as it is; the next day tries again"
+NOT_MADE = (
+    "a month of attempts could not be made, so its attempts go into the table of the others; the next day tries again. "
+    "If rights are missing, let the worker's user own the tables, and create some: GRANT CREATE ON SCHEMA"
+)
 BLANK = {"request_headers": {}, "response_headers": {}, "response_body": ""}
 
 
@@ -62,17 +67,17 @@ def keep_months(*, now: datetime, before: Cutoffs) -> list[str]:
     """
     if not partitions.are_used():
         return []
-    _alone("", lambda: partitions.add_months(now=now))
+    _alone(NOT_MADE, lambda: partitions.add_months(now=now))
     old = [month for month in partitions.months() if month.ends_at <= before["attempts"]]
-    return [month.table for month in old if _alone(month.table, partial(partitions.drop, month))]
+    return [month.table for month in old if _alone(NOT_DROPPED, partial(partitions.drop, month), table=month.table)]
 
 
-def _alone(table: str, step: Callable[[], Any]) -> Any:
+def _alone(text: str, step: Callable[[], Any], *, table: str | None = None) -> Any:
     """What a step on a month returns; None if the database refuses it, which keeps no other month from its turn."""
     try:
         return step()
     except DatabaseError as error:
-        logger.error("a month of attempts is left as it is; the next day tries again", table=table, error=error)
+        logger.error(text, table=table, error=error)
         return None
 
 

@@ -3,10 +3,11 @@
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, ProgrammingError, connection, transaction
 from django.utils import timezone
 
 from orderhooks import partitions, retention, sending
@@ -238,16 +239,44 @@ class TestMonths:
             return [(one.level, one.text.split(".")[0]) for one in doctor.examine() if one.what == "months"]
 
         partitions.divide(now=timezone.now())
-        assert examined() == [("ok", "Attempts are divided by month; this month has its table, and none is too old")]
+        assert examined() == [
+            ("ok", "Attempts are divided by month; this month and the next have their tables, and none is too old")
+        ]
         execute(
             "ALTER TABLE orderhooks_attempt DETACH PARTITION orderhooks_attempt_first",
             "ALTER TABLE orderhooks_attempt ATTACH PARTITION orderhooks_attempt_first FOR VALUES FROM (MINVALUE) TO "
             "('2020-01-01+00')",
         )
         assert examined() == [
-            ("warn", "This month has no table for its attempts, so orderhooks_attempt_others takes them"),
+            (
+                "warn",
+                "These months have no table for their attempts, so orderhooks_attempt_others takes them: "
+                f"{timezone.now():%Y-%m}",
+            ),
             ("warn", "orderhooks_attempt_first should have been dropped"),
         ]
+
+    def test_the_doctor_names_the_next_months_that_are_missing(self) -> None:
+        partitions.divide(now=timezone.now())
+        *_others, late, last = partitions.months()
+        partitions.drop(last)
+        # A day's work, which the daily task has yet to do.
+        assert [one.level for one in doctor.examine() if one.what == "months"] == ["ok"]
+        partitions.drop(late)
+        [finding] = [one for one in doctor.examine() if one.what == "months"]
+        assert (finding.level, late.table[-7:].replace("_", "-") in finding.text) == ("warn", True)
+        assert f"{timezone.now():%Y-%m}" not in finding.text
+        assert "manage.py orderhooks_partition" in finding.text
+
+    def test_the_log_says_that_one_could_not_be_made(self, caplog) -> None:
+        partitions.divide(now=SEPTEMBER)
+        refused = ProgrammingError("permission denied for schema public")
+        with patch.object(partitions, "add_months", side_effect=refused):
+            retention.keep_months(now=NOW, before=cutoffs_at(NOW))
+        [record] = caplog.records
+        assert "a month of attempts could not be made" in record.getMessage()
+        assert "GRANT CREATE ON SCHEMA" in record.getMessage()
+        assert "table=" not in record.getMessage()
 
 
 class TestRetention:

@@ -49,7 +49,10 @@ CLOCKS_APART = timedelta(seconds=5)
 OVERDUE = timedelta(minutes=2)
 # Months are dropped by a daily task.
 OVERDUE_MONTH = timedelta(days=2)
-MAKE_MONTHS = "A daily task makes them, and `manage.py orderhooks_partition` at once."
+MAKE_MONTHS = (
+    "A daily task makes them, and `manage.py orderhooks_partition` at once, which says what is in the way. The log of "
+    "`manage.py orderhooks_prune` does too."
+)
 LET_MONTHS_GO = (
     "A delivery of that time waits, or something of the store's own depends on the table: the log of `manage.py "
     "orderhooks_prune` says what."
@@ -255,13 +258,15 @@ def _months(now: datetime) -> Found:
         return
     late = retention_periods.current().cutoffs(now=now)["attempts"] - OVERDUE_MONTH
     old = [month.table for month in partitions.months() if month.ends_at <= late]
-    missing = not partitions.has_month(now)
+    missing = partitions.missing_months(now=now)
     if missing:
-        yield "warn", f"This month has no table for its attempts, so {partitions.OTHERS} takes them. {MAKE_MONTHS}"
+        names = ", ".join(f"{month:%Y-%m}" for month in missing)
+        text = f"These months have no table for their attempts, so {partitions.OTHERS} takes them: {names}."
+        yield "warn", f"{text} {MAKE_MONTHS}"
     if old:
         yield "warn", f"{', '.join(old)} should have been dropped. {LET_MONTHS_GO}"
     if not old and not missing:
-        yield "ok", "Attempts are divided by month; this month has its table, and none is too old."
+        yield "ok", "Attempts are divided by month; this month and the next have their tables, and none is too old."
 
 
 EXAMINATIONS: dict[str, Callable[[datetime], Found]] = {
