@@ -4,6 +4,7 @@ import pytest
 from django.core.checks import run_checks
 
 from orderhooks import checks, conf
+from orderhooks.models import Event
 from orderhooks.sources import BuiltInOrders, Lines, OrderSource
 
 # Django 6.1 queries the database for its part of the checks.
@@ -222,3 +223,14 @@ def test_metrics_without_their_package_are_reported_with_the_remedy(settings, mo
     assert found() == {}
     monkeypatch.setattr("orderhooks.checks.settings.find_spec", lambda _package: None)
     assert "pip install 'orderhooks[metrics]'" in found()["orderhooks.E075"]
+
+
+@pytest.mark.django_db
+def test_a_database_without_our_tables_is_reported(monkeypatch) -> None:
+    def found() -> list[str | None]:
+        return [one.id for one in checks.check_tables(databases=["default"])]
+
+    assert found() == []
+    monkeypatch.setattr(Event._meta, "db_table", "there_is_no_such_table")
+    assert found() == ["orderhooks.I031"]
+    assert checks.check_tables() == [], "only where the database is asked"

@@ -3,7 +3,7 @@
 from django.core.checks import Tags
 from django.core.checks import register as register_check
 
-from orderhooks.checks.database import check_database, check_versions
+from orderhooks.checks.database import check_database, check_tables, check_versions
 from orderhooks.checks.deployment import check_deployment
 from orderhooks.checks.project import (
     check_mail,
@@ -25,6 +25,7 @@ __all__ = [
     "check_settings",
     "check_sources",
     "check_sources_at_work",
+    "check_tables",
     "check_time_zone",
     "check_users",
     "check_versions",
@@ -45,6 +46,6 @@ def register() -> None:
     )
     for check in checks_of_settings:
         register_check(check, Tags.compatibility)
-    for check in (check_database, check_sources_at_work, check_versions):
+    for check in (check_database, check_tables, check_sources_at_work, check_versions):
         register_check(check, Tags.database)
     register_check(check_deployment, Tags.security, deploy=True)

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from django.core.checks import CheckMessage, Error, Warning
+from django.core.checks import CheckMessage, Error, Info, Warning
 from django.db import connections, router
 
 from orderhooks import reporting, source_trials
-from orderhooks.models import Subscription
+from orderhooks.models import Event, Subscription
 
 
 def check_database(*, databases: Sequence[str] | None = None, **_kwargs: Any) -> list[CheckMessage]:
@@ -47,4 +47,18 @@ def check_versions(*, databases: Sequence[str] | None = None, **_kwargs: Any) ->
     return [
         Warning(text, hint="`manage.py orderhooks_doctor` shows all that needs a person.", id="orderhooks.W027")
         for text in reporting.unregistered_versions()
+    ]
+
+
+def check_tables(*, databases: Sequence[str] | None = None, **_kwargs: Any) -> list[CheckMessage]:
+    """Say so if the tables are not there yet. No warning: a project runs `check` before its first `migrate`."""
+    using = router.db_for_write(Event)
+    if using not in (databases or ()) or Event._meta.db_table in connections[using].introspection.table_names():
+        return []
+    return [
+        Info(
+            f"The database {using!r} has no tables of orderhooks yet, so no change of an order is captured.",
+            hint=f"Run `manage.py migrate --database {using}`.",
+            id="orderhooks.I031",
+        )
     ]

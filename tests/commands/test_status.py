@@ -5,10 +5,11 @@ from datetime import timedelta
 
 import pytest
 from django.core.management.base import CommandError
+from django.db import ProgrammingError
 from django.utils import timezone
 from django_q.models import Schedule
 
-from orderhooks import tasks
+from orderhooks import source_trials, tasks
 from orderhooks.models import Change, Pump, Subscription
 from orderhooks.models.attempt_stats import AttemptStats
 from orderhooks.reporting.system_status import system_status
@@ -157,3 +158,15 @@ def test_a_probe_asks_for_the_worker_alone() -> None:
     assert called("orderhooks_status", "--worker").startswith("worker: at work"), "a disabled endpoint is no matter"
     with pytest.raises(CommandError, match="1 problem"):
         called("orderhooks_status", "--fail")
+
+
+def test_a_database_that_is_not_migrated_is_an_error_with_its_remedy(monkeypatch) -> None:
+    def fail(**_options: object) -> None:
+        raise ProgrammingError('relation "orderhooks_pump" does not exist')
+
+    monkeypatch.setattr(tasks, "look_at_worker", fail)
+    with pytest.raises(ProgrammingError):
+        called("orderhooks_status")
+    monkeypatch.setattr(source_trials, "is_unmigrated", lambda: True)
+    with pytest.raises(CommandError, match=r"Migrations are not applied\. Run `manage\.py migrate`"):
+        called("orderhooks_status")

@@ -1,14 +1,15 @@
 """`manage.py orderhooks_status`: subscriptions, worker and backlog, and the problems that a person has to solve."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
+from django.db import DatabaseError
 
-from orderhooks import tasks
+from orderhooks import source_trials, tasks
 from orderhooks.db import DatabaseClock
 from orderhooks.reporting import Worker, backlog_text, worker_problems
 from orderhooks.reporting.attempt_stats import MOST_COUNTED
@@ -37,6 +38,14 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            self._show(options)
+        except DatabaseError as error:
+            if not source_trials.is_unmigrated():
+                raise
+            raise CommandError("Migrations are not applied. Run `manage.py migrate`, then this again.") from error
+
+    def _show(self, options: Mapping[str, Any]) -> None:
         worker, now = tasks.look_at_worker(), DatabaseClock().now()
         if options["worker"]:
             if problems := worker_problems(worker, now=now):
