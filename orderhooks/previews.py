@@ -143,9 +143,11 @@ def preview(
     topics.require_publishable(topic)
     if subscription.operational:
         raise PreviewError(NO_ORDERS.format(subscription))
-    event = _event(*find_order(order_number, store=subscription.store), topic, now=now)
-    if stores is not None and event.store not in stores:
+    source, order = find_order(order_number, store=subscription.store)
+    # Before the payload is built: its error would say something about the order.
+    if stores is not None and not _is_of_stores(source, order, stores):
         raise PreviewError(_no_order(order_number, subscription.store))
+    event = _event(source, order, topic, now=now)
     delivery = Delivery(event=event, subscription=subscription, attempts_made=1)
     try:
         # Nobody is asked for a token: nothing leaves.
@@ -218,6 +220,15 @@ def topics_to_preview(subscription: Subscription) -> list[str]:
     """The topics of which a preview can be shown; those that the subscription wants come first."""
     names = [name for name in topics.catalogue() if name not in (catalogue.TEST, payloads.REDACTED)]
     return sorted(names, key=lambda name: not topics.matches(subscription.topics, name))
+
+
+def _is_of_stores(source: OrderSource, order: Any, stores: Collection[str]) -> bool:
+    """Whether the order is of one of the stores. False if it can't be known: it may be of another one."""
+    try:
+        with transaction.atomic(using=Event.objects.db):
+            return source.store(order) in stores
+    except Exception:
+        return False
 
 
 def _event(source: OrderSource, order: Any, topic: str, *, now: datetime) -> Event:

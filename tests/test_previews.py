@@ -230,6 +230,20 @@ def test_the_order_of_the_subscriptions_own_store_is_shown() -> None:
         operations.preview(make_endpoint(store="west"), "1042", topic="order.paid", now=timezone.now())
 
 
+def test_the_order_of_another_store_is_unknown_whatever_its_payload_raises(monkeypatch) -> None:
+    make_order(number="1042", store="south")
+    monkeypatch.setattr("orderhooks.sources.BuiltInOrders.payload", lambda *_arguments: 1 / 0)
+
+    def refused(number: str) -> str:
+        with pytest.raises(PreviewError) as problem:
+            operations.preview(make_endpoint(), number, topic="order.paid", now=timezone.now(), stores=["north"])
+        return str(problem.value).replace(number, "N")
+
+    assert refused("1042") == refused("9999")
+    monkeypatch.setattr("orderhooks.sources.BuiltInOrders.store", lambda *_arguments: 1 / 0)
+    assert refused("1042") == refused("9999")
+
+
 def test_what_prevents_a_preview_is_reported(settings, monkeypatch) -> None:
     make_order(number="1042")
     now = timezone.now()

@@ -322,7 +322,7 @@ class SubscriptionViewSet(mixins.RetrieveModelMixin, mixins.DestroyModelMixin, m
     @action(detail=True)
     def preview(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """The signed request for the order with the number `?order=` and the topic `?topic=`. Nothing is sent."""
-        return previews.preview_of(request, self.get_object())
+        return previews.preview_of(request, self.with_visible_store())
 
     @sensitive_variables()
     def _create(self, values: dict[str, Any]) -> Response:

@@ -67,10 +67,9 @@ def test_the_events_of_the_time_in_another_store_are_not_shown(api):
     assert all(one["store"] == "berlin" for one in api.get(f"/api/orders/{order.public_id}/webhooks/").data)
 
 
-@pytest.mark.parametrize("store", ["berlin", ""])
-def test_a_preview_shows_no_order_that_has_left_the_store(api, store):
+def test_a_preview_shows_no_order_that_has_left_the_store(api):
     owner = int(api.session["_auth_user_id"])
-    subscription = make_subscription(store=store, owner_id=owner)
+    subscription = make_subscription(store="berlin", owner_id=owner)
     order = make_order(number="7", store="paris")
     make_event(order_number="7", order_pk=str(order.pk), store="berlin", source="orderhooks")
 
@@ -84,6 +83,17 @@ def test_without_the_setting_the_permissions_hold_for_all_stores():
     order = make_order(store="paris")
 
     assert ids(client_with("view_order").get("/api/orders/")) == [order.public_id]
+
+
+@pytest.mark.parametrize("store", ["paris", ""])
+def test_a_preview_for_a_store_that_was_withdrawn_is_a_404_whatever_the_order(api, monkeypatch, store):
+    subscription = make_subscription(store=store, owner_id=int(api.session["_auth_user_id"]))
+    make_order(number="7", store="paris")
+    monkeypatch.setattr("orderhooks.sources.BuiltInOrders.payload", lambda *_arguments: 1 / 0)
+
+    for number in ("7", "8"):
+        response = api.get(f"/api/subscriptions/{subscription.public_id}/preview/?order={number}&topic=order.paid")
+        assert (response.status_code, "ZeroDivisionError" in response.data["detail"]) == (404, False)
 
 
 @pytest.mark.parametrize("store", ["paris", ""])
