@@ -7,7 +7,7 @@ from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import TextChoices
-from django.http import Http404, HttpRequest, HttpResponse, QueryDict
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -36,6 +36,7 @@ from orderhooks.admin.subscriptions.forms import (
     projection_field,
 )
 from orderhooks.admin.subscriptions.login_forms import SECRET_FIELDS
+from orderhooks.admin.subscriptions.pages import PagesAdmin
 from orderhooks.models import Event, Subscription
 from orderhooks.models.compatibility import selection_errors
 from orderhooks.models.configuration import validate_changed_fields, validate_topics
@@ -99,7 +100,7 @@ class TrialForm(forms.Form):
         return tried
 
 
-class TrialsAdmin(admin.ModelAdmin):
+class TrialsAdmin(PagesAdmin):
     """A mixin of the subscriptions' admin."""
 
     def get_urls(self) -> list[URLPattern]:
@@ -129,11 +130,10 @@ class TrialsAdmin(admin.ModelAdmin):
     # The form of the subscription is sent here with all that it holds.
     @method_decorator(sensitive_post_parameters("headers", "secret", *SECRET_FIELDS))
     def trial_view(self, request: HttpRequest, object_id: str = "") -> HttpResponse:
-        stored: Subscription | None = self.get_object(request, object_id) if object_id else None
-        if object_id and stored is None:
-            raise Http404
         if not self.may_try(request):
             raise PermissionDenied
+        # Who may only add subscriptions tries the choices of a new one.
+        stored = self.subscription_of(request, object_id) if object_id else None
         initial = {name: getattr(stored, name) for name in CHOICES} if stored else {}
         posted, stores = _with_events(request.POST) if request.method == "POST" else None, stores_of(request)
         form = TrialForm(posted, initial=initial, stores=stores)
