@@ -58,6 +58,7 @@ def test_the_list_shows_and_filters_who_is_behind(operator: Client, three_versio
         return {one.name for one in shown}
 
     assert FIRST in part(r'<td class="field-api_version">.*?</td>', page(operator, "subscription/?q=old"))
+    assert names("?api_version=%00") == set()
     assert names("?api_version=behind") == {"old", "middle", "lost"}
     assert names(f"?api_version={RENAMED}") == {"middle"}
     assert names("?api_version=2027-01-16") == {"lost"}

@@ -44,7 +44,9 @@ class VersionFilter(admin.SimpleListFilter):
         value = self.value()
         if not value:
             return queryset
-        return queryset.behind() if value == BEHIND else queryset.filter(api_version=value)
+        if value == BEHIND:
+            return queryset.behind()
+        return queryset.none() if "\0" in value else queryset.filter(api_version=value)
 
 
 class VersionsAdmin(PagesAdmin, ButtonsAdmin):
