@@ -1,12 +1,15 @@
 """The forms of an order's page: of the order itself, and of each kind of row that belongs to it."""
 
 import re
+from datetime import datetime
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.forms.fields import InvalidJSONInput
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext_lazy as _
 
 from orderhooks import payloads
@@ -31,11 +34,13 @@ class JsonObjectField(forms.JSONField):
             raise ValidationError(_("Write a flatter JSON object with shorter numbers."), code="json") from error
 
     def bound_data(self, data: Any, initial: Any) -> Any:
-        """What was typed, also where Python can't read it."""
+        """What was typed, also where Python can't read it, or where the page could not hold what it reads."""
         try:
-            return super().bound_data(data, initial)
+            found = super().bound_data(data, initial)
+            self.prepare_value(found).encode()  # not possible with half of a surrogate pair
         except (RecursionError, ValueError):
             return InvalidJSONInput(data)
+        return found
 
     def clean(self, value: Any) -> dict[str, Any]:
         data = super().clean(value)
@@ -77,6 +82,13 @@ class OrderForm(KeepsUnaltered, StoreForm):
             "metadata": JsonObjectField,
         }
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # From the URL of a new order they come as text, which the two inputs of a time can't show.
+        for name, field in self.fields.items():
+            if isinstance(field, forms.SplitDateTimeField) and isinstance(given := self.initial.get(name), str):
+                self.initial[name] = _time_of(given)
+
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
         number, store = cleaned.get("number"), cleaned.get("store")
@@ -95,6 +107,15 @@ class OrderForm(KeepsUnaltered, StoreForm):
         # A blank number becomes a number in save(); the constraint that there is one would refuse it before that.
         excluded: set[str] = super()._get_validation_exclusions()  # type: ignore[misc]
         return excluded if self.cleaned_data.get("number") else {*excluded, "number"}
+
+
+def _time_of(text: str) -> datetime | None:
+    """A time in the user's zone; None if the text is not a valid one."""
+    try:
+        at = parse_datetime(text)
+        return at if at is None or timezone.is_naive(at) else timezone.localtime(at).replace(tzinfo=None)
+    except (ValueError, OverflowError):
+        return None
 
 
 class OrderLineForm(KeepsUnaltered):

@@ -1,5 +1,6 @@
 """Lists show only what their own filters and links ask: no count gives away what its user may not see."""
 
+import re
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db import models
 from django.db.models.fields.reverse_related import ForeignObjectRel
 from django.test import RequestFactory
+from django.utils.html import escape
 
 from orderhooks.models import Delivery
 from tests.admin.visits import page, staff
@@ -227,6 +229,34 @@ ODD_KEYS = ["abc", "\0", "", "NaN", "9" * 50, "-1", "²", "1 OR 1=1"]
 def test_an_action_for_keys_that_no_row_has_does_nothing(operator: Any, model: type[models.Model]) -> None:
     record = make_delivery(state="failed")
     before = list(Delivery.objects.values())
+@pytest.mark.parametrize("name", ["metadata", "billing_address", "shipping_address"])
+@pytest.mark.parametrize("typed", ['{"a": "\\ud800"}', '{"\\udfff": 1}', '"\\ud83d"'])
+def test_half_of_a_surrogate_pair_is_an_error_of_the_form_and_shown_as_typed(operator, name: str, typed: str) -> None:
+    response = operator.post("/admin/orderhooks/order/add/", {name: typed})
+    assert response.status_code == 200
+    assert name in response.context["adminform"].form.errors
+    assert escape(typed) in response.content.decode()
+
+
+@pytest.mark.parametrize("name", ["placed_at", "paid_at", "cancelled_at"])
+@pytest.mark.parametrize(
+    ("given", "date", "time"),
+    [
+        ("2026-11-01T10:30:00", "2026-11-01", "10:30:00"),
+        ("2026-11-01T10:30:00Z", "2026-11-01", "10:30:00"),
+        ("2026-11-01", "2026-11-01", "00:00:00"),
+        ("2026-13-01T00:00", None, None),
+        ("9999-12-31T23:59:59-23:59", None, None),
+        ("a", None, None),
+    ],
+)
+def test_the_form_of_a_new_order_takes_times_from_the_url(operator, name, given, date, time) -> None:
+    form = operator.get("/admin/orderhooks/order/add/", {name: given}).context["adminform"].form
+    # A field with a default has its first value in hidden inputs too.
+    shown = re.findall(r'value="(.*?)"', str(form[name]))
+    assert shown[:2] == ([date, time] if date else [])
+
+
     actions = OURS[model].get_actions(_request())
     for action in actions:
         fields = {"action": action, "_selected_action": [*ODD_KEYS, str(record.pk + 10**6)], "index": "0"}
