@@ -7,7 +7,7 @@ from django.contrib.admin.exceptions import DisallowedModelAdminLookup
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ERROR_FLAG, IGNORED_PARAMS, PAGE_VAR, SEARCH_VAR, ChangeList
-from django.db.models import QuerySet
+from django.db.models import CharField, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
@@ -47,6 +47,15 @@ def _drop_odd_keys(request: HttpRequest) -> None:
         request.POST = fields  # type: ignore[assignment]
 
 
+def _is_too_large(text: str) -> bool:
+    """Whether it is a number that no column takes, as Python reads numbers: "+1", " 1" and "1_0" are some too."""
+    try:
+        return len(str(abs(int(text)))) > MOST_DIGITS
+    except ValueError:
+        # No number, or one with more digits than Python reads: Django says itself that no row has it.
+        return False
+
+
 class ListedLookups(admin.ModelAdmin):
     """A ModelAdmin whose list takes the parameters of its own filters and of `linked_lookups`, and no others.
 
@@ -65,7 +74,8 @@ class ListedLookups(admin.ModelAdmin):
         if lookup in columns:
             # The value goes to the database as it is: PostgreSQL refuses NUL, and no column takes such a number.
             text = str(value)
-            return "\0" not in text and not (text.isdecimal() and len(text) > MOST_DIGITS)
+            is_text: bool = isinstance(self.opts.get_field(lookup.partition("__")[0]), CharField)
+            return "\0" not in text and (is_text or not _is_too_large(text))
         return lookup in own
 
     def _known_parameters(self, request: HttpRequest | None) -> tuple[list[str], list[str]]:
