@@ -77,6 +77,17 @@ def test_other_addresses_under_the_same_prefix_are_left_to_the_store():
             resolve(path)
 
 
+def test_a_host_that_django_refuses_is_a_problem_without_common_middleware_too(api, settings, caplog):
+    settings.MIDDLEWARE = [one for one in settings.MIDDLEWARE if "CommonMiddleware" not in one]
+    settings.ALLOWED_HOSTS = ["shop.example"]
+    make_order()
+    make_order()
+    response = api.get("/api/orders/?page_size=1", HTTP_HOST="evil.example")
+    assert (response.status_code, response.data["code"]) == (400, "suspicious")
+    assert "evil.example" not in str(response.data)
+    assert [one.levelname for one in caplog.records if one.name == "django.security.DisallowedHost"] == ["ERROR"]
+
+
 def test_a_body_that_is_too_large_is_a_problem(api, settings):
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 100
     response = api.post("/api/orders/", {"note": "x" * 200}, format="json", headers={"Idempotency-Key": "a"})

@@ -7,12 +7,13 @@ topic.
 `parameter`.
 """
 
+import logging
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.core.signals import got_request_exception
 from django.utils.log import log_response
 from rest_framework.exceptions import APIException, ErrorDetail, ValidationError
@@ -47,6 +48,14 @@ class PreconditionFailedError(APIException):
     default_code = "precondition_failed"
 
 
+class SuspiciousError(APIException):
+    """400: Django refuses the request, such as one with a `Host` that is not in ALLOWED_HOSTS."""
+
+    status_code = HTTPStatus.BAD_REQUEST
+    default_detail = "The request is refused: a part of it, such as the header Host, is not valid here."
+    default_code = "suspicious"
+
+
 class TooLargeError(APIException):
     """413: the body is larger than Django accepts."""
 
@@ -63,6 +72,9 @@ def exception_response(error: Exception, context: dict[str, Any]) -> Response | 
     """The response to an error that a view raised, as DRF's EXCEPTION_HANDLER. None shows Django's debug page."""
     if isinstance(error, RequestDataTooBig):
         error = TooLargeError()
+    elif isinstance(error, SuspiciousOperation):
+        _log_suspicious(error, context)
+        error = SuspiciousError()
     response = exception_handler(error, context)
     if response is None:
         return None if settings.DEBUG else _unexpected(error, context)
@@ -128,6 +140,12 @@ def _detail_of(errors: list[dict[str, str]]) -> str:
     ]
     more = [f"and {len(errors) - MAX_IN_DETAIL} more, see errors."] if len(errors) > MAX_IN_DETAIL else []
     return " ".join(text.removeprefix(": ") for text in [*texts, *more])
+
+
+def _log_suspicious(error: SuspiciousOperation, context: dict[str, Any]) -> None:
+    # To the logger of Django, which projects watch.
+    logger = logging.getLogger(f"django.security.{type(error).__name__}")
+    logger.error(str(error), exc_info=error, extra={"status_code": 400, "request": context["request"]._request})
 
 
 def _unexpected(error: Exception, context: dict[str, Any]) -> Response:
