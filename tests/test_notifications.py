@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from orderhooks import notifications, tasks
 from orderhooks.models import Subscription
+from orderhooks.notifications.alarms import quoted
 from orderhooks.tasks import django_q
 from tests.factories import make_delivery, make_subscription
 from tests.mail import no_mail_server
@@ -58,10 +59,27 @@ def test_a_name_in_an_email_is_one_quoted_line_without_links(settings) -> None:
     failing(contact_email="stranger@example.org", name=name, url="https://evil.example/hook?pay=now")
     notifications.send_due(now=NOW)
     [message] = mail.outbox
-    assert "Webhooks to “Pay now at https evil.example/ xxx" in message.subject
+    assert "Webhooks to “Pay now at https evil. example/ xxx" in message.subject
     assert "…”" in message.subject
     assert "://" not in f"{message.subject}{message.body}"
     assert "pay=now" not in message.body
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("paypal-check.com/login", "paypal-check. com/login"),
+        ("EVIL.EXAMPLE:80/x", "EVIL. EXAMPLE: 80/x"),
+        ("bad\u3002example\uff0eor\uff61not.xn--p1ai", "bad\u3002 example\uff0e or\uff61 not. xn--p1ai"),
+        ("mailto:a@evil.com", "mailto: a@ evil. com"),
+        ("tel:+4930", "tel: +4930"),
+        ("http:/evil.example", "http: /evil. example"),
+        ("v2.0, 12.50 EUR at 12:30", "v2.0, 12.50 EUR at 12:30"),
+        ("Warehouse: north & St. Pauli", "Warehouse: north & St. Pauli"),
+    ],
+)
+def test_a_name_in_an_email_has_no_domain_or_address_and_stays_readable(name: str, shown: str) -> None:
+    assert quoted(name) == f"“{shown}”"
 
 
 @pytest.mark.parametrize("cache_fails", [False, True])

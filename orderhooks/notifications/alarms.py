@@ -17,7 +17,7 @@ from orderhooks.models.alarm_states import NotifiedState
 from orderhooks.notifications.states import BACKLOG_AFTER
 from orderhooks.reporting.counts import count_text
 from orderhooks.reporting.durations import relative_text, span_text
-from orderhooks.transport.text import without_links
+from orderhooks.transport.text import without_mail_links
 
 __all__ = ["ALARMS", "BACKLOG", "COUNT_UP_TO", "Alarm", "Report", "data_of", "page", "quoted", "time_text"]
 
@@ -199,6 +199,6 @@ def quoted(name: str) -> str:
     texts that mail programs turn into links.
     """
     plain = "".join(letter if letter.isprintable() else " " for letter in name)
-    words = without_links(plain).replace('"', "'").split()
+    words = without_mail_links(plain).replace('"', "'").split()
     short = " ".join(words)
     return f"“{short[: NAME_CHARACTERS - 1]}…”" if len(short) > NAME_CHARACTERS else f"“{short}”"
