@@ -129,6 +129,13 @@ def test_what_is_no_timestamp_is_refused(text: str) -> None:
     assert "webhook-timestamp" in refusal(headers={**signed(), "webhook-timestamp": text})
 
 
+def test_what_is_signed_is_not_divided_in_another_way() -> None:
+    # The id with one time, and a body that begins with a time: the same is signed.
+    other = signed(f"{NOW}.".encode() + BODY)
+    assert other["webhook-signature"] == signed(BODY, webhook_id=f"{ID}.{NOW}")["webhook-signature"]
+    assert "has a full stop" in refusal(BODY, {**other, "webhook-id": f"{ID}.{NOW}"})
+
+
 @pytest.mark.parametrize("name", ["webhook-id", "webhook-timestamp", "webhook-signature"])
 @pytest.mark.parametrize("text", ["\ud800", "é", "\x00", "v1,\udcff", "x" * 100_000])
 def test_nothing_in_a_header_makes_it_crash(name: str, text: str) -> None:

@@ -71,8 +71,11 @@ def check_signature(
         raise TypeError("verify() needs the raw body as bytes: a decoded or parsed body is not what was signed.")
     given = {name.lower(): value for name, value in headers.items()}
     webhook_id = _required(given, "webhook-id")
-    if len(webhook_id) > MAX_ID_LENGTH or not webhook_id.isprintable():
-        raise InvalidWebhookError(f"The webhook-id is longer than {MAX_ID_LENGTH} characters or not printable.")
+    # What is signed is `id.timestamp.body`: with a point in the id, it could be divided in another way.
+    if len(webhook_id) > MAX_ID_LENGTH or not webhook_id.isprintable() or "." in webhook_id:
+        raise InvalidWebhookError(
+            f"The webhook-id is longer than {MAX_ID_LENGTH} characters, has a full stop or is not printable."
+        )
     timestamp = _timestamp(
         _required(given, "webhook-timestamp"),
         now=time.time() if now is None else now,
