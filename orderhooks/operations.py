@@ -58,6 +58,8 @@ __all__ = [
     "try_again",
 ]
 
+# None: all.
+Stores = Collection[str] | None
 REDELIVER_AT_ONCE = 1000
 ERASE_RETRY_SECONDS = 0.1
 # What may repair an endpoint that was overloaded or away.
@@ -140,9 +142,11 @@ def pause(subscriptions: SubscriptionQuerySet) -> int:
     return subscriptions.pause()
 
 
-def held(subscriptions: Iterable[Subscription], *, since: datetime | None = None, most: int) -> int:
-    """How many deliveries of these subscriptions are pending, at most `most`. `since`: only those made since then."""
-    waiting = Delivery.objects.filter(subscription__in=subscriptions, state=Delivery.State.PENDING)
+def held(
+    subscriptions: Iterable[Subscription], *, since: datetime | None = None, most: int, stores: Stores = None
+) -> int:
+    """How many deliveries of these subscriptions, about orders of `stores`, are pending since then, at most `most`."""
+    waiting = Delivery.objects.filter(subscription__in=subscriptions, state=Delivery.State.PENDING).about_stores(stores)
     if since is not None:
         waiting = waiting.since(since)
     return waiting[:most].count()
@@ -156,18 +160,22 @@ class Resumed:
     skipped: int
 
 
-def resume(subscriptions: SubscriptionQuerySet, *, skip_before: datetime | None = None) -> Resumed:
+def resume(
+    subscriptions: SubscriptionQuerySet, *, skip_before: datetime | None = None, stores: Stores = None
+) -> Resumed:
     """Send to paused and disabled subscriptions again.
 
     The deliveries that were held are sent now, also those that wait for a retry, except those made before
-    `skip_before`, which are skipped.
+    `skip_before`, which are skipped. `stores`: only those about these stores' orders are counted; None for all.
     """
     stopped = Subscription.objects.filter(pk__in=list(subscriptions.values_list("pk", flat=True)))
     stopped = stopped.exclude(state=Subscription.State.ACTIVE)
     keys = list(stopped.values_list("pk", flat=True))
     skipped = 0
     if skip_before is not None:
-        skipped = Delivery.objects.filter(subscription__in=list(stopped), created_at__lt=skip_before).skip()
+        late = Delivery.objects.filter(subscription__in=list(stopped), created_at__lt=skip_before)
+        skipped = late.about_stores(stores).skip()
+        late.skip()
     count = stopped.resume()
     if count:
         Delivery.objects.filter(subscription__in=keys).bring_forward()
@@ -286,7 +294,7 @@ def erase(
     order: str = "",
     store: str = "",
     source: str = "",
-    stores: Collection[str] | None = None,
+    stores: Stores = None,
     by: str = "",
 ) -> Erasure:
     """Erase the personal data of orders from all that is stored of them, for good, and publish `order.redacted`.
@@ -308,7 +316,7 @@ def erase(
 
 
 def preview_erasure(
-    *, customer: str = "", order: str = "", store: str = "", source: str = "", stores: Collection[str] | None = None
+    *, customer: str = "", order: str = "", store: str = "", source: str = "", stores: Stores = None
 ) -> Erasure:
     """What `erase` would begin, not saved; or the running erasure of the same request. Raises its errors."""
     return erasing.plan(customer=customer, order=order, store=store, source=source, stores=stores)

@@ -250,7 +250,7 @@ class DashboardAdmin(NotEdited, ListedLookups):
 
     def _unhealthy(self, request: HttpRequest, stores: Collection[str] | None, *, now: datetime) -> list[Unhealthy]:
         subscriptions = unhealthy(now=now, at_most=WORST, stores=stores, alarms=sees_alarms(request))
-        stats = day_stats(subscriptions, now=now)
+        stats = day_stats(subscriptions, now=now, stores=stores)
         return [self._unhealthy_row(request, one, stats[one.pk], now=now) for one in subscriptions]
 
     def _unhealthy_row(

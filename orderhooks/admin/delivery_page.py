@@ -66,6 +66,7 @@ class DeliveryPage:
         return reporting.worker_problems(tasks.look_at_worker(), now=self.now)
 
     def summary(self) -> SafeString:
+        stores = stores_of(self.request)
         sentences = delivery_summary.sentences(
             self.delivery,
             self.attempts,
@@ -74,7 +75,8 @@ class DeliveryPage:
             blocker=self.blocker,
             behind=len(self.held_up),
             carrier=self.carrier,
-            carried=self.delivery.carried()[: delivery_summary.MOST_BEHIND + 1].count(),
+            carried=self.delivery.carried().about_stores(stores)[: delivery_summary.MOST_BEHIND + 1].count(),
+            stores=stores,
         )
         context = {
             "problems": self.problems,
@@ -141,9 +143,7 @@ class DeliveryPage:
         return _drawn("curl.html", {"script": script, "url": self.url(self.delivery.pk, "curl")})
 
     def _is_seen(self, delivery: Delivery) -> bool:
-        # The order may have belonged to another store when an earlier event happened.
-        stores = stores_of(self.request)
-        return stores is None or delivery.event.store in stores
+        return delivery_summary.is_seen(delivery, stores_of(self.request))
 
     def url(self, key: int, name: str = "change") -> str:
         return reverse(f"{self.site}:orderhooks_delivery_{name}", args=[key])

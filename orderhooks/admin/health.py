@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy
 from orderhooks.admin import charts
 from orderhooks.admin.links import link, page_url
 from orderhooks.admin.lookups import LastPageList
+from orderhooks.admin.stores import stores_of
 from orderhooks.models import Delivery, Subscription
 from orderhooks.reporting import durations, endpoint_health, objectives
 from orderhooks.reporting.attempt_stats import MOST_COUNTED, DayStats, day_stats
@@ -42,7 +43,8 @@ class _HealthList(LastPageList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         now = timezone.now()
-        stats, found = day_stats(self.result_list, now=now), objectives.objectives(self.result_list, now=now)
+        stats = day_stats(self.result_list, now=now, stores=stores_of(request))
+        found = objectives.objectives(self.result_list, now=now)
         for subscription in self.result_list:
             # A column does not get the request, and so not the user.
             subscription._request = request

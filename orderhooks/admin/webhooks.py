@@ -153,7 +153,7 @@ def webhooks_of(events: EventQuerySet, *, stores: Collection[str] | None, site: 
     # One more than is shown says whether there are more.
     events, among = events.of_stores(stores), Subscription.objects.of_stores(stores, operational=False)
     newest = list(events.defer("payload", "changes").order_by("-sequence")[: NEWEST_EVENTS + 1])
-    reports = reporting.event_reports(newest[:NEWEST_EVENTS], at_most=SUBSCRIPTIONS, among=among)
+    reports = reporting.event_reports(newest[:NEWEST_EVENTS], at_most=SUBSCRIPTIONS, among=among, stores=stores)
     return Webhooks(reports, len(newest) > NEWEST_EVENTS, site)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.db.models import QuerySet
+from django.utils.functional import cached_property
 from rest_framework import mixins, serializers, status
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -112,7 +113,7 @@ class DeliveryDetailSerializer(DeliverySerializer):
     """One event for one subscription, with its attempts."""
 
     merged_into = serializers.SerializerMethodField(
-        help_text="The id of the event that carries its changes if it was merged; otherwise null."
+        help_text="The id of the event that carries its changes if it was merged, and you may see it; otherwise null."
     )
     summary = serializers.SerializerMethodField(help_text="What has happened and what comes next, in sentences.")
     attempts = serializers.SerializerMethodField(help_text=f"The newest {MAX_ATTEMPTS}, oldest first.")
@@ -122,12 +123,18 @@ class DeliveryDetailSerializer(DeliverySerializer):
         fields = [*DeliverySerializer.Meta.fields, "merged_into", "summary", "attempts"]
         read_only_fields = fields
 
+    @cached_property
+    def _stores(self) -> frozenset[str] | None:
+        """The stores whose events the user may see. None: all."""
+        return access.order_stores_of(self.context["request"].user)
+
     def get_merged_into(self, delivery: Delivery) -> str | None:
         carrier = delivery.carrier()
-        return carrier.event.public_id if carrier else None
+        return carrier.event.public_id if carrier and delivery_summary.is_seen(carrier, self._stores) else None
 
     def get_summary(self, delivery: Delivery) -> list[str]:
-        return delivery_summary.summarize(delivery, _newest(delivery), now=DatabaseClock().now())
+        now, stores = DatabaseClock().now(), self._stores
+        return delivery_summary.summarize(delivery, _newest(delivery), now=now, stores=stores)
 
     def get_attempts(self, delivery: Delivery) -> list[dict[str, Any]]:
         return AttemptSerializer(_newest(delivery), many=True, context=self.context).data  # type: ignore[return-value]

@@ -95,7 +95,8 @@ def order_report(request: Request, events: EventQuerySet) -> Response:
     require_known(request, [])
     newest = list(events.order_by("-sequence").defer(*LARGE_FIELDS)[:MAX_EVENTS])
     among = access.seen_subscriptions_of(request.user)
-    reports = reporting.event_reports(newest, at_most=MAX_SUBSCRIPTIONS, among=among)
+    stores = access.order_stores_of(request.user)
+    reports = reporting.event_reports(newest, at_most=MAX_SUBSCRIPTIONS, among=among, stores=stores)
     context = {"request": request, "outcomes": {report.event.pk: report.outcomes for report in reports}}
     return Response(EventReportSerializer([report.event for report in reports], many=True, context=context).data)
 

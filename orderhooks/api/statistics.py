@@ -93,6 +93,8 @@ def statistics_of(request: Request, subscriptions: Iterable[Subscription] | None
         subscriptions = list(subscriptions)
         keys = [subscription.pk for subscription in subscriptions]
         attempt_stats, pending = attempt_stats.filter(subscription__in=keys), pending.filter(subscription__in=keys)
+    # Those from the time when a subscription was of another store are not the user's.
+    pending = pending.about_stores(access.order_stores_of(request.user))
     by_hour, times = _by_hour(attempt_stats.by_hour(), hours=hours, now=now), attempt_stats.by_bucket()
     succeeded, failed = (sum(row[name] for row in by_hour) for name in ("succeeded", "failed"))
     waiting = pending.order_by()[: MAX_COUNTED + 1].count()

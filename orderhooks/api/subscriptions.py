@@ -235,7 +235,8 @@ class SubscriptionViewSet(mixins.RetrieveModelMixin, mixins.DestroyModelMixin, m
         serializer.is_valid(raise_exception=True)
         subscription = self.get_object()
         chosen = Subscription.objects.filter(pk=subscription.pk)
-        resumed = operations.resume(chosen, skip_before=serializer.validated_data["skip_before"])
+        skip_before, stores = serializer.validated_data["skip_before"], access.order_stores_of(request.user)
+        resumed = operations.resume(chosen, skip_before=skip_before, stores=stores)
         if resumed.subscriptions:
             history.log_change(request, subscription, f"Resumed; {resumed.skipped} deliveries skipped.")
         return self.subscription_response(subscription)

@@ -9,7 +9,7 @@ from django.db import models
 from orderhooks.db.encrypted_records import EncryptedJSONField
 
 if TYPE_CHECKING:
-    from orderhooks.models.deliveries import Delivery
+    from orderhooks.models.deliveries import Delivery, DeliveryQuerySet
 
 __all__ = ["HasMergedUpdates", "MergedUpdatesQuerySet"]
 
@@ -78,7 +78,7 @@ class HasMergedUpdates(models.Model):
         found: Delivery | None = self._of_same_order().carriers().filter(merges_from=self.merges_from).first()
         return found
 
-    def carried(self: Any) -> "models.QuerySet[Delivery]":
+    def carried(self: Any) -> "DeliveryQuerySet":
         """Those that were merged into this one."""
         if self.merged_changes is None:
             return type(self).objects.none()  # type: ignore[no-any-return]

@@ -46,8 +46,13 @@ class DayStats:
         return self.succeeded / attempts if attempts else None
 
 
-def day_stats(subscriptions: Iterable[Subscription], *, now: datetime) -> Mapping[int, DayStats]:
-    """Each one's last day by its primary key. Two queries."""
+def day_stats(
+    subscriptions: Iterable[Subscription], *, now: datetime, stores: Collection[str] | None = None
+) -> Mapping[int, DayStats]:
+    """Each one's last day by its primary key. Two queries.
+
+    `stores`: only deliveries about these stores' orders wait; None for all. Attempts are counted for all stores alike.
+    """
     keys = [subscription.pk for subscription in subscriptions]
     start = first_hour(now=now, hours=HOURS)
     success = Sum("count", filter=Q(outcome=AttemptStats.Outcome.SUCCESS), default=0)
@@ -60,7 +65,7 @@ def day_stats(subscriptions: Iterable[Subscription], *, now: datetime) -> Mappin
         (key, hour): HourStats(hour, succeeded, attempts - succeeded)
         for key, hour, succeeded, attempts in rows.annotate(succeeded=success, attempts=Sum("count"))
     }
-    waiting = _waiting(keys)
+    waiting = _waiting(keys, stores)
     hours = [start + number * HOUR for number in range(HOURS)]
     return {
         key: DayStats(tuple(counted.get((key, hour), HourStats(hour)) for hour in hours), waiting.get(key, 0))
@@ -102,9 +107,9 @@ def unhealthy(
 SEVERITY = (Subscription.State.DISABLED, Subscription.State.ACTIVE, Subscription.State.PAUSED)
 
 
-def _waiting(keys: Iterable[int]) -> dict[int, int]:
+def _waiting(keys: Iterable[int], stores: Collection[str] | None) -> dict[int, int]:
     # Whether there are too many to count is one search of the index. They are counted only if there are not.
-    pending = Delivery.objects.filter(subscription=OuterRef("pk"), state=Delivery.State.PENDING)
+    pending = Delivery.objects.filter(subscription=OuterRef("pk"), state=Delivery.State.PENDING).about_stores(stores)
     too_many = pending.order_by("trigger", "next_attempt_at", "id").values("pk")[MOST_COUNTED : MOST_COUNTED + 1]
     count = pending.order_by().values("subscription").annotate(count=Count("pk")).values("count")
     waiting = Case(

@@ -4,7 +4,7 @@ The admin and the API show it. Everything but `summarize` is pure: the caller br
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from django.utils.text import get_text_list
@@ -17,7 +17,7 @@ from orderhooks.reporting.counts import count_text
 from orderhooks.reporting.durations import relative_text, span_text, time_text
 from orderhooks.reporting.endpoint_health import OUTCOMES, held_text, outcome_text
 
-__all__ = ["MOST_BEHIND", "attempt_text", "interval_text", "most_attempts", "sentences", "summarize"]
+__all__ = ["MOST_BEHIND", "attempt_text", "interval_text", "is_seen", "most_attempts", "sentences", "summarize"]
 
 State = Delivery.State
 # A pump runs within a minute and a half, whatever has died.
@@ -38,12 +38,17 @@ TIMES = {
 }
 
 
-def summarize(delivery: Delivery, attempts: Sequence[Attempt], *, now: datetime) -> list[str]:
-    """The sentences of a delivery's summary. Looks up what they need in at most three queries."""
+def summarize(
+    delivery: Delivery, attempts: Sequence[Attempt], *, now: datetime, stores: Collection[str] | None = None
+) -> list[str]:
+    """The sentences of a delivery's summary. Looks up what they need in at most three queries.
+
+    `stores`: the stores whose events the reader may see; None for all.
+    """
     blocker = None
     if delivery.state == State.PENDING:
         blocker = delivery.blockers().select_related("event").defer("event__payload", "event__changes").first()
-    behind = delivery.held_up()[: MOST_BEHIND + 1].count()
+    behind = delivery.held_up().about_stores(stores)[: MOST_BEHIND + 1].count()
     return sentences(
         delivery,
         attempts,
@@ -52,8 +57,14 @@ def summarize(delivery: Delivery, attempts: Sequence[Attempt], *, now: datetime)
         blocker=blocker,
         behind=behind,
         carrier=delivery.carrier(),
-        carried=delivery.carried()[: MOST_BEHIND + 1].count(),
+        carried=delivery.carried().about_stores(stores)[: MOST_BEHIND + 1].count(),
+        stores=stores,
     )
+
+
+def is_seen(delivery: Delivery, stores: Collection[str] | None) -> bool:
+    """Whether it is about an order of one of these stores; None for all. The order may have been of another before."""
+    return stores is None or delivery.event.store in stores
 
 
 def most_attempts(delivery: Delivery) -> int:
@@ -73,13 +84,17 @@ def sentences(
     behind: int = 0,
     carrier: Delivery | None = None,
     carried: int = 0,
+    stores: Collection[str] | None = None,
 ) -> list[str]:
     """The sentences of a delivery's summary.
 
     `most`: the number of attempts in the retry table. `blocker`: the delivery that an ordered one waits for. `behind`:
     how many deliveries wait for this one, counted up to MOST_BEHIND + 1. `carrier`: the delivery that one was merged
-    into; `carried`: how many were merged into this one, counted likewise.
+    into; `carried`: how many were merged into this one, counted likewise. `stores`: the stores whose events are named
+    by their ids, which hold their times; None for all.
     """
+    if carrier is not None and not is_seen(carrier, stores):
+        carrier = None
     ended = _ENDED[State(delivery.state)](delivery, now) if delivery.state in _ENDED else ""
     if delivery.is_merged:
         ended = _merged(delivery, carrier, now)
@@ -89,7 +104,7 @@ def sentences(
         _results(delivery, attempts),
         "" if attempts else _reason(delivery),
         _requested_by(delivery),
-        "" if ended else _next(delivery, now=now, most=most, blocker=blocker),
+        "" if ended else _next(delivery, now=now, most=most, blocker=blocker, stores=stores),
         _held_up(delivery, behind),
     ]
     return [sentence for sentence in found if sentence]
@@ -136,7 +151,9 @@ def _by_job(label: str) -> str:
     return sentence % {"job": label}
 
 
-def _next(delivery: Delivery, *, now: datetime, most: int, blocker: Delivery | None) -> str:
+def _next(
+    delivery: Delivery, *, now: datetime, most: int, blocker: Delivery | None, stores: Collection[str] | None
+) -> str:
     subscription = delivery.subscription
     attempt = _attempt(delivery, most)
     if delivery.state == State.SENDING:
@@ -147,6 +164,10 @@ def _next(delivery: Delivery, *, now: datetime, most: int, blocker: Delivery | N
     if subscription.state != Subscription.State.ACTIVE:
         return held_text(subscription, now=now)
     if blocker is not None:
+        if not is_seen(blocker, stores):
+            return _("Waits for another event of order %(order)s: the subscription is ordered.") % {
+                "order": delivery.event.order_number
+            }
         return _blocked(delivery, blocker)
     due_at = delivery.next_attempt_at or now
     by_hand = delivery.trigger == Delivery.Trigger.MANUAL

@@ -151,9 +151,14 @@ class EventReport:
 
 
 def event_reports(
-    events: Iterable[Event], *, at_most: int, among: "models.QuerySet[Subscription] | None" = None
+    events: Iterable[Event],
+    *,
+    at_most: int,
+    among: "models.QuerySet[Subscription] | None" = None,
+    stores: Collection[str] | None = None,
 ) -> list[EventReport]:
-    """Explain each event for the first `at_most` subscriptions, of all or `among` some.
+    """Explain each event for the first `at_most` subscriptions, of all or `among` some. `stores`: the stores whose
+    events may be named; None for all.
 
     Two queries for all events, one more if a subscription chooses by what they hold, and one more if there are merged
     updates.
@@ -165,7 +170,7 @@ def event_reports(
         _read_contents(events)
     rows = Delivery.objects.filter(event__in=[event.pk for event in events], subscription__in=subscriptions)
     deliveries = {(delivery.event_id, delivery.subscription_id): delivery for delivery in rows}
-    carriers = _carriers([delivery for delivery in deliveries.values() if delivery.is_merged])
+    carriers = _carriers([delivery for delivery in deliveries.values() if delivery.is_merged], stores)
     reports: list[EventReport] = []
     matcher = Matcher()
     # The orders and subscriptions with an event that has not ended; it holds up the later ones.
@@ -188,13 +193,14 @@ def event_reports(
     return reports[::-1]
 
 
-def _carriers(merged: Sequence[Delivery]) -> dict[tuple[int, int | None], Delivery]:
+def _carriers(merged: Sequence[Delivery], stores: Collection[str] | None) -> dict[tuple[int, int | None], Delivery]:
     """What updates were merged into, by subscription and by the first of those that merged."""
     if not merged:
         return {}
     groups = {delivery.merges_from for delivery in merged if delivery.merges_from is not None}
     first = Event.objects.filter(pk__in=groups)
-    rows = Delivery.objects.carriers().filter(
+    carriers = Delivery.objects.about_stores(stores).carriers()
+    rows = carriers.filter(
         merges_from__in=groups,
         subscription__in={delivery.subscription_id for delivery in merged},
         # By the index of an order's events.

@@ -1,13 +1,19 @@
 """A user of one store sees and writes the orders of that store alone."""
 
+from datetime import timedelta
+
 import pytest
+from django.contrib.auth.models import Permission, User
+from django.utils import timezone
 from rest_framework.test import APIClient
 
-from orderhooks.models import Order
+from orderhooks.models import Delivery, Order
+from tests.admin.visits import history_of
 from tests.api.calls import client_with, errors_of, ids, patch, post
 from tests.factories import make_attempt_stats, make_backfill, make_delivery, make_event, make_order, make_subscription
 
 pytestmark = pytest.mark.django_db
+WITH_MICROSECONDS = "%Y-%m-%dT%H:%M:%S.%fZ"
 PERMISSIONS = [f"{verb}_{name}" for verb in ("view", "add", "change", "delete") for name in ("order", "subscription")]
 
 
@@ -79,12 +85,6 @@ def test_a_preview_shows_no_order_that_has_left_the_store(api):
     assert "There is no order" in response.data["detail"]
 
 
-def test_without_the_setting_the_permissions_hold_for_all_stores():
-    order = make_order(store="paris")
-
-    assert ids(client_with("view_order").get("/api/orders/")) == [order.public_id]
-
-
 @pytest.mark.parametrize("store", ["paris", ""])
 def test_a_preview_for_a_store_that_was_withdrawn_is_a_404_whatever_the_order(api, monkeypatch, store):
     subscription = make_subscription(store=store, owner_id=int(api.session["_auth_user_id"]))
@@ -94,6 +94,12 @@ def test_a_preview_for_a_store_that_was_withdrawn_is_a_404_whatever_the_order(ap
     for number in ("7", "8"):
         response = api.get(f"/api/subscriptions/{subscription.public_id}/preview/?order={number}&topic=order.paid")
         assert (response.status_code, "ZeroDivisionError" in response.data["detail"]) == (404, False)
+
+
+def test_without_the_setting_the_permissions_hold_for_all_stores():
+    order = make_order(store="paris")
+
+    assert ids(client_with("view_order").get("/api/orders/")) == [order.public_id]
 
 
 @pytest.mark.parametrize("store", ["paris", ""])
@@ -144,6 +150,49 @@ def test_deliveries_from_the_time_in_another_store_are_not_shown(api):
     assert ids(api.get("/api/deliveries/")) == [mine.public_id]
     for path in ("", "attempts/", "curl/"):
         assert api.get(f"/api/deliveries/{former.public_id}/{path}").status_code == 404
+
+
+def test_what_waits_from_the_time_in_another_store_is_not_counted(api):
+    subscription = make_subscription(store="berlin", owner_id=int(api.session["_auth_user_id"]), state="paused")
+    former = make_delivery(subscription=subscription, event=make_event(store="paris"))
+    mine = make_delivery(subscription=subscription, event=make_event(store="berlin"))
+    former_at = mine.created_at - timedelta(days=3)
+    Delivery.objects.filter(pk=former.pk).update(created_at=former_at)
+
+    for path in ("stats/", f"subscriptions/{subscription.public_id}/stats/"):
+        found = api.get(f"/api/{path}").data
+        assert (found["waiting"], found["oldest_waiting_at"]) == (1, f"{mine.created_at:{WITH_MICROSECONDS}}")
+    post(
+        api,
+        f"/subscriptions/{subscription.public_id}/resume/",
+        {"skip_before": f"{timezone.now():{WITH_MICROSECONDS}}"},
+    )
+    assert history_of(subscription)[-1][1] == "By the API: Resumed; 1 deliveries skipped."
+    assert set(Delivery.objects.values_list("state", flat=True)) == {"skipped"}
+
+
+def test_events_from_the_time_in_another_store_are_not_named(api):
+    subscription = make_subscription(store="berlin", owner_id=int(api.session["_auth_user_id"]), ordered=True)
+
+    def delivered(store, **fields):
+        event = make_event(topic="order.updated", store=store, order_pk="1", order_number="1001")
+        return make_delivery(event=event, subscription=subscription, **fields)
+
+    merged = delivered("berlin", state="skipped", merges_from=1)
+    carrier = delivered("paris", state="delivered", merges_from=1, merged_changes={})
+    failed = delivered("paris", state="failed")
+    waiting = delivered("berlin")
+    delivered("paris")
+
+    shown = [api.get(f"/api/deliveries/{one.public_id}/").data for one in (merged, waiting)]
+    report = api.get("/api/orders/orderhooks/1001/webhooks/").data
+    assert shown[0]["merged_into"] is None
+    assert "into a later update of the order" in shown[0]["summary"][0]
+    assert "Waits for another event of order 1001: the subscription is ordered." in shown[1]["summary"]
+    assert not any("holds up" in sentence for sentence in shown[1]["summary"])
+    assert [outcome["text"] for one in report for outcome in one["subscriptions"]][-1] == "merged into a later update"
+    for hidden in (carrier, failed):
+        assert hidden.event.public_id not in f"{shown}{report}"
 
 
 @pytest.mark.parametrize(("total", "walked"), [(None, None), (90, 77)])

@@ -1,6 +1,6 @@
 """What goes out to a subscription: send a test, pause, resume with a choice of what was held."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 
 from django.contrib import admin
@@ -14,6 +14,7 @@ from django.utils.translation import ngettext
 from orderhooks import operations, permissions
 from orderhooks.admin import bodies
 from orderhooks.admin.buttons import Button, ButtonsAdmin
+from orderhooks.admin.stores import stores_of
 from orderhooks.admin.subscriptions.action_forms import ResumptionForm
 from orderhooks.admin.subscriptions.banners import COUNT_UP_TO
 from orderhooks.admin.subscriptions.confirmation import Confirmation, confirm, is_confirmed
@@ -99,9 +100,9 @@ class ActionsAdmin(ButtonsAdmin):
         stopped = [subscription for subscription in subscriptions if subscription.state != State.ACTIVE]
         form = ResumptionForm(request.POST if is_confirmed(request) else None)
         if stopped and not form.is_valid():
-            return confirm(self, request, _confirmation(stopped, form), subscriptions)
+            return confirm(self, request, _confirmation(stopped, form, stores_of(request)), subscriptions)
         skip_before = form.skip_before(now=timezone.now()) if stopped else None
-        resumed = operations.resume(_rows(stopped), skip_before=skip_before)
+        resumed = operations.resume(_rows(stopped), skip_before=skip_before, stores=stores_of(request))
         how = ngettext("Resumed; %s delivery skipped.", "Resumed; %s deliveries skipped.", resumed.skipped)
         skipped = count_text(resumed.skipped)
         for subscription in stopped:
@@ -125,10 +126,12 @@ def _rows(subscriptions: Sequence[Subscription]) -> SubscriptionQuerySet:
     return Subscription.objects.filter(pk__in=[subscription.pk for subscription in subscriptions])
 
 
-def _confirmation(subscriptions: Sequence[Subscription], form: ResumptionForm) -> Confirmation:
-    now = timezone.now()
+def _confirmation(
+    subscriptions: Sequence[Subscription], form: ResumptionForm, stores: Collection[str] | None
+) -> Confirmation:
+    now, most = timezone.now(), COUNT_UP_TO + 1
     counts = [
-        count_text(operations.held(subscriptions, since=since, most=COUNT_UP_TO + 1), bound=COUNT_UP_TO)
+        count_text(operations.held(subscriptions, since=since, most=most, stores=stores), bound=COUNT_UP_TO)
         for since in (None, now - timedelta(hours=1), now - timedelta(days=1), now - timedelta(days=7))
     ]
     return Confirmation(

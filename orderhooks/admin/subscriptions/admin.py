@@ -16,7 +16,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_post_parameters
 
-from orderhooks import operations, reporting, tasks
+from orderhooks import operations, permissions, reporting, tasks
 from orderhooks.admin.health import HEALTH_COLUMNS, HealthColumns
 from orderhooks.admin.jobs import JOB_FIELDS, JobsField
 from orderhooks.admin.links import link, page_url
@@ -143,11 +143,14 @@ class SubscriptionAdmin(OfStores, HealthColumns, JobsField, ActionsAdmin, Secret
         return form
 
     @admin.display(description=_("state"))
-    def status_banner(self, subscription: Subscription) -> SafeString:
+    def status_banner(self, subscription: Any) -> SafeString:
         now = timezone.now()
         outdated = version_banner(subscription, now=now, url=self.versions_url(subscription))
         missing = reporting.worker_problems(tasks.look_at_worker(), now=now)
-        state = banner(subscription, now=now, held=lambda: operations.held([subscription], most=COUNT_UP_TO + 1))
+        stores = stores_of(subscription._request)
+        state = banner(
+            subscription, now=now, held=lambda: operations.held([subscription], most=COUNT_UP_TO + 1, stores=stores)
+        )
         found = certificate_banner(subscription, now=now) + unsent_banner(subscription, now=now) + state.draw()
         if missing:
             # That no worker is running comes first.
@@ -245,16 +248,16 @@ class SubscriptionAdmin(OfStores, HealthColumns, JobsField, ActionsAdmin, Secret
         return self.show_secrets(request, [shown], onward=response.headers.get("location", "")) if shown else response
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, Any, Any, Any]:
-        """What goes with a subscription, counted: its deliveries may be a million, and are deleted with it."""
+        """What goes with a subscription, counted: its deliveries may be a million, and are deleted with it.
+
+        Without the deliveries that the user may not see.
+        """
         chosen = [one.pk for one in objs]
-        counts = {
-            str(model._meta.verbose_name_plural): rows.count()
-            for model, rows in (
-                (Subscription, Subscription.objects.filter(pk__in=chosen)),
-                (Delivery, Delivery.objects.filter(subscription__in=chosen)),
-                (Attempt, Attempt.objects.filter(delivery__subscription__in=chosen)),
-            )
-        }
+        rows: list[QuerySet[Any]] = [Subscription.objects.filter(pk__in=chosen)]
+        if request.user.has_perm(permissions.VIEW_DELIVERY):
+            deliveries = Delivery.objects.filter(subscription__in=chosen).about_stores(stores_of(request))
+            rows += [deliveries, Attempt.objects.filter(delivery__in=deliveries)]
+        counts = {str(one.model._meta.verbose_name_plural): one.count() for one in rows}
         missing = set() if self.has_delete_permission(request) else {self.opts.verbose_name}
         return [str(one) for one in objs], counts, missing, []
 
