@@ -381,7 +381,9 @@ def _require_replayable(subscription: Subscription, pattern: str) -> str:
         return require(pattern)
     except topics.UnknownTopicError:
         is_dropped = topics.of_kind(pattern, is_operational=subscription.operational)
-        if is_dropped and Event.objects.filter(topic=pattern).exists():
+        # Of the subscription's store: those of another one say nothing, and it would not get them.
+        stores = [subscription.store] if subscription.store else None
+        if is_dropped and Event.objects.of_stores(stores).filter(topic=pattern).exists():
             return pattern
         raise
 

@@ -195,6 +195,20 @@ def test_events_from_the_time_in_another_store_are_not_named(api):
         assert hidden.event.public_id not in f"{shown}{report}"
 
 
+def test_a_replay_knows_no_topic_that_only_events_of_another_store_have(api):
+    user = User.objects.get(pk=int(api.session["_auth_user_id"]))
+    user.user_permissions.add(Permission.objects.get(codename="redeliver_delivery"))
+    subscription = make_subscription(store="berlin", owner=user)
+    make_event(topic="order.dropped_there", store="paris")
+    make_event(topic="order.dropped_here", store="berlin")
+
+    def status(topic):
+        plan = {"since": "2026-01-01T00:00:00Z", "topics": [topic], "dry_run": True}
+        return post(api, f"/subscriptions/{subscription.public_id}/replay/", plan).status_code
+
+    assert [status(f"order.dropped_{one}") for one in ("here", "there", "nowhere")] == [200, 422, 422]
+
+
 @pytest.mark.parametrize(("total", "walked"), [(None, None), (90, 77)])
 def test_a_backfill_does_not_count_the_orders_of_other_stores(api, total, walked):
     client = client_with("view_backfill")
