@@ -90,3 +90,23 @@ def test_on_a_phone_the_dashboard_shows_all_of_a_subscription_to_look_at(
         # No cell makes the row taller than its own contents.
         gaps = row.evaluate("row => row.clientHeight - [...row.cells].reduce((sum, one) => sum + one.offsetHeight, 0)")
         assert gaps <= 20
+
+
+# How far what is shown of a body reaches beyond its section, in pixels, if it does.
+BEYOND = """() => [...document.querySelectorAll(".orderhooks-text, fieldset details textarea")]
+  .map(one => [one.className || one.tagName, one.getBoundingClientRect().right, one.closest("fieldset")])
+  .filter(([name, right, section]) => right > section.getBoundingClientRect().right)
+  .map(([name, right]) => `${name}: ${right}`)"""
+
+
+@pytest.mark.parametrize("name", ["delivery", "event"])
+@pytest.mark.parametrize("viewport", [PHONE, DESK], ids=["phone", "desk"])
+def test_a_body_that_is_opened_to_be_copied_stays_in_its_section(
+    visit: Callable[..., Visit], shop: Shop, name: str, viewport: dict[str, int]
+) -> None:
+    operator = visit(viewport=viewport)
+    PAGES[name](operator, shop)
+    operator.page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
+    assert operator.page.locator(".orderhooks-copy textarea").first.is_visible()
+    assert operator.page.evaluate(BEYOND) == []
+    assert operator.page.evaluate("document.scrollingElement.scrollWidth") <= viewport["width"]
