@@ -13,7 +13,6 @@ from django.views.decorators.debug import sensitive_variables
 
 from orderhooks import transport
 from orderhooks.db.sealed_logins import (
-    BASIC,
     IN_BODY,
     NONE,
     OAUTH2,
@@ -173,13 +172,6 @@ class HasLogins(models.Model):
         """Identifies the OAuth2 client. A token that was granted to another one is not used."""
         known = {name: one.token if isinstance(one, Sealed) else one for name, one in self.authentication.items()}
         return hashlib.sha256(json.dumps([known, self.url], sort_keys=True).encode()).hexdigest()
-
-    @property
-    def logins_shown(self) -> list[str]:
-        """What it logs in with, in a few words; nothing that is secret."""
-        shown = {BASIC: "HTTP Basic", OAUTH2: "OAuth2"}
-        found = [shown[self.login_type]] if self.login_type in shown else []
-        return [*found, "client certificate"] if self.client_certificate else found
 
 
 def warnings_due(expires_at: datetime | None, *, now: datetime) -> int:

@@ -1,5 +1,7 @@
 """How a subscription logs in, in the admin: typed, kept, never shown, refused at its field, warned of."""
 
+import html
+import re
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from orderhooks import notifications
+from orderhooks.admin.subscriptions.forms import choices_of_formats
 from orderhooks.models import Subscription
 from tests.certificates import DAY, NOW, client_pem
 from tests.factories import make_subscription, make_user
@@ -208,3 +211,59 @@ def test_each_warning_is_one_email(settings):
     [text] = [one.body for one in mail.outbox if one.to == ["crm@crm.example"]][-1:]
     assert "Give the subscription a new one" in text
     assert URL not in text
+
+
+def rows_of(page: str) -> dict[str, str]:
+    """What a page without a form shows, by label."""
+    found = re.findall(r'<label>(.*?):</label>\s*<div class="readonly">(.*?)</div>', page, re.DOTALL)
+    return {label: " ".join(html.unescape(value).split()) for label, value in found}
+
+
+OAUTH2 = {
+    "type": "oauth2",
+    "token_url": "https://login.example/token",
+    "client_id": "store",
+    "client_secret": "s3cret-of-client",
+    "scope": "orders",
+}
+
+
+@pytest.mark.parametrize(
+    ("login", "text"),
+    [
+        ({}, "None: by the signature and the headers alone"),
+        (BASIC, "HTTP Basic as shop, password hidden"),
+        (
+            OAUTH2,
+            "OAuth2 as store, secret hidden; tokens come from https://login.example/token; scope: orders",
+        ),
+    ],
+)
+def test_a_user_who_may_only_view_a_subscription_reads_its_login_and_choices_as_words(login, text):
+    certificate, key = client_pem()
+    subscription = make_subscription(
+        url=URL,
+        authentication=login,
+        client_certificate={"certificate": certificate, "private_key": key},
+        headers={"X-Key": "k3y-of-store"},
+        topics=["order.paid", "order.cancelled"],
+        changed_fields=["shipping_address"],
+        format="thin",
+    )
+    reader = Client()
+    reader.force_login(make_user("view_subscription", is_staff=True))
+    page = reader.get(f"/admin/orderhooks/subscription/{subscription.pk}/change/").content.decode()
+
+    rows = rows_of(page)
+    expected = {
+        "Authentication": text,
+        "Topics": "order.paid, order.cancelled",
+        "Changed fields": "shipping_address",
+        "Format": str(dict(choices_of_formats())["thin"]),
+        "Headers": "X-Key: (hidden)",
+        "Store": "all stores",
+    }
+    assert {label: rows.get(label) for label in expected} == expected
+    typed = [label for label in rows if label.startswith(("Basic ", "Oauth2 ", "Certificate ", "Client certificate"))]
+    assert (typed, "None" in rows.values(), "A list such as" in page) == ([], False, False)
+    assert not [secret for secret in ("pa55word", "s3cret-of-client", "k3y-of-store", "PRIVATE KEY") if secret in page]

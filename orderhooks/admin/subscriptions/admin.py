@@ -31,6 +31,7 @@ from orderhooks.admin.subscriptions.banners import (
     unsent_banner,
     version_banner,
 )
+from orderhooks.admin.subscriptions.for_readers import ReadersAdmin, for_readers
 from orderhooks.admin.subscriptions.forms import SubscriptionForm
 from orderhooks.admin.subscriptions.login_forms import LOGIN_FIELDS, SECRET_FIELDS
 from orderhooks.admin.subscriptions.owners import OwnerOfStores, may_see_users
@@ -61,7 +62,9 @@ PACE_FIELDS = ("max_in_flight", "max_per_second", "consent")
 
 
 @admin.register(Subscription)
-class SubscriptionAdmin(OfStores, HealthColumns, JobsField, ActionsAdmin, SecretsAdmin, TrialsAdmin, VersionsAdmin):
+class SubscriptionAdmin(
+    OfStores, HealthColumns, JobsField, ReadersAdmin, ActionsAdmin, SecretsAdmin, TrialsAdmin, VersionsAdmin
+):
     form = SubscriptionForm
     list_display = ["name", *HEALTH_COLUMNS, "url", "topic_list"]
     list_filter = ["state", "operational", StoreFilter]
@@ -128,8 +131,11 @@ class SubscriptionAdmin(OfStores, HealthColumns, JobsField, ActionsAdmin, Secret
             names = [name for name in options["fields"] if name not in hidden]
             if obj is not None and not obj.asks_consent:
                 names = [name for name in names if name != "consent"]
+            described = {"description": link} if "topics" in names else {}
+            if obj is not None and not self.has_change_permission(request, obj):
+                names = for_readers(names)
             if names:
-                shown.append((title, {"fields": names, **({"description": link} if "topics" in names else {})}))
+                shown.append((title, {"fields": names, **described}))
         return shown
 
     def get_form(
