@@ -22,6 +22,7 @@ from orderhooks.models import (
     FeedConsumer,
     Fulfillment,
     FulfillmentLine,
+    ObjectiveStats,
     Order,
     OrderLine,
     Payment,
@@ -30,6 +31,7 @@ from orderhooks.models import (
     Subscription,
 )
 from orderhooks.models.attempt_stats import bucket_of, hour_of
+from orderhooks.models.objective_stats import HOURLY, begins_at
 from orderhooks.reporting import Worker, start_text
 from orderhooks.retention_periods import KINDS, Cutoffs
 from orderhooks.sending import claiming
@@ -108,6 +110,14 @@ def make_subscription(**fields: Any) -> Subscription:
     subscription = Subscription(**{**fields, "headers": seal(fields.get("headers", {}))})
     subscription.save_base(force_insert=True)
     subscription.new_secret = subscription.add_secret()
+    return subscription
+
+
+def make_late_subscription() -> Subscription:
+    """`CRM`, one of whose deliveries was later than its objective, so that its error budget is used up."""
+    subscription = make_subscription(name="CRM", objective_seconds=60)
+    begins = begins_at(timezone.now(), HOURLY)
+    ObjectiveStats.objects.create(subscription=subscription, minutes=HOURLY, begins_at=begins, met=0, missed=1)
     return subscription
 
 

@@ -29,16 +29,18 @@ from orderhooks.reporting import (
     ended_versions,
     last_reconciliation,
     losses,
+    objective_problems,
     reconciliation_text,
     start_text,
     unpublished_problems,
     unregistered_versions,
     worker_problems,
 )
+from orderhooks.reporting.attempt_stats import MOST_COUNTED
 from orderhooks.reporting.counts import count_text
 from orderhooks.reporting.durations import relative_text, span_text
 from orderhooks.reporting.endpoint_health import Health, health_of
-from orderhooks.reporting.system_status import subscription_statuses
+from orderhooks.reporting.system_status import SubscriptionStatus, subscription_statuses
 from orderhooks.sending import claiming
 
 __all__ = ["Finding", "examine"]
@@ -227,11 +229,34 @@ def _secrets(now: datetime) -> Found:
 
 
 def _endpoints(now: datetime) -> Found:
-    problems = [problem for row in subscription_statuses(now=now) if (problem := row.problem())]
+    found = [text for row in subscription_statuses(now=now) for text in (row.problem(), _held_by(row)) if text]
+    for problem in found:
+        yield "warn", problem
+    if not found:
+        yield "ok", "No endpoint is failing."
+
+
+def _held_by(row: SubscriptionStatus) -> str:
+    """What a pause that somebody may have forgotten holds, or blank."""
+    if row.health != Health.PAUSED.value or not row.waiting:
+        return ""
+    held = (
+        "1 delivery is held"
+        if row.waiting == 1
+        else f"{count_text(row.waiting, bound=MOST_COUNTED)} deliveries are held"
+    )
+    return (
+        f"{row.name} ({row.public_id}): Paused by an operator, and {held}. Resume it once the receiver is ready: you "
+        "choose what happens to what waits."
+    )
+
+
+def _objectives(now: datetime) -> Found:
+    problems = objective_problems(now=now)
     for problem in problems:
         yield "warn", problem
     if not problems:
-        yield "ok", "No endpoint is failing."
+        yield "ok", "No subscription misses its objective, or uses up its error budget too fast."
 
 
 def _alarms(now: datetime) -> Found:
@@ -281,6 +306,7 @@ EXAMINATIONS: dict[str, Callable[[datetime], Found]] = {
     "secrets": _secrets,
     "versions": _versions,
     "endpoints": _endpoints,
+    "objectives": _objectives,
     "alarms": _alarms,
     "months": _months,
 }

@@ -14,6 +14,7 @@ from orderhooks.reporting.backlog import MOST_WAITING, Backlog, current_backlog
 from orderhooks.reporting.capture_failures import losses
 from orderhooks.reporting.certificates import certificate_problem
 from orderhooks.reporting.endpoint_health import Health, health_of
+from orderhooks.reporting.objectives import objective_problems
 from orderhooks.reporting.unpublished import unpublished_text
 from orderhooks.reporting.unsent import unsent_problem
 from orderhooks.reporting.version_moves import ended_versions, unregistered_versions
@@ -69,6 +70,8 @@ class SystemStatus:
     lost: Sequence[str]
     # A sentence for each version of the body that subscriptions should no longer be pinned to.
     versions: Sequence[str]
+    # A sentence for each subscription that misses its objective or will soon.
+    objectives: Sequence[str]
     subscriptions: Sequence[SubscriptionStatus]
 
     def problems(self) -> list[str]:
@@ -78,7 +81,8 @@ class SystemStatus:
         if self.unpublished:
             found.append(unpublished_text(self.unpublished))
         found += self.versions
-        return found + [problem for row in self.subscriptions if (problem := row.problem())]
+        found += [problem for row in self.subscriptions if (problem := row.problem())]
+        return [*found, *self.objectives]
 
 
 def system_status(worker: Worker, *, now: datetime) -> SystemStatus:
@@ -93,6 +97,7 @@ def system_status(worker: Worker, *, now: datetime) -> SystemStatus:
         lost=losses(now=now),
         unpublished=Event.objects.unpublished().count(),
         versions=[*unregistered_versions(), *ended_versions(now=now)],
+        objectives=objective_problems(now=now),
         subscriptions=subscription_statuses(now=now),
     )
 
@@ -141,6 +146,7 @@ def as_dict(status: SystemStatus) -> dict[str, Any]:
         "unpublished": status.unpublished,
         "lost": list(status.lost),
         "versions": list(status.versions),
+        "objectives": list(status.objectives),
         "subscriptions": [asdict(row) for row in status.subscriptions],
         "problems": status.problems(),
     }

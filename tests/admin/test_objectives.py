@@ -76,3 +76,13 @@ def test_the_dashboard_names_those_of_the_users_stores(settings) -> None:
 
 def only_north(_user: object) -> list[str]:
     return ["north"]
+
+
+def test_the_page_does_not_say_that_all_is_well_while_it_is_missed(operator) -> None:
+    now = timezone.now()
+    missed, met = with_objective(94, 6, last_success_at=now), with_objective(999, 1, last_success_at=now)
+    text = page(operator, f"subscription/{missed.pk}/change/")
+    assert "Active: its deliveries arrive." not in text
+    assert "orderhooks-banner-warning" in text
+    assert "Active, but deliveries arrive too late.</strong><p>It misses its objective: 94 %" in text
+    assert "Active: its deliveries arrive." in page(operator, f"subscription/{met.pk}/change/")

@@ -14,10 +14,18 @@ from orderhooks.models import CaptureFailure, Delivery, Pump, Subscription
 from orderhooks.tasks import django_q
 from orderhooks.tasks.django_q import DjangoQ
 from tests.commands.calls import called
-from tests.factories import START_WORKER, make_attempt_stats, make_delivery, make_event, make_subscription
+from tests.factories import (
+    START_WORKER,
+    make_attempt_stats,
+    make_delivery,
+    make_event,
+    make_late_subscription,
+    make_subscription,
+)
 
 pytestmark = pytest.mark.django_db
 LONG_AGO = timedelta(minutes=5)
+RESUME = "Resume it once the receiver is ready: you choose what happens to what waits."
 
 
 @pytest.fixture(autouse=True)
@@ -36,10 +44,11 @@ def found(level: str) -> list[str]:
 def test_where_all_is_well_each_thing_is_ok() -> None:
     make_subscription()
     printed = called("orderhooks_doctor")
-    assert [line.split()[0] for line in printed.splitlines()] == ["ok"] * 13
+    assert [line.split()[0] for line in printed.splitlines()] == ["ok"] * 14
     assert [line.split()[1] for line in printed.splitlines()] == [
         *("settings:", "sources:", "sources:", "clock:", "broker:"),
-        *("worker:", "backlog:", "losses:", "reconciliation:", "secrets:", "versions:", "endpoints:", "alarms:"),
+        *("worker:", "backlog:", "losses:", "reconciliation:", "secrets:", "versions:", "endpoints:", "objectives:"),
+        "alarms:",
     ]
 
 
@@ -152,6 +161,22 @@ def test_endpoints_that_are_not_well_are_reported_and_fail_nothing() -> None:
         f"endpoints: CRM ({gone.public_id}): Disabled: nothing is sent to it, and its deliveries are kept. 410 Gone. "
         "Have the receiver fixed, send a test, then resume the subscription."
     ]
+    assert found("fail") == []
+
+
+def test_a_missed_objective_is_a_warning() -> None:
+    late = make_late_subscription()
+    [warning] = found("warn")
+    assert warning.startswith(f"objectives: CRM ({late.public_id}): It misses its objective: 0 % of the deliveries")
+
+
+def test_a_paused_subscription_that_holds_deliveries_is_a_warning() -> None:
+    paused = make_subscription(name="Shelf", state=Subscription.State.PAUSED)
+    make_delivery(subscription=paused)
+    one = f"endpoints: Shelf ({paused.public_id}): Paused by an operator, and 1 delivery is held. "
+    assert found("warn") == [one + RESUME]
+    make_delivery(subscription=paused)
+    assert found("warn") == [one.replace("1 delivery is", "2 deliveries are") + RESUME]
     assert found("fail") == []
 
 

@@ -20,6 +20,7 @@ from tests.factories import (
     make_delivery,
     make_event,
     make_failed_event,
+    make_late_subscription,
     make_subscription,
 )
 
@@ -101,6 +102,18 @@ def test_programs_get_json_and_a_status() -> None:
         called("orderhooks_status", "--json", "--fail")
 
 
+def test_a_missed_objective_needs_a_person() -> None:
+    late = make_late_subscription()
+    problem = (
+        f"CRM ({late.public_id}): It misses its objective: 0 % of the deliveries of 30 days arrived within 1 min, not "
+        "99 %."
+    )
+    status = system_status(tasks.look_at_worker(), now=timezone.now())
+    assert [one for one in status.problems() if "objective" in one] == [problem]
+    assert f"! {problem}" in called("orderhooks_status").splitlines()
+    assert json.loads(called("orderhooks_status", "--json"))["objectives"] == [problem]
+
+
 def test_nothing_wrong_is_status_0() -> None:
     Pump.start(now=timezone.now())
     printed = called("orderhooks_status", "--fail")
@@ -117,7 +130,7 @@ def test_the_queries_do_not_grow_with_the_subscriptions(django_assert_num_querie
     for number in range(12):
         make_subscription(name=f"Endpoint {number}")
         if number == 0:
-            with django_assert_num_queries(15, exact=False) as first:
+            with django_assert_num_queries(16, exact=False) as first:
                 system_status(tasks.look_at_worker(), now=timezone.now())
     with django_assert_num_queries(len(first)):
         system_status(tasks.look_at_worker(), now=timezone.now())

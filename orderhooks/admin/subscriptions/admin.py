@@ -1,6 +1,7 @@
 """The list of subscriptions, and the page of one."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin, messages
@@ -41,7 +42,7 @@ from orderhooks.admin.subscriptions.versions import VERSION_BUTTONS, VersionsAdm
 from orderhooks.db import DatabaseClock
 from orderhooks.models import Attempt, Delivery, Subscription
 from orderhooks.models.compatibility import ORDERS_ONLY
-from orderhooks.reporting.objectives import objective_text, objectives
+from orderhooks.reporting.objectives import Objective, objective_text, objectives
 from orderhooks.stores import manages
 
 # What workers write, and nobody edits.
@@ -132,10 +133,9 @@ class SubscriptionAdmin(
             if obj is not None and not obj.asks_consent:
                 names = [name for name in names if name != "consent"]
             described = {"description": link} if "topics" in names else {}
-            if obj is not None and not self.has_change_permission(request, obj):
-                names = for_readers(names)
+            is_read = obj is not None and not self.has_change_permission(request, obj)
             if names:
-                shown.append((title, {"fields": names, **described}))
+                shown.append((title, {"fields": for_readers(names) if is_read else names, **described}))
         return shown
 
     def get_form(
@@ -155,7 +155,10 @@ class SubscriptionAdmin(
         missing = reporting.worker_problems(tasks.look_at_worker(), now=now)
         stores = stores_of(subscription._request)
         state = banner(
-            subscription, now=now, held=lambda: operations.held([subscription], most=COUNT_UP_TO + 1, stores=stores)
+            subscription,
+            now=now,
+            held=lambda: operations.held([subscription], most=COUNT_UP_TO + 1, stores=stores),
+            objective=_objective_of(subscription, now=now),
         )
         found = certificate_banner(subscription, now=now) + unsent_banner(subscription, now=now) + state.draw()
         if missing:
@@ -184,9 +187,7 @@ class SubscriptionAdmin(
 
     @admin.display(description=_("how it does"))
     def objective_report(self, subscription: Subscription) -> str:
-        # As it is stored: after an error of the form the instance holds what was typed.
-        stored = Subscription.objects.filter(pk=subscription.pk)
-        found = objectives(stored, now=timezone.now()).get(subscription.pk)
+        found = _objective_of(subscription, now=timezone.now())
         return objective_text(found) if found else "-"
 
     @admin.display(description=_("deliveries"))
@@ -266,6 +267,16 @@ class SubscriptionAdmin(
         counts = {str(one.model._meta.verbose_name_plural): one.count() for one in rows}
         missing = set() if self.has_delete_permission(request) else {self.opts.verbose_name}
         return [str(one) for one in objs], counts, missing, []
+
+
+def _objective_of(subscription: Any, *, now: datetime) -> Objective | None:
+    """Its objective and how it does, looked up once for a page; None without one."""
+    if not hasattr(subscription, "_page_objective"):
+        # As it is stored: after an error of the form the instance holds what was typed.
+        stored = Subscription.objects.filter(pk=subscription.pk)
+        subscription._page_objective = objectives(stored, now=now).get(subscription.pk)
+    found: Objective | None = subscription._page_objective
+    return found
 
 
 # A URL may be as long as a history entry is read.

@@ -15,6 +15,7 @@ from orderhooks.reporting import endpoint_health
 from orderhooks.reporting.certificates import certificate_problem, has_expired
 from orderhooks.reporting.counts import count_text
 from orderhooks.reporting.durations import span_text, time_text
+from orderhooks.reporting.objectives import Objective, objective_problem
 from orderhooks.reporting.unsent import unsent_problem
 
 __all__ = ["COUNT_UP_TO", "Banner", "banner", "certificate_banner", "unsent_banner", "version_banner"]
@@ -63,7 +64,9 @@ def unsent_banner(subscription: Subscription, *, now: datetime) -> SafeString:
     return Banner("warning", _("Some deliveries can’t be made, and wait."), problem, "").draw()
 
 
-def banner(subscription: Subscription, *, now: datetime, held: Callable[[], int]) -> Banner:
+def banner(
+    subscription: Subscription, *, now: datetime, held: Callable[[], int], objective: Objective | None = None
+) -> Banner:
     """The banner of a subscription. `held` counts the deliveries that wait, and is called only where it matters."""
     if subscription.state == State.DISABLED:
         return Banner(
@@ -98,9 +101,19 @@ def banner(subscription: Subscription, *, now: datetime, held: Callable[[], int]
             "",
             _("Send a test to see whether it responds."),
         )
+    if objective is not None and (problem := objective_problem(objective)):
+        return Banner(
+            "warning",
+            _("Active, but deliveries arrive too late."),
+            problem,
+            _("The log of what was sent to it shows which. They are late because it responds slowly or failed before."),
+        )
     return Banner(
         "well",
-        _("Active: its deliveries arrive."),
+        # That some can't be made is said beside it.
+        _("Active: its other deliveries arrive.")
+        if unsent_problem(subscription, now=now)
+        else _("Active: its deliveries arrive."),
         _("Last success: %s") % time_text(subscription.last_success_at, now=now),
         "",
     )

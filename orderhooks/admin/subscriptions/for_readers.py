@@ -1,6 +1,7 @@
 """The page of a subscription for users who may only view it: the fields of the form as values that can be read."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from django.contrib import admin
 from django.utils.html import format_html_join
@@ -27,7 +28,7 @@ SHOWN_AS: Mapping[str, str] = {
 TYPED_ONLY = frozenset(LOGIN_FIELDS) - SHOWN_AS.keys()
 
 
-def for_readers(names: Iterable[str]) -> list[str]:
+def for_readers(names: Iterable[Any]) -> list[Any]:
     """The fields that a reader's page has in place of those of the form."""
     return [SHOWN_AS.get(name, name) for name in names if name not in TYPED_ONLY]
 
