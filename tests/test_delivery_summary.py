@@ -157,8 +157,26 @@ SUMMARIES = [
     ),
     (
         told([BUSY] * 10, subscription=COOLING, next=0, trigger="manual"),
-        "Warehouse responded with 503 ten times. An operator had it sent by hand."
+        "Warehouse responded with 503 ten times. An operator asked for it to be sent."
         " It is due: a worker sends it next (attempt 11).",
+    ),
+    (
+        told(next=0, trigger="manual", requested_by="alice", subscription=PAUSED),
+        "Nothing has been sent yet. alice asked for it to be sent; it goes out when the subscription is resumed."
+        " Held: the subscription is paused by an operator. Resume it, and this is sent.",
+    ),
+    (
+        told([BUSY] * 3, next=4, uncounted_attempts=2),
+        "Warehouse responded with 503 three times. The next try is in 4 min (automatic attempt 2 of 10).",
+    ),
+    (
+        told([BUSY] * 10, next=0, trigger="manual", requested_by="alice", uncounted_attempts=10),
+        "Warehouse responded with 503 ten times. alice asked for it to be sent."
+        " It is due: a worker sends it next (attempt 11, by hand).",
+    ),
+    (
+        told([BUSY], state="sending", attempts_made=2, trigger="manual", lease_expires_at=NOW + MINUTE),
+        "Warehouse responded with 503 once. An operator had it sent by hand. It is being sent now (attempt 2 of 10).",
     ),
     (
         told(blocker=event(1, "failed"), next=0),

@@ -35,6 +35,7 @@ from orderhooks.reporting import delivery_summary, endpoint_health
 
 State = Delivery.State
 # Why a button can't be pressed in a state.
+NUMBERED = _("%(made)d of %(most)d")
 NOT_POSSIBLE: dict[tuple[str, str], str | Promise] = {
     ("redeliver", State.SENDING): _("It is being sent now."),
     ("skip", State.SENDING): _("It was not skipped: it is being sent now."),
@@ -169,7 +170,12 @@ class DeliveryAdmin(ReadOnlyAdmin):
     @admin.display(description=_("attempts"))
     def attempts_of(self, delivery: Delivery) -> str:
         made, most = delivery.table_attempts, delivery_summary.most_attempts(delivery)
-        return _("%(made)d of %(most)d") % {"made": made, "most": most} if made <= most else str(made)
+        if made > most:
+            return str(made)
+        counts = {"made": made, "most": most, "all": delivery.attempts_made}
+        # Attempts by hand are none of the retry table's.
+        text = _("automatic %(made)d of %(most)d, %(all)d in all") if delivery.uncounted_attempts else NUMBERED
+        return text % counts
 
     @admin.display(description=_("last outcome"), empty_value="-")
     def last_outcome(self, delivery: Delivery) -> str:

@@ -141,8 +141,13 @@ def _reason(delivery: Delivery) -> str:
 def _requested_by(delivery: Delivery) -> str:
     if delivery.trigger == Delivery.Trigger.AUTOMATIC:
         return _by_job(delivery.requested_by) if delivery.requested_by else ""
-    manual = delivery.trigger == Delivery.Trigger.MANUAL
-    sentence = _("%(user)s had it sent by hand.") if manual else _("%(user)s sent it as a test.")
+    sentence = _("%(user)s sent it as a test.")
+    if delivery.trigger == Delivery.Trigger.MANUAL:
+        sentence = _("%(user)s had it sent by hand.")
+        if delivery.is_held:
+            sentence = _("%(user)s asked for it to be sent; it goes out when the subscription is resumed.")
+        elif delivery.state == State.PENDING:
+            sentence = _("%(user)s asked for it to be sent.")
     return sentence % {"user": delivery.requested_by or _("An operator")}
 
 
@@ -211,7 +216,13 @@ def _attempt(delivery: Delivery, most: int) -> str:
     """Which attempt comes next. One that a person requested does not count in the retry table."""
     if delivery.planned_at is not None:
         return _("by hand; if it fails, the retries go on as planned")
-    return attempt_text(delivery.table_attempts + (delivery.state == State.PENDING), most)
+    is_next = delivery.state == State.PENDING
+    if not delivery.uncounted_attempts:
+        return attempt_text(delivery.table_attempts + is_next, most)
+    # The page numbers all attempts; the retry table counts its own.
+    if delivery.trigger == Delivery.Trigger.MANUAL:
+        return _("attempt %(number)d, by hand") % {"number": delivery.attempts_made + is_next}
+    return _("automatic %(attempt)s") % {"attempt": attempt_text(delivery.table_attempts + is_next, most)}
 
 
 def _blocked(delivery: Delivery, blocker: Delivery) -> str:

@@ -63,6 +63,7 @@ def test_a_row_says_at_a_glance_how_it_stands(operator):
     ("fields", "column", "expected"),
     [
         ({"state": "failed", "attempts_made": 11}, "attempts_of", "11"),
+        ({"attempts_made": 5, "uncounted_attempts": 3}, "attempts_of", "automatic 2 of 10, 5 in all"),
         ({"state": "failed"}, "next_attempt", "-"),
         ({}, "last_outcome", "-"),
         ({"last_error": "timeout"}, "last_outcome", "did not respond in time"),

@@ -193,7 +193,7 @@ def test_redelivery_by_the_button_is_marked_and_written_down():
     delivery.refresh_from_db()
     assert (delivery.state, delivery.trigger, delivery.requested_by) == ("pending", "manual", name)
     assert history_of(delivery) == [(name, "Redelivered.")]
-    assert f"{name} had it sent by hand." in story_of(client, delivery)
+    assert f"{name} asked for it to be sent." in story_of(client, delivery)
     assert "Redelivered." in page(client, f"delivery/{delivery.pk}/history/")
 
 
