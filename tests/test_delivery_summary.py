@@ -148,7 +148,7 @@ SUMMARIES = [
     (told(subscription={"state": "disabled"}), "Nothing has been sent yet. Held: the subscription is disabled."),
     (
         told([BUSY], subscription=COOLING, next=1),
-        "Warehouse responded with 503 once. Held until 3:02 a.m. because Warehouse responded with 503 at 2:59 a.m.;"
+        "Warehouse responded with 503 once. Waits until 3:02 a.m. because Warehouse responded with 503 at 2:59 a.m.;"
         " failing since 2:30 a.m. Then it is sent (attempt 2 of 10).",
     ),
     (

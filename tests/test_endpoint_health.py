@@ -92,13 +92,19 @@ def test_the_longest_truth_comes_first(fields: dict[str, Any], sentences: list[s
     assert endpoint_health.short_text(endpoint(**fields), now=NOW) == short
 
 
+def test_a_time_that_is_reached_is_not_called_a_wait() -> None:
+    report = endpoint_health.report(endpoint(circuit_open_until=NOW + timedelta(seconds=0.4)), now=NOW)
+    assert report is not None
+    assert report.pause == "It has cooled down: one request tries it next."
+
+
 HELD = [
-    (COOLING, "Held until 3:12 a.m. because dead responded with 503 at 3:11 a.m.; failing since 2:40 a.m."),
+    (COOLING, "Waits until 3:12 a.m. because dead responded with 503 at 3:11 a.m.; failing since 2:40 a.m."),
     (
         {**COOLING, "last_failure_kind": "timeout", "last_failure_status": None},
-        "Held until 3:12 a.m. because dead did not respond in time at 3:11 a.m.; failing since 2:40 a.m.",
+        "Waits until 3:12 a.m. because dead did not respond in time at 3:11 a.m.; failing since 2:40 a.m.",
     ),
-    ({"circuit_open_until": NOW + MINUTE}, "Held until 3:12 a.m. because dead was overloaded or away."),
+    ({"circuit_open_until": NOW + MINUTE}, "Waits until 3:12 a.m. because dead was overloaded or away."),
     (FAILING, ""),
     ({}, ""),
 ]

@@ -160,7 +160,8 @@ class StateFilter(CountedFilter):
     held = "held"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
-        return [*((state.value, str(state.label)) for state in Delivery.State), (self.held, _("held"))]
+        pending, *others = ((state.value, str(state.label)) for state in Delivery.State)
+        return [(pending[0], _("pending or held")), (self.held, _("held")), *others]
 
     def rows(self, queryset: Rows, value: str) -> Rows:
         if value == self.held:

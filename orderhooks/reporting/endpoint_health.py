@@ -122,12 +122,15 @@ def report(subscription: Subscription, *, now: datetime) -> EndpointReport | Non
             deadline = _("The next attempt that fails disables it.")
     pause = ""
     if circuit_open and subscription.circuit_open_until is not None:
-        pause = _(
-            "Nothing is sent to it until %(time)s, %(relative)s: it is cooling down. Then one request tries it."
-        ) % {
-            "time": time_text(subscription.circuit_open_until, now=now),
-            "relative": relative_text(subscription.circuit_open_until, now=now),
-        }
+        left = subscription.circuit_open_until - now
+        pause = _("It has cooled down: one request tries it next.")
+        if left >= timedelta(seconds=1):
+            pause = _(
+                "Nothing is sent to it until %(time)s, %(relative)s: it is cooling down. Then one request tries it."
+            ) % {
+                "time": time_text(subscription.circuit_open_until, now=now),
+                "relative": relative_text(subscription.circuit_open_until, now=now),
+            }
     return EndpointReport(since, _response(subscription, now=now), pause, deadline, _remedy(subscription))
 
 
@@ -145,9 +148,9 @@ def short_text(subscription: Subscription, *, now: datetime) -> str:
 
 
 def held_text(subscription: Subscription, *, now: datetime) -> str:
-    """Why nothing is sent to an endpoint now, or "".
+    """Why nothing is sent to an endpoint now, or "". Held: until a person resumes it. A wait ends by itself.
 
-    `Held until 03:12 because Warehouse responded with 503 at 03:11; failing since 02:40.`
+    `Waits until 03:12 because Warehouse responded with 503 at 03:11; failing since 02:40.`
     """
     if subscription.state == State.PAUSED:
         return _("Held: the subscription is paused by an operator. Resume it, and this is sent.")
@@ -164,9 +167,9 @@ def held_text(subscription: Subscription, *, now: datetime) -> str:
         "since": time_text(subscription.failing_since, now=now) if subscription.failing_since else "",
     }
     if not values["at"]:
-        text = _("Held until %(until)s because %(name)s %(outcome)s") % values
+        text = _("Waits until %(until)s because %(name)s %(outcome)s") % values
     else:
-        text = _("Held until %(until)s because %(name)s %(outcome)s at %(at)s") % values
+        text = _("Waits until %(until)s because %(name)s %(outcome)s at %(at)s") % values
     text += _("; failing since %(since)s") % values if values["since"] else ""
     # Not "2:30 a.m..".
     return text if text.endswith(".") else f"{text}."
