@@ -25,6 +25,7 @@ from orderhooks.admin.buttons import Button
 from orderhooks.admin.delivery_page import DeliveryPage, compact_time_html, time_html
 from orderhooks.admin.failure_filter import FailureFilter
 from orderhooks.admin.filters import FILTERS, are_combined
+from orderhooks.admin.odd_filters import warn_of_odd_filters
 from orderhooks.admin.order_links import OrderLinkedList, order_link, order_urls
 from orderhooks.admin.read_only import ReadOnlyAdmin, events_found
 from orderhooks.admin.redelivery import redeliver, redeliver_after_confirmation, redelivery_text, row_of
@@ -34,8 +35,8 @@ from orderhooks.models import Delivery
 from orderhooks.reporting import delivery_summary, endpoint_health
 
 State = Delivery.State
-# Why a button can't be pressed in a state.
 NUMBERED = _("%(made)d of %(most)d")
+# Why a button can't be pressed in a state.
 NOT_POSSIBLE: dict[tuple[str, str], str | Promise] = {
     ("redeliver", State.SENDING): _("It is being sent now."),
     ("skip", State.SENDING): _("It was not skipped: it is being sent now."),
@@ -286,7 +287,9 @@ class DeliveryAdmin(ReadOnlyAdmin):
             everything["select_across"] = "1"
             everything[helpers.ACTION_CHECKBOX_NAME] = "0"  # no row's; Django wants one
             request.POST = everything  # type: ignore[assignment]
-        return super().changelist_view(request, extra_context)
+        response = super().changelist_view(request, extra_context)
+        warn_of_odd_filters(request, response)
+        return response
 
     @admin.action(description=_("Redeliver selected"), permissions=["redeliver"])
     def redeliver(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:

@@ -304,3 +304,25 @@ def test_users_who_see_the_log_need_no_other_permission():
     make_delivery()
     assert len(rows(staff("view_delivery"))) == 1
     page(staff("view_event"), "delivery/", status=403)
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ("response=4o4", "“4o4” is not a choice of the filter “last response”: no row is shown."),
+        ("state__exact=nix", "“nix” is not a choice of the filter “state”: no row is shown."),
+        ("topic=order.foo", "“order.foo” is not a choice of the filter “topic”: no row is shown."),
+        ("failure=nix", "“nix” is not a choice of the filter “kind of failure”: no row is shown."),
+        ("since=2026-11-24T05:00&until=2026-11-24T03:00", "“Since” is later than “Until”: no row is shown."),
+        ("since=1h&until=2020-11-24T03:00", "“Since” is later than “Until”: no row is shown."),
+    ],
+)
+def test_a_list_that_can_only_be_empty_says_why(operator, query, text):
+    make_delivery()
+    shown = page(operator, f"delivery/?{query}")
+    assert (shown.count(text), "0 deliveries" in shown) == (1, True)
+
+
+@pytest.mark.parametrize("query", ["", "response=404", "state__exact=held", "since=1h&until=2999-01-01T00:00"])
+def test_a_list_that_is_empty_by_chance_says_nothing(operator, query):
+    assert "no row is shown" not in page(operator, f"delivery/?{query}")
