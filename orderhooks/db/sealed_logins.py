@@ -204,6 +204,8 @@ def seal_certificate(given: Any, *, former: Mapping[str, Any] | None = None) -> 
     if errors:
         raise ValidationError(errors)
     if values["private_key"] == HIDDEN:
+        if values["passphrase"]:
+            raise _invalid("passphrase", "passphrase: opens a private key. Give that again too, or no passphrase.")
         if former and _stripped(values["certificate"]) == _stripped(former["certificate"]):
             return dict(former)
         raise _invalid("private_key", "private_key: give it again, because the certificate is another one.")

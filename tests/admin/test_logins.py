@@ -267,3 +267,17 @@ def test_a_user_who_may_only_view_a_subscription_reads_its_login_and_choices_as_
     typed = [label for label in rows if label.startswith(("Basic ", "Oauth2 ", "Certificate ", "Client certificate"))]
     assert (typed, "None" in rows.values(), "A list such as" in page) == ([], False, False)
     assert not [secret for secret in ("pa55word", "s3cret-of-client", "k3y-of-store", "PRIVATE KEY") if secret in page]
+
+
+@pytest.mark.parametrize("has_certificate", [False, True])
+def test_a_passphrase_without_a_key_is_refused_with_what_to_do(browser, has_certificate):
+    certificate, key = client_pem()
+    login = {"client_certificate": {"certificate": certificate, "private_key": key}} if has_certificate else {}
+    subscription = make_subscription(url=URL, **login)
+    typed = {"client_certificate": certificate} if has_certificate else {}
+    errors = save(browser, subscription, **typed, certificate_passphrase="hush")
+    assert errors == {
+        "certificate_passphrase": [
+            "A passphrase opens a private key: type the certificate and its key too, or leave this blank."
+        ]
+    }

@@ -154,6 +154,8 @@ def test_what_is_wrong_with_a_certificate_is_said_at_its_member(pem):
         ({"certificate": chain, "private_key": "nonsense"}, "/private_key", "not a private key in PEM"),
         ({"certificate": chain, "private_key": other_key}, "/private_key", "does not belong"),
         ({"certificate": chain, "private_key": "(hidden)"}, "/private_key", "give it again"),
+        ({"certificate": chain, "private_key": "(hidden)", "passphrase": "x"}, "/passphrase", "Give that again too"),
+        ({"passphrase": "x"}, "/private_key", "is missing"),
         ({"certificate": chain}, "/private_key", "is missing"),
         ({"certificate": chain, "private_key": key, "passphrase": "x"}, "/passphrase", "no passphrase"),
         ({"certificate": chain, "private_key": client_pem(passphrase="x")[1]}, "/passphrase", "Give its passphrase"),

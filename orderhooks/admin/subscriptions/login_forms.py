@@ -40,6 +40,7 @@ CHOICES: Mapping[str, Promise] = {
 }
 Seal = Callable[..., dict[str, Any]]
 KEPT = _("Is set. Blank: it stays.")
+WITHOUT_KEY = _("A passphrase opens a private key: type the certificate and its key too, or leave this blank.")
 AGAIN = _("Type it again: no page shows it.")
 OTHER_HOST = _("The URL has another host, and this was given for the former one. Type it again, or choose none.")
 
@@ -172,6 +173,13 @@ class LoginsForm(forms.ModelForm):
             # If it were left blank by oversight, what is stored would stay.
             if self.data.get(self.add_prefix(name)) and name not in self.errors and name in self.fields:
                 self.add_error(name, ValidationError(AGAIN, code="again"))
+
+    @sensitive_variables()
+    def clean_certificate_passphrase(self) -> str:
+        passphrase: str = self.cleaned_data["certificate_passphrase"]
+        if passphrase and "certificate_key" in self.cleaned_data and not self.cleaned_data["certificate_key"].strip():
+            raise ValidationError(WITHOUT_KEY, code="passphrase")
+        return passphrase
 
     @sensitive_variables()
     def clean(self) -> dict[str, Any]:
