@@ -132,7 +132,10 @@ class OrderAdmin(WithheldRows, OfStores, OrderWebhooksMixin, ListedLookups):
 
     def get_fieldsets(self, request: HttpRequest, obj: Order | None = None) -> Any:
         fieldsets = super().get_fieldsets(request, obj)
-        return fieldsets if obj is not None and sees_log(request) else fieldsets[1:]
+        if obj is None:
+            # Before it is saved there is nothing to record: a public id that it would show is not the one that it gets.
+            return [one for one in fieldsets if not set(one[1]["fields"]) <= set(self.readonly_fields)]
+        return fieldsets if sees_log(request) else fieldsets[1:]
 
     def get_inlines(self, request: HttpRequest, obj: Order | None) -> Any:
         inlines = super().get_inlines(request, obj)

@@ -63,6 +63,13 @@ def test_editing_an_order_and_its_lines_publishes_one_event(operator):
     assert [line["quantity"] for line in payload_of(event)["order"]["lines"]] == [5, 6, 2]
 
 
+def test_before_an_order_is_saved_its_page_shows_no_public_id(operator):
+    page = operator.get("/admin/orderhooks/order/add/").content.decode()
+    assert ("ord_" in page, "Record" in page) == (False, False)
+    order = make_order()
+    assert order.public_id in operator.get(f"/admin/orderhooks/order/{order.pk}/change/").content.decode()
+
+
 @pytest.mark.django_db(transaction=True)
 def test_adding_an_order_without_a_number_makes_one_and_publishes_it(operator):
     make_subscription()
