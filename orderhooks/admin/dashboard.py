@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.utils.formats import date_format, number_format
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from orderhooks import permissions, reporting, tasks
 from orderhooks.admin import charts
@@ -74,10 +75,12 @@ class Unhealthy:
     subscription: Subscription
     url: str
     badge: SafeString
+    # Why an active one is listed, where the badge does not say it.
+    failed: str
     rate: str
     chart: SafeString
     waiting: str
-    trouble: str
+    trouble: SafeString | str
 
 
 def worker_notice(worker: Worker, *, now: datetime) -> Notice:
@@ -260,10 +263,11 @@ class DashboardAdmin(NotEdited, ListedLookups):
             subscription=subscription,
             url=page_url(request, Subscription, "change", subscription.pk, site=self.admin_site),
             badge=health_badge(subscription, now=now),
+            failed=_failed_text(stats),
             rate=rate(stats),
             chart=day_chart(stats),
             waiting=count_text(stats.waiting, bound=MOST_COUNTED),
-            trouble=last_trouble(subscription),
+            trouble=last_trouble(subscription, now=now),
         )
 
     def _url(self, name: str, *arguments: object) -> str:
@@ -287,6 +291,13 @@ def _by_order(found: Webhooks, number: str) -> list[tuple[str, Webhooks]]:
         )
         parts.append((heading % values, replace(found, reports=reports)))
     return parts
+
+
+def _failed_text(stats: DayStats) -> str:
+    if not stats.failed:
+        return ""
+    text = ngettext("%(count)s attempt failed in 24 hours", "%(count)s attempts failed in 24 hours", stats.failed)
+    return text % {"count": count_text(stats.failed)}
 
 
 def table(counted: Mapping[tuple[datetime, str], int], *, now: datetime) -> list[Row]:

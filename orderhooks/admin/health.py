@@ -1,5 +1,6 @@
 """How subscriptions are doing: the columns of their list. What they show is fetched at once for the page's rows."""
 
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
@@ -89,15 +90,18 @@ class HealthColumns(admin.ModelAdmin):
 
     @admin.display(description=gettext_lazy("last error"), ordering="last_failure_at")
     def last_error(self, subscription: Any) -> SafeString | str:
-        text = Truncator(last_trouble(subscription)).chars(MOST_CHARACTERS)
-        if subscription.last_failure_at is None:
-            return text or "-"
-        return format_html("{} <br>{}", text, _time_html(subscription.last_failure_at, subscription._now))
+        return last_trouble(subscription, now=subscription._now)
 
 
-def last_trouble(subscription: Subscription) -> str:
-    """Why it was disabled, or else its last error. A receiver that has itself disabled makes no error."""
-    return subscription.state_reason or subscription.last_failure
+def last_trouble(subscription: Subscription, *, now: datetime) -> SafeString | str:
+    """Why it was disabled, otherwise its last error, and when it was.
+
+    A receiver that has itself disabled makes no error.
+    """
+    text = Truncator(subscription.state_reason or subscription.last_failure).chars(MOST_CHARACTERS)
+    if subscription.last_failure_at is None:
+        return text or "-"
+    return format_html("{} <br>{}", text, _time_html(subscription.last_failure_at, now))
 
 
 def badge(level: str, text: object) -> SafeString:

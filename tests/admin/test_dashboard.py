@@ -1,5 +1,6 @@
 """The dashboard: the last day in a chart and a table, what waits, which endpoints fail, whether a worker is there."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -226,3 +227,13 @@ def test_subscriptions_on_a_version_that_is_not_registered_are_reported() -> Non
     text = page(staff("view_subscription", "view_delivery"), "dashboard/")
     assert "Left behind can&#x27;t be sent to: the version 2020-01-01 of the body is not registered." in text
     assert "2020-01-01" in page(staff("view_subscription"), "subscription/")
+
+
+def test_a_subscription_to_look_at_says_why_and_when_its_last_error_was() -> None:
+    error = {"last_failure": "It responded with 503.", "last_failure_at": timezone.now() - 3 * HOUR}
+    busy = make_subscription(name="Busy", **error)
+    make_attempt_stats(busy, 9)
+    make_attempt_stats(busy, 1, outcome="broken")
+    text = page(staff("view_delivery", "view_subscription"), "dashboard/")
+    assert "1 attempt failed in 24 hours" in text
+    assert re.search(r"It responded with 503\. <br><span title=[^>]*>3.h 0.min ago<", text)
