@@ -314,6 +314,11 @@ class TestWhoseOrders:
             ),
             ({"customer": ADA, "order": "4"}, f"Nothing is stored of the order 4 of {ADA}. No stored order 4 contains"),
             ({"order": "404"}, "Nothing is stored of the order 404"),
+            ({"order": "404", "store": "nix"}, "Of the store nix, nothing is stored of the order 404"),
+            (
+                {"customer": ADA, "stores": ["b"]},
+                "No stored order of the stores that you may see contains this address",
+            ),
             ({"order": "1", "source": "orderhoks"}, "Did you mean 'orderhooks'"),
         ],
     )

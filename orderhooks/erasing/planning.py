@@ -64,7 +64,7 @@ def plan(*, customer: str, order: str, store: str, source: str, stores: Collecti
         of_customer = _as_last_named(_of_customer(customer, source))
         named = {key: one for key, one in named.items() if key in of_customer} if order else of_customer
     found = {one for one in named.values() if store in ("", one.store) and (stores is None or one.store in stores)}
-    _require_found(found, customer, order)
+    _require_found(found, customer, order, place=_place(store, source, stores))
     for one in found:
         configured_source(one.source)
     planned = Erasure(request_digest=digest)
@@ -122,14 +122,21 @@ def _require_valid(customer: str, order: str, source: str) -> None:
         raise ErasureError(f"There is no order source {source!r}. {hint}")
 
 
-def _require_found(found: set[ErasedOrder], customer: str, order: str) -> None:
+def _place(store: str, source: str, stores: Collection[str] | None) -> str:
+    """Where alone was looked for orders; blank for everywhere."""
+    limits = [f"the store {store}"] if store else ["the stores that you may see"] if stores is not None else []
+    return " and ".join([*limits, *([f"the source {source}"] if source else [])])
+
+
+def _require_found(found: set[ErasedOrder], customer: str, order: str, *, place: str) -> None:
     if not found:
         # What was looked for is in the message for who asked; it is stored nowhere.
         whose = " of ".join([*([f"the order {order}"] if order else []), *([customer] if customer else [])])
-        which = f"order {order}" if order else "order"
+        which = (f"order {order}" if order else "order") + (f" of {place}" if place else "")
         by_number = f" No stored {which} contains this address; where payloads hold none, erase by order number alone."
+        nothing = f"Of {place}, nothing" if place else "Nothing"
         raise ErasureError(
-            f"Nothing is stored of {whose}.{by_number if customer else ''} If the number, the address, the store and "
+            f"{nothing} is stored of {whose}.{by_number if customer else ''} If the number, the address, the store and "
             "the source are right, it was erased or deleted before."
         )
     places = sorted({(one.source, one.store) for one in found})

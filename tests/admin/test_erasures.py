@@ -78,6 +78,10 @@ def test_what_is_not_possible_is_an_error_of_the_form(operator, fields: dict[str
 
 
 def test_change_leads_back_to_the_form_with_what_was_typed(operator) -> None:
+        (
+            {"customer": ADA, "store": "nix"},
+            f"Of the store nix, nothing is stored of {ADA}. No stored order of the store nix contains this address;",
+        ),
     make_subscription()
     ada_ordered()
     text = operator.post(ADD, form(customer=ADA, again="1")).content.decode()
