@@ -122,7 +122,8 @@ class ErasureAdmin(PlannedAdmin):
         if not form.is_valid() or "again" in request.POST:
             return self.plan(request, form)
         if "confirm" not in request.POST:
-            return self.plan(request, form, **_counted(form.planned, form.stores))
+            by_address = bool(form.cleaned_data["customer"] and not form.cleaned_data["order"])
+            return self.plan(request, form, by_address=by_address, **_counted(form.planned, form.stores))
         return self._start(request, form)
 
     def _start(self, request: HttpRequest, form: ErasureForm) -> HttpResponse:

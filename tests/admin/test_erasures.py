@@ -36,6 +36,14 @@ def test_it_counts_first_and_erases_nothing(operator) -> None:
     assert left_of([ADA])
 
 
+def test_the_confirmation_says_that_a_customers_orders_may_become_more(operator) -> None:
+    make_subscription()
+    order = ada_ordered()
+    later = "Orders of this address that come before you press the button are erased too."
+    assert later in operator.post(ADD, form(customer=ADA)).content.decode()
+    assert later not in operator.post(ADD, form(order=order.number)).content.decode()
+
+
 def test_confirmed_a_worker_erases_and_the_history_says_who(operator) -> None:
     make_subscription(state="paused")
     ada_ordered()
