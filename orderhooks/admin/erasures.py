@@ -19,7 +19,7 @@ from orderhooks import operations, permissions, sources
 from orderhooks.admin import charts
 from orderhooks.admin.health import badge
 from orderhooks.admin.jobs import PlannedAdmin
-from orderhooks.admin.stores import StoreFilter, stores_of
+from orderhooks.admin.stores import StoreFilter, store_choice, stores_of
 from orderhooks.encryption import UndecryptableError
 from orderhooks.models import Erasure
 from orderhooks.reporting.counts import count_text
@@ -49,11 +49,15 @@ class ErasureForm(forms.Form):
         label=gettext_lazy("Store"), required=False, max_length=255, help_text=gettext_lazy("Blank: any store.")
     )
     source = forms.ChoiceField(label=gettext_lazy("Orders of the source"), required=False)
-    # The stores whose orders the user may see. None: all. Set for each request.
-    stores: Any = None
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, stores: Collection[str] | None, **kwargs: Any) -> None:
+        """`stores`: those whose orders the user may see; None for all."""
         super().__init__(*args, **kwargs)
+        self.stores = stores
+        if stores is not None:
+            choice = store_choice(self.fields["store"].label, stores)
+            choice.required, choice.help_text = False, _("Blank: any of your stores.")
+            self.fields["store"] = choice
         names = sources.names()
         self.fields["source"].choices = [("", _("any source")), *((name, name) for name in names)]  # type: ignore[attr-defined]
         if len(names) == 1:
@@ -116,9 +120,9 @@ class ErasureAdmin(PlannedAdmin):
             raise PermissionDenied
         if request.method != "POST":
             names = ("order", "store", "source")
-            return self.plan(request, ErasureForm(initial={name: request.GET.get(name, "") for name in names}))
-        form = ErasureForm(request.POST)
-        form.stores = stores_of(request)
+            initial = {name: request.GET.get(name, "") for name in names}
+            return self.plan(request, ErasureForm(initial=initial, stores=stores_of(request)))
+        form = ErasureForm(request.POST, stores=stores_of(request))
         if not form.is_valid() or "again" in request.POST:
             return self.plan(request, form)
         if "confirm" not in request.POST:

@@ -78,6 +78,10 @@ def test_nothing_in_the_history_holds_the_address(operator) -> None:
         ({"customer": "ada"}, "Enter a valid email address."),
         ({"customer": ADA}, f"Nothing is stored of {ADA}."),
         ({"order": "404"}, "Nothing is stored of the order 404."),
+        (
+            {"customer": ADA, "store": "nix"},
+            f"Of the store nix, nothing is stored of {ADA}. No stored order of the store nix contains this address;",
+        ),
     ],
 )
 def test_what_is_not_possible_is_an_error_of_the_form(operator, fields: dict[str, Any], text: str) -> None:
@@ -86,10 +90,6 @@ def test_what_is_not_possible_is_an_error_of_the_form(operator, fields: dict[str
 
 
 def test_change_leads_back_to_the_form_with_what_was_typed(operator) -> None:
-        (
-            {"customer": ADA, "store": "nix"},
-            f"Of the store nix, nothing is stored of {ADA}. No stored order of the store nix contains this address;",
-        ),
     make_subscription()
     ada_ordered()
     text = operator.post(ADD, form(customer=ADA, again="1")).content.decode()
@@ -133,6 +133,22 @@ def test_without_the_permission_to_see_it_the_start_is_reported() -> None:
     client = staff("erase_personal_data")
     text = client.post(ADD, form(customer=ADA, confirm="1"), follow=True).content.decode()
     assert f"Erasure {Erasure.objects.get().public_id} has begun." in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "field"), [("berlin", '<select name="store"'), ("unlimited", '<input type="text" name')]
+)
+def test_a_user_of_some_stores_chooses_among_them(settings, kind: str, field: str) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "STORES_FOR_USER": SETTING}
+    make_shops()
+    text = page(visitor(kind), "erasure/add/")
+    assert field in text
+    assert ("Blank: any of your stores." in text, "Blank: any store." in text) == (
+        kind == "berlin",
+        kind == "unlimited",
+    )
+    refused = visitor(kind).post(ADD, form(customer=ADA, store="munich", confirm="1")).content.decode()
+    assert ("Choose one of your stores: berlin." in refused) == (kind == "berlin")
 
 
 @pytest.mark.parametrize(("kind", "count"), [("berlin", 1), ("nobody", 0), ("unlimited", 2)])
