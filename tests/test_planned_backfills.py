@@ -25,7 +25,7 @@ LATER = timezone.now() + timedelta(days=1)
         ({"topic": "webhook.test"}, operations.BackfillError, "not about an order that exists"),
         ({"rate": 0}, operations.BackfillError, "from 1 to 1000"),
         ({"rate": 1001}, operations.BackfillError, "from 1 to 1000"),
-        ({"since": LATER}, operations.BackfillError, "before now"),
+        ({"since": LATER}, operations.BackfillError, "^Give a time before now: the orders since then are sent.$"),
         ({"source": "nowhere"}, operations.BackfillError, "Choose one of: orderhooks"),
     ],
 )

@@ -36,7 +36,7 @@ def plan(
     if not 1 <= rate <= MOST_RATE:
         raise BackfillError(f"The rate is from 1 to {MOST_RATE} orders a second, not {rate}.", field="rate")
     if since is not None and since >= now:
-        raise BackfillError("`since` must be a time before now.", field="since")
+        raise BackfillError("Give a time before now: the orders since then are sent.", field="since")
     running = subscription.backfills.running().first()
     if running is not None:
         raise BackfillError(
