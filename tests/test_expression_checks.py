@@ -31,6 +31,7 @@ GOOD = [
     "data.order.shipping_address.country == 'DE'",
 ]
 BAD = [
+    ("not(data.order.is_test)", "there is no function not(). For the opposite, write !(…)."),
     ("data.order.currncy == 'EUR'", "At character 12 (“data.order.▸currncy == '”): there is no field 'currncy'. Did"),
     ("data.order.currency == EUR", "For the text, write 'EUR' in single quotation marks."),
     ('data.order.currency == "EUR"', "For the text, write 'EUR' in single quotation marks."),

@@ -220,7 +220,7 @@ class _Checker:
         name = node["value"]
         if name not in FUNCTIONS:
             near = spelling.nearest(name, FUNCTIONS)
-            hint = f"Did you mean {near}()? " if near else ""
+            hint = f"Did you mean {near}()? " if near else "For the opposite, write !(…). " if name == "not" else ""
             raise ExpressionError(
                 f"{place_of(self.text, name)}: there is no function {name}(). {hint}There are: "
                 f"{', '.join(sorted(FUNCTIONS))}."

@@ -66,7 +66,7 @@ def compiled(text: str) -> Expression:
     except exceptions.LexerError as error:
         raise ExpressionError(f"{_at(text, error.lexer_position)}: {_lexer_text(error)}") from None
     except exceptions.ParseError as error:
-        raise ExpressionError(f"{_at(text, error.lex_position)}: {_parser_text(error)}") from None
+        raise ExpressionError(f"{_at(text, error.lex_position)}: {_parser_text(error, text)}") from None
     except (exceptions.JMESPathError, ValueError) as error:
         raise ExpressionError(f"The expression is not valid: {error}.") from None
     except RecursionError:
@@ -130,7 +130,15 @@ def children(node: Tree) -> Iterator[Tree]:
     return (child for child in node["children"] if isinstance(child, Mapping))
 
 
-def _parser_text(error: exceptions.ParseError) -> str:
+# How other languages write what JMESPath writes with signs.
+OPERATORS = {"and": "&&", "or": "||", "not": "!"}
+
+
+def _parser_text(error: exceptions.ParseError, text: str) -> str:
+    words = [str(error.token_value), *text[: error.lex_position].split()[-1:]]
+    for word in words:
+        if operator := OPERATORS.get(word.lower()):
+            return f"{word!r} is not an operator: write {operator}."
     match error.token_type:
         case "NUMBER":
             return f"write a number in backticks: `{error.token_value}`."
