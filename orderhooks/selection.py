@@ -129,8 +129,9 @@ def _hint(pattern: str, name: str, known: Iterable[str]) -> str:
 
 
 def check_filter(text: str, patterns: Sequence[str], version: str) -> None:
-    """Raises ExpressionError unless it is an expression that can work on bodies of these topics in that version."""
+    """Raises ExpressionError unless it is a condition that can work on bodies of these topics in that version."""
     expression = _checked(text, patterns, version)
+    expressions.require_condition(expression)
     for name, example in _examples(patterns, version):
         try:
             expression.evaluate(example, budget=EXAMPLE_BUDGET)

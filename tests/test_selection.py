@@ -97,6 +97,8 @@ def faults(**values: Any) -> dict[str, list[str]]:
         {"projection": "{channels: length(data.order.metadata.channels)}"},
         {"filter": "type == 'order.paid'", "topics": ["order.paid", "order.updated"]},
         {"filter": "type == 'order.paid'", "topics": ["*"]},
+        {"filter": "data.order.cancelled_at || data.order.lines[0]"},
+        {"filter": "data.order.lines[?sku == 'TEA-1'] | length(@) > `0`"},
         # A topic that no source makes has a schema too.
         {"filter": "data.order.currency == 'EUR'", "topics": ["order.voided"]},
     ],
@@ -121,6 +123,17 @@ def test_what_can_work_is_saved(values: dict[str, Any]) -> None:
             "starts_with(data.order.cancelled_at || `null`, '2026')",
             "It fails on the example of order.updated: starts_with() takes string, and got null here: write `path &&",
         ),
+        ("filter", "'x'", "'x' is the same for every event. Compare it with a field"),
+        ("filter", "`false`", "`false` is the same for every event."),
+        ("filter", "'a' == 'a'", "'a' == 'a' is the same for every event."),
+        ("filter", "data.order.status == 'open' || 'cancelled'", "'cancelled' is the same for every event."),
+        (
+            "filter",
+            "to_number(data.order.total)",
+            "to_number(data.order.total) is a number, and each number is true, also 0. Compare it: "
+            "to_number(data.order.total) > `0`.",
+        ),
+        ("filter", "!(data.order.lines | length(@))", "is a number, and each number is true"),
         ("projection", "{n: length(data.order.cancelled_at)}", "write `path && …` before it"),
         ("filter", "[@,@]|" * 60 + "to_string(@) == 'x'", "It takes too many steps on this data."),
         ("projection", "data.order.number", "It yields no object. Write an object: {number: data.order.number}."),

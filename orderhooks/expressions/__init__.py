@@ -14,6 +14,7 @@ from orderhooks.expressions.compiled import (
     is_true,
     shown,
 )
+from orderhooks.expressions.conditions import require_condition
 from orderhooks.expressions.deciding import deciding_values
 from orderhooks.expressions.interpreting import BUDGET
 
@@ -27,5 +28,6 @@ __all__ = [
     "compiled",
     "deciding_values",
     "is_true",
+    "require_condition",
     "shown",
 ]
