@@ -1,4 +1,4 @@
-"""The filter of the delivery log by what kept a delivery from its endpoint: choices, login, permission."""
+"""The filter of the delivery log by the kind of the last failure. One with a status is found by the response."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,18 @@ from orderhooks.admin.filters import CountedFilter, Rows
 
 __all__ = ["FailureFilter"]
 
+# None has a valid response, so that `answered(0)` finds them.
 KINDS = {
+    "timeout": gettext_lazy("no response in time"),
+    "connect_timeout": gettext_lazy("not reached in time"),
+    "refused": gettext_lazy("connection refused"),
+    "reset": gettext_lazy("connection broken off"),
+    "dns": gettext_lazy("host name not found"),
+    "tls": gettext_lazy("TLS"),
+    "blocked": gettext_lazy("address not allowed"),
+    "protocol": gettext_lazy("response not valid HTTP"),
+    "too_large": gettext_lazy("response too large"),
+    "payload": gettext_lazy("payload"),
     "filter": gettext_lazy("filter"),
     "projection": gettext_lazy("projection"),
     "key": gettext_lazy("missing key"),

@@ -39,6 +39,7 @@ PAGES = [
     "delivery/?p=100",
     *(f"delivery/?state__exact={state}" for state in (*Delivery.State.values, "held")),
     *(f"delivery/?response={response}" for response in ("2xx", "3xx", "4xx", "5xx", "none")),
+    *(f"delivery/?failure={kind}" for kind in ("timeout", "login")),
     *(f"delivery/?since={since}" for since in ("1h", "24h", "7d", "2020-01-01T00:00")),
     *(f"delivery/?topic={topic}" for topic in ("order.paid", "order.returned", "webhook.test")),
     "delivery/?subscription__id__exact={subscription}",

@@ -65,10 +65,12 @@ def test_an_attempt_says_what_failed_and_whether_it_was_sent(operator):
 
 
 def test_the_log_is_narrowed_to_a_kind_of_failure(operator):
-    for kind in ("projection", "login", "timeout"):
+    kinds = ("projection", "login", "timeout", "refused")
+    for kind in kinds:
         make_delivery(state="failed", last_error=kind, subscription=make_subscription(name=f"of {kind}"))
-    text = page(operator, "delivery/?failure=login").partition('id="result_list"')[2].partition("</table>")[0]
-    assert [kind for kind in ("projection", "login", "timeout") if f"of {kind}" in text] == ["login"]
+    for chosen in ("login", "timeout", "refused"):
+        text = page(operator, f"delivery/?failure={chosen}").partition('id="result_list"')[2].partition("</table>")[0]
+        assert [kind for kind in kinds if f"of {kind}" in text] == [chosen]
     assert "?failure=handshake" in page(operator, "delivery/")
 
 
