@@ -43,7 +43,7 @@ class Reason(models.TextChoices):
 
     DELIVERED = "delivered", gettext_lazy("delivered")
     SENDING = "sending", gettext_lazy("being sent")
-    WAITING = "waiting", gettext_lazy("waiting for its next try")
+    WAITING = "waiting", gettext_lazy("waiting for the next try")
     BEHIND = "behind", gettext_lazy("waiting for an earlier event of this order")  # the subscription is ordered
     PAUSED = "paused", gettext_lazy("held: the subscription is paused")
     DISABLED = "disabled", gettext_lazy("held: the subscription is disabled")

@@ -15,7 +15,7 @@ MISSING = "No worker has ever been seen"
 def order_page() -> tuple[str, str]:
     order = make_order()
     make_delivery(event=make_event(order_pk=str(order.pk), order_number=order.number))
-    return f"order/{order.pk}/change/", "waiting for its next try"
+    return f"order/{order.pk}/change/", "waiting for the next try"
 
 
 def order_without_events() -> tuple[str, str]:
@@ -24,7 +24,7 @@ def order_without_events() -> tuple[str, str]:
 
 def order_of_any_source() -> tuple[str, str]:
     make_delivery(event=make_event(order_number="1042"))
-    return "dashboard/order/?number=1042", "waiting for its next try"
+    return "dashboard/order/?number=1042", "waiting for the next try"
 
 
 def dashboard() -> tuple[str, str]:

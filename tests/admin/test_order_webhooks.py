@@ -43,7 +43,7 @@ def webhooks_text(client, order: Order) -> str:
                 "next_attempt_at": NOW + timedelta(hours=4, minutes=30),
                 "last_detail": "The endpoint responded with 503.",
             },
-            ["waiting for its next try", "next try in 4 h", "The endpoint responded with 503."],
+            ["waiting for the next try", "next try in 4 h", "The endpoint responded with 503."],
         ),
         ({"next_attempt_at": NOW - timedelta(minutes=4)}, ["due since"]),
         (
