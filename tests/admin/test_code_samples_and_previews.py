@@ -146,3 +146,10 @@ def test_the_topics_are_shown_with_schemas_and_examples_that_fit(operator):
         assert schema["description"] in html.unescape(text)
     page(staff("view_subscription"), "subscription/topics/")
     page(staff("view_order"), "subscription/topics/", status=403)
+
+
+@pytest.mark.parametrize(("topics", "is_said"), [(["*"], True), (["order.redacted"], True), (["order.paid"], False)])
+def test_a_preview_says_why_a_wanted_topic_is_not_in_the_list(operator, topics, is_said):
+    subscription = make_subscription(topics=topics)
+    text = page(operator, f"subscription/{subscription.pk}/preview/")
+    assert ("order.redacted is not in the list: only an erasure makes it" in text) == is_said

@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
-from orderhooks import catalogue, operations, permissions
+from orderhooks import catalogue, operations, payloads, permissions, topics
 from orderhooks.admin import bodies
 from orderhooks.admin.stores import stores_of
 from orderhooks.admin.subscriptions import code_samples
@@ -90,6 +90,7 @@ class PagesAdmin(admin.ModelAdmin):
             "body": body,
             "raw": raw,
             "problem": problem,
+            "left_out": payloads.REDACTED if topics.matches(subscription.topics, payloads.REDACTED) else "",
         }
         title = _("Preview for %s") % subscription
         return self.page_response(request, "preview", title, context, subscription=subscription)
