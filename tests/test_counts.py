@@ -3,7 +3,7 @@
 import pytest
 from django.utils import translation
 
-from orderhooks.reporting.counts import count_text
+from orderhooks.reporting.counts import count_text, counted
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,8 @@ def test_a_count_that_is_not_exact_says_so() -> None:
 def test_a_count_is_written_as_the_readers_language_writes_it() -> None:
     with translation.override("de"):
         assert count_text(10_001, bound=10_000) == "10.000+"
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 orders"), (1, "1 order"), (2000, "2,000 orders")])
+def test_one_is_no_plural(count: int, text: str) -> None:
+    assert counted(count, "order", "orders") == text

@@ -138,7 +138,8 @@ class BackfillAdmin(JobAdmin):
             "walked": _walked(backfill),
             "total": _total(backfill),
         }
-        texts = [_("%(count)s deliveries made.") % {"count": count_text(backfill.done)}]
+        made = ngettext("%(count)s delivery made.", "%(count)s deliveries made.", backfill.done)
+        texts = [made % {"count": count_text(backfill.done)}]
         if backfill.failed:
             failed = ngettext(
                 "%(count)s order could not be read.", "%(count)s orders could not be read.", backfill.failed

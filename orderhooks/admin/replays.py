@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from orderhooks import catalogue, operations, permissions, topics
 from orderhooks.admin.buttons import Button
@@ -120,10 +120,11 @@ class ReplayAdmin(JobAdmin):
     @admin.display(description=gettext_lazy("progress"))
     def progress(self, replay: Replay) -> SafeString:
         label = _("%(percent)d %% of the time gone through") % {"percent": int(replay.share_done() * 100)}
-        text = _("%(count)s deliveries made due, of %(total)s expected.") % {
-            "count": count_text(replay.done),
-            "total": expected_text(replay),
-        }
+        text = ngettext(
+            "%(count)s delivery made due, of %(total)s expected.",
+            "%(count)s deliveries made due, of %(total)s expected.",
+            replay.done,
+        ) % {"count": count_text(replay.done), "total": expected_text(replay)}
         return self.progress_bar(replay, label, text)
 
     @admin.display(description=gettext_lazy("topics"))

@@ -124,7 +124,8 @@ def left_behind_text(subscription: Subscription, values: Mapping[str, Any]) -> s
     url, headers = values.get("url", subscription.url), values.get("headers", subscription.headers)
     text = ""
     if dropped := subscription.headers_left_behind(url=url, headers=headers):
-        text = f" The values of {len(dropped)} headers were dropped, because the URL has another host."
+        were = "value of 1 header was" if len(dropped) == 1 else f"values of {len(dropped)} headers were"
+        text = f" The {were} dropped, because the URL has another host."
     given = {name: values[name] for name in LOGINS if name in values}
     if logins := subscription.logins_left_behind(url=url, **given):
         text += f" Dropped {', '.join(logins)}, because the URL has another host."

@@ -37,7 +37,7 @@ from orderhooks.reporting import (
     worker_problems,
 )
 from orderhooks.reporting.attempt_stats import MOST_COUNTED
-from orderhooks.reporting.counts import count_text
+from orderhooks.reporting.counts import count_text, counted
 from orderhooks.reporting.durations import relative_text, span_text
 from orderhooks.reporting.endpoint_health import Health, health_of
 from orderhooks.reporting.system_status import SubscriptionStatus, subscription_statuses
@@ -240,11 +240,7 @@ def _held_by(row: SubscriptionStatus) -> str:
     """What a pause that somebody may have forgotten holds, or blank."""
     if row.health != Health.PAUSED.value or not row.waiting:
         return ""
-    held = (
-        "1 delivery is held"
-        if row.waiting == 1
-        else f"{count_text(row.waiting, bound=MOST_COUNTED)} deliveries are held"
-    )
+    held = counted(row.waiting, "delivery is held", "deliveries are held", bound=MOST_COUNTED)
     return (
         f"{row.name} ({row.public_id}): Paused by an operator, and {held}. Resume it once the receiver is ready: you "
         "choose what happens to what waits."

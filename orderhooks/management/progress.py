@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 from orderhooks import reporting, tasks
 from orderhooks.db import DatabaseClock
 from orderhooks.models.jobs import Job
-from orderhooks.reporting.counts import count_text
+from orderhooks.reporting.counts import counted
 
 __all__ = ["JobCommand", "bar"]
 
@@ -63,4 +63,10 @@ def bar(share: float, text: str) -> str:
 
 
 def _bar_of(job: Any) -> str:
-    return bar(job.share_done(), f"{count_text(job.done)} deliveries")
+    return bar(job.share_done(), counted(job.done, "delivery", "deliveries"))
+
+
+def sent_text(count: int) -> str:
+    """What came of a job's deliveries, as a sentence."""
+    sent = counted(count, "delivery is sent, or waits for its", "deliveries are sent, or wait for their")
+    return f"{sent} turn."

@@ -2,7 +2,7 @@
 
 from django.utils.formats import number_format
 
-__all__ = ["count_text"]
+__all__ = ["count_text", "counted"]
 
 
 def count_text(count: int, *, bound: int | None = None, is_exact: bool = True) -> str:
@@ -10,3 +10,8 @@ def count_text(count: int, *, bound: int | None = None, is_exact: bool = True) -
     if bound is not None and count > bound:
         count, is_exact = bound, False
     return number_format(count, force_grouping=True) + ("" if is_exact else "+")
+
+
+def counted(count: int, one: str, many: str, *, bound: int | None = None) -> str:
+    """`1 order`, `1,312 orders`, for texts in English. `many` is the form for all counts but 1."""
+    return f"{count_text(count, bound=bound)} {one if count == 1 else many}"

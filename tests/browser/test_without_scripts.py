@@ -59,6 +59,6 @@ def test_events_are_replayed(operator: Visit, worker: None, receiver: RecordingR
     operator.reads("1 delivery would be sent.")
     operator.press("Yes, send them")
     # By the header that has the browser come again.
-    operator.reads("1 deliveries made due, of 1 expected.")
+    operator.reads("1 delivery made due, of 1 expected.")
     receiver.wait_for(1)
     assert Delivery.objects.get().requested_by.startswith("replay")

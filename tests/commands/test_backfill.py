@@ -29,7 +29,7 @@ def test_a_dry_run_counts_and_sends_nothing() -> None:
     printed = called("orderhooks_backfill", "--to", "CRM", "--dry-run")
     assert printed == "It would send 2 orders to CRM as order.updated.\n"
     printed = called("orderhooks_backfill", "--to", "North", "--dry-run", "--topic", "order.created")
-    assert printed == "It would send 1 orders to North as order.created.\n"
+    assert printed == "It would send 1 order to North as order.created.\n"
     assert not Backfill.objects.exists()
 
 

@@ -102,6 +102,14 @@ def test_programs_get_json_and_a_status() -> None:
         called("orderhooks_status", "--json", "--fail")
 
 
+def test_one_problem_is_no_plural() -> None:
+    Schedule.objects.all().delete()  # otherwise it is late in a suite that takes longer than a minute
+    Pump.start(now=timezone.now())
+    make_subscription(name="A", state=Subscription.State.DISABLED)
+    with pytest.raises(CommandError, match=r"^1 problem needs a person: see the lines"):
+        called("orderhooks_status", "--fail")
+
+
 def test_a_missed_objective_needs_a_person() -> None:
     late = make_late_subscription()
     problem = (

@@ -7,10 +7,10 @@ from django.core.management.base import CommandError, CommandParser
 from orderhooks import operations
 from orderhooks.db import DatabaseClock
 from orderhooks.management import actor, lookup, times
-from orderhooks.management.progress import JobCommand
+from orderhooks.management.progress import JobCommand, sent_text
 from orderhooks.models import Backfill
 from orderhooks.models.backfills import DEFAULT_RATE
-from orderhooks.reporting.counts import count_text
+from orderhooks.reporting.counts import counted
 from orderhooks.topics import UnknownTopicError
 
 
@@ -62,13 +62,13 @@ class Command(JobCommand):
         was_running = operations.cancel_backfill(backfill)
         backfill.refresh_from_db()
         how = "Cancelled" if was_running else f"It was already {backfill.state}"
-        self.stdout.write(f"{how}; {count_text(backfill.done)} deliveries had been made.")
+        self.stdout.write(f"{how}; {counted(backfill.done, 'delivery', 'deliveries')} had been made.")
 
     def report_end(self, job: Any) -> None:
-        done, failed = count_text(job.done), count_text(job.failed)
-        self.stdout.write(f"{job.get_state_display()}: {done} deliveries are sent, or wait for their turn.")
+        done, failed = sent_text(job.done), counted(job.failed, "order", "orders")
+        self.stdout.write(f"{job.get_state_display()}: {done}")
         if job.failed:
-            self.stdout.write(self.style.WARNING(f"{failed} orders could not be read. {job.first_error}"))
+            self.stdout.write(self.style.WARNING(f"{failed} could not be read. {job.first_error}"))
         if job.error:
             raise CommandError(job.error)
 
@@ -77,4 +77,4 @@ def orders_text(backfill: Backfill) -> str:
     """`1,200 orders`; without a number if they were not counted."""
     if backfill.total is None:
         return f"the orders of the store {backfill.subscription.store}"
-    return f"{count_text(backfill.total)} orders"
+    return counted(backfill.total, "order", "orders")

@@ -8,7 +8,7 @@ from orderhooks import operations
 from orderhooks.encryption import UndecryptableError
 from orderhooks.management import actor
 from orderhooks.models import Erasure
-from orderhooks.reporting.counts import count_text
+from orderhooks.reporting.counts import counted
 
 
 class Command(BaseCommand):
@@ -44,7 +44,7 @@ class Command(BaseCommand):
         self.stdout.write(f"{erasure.public_id}: erases the personal data of {_expected(erasure)}.")
         for _step in operations.carry_out(erasure):
             if self.stdout.isatty() and erasure.is_running:
-                self.stdout.write(f"{erasure.orders_done} of {len(erasure.orders)} orders are done.")
+                self.stdout.write(f"{erasure.orders_done} of {counted(len(erasure.orders), 'order', 'orders')} done.")
         self.stdout.write(f"Erased: {_done(erasure)}. Receivers get order.redacted for each order.")
 
 
@@ -59,7 +59,5 @@ def _done(erasure: Erasure) -> str:
 
 def _counts(orders: int, events: int, deliveries: int, attempts: int) -> str:
     """`2 orders: 12 events, 24 deliveries, 25 attempts`."""
-    return (
-        f"{count_text(orders)} {'order' if orders == 1 else 'orders'}: {count_text(events)} events, "
-        f"{count_text(deliveries)} deliveries, {count_text(attempts)} attempts"
-    )
+    parts = [counted(events, "event", "events"), counted(deliveries, "delivery", "deliveries")]
+    return f"{counted(orders, 'order', 'orders')}: {', '.join([*parts, counted(attempts, 'attempt', 'attempts')])}"

@@ -7,9 +7,9 @@ from django.core.management.base import CommandError, CommandParser
 from orderhooks import operations
 from orderhooks.db import DatabaseClock
 from orderhooks.management import actor, lookup, times
-from orderhooks.management.progress import JobCommand
+from orderhooks.management.progress import JobCommand, sent_text
 from orderhooks.models import Replay
-from orderhooks.reporting.counts import count_text
+from orderhooks.reporting.counts import count_text, counted
 from orderhooks.topics import UnknownTopicError
 
 
@@ -63,8 +63,7 @@ class Command(JobCommand):
         was_running = operations.cancel_replay(replay)
         replay.refresh_from_db()
         how = "Cancelled" if was_running else f"It was already {replay.state}"
-        self.stdout.write(f"{how}; {count_text(replay.done)} deliveries had been made due.")
+        self.stdout.write(f"{how}; {counted(replay.done, 'delivery', 'deliveries')} had been made due.")
 
     def report_end(self, job: Any) -> None:
-        done = count_text(job.done)
-        self.stdout.write(f"{job.get_state_display()}: {done} deliveries are sent, or wait for their turn.")
+        self.stdout.write(f"{job.get_state_display()}: {sent_text(job.done)}")

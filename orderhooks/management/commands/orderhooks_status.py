@@ -13,7 +13,7 @@ from orderhooks import source_trials, tasks
 from orderhooks.db import DatabaseClock
 from orderhooks.reporting import Worker, backlog_text, worker_problems
 from orderhooks.reporting.attempt_stats import MOST_COUNTED
-from orderhooks.reporting.counts import count_text
+from orderhooks.reporting.counts import count_text, counted
 from orderhooks.reporting.durations import relative_text
 from orderhooks.reporting.endpoint_health import Health
 from orderhooks.reporting.system_status import SubscriptionStatus, SystemStatus, as_dict, system_status
@@ -58,7 +58,8 @@ class Command(BaseCommand):
         else:
             self._draw(found)
         if options["fail"] and (problems := found.problems()):
-            raise CommandError(f"{len(problems)} problems need a person: see the lines that begin with !")
+            found_text = counted(len(problems), "problem needs", "problems need")
+            raise CommandError(f"{found_text} a person: see the lines that begin with !")
 
     def _draw(self, found: SystemStatus) -> None:
         # Problems come first, so that nobody has to read the table to its end to find them.
