@@ -1,5 +1,6 @@
 """P9: whatever fails while a change is captured, the store's save goes on, its transaction too, and a mark is left."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -283,3 +284,34 @@ def test_a_capture_that_needed_no_statement_proves_nothing_of_the_next() -> None
         with pytest.raises(DatabaseError), survivable("default", "order"), connection.cursor() as cursor:
             cursor.execute("SELECT nothing FROM nowhere")
         assert User.objects.count() == 0, "the store's transaction goes on"
+
+
+def test_a_row_that_another_transaction_keeps_locked_is_not_blamed_on_a_migration(
+    in_a_thread: Any, caplog: Any
+) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("the run on PostgreSQL has this test")
+    make_subscription()
+    order = make_order(lines=[])
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with transaction.atomic():
+            Order.objects.select_for_update().get(pk=order.pk)
+            held.set()
+            assert done.wait(20)
+
+    in_a_thread(hold)
+    assert held.wait(20)
+    with connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '100ms'")
+    try:
+        order.note = "x"
+        with pytest.raises(DatabaseError, match="lock timeout"):
+            order.save()
+    finally:
+        done.set()
+        with connection.cursor() as cursor:
+            cursor.execute("RESET lock_timeout")
+    assert "kept the row locked" in caplog.text
+    assert "migrate" not in caplog.text

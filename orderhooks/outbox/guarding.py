@@ -18,6 +18,7 @@ from django.db import DatabaseError, connections, models, router, transaction
 
 from orderhooks import logs, sources
 from orderhooks.db.drivers import is_psycopg3
+from orderhooks.db.locks import is_lock_timeout
 from orderhooks.models import CaptureFailure, Change
 from orderhooks.sources import WatchedModel
 
@@ -35,6 +36,7 @@ __all__ = [
 
 PROVED = "_orderhooks_proved"
 MIGRATE = "If a table or column is missing, run `manage.py migrate`."
+LOCKED = "Another transaction kept the row locked for longer than the database's limit: look for one that stays open."
 
 
 def guarded(instance: models.Model, *, using: str, capture: Callable[[WatchedModel], None]) -> None:
@@ -87,7 +89,9 @@ def describe_error(error: Exception) -> str:
 def _with_remedy(error: Exception) -> str:
     """What went wrong in a line, with the remedy where it is known."""
     text = f"{type(error).__name__}: {error}".replace("\x00", "").replace("\n", " ")
-    return f"{text[:1900]} {MIGRATE}" if isinstance(error, DatabaseError) else text[:2000]
+    if not isinstance(error, DatabaseError):
+        return text[:2000]
+    return f"{text[:1800]} {LOCKED if is_lock_timeout(error) else MIGRATE}"
 
 
 def mark_missed(
