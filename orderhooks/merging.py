@@ -30,12 +30,12 @@ from functools import reduce
 from operator import or_
 from typing import Any
 
-from django.db import connections
 from django.db.models import F, Max, Min, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 from django.db.models.query import QuerySet
 
 from orderhooks import logs, net_values, sources, versions
+from orderhooks.db.locks import locked_if_free
 from orderhooks.models import Delivery, Event, Subscription
 
 __all__ = ["UPDATED", "held_back", "merge"]
@@ -192,11 +192,8 @@ def _continue(lines: Mapping[Line, _Updates], *, now: datetime) -> None:
             may_merge.append(key)
     if not last:
         return
-    features = connections[Delivery.objects.db].features
     # One that is locked is being claimed, skipped or redelivered.
-    waiting = Delivery.objects.merging().select_for_update(
-        skip_locked=features.has_select_for_update_skip_locked, no_key=features.has_select_for_no_key_update
-    )
+    waiting = locked_if_free(Delivery.objects.merging(), no_key=True)
     for delivery in waiting.filter(pk__in=may_merge).order_by("pk"):
         last.pop(delivery.pk).waiting = _Carrier.of(delivery)
     others = Delivery.objects.filter(pk__in=list(last)).annotate(last_attempt_at=Max("attempts__started_at"))

@@ -6,11 +6,12 @@ from functools import partial
 from itertools import takewhile
 from typing import Any
 
-from django.db import DatabaseError, connections, models, router, transaction
+from django.db import DatabaseError, models, router, transaction
 from django.db.models import Exists, F, OuterRef
 from django.utils import timezone
 
 from orderhooks import digests, logs, partitions, stores
+from orderhooks.db.locks import locked_if_free
 from orderhooks.models.attempt_stats import AttemptStats
 from orderhooks.models.backfills import Backfill
 from orderhooks.models.capture_failures import CaptureFailure
@@ -199,5 +200,4 @@ def _delete_alone(rows: "models.QuerySet[Any]") -> int:
 
 def _locked(rows: "models.QuerySet[models.Model]") -> list[int]:
     # One that an operator is just redelivering is left for the next time.
-    skip_locked = connections[rows.db].features.has_select_for_update_skip_locked
-    return list(rows.select_for_update(skip_locked=skip_locked).values_list("pk", flat=True)[:AT_ONCE])
+    return list(locked_if_free(rows).values_list("pk", flat=True)[:AT_ONCE])

@@ -7,12 +7,9 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
-from django.db import connections
-from django.db.models import QuerySet
-
 from orderhooks import matching, merging, tracing
 from orderhooks.compiled_queries import CompiledQuery
-from orderhooks.db.locks import brief_transaction
+from orderhooks.db.locks import brief_transaction, locked_if_free
 from orderhooks.models import Delivery, Event, Subscription
 
 __all__ = ["route"]
@@ -29,7 +26,8 @@ ROUTED_BY = ("public_id", "topic", "store", "occurred_at", "source", "order_pk",
 CHOSEN_BY = (*matching.CHOICES, "ordered", "update_interval_seconds", "objective_seconds")
 
 UNROUTED = CompiledQuery(lambda: Event.objects.unrouted())
-NEXT = CompiledQuery(lambda: _locked(Event.objects.unrouted().only(*ROUTED_BY))[:ROUTE_AT_ONCE])
+# Those that no other process is routing.
+NEXT = CompiledQuery(lambda: locked_if_free(Event.objects.unrouted().only(*ROUTED_BY))[:ROUTE_AT_ONCE])
 SUBSCRIPTIONS = CompiledQuery(lambda: Subscription.objects.only(*CHOSEN_BY))
 
 
@@ -71,12 +69,6 @@ def route(*, now: datetime, are_expected: bool = False) -> int:
         _create(deliveries, mergeable, now=now)
         Event.objects.filter(pk__in=routed).update(routed_at=now)
     return len(routed)
-
-
-def _locked(events: "QuerySet[Event]") -> "QuerySet[Event]":
-    """Those that no other process is routing."""
-    features = connections[events.db].features
-    return events.select_for_update(skip_locked=features.has_select_for_update_skip_locked)
 
 
 def _route(

@@ -3,13 +3,14 @@
 import contextlib
 import hashlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import DatabaseError, DataError, IntegrityError, OperationalError, connections, models, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-__all__ = ["brief_transaction", "is_about_content", "is_lock_timeout", "locked", "one_at_a_time"]
+__all__ = ["brief_transaction", "is_about_content", "is_lock_timeout", "locked", "locked_if_free", "one_at_a_time"]
 
+Rows = TypeVar("Rows", bound="models.QuerySet[Any]")
 STOPPED_AFTER_MS = 10_000
 WAIT_SECONDS = 1
 NAMED_LOCK_SECONDS = 10
@@ -110,6 +111,17 @@ def locked(rows: "models.QuerySet[Any]") -> "models.QuerySet[Any]":
     # only where a query joins tables; that of a parent model is locked in any case.
     joins = bool(rows.query.select_related) or len(rows.query.alias_map) > 1
     return rows.select_for_update(of=("self",) if joins and features.has_select_for_update_of else ())
+
+
+def locked_if_free(rows: Rows, *, no_key: bool = False) -> Rows:
+    """Those of the rows that no other session has locked, locked when they are read. `no_key`: others may still
+    refer to them. As far as the database can: MariaDB locks their keys too, and SQLite nothing.
+    """
+    features = connections[rows.db].features
+    return rows.select_for_update(
+        skip_locked=features.has_select_for_update_skip_locked,
+        no_key=no_key and features.has_select_for_no_key_update,
+    )
 
 
 def is_about_content(error: DatabaseError) -> bool:

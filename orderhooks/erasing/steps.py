@@ -15,7 +15,7 @@ from django.db import connections, models, router, transaction
 
 from orderhooks import digests, logs, sources, triggers
 from orderhooks.db import DatabaseClock, DatabaseNow
-from orderhooks.db.locks import brief_transaction, locked
+from orderhooks.db.locks import brief_transaction, locked, locked_if_free
 from orderhooks.db.transient_errors import is_transient
 from orderhooks.erasing import mentions
 from orderhooks.erasing.planning import configured_source
@@ -56,11 +56,10 @@ def advance(erasure: Erasure) -> Step:
         OperationalError: for which `locks.is_lock_timeout` is true if another session keeps a row locked.
     """
     using = Erasure.objects.db
-    skip_locked = connections[using].features.has_select_for_update_skip_locked
     # The store's own code may run in it.
     with brief_transaction(using, may_be_silent=True):
         rows = Erasure.objects.running().filter(pk=erasure.pk)
-        mine = rows.select_for_update(skip_locked=skip_locked).first()
+        mine = locked_if_free(rows).first()
         if mine is None:
             return Step(moved=False, is_running=rows.exists())
         events = _Turn.of(mine, using).run()

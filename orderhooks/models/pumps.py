@@ -8,7 +8,7 @@ from django.db.models import Max, Q
 from django.utils import timezone
 
 from orderhooks.db.clock import DatabaseNow
-from orderhooks.db.locks import brief_transaction
+from orderhooks.db.locks import brief_transaction, locked_if_free
 from orderhooks.db.wakeup import notify_pumps
 
 # A pump beats each second; one that was silent for five is taken for dead.
@@ -67,9 +67,8 @@ class Pump(models.Model):
         """Mark this pump as ended. Deletes pumps that ended before, and those that were killed long ago."""
         using = Pump.objects.db
         gone = Pump.objects.filter(Q(ended=True) | Q(beat_at__lt=now - STALE)).exclude(pk=self.pk)
-        skip_locked = connections[using].features.has_select_for_update_skip_locked
         # A host may be lost while it deletes them. The database keeps its transaction open, and nobody waits for it.
         with brief_transaction(using):
-            keys = list(gone.select_for_update(skip_locked=skip_locked).values_list("pk", flat=True))
+            keys = list(locked_if_free(gone).values_list("pk", flat=True))
             Pump.objects.filter(pk__in=keys).delete()
         Pump.objects.filter(pk=self.pk).update(beat_at=now, ended=True)

@@ -8,7 +8,7 @@ from datetime import datetime
 from django.db import connections
 from django.db.models import F
 
-from orderhooks.db.locks import brief_transaction
+from orderhooks.db.locks import brief_transaction, locked_if_free
 from orderhooks.models import Change
 from orderhooks.outbox import leasing_postgresql
 
@@ -29,9 +29,8 @@ def lease_portably(
     keys = list(left.values_list("pk", flat=True)[:at_most])
     if not keys:
         return []
-    skip_locked = connections[using].features.has_select_for_update_skip_locked
     with brief_transaction(using, durable=False):
-        changes = list(left.filter(pk__in=keys).select_for_update(skip_locked=skip_locked))
+        changes = list(locked_if_free(left.filter(pk__in=keys)))
         keys = [change.pk for change in changes]
         Change.objects.using(using).filter(pk__in=keys).update(
             coalesce_attempts=F("coalesce_attempts") + 1, lease_expires_at=until

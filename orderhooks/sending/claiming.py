@@ -18,7 +18,7 @@ from django.db.models import Count, F, OuterRef, Q, Subquery
 from django.db.models.query import QuerySet
 
 from orderhooks.compiled_queries import CompiledQuery
-from orderhooks.db.locks import brief_transaction
+from orderhooks.db.locks import brief_transaction, locked_if_free
 from orderhooks.models.deliveries import Delivery, DeliveryQuerySet
 from orderhooks.models.events import Event
 from orderhooks.models.signing_secrets import SubscriptionSecret
@@ -120,10 +120,7 @@ def claim(due: Sequence[DueSubscription], *, now: datetime, lease_until: datetim
 
 def _lock(limited: Iterable[int]) -> tuple[dict[int, Subscription], Counter[int]]:
     """Those of these subscriptions that nobody else has locked, and what is in flight to each."""
-    features = connections[Delivery.objects.db].features
-    locked = Subscription.objects.select_for_update(
-        skip_locked=features.has_select_for_update_skip_locked, no_key=features.has_select_for_no_key_update
-    ).in_bulk(limited)
+    locked = locked_if_free(Subscription.objects.all(), no_key=True).in_bulk(limited)
     in_flight = dict(
         Delivery.objects.filter(state=Delivery.State.SENDING, subscription__in=list(locked))
         .values_list("subscription")
@@ -167,14 +164,13 @@ def claim_portably(due: Sequence[DueSubscription], *, now: datetime, lease_until
     """Claim up to the capacity of each, which is at least one; for any database."""
     token = uuid.uuid4()
     deliveries = Delivery.objects
-    skip_locked = connections[deliveries.db].features.has_select_for_update_skip_locked
     with transaction.atomic(using=deliveries.db):
         keys: list[int] = []
         for one in due:
             rows = _deliveries(one, now=now).order_by("next_attempt_at", "id")
             if one.subscription.ordered:
                 rows = rows.unblocked()
-            keys += rows.select_for_update(skip_locked=skip_locked).values_list("pk", flat=True)[: one.capacity]
+            keys += locked_if_free(rows).values_list("pk", flat=True)[: one.capacity]
         # Where nothing can be locked, the condition again: what another worker has claimed meanwhile is not pending.
         deliveries.filter(pk__in=keys, state=Delivery.State.PENDING, next_attempt_at__lte=now).update(
             state=Delivery.State.SENDING,

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db import connections, transaction
 
+from orderhooks.db.locks import locked_if_free
 from orderhooks.models.deliveries import Attempt, Delivery
 from orderhooks.sending import finishing_postgresql
 from orderhooks.sending.claiming import keys_by_token
@@ -102,10 +103,9 @@ def finish_portably(results: Sequence[Result]) -> set[Lease]:
 
 def _held(deliveries: Sequence[Delivery], *, lock: bool = False) -> set[Lease]:
     held: set[Lease] = set()
-    skip_locked = connections[Delivery.objects.db].features.has_select_for_update_skip_locked
     for token, keys in keys_by_token(deliveries).items():
         rows = Delivery.objects.filter(pk__in=keys, state=Delivery.State.SENDING, lease_token=token)
         if lock:
-            rows = rows.select_for_update(skip_locked=skip_locked)
+            rows = locked_if_free(rows)
         held.update((pk, token) for pk in rows.values_list("pk", flat=True))
     return held

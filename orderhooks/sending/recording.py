@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from django.db import DatabaseError, connections
+from django.db import DatabaseError
 from django.dispatch import Signal
 
 from orderhooks import conf, logs, retries, tracing
-from orderhooks.db.locks import brief_transaction, is_about_content
+from orderhooks.db.locks import brief_transaction, is_about_content, locked_if_free
 from orderhooks.matching import KEY_ERROR
 from orderhooks.models import Delivery, Subscription
 from orderhooks.models.attempt_stats import StatsBuffer
@@ -229,13 +229,9 @@ def _record_consent(consents: Mapping[int, Consent], *, now: datetime) -> None:
     """Remember what endpoints allowed, if their URLs are still the same."""
     if not consents:
         return
-    features = connections[Subscription.objects.db].features
     with brief_transaction(Subscription.objects.db):
         # One that another session has locked is left out: the next attempt asks again.
-        locked = Subscription.objects.select_for_update(
-            skip_locked=features.has_select_for_update_skip_locked, no_key=features.has_select_for_no_key_update
-        )
-        for subscription in locked.filter(pk__in=consents).order_by("pk"):
+        for subscription in locked_if_free(Subscription.objects.filter(pk__in=consents).order_by("pk"), no_key=True):
             consent = consents[subscription.pk]
             if consent.url == subscription.url:
                 subscription.record_consent(consent.url, consent.origin, per_minute=consent.per_minute, now=now)
@@ -259,14 +255,10 @@ def _record_health(sent: Iterable[Sent], *, now: datetime) -> list[tuple[Signal,
             outcomes.setdefault(one.delivery.subscription_id, []).append(one.outcome)
     if not outcomes:
         return []
-    features = connections[Subscription.objects.db].features
     news = []
     with brief_transaction(Subscription.objects.db):
         # One that another session has locked is left out: the next attempt will show the same.
-        locked = Subscription.objects.select_for_update(
-            skip_locked=features.has_select_for_update_skip_locked, no_key=features.has_select_for_no_key_update
-        )
-        for subscription in locked.filter(pk__in=outcomes).order_by("pk"):
+        for subscription in locked_if_free(Subscription.objects.filter(pk__in=outcomes).order_by("pk"), no_key=True):
             signals = _judge(subscription, outcomes[subscription.pk], now=now)
             subscription.save(update_fields=Subscription.HEALTH)
             news += [(signal, subscription) for signal in signals]
