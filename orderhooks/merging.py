@@ -13,7 +13,8 @@ turn. So no two workers look for the same waiting update, and no lock of its own
 being claimed at that time is locked, and counts as sent.
 
 Updates that were made in different versions of the body do not merge, because their `changes` may have other names and
-values. The one that waits is due at once.
+values. Nor does one that happened before the one that waits, and was published later: what changed last would not come
+last. The one that waits is due at once.
 
 In an ordered subscription an event of another topic would have to wait behind the update. So the update that waits is
 due at once when such an event comes, and merges no more.
@@ -93,7 +94,10 @@ def merge(deliveries: Sequence[Delivery], *, now: datetime) -> None:
             # One that a filter can't judge waits by itself, and holds up the later ones.
             if delivery.event.topic == UPDATED and not delivery.is_unjudged:
                 waiting = updates.waiting
-                if waiting and made_in.get(waiting.delivery.event_id) != made_in.get(delivery.event_id):
+                if waiting and (
+                    made_in.get(waiting.delivery.event_id) != made_in.get(delivery.event_id)
+                    or delivery.event.occurred_at < waiting.happened_at
+                ):
                     updates.end_interval(now=now)
                 updates.add(delivery, now=now)
             elif line[0].ordered:
@@ -104,17 +108,20 @@ def merge(deliveries: Sequence[Delivery], *, now: datetime) -> None:
 
 @dataclass(slots=True)
 class _Carrier:
-    """An update, and what it carries: `former`, and the changes of the events after `after`, up to its own."""
+    """An update, when it happened, and what it carries: `former`, and the changes of the events after `after`, up to
+    its own.
+    """
 
     delivery: Delivery
+    happened_at: datetime
     after: int
     former: Mapping[str, Any] | None = None
 
     @classmethod
-    def of(cls, delivery: Delivery) -> "_Carrier":
+    def of(cls, delivery: Delivery, happened_at: datetime) -> "_Carrier":
         if delivery.merged_changes is not None:
-            return cls(delivery, delivery.event_id, delivery.merged_changes)
-        return cls(delivery, delivery.event_id - 1)
+            return cls(delivery, happened_at, delivery.event_id, delivery.merged_changes)
+        return cls(delivery, happened_at, delivery.event_id - 1)
 
 
 @dataclass(slots=True)
@@ -142,14 +149,14 @@ class _Updates:
             if self.free_at and self.free_at > delivery.event.occurred_at:
                 # It is late by choice until then.
                 delivery.due_by = delivery.subscription.due_by(self.free_at)
-            self.waiting = _Carrier.of(delivery)
+            self.waiting = _Carrier.of(delivery, delivery.event.occurred_at)
         else:
             former = self.waiting.delivery
             delivery.next_attempt_at, delivery.update_due_at = former.next_attempt_at, former.update_due_at
             delivery.due_by = former.due_by
             delivery.merges_from = former.event_id if former.merges_from is None else former.merges_from
             self._merge_away(former, now=now)
-            self.waiting.delivery = delivery
+            self.waiting.delivery, self.waiting.happened_at = delivery, delivery.event.occurred_at
         self.free_at = (delivery.update_due_at or now) + self.interval
 
     def _merge_away(self, former: Delivery, *, now: datetime) -> None:
@@ -193,9 +200,10 @@ def _continue(lines: Mapping[Line, _Updates], *, now: datetime) -> None:
     if not last:
         return
     # One that is locked is being claimed, skipped or redelivered.
-    waiting = locked_if_free(Delivery.objects.merging(), no_key=True)
-    for delivery in waiting.filter(pk__in=may_merge).order_by("pk"):
-        last.pop(delivery.pk).waiting = _Carrier.of(delivery)
+    happened_at = Subquery(Event.objects.filter(pk=OuterRef("event")).values("occurred_at")[:1])
+    waiting = Delivery.objects.merging().filter(pk__in=may_merge).annotate(happened_at=happened_at).order_by("pk")
+    for delivery in locked_if_free(waiting, no_key=True):
+        last.pop(delivery.pk).waiting = _Carrier.of(delivery, vars(delivery)["happened_at"])
     others = Delivery.objects.filter(pk__in=list(last)).annotate(last_attempt_at=Max("attempts__started_at"))
     for delivery in others.defer("merged_changes"):
         updates = last[delivery.pk]

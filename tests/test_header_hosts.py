@@ -122,7 +122,7 @@ def test_the_history_says_that_values_were_dropped_and_shows_none():
     by_the_api(subscription, "http://127.0.0.2/crm")
 
     [entry] = LogEntry.objects.all()
-    assert "values of 1 headers were dropped" in entry.change_message
+    assert "value of 1 header was dropped" in entry.change_message
     assert "X-Api-Key" not in entry.change_message
 
 

@@ -134,10 +134,11 @@ def test_no_key_is_an_attribute_of_every_record() -> None:
 
 @pytest.mark.once
 def test_every_logger_has_keys() -> None:
-    # `logs` itself, and `tracing`, which it uses.
+    # `logs` itself, and `tracing`, which it uses; and one that writes to Django's own logger.
     assert {path.name for path in PACKAGE.rglob("*.py") if "getLogger(" in path.read_text()} == {
         "logs.py",
         "tracing.py",
+        "problems.py",
     }
 
 

@@ -45,7 +45,9 @@ class Shown(list[str]):
 
 def everything_stored() -> str:
     """Every row of every table, and for each the text that the database itself gives of its columns."""
-    found = [serializers.serialize("json", model._base_manager.all()) for model in apps.get_models()]
+    found = [
+        serializers.serialize("json", model._base_manager.all()) for model in apps.get_models() if model._meta.managed
+    ]
     with connection.cursor() as cursor:
         for table in connection.introspection.table_names(cursor):
             cursor.execute(f"SELECT * FROM {connection.ops.quote_name(table)}")
