@@ -205,7 +205,8 @@ def _paths(path: str, source: OrderSource) -> Faults:
 
 def _many_to_many(path: str, related: Related, start: type[models.Model], field: Any) -> Fault:
     text = f"The path of {related.key!r} has {field.name!r} of {start._meta.label}, a many-to-many, not a foreign key."
-    through = (field if field.concrete else field.remote_field).remote_field.through
+    # Seen from either side.
+    through = (field if hasattr(field, "through") else field.remote_field).through
     remedy = f"Name the model between them, {through._meta.label}, as the model of the rows, and its foreign key."
     return Fault(path, "E041", text, remedy)
 
