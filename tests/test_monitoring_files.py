@@ -1,8 +1,10 @@
 """Rules and dashboard: they name what the view exports, `promtool` accepts them, and a real Prometheus reads it all."""
 
+import contextlib
 import json
 import re
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -147,7 +149,6 @@ class Prometheus:
     """A server with the rules that ship, which scrapes one target each second."""
 
     def __init__(self, folder: Path, target: str, token: str) -> None:
-        self.port = free_port()
         config = {
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
             "rule_files": [str(RULES)],
@@ -163,6 +164,23 @@ class Prometheus:
         path = folder / "prometheus.yml"
         path.write_text(json.dumps(config))
         self.log = folder / "prometheus.log"
+        self._start(folder, path)
+        # Another program may have taken the port meanwhile.
+        while not self._listens():
+            self._start(folder, path)
+
+    def _listens(self) -> bool:
+        """Whether it has begun to listen; False if it has ended instead."""
+        while self.process.poll() is None:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=5):
+                return True
+            time.sleep(0.1)
+        if "address already in use" not in self.log.read_text():
+            raise AssertionError(f"Prometheus has ended: {self.log.read_text()[-2000:]}")
+        return False
+
+    def _start(self, folder: Path, path: Path) -> None:
+        self.port = free_port()
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [

@@ -215,7 +215,8 @@ def test_each_warning_is_one_email(settings):
 
 def rows_of(page: str) -> dict[str, str]:
     """What a page without a form shows, by label."""
-    found = re.findall(r'<label>(.*?):</label>\s*<div class="readonly">(.*?)</div>', page, re.DOTALL)
+    # Since Django 6.1 a field's help stands between the two.
+    found = re.findall(r'<label>([^<]*):</label>(?:(?!<label>).)*?<div class="readonly">(.*?)</div>', page, re.DOTALL)
     return {label: " ".join(html.unescape(value).split()) for label, value in found}
 
 
