@@ -44,10 +44,10 @@ def publish() -> None:
 
 
 def work() -> None:
-    """Route, claim and send at one and the same time of day, until nothing is left."""
+    """Route, claim and send at one and the same time of day, until all is published and nothing is left."""
     routing.ROUTE_AT_ONCE = 3
     idle = 0
-    while idle < 20 or Event.objects.unrouted().exists():
+    while idle < 20 or Event.objects.count() < ORDERS * UPDATES or Event.objects.unrouted().exists():
         try:
             moved = routing.route(now=START)
             claimed = claim(1, now=START)
