@@ -276,13 +276,9 @@ class Event(models.Model):
                 return False
             # Nothing refers to it; should something, the database refuses.
             Event.objects.using(using).filter(pk=row.pk)._raw_delete(using)
-            row.pk, row.payload, row.api_version, row.error, row.published_at = (
-                None,
-                payload,
-                versions.newest(),
-                "",
-                now,
-            )
+            row.pk = None
+            row.payload, row.api_version, row.error = payload, versions.newest(), ""
+            row.published_at = now
             row.save(using=using, force_insert=True)
             self.pk = row.pk
             self.refresh_from_db(using=using)

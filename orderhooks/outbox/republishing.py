@@ -26,14 +26,14 @@ def republish(event: Event, *, now: datetime) -> list[Event]:
     except Exception as error:
         order = OrderRead(None, error=describe_error(error))
     if order.snapshot is None:
-        return _failed(event, order.error or NO_LONGER_AN_ORDER)
+        return _failed(event, order.error or NO_LONGER_AN_ORDER, using=using)
     changes, computed = event.changes, list[str]()
     if event.error.startswith(TopicsNotComputedError.__name__):
         try:
             computed = computed_topics(NetChange((event.topic,), changes), order, using=using)
             changes = presented(changes, order)
         except Exception as error:
-            return _failed(event, describe_error(error))
+            return _failed(event, describe_error(error), using=using)
     payload = {"order": order.snapshot, "changes": changes}
     with transaction.atomic(using=using):
         missing = _missing(event, computed, using=using)
@@ -57,8 +57,8 @@ def republish(event: Event, *, now: datetime) -> list[Event]:
     return [event, *added]
 
 
-def _failed(event: Event, error: str) -> list[Event]:
-    Event.objects.filter(pk=event.pk, published_at=None).update(error=error)
+def _failed(event: Event, error: str, *, using: str) -> list[Event]:
+    Event.objects.using(using).filter(pk=event.pk, published_at=None).update(error=error)
     event.refresh_from_db()
     return []
 
