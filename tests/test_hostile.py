@@ -18,7 +18,6 @@ from orderhooks.transport import Outcome
 from orderhooks.transport.outcomes import NEXT_STEPS
 from orderhooks.transport.posting import KEPT_CHARACTERS
 from orderhooks.transport.text import HARMFUL
-from tests.certificates import make_contexts
 from tests.factories import make_attempt, make_delivery
 from tests.hostile_acts import BODY
 from tests.hostile_behaviours import BEHAVIOURS, Behaviour
@@ -54,10 +53,9 @@ def post(url: str, timeout_seconds: float = DEADLINE_SECONDS) -> Outcome:
 
 @pytest.fixture(scope="module")
 def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostileReceiver]:
-    bundle, contexts = make_contexts(tmp_path_factory.mktemp("certificates"))
     with (
-        HostileReceiver(contexts) as receiver,
-        override_settings(ORDERHOOKS={**project.ORDERHOOKS, "CA_BUNDLE": bundle}),
+        HostileReceiver(tmp_path_factory.mktemp("certificates")) as receiver,
+        override_settings(ORDERHOOKS={**project.ORDERHOOKS, "CA_BUNDLE": receiver.bundle}),
     ):
         yield receiver
 
@@ -67,12 +65,12 @@ def runs(receiver: HostileReceiver) -> Mapping[str, Run]:
     """Each behaviour, posted to. Those that take their whole time run side by side, the others one by one."""
 
     def run(behaviour: Behaviour) -> Run:
-        outcomes, longest, connects = [], 0.0, receiver.connects[behaviour.name]
+        outcomes, longest = [], 0.0
         for _ in range(behaviour.posts):
             started = time.monotonic()
             outcomes.append(post(receiver.urls[behaviour.name], deadline_of(behaviour)))
             longest = max(longest, time.monotonic() - started)
-        return Run(outcomes, longest, receiver.connects[behaviour.name] - connects)
+        return Run(outcomes, longest, receiver.connects(behaviour.name))
 
     slow = [behaviour for behaviour in BEHAVIOURS if not behaviour.soon]
     with ThreadPoolExecutor(len(slow)) as pool:
@@ -121,7 +119,6 @@ def test_what_has_no_end_is_read_within_bounds(name: str, receiver: HostileRecei
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    # The receiver itself is in this figure, as it runs in this process.
     assert peak < MOST_BYTES / 10
 
 
