@@ -31,13 +31,13 @@ from functools import reduce
 from operator import or_
 from typing import Any
 
-from django.db.models import F, Max, Min, OuterRef, Q, Subquery
+from django.db.models import F, Min, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 from django.db.models.query import QuerySet
 
 from orderhooks import logs, net_values, sources, versions
 from orderhooks.db.locks import locked_if_free
-from orderhooks.models import Delivery, Event, Subscription
+from orderhooks.models import Attempt, Delivery, Event, Subscription
 
 __all__ = ["UPDATED", "held_back", "merge"]
 
@@ -204,7 +204,10 @@ def _continue(lines: Mapping[Line, _Updates], *, now: datetime) -> None:
     waiting = Delivery.objects.merging().filter(pk__in=may_merge).annotate(happened_at=happened_at).order_by("pk")
     for delivery in locked_if_free(waiting, no_key=True):
         last.pop(delivery.pk).waiting = _Carrier.of(delivery, vars(delivery)["happened_at"])
-    others = Delivery.objects.filter(pk__in=list(last)).annotate(last_attempt_at=Max("attempts__started_at"))
+    # Not grouped by the primary key, which a divided table does not have: see `partitions`.
+    attempts = Attempt.objects.filter(delivery=OuterRef("pk")).order_by("-number")
+    last_attempt_at = Subquery(attempts.values("started_at")[:1])
+    others = Delivery.objects.filter(pk__in=list(last)).annotate(last_attempt_at=last_attempt_at)
     for delivery in others.defer("merged_changes"):
         updates = last[delivery.pk]
         updates.free_at = _free_at(delivery, vars(delivery)["last_attempt_at"], updates.interval, now=now)

@@ -1,7 +1,7 @@
 """Retention: what is finished and old is deleted, in small batches. Deliveries that wait are never deleted."""
 
-from collections.abc import Callable, Iterable
-from datetime import datetime
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import takewhile
 from typing import Any
@@ -27,7 +27,7 @@ from orderhooks.models.replays import Replay
 from orderhooks.models.retention_progress import RetentionProgress
 from orderhooks.retention_periods import Cutoffs
 
-__all__ = ["keep_months", "prune", "whole_months"]
+__all__ = ["keep_partitions", "old_ranges", "prune", "whole_months"]
 
 logger = logs.get_logger(__name__)
 
@@ -35,9 +35,11 @@ AT_ONCE = 1000
 # For the digests of the events that go.
 DIGEST_SECONDS = 5.0
 FINISHED = (Delivery.State.DELIVERED, Delivery.State.FAILED, Delivery.State.SKIPPED)
-NOT_DROPPED = "a month of attempts is left as it is; the next day tries again"
+# By then the deliveries of an event have ended, but for those that are held and those that people requested.
+SETTLED = timedelta(days=7)
+NOT_DROPPED = "a partition is left as it is; the next day tries again"
 NOT_MADE = (
-    "a month of attempts could not be made, so its attempts go into the table of the others; the next day tries again. "
+    "a partition could not be made, so its rows go into the table of the others; the next day tries again. "
     "If rights are missing, let the worker's user own the tables, and create some: GRANT CREATE ON SCHEMA"
 )
 BLANK = {"request_headers": {}, "response_headers": {}, "response_body": ""}
@@ -60,21 +62,57 @@ def prune(*, before: Cutoffs) -> int:
     )
 
 
-def keep_months(*, now: datetime, before: Cutoffs) -> list[str]:
-    """Where attempts are divided by month, make the partitions of the months to come and drop those that are old.
+def keep_partitions(*, now: datetime, before: Cutoffs) -> list[str]:
+    """Where tables are divided, make the partitions to come and drop those that are old.
 
     Returns the tables that were dropped. One that can't be dropped yet is pruned in batches, like the rest. An error of
     the database is logged: the next day is as good.
     """
     if not partitions.are_used():
         return []
-    _alone(NOT_MADE, lambda: partitions.add_months(now=now))
+    _alone(NOT_MADE, partial(partitions.add_months, now=now))
     old = [month for month in partitions.months() if month.ends_at <= before["attempts"]]
-    return [month.table for month in old if _alone(NOT_DROPPED, partial(partitions.drop, month), table=month.table)]
+    dropped = [month.table for month in old if _drop(month.table, partial(partitions.drop, month))]
+    if not partitions.are_ranged():
+        return dropped
+    _alone(NOT_MADE, partial(partitions.add_ranges, now=now))
+    before = whole_months(before)
+    return [*dropped, *_drop_deliveries(before["deliveries"]), *_drop_events(before["events"])]
+
+
+def _drop_deliveries(before: datetime) -> Iterator[str]:
+    for part in partitions.old_ranges(partitions.DELIVERIES, before=before - SETTLED):
+        if _drop(part.table, partial(partitions.drop_deliveries, part, before=before)):
+            yield part.table
+
+
+def _drop_events(before: datetime) -> Iterator[str]:
+    old = partitions.old_ranges(partitions.EVENTS, before=before - SETTLED)
+    # See Note [Digests].
+    if not old or not digests.catch_up(now=timezone.now(), seconds=DIGEST_SECONDS):
+        return
+    for part in old:
+        count = partial(_count_missed, part.events())
+        if _drop(part.table, partial(partitions.drop_events, part, before=before, count=count)):
+            yield part.table
+
+
+def old_ranges(before: Cutoffs) -> list[str]:
+    """The tables of events and deliveries that could be dropped by their age."""
+    before = whole_months(before)
+    return [
+        part.table
+        for division, kind in ((partitions.DELIVERIES, "deliveries"), (partitions.EVENTS, "events"))
+        for part in partitions.old_ranges(division, before=before[kind] - SETTLED)
+    ]
+
+
+def _drop(table: str, step: Callable[[], Any]) -> Any:
+    return _alone(NOT_DROPPED, step, table=table)
 
 
 def _alone(text: str, step: Callable[[], Any], *, table: str | None = None) -> Any:
-    """What a step on a month returns; None if the database refuses it, which keeps no other month from its turn."""
+    """What a step on a partition returns; None if the database refuses it, which keeps no other from its turn."""
     try:
         return step()
     except DatabaseError as error:
@@ -83,13 +121,17 @@ def _alone(text: str, step: Callable[[], Any], *, table: str | None = None) -> A
 
 
 def whole_months(before: Cutoffs) -> Cutoffs:
-    """Attempts that are divided by month stay until all of their month may go, and so do their deliveries."""
+    """Attempts that are divided by month stay until all of their month may go; so do their deliveries, and events that
+    are divided too.
+    """
     if not partitions.are_used():
         return before
     month = partitions.month_of(before["attempts"])
     whole = {"attempts": month, "deliveries": min(before["deliveries"], month)}
     if before["attempt_bodies"] == before["attempts"]:
         whole["attempt_bodies"] = month
+    if partitions.are_ranged():
+        whole["events"] = min(before["events"], whole["deliveries"])
     return Cutoffs({**before.before, **whole})
 
 
@@ -120,11 +162,14 @@ ATTEMPT_BODIES = "attempt_bodies"
 def _prune_deliveries(before: datetime) -> int:
     # Oldest first, up to the first that is young: the log is not scanned for what is not there.
     young = Delivery.objects.filter(created_at__gte=before).order_by("id").values_list("id", flat=True).first()
+    whole = _first_kept(partitions.DELIVERIES, before)
     gone = 0
     for state in FINISHED:
         old = Delivery.objects.filter(state=state, finished_at__lt=before).order_by("id")
         if young is not None:
             old = old.filter(id__lt=young)
+        if whole is not None:
+            old = old.filter(event__lt=whole)
         with transaction.atomic(using=Delivery.objects.db):
             keys = _locked(old)
             Attempt.objects.filter(delivery__in=keys).delete()
@@ -138,6 +183,8 @@ def _prune_events(before: datetime) -> int:
     old = Event.objects.filter(~Exists(Delivery.objects.filter(event=OuterRef("pk"))), routed_at__lt=before)
     if young is not None:
         old = old.filter(sequence__lt=young)
+    if (whole := _first_kept(partitions.EVENTS, before)) is not None:
+        old = old.filter(sequence__lt=whole)
     if not has_digests:
         # See Note [Digests].
         old = old.filter(sequence__lte=OrderDigest.objects.reached())
@@ -145,6 +192,11 @@ def _prune_events(before: datetime) -> int:
         going = Event.objects.filter(pk__in=_locked(old.order_by("sequence")))
         _count_missed(going)
         return _delete_alone(going)
+
+
+def _first_kept(division: partitions.Division, before: datetime) -> int | None:
+    """The sequence from which nothing is pruned by rows, because the partition will go. None: there is none."""
+    return partitions.first_young(division, before=before - SETTLED) if partitions.are_ranged() else None
 
 
 def _count_missed(going: EventQuerySet) -> None:

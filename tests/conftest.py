@@ -12,8 +12,9 @@ import hypothesis
 import pytest
 from django.conf import settings
 from django.db import connections
+from django.utils import timezone
 
-from orderhooks import replaying, routing, tasks
+from orderhooks import partitions, replaying, routing, tasks
 from orderhooks.backfilling import batches
 from orderhooks.outbox import left_behind
 from tests.receivers import RecordingReceiver
@@ -67,6 +68,16 @@ def service(request: pytest.FixtureRequest) -> Callable[[str], None]:
         pytest.skip(reason)
 
     return absent
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
+    """With TEST_DIVIDED=1 the tables that grow are divided, as docs/how-to/deploy.md shows it, on PostgreSQL."""
+    if os.environ.get("TEST_DIVIDED"):
+        with django_db_blocker.unblock():
+            partitions.divide(now=timezone.now())
+            partitions.divide_by_range(now=timezone.now())
+            connections.close_all()
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from django.utils import timezone
 from orderhooks import partitions, retention, sending
 from orderhooks.management import doctor
 from orderhooks.models import Attempt, Delivery
+from orderhooks.partitions import dividing
 from orderhooks.retention_periods import Cutoffs
 from orderhooks.transport import Outcome
 from tests.factories import claim, cutoffs_at, make_attempt, make_delivery, make_event, make_subscription
@@ -153,7 +154,7 @@ class TestDividing:
     )
     def test_is_not_done_with_what_would_stay_with_the_first_part(self, statement: str, named: str) -> None:
         execute(statement)
-        with pytest.raises(CommandError, match=rf"table of attempts.*: .*{named}\. Drop them"), transaction.atomic():
+        with pytest.raises(CommandError, match=rf"orderhooks_attempt .*: .*{named}\. Drop it"), transaction.atomic():
             call_command("orderhooks_partition")
         assert not partitions.are_used()
 
@@ -173,7 +174,7 @@ class TestDividing:
         assert not partitions.are_used()
 
     def test_is_not_done_while_somebody_has_the_table_locked(self, monkeypatch) -> None:
-        monkeypatch.setattr(partitions, "LOCK_SECONDS", 0.1)
+        monkeypatch.setattr(dividing, "LOCK_SECONDS", 0.1)
         other = connection.copy()
         try:
             with transaction.atomic(), other.cursor() as cursor:
@@ -236,11 +237,11 @@ class TestMonths:
 
     def test_the_doctor_says_which_is_missing_and_which_should_be_gone(self) -> None:
         def examined() -> list[tuple[str, str]]:
-            return [(one.level, one.text.split(".")[0]) for one in doctor.examine() if one.what == "months"]
+            return [(one.level, one.text.split(".")[0]) for one in doctor.examine() if one.what == "partitions"]
 
         partitions.divide(now=timezone.now())
         assert examined() == [
-            ("ok", "Attempts are divided by month; this month and the next have their tables, and none is too old")
+            ("ok", "Attempts are divided by month; what comes next has its tables, and none is too old")
         ]
         execute(
             "ALTER TABLE orderhooks_attempt DETACH PARTITION orderhooks_attempt_first",
@@ -261,9 +262,9 @@ class TestMonths:
         *_others, late, last = partitions.months()
         partitions.drop(last)
         # A day's work, which the daily task has yet to do.
-        assert [one.level for one in doctor.examine() if one.what == "months"] == ["ok"]
+        assert [one.level for one in doctor.examine() if one.what == "partitions"] == ["ok"]
         partitions.drop(late)
-        [finding] = [one for one in doctor.examine() if one.what == "months"]
+        [finding] = [one for one in doctor.examine() if one.what == "partitions"]
         assert (finding.level, late.table[-7:].replace("_", "-") in finding.text) == ("warn", True)
         assert f"{timezone.now():%Y-%m}" not in finding.text
         assert "manage.py orderhooks_partition" in finding.text
@@ -272,9 +273,9 @@ class TestMonths:
         partitions.divide(now=SEPTEMBER)
         refused = ProgrammingError("permission denied for schema public")
         with patch.object(partitions, "add_months", side_effect=refused):
-            retention.keep_months(now=NOW, before=cutoffs_at(NOW))
+            retention.keep_partitions(now=NOW, before=cutoffs_at(NOW))
         [record] = caplog.records
-        assert "a month of attempts could not be made" in record.getMessage()
+        assert "a partition could not be made" in record.getMessage()
         assert "GRANT CREATE ON SCHEMA" in record.getMessage()
         assert "table=" not in record.getMessage()
 
@@ -288,7 +289,7 @@ class TestRetention:
         for moment in (SEPTEMBER, OCTOBER, NOVEMBER):
             attempt_at(moment)
         cutoffs = cutoffs_at(datetime(2026, 11, 20, tzinfo=UTC))
-        assert retention.keep_months(now=NOW, before=cutoffs) == [
+        assert retention.keep_partitions(now=NOW, before=cutoffs) == [
             "orderhooks_attempt_first",
             "orderhooks_attempt_2026_10",
         ]
@@ -303,13 +304,13 @@ class TestRetention:
         waiting = attempt_at(SEPTEMBER, state="pending", finished_at=None, next_attempt_at=NOW)
         other = attempt_at(SEPTEMBER)
         cutoffs = cutoffs_at(NOW)
-        assert retention.keep_months(now=NOW, before=cutoffs) == ["orderhooks_attempt_2026_10"]
+        assert retention.keep_partitions(now=NOW, before=cutoffs) == ["orderhooks_attempt_2026_10"]
         while retention.prune(before=cutoffs):
             pass
         assert list(Attempt.objects.all()) == [waiting]
         assert not Delivery.objects.filter(pk=other.delivery_id).exists()
         Delivery.objects.update(state="delivered", finished_at=NOW, next_attempt_at=None)
-        assert retention.keep_months(now=NOW, before=cutoffs) == ["orderhooks_attempt_first"]
+        assert retention.keep_partitions(now=NOW, before=cutoffs) == ["orderhooks_attempt_first"]
 
     def test_bodies_go_before_their_month_if_they_are_kept_for_fewer_days(self) -> None:
         attempt_at(NOVEMBER)
@@ -325,8 +326,8 @@ class TestRetention:
     def test_what_can_not_be_done_is_logged_and_keeps_nothing_else_from_being_done(self, caplog) -> None:
         attempt_at(SEPTEMBER)
         execute("CREATE VIEW somebodys_report AS SELECT * FROM orderhooks_attempt_first")
-        assert retention.keep_months(now=NOW, before=cutoffs_at(NOW)) == ["orderhooks_attempt_2026_10"]
-        assert "a month of attempts is left as it is" in caplog.text
+        assert retention.keep_partitions(now=NOW, before=cutoffs_at(NOW)) == ["orderhooks_attempt_2026_10"]
+        assert "a partition is left as it is" in caplog.text
         assert "orderhooks_attempt_first" in caplog.text
         assert Attempt.objects.count() == 1
 

@@ -14,7 +14,7 @@ from django.db.utils import DatabaseError
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from orderhooks import partitions, retention_periods, source_trials, tasks
+from orderhooks import partitions, retention, retention_periods, source_trials, tasks
 from orderhooks.db import DatabaseClock
 from orderhooks.encryption import UndecryptableError
 from orderhooks.models import Delivery, Event, Subscription
@@ -49,13 +49,17 @@ Level = Literal["ok", "warn", "fail"]
 CLOCKS_APART = timedelta(seconds=5)
 # A pump runs within a minute and a half, whatever has died.
 OVERDUE = timedelta(minutes=2)
-# Months are dropped by a daily task.
-OVERDUE_MONTH = timedelta(days=2)
-MAKE_MONTHS = (
+# They are dropped by a daily task.
+OVERDUE_PARTITION = timedelta(days=2)
+DIVIDED = {
+    False: "Attempts are divided by month",
+    True: "Attempts are divided by month, events and deliveries by sequence",
+}
+MAKE_PARTITIONS = (
     "A daily task makes them, and `manage.py orderhooks_partition` at once, which says what is in the way. The log of "
     "`manage.py orderhooks_prune` does too."
 )
-LET_MONTHS_GO = (
+LET_PARTITIONS_GO = (
     "A delivery of that time waits, or something of the store's own depends on the table: the log of `manage.py "
     "orderhooks_prune` says what."
 )
@@ -273,21 +277,27 @@ def _versions(now: datetime) -> Found:
         yield "ok", "Each subscription is pinned to a registered version of the body that has not ended."
 
 
-def _months(now: datetime) -> Found:
-    """Of stores whose attempts are divided by month."""
+def _partitions(now: datetime) -> Found:
+    """Of stores whose tables are divided."""
     if not partitions.are_used():
         return
-    late = retention_periods.current().cutoffs(now=now)["attempts"] - OVERDUE_MONTH
-    old = [month.table for month in partitions.months() if month.ends_at <= late]
+    cutoffs = retention_periods.current().cutoffs(now=now - OVERDUE_PARTITION)
+    old = [month.table for month in partitions.months() if month.ends_at <= cutoffs["attempts"]]
     missing = partitions.missing_months(now=now)
+    has_ranges = partitions.are_ranged()
+    if has_ranges:
+        old += retention.old_ranges(cutoffs)
     if missing:
         names = ", ".join(f"{month:%Y-%m}" for month in missing)
-        text = f"These months have no table for their attempts, so {partitions.OTHERS} takes them: {names}."
-        yield "warn", f"{text} {MAKE_MONTHS}"
+        text = f"These months have no table for their attempts, so orderhooks_attempt_others takes them: {names}."
+        yield "warn", f"{text} {MAKE_PARTITIONS}"
+    if is_full := has_ranges and not partitions.is_room_left():
+        text = "New events have no table of their range, so orderhooks_event_others takes them, and is pruned by rows."
+        yield "warn", f"{text} {MAKE_PARTITIONS}"
     if old:
-        yield "warn", f"{', '.join(old)} should have been dropped. {LET_MONTHS_GO}"
-    if not old and not missing:
-        yield "ok", "Attempts are divided by month; this month and the next have their tables, and none is too old."
+        yield "warn", f"{', '.join(old)} should have been dropped. {LET_PARTITIONS_GO}"
+    if not old and not missing and not is_full:
+        yield "ok", f"{DIVIDED[has_ranges]}; what comes next has its tables, and none is too old."
 
 
 EXAMINATIONS: dict[str, Callable[[datetime], Found]] = {
@@ -304,5 +314,5 @@ EXAMINATIONS: dict[str, Callable[[datetime], Found]] = {
     "endpoints": _endpoints,
     "objectives": _objectives,
     "alarms": _alarms,
-    "months": _months,
+    "partitions": _partitions,
 }

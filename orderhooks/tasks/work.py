@@ -52,7 +52,7 @@ def prune(**_unknown: object) -> None:
     until = time.monotonic() + queue.task_seconds / 2
     now = DatabaseClock().now()
     before = retention_periods.current().cutoffs(now=now)
-    retention.keep_months(now=now, before=before)
+    retention.keep_partitions(now=now, before=before)
     while retention.prune(before=before):
         if time.monotonic() > until:
             queue.enqueue(PRUNE)

@@ -25,8 +25,8 @@ class Command(BaseCommand):
         periods = retention_periods.current() if days is None else retention_periods.of(days)
         now = timezone.now()
         before = retention.whole_months(periods.cutoffs(now=now))
-        for table in retention.keep_months(now=now, before=before):
-            self.stdout.write(f"Dropped {table} with its attempts.")
+        for table in retention.keep_partitions(now=now, before=before):
+            self.stdout.write(f"Dropped {table} with all that was in it.")
         rows = 0
         while done := retention.prune(before=before):
             rows += done
