@@ -7,11 +7,15 @@ one with COALESCE_IN_WORKER. Or triggers captured them.
 A lease keeps a change from other workers while one coalesces it. Without it, each worker that is woken would read the
 order too, and each would count as an attempt that killed its worker. It is no lock: should it run out too early, the
 order is read twice, and the locks of `taking` see to it that its events are made once.
+
+A worker that is killed leaves an attempt at each order that it had leased, of which one may be the cause. So what was
+tried before is leased by itself, and only the cause is tried so often that it is given up.
 """
 
 import contextlib
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain
 
@@ -20,6 +24,7 @@ from django.db import connections
 from orderhooks import conf, logs, tracing
 from orderhooks.db.locks import brief_transaction
 from orderhooks.db.transient_errors import is_transient
+from orderhooks.encryption import UndecryptableError
 from orderhooks.models import Change, Event
 from orderhooks.outbox.coalescing import (
     COALESCE_TOGETHER,
@@ -44,12 +49,18 @@ TURN_SECONDS = 0.5
 FEW = 5
 # After this many attempts, the code of the order source is what kills the workers.
 MAX_COALESCE_ATTEMPTS = 3
-# How long an order is tried again while the database does not let it be read. After that, a person has to look.
+# How long an order is tried again while the database does not let it be read. After that, it is tried as often as after
+# any other error, LATE_AFTER apart, as no worker may have been there before. Then a person has to look.
 TRANSIENT_FOR = timedelta(hours=1)
+LATE_AFTER = timedelta(minutes=1)
 # Longer than a hundred orders take. What a worker that was killed had leased waits for that long.
 LEASE = timedelta(seconds=30)
-# Until the next attempt at an order that could not be coalesced.
+# Until the next attempt at an order that could not be coalesced, or that there was no time for.
 RETRY_AFTER = timedelta(seconds=1)
+# If the database did not let it be read, the others come first, and have most of the time: it waits for REFUSED_AFTER,
+# and for TIMES_AS_LONG as long as the attempt took.
+REFUSED_AFTER = timedelta(seconds=5)
+TIMES_AS_LONG = 30
 
 # The leased changes of orders, by source and order.
 Leased = Mapping[tuple[str, str], list[Change]]
@@ -64,18 +75,9 @@ def coalesce_left_behind(*, now: datetime) -> list[Event]:
     """Coalesce the changes whose process died after the commit, and those whose order could not be read then. With
     COALESCE_IN_WORKER all of them.
     """
-    using = Change.objects.db
-    before = _before(now)
-    until = time.monotonic() + TURN_SECONDS
-    events: list[Event] = []
-    goes_on = True
-    while goes_on and time.monotonic() < until:
-        leased: dict[tuple[str, str], list[Change]] = {}
-        for change in lease(before=before, now=now, until=now + LEASE, at_most=COALESCE_TOGETHER, using=using):
-            leased.setdefault((change.source, change.order_pk), []).append(change)
-        made, goes_on = _coalesce(leased, now=now, until=until, using=using)
-        events += made
-    return events
+    turn = _Turn(now, until=time.monotonic() + TURN_SECONDS, using=Change.objects.db)
+    turn.run(before=_before(now))
+    return turn.events
 
 
 def _before(now: datetime) -> datetime | None:
@@ -83,44 +85,84 @@ def _before(now: datetime) -> datetime | None:
     return None if conf.current().coalesce_in_worker else now - LEFT_BEHIND_AFTER
 
 
-def _coalesce(leased: Leased, *, now: datetime, until: float, using: str) -> tuple[list[Event], bool]:
-    """The events of leased changes, and whether to lease more."""
-    events: list[Event] = []
-    alone = dict(leased)
-    for together in _together(leased):
-        made = _coalesce_together(together, now=now, using=using)
-        if made is not None:
-            events += made
-            alone = {order: changes for order, changes in alone.items() if order not in together}
-    refused = 0
-    for order in list(alone):
-        if time.monotonic() > until or refused == TRANSIENT_AT_ONCE:
-            break
-        changes = alone.pop(order)
+@dataclass(slots=True)
+class _Turn:
+    """As many leases as there is time for, and the events that were made. `refused`: how many orders the database did
+    not let be read.
+    """
+
+    now: datetime
+    until: float
+    using: str
+    events: list[Event] = field(default_factory=list)
+    refused: int = 0
+
+    def run(self, *, before: datetime | None) -> None:
+        while self._goes_on() and (leased := self._lease(before)):
+            self._coalesce(leased)
+
+    def _goes_on(self) -> bool:
+        return time.monotonic() < self.until and self.refused < TRANSIENT_AT_ONCE
+
+    def _lease(self, before: datetime | None) -> Leased:
+        """New changes, or those of the one order that was tried the least of those that were tried before."""
+        until = self.now + LEASE
+        leased: dict[tuple[str, str], list[Change]] = {}
+        for change in lease(before=before, now=self.now, until=until, at_most=COALESCE_TOGETHER, using=self.using):
+            leased.setdefault((change.source, change.order_pk), []).append(change)
+        tried = [order for order, changes in leased.items() if _attempts(changes) > 1]
+        if not tried:
+            return leased
+        least = min(tried, key=lambda order: _attempts(leased[order]))
+        mine = leased.pop(least)
+        self._put_back(leased)
+        return {least: mine}
+
+    def _coalesce(self, leased: Leased) -> None:
+        alone = dict(leased)
+        for together in _together(leased):
+            made = _coalesce_together(together, now=self.now, using=self.using)
+            if made is not None:
+                self.events += made
+                alone = {order: changes for order, changes in alone.items() if order not in together}
+        for order in list(alone):
+            if not self._goes_on():
+                break
+            self._coalesce_alone(order, alone.pop(order))
+        self._put_back(alone, until=self.now + RETRY_AFTER if self.refused else None)
+
+    def _coalesce_alone(self, order: tuple[str, str], changes: list[Change]) -> None:
+        source, order_pk = order
+        began_at = time.monotonic()
         try:
-            events += _coalesce_alone(*order, changes, now=now, using=using)
+            self.events += _coalesce_alone(source, order_pk, changes, now=self.now, using=self.using)
         except Exception as error:
             # An order that can't be coalesced must not hold up the others. Its changes stay in the outbox.
-            put_back(changes, until=now + RETRY_AFTER, counts=not is_transient(error), using=using)
-            source, order_pk = order
-            if not is_transient(error):
+            took = timedelta(seconds=time.monotonic() - began_at)
+            may_pass = _may_pass(error, changes, now=self.now)
+            # The last attempt goes on until what keeps its events from being written is gone.
+            counts = not may_pass and _attempts(changes) < MAX_COALESCE_ATTEMPTS
+            if is_transient(error):
+                logger.warning("an order can't be read now: %s", describe_error(error), source=source, order=order_pk)
+                self.refused += 1
+                wait = max(REFUSED_AFTER, TIMES_AS_LONG * took) if may_pass else LATE_AFTER
+            else:
                 logger.exception("could not coalesce the changes of an order", source=source, order=order_pk)
-                continue
-            logger.warning("an order can't be read now: %s", describe_error(error), source=source, order=order_pk)
-            refused += 1
-    if alone:
-        put_back(list(chain(*alone.values())), until=now + RETRY_AFTER if refused else None, using=using)
-    return events, bool(leased) and not alone
+                wait = RETRY_AFTER if counts else LATE_AFTER
+            put_back(changes, until=self.now + took + wait, counts=counts, using=self.using)
+
+    def _put_back(self, leased: Leased, *, until: datetime | None = None) -> None:
+        if leased:
+            put_back(list(chain(*leased.values())), until=until, using=self.using)
 
 
 def _together(leased: Leased) -> Iterator[Leased]:
-    """The orders of each source that has several, as far as their changes are of one transaction and none of them was
-    tried before. One with a trace is coalesced alone, inside it.
+    """The orders of each source that has several, as far as their changes are of one transaction each. One with a trace
+    is coalesced alone, inside it.
     """
     by_source: dict[str, dict[tuple[str, str], list[Change]]] = {}
     for order, changes in leased.items():
-        is_new = not any(change.coalesce_attempts > 1 or change.traceparent for change in changes)
-        if is_new and is_simple(changes):
+        if is_simple(changes) and not any(change.traceparent for change in changes):
             by_source.setdefault(order[0], {})[order] = changes
     yield from (orders for orders in by_source.values() if len(orders) > FEW)
 
@@ -144,7 +186,7 @@ def _coalesce_together(leased: Leased, *, now: datetime, using: str) -> list[Eve
 
 def _coalesce_alone(source: str, order_pk: str, leased: list[Change], *, now: datetime, using: str) -> list[Event]:
     # This one included.
-    attempts = max(change.coalesce_attempts for change in leased)
+    attempts = _attempts(leased)
     if attempts > MAX_COALESCE_ATTEMPTS:
         killed = attempts - 1
         logger.error(
@@ -154,7 +196,6 @@ def _coalesce_alone(source: str, order_pk: str, leased: list[Change], *, now: da
             f"Reading the order killed its worker {killed} times. Fix the order source, then publish the event again."
         )
         return give_up(source, order_pk, error, now=now, using=using)
-    waiting_since = min(change.created_at for change in leased)
     parent = leased[-1].traceparent
     try:
         # A lock on a table, for example a migration's, must not keep the worker from its other work.
@@ -165,8 +206,18 @@ def _coalesce_alone(source: str, order_pk: str, leased: list[Change], *, now: da
             return coalesce(source, order_pk, now=now, using=using, captured=leased if is_simple(leased) else ())
     except Exception as error:
         connections[using].close_if_unusable_or_obsolete()
-        may_pass = now - waiting_since < TRANSIENT_FOR if is_transient(error) else attempts < MAX_COALESCE_ATTEMPTS
-        if may_pass:
+        if attempts < MAX_COALESCE_ATTEMPTS or _may_pass(error, leased, now=now):
             raise
         logger.exception("could not coalesce the changes of an order; its events wait", source=source, order=order_pk)
         return give_up(source, order_pk, describe_error(error), now=now, using=using)
+
+
+def _may_pass(error: Exception, leased: list[Change], *, now: datetime) -> bool:
+    """Whether the changes wait for the database, or for their key, however often they are tried."""
+    is_young = now - min(change.created_at for change in leased) < TRANSIENT_FOR
+    return isinstance(error, UndecryptableError) or (is_young and is_transient(error))
+
+
+def _attempts(leased: list[Change]) -> int:
+    """How often a worker began to coalesce an order, this time included."""
+    return max(change.coalesce_attempts for change in leased)

@@ -12,6 +12,7 @@ from typing import Any
 from django.db import connections, transaction
 
 from orderhooks import logs, payloads, sources, triggers
+from orderhooks.db.encrypted_records import require_readable
 from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import Change
 from orderhooks.models.events import IDENTIFIER_LENGTH, check_identifiers
@@ -164,7 +165,8 @@ def restored_order(source_name: str, captured: Sequence[Change], *, using: str) 
 
 
 def deleted_order(source_name: str, deletion: Change) -> OrderRead:
-    """The order as it was just before its deletion."""
+    """The order as it was just before its deletion. Raises UndecryptableError."""
+    require_readable(deletion.snapshot)
     error = deletion.error
     source = None
     try:

@@ -1,0 +1,158 @@
+"""Changes that workers coalesce: none keeps the others from becoming events, and none is given up too early."""
+
+from collections.abc import Callable, Collection
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import OperationalError, ProgrammingError, transaction
+from django.utils import timezone
+
+from orderhooks import outbox
+from orderhooks.models import Change, Event, Order
+from orderhooks.outbox import left_behind
+from orderhooks.sources import BuiltInOrders
+from tests.factories import make_order, make_subscription
+from tests.publications import payload_of, published
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _in_worker(settings: Any) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "COALESCE_IN_WORKER": True}
+    make_subscription()
+
+
+class DiedError(BaseException):
+    """Stands for the end of the process: nothing after it runs."""
+
+
+def make_orders(number: int) -> list[Order]:
+    with transaction.atomic():
+        return [make_order(lines=[]) for _ in range(number)]
+
+
+def coalesce(**later: float) -> list[Event]:
+    return outbox.coalesce_left_behind(now=timezone.now() + timedelta(**later))
+
+
+def fail_for(monkeypatch: Any, orders: Collection[Order], fail: Callable[[], Any]) -> None:
+    """Let the payload of these orders fail."""
+    read, keys = BuiltInOrders.payload, {order.pk for order in orders}
+
+    def payload(source: BuiltInOrders, order: Order) -> Any:
+        return fail() if order.pk in keys else read(source, order)
+
+    monkeypatch.setattr(BuiltInOrders, "payload", payload)
+
+
+def die() -> None:
+    raise DiedError
+
+
+def refuse() -> None:
+    raise OperationalError("canceling statement due to statement timeout")
+
+
+def of_orders(**having: str | None) -> set[str]:
+    return set(Event.objects.filter(**having).values_list("order_pk", flat=True))
+
+
+@pytest.mark.parametrize("number", [3, left_behind.FEW + 3])
+def test_only_the_order_that_kills_its_workers_is_given_up(number: int, monkeypatch) -> None:
+    first, *others = orders = make_orders(number)
+    fail_for(monkeypatch, [first], die)
+    deaths, minute = 0, 0
+    while Change.objects.exists():
+        minute += 1
+        try:
+            coalesce(minutes=minute)
+        except DiedError:
+            deaths += 1
+    assert deaths == outbox.MAX_COALESCE_ATTEMPTS
+    assert of_orders(published_at=None) == {str(first.pk)}
+    assert of_orders(error="") == {str(order.pk) for order in others}
+    assert len(published()) == len(orders)
+
+
+@pytest.mark.parametrize("refused", [1, 3, 5])
+@pytest.mark.parametrize("number", [2, left_behind.FEW + 3])
+def test_orders_that_can_not_be_read_now_hold_up_no_others(number: int, refused: int, monkeypatch) -> None:
+    *them, last = make_orders(number + refused)
+    fail_for(monkeypatch, them[:refused], refuse)
+    for second in range(9):
+        coalesce(seconds=1.1 * second)
+    assert of_orders(error="") == {str(order.pk) for order in (*them[refused:], last)}
+    assert set(Change.objects.values_list("order_pk", flat=True)) == {str(order.pk) for order in them[:refused]}
+
+
+def test_an_order_that_takes_a_while_to_be_refused_comes_after_the_others(monkeypatch) -> None:
+    first, second = make_orders(2)
+
+    class Clock:
+        now = 0.0
+
+        def monotonic(self) -> float:
+            return self.now
+
+    clock = Clock()
+    monkeypatch.setattr(left_behind, "time", clock)
+
+    def wait_in_vain() -> None:
+        clock.now += 4.0
+        refuse()
+
+    fail_for(monkeypatch, [first], wait_in_vain)
+    now = timezone.now()
+    for _ in range(4):
+        outbox.coalesce_left_behind(now=now + timedelta(seconds=clock.now))
+        clock.now += 1.5
+    assert of_orders(error="") == {str(second.pk)}
+    assert clock.now < 11, "tried once"
+
+
+def test_after_an_hour_without_workers_a_lock_costs_no_event(monkeypatch) -> None:
+    [order] = make_orders(1)
+    with monkeypatch.context() as patch:
+        fail_for(patch, [order], refuse)
+        assert coalesce(hours=5) == []
+    assert coalesce(hours=5) == []
+    [event] = coalesce(hours=5, minutes=2)
+    assert payload_of(event)["order"]["number"] == order.number
+
+
+def test_what_can_not_even_be_given_up_is_tried_until_it_can_be_published(monkeypatch) -> None:
+    """As with a table that lacks a column until `migrate` has run."""
+    [order] = make_orders(1)
+
+    def lack(*_args: object, **_options: object) -> None:
+        raise ProgrammingError("column does not exist")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(left_behind, "coalesce", lack)
+        patch.setattr(left_behind, "give_up", lack)
+        for minute in range(3 * outbox.MAX_COALESCE_ATTEMPTS):
+            assert coalesce(minutes=2 * minute) == []
+    [event] = coalesce(minutes=2 * minute + 2)
+    assert payload_of(event)["order"]["number"] == order.number
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_changes_whose_key_is_missing_wait_for_it(is_deleted: bool, settings: Any) -> None:
+    def use(*keys: str) -> None:
+        settings.ORDERHOOKS = {**settings.ORDERHOOKS, "ENCRYPT_PAYLOADS": True, "ENCRYPTION_KEYS": keys}
+
+    use("a key of the web servers")
+    [order] = make_orders(1)
+    if is_deleted:
+        coalesce()
+        Event.objects.all().delete()
+        order.delete()
+    use("a key of the workers")
+    for minute in range(3 * outbox.MAX_COALESCE_ATTEMPTS):
+        assert coalesce(minutes=2 * minute) == []
+    assert not Event.objects.exists()
+    use("a key of the workers", "a key of the web servers")
+    [event] = coalesce(minutes=2 * minute + 2)
+    assert payload_of(event)["order"]["number"] == order.number
