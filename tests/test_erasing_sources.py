@@ -7,7 +7,7 @@ from orderhooks.models import CaptureFailure, Erasure, Event
 from orderhooks.operations import ErasureError
 from orderhooks.payloads import REDACTED
 from tests.erasures import ADA, VALUES, erase, left_of, make_change, order_in
-from tests.factories import make_erasure, make_event, make_failed_event, make_subscription
+from tests.factories import make_erasure, make_event, make_failed_event, make_order, make_subscription
 from tests.shapes import models as shapes
 from tests.shapes.sources import TOPICS, Purchase
 
@@ -22,6 +22,21 @@ class Purchases(Purchase):
     """Payloads show the city of the address, `changes` the row."""
 
     personal = ("city", "delivery", "state")
+
+
+# As long as the column.
+SHORT = "ada@lovelace.example"
+
+
+class PurchasesOfOslo(Purchases):
+    def number(self, order):
+        return f"P{order.pk}"
+
+    def store(self, order):
+        return "Oslo"
+
+    def find(self, number, *, store="", using):
+        return self.orders(using=using).filter(pk=number.removeprefix("P")).first()
 
 
 class TestOrdersInModelsOfTheStore:
@@ -44,6 +59,33 @@ class TestOrdersInModelsOfTheStore:
         order.refresh_from_db()
         assert order.state == "Lovelace"
         assert order_in(Event.objects.get(topic=REDACTED))["number"] == str(order.pk)
+
+    @pytest.mark.parametrize("is_deleted", [False, True])
+    @pytest.mark.parametrize("asked_for", ["customer", "order"])
+    def test_an_order_whose_changes_no_worker_has_seen_keeps_its_names(self, asked_for, is_deleted, settings):
+        settings.ORDERHOOKS = {
+            **settings.ORDERHOOKS,
+            "SOURCES": ["orderhooks.sources.BuiltInOrders", f"{__name__}.PurchasesOfOslo"],
+            "COALESCE_IN_WORKER": True,
+        }
+        make_subscription()
+        built_in = make_order(customer_email=SHORT, number="7", store="Bergen")
+        purchase = shapes.Purchase.objects.create(total=10, state=SHORT)
+        purchase_number = f"P{purchase.pk}"
+        purchase.state = "new"
+        purchase.save()
+        if is_deleted:
+            built_in.delete()
+            purchase.delete()
+        for request in (
+            [{"customer": SHORT}] if asked_for == "customer" else [{"order": "7"}, {"order": purchase_number}]
+        ):
+            erase(**request)
+
+        redacted = Event.objects.filter(topic=REDACTED).order_by("order_number")
+        named = [(event.order_number, event.store, order_in(event)["number"]) for event in redacted]
+        assert named == [("7", "Bergen", "7"), (purchase_number, "Oslo", purchase_number)]
+        assert left_of([SHORT]) == []
 
     def test_an_order_of_which_nothing_is_stored_is_not_erased(self):
         order = shapes.Purchase.objects.create(total=10, delivery=shapes.Address.objects.create(city="Surrey7"))

@@ -158,18 +158,20 @@ def _as_last_named(found: Iterable[ErasedOrder]) -> dict[tuple[str, str], Erased
 
 def _with_last_names(order: ErasedOrder) -> ErasedOrder:
     about = {"source": order.source, "order_pk": order.order_pk}
-    for rows in (_events().filter(**about).order_by("-sequence"), Change.objects.filter(**about).order_by("-id")):
+    # Of captured changes, deletions alone hold the names.
+    deletions = Change.objects.filter(**about, kind=Change.Kind.DELETED)
+    for rows in (_events().filter(**about).order_by("-sequence"), deletions.order_by("-id")):
         for number, store in rows.values_list("order_number", "store")[:1]:
             return replace(order, number=number, store=store)
     return order
 
 
 def _of_number(number: str, source: str) -> Iterator[ErasedOrder]:
-    """The orders of that number, in events and as their sources find them."""
-    events = _events().filter(order_number=number)
-    rows = (events.filter(source=source) if source else events).order_by()
-    for row in rows.values_list("source", "order_pk", "order_number", "store").distinct():
-        yield ErasedOrder(*row)
+    """The orders of that number, in events, in captured deletions and as their sources find them."""
+    for named in (_events().filter(order_number=number), Change.objects.filter(order_number=number)):
+        rows = (named.filter(source=source) if source else named).order_by()
+        for row in rows.values_list("source", "order_pk", "order_number", "store").distinct():
+            yield ErasedOrder(*row)
     for name, one in sources.configured().items():
         if source in ("", name):
             yield from _found_by_source(one, number)
@@ -248,7 +250,22 @@ def _in_changes(customer: str) -> Iterator[ErasedOrder]:
     for change in rows:
         texts = sources.texts_of([change.before, change.after, change.snapshot])
         if any(text.casefold() == customer.casefold() for text in texts):
-            yield ErasedOrder(change.source, change.order_pk, change.order_number, change.store)
+            yield _order_of(change)
+
+
+def _order_of(change: Change) -> ErasedOrder:
+    """The order of a captured change, which may be all that is stored of it. Its source says how it is named."""
+    number, store = change.order_number, change.store
+    source = sources.configured().get(change.source)
+    if source is not None and change.kind != Change.Kind.DELETED:
+        try:
+            order = source.fetch(change.order_pk, using=router.db_for_write(source.get_model()))
+            if order is not None:
+                number, store = str(source.number(order)), str(source.store(order))
+        except Exception:
+            # The store's code. The order is erased all the same.
+            logger.exception("an order source could not read an order", source=source.name, order=change.order_pk)
+    return ErasedOrder(change.source, change.order_pk, number, store)
 
 
 def _mentioning(rows: "models.QuerySet[Any]", text: str, *fields: str) -> "models.QuerySet[Any]":

@@ -59,8 +59,8 @@ LEASE = timedelta(seconds=30)
 RETRY_AFTER = timedelta(seconds=1)
 # If the database did not let it be read, the others come first, and have most of the time: it waits for REFUSED_AFTER,
 # and for TIMES_AS_LONG as long as the attempt took.
-REFUSED_AFTER = timedelta(seconds=5)
-TIMES_AS_LONG = 30
+REFUSED_AFTER = timedelta(seconds=2)
+TIMES_AS_LONG = 10
 
 # The leased changes of orders, by source and order.
 Leased = Mapping[tuple[str, str], list[Change]]
