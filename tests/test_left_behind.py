@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import OperationalError, ProgrammingError, transaction
+from django.db import OperationalError, ProgrammingError, connection, transaction
 from django.utils import timezone
 
 from orderhooks import outbox
@@ -156,3 +156,40 @@ def test_changes_whose_key_is_missing_wait_for_it(is_deleted: bool, settings: An
     use("a key of the workers", "a key of the web servers")
     [event] = coalesce(minutes=2 * minute + 2)
     assert payload_of(event)["order"]["number"] == order.number
+
+
+REPEATABLE_READ = {
+    "mysql": "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+    "postgresql": "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+}
+
+
+@pytest.mark.parametrize("number", [1, left_behind.FEW + 3])
+def test_each_transaction_shows_its_own_state_where_reads_are_repeatable(number: int, monkeypatch, in_a_thread) -> None:
+    if connection.vendor not in REPEATABLE_READ:
+        pytest.skip("the runs on PostgreSQL and MariaDB have this test")
+    [order, *_others] = make_orders(number)
+    read = BuiltInOrders.payload
+
+    def change_order() -> None:
+        other = Order.objects.get(pk=order.pk)
+        other.note = "later"
+        other.save()
+
+    def payload(source: BuiltInOrders, one: Order) -> Any:
+        found = read(source, one)
+        if one.pk == order.pk and not Change.objects.filter(order_pk=str(one.pk), kind=Change.Kind.UPDATED).exists():
+            in_a_thread(change_order).join()
+        return found
+
+    monkeypatch.setattr(BuiltInOrders, "payload", payload)
+    with connection.cursor() as cursor:
+        cursor.execute(REPEATABLE_READ[connection.vendor])
+    try:
+        coalesce()
+        coalesce(minutes=1)
+    finally:
+        connection.close()  # with the isolation level
+    events = Event.objects.filter(order_pk=str(order.pk)).order_by("sequence")
+    notes = [(event.topic, payload_of(event)["order"]["note"]) for event in events]
+    assert notes == [("order.created", ""), ("order.updated", "later")]

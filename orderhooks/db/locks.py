@@ -28,6 +28,9 @@ def brief_transaction(using: str, *, durable: bool = True, may_be_silent: bool =
     A statement in it waits for a lock for a second; then it raises an error for which `is_lock_timeout` is true. If not
     `durable`, its commit does not wait for the disk: a machine that stops may forget it, and what came after it.
     If it `may_be_silent`, it is not ended: the store's own code runs in it.
+
+    On MariaDB its statements see what was committed before them, also in a store with REPEATABLE READ: there a locking
+    read returns rows that the reads after it would not see.
     """
     connection = connections[using]
     with contextlib.ExitStack() as stack:
@@ -55,6 +58,8 @@ def _waiting_briefly(connection: BaseDatabaseWrapper) -> Iterator[None]:
     # MariaDB has no limit for one transaction, and waits for 50 seconds by default.
     with connection.cursor() as cursor:
         cursor.execute(f"SET innodb_lock_wait_timeout = {WAIT_SECONDS}")
+        if not connection.in_atomic_block:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")  # of the next one alone
     try:
         yield
     finally:
