@@ -24,6 +24,15 @@ def _in_worker(settings: Any) -> None:
     make_subscription()
 
 
+class Clock:
+    """Stands for `time`: it goes on as the test says."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
 class DiedError(BaseException):
     """Stands for the end of the process: nothing after it runs."""
 
@@ -89,13 +98,6 @@ def test_orders_that_can_not_be_read_now_hold_up_no_others(number: int, refused:
 
 def test_an_order_that_takes_a_while_to_be_refused_comes_after_the_others(monkeypatch) -> None:
     first, second = make_orders(2)
-
-    class Clock:
-        now = 0.0
-
-        def monotonic(self) -> float:
-            return self.now
-
     clock = Clock()
     monkeypatch.setattr(left_behind, "time", clock)
 
@@ -110,6 +112,26 @@ def test_an_order_that_takes_a_while_to_be_refused_comes_after_the_others(monkey
         clock.now += 1.5
     assert of_orders(error="") == {str(second.pk)}
     assert clock.now < 11, "tried once"
+
+
+def test_an_order_of_several_transactions_has_its_turn_while_others_keep_coming(monkeypatch) -> None:
+    [order] = make_orders(1)
+    order.note = "later"
+    order.save()
+    clock = Clock()
+    monkeypatch.setattr(left_behind, "time", clock)
+    read = BuiltInOrders.payload
+
+    def payload(source: BuiltInOrders, one: Order) -> Any:
+        clock.now += left_behind.TURN_SECONDS / left_behind.FEW
+        return read(source, one)
+
+    monkeypatch.setattr(BuiltInOrders, "payload", payload)
+    others: list[Order] = []
+    for _ in range(2):
+        others += make_orders(left_behind.FEW + 1)
+        coalesce()
+    assert of_orders(error="") == {str(one.pk) for one in (order, *others)}
 
 
 def test_after_an_hour_without_workers_a_lock_costs_no_event(monkeypatch) -> None:

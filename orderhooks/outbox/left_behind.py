@@ -119,17 +119,23 @@ class _Turn:
         return {least: mine}
 
     def _coalesce(self, leased: Leased) -> None:
-        alone = dict(leased)
-        for together in _together(leased):
-            made = _coalesce_together(together, now=self.now, using=self.using)
-            if made is not None:
+        groups = list(_together(leased))
+        # First, because a group takes more time than is left when orders keep coming.
+        self._coalesce_each({order: leased[order] for order in leased if not any(order in group for group in groups)})
+        for group in groups:
+            made = _coalesce_together(group, now=self.now, using=self.using) if self.refused == 0 else None
+            if made is None:
+                self._coalesce_each(group)
+            else:
                 self.events += made
-                alone = {order: changes for order, changes in alone.items() if order not in together}
-        for order in list(alone):
+
+    def _coalesce_each(self, leased: Leased) -> None:
+        left = dict(leased)
+        for order in leased:
             if not self._goes_on():
                 break
-            self._coalesce_alone(order, alone.pop(order))
-        self._put_back(alone, until=self.now + RETRY_AFTER if self.refused else None)
+            self._coalesce_alone(order, left.pop(order))
+        self._put_back(left, until=self.now + RETRY_AFTER if self.refused else None)
 
     def _coalesce_alone(self, order: tuple[str, str], changes: list[Change]) -> None:
         source, order_pk = order
