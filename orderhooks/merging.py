@@ -204,7 +204,7 @@ def _continue(lines: Mapping[Line, _Updates], *, now: datetime) -> None:
     waiting = Delivery.objects.merging().filter(pk__in=may_merge).annotate(happened_at=happened_at).order_by("pk")
     for delivery in locked_if_free(waiting, no_key=True):
         last.pop(delivery.pk).waiting = _Carrier.of(delivery, vars(delivery)["happened_at"])
-    # Not grouped by the primary key, which a divided table does not have: see `partitions`.
+    # Not grouped: see Note [Divided tables] in `partitions`.
     attempts = Attempt.objects.filter(delivery=OuterRef("pk")).order_by("-number")
     last_attempt_at = Subquery(attempts.values("started_at")[:1])
     others = Delivery.objects.filter(pk__in=list(last)).annotate(last_attempt_at=last_attempt_at)

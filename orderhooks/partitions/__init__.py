@@ -5,7 +5,9 @@
 # Note [Divided tables]
 Attempts are most of what is stored, and no table refers to them: they are divided by month. Events and deliveries are
 divided if that is asked for too. An event goes to a subscription once, over all times, and the index that proves it has
-to have the column that divides: so both are divided by the event's sequence, not by time.
+to have the column that divides: so both are divided by the event's sequence, not by time. The ids of deliveries and
+attempts are unique by their sequences alone then: nothing refers to them by a foreign key, and no query may be grouped
+by them and show other columns.
 
 The table that was there becomes the first partition, as it is; no row is copied. What a store has made on it, such as
 a view, would go on with that part alone, so it is refused.
