@@ -49,6 +49,6 @@ def preview_of(request: Request, subscription: Subscription) -> Response:
         raise ParameterError({"topic": [str(error)]}, code="topic") from None
     except PreviewError as error:
         raise ConflictError(str(error), code="not_sendable") from None
-    body = shown.body.decode()
+    body = shown.body.decode(errors="replace")
     why = {"wanted": shown.wanted, "reason": shown.reason, "text": shown.text}
     return Response({**why, "url": shown.url, "headers": dict(shown.headers), "body": body})

@@ -22,6 +22,7 @@ from tests.factories import (
     make_user,
 )
 from tests.receivers import Answer, RecordingReceiver
+from tests.store_formats import BYTES
 
 pytestmark = pytest.mark.django_db
 
@@ -73,6 +74,15 @@ def test_a_preview_shows_the_signed_request_and_sends_nothing(api):
     assert api.get(path, {"order": "8", "topic": "order.paid"}).status_code == 409
     assert "Use one of" in errors_of(api.get(path, {"order": "7", "topic": "order.pay"}))["?topic"]
     assert set(errors_of(api.get(path))) == {"?order", "?topic"}
+
+
+def test_a_preview_shows_a_body_that_is_no_text(api, settings):
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "FORMATS": {"bytes": BYTES}}
+    subscription = make_subscription(url="http://127.0.0.1:8009/", topics=["order.paid"], format="bytes")
+    make_order(number="7")
+    path = f"/api/subscriptions/{subscription.public_id}/preview/"
+    response = api.get(path, {"order": "7", "topic": "order.paid"})
+    assert (response.status_code, response.data["body"]) == (200, "\0\ufffd\ufffd'$(touch here)\n7")
 
 
 def test_a_replay_is_counted_begun_followed_and_cancelled(api):
