@@ -16,6 +16,10 @@ from orderhooks.models import Fulfillment, Order, OrderLine, Payment, Refund
 __all__ = ["FulfillmentInline", "OrderLineInline", "PaymentInline", "RefundInline"]
 
 
+# Of one table: Django takes at most 1,000 fields of a form (DATA_UPLOAD_MAX_NUMBER_FIELDS), and a row has five or more.
+MOST_ROWS = 200
+
+
 class _PagedFormSet(forms.BaseInlineFormSet):
     """The rows of one page of an order; those that come back, whatever page they would be on by now."""
 
@@ -48,11 +52,12 @@ class _RowsInline(admin.TabularInline):
     formset = _PagedFormSet
     template = "admin/orderhooks/order/rows.html"
     extra = 0
-    # Django takes at most 1,000 fields of a form (DATA_UPLOAD_MAX_NUMBER_FIELDS), and a row has up to ten.
+    # A row has up to ten fields: see MOST_ROWS.
     rows_at_once = 15
 
     def get_formset(self, request: HttpRequest, obj: Order | None = None, **options: Any) -> Any:
-        formset = super().get_formset(request, obj, **options)
+        # A request may name any number of rows, and Django would make and draw 2,000.
+        formset = super().get_formset(request, obj, **{"max_num": MOST_ROWS, "absolute_max": MOST_ROWS, **options})
         rows = self.model.objects.filter(order=obj) if obj else self.model.objects.none()
         paginator = Paginator(rows.order_by("pk"), self.rows_at_once)
         name = formset.get_default_prefix()

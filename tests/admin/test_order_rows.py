@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from orderhooks.admin.order_rows import PaymentInline
+from orderhooks.admin.order_rows import MOST_ROWS, PaymentInline
 from orderhooks.models import Event, Fulfillment, FulfillmentLine, Order, Payment, Refund
 from tests.admin.test_unaltered_orders import form_of
 from tests.admin.visits import errors_of, page, staff
@@ -195,3 +195,12 @@ def test_many_payments_come_in_pages(operator, order: Order) -> None:
     assert operator.post(f"{address_of(order)}?payments=2", {**form, "payments-0-method": "bank"}).status_code == 302
     assert str(Payment.objects.get(method="bank").amount) == f"{first}.0000"
     assert Payment.objects.count() == 40
+
+
+@pytest.mark.parametrize("table", ["lines", "fulfillments", "payments", "refunds"])
+def test_more_rows_than_a_page_can_send_are_refused_and_not_drawn(operator, order: Order, table: str) -> None:
+    form = {**form_of(operator, address_of(order)), f"{table}-TOTAL_FORMS": "999999999"}
+    response = operator.post(address_of(order), form)
+    [rows] = [one.formset for one in response.context["inline_admin_formsets"] if one.formset.prefix == table]
+    assert f"at most {MOST_ROWS} forms" in str(rows.non_form_errors())
+    assert len(rows.forms) == MOST_ROWS
