@@ -11,14 +11,18 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from django.utils.module_loading import import_string
+from django.utils.translation import gettext_lazy as _
 
 from orderhooks import conf, logs, permissions
+from orderhooks.models.deliveries import UNENDED, Delivery
 from orderhooks.models.events import Event, EventQuerySet
 from orderhooks.models.feed_consumers import FeedConsumer
 from orderhooks.models.subscriptions import Subscription
 
 __all__ = [
     "ALL_STORES",
+    "AWAITS_OTHERS",
+    "awaits_others",
     "events_of",
     "feed_of",
     "feeds_of",
@@ -32,6 +36,11 @@ logger = logs.get_logger(__name__)
 
 # The `store` of a subscription to the orders of all stores.
 ALL_STORES = ""
+# Why its URL stays.
+AWAITS_OTHERS = _(
+    "Deliveries about orders of another store wait for this subscription, and would go to the new URL. Skip what waits"
+    " first (pause it, then resume it and skip what is held), or add a subscription with the new URL."
+)
 
 
 def manages(user: Any) -> bool:
@@ -71,6 +80,16 @@ def may_see_store(user: Any, store: str) -> bool:
     """
     stores = order_stores_of(user)
     return stores is None or store in stores
+
+
+def awaits_others(subscription: Subscription, stores: Collection[str] | None) -> bool:
+    """Whether deliveries about orders of other stores than these wait for the subscription, which was of another one
+    before: a new URL would get them. False if `stores` is None.
+    """
+    if stores is None or subscription.pk is None:
+        return False
+    waiting = Delivery.objects.filter(subscription=subscription, state__in=UNENDED)
+    return waiting.exclude(trigger=Delivery.Trigger.TEST).exclude(event__store__in=stores).exists()
 
 
 def events_of(user: Any) -> EventQuerySet:

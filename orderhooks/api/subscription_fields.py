@@ -11,7 +11,7 @@ from django.views.decorators.debug import sensitive_variables
 from rest_framework import serializers
 
 from orderhooks import signing, transport, versions
-from orderhooks.api.access import ALL_STORES, manages, may_see_store, stores_of
+from orderhooks.api.access import ALL_STORES, manages, may_see_store, order_stores_of, stores_of
 from orderhooks.api.fields import MODEL_FIELD_MAPPING, BoundedListField, StrictCharField, StrictChoiceField
 from orderhooks.api.login_fields import AuthenticationField, ClientCertificateField, login_errors
 from orderhooks.api.members import RowSerializer
@@ -29,6 +29,7 @@ from orderhooks.models.compatibility import (
 )
 from orderhooks.models.configuration import CONFIGURABLE, validate_changed_fields, validate_topics
 from orderhooks.reporting.endpoint_health import Health, health_of
+from orderhooks.stores import AWAITS_OTHERS, awaits_others
 
 __all__ = ["SubscriptionSerializer"]
 
@@ -155,7 +156,14 @@ class SubscriptionSerializer(RowSerializer):
             is_kept = may_see_store(self.context["request"].user, store)
         if not is_kept and ALL_STORES not in stores and store not in stores:
             raise serializers.ValidationError({"store": [_remedy(store, stores)]}, code="store")
+        self._require_nothing_of_others(attrs)
         return attrs
+
+    def _require_nothing_of_others(self, attrs: dict[str, Any]) -> None:
+        if self.instance is None or attrs.get("url", self.instance.url) == self.instance.url:
+            return
+        if awaits_others(self.instance, order_stores_of(self.context["request"].user)):
+            raise serializers.ValidationError({"url": [str(AWAITS_OTHERS)]}, code="store")
 
     def _require_fitting_kind(self, attrs: dict[str, Any]) -> None:
         chosen = self.instance or Subscription()

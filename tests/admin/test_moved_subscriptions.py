@@ -8,6 +8,7 @@ from django.test import Client
 
 from orderhooks.models import Delivery, Subscription
 from tests.admin.shops import SETTING, visitor
+from tests.admin.test_unaltered_orders import form_of
 from tests.admin.visits import client_of, history_of, page, part
 from tests.factories import make_attempt, make_delivery, make_event, make_subscription, make_user
 
@@ -55,6 +56,20 @@ def test_what_resuming_skips_is_counted_for_the_users_stores(moved: Subscription
     assert f"Deliveries skipped: {count}." in text
     assert history_of(moved)[-1][1].startswith(f"Resumed; {count} deliver")
     assert set(Delivery.objects.values_list("state", flat=True)) == {"skipped"}
+
+
+@pytest.mark.parametrize(("kind", "url"), [("berlin", ""), ("unlimited", "https://elsewhere.example/")])
+def test_what_waits_of_the_other_store_goes_to_no_other_url(moved: Subscription, kind: str, url: str) -> None:
+    address, former = f"/admin/orderhooks/subscription/{moved.pk}/change/", moved.url
+    client = visitor(kind)
+    form = {**form_of(client, address), "topics": list(moved.topics), "url": "https://elsewhere.example/"}
+    response = client.post(address, form)
+    moved.refresh_from_db()
+    assert moved.url == (url or former)
+    if not url:
+        assert "wait for this subscription" in str(response.context["adminform"].form.errors["url"])
+        resume(client, moved, confirmed="1", choice="none")
+        assert client.post(address, form).status_code == 302
 
 
 @pytest.mark.parametrize(("kind", "count"), [("berlin", 1), ("unlimited", 4)])

@@ -13,6 +13,7 @@ from tests.api.calls import client_with, errors_of, ids, patch, post
 from tests.factories import make_attempt_stats, make_backfill, make_delivery, make_event, make_order, make_subscription
 
 pytestmark = pytest.mark.django_db
+ELSEWHERE = "https://elsewhere.example/a"
 WITH_MICROSECONDS = "%Y-%m-%dT%H:%M:%S.%fZ"
 PERMISSIONS = [f"{verb}_{name}" for verb in ("view", "add", "change", "delete") for name in ("order", "subscription")]
 
@@ -120,11 +121,45 @@ def test_a_subscription_whose_store_was_withdrawn_shows_its_owner_no_orders(sett
     assert post(api, "/replays/", {**plan, "subscription": subscription.public_id}).status_code == 422
     assert post(api, f"{mine}backfill/", plan).status_code == 404
     assert post(api, "/backfills/", {**plan, "subscription": subscription.public_id}).status_code == 422
-    assert patch(api, mine, {"url": "https://elsewhere.example/a"}).status_code == 422
+    assert patch(api, mine, {"url": ELSEWHERE}).status_code == 422
     # They still see it, and may call it off.
     assert ids(api.get("/api/subscriptions/")) == [subscription.public_id]
     assert patch(api, mine, {"name": "Former"}).status_code == 200
     assert post(api, f"{mine}pause/", {}).status_code == 200
+
+
+@pytest.mark.parametrize("sent", [{"store": "berlin", "url": ELSEWHERE}, {"url": ELSEWHERE}], ids=["both", "url"])
+@pytest.mark.parametrize("store", ["paris", "", "berlin"])
+def test_what_waits_of_another_store_goes_to_no_other_url(api, store, sent):
+    subscription = make_subscription(store=store, owner_id=int(api.session["_auth_user_id"]), state="paused")
+    waiting = make_delivery(subscription=subscription, event=make_event(store="paris"))
+    path, former = f"/subscriptions/{subscription.public_id}/", subscription.url
+
+    patch(api, path, {"store": "berlin"})
+    refused = patch(api, path, sent)
+    assert (refused.status_code, list(errors_of(refused))) == (422, ["/url"])
+    subscription.refresh_from_db()
+    assert subscription.url == former
+
+    post(api, f"{path}resume/", {"skip_before": f"{timezone.now():{WITH_MICROSECONDS}}"})
+    waiting.refresh_from_db()
+    assert (waiting.state, patch(api, path, sent).status_code) == ("skipped", 200)
+
+
+def test_a_withdrawn_store_and_the_url_are_not_changed_at_once_while_something_waits(api):
+    subscription = make_subscription(store="paris", owner_id=int(api.session["_auth_user_id"]))
+    make_delivery(subscription=subscription, event=make_event(store="paris"))
+    path = f"/subscriptions/{subscription.public_id}/"
+
+    assert list(errors_of(patch(api, path, {"store": "berlin", "url": ELSEWHERE}))) == ["/url"]
+
+
+def test_what_waits_of_ones_own_store_goes_to_the_new_url(api):
+    subscription = make_subscription(store="berlin", owner_id=int(api.session["_auth_user_id"]))
+    make_delivery(subscription=subscription, event=make_event(store="berlin"))
+    make_delivery(subscription=subscription, event=make_event(store="paris"), state="delivered")
+
+    assert patch(api, f"/subscriptions/{subscription.public_id}/", {"url": ELSEWHERE}).status_code == 200
 
 
 def test_a_subscription_whose_store_was_withdrawn_shows_its_owner_no_statistics(api):

@@ -20,6 +20,7 @@ from orderhooks.db.encrypted_fields import seal
 from orderhooks.encryption import HIDDEN, Sealed
 from orderhooks.models import Subscription
 from orderhooks.models.configuration import CONFIGURABLE
+from orderhooks.stores import AWAITS_OTHERS, awaits_others
 
 
 class TopicsWidget(forms.CheckboxSelectMultiple):
@@ -300,6 +301,8 @@ class SubscriptionForm(StoreForm, LoginsForm):
     @sensitive_variables()
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
+        if "url" in cleaned and "url" in self.changed_data and awaits_others(self.instance, self.stores):
+            self.add_error("url", ValidationError(AWAITS_OTHERS, code="store"))
         if {"url", "headers"} <= cleaned.keys():
             # The model drops them when it is saved.
             self.left_behind = self.instance.headers_left_behind(url=cleaned["url"], headers=cleaned["headers"])
