@@ -69,6 +69,7 @@ def test_a_missing_secret_or_key_is_an_outcome_and_no_unsigned_request(receiver,
     settings.ORDERHOOKS = {**settings.ORDERHOOKS, "ENCRYPTION_KEYS": ["quite another key than before"]}
     send_due()
     assert receiver.received == []
+    assert (without.attempts.get().error, unreadable.attempts.get().error) == ("secret", "key")
     assert "no signing secret" in without.attempts.get().detail
     assert "ENCRYPTION_KEYS" in unreadable.attempts.get().detail
 

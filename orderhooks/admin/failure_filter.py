@@ -25,10 +25,12 @@ KINDS = {
     "filter": gettext_lazy("filter"),
     "projection": gettext_lazy("projection"),
     "key": gettext_lazy("missing key"),
+    "secret": gettext_lazy("missing secret"),
     "format": gettext_lazy("format"),
     "version": gettext_lazy("version"),
     "login": gettext_lazy("login"),
     "handshake": gettext_lazy("handshake"),
+    "internal": gettext_lazy("error on our side"),
 }
 
 

@@ -173,6 +173,9 @@ class HasSigningSecrets(models.Model):
             if keys := list(oldest):
                 logger.warning("secrets revoked: there were too many", subscription=self.public_id, most=MOST_SECRETS)
                 self._end_secrets(self.secrets.filter(pk__in=keys), now=now, at=now)
+            # What failed may have been repaired.
+            mine = type(self)._base_manager.filter(pk=self.pk)
+            mine.update(last_unsent="", last_unsent_at=None)  # type: ignore[misc]  # fields of the whole
             return self.add_secret()
 
     def revoke_former_secrets(self, *, now: datetime) -> int:

@@ -40,6 +40,7 @@ OUTCOMES = {
     "projection": gettext_lazy("was not called: its projection failed on the event"),
     "version": gettext_lazy("was not called: the body could not be made in its version"),
     "key": gettext_lazy("was not called: a key to decrypt the event or the secrets is missing"),
+    "secret": gettext_lazy("was not called: it has no secret to sign with"),
     "internal": gettext_lazy("may not have been called: there was an error on our side"),
 }
 

@@ -12,6 +12,9 @@ from orderhooks.db.sealed_logins import OAUTH2
 from orderhooks.models import Delivery
 from orderhooks.shaping import Shaped, ShapingError
 
+# The kind of an outcome where the subscription has no secret that can sign.
+NO_SECRET = "secret"  # noqa: S105 - a kind, no secret
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -45,12 +48,12 @@ def prepare(delivery: Delivery, *, now: datetime, authorization: str = "", refus
     """Sign a delivery's request. `authorization`: the value of that header, of the subscription's login, or "".
     `refused`: the one that the endpoint has seen, and refused, in this attempt.
 
-    Raises an error if a key or secret is missing, or shaping.ShapingError.
+    Raises encryption.UndecryptableError if a key is missing; shaping.ShapingError, also if no secret can sign.
     """
     event, subscription = delivery.event, delivery.subscription
     secrets = subscription.live_secrets(now=now)
     if not secrets:
-        raise signing.InvalidSecretError("The subscription has no signing secret in force. Give it a new one.")
+        raise ShapingError("The subscription has no signing secret in force.", kind=NO_SECRET)
     own = subscription.own_headers()
     transport.check_own_headers(own)
     shaped = shaping.shape(event, subscription, changes=delivery.merged_changes)
@@ -58,7 +61,10 @@ def prepare(delivery: Delivery, *, now: datetime, authorization: str = "", refus
     body = shaped.body
     timestamp = int(now.timestamp())
     message = signing.Message(event.public_id, event.topic, timestamp, body)
-    signatures = signing.profile_headers(subscription.signature, message, secrets)
+    try:
+        signatures = signing.profile_headers(subscription.signature, message, secrets)
+    except signing.InvalidSecretError as error:
+        raise ShapingError(str(error), kind=NO_SECRET) from None
     login = {"authorization": authorization} if authorization else {}
     plain = {**plain_headers(delivery, shaped), "webhook-timestamp": str(timestamp)}
     headers = {**own, **login, **plain, **tracing.headers(), **signatures}

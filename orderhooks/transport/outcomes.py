@@ -29,6 +29,7 @@ NEXT_STEPS = {
     "projection": "Change the subscription's projection; the next attempt uses it.",
     "version": "Fix the function that converts the body, or move the subscription to another version.",
     "key": "Put the missing key back into ENCRYPTION_KEYS; the next attempt uses it.",
+    "secret": "Give the subscription a new secret, which its receiver needs too; the next attempt signs with it.",
     "internal": "See the worker's log.",
 }
 # The next step for statuses that say more than that the response was not 2xx.
@@ -82,7 +83,7 @@ FILTERED = "filtered"
 # The kind of a failure after which the receiver wants no retry.
 ABORTED = "aborted"
 # Failures to give an event the shape that the subscription asks for. Who manages it has to correct something.
-UNSENT = frozenset({"filter", "projection", "version", "format", "key"})
+UNSENT = frozenset({"filter", "projection", "version", "format", "key", "secret"})
 # What ends an attempt before a request is made.
 NOT_REQUESTED = UNSENT | {FILTERED}
 # Failures of orderhooks, or of what people configured: they say nothing about the endpoint.

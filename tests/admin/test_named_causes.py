@@ -12,7 +12,7 @@ from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.reporting import Reason, SubscriptionOutcome, delivery_summary, subscription_outcome_text
 from orderhooks.transport import certificates
 from tests.admin.visits import page
-from tests.factories import make_attempt, make_delivery, make_event, make_event_at, make_subscription
+from tests.factories import make_attempt, make_delivery, make_event, make_event_at, make_subscription, send_due
 
 pytestmark = pytest.mark.django_db
 NOW = timezone.now()
@@ -65,13 +65,31 @@ def test_an_attempt_says_what_failed_and_whether_it_was_sent(operator):
 
 
 def test_the_log_is_narrowed_to_a_kind_of_failure(operator):
-    kinds = ("projection", "login", "timeout", "refused")
+    kinds = ("projection", "login", "timeout", "refused", "secret", "internal")
     for kind in kinds:
         make_delivery(state="failed", last_error=kind, subscription=make_subscription(name=f"of {kind}"))
-    for chosen in ("login", "timeout", "refused"):
+    for chosen in kinds[1:]:
         text = page(operator, f"delivery/?failure={chosen}").partition('id="result_list"')[2].partition("</table>")[0]
         assert [kind for kind in kinds if f"of {kind}" in text] == [chosen]
     assert "?failure=handshake" in page(operator, "delivery/")
+
+
+@pytest.mark.parametrize("signature", ["standard", "ed25519"])
+def test_a_subscription_without_a_secret_says_so_until_it_gets_one(operator, signature):
+    subscription = make_subscription(name="CRM")
+    delivery = make_delivery(subscription=subscription)
+    if signature == "standard":
+        subscription.secrets.all().delete()
+    Subscription.objects.update(signature=signature, last_success_at=NOW)
+    send_due()
+    text = page(operator, f"delivery/{delivery.pk}/change/")
+    assert "CRM was not called: it has no secret to sign with" in text
+    assert "Give the subscription a new secret" in text
+    for address in (f"subscription/{subscription.pk}/change/", "dashboard/"):
+        assert "Give the subscription a new secret" in page(operator, address)
+    assert "some deliveries can’t be made" in page(operator, "subscription/")
+    subscription.rotate_secret(now=NOW)
+    assert "Give the subscription a new secret" not in page(operator, f"subscription/{subscription.pk}/change/")
 
 
 def test_a_replay_says_what_the_filter_leaves_out(operator):
