@@ -131,6 +131,8 @@ STEPS = [
     (("status", 301, "https://crm.example.com/catalogue/login-page-designs"), "Change the URL to the address"),
     (("status", 307, ""), "Change the URL to the address that it leads to"),
     (("status", 401, ""), '"Authorization"'),
+    # What `orderhooks.receiver` responds to a signature by another secret.
+    (("status", 401, ""), "signing secret"),
     (("status", 403, ""), "signing secret"),
     (("status", 404, ""), "path of the URL"),
     (("status", 405, ""), "does not accept POST there"),

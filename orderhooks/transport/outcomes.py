@@ -36,7 +36,8 @@ NEXT_STEPS = {
 STATUS_STEPS = {
     304: "A POST must not get 304 (not modified): the receiver, or a cache in front of it, must stop that.",
     400: "The receiver could not read the request: check that it expects the format that this subscription sends.",
-    401: 'Give the credentials that the receiver expects: how the subscription logs in, or its header "Authorization".',
+    401: "Check the signing secret at the receiver. If it expects credentials, give them: how the subscription logs in,"
+    ' or its header "Authorization".',
     403: "Check the signing secret at the receiver, the subscription's headers, and whether a firewall or CSRF check "
     "refuses the request.",
     404: "Check the path of the URL: the receiver has nothing there.",
