@@ -225,6 +225,8 @@ def subscription_outcome_text(one: SubscriptionOutcome, *, now: datetime, confid
     `confidential`: with values of the payload.
     """
     delivery, label = one.delivery, str(one.reason.label)
+    if one.reason == Reason.OTHER_STORE:
+        return _("%(reason)s: it gets only orders of %(store)s") % {"reason": label, "store": one.subscription.store}
     if one.reason == Reason.UNTOUCHED:
         return _("%(reason)s: %(fields)s") % {"reason": label, "fields": ", ".join(one.subscription.changed_fields)}
     if one.reason == Reason.FILTERED:

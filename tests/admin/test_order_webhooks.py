@@ -66,7 +66,7 @@ def test_what_came_of_it_with_a_link_to_the_delivery(operator, fields, words) ->
     ("fields", "why"),
     [
         ({"topics": ["order.created"]}, "topic not wanted"),
-        ({"store": "south"}, "for another store"),
+        ({"store": "south"}, "for another store: it gets only orders of south"),
         ({"created_at": NOW + timedelta(hours=1)}, "happened before it subscribed"),
     ],
 )
