@@ -445,6 +445,8 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'deliveries',
                 'ordering': ['-id'],
                 'permissions': [('redeliver_delivery', 'Can send deliveries again')],
+                # Here, because a divided table has none of that name that could be removed before it is dropped.
+                'constraints': [models.UniqueConstraint(fields=('public_id',), name='orderhooks_delivery_public_id')],
                 'base_manager_name': 'objects',
             },
         ),
@@ -792,10 +794,6 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='delivery',
             index=orderhooks.db.indexes.PartialIndex(condition=models.Q(('due_by__isnull', False)), fields=['subscription', 'due_by'], name='orderhooks_delivery_due_by'),
-        ),
-        migrations.AddConstraint(
-            model_name='delivery',
-            constraint=models.UniqueConstraint(fields=('public_id',), name='orderhooks_delivery_public_id'),
         ),
         migrations.AddConstraint(
             model_name='delivery',
