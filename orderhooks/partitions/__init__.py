@@ -11,6 +11,11 @@ by them and show other columns.
 
 The table that was there becomes the first partition, as it is; no row is copied. What a store has made on it, such as
 a view, would go on with that part alone, so it is refused.
+
+# Note [Order of locks]
+Making and dropping a partition lock the tables that foreign keys lead to as well, by themselves too late. So all locks
+are taken first, in the order in which workers go on in their transactions: events, deliveries, attempts. Otherwise each
+side waits for the other, and PostgreSQL may end the worker's transaction.
 """
 
 from orderhooks.partitions.by_month import Month, add_months, are_used, divide, drop, missing_months, month_of, months

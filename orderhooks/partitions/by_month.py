@@ -30,6 +30,8 @@ __all__ = [
 BY_MONTH = Division(
     "orderhooks_attempt", by="started_at", key="id, started_at", unique={"number": "delivery_id, number"}
 )
+# Their foreign key refers to it, as long as it is not divided.
+DELIVERIES = "orderhooks_delivery"
 MONTHS_AHEAD = 3
 # Attempts that came while nothing made months get theirs for so long.
 MONTHS_BACK = 12
@@ -147,8 +149,8 @@ def _add(begins_at: datetime, ends_at: datetime, using: str) -> bool:
     name, begin, end = _name_of(begins_at), _bound(begins_at), _bound(ends_at)
     with brief_transaction(using), connections[using].cursor() as cursor:
         # Workers would put attempts of this month there again, so they wait before PostgreSQL chooses where a row goes.
-        # And one process at a time.
-        cursor.execute(f"LOCK TABLE ONLY {BY_MONTH.table} IN SHARE ROW EXCLUSIVE MODE")
+        # And one process at a time. See Note [Order of locks].
+        cursor.execute(f"LOCK TABLE ONLY {DELIVERIES}, ONLY {BY_MONTH.table} IN SHARE ROW EXCLUSIVE MODE")
         cursor.execute(f"LOCK TABLE {BY_MONTH.others} IN ACCESS EXCLUSIVE MODE")
         if exists(cursor, name):
             return False
@@ -167,9 +169,11 @@ def drop(month: Month) -> bool:
     with brief_transaction(using), connections[using].cursor() as cursor:
         [(is_needed,)] = rows(
             cursor,
-            f"SELECT EXISTS (SELECT 1 FROM {table} a JOIN orderhooks_delivery d ON d.id = a.delivery_id "  # noqa: S608 - made of names
+            f"SELECT EXISTS (SELECT 1 FROM {table} a JOIN {DELIVERIES} d ON d.id = a.delivery_id "  # noqa: S608 - made of names
             "WHERE d.state IN ('pending', 'sending'))",
         )
         if not is_needed:
+            # See Note [Order of locks].
+            cursor.execute(f"LOCK TABLE ONLY {DELIVERIES}, ONLY {BY_MONTH.table} IN ACCESS EXCLUSIVE MODE")
             cursor.execute(f"DROP TABLE {table}")
     return not is_needed

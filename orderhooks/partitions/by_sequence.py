@@ -167,8 +167,10 @@ def _add(begins_at: int, ends_at: int, using: str) -> list[str]:
     """The tables that it made; none if another process has meanwhile."""
     made = []
     with brief_transaction(using), connections[using].cursor() as cursor:
-        # One process at a time. In the order in which deliveries are made.
-        cursor.execute(f"LOCK TABLE ONLY {EVENTS.table}, ONLY {DELIVERIES.table} IN SHARE ROW EXCLUSIVE MODE")
+        for division in (EVENTS, DELIVERIES):
+            # One process at a time. See Note [Order of locks].
+            cursor.execute(f"LOCK TABLE ONLY {division.table} IN SHARE ROW EXCLUSIVE MODE")
+            cursor.execute(f"LOCK TABLE {division.others} IN ACCESS EXCLUSIVE MODE")
         for division in (EVENTS, DELIVERIES):
             name = f"{division.table}_{begins_at}"
             if exists(cursor, name):
@@ -208,8 +210,9 @@ def drop_deliveries(part: Range, *, before: datetime) -> bool:
         if rows(cursor, f"{HAS_ATTEMPTS.format(table=table)} LIMIT 1"):
             return False
     with brief_transaction(using), connections[using].cursor() as cursor:
+        # See Note [Order of locks].
+        cursor.execute(f"LOCK TABLE ONLY {EVENTS.table}, ONLY {DELIVERIES.table}, {table} IN ACCESS EXCLUSIVE MODE")
         # Meanwhile somebody may have redelivered one.
-        cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
         if rows(cursor, f"{WAITS.format(table=table)} LIMIT 1"):
             return False
         cursor.execute(f"DROP TABLE {table}")
