@@ -204,15 +204,33 @@ class TestRanges:
         assert partitions.add_ranges(now=NOW) == [f"orderhooks_event_{end}", f"orderhooks_delivery_{end}"]
         assert partitions.add_ranges(now=NOW) == []
 
-    @pytest.mark.parametrize(("events", "width"), [(1, WIDTH), (3 * WIDTH, 2 * WIDTH), (7 * WIDTH, 5 * WIDTH)])
-    def test_get_wider_with_the_shop(self, divided: int, events: int, width: int) -> None:
+    @pytest.mark.parametrize(
+        ("days", "events", "width"),
+        [
+            (60, 1, WIDTH),
+            (60, 3 * WIDTH, 2 * WIDTH),
+            (60, 7 * WIDTH, 5 * WIDTH),
+            # Not as if each day were so: they may be a backfill.
+            (1, 2 * WIDTH, 2 * WIDTH),
+        ],
+    )
+    def test_get_wider_with_the_shop(self, divided: int, days: int, events: int, width: int) -> None:
         """So many events in two months: each range takes those of one, or more."""
-        first = make_event(occurred_at=NOW - 60 * DAY)
+        first = make_event(occurred_at=NOW - days * DAY)
         go_on_at(first.pk + events)
         make_event(occurred_at=NOW)
         partitions.add_ranges(now=NOW)
         newest = partitions.ranges(EVENTS)[-1]
         assert newest.ends_at - newest.begins_at == width
+
+    def test_that_were_outgrown_go_on_soon_however_wide_the_next_one_is(self, divided: int) -> None:
+        make_event(occurred_at=NOW - 10 * DAY)
+        go_on_at(divided + 57 * WIDTH)
+        event = make_event(occurred_at=NOW)
+        partitions.add_ranges(now=NOW)
+        following = next(one for one in partitions.ranges(EVENTS) if one.begins_at > event.pk)
+        assert following.ends_at - following.begins_at == 100 * WIDTH
+        assert following.begins_at <= event.pk + 2 * WIDTH
 
     def test_that_were_outgrown_leave_what_came_among_the_others(self, divided: int) -> None:
         assert partitions.is_room_left()

@@ -155,7 +155,7 @@ def add_ranges(*, now: datetime) -> list[str]:
     begins_at = max((one.ends_at for division in (EVENTS, DELIVERIES) for one in ranges(division)), default=0)
     if begins_at <= last:
         # What is among the others stays there, and what comes until this is done.
-        begins_at = (last // width + 2) * width
+        begins_at = (last // LEAST + 2) * LEAST
     added: list[str] = []
     while begins_at <= last + (RANGES_AHEAD - 1) * width:
         added += _add(begins_at, begins_at + width, using)
@@ -187,11 +187,13 @@ def _last(using: str) -> int:
 
 
 def _width(now: datetime) -> int:
-    """About as many events as there are in a month, of those that are kept: 1, 2 or 5 with zeros."""
+    """About as many events as there are in a month, of those that are kept: 1, 2 or 5 with zeros. Those of less than a
+    month are not taken for its pace: they may be a backfill, and a range that never gets full is never dropped.
+    """
     oldest, newest = (Event.objects.only("occurred_at").order_by(by).first() for by in ("pk", "-pk"))
     monthly = float(LEAST)
     if oldest is not None and newest is not None:
-        months = max(now - oldest.occurred_at, timedelta(days=1)) / MONTH
+        months = max((now - oldest.occurred_at) / MONTH, 1.0)
         monthly = max(monthly, (newest.pk - oldest.pk) / months)
     step: int = 10 ** int(math.log10(monthly))
     return next(times * step for times in (1, 2, 5, 10) if times * step >= monthly)
