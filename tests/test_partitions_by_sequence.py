@@ -215,7 +215,7 @@ class TestRanges:
         ],
     )
     def test_get_wider_with_the_shop(self, divided: int, days: int, events: int, width: int) -> None:
-        """So many events in two months: each range takes those of one, or more."""
+        """So many events in so many days: each range takes those of a month, or more."""
         first = make_event(occurred_at=NOW - days * DAY)
         go_on_at(first.pk + events)
         make_event(occurred_at=NOW)
