@@ -120,7 +120,7 @@ def _newest(part: Range) -> datetime | None:
 def divide_by_range(*, now: datetime) -> None:
     """Make the tables of events and deliveries partitioned ones. Nobody can use them until this has read them through.
 
-    Raises the errors of `months.divide`, but for the IntegrityError.
+    Raises the errors of `by_month.divide`, but for the IntegrityError.
     """
     using = Event.objects.db
     quote = connections[using].ops.quote_name
