@@ -14,7 +14,7 @@ from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
 
 from orderhooks import conf, logs, permissions
-from orderhooks.models.deliveries import UNENDED, Delivery
+from orderhooks.models.deliveries import Delivery
 from orderhooks.models.events import Event, EventQuerySet
 from orderhooks.models.feed_consumers import FeedConsumer
 from orderhooks.models.subscriptions import Subscription
@@ -88,7 +88,9 @@ def awaits_others(subscription: Subscription, stores: Collection[str] | None) ->
     """
     if stores is None or subscription.pk is None:
         return False
-    waiting = Delivery.objects.filter(subscription=subscription, state__in=UNENDED)
+    # One that was given up is sent again only by users who see it.
+    states = [Delivery.State.PENDING, Delivery.State.SENDING]
+    waiting = Delivery.objects.filter(subscription=subscription, state__in=states)
     return waiting.exclude(trigger=Delivery.Trigger.TEST).exclude(event__store__in=stores).exists()
 
 

@@ -157,7 +157,8 @@ def test_a_withdrawn_store_and_the_url_are_not_changed_at_once_while_something_w
 def test_what_waits_of_ones_own_store_goes_to_the_new_url(api):
     subscription = make_subscription(store="berlin", owner_id=int(api.session["_auth_user_id"]))
     make_delivery(subscription=subscription, event=make_event(store="berlin"))
-    make_delivery(subscription=subscription, event=make_event(store="paris"), state="delivered")
+    for state in ("delivered", "failed"):
+        make_delivery(subscription=subscription, event=make_event(store="paris"), state=state)
 
     assert patch(api, f"/subscriptions/{subscription.public_id}/", {"url": ELSEWHERE}).status_code == 200
 
