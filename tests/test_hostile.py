@@ -65,12 +65,12 @@ def runs(receiver: HostileReceiver) -> Mapping[str, Run]:
     """Each behaviour, posted to. Those that take their whole time run side by side, the others one by one."""
 
     def run(behaviour: Behaviour) -> Run:
-        outcomes, longest = [], 0.0
+        outcomes, longest, connects = [], 0.0, receiver.connects(behaviour.name)
         for _ in range(behaviour.posts):
             started = time.monotonic()
             outcomes.append(post(receiver.urls[behaviour.name], deadline_of(behaviour)))
             longest = max(longest, time.monotonic() - started)
-        return Run(outcomes, longest, receiver.connects(behaviour.name))
+        return Run(outcomes, longest, receiver.connects(behaviour.name) - connects)
 
     slow = [behaviour for behaviour in BEHAVIOURS if not behaviour.soon]
     with ThreadPoolExecutor(len(slow)) as pool:
