@@ -29,7 +29,9 @@ class _PagedFormSet(forms.BaseInlineFormSet):
         if not hasattr(self, "_queryset"):
             rows = super().get_queryset().order_by("pk")
             if self.is_bound:
-                keys = [self.data.get(f"{self.prefix}-{number}-id") for number in range(self.initial_form_count())]
+                # A request may say that there were any number of rows; no more than the forms are looked at.
+                count = min(self.initial_form_count(), self.total_form_count())
+                keys = [self.data.get(f"{self.prefix}-{number}-id") for number in range(count)]
                 rows = rows.filter(pk__in=[key for key in keys if str(key).isdecimal() and len(str(key)) < 19])
             else:
                 rows = rows.filter(pk__in=[row.pk for row in self.page.object_list])
@@ -58,7 +60,10 @@ class _RowsInline(admin.TabularInline):
     def get_formset(self, request: HttpRequest, obj: Order | None = None, **options: Any) -> Any:
         # A request may name any number of rows, and Django would make and draw 2,000.
         formset = super().get_formset(request, obj, **{"max_num": MOST_ROWS, "absolute_max": MOST_ROWS, **options})
-        rows = self.model.objects.filter(order=obj) if obj else self.model.objects.none()
+        rows = self.model.objects.none()
+        # The page says how many there are, which is not for a user who may only add.
+        if obj and self.has_view_or_change_permission(request, obj):
+            rows = self.model.objects.filter(order=obj)
         paginator = Paginator(rows.order_by("pk"), self.rows_at_once)
         name = formset.get_default_prefix()
         page = paginator.get_page(request.GET.get(name))

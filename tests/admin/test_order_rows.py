@@ -4,12 +4,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from django.contrib import admin
 
 from orderhooks.admin.order_rows import MOST_ROWS, PaymentInline
 from orderhooks.models import Event, Fulfillment, FulfillmentLine, Order, Payment, Refund
 from tests.admin.test_unaltered_orders import form_of
 from tests.admin.visits import errors_of, page, staff
-from tests.factories import make_fulfillment, make_order, make_payment, make_refund, make_subscription
+from tests.factories import make_fulfillment, make_order, make_payment, make_refund, make_subscription, make_user
 from tests.publications import payload_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
@@ -204,3 +205,32 @@ def test_more_rows_than_a_page_can_send_are_refused_and_not_drawn(operator, orde
     [rows] = [one.formset for one in response.context["inline_admin_formsets"] if one.formset.prefix == table]
     assert f"at most {MOST_ROWS} forms" in str(rows.non_form_errors())
     assert len(rows.forms) == MOST_ROWS
+
+
+class _CountedForm(dict[str, Any]):
+    """A form that counts how often it is looked into."""
+
+    looked = 0
+
+    def get(self, *arguments: Any) -> Any:
+        self.looked += 1
+        return super().get(*arguments)
+
+
+def test_no_more_rows_are_looked_for_than_the_form_has(operator, order: Order, rf) -> None:
+    payment = make_payment(order)
+    sent = {**form_of(operator, address_of(order)), "payments-INITIAL_FORMS": "50000", "payments-0-method": "bank"}
+    form = _CountedForm(sent)
+    request = rf.post(address_of(order))
+    request.user = make_user(is_staff=True, is_superuser=True)
+    rows = PaymentInline(Order, admin.site).get_formset(request, order)(form, instance=order)
+    assert rows.is_valid(), rows.errors
+    assert [row.pk for row in rows.save()] == [payment.pk]
+    assert form.looked < MOST_ROWS
+
+
+@pytest.mark.parametrize("held", ["view_payment", "change_payment", "add_payment", "delete_payment"])
+def test_how_many_payments_there_are_is_for_who_may_view_them(order: Order, held: str) -> None:
+    Payment.objects.bulk_create([Payment(order=order, amount=1 + number) for number in range(40)])
+    text = page(staff("change_order", held), f"order/{order.pk}/change/")
+    assert ("of 40." in text) == (held in ("view_payment", "change_payment"))
