@@ -13,9 +13,10 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from orderhooks import catalogue, operations, permissions, sources, topics
 from orderhooks.admin.buttons import Button
-from orderhooks.admin.jobs import JobAdmin, TimeField
+from orderhooks.admin.jobs import JobAdmin
 from orderhooks.admin.read_only import sees_payload
 from orderhooks.admin.stores import stores_of
+from orderhooks.admin.times import TimeField
 from orderhooks.backfilling.planning import NOT_OF_EXISTING
 from orderhooks.models import Backfill, Subscription
 from orderhooks.models.backfills import DEFAULT_RATE, MOST_RATE

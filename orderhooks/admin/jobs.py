@@ -29,7 +29,7 @@ from orderhooks.models.jobs import Job
 from orderhooks.models.subscriptions import SubscriptionQuerySet
 from orderhooks.topics import UnknownTopicError
 
-__all__ = ["JOB_FIELDS", "JobAdmin", "JobsField", "PlannedAdmin", "TimeField", "may_start_jobs"]
+__all__ = ["JOB_FIELDS", "JobAdmin", "JobsField", "PlannedAdmin", "may_start_jobs"]
 
 REFRESH_SECONDS = 3
 # The fields of a subscription's page that JobsField adds.
@@ -43,10 +43,6 @@ def may_start_jobs(request: HttpRequest) -> bool:
     user = request.user
     sees = user.has_perm(permissions.VIEW_SUBSCRIPTION) or user.has_perm(permissions.CHANGE_SUBSCRIPTION)
     return sees and user.has_perm(permissions.REDELIVER_DELIVERY)
-
-
-class TimeField(forms.DateTimeField):
-    widget = forms.DateTimeInput(format="%Y-%m-%dT%H:%M", attrs={"type": "datetime-local"})
 
 
 class _JobList(LastPageList):

@@ -14,7 +14,8 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from orderhooks import catalogue, operations, permissions, topics
 from orderhooks.admin.buttons import Button
-from orderhooks.admin.jobs import JobAdmin, TimeField
+from orderhooks.admin.jobs import JobAdmin
+from orderhooks.admin.times import TimeField
 from orderhooks.admin.topic_choices import known_topics, listed_topics
 from orderhooks.models import Replay, Subscription
 from orderhooks.reporting.counts import count_text

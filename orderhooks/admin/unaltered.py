@@ -5,8 +5,8 @@ from functools import cached_property
 from typing import Any
 
 from django import forms
-from django.utils.translation import gettext as _
 
+from orderhooks.admin.times import NOT_SHOWABLE
 from orderhooks.sources.values import is_showable
 
 __all__ = ["KeepsUnaltered"]
@@ -38,7 +38,7 @@ class KeepsUnaltered(forms.ModelForm):
         cleaned = super().clean() or self.cleaned_data
         for name, value in list(cleaned.items()):
             if name in self.changed_data and isinstance(value, datetime) and not is_showable(value):
-                self.add_error(name, _("This time can't be shown in every time zone. Use a year from 2 to 9998."))
+                self.add_error(name, NOT_SHOWABLE)
         if self.instance._state.adding:
             return cleaned
         altered = set(self.changed_data)

@@ -14,9 +14,9 @@ from orderhooks import operations, permissions
 from orderhooks.api import access
 from orderhooks.api.fields import (
     MODEL_FIELD_MAPPING,
+    StoredDateTimeField,
     StrictBooleanField,
     StrictCharField,
-    StrictDateTimeField,
     StrictIntegerField,
 )
 from orderhooks.api.filters import BackfillFilters
@@ -47,7 +47,7 @@ class BackfillPlanSerializer(PlainSerializer):
     source = StrictCharField(  # type: ignore[assignment]  # DRF takes it out of the class
         max_length=64, required=False, help_text="The order source. It may be left out if there is only one."
     )
-    since = StrictDateTimeField(
+    since = StoredDateTimeField(
         required=False, default=None, help_text="Only orders dated since this time. The default is all orders."
     )
     rate = StrictIntegerField(

@@ -15,10 +15,10 @@ from orderhooks.api import access
 from orderhooks.api.fields import (
     MODEL_FIELD_MAPPING,
     BoundedListField,
+    StoredDateTimeField,
     StrictBooleanField,
     StrictCharField,
     StrictChoiceField,
-    StrictDateTimeField,
 )
 from orderhooks.api.filters import ReplayFilters
 from orderhooks.api.jobs import JobViewSet, job_permissions, named_subscription, subscription_field
@@ -34,8 +34,8 @@ __all__ = ["RESPONSES", "PlanSerializer", "ReplayViewSet", "begin"]
 class PlanSerializer(PlainSerializer):
     """The events to send again to one subscription."""
 
-    since = StrictDateTimeField(help_text="Events from this time on.")
-    until = StrictDateTimeField(required=False, help_text="Events before this time. The default is now.")
+    since = StoredDateTimeField(help_text="Events from this time on.")
+    until = StoredDateTimeField(required=False, help_text="Events before this time. The default is now.")
     topics = BoundedListField(
         child=StrictCharField(max_length=128),
         required=False,

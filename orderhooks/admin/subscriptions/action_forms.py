@@ -9,12 +9,12 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext_lazy
 
 from orderhooks import previews, versions
+from orderhooks.admin.times import TimeField
 from orderhooks.models import Subscription
 from orderhooks.models.signing_secrets import LONGEST_OVERLAP, OVERLAP
 
 HOUR = timedelta(hours=1)
 OVERLAP_HOURS = round(OVERLAP / HOUR)
-LOCAL_FORMAT = "%Y-%m-%dT%H:%M"
 
 
 class ResumptionForm(forms.Form):
@@ -32,11 +32,10 @@ class ResumptionForm(forms.Form):
             (NONE, _("Skip all of them: only what happens from now on is sent")),
         ],
     )
-    newer_than = forms.DateTimeField(
+    newer_than = TimeField(
         label=_("Newer than"),
         required=False,
         initial=lambda: timezone.now() - timedelta(days=1),
-        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format=LOCAL_FORMAT),
     )
 
     def clean(self) -> dict[str, Any]:
