@@ -4,6 +4,7 @@ Each works on the database that BENCH_DATABASE names; `databases.Database` start
 """
 
 import json
+import os
 import resource
 import statistics
 import sys
@@ -37,11 +38,16 @@ from benchmarks.turns import PAYLOAD, make_turn, wait_for_go  # noqa: E402
 from benchmarks.visits import operator, visit_pages  # noqa: E402, F401
 from orderhooks import sending  # noqa: E402
 from orderhooks.models import Delivery, Event, Order, Pump, Subscription  # noqa: E402
+from orderhooks.partitions import by_sequence  # noqa: E402
 from orderhooks.sending import claiming  # noqa: E402
 
 
 def migrate() -> None:
+    """The tables. BENCH_RANGES: divided, with about so many ranges of events and of deliveries (PostgreSQL)."""
     call_command("migrate", verbosity=0)
+    if (ranges := int(os.environ.get("BENCH_RANGES", "0"))) and connection.vendor == "postgresql":
+        by_sequence.RANGES_AHEAD = ranges
+        call_command("orderhooks_partition", "--events", verbosity=0)
 
 
 def subscribe(urls: list[str], topics: list[str], fields: dict[str, Any]) -> list[int]:
