@@ -43,7 +43,7 @@ from orderhooks.sending import claiming  # noqa: E402
 
 
 def migrate() -> None:
-    """The tables. BENCH_RANGES: divided, with about so many ranges of events and of deliveries (PostgreSQL)."""
+    """The tables. BENCH_RANGES: divided, with this number of ranges of events and of deliveries (PostgreSQL)."""
     call_command("migrate", verbosity=0)
     if (ranges := int(os.environ.get("BENCH_RANGES", "0"))) and connection.vendor == "postgresql":
         by_sequence.RANGES_AHEAD = ranges

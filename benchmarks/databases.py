@@ -107,7 +107,7 @@ def postgres(name: str) -> Iterator[Database]:
 
 def _environment() -> dict[str, str]:
     # What a `requests.Session` looks up for each request is measured with few variables, as in `transport`.
-    kept = ("PATH", "HOME", "PYTHONPATH", "BENCH_RANGES")
-    kept += ("BENCH_POSTGRES_HOST", "BENCH_POSTGRES_USER", "BENCH_POSTGRES_OPTIONS")
+    postgres_too = ("BENCH_POSTGRES_HOST", "BENCH_POSTGRES_USER", "BENCH_POSTGRES_OPTIONS", "BENCH_RANGES")
+    kept = ("PATH", "HOME", "PYTHONPATH", *postgres_too)
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     return {**environment, "DJANGO_SETTINGS_MODULE": str(settings.SETTINGS_MODULE)}
