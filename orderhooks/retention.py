@@ -89,7 +89,7 @@ def _drop_deliveries(before: datetime) -> Iterator[str]:
 def _drop_events(before: datetime) -> Iterator[str]:
     old = partitions.old_ranges(partitions.EVENTS, before=before - SETTLED)
     # See Note [Digests].
-    if not old or not digests.catch_up(now=timezone.now(), seconds=DIGEST_SECONDS):
+    if not old or not _alone(NOT_DROPPED, partial(digests.catch_up, now=timezone.now(), seconds=DIGEST_SECONDS)):
         return
     for part in old:
         count = partial(_count_missed, part.events())

@@ -3,13 +3,14 @@
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 from django.utils import timezone
 
-from orderhooks import partitions, retention, routing
+from orderhooks import digests, partitions, retention, routing
 from orderhooks.management import doctor
 from orderhooks.models import Attempt, Delivery, Event, FeedConsumer
 from orderhooks.partitions import DELIVERIES, EVENTS, by_sequence
@@ -318,6 +319,16 @@ class TestRetention:
         make_event()
         assert dropped() == ["delivery_first", "event_first"]
         assert FeedConsumer.objects.get(pk=consumer.pk).missed == 2
+
+    def test_events_stay_while_their_digests_can_not_be_made(self, divided: int, caplog) -> None:
+        make_event_at(JULY)
+        go_on_at(divided)
+        make_event()
+        refused = OperationalError("canceling statement due to lock timeout")
+        with patch.object(digests, "catch_up", side_effect=refused):
+            assert dropped() == ["delivery_first"]
+        assert "a partition is left as it is" in caplog.text
+        assert dropped() == ["event_first"]
 
     def test_a_range_that_is_not_full_is_pruned_by_rows(self, divided: int) -> None:
         delivered_at(JULY)

@@ -13,7 +13,7 @@ from django.db import connections, transaction
 from orderhooks.db.locks import brief_transaction
 from orderhooks.models import Attempt
 from orderhooks.partitions import dividing
-from orderhooks.partitions.dividing import Division, exists, is_divided, rows
+from orderhooks.partitions.dividing import Division, exists, is_divided, parts, rows
 
 __all__ = [
     "BY_MONTH",
@@ -36,10 +36,6 @@ MONTHS_AHEAD = 3
 # Attempts that came while nothing made months get theirs for so long.
 MONTHS_BACK = 12
 MONTH = timedelta(days=31)
-PARTITIONS = """
-SELECT c.relname, pg_get_expr(c.relpartbound, c.oid)
-FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = to_regclass(%s) ORDER BY c.relname
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +54,12 @@ def are_used() -> bool:
 def months() -> list[Month]:
     """The partitions that end, the oldest first."""
     found = []
-    with connections[Attempt.objects.db].cursor() as cursor:
-        for table, bound in rows(cursor, PARTITIONS, [BY_MONTH.table]):
-            if end := re.search(r"TO \('(.+?)'\)", bound):
-                ends_at = datetime.fromisoformat(end[1])
-                ends_at = ends_at if ends_at.tzinfo else ends_at.replace(tzinfo=UTC)
-                # The connection's time zone may be any.
-                found.append(Month(table, ends_at.astimezone(UTC)))
+    for table, bounds in parts(BY_MONTH, Attempt.objects.db):
+        if end := re.search(r"TO \('(.+?)'\)", bounds):
+            ends_at = datetime.fromisoformat(end[1])
+            ends_at = ends_at if ends_at.tzinfo else ends_at.replace(tzinfo=UTC)
+            # The connection's time zone may be any.
+            found.append(Month(table, ends_at.astimezone(UTC)))
     return sorted(found, key=lambda month: month.ends_at)
 
 

@@ -17,7 +17,8 @@ from orderhooks.db.locks import brief_transaction
 from orderhooks.models import Delivery, Event
 from orderhooks.models.events import EventQuerySet
 from orderhooks.partitions import dividing
-from orderhooks.partitions.dividing import Division, exists, is_divided, rows
+from orderhooks.partitions.by_month import BY_MONTH
+from orderhooks.partitions.dividing import Division, exists, is_divided, parts, rows
 
 __all__ = [
     "DELIVERIES",
@@ -49,14 +50,9 @@ DELIVERIES = Division(
     whole="event_id, subscription_id",
     indexes=[index.name for index in Delivery._meta.indexes],
 )
-ATTEMPTS = "orderhooks_attempt"
 RANGES_AHEAD = 3
 LEAST = 100_000
 MONTH = timedelta(days=30)
-PARTITIONS = """
-SELECT c.relname, pg_get_expr(c.relpartbound, c.oid)
-FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = to_regclass(%s)
-"""
 BOUNDS = re.compile(r"FROM \((?:MINVALUE|'(\d+)')\) TO \('(\d+)'\)")
 LAST = """
 SELECT coalesce(pg_sequence_last_value(seqrelid::regclass), seqstart)
@@ -91,9 +87,8 @@ def are_ranged() -> bool:
 
 def ranges(division: Division) -> list[Range]:
     """The partitions of events or of deliveries, but for the one of the others, the oldest first."""
-    with connections[Event.objects.db].cursor() as cursor:
-        parts = [(table, BOUNDS.search(bound)) for table, bound in rows(cursor, PARTITIONS, [division.table])]
-    found = [Range(table, int(bounds[1] or 0), int(bounds[2])) for table, bounds in parts if bounds]
+    numbers = [(table, BOUNDS.search(bounds)) for table, bounds in parts(division, Event.objects.db)]
+    found = [Range(table, int(bounds[1] or 0), int(bounds[2])) for table, bounds in numbers if bounds]
     return sorted(found, key=lambda one: one.ends_at)
 
 
@@ -125,10 +120,10 @@ def divide_by_range(*, now: datetime) -> None:
     using = Event.objects.db
     quote = connections[using].ops.quote_name
     with transaction.atomic(using=using), connections[using].cursor() as cursor:
-        dividing.lock_briefly(cursor, EVENTS.table, DELIVERIES.table, ATTEMPTS)
+        dividing.lock_briefly(cursor, EVENTS.table, DELIVERIES.table, BY_MONTH.table)
         # A delivery's id is unique, by its sequence; a divided table has no index to prove it, as this key needs.
-        for name, _definition in rows(cursor, FOREIGN_KEY, [ATTEMPTS, DELIVERIES.table]):
-            cursor.execute(f"ALTER TABLE {ATTEMPTS} DROP CONSTRAINT {quote(name)}")
+        for name, _definition in rows(cursor, FOREIGN_KEY, [BY_MONTH.table, DELIVERIES.table]):
+            cursor.execute(f"ALTER TABLE {BY_MONTH.table} DROP CONSTRAINT {quote(name)}")
         [(key, definition)] = rows(cursor, FOREIGN_KEY, [DELIVERIES.table, EVENTS.table])
         cursor.execute(f"ALTER TABLE {DELIVERIES.table} DROP CONSTRAINT {quote(key)}")
         width = _width(now)

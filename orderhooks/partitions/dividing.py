@@ -6,11 +6,25 @@ from typing import Any
 
 from django.db import connections
 
-__all__ = ["Division", "ObstacleError", "Table", "create", "divide", "exists", "is_divided", "lock_briefly", "rows"]
+__all__ = [
+    "Division",
+    "ObstacleError",
+    "create",
+    "divide",
+    "exists",
+    "is_divided",
+    "lock_briefly",
+    "parts",
+    "rows",
+]
 
 # For the lock on a table that others write to.
 LOCK_SECONDS = 10
 KIND = "SELECT relkind::text FROM pg_class WHERE oid = to_regclass(%s)"
+PARTS = """
+SELECT c.relname, pg_get_expr(c.relpartbound, c.oid)
+FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = to_regclass(%s)
+"""
 SCHEMA_AND_OWNER = """
 SELECT n.nspname, pg_get_userbyid(c.relowner) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = to_regclass(%s)
@@ -99,7 +113,7 @@ class Division:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Names that can be written into statements: with the schema, and quoted."""
+    """A table's schema and owner, quoted. Called with a name: that name in the schema."""
 
     schema: str
     owner: str
@@ -124,6 +138,12 @@ def is_divided(table: str, using: str) -> bool:
         return False
     with connection.cursor() as cursor:
         return rows(cursor, KIND, [table]) == [("p",)]
+
+
+def parts(division: Division, using: str) -> list[tuple[str, str]]:
+    """The partitions: the name of each table, and its bounds as PostgreSQL writes them."""
+    with connections[using].cursor() as cursor:
+        return rows(cursor, PARTS, [division.table])
 
 
 def lock_briefly(cursor: Any, *tables: str) -> None:
