@@ -10,10 +10,10 @@ from django.core.management import call_command
 from django.db import connection, transaction
 from django.utils import timezone
 
-from orderhooks import partitions
+from orderhooks import partitions, retention
 from orderhooks.db import locks
 from orderhooks.partitions import DELIVERIES, EVENTS, by_sequence
-from tests.factories import make_attempt, make_delivery
+from tests.factories import make_attempt, make_consumer, make_delivery, make_event
 from tests.test_partitions_by_sequence import go_on_at
 from tests.test_races import wait_until_somebody_waits_for_a_lock
 
@@ -89,6 +89,23 @@ def test_ranges_are_made_and_dropped_while_events_are_routed(beside) -> None:
 
     assert beside(drop, READ_EVENTS, UPDATE_DELIVERIES) == [(True, True)]
     assert len(partitions.ranges(EVENTS)) == len(partitions.ranges(DELIVERIES)) == count
+
+
+def test_a_range_is_dropped_while_a_consumer_of_the_feed_reads(beside) -> None:
+    """In one transaction a request reads events, and then writes down how far it has read."""
+    partitions.divide(now=timezone.now())
+    partitions.divide_by_range(now=timezone.now())
+    make_consumer()
+    newest = partitions.ranges(EVENTS)[-1]
+    go_on_at(newest.begins_at)
+    make_event(routed_at=timezone.now() - DAY)
+
+    def drop() -> bool:
+        going = newest.events()
+        return partitions.drop_events(newest, before=timezone.now(), count=lambda: retention._count_missed(going))
+
+    read, write = "SELECT * FROM orderhooks_event", "UPDATE orderhooks_feedconsumer SET read_up_to = read_up_to"
+    assert beside(drop, read, write) == [True]
 
 
 def test_months_are_made_and_dropped_while_results_are_recorded(beside) -> None:

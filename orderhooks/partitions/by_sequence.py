@@ -231,6 +231,8 @@ def drop_events(part: Range, *, before: datetime, count: Callable[[], None]) -> 
         if rows(cursor, f"{HAS_EVENTS_TO_KEEP.format(table=table)} LIMIT 1", [before]):
             return False
     with brief_transaction(using), connections[using].cursor() as cursor:
+        # See Note [Order of locks].
+        cursor.execute(f"LOCK TABLE ONLY {EVENTS.table}, ONLY {DELIVERIES.table}, {table} IN ACCESS EXCLUSIVE MODE")
         count()
         # It is refused if a delivery was made meanwhile.
         cursor.execute(f"ALTER TABLE {EVENTS.table} DETACH PARTITION {table}")
