@@ -136,6 +136,38 @@ def test_a_save_wakes_one_worker_after_the_commit() -> None:
 
 
 @orm_broker_only
+@pytest.mark.django_db(transaction=True)
+def test_while_no_worker_runs_a_process_leaves_one_wake_up_however_much_it_saves() -> None:
+    make_subscription()
+    for number in range(3):
+        make_order(number=str(number), lines=[])
+    [wake_up] = OrmQ.objects.all()
+    # What a worker has taken may have looked already.
+    broker = get_broker()
+    [(key, _task)] = broker.dequeue()
+    make_order(number="4", lines=[])
+    assert OrmQ.objects.count() == 2
+    broker.acknowledge(key)
+    make_order(number="5", lines=[])
+    [other] = OrmQ.objects.all()
+    assert other.pk != wake_up.pk
+    # Another project's task of the same key is none of ours.
+    OrmQ.objects.update(payload="another")
+    make_order(number="6", lines=[])
+    assert OrmQ.objects.count() == 2
+
+
+@orm_broker_only
+@pytest.mark.django_db(transaction=True)
+def test_in_a_transaction_a_wake_up_that_waits_is_not_enough() -> None:
+    tasks.wake()
+    with transaction.atomic():
+        # A worker might take the first one, and look, before this is committed.
+        tasks.wake()
+    assert OrmQ.objects.count() == 2
+
+
+@orm_broker_only
 def test_no_wake_up_is_sent_while_a_pump_is_at_work_and_a_dead_ones_heartbeat_does_not_count() -> None:
     pump = Pump.objects.create()
     tasks.wake()

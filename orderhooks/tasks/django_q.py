@@ -9,12 +9,14 @@ from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 from django.db import connections, router, transaction
+from django.utils import timezone
 from django_q.brokers import get_broker
 from django_q.conf import Conf
 from django_q.models import OrmQ, Schedule
 from django_q.tasks import async_task
 
 from orderhooks import conf
+from orderhooks.compiled_queries import CompiledQuery
 from orderhooks.tasks.names import DAILY_SCHEDULES, PUMP, SWEEP_SCHEDULE
 from orderhooks.tasks.task_queue import HAND_OVER_SECONDS, TaskQueue
 
@@ -35,9 +37,16 @@ SCHEDULES: dict[str, dict[str, Any]] = {
 }
 
 
+QUEUED = CompiledQuery(lambda: OrmQ.objects.order_by())
+
+
 class DjangoQ(TaskQueue):
     worker_command = sweep_command = "manage.py qcluster"
     broker_settings = "Q_CLUSTER"
+
+    def __init__(self) -> None:
+        # By the task's name, what this process has put into the table last: its key, and the signed task.
+        self._enqueued: dict[str, tuple[int, str]] = {}
 
     @property
     def task_seconds(self) -> float:
@@ -52,12 +61,28 @@ class DjangoQ(TaskQueue):
         return bool(Conf.ORM) and router.db_for_write(OrmQ) == Conf.ORM
 
     def enqueue(self, task: str) -> None:
-        if self.enqueues_quickly:
+        if not self.enqueues_quickly:
+            async_task(task, save=False)
+        elif not self._is_waiting(task):
+            broker = _NotingBroker(get_broker())
             # Atomic, or django-q2 would close this connection as stale.
             with transaction.atomic(using=Conf.ORM):
-                async_task(task, save=False)
-        else:
-            async_task(task, save=False)
+                async_task(task, save=False, broker=broker)
+            if broker.noted:
+                self._enqueued[task] = broker.noted
+
+    def _is_waiting(self, task: str) -> bool:
+        """Whether the last one still waits: it will find all that is committed by now.
+
+        So the saves of an hour without a worker leave one task for each process, not one for each save.
+        """
+        last = self._enqueued.get(task)
+        # Inside of a transaction something may be committed too late for it.
+        if last is None or connections[Conf.ORM].in_atomic_block:
+            return False
+        key, signed = last
+        # A worker that takes it sets `lock` to the time until when it has it.
+        return any(row.payload == signed and row.lock < timezone.now() for row in QUEUED.of([key], using=Conf.ORM))
 
     def has_other_work(self) -> bool:
         return bool(get_broker().queue_size() > 0)
@@ -96,6 +121,22 @@ class DjangoQ(TaskQueue):
             )
         else:
             yield from [*_not_installed(cluster), *_times(cluster), *_habits(cluster)]
+
+
+class _NotingBroker:
+    """A broker of django-q2 that notes what it has enqueued. None: nothing."""
+
+    def __init__(self, broker: Any) -> None:
+        self.broker = broker
+        self.noted: tuple[int, str] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.broker, name)
+
+    def enqueue(self, task: str) -> Any:
+        key = self.broker.enqueue(task)
+        self.noted = (key, task)
+        return key
 
 
 def _not_installed(cluster: Mapping[str, Any]) -> Iterator[CheckMessage]:
