@@ -231,6 +231,43 @@ def test_nothing_is_handed_out_while_stopped_nor_after_closing() -> None:
     assert queue.take() is None
 
 
+class LoggedQueue(FairQueue):
+    """Notes which thread has looked for a job, since `looked` was emptied."""
+
+    looked: set[int]
+
+    def _may_begin(self) -> bool:
+        self.looked.add(threading.get_ident())
+        return super()._may_begin()
+
+
+def test_the_thread_that_has_ended_a_job_takes_the_next_one_and_wakes_no_other() -> None:
+    queue = LoggedQueue(threads=4, most_of_subscription=16, most_of_host=16)
+    queue.looked = set()
+    workers = set()
+
+    def work() -> None:
+        while job := queue.take():
+            workers.add(threading.get_ident())
+            answer(queue, job)
+            queue.results_written(1)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while queue.idle < len(threads):
+        pass
+    queue.looked.clear()
+    queue.put(jobs(1, 2000))
+    while queue.waiting or queue.under_way:
+        pass
+    queue.close()
+    for thread in threads:
+        thread.join(10)
+    assert len(workers) == 1
+    assert queue.looked == workers
+
+
 @dataclass
 class Machine:
     """A clock and a processor that the tests move."""

@@ -252,8 +252,7 @@ class FairQueue:
         self.of_host[job.host] -= 1
         self.under_way -= 1
         del endpoint.begun[id(job)], self._at_work[id(job)]
-        if self.idle and self.waiting:
-            self.changed.notify()
+        # No other thread is woken: this one takes the next job. To wake one takes longer than to sign a request.
         return endpoint
 
     def adapt(self) -> None:
