@@ -59,6 +59,7 @@ def calibrate() -> Costs:
             receive=_median(samples, "send", RECEIVER),
             hand_over=0.0,
             hand_over_many=0.0,
+            crowding=0.0,
             **saved,
             wal_bytes_of_delivery=0.0,
             stored_bytes_of_delivery=0.0,
@@ -67,44 +68,47 @@ def calibrate() -> Costs:
 
 
 def with_threads(costs: Costs, made: Database, receiver: Receipts) -> Costs:
-    """The costs with what a pump's threads add: drains of one worker, of endpoints that need few threads, and all."""
+    """The costs with what a pump's threads add, and a second worker: drains of one worker, of endpoints that need few
+    threads, and all, and of two workers.
+    """
     stored = made.run("stored_bytes")
-    few, many = (_drained(made, receiver, path) for path in ("", "after/50"))
+    few, many, two = (_drained(made, receiver, path, workers) for path, workers in (("", 1), ("after/50", 1), ("", 2)))
     costs = replace(
         costs,
-        wal_bytes_of_delivery=few["wal_bytes"] / COUNT,
-        stored_bytes_of_delivery=(made.run("stored_bytes") - stored) / (2 * COUNT),
+        wal_bytes_of_delivery=few["wal_bytes"],
+        stored_bytes_of_delivery=(made.run("stored_bytes") - stored) / (4 * COUNT),
     )
     # All threads first, as few are a part of the way to them.
-    costs = replace(costs, hand_over_many=_hand_over("hand_over_many", costs, 0.05, many["python"] / COUNT))
-    return replace(costs, hand_over=_hand_over("hand_over", costs, 0.0, few["python"] / COUNT))
+    costs = _found("hand_over_many", costs, Plan(endpoints=(Endpoint(0.05),)), many["python"])
+    costs = _found("hand_over", costs, Plan(), few["python"])
+    return _found("crowding", costs, Plan(workers=2), two["python"], unit=few["python"])
 
 
-def _hand_over(name: str, costs: Costs, endpoint_seconds: float, python: float) -> float:
-    """The cost of that name with which a simulated drain of one worker takes this much of Python for each delivery.
+def _found(name: str, costs: Costs, plan: Plan, python: float, *, unit: float = 1.0) -> Costs:
+    """The costs with the one of that name with which the plan's simulated drain takes this much of Python for each
+    delivery, in seconds. `unit`: about how much more it takes with 1 more of that cost.
 
     A difference to the steps would count twice what a pump does between them, such as looking for what is due.
     """
-    plan = Plan(
-        endpoints=(Endpoint(endpoint_seconds),), backlog=COUNT, seconds=120.0, cores=costs.cores, receivers_here=True
-    )
-    found = 0.0
+    plan = replace(plan, backlog=COUNT * plan.workers, seconds=120.0, cores=costs.cores, receivers_here=True)
+    cost: Any = {name: 0.0}
     for _ in range(ROUNDS):
-        cost: Any = {name: found}
         drained = simulate(plan, replace(costs, **cost))
-        found = max(0.0, found + python - drained.python_cores * drained.seconds / drained.sent)
-    return found
+        missing = python - drained.python_cores * drained.seconds / drained.sent
+        cost[name] = max(0.0, cost[name] + missing / unit)
+    return replace(costs, **cost)
 
 
-def _drained(made: Database, receiver: Receipts, path: str) -> dict[str, float]:
-    subscriptions = made.run("subscribe", [f"{receiver.url}/{path}"], ["*"], {})
+def _drained(made: Database, receiver: Receipts, path: str, workers: int) -> dict[str, float]:
+    """What a drain takes for each delivery, by processor seconds and bytes: of all workers together."""
+    subscriptions = made.run("subscribe", [f"{receiver.url}/{path}"] * workers, ["*"], {})
     # One that has never responded gets few requests at a time: so it responds before.
     for count in (50, COUNT):
         made.run("make_due", subscriptions, count)
-        child = made.ready("drain_measured", receiver.pid, BENCH_ORDERHOOKS=NO_LINGER)
-        go(child)
-        done: dict[str, float] = result(child)
-    return done
+        children = [made.ready("drain_measured", receiver.pid, BENCH_ORDERHOOKS=NO_LINGER) for _ in range(workers)]
+        go(*children)
+        done: list[dict[str, float]] = [result(child) for child in children]
+    return {name: sum(one[name] for one in done) / (COUNT * workers) for name in ("python", "wal_bytes")}
 
 
 def _median(samples: Iterable[Sequence[Any]], step: str, column: int) -> float:

@@ -53,6 +53,8 @@ class Costs:
     # at once, and with all 64.
     hand_over: float
     hand_over_many: float
+    # How much longer Python takes while all other cores of its host run workers too: 0.25 is a quarter longer.
+    crowding: float
     # Until a commit is on the disk; what a save that makes an event costs more than one without orderhooks.
     flush: float
     save_python: float

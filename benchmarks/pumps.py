@@ -89,6 +89,19 @@ class Result:
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
+class Host(Resource):
+    """A host's cores, and how many of them run workers' Python just now."""
+
+    def __init__(self, clock: Clock, cores: int) -> None:
+        super().__init__(clock, cores)
+        self.workers = 0
+
+    @property
+    def crowd(self) -> float:
+        """The share of the other cores that run workers, as one of the workers sees it."""
+        return min(1.0, max(0, self.workers - 1) / max(1, self.places - 1))
+
+
 class Queue:
     """An endpoint's deliveries in a worker: when their orders came, and its window."""
 
@@ -106,7 +119,7 @@ class Store:
     def __init__(self, plan: Plan, costs: Costs, jitter: random.Random) -> None:
         self.plan, self.costs, self.jitter = plan, costs, jitter
         self.clock = Clock()
-        self.hosts = [Resource(self.clock, plan.cores) for _ in range(plan.hosts)]
+        self.hosts = [Host(self.clock, plan.cores) for _ in range(plan.hosts)]
         own = plan.database_cores
         self.database = self.hosts[0] if own is None else Resource(self.clock, own)
         self.database_used = 0.0
@@ -174,8 +187,14 @@ class Worker:
         while seconds > 0.0:
             part = min(seconds, SWITCH_SECONDS)
             yield self.interpreter
-            yield from hold(self.host, part)
-            self.interpreter.used += part
+            yield self.host
+            self.host.workers += 1
+            taken = part * (1.0 + self.costs.crowding * self.host.crowd)
+            yield taken
+            self.host.workers -= 1
+            self.host.used += taken
+            self.interpreter.used += taken
+            self.host.release()
             self.interpreter.release()
             seconds -= part
 

@@ -134,7 +134,7 @@ def need(orders_a_day: int, costs: Costs) -> Need:
         result = simulate(plan, costs)
         if result.database > MOST_BUSY:
             databases += 1
-        elif result.wait(0.99) > WANTED_P99_SECONDS:
+        elif result.interpreter > MOST_BUSY or result.wait(0.99) > WANTED_P99_SECONDS:
             more_workers *= 1.2
         else:
             return Need(orders_a_day, deliveries, workers * databases, plan.hosts * databases, databases, result)

@@ -27,6 +27,7 @@ COSTS = Costs(
     receive=0.0,
     hand_over=0.0,
     hand_over_many=0.0,
+    crowding=0.0,
     flush=0.0,
     save_python=0.0,
     save_database=0.0,
@@ -128,6 +129,11 @@ def test_a_signal_or_its_time_out_wakes_once(comes: float, wakes_at: float) -> N
         ),
         pytest.param({"endpoints": (Endpoint(0.1),), "most_in_flight": 8}, {}, 80, id="an endpoint's limit"),
         pytest.param({"speed": 2.0}, {}, 2000, id="a core twice as fast"),
+        pytest.param({"cores": 4}, {"crowding": 0.5}, 1000, id="one worker, which nobody crowds"),
+        pytest.param({"workers": 4, "cores": 4}, {"crowding": 0.5}, 4000 / 1.5, id="cores that all run workers"),
+        pytest.param(
+            {"workers": 4, "cores": 4, "hosts": 2}, {"crowding": 0.6}, 4000 / 1.2, id="a third of the other cores"
+        ),
     ],
 )
 def test_throughput_is_that_of_the_bottleneck(plan: dict[str, Any], given: dict[str, Any], per_second: float) -> None:
