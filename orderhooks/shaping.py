@@ -77,7 +77,8 @@ def shape(event: Event, subscription: Subscription, *, changes: Mapping[str, Any
     if subscription.projection and event.topic != REDACTED:
         _require_readable(subscription.projection, event, subscription.api_version)
         try:
-            body["data"] = selection.project(subscription.projection, body)
+            # A body of its own: a projection may hold the whole body, such as `{whole: @}`.
+            body = {**body, "data": selection.project(subscription.projection, body)}
         except selection.ProjectionError as error:
             raise ShapingError(f"The projection fails on this event. {error}", kind="projection") from None
     return _encode(body, event, subscription)

@@ -171,6 +171,18 @@ def test_a_projection_makes_the_data_and_nothing_else() -> None:
     assert shaped == {**plain, "data": {"nr": "1001", "topic": event.topic}}
 
 
+@pytest.mark.parametrize(("projection", "name"), [("@", ""), ("{whole: @}", "whole"), ("merge(@, {more: type})", "")])
+def test_a_projection_may_take_the_whole_body(projection: str, name: str) -> None:
+    event = make_event(payload={"order": {"number": "1001", "currency": "EUR"}, "changes": {}})
+    plain = body(event, make_subscription())
+
+    shaped = body(event, make_subscription(projection=projection))
+
+    taken = shaped["data"][name] if name else shaped["data"]
+    assert {**taken, "more": ""} == {**plain, "more": ""}
+    assert {**shaped, "data": plain["data"]} == plain
+
+
 def test_each_attempt_has_the_same_bytes() -> None:
     event = make_event()
     subscription = make_subscription(projection="{z: data.order.number, a: data.order, m: type}")
