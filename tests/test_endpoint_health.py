@@ -92,6 +92,39 @@ def test_the_longest_truth_comes_first(fields: dict[str, Any], sentences: list[s
     assert endpoint_health.short_text(endpoint(**fields), now=NOW) == short
 
 
+AUTHORIZATION_SERVER = (
+    "No access token from auth.example: It responded with 500. Ask the people who run the authorization server. It is"
+    " tried again automatically."
+)
+LOGIN_PAGE = (
+    "The endpoint responded with 302; only 2xx is success."
+    f" {transport.next_step('status', 302, location='https://shop.example/login?next=/hooks/')}"
+)
+OWN_REMEDIES = [
+    {"last_failure": AUTHORIZATION_SERVER, "last_failure_kind": "login", "last_failure_status": None},
+    {"last_failure": LOGIN_PAGE, "last_failure_kind": "status", "last_failure_status": 302},
+]
+
+
+@pytest.mark.parametrize("fields", OWN_REMEDIES, ids=["authorization server", "login page"])
+def test_the_error_says_what_to_do_where_its_kind_would_say_something_else(fields: dict[str, Any]) -> None:
+    found = endpoint_health.report(endpoint(**{**FAILING, **fields}), now=NOW)
+
+    assert found is not None
+    assert found.response == f"At 3:11 a.m.: {fields['last_failure']}"
+    assert found.remedy == ""
+
+
+def test_a_refused_login_is_described_in_short_with_what_to_do() -> None:
+    step = NEXT_STEPS["login"]
+    refused = {"last_failure": f"The endpoint refused the certificate. {step}", "last_failure_kind": "login"}
+
+    found = endpoint_health.report(endpoint(**{**FAILING, **refused, "last_failure_status": None}), now=NOW)
+
+    assert found is not None
+    assert (found.response, found.remedy) == ("It could not be logged in to at 3:11 a.m.", step)
+
+
 def test_a_time_that_is_reached_is_not_called_a_wait() -> None:
     report = endpoint_health.report(endpoint(circuit_open_until=NOW + timedelta(seconds=0.4)), now=NOW)
     assert report is not None

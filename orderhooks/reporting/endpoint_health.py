@@ -69,7 +69,8 @@ class EndpointReport:
     """How an endpoint is, beginning with what has been true for longest. A blank part does not apply.
 
     `since`: since when it fails, or that nothing is sent to it; `response`: how it responded last, and when;
-    `pause`: until when nothing is sent to it; `deadline`: when it will be disabled; `remedy`: what to do.
+    `pause`: until when nothing is sent to it; `deadline`: when it will be disabled; `remedy`: what to do, unless
+    `response` says it.
     """
 
     since: str
@@ -191,14 +192,27 @@ def _response(subscription: Subscription, *, now: datetime) -> str:
     if subscription.last_failure_at is None:
         return ""
     when = time_text(subscription.last_failure_at, now=now)
-    if outcome := _outcome(subscription):
+    if (outcome := _outcome(subscription)) and not _has_own_remedy(subscription):
         # "3:11 a.m." ends the sentence by itself.
         return (_("It %(outcome)s at %(time)s.") % {"outcome": outcome, "time": when}).replace("..", ".")
     return _("At %(time)s: %(detail)s") % {"time": when, "detail": subscription.last_failure}
 
 
+def _has_own_remedy(subscription: Subscription) -> bool:
+    """Whether the last error's text says what to do, and its kind and status would say something else: the server that
+    gives access tokens is away, not this endpoint; a redirect leads to a login page, not to another address.
+    """
+    kind, status = subscription.last_failure_kind, subscription.last_failure_status
+    if kind != "login" and not (status is not None and 300 <= status < 400):
+        return False
+    text = subscription.last_failure
+    return bool(text) and transport.next_step(kind or "status", status) not in text
+
+
 def _remedy(subscription: Subscription) -> str:
     kind, status = subscription.last_failure_kind, subscription.last_failure_status
+    if _has_own_remedy(subscription):
+        return ""
     if kind or status:
         return transport.next_step(kind or "status", status)
     return _("Send a test to see how it responds now, and inform the people who run the receiver.")
