@@ -169,6 +169,8 @@ class DashboardAdmin(NotEdited, ListedLookups):
         rows = table(attempt_stats.by_hour(), now=now)
         totals = [sum(row.counts[number] for row in rows) for number in range(len(FILLS))]
         times = attempt_stats.by_bucket()
+        worst = unhealthy(now=now, at_most=WORST + 1, stores=stores, alarms=alarms)
+        narrowed = {"store": store} if has_several_stores(request) and (store := request.GET.get("store")) else {}
         context = {
             "title": _("Dashboard"),
             "notices": [
@@ -202,7 +204,10 @@ class DashboardAdmin(NotEdited, ListedLookups):
             "outcomes": [outcome.label for outcome in FILLS],
             "p50": milliseconds(percentile(times, 0.5)),
             "p95": milliseconds(percentile(times, 0.95)),
-            "unhealthy": self._unhealthy(request, stores, now=now),
+            "unhealthy": self._unhealthy(request, worst[:WORST], stores, now=now),
+            # How many are shown, if there are more.
+            "of_the_unhealthy": WORST if len(worst) > WORST else 0,
+            "subscriptions_url": page_url(request, Subscription, "changelist", site=self.admin_site, **narrowed),
         }
         return self._response(request, "admin/orderhooks/dashboard.html", context)
 
@@ -251,8 +256,14 @@ class DashboardAdmin(NotEdited, ListedLookups):
             "oldest_for": str(found.oldest.subscription),
         }
 
-    def _unhealthy(self, request: HttpRequest, stores: Collection[str] | None, *, now: datetime) -> list[Unhealthy]:
-        subscriptions = unhealthy(now=now, at_most=WORST, stores=stores, alarms=sees_alarms(request))
+    def _unhealthy(
+        self,
+        request: HttpRequest,
+        subscriptions: Sequence[Subscription],
+        stores: Collection[str] | None,
+        *,
+        now: datetime,
+    ) -> list[Unhealthy]:
         stats = day_stats(subscriptions, now=now, stores=stores)
         return [self._unhealthy_row(request, one, stats[one.pk], now=now) for one in subscriptions]
 

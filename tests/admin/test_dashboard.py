@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_q.models import Schedule
 
-from orderhooks.admin.dashboard import milliseconds, sweep_notice, worker_notice
+from orderhooks.admin.dashboard import WORST, milliseconds, sweep_notice, worker_notice
 from orderhooks.models import Pump
 from orderhooks.models.attempt_stats import bucket_of
 from orderhooks.tasks.names import SWEEP_SCHEDULE
@@ -237,3 +237,19 @@ def test_a_subscription_to_look_at_says_why_and_when_its_last_error_was() -> Non
     text = page(staff("view_delivery", "view_subscription"), "dashboard/")
     assert "1 attempt failed in 24 hours" in text
     assert re.search(r"It responded with 503\. <br><span title=[^>]*>3.h 0.min ago<", text)
+
+
+@pytest.mark.parametrize("permissions", [("view_delivery", "view_subscription"), ("view_delivery",)])
+def test_more_subscriptions_to_look_at_than_are_listed_are_mentioned(permissions) -> None:
+    reader = staff(*permissions)
+    for number in range(WORST):
+        make_subscription(name=f"shop {number}", state="disabled")
+    assert "there are more" not in page(reader, "dashboard/")
+
+    make_subscription(name="Warehouse", state="paused")
+    text = page(reader, "dashboard/")
+
+    assert "Warehouse" not in text
+    assert f"These are the worst {WORST}; there are more." in text
+    link = '<a href="/admin/orderhooks/subscription/">All subscriptions</a>'
+    assert (link in text) == ("view_subscription" in permissions)
