@@ -90,6 +90,11 @@ class ListedLookups(admin.ModelAdmin):
                 own += getattr(one, "parameters", ()) or [one.parameter_name]  # type: ignore[union-attr]
         return [*columns, *sorted(self.linked_lookups)], own
 
+    def to_field_allowed(self, request: HttpRequest, to_field: str) -> bool:
+        # Django's own method fails on a relation from another table.
+        relations = {one.name for one in self.opts.related_objects}
+        return to_field not in relations and super().to_field_allowed(request, to_field)
+
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         _drop_odd_keys(request)
         try:

@@ -278,3 +278,12 @@ def test_an_action_for_keys_that_no_row_has_does_nothing(operator: Any, model: t
         assert response.status_code in (200, 302), action
         list(response)  # a file that is streamed fails only when it is read
     assert list(Delivery.objects.values()) == before
+
+
+@pytest.mark.parametrize("model", OURS, ids=lambda model: model._meta.model_name)
+def test_a_popup_takes_no_relation_from_another_table(operator: Any, model: type[models.Model]) -> None:
+    for relation in model._meta.related_objects:
+        for path in ("", "add/"):
+            query = {"_popup": "1", "_to_field": relation.name}
+            response = operator.get(f"/admin/orderhooks/{model._meta.model_name}/{path}", query)
+            assert response.status_code in (400, 403, 404), (relation.name, path)
