@@ -195,6 +195,8 @@ def test_a_page_has_a_strict_policy_and_needs_a_login(page):
     assert "script-src" not in policy
     assert b"http" not in response.content
     assert b"<style" not in response.content
+    # It holds the user's CSRF token.
+    assert response["Cache-Control"] == "private, no-store"
 
 
 class Cart(APIView):

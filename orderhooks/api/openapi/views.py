@@ -54,6 +54,8 @@ class _Page(APIView):
         header = settings.CSRF_HEADER_NAME.removeprefix("HTTP_").replace("_", "-")
         response = Response({"document": f"../{SCHEMA}", "csrf_header": header})
         response["Content-Security-Policy"] = f"default-src 'self'; {self.allows}; frame-ancestors 'none'"
+        # It may hold the user's CSRF token.
+        response["Cache-Control"] = "private, no-store"
         return response
 
 
