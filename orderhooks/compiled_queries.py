@@ -5,7 +5,6 @@ Django takes several times as long to compile such a query as the database to ru
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Generic, TypeVar
 
 from django.db import connections, models
@@ -122,12 +121,13 @@ def _returns_keys(connection: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """How rows become instances: the place of each field, in the model's order, and of each column that is no field."""
+    """How rows become instances: the place of each field, in the model's order, and of each column that is no field;
+    and what converts the values, each with the column that it converts."""
 
     names: list[str]
     places: list[int]
     annotations: list[tuple[str, int]]
-    converters: list[tuple[int, Callable[[Any], Any]]]
+    converters: list[tuple[int, Callable[..., Any], Any]]
 
 
 def columns_of(model: type[models.Model], table: str) -> str:
@@ -155,8 +155,9 @@ def instances(model: type[M], text: str, parameters: Any, *, using: str) -> list
     for row in rows:
         if plan.converters:
             row = list(row)
-            for place, convert in plan.converters:
-                row[place] = convert(row[place])
+            # By position, as Django passes them: a field may name them as it likes.
+            for place, convert, column in plan.converters:
+                row[place] = convert(row[place], column, connection)
         instance = model.from_db(using, plan.names, [row[place] for place in plan.places])
         for name, place in plan.annotations:
             setattr(instance, name, row[place])
@@ -174,7 +175,7 @@ def _plan(model: type[models.Model], columns: list[str], connection: Any) -> _Pl
         [places[field.column] for field in fields],
         [(column, place) for column, place in places.items() if column not in own],
         [
-            (place, partial(convert, expression=column, connection=connection))
+            (place, convert, column)
             for place, column in columns_of_fields
             for convert in (*connection.ops.get_db_converters(column), *column.get_db_converters(connection))
         ],

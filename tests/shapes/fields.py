@@ -25,7 +25,8 @@ class SealedField(models.TextField):
         plain = str(value).encode(errors="surrogatepass")
         return f"{next(_salts)}:{base64.b64encode(plain).decode()}"
 
-    def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
+    def from_db_value(self, value: Any, *_others: Any) -> Any:
+        """Django passes all by position, so the names are the field's own."""
         return None if value is None else base64.b64decode(value.partition(":")[2]).decode(errors="surrogatepass")
 
 
