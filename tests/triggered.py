@@ -17,6 +17,7 @@ ORDERS = (
     "Purchase",
     "OddOrder",
     "ListOrder",
+    "RangeOrder",
     "PricedOrder",
     "CompositeOrder",
     "UuidOrder",

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from orderhooks import sources
 from orderhooks.models import Change
-from orderhooks.sources import OrderSource, Related
+from orderhooks.sources import OrderSource, Related, ranges
 from orderhooks.sources.keys import text_of, values_of
 
 __all__ = ["UnrestorableError", "capture_order", "captured_values", "hold_rows", "rewind"]
@@ -160,7 +160,7 @@ def _set(instance: models.Model, name: str, value: Any) -> None:
 
 def _made_of(field: Any, value: Any) -> Iterator[Any]:
     """The values that the field may hold for a JSON value, the likeliest first."""
-    made = field.to_python(value)
+    made = ranges.from_json(field, value) if ranges.is_range(field) else field.to_python(value)
     if isinstance(made, datetime) and made.tzinfo and not settings.USE_TZ:
         yield made.replace(tzinfo=None)
         yield timezone.make_naive(made, timezone.get_default_timezone())

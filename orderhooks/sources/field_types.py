@@ -7,7 +7,7 @@ from typing import Any
 from django.db import models
 from django.utils.choices import CallableChoiceIterator
 
-from orderhooks.sources import keys
+from orderhooks.sources import keys, ranges
 from orderhooks.sources.values import TIMESTAMP, as_json
 
 __all__ = ["example_of", "key_example", "key_schema", "nullable", "schema_of"]
@@ -113,6 +113,13 @@ def _schema(field: Any) -> dict[str, Any]:
         return {}  # another package's field, whose values may be of any type
     if _is_array(field):
         return {"type": "array", "items": schema_of(field.base_field)}
+    if ranges.is_range(field):
+        end: dict[str, Any] = nullable(_schema(field.base_field))
+        bounds = {"enum": ["[)", "[]", "()", "(]"]}
+        return {
+            "type": "object",
+            "properties": {"lower": end, "upper": end, "bounds": bounds, "empty": {"const": True}},
+        }
     for of_type, schema, _example in BY_TYPE:
         if isinstance(field, of_type):
             has_length = schema is TEXT and field.max_length
@@ -123,6 +130,8 @@ def _schema(field: Any) -> dict[str, Any]:
 def _example(field: Any) -> Any:
     if _is_array(field):
         return [example_of(field.base_field)]
+    if ranges.is_range(field):
+        return {"lower": _example(field.base_field), "upper": None, "bounds": "[)"}
     example = next((one for of_type, _schema, one in BY_TYPE if isinstance(field, of_type)), ANY_TEXT)
     if not isinstance(example, Decimal):
         return example
@@ -133,7 +142,7 @@ def _example(field: Any) -> Any:
 
 
 def _is_array(field: Any) -> bool:
-    # By name: importing it needs psycopg. Ranges have a `base_field` too, but become text.
+    # By name: importing it needs psycopg. Ranges have a `base_field` too.
     return any(one.__name__ == "ArrayField" for one in type(field).__mro__)
 
 

@@ -12,6 +12,8 @@ from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.utils import timezone
 from django.utils.duration import duration_iso_string
 
+from orderhooks.sources import ranges
+
 # The JSON Schema of a time as `timestamp_text` writes it.
 TIMESTAMP = {
     "type": "string",
@@ -62,10 +64,14 @@ def _as_stored(field: Any, value: Any, rounding: str | None) -> Any:
         field = field.output_field
     if isinstance(field, models.DateTimeField):
         return _aware_datetime(field, value)
+    if ranges.is_range(field):
+        return ranges.as_json(field, value, lambda end: _as_stored(field.base_field, end, rounding))
     if isinstance(value, list | tuple) and (of_one := getattr(field, "base_field", None)) is not None:
         return [_as_stored(of_one, one, rounding) for one in value]
     value = field.to_python(value)
     if isinstance(field, models.DecimalField) and isinstance(value, Decimal):
+        if field.decimal_places is None:
+            return value.normalize()
         return value.quantize(Decimal(1).scaleb(-field.decimal_places), rounding=rounding)
     if isinstance(field, models.JSONField) and value is not None:
         return json.loads(json.dumps(value, cls=field.encoder), cls=field.decoder)  # tuples become lists

@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db import connections, models
 from django.utils import dateparse
 
-from orderhooks.sources import stored_values
+from orderhooks.sources import ranges, stored_values
 
 __all__ = ["KEY_TYPES", "as_sql", "column_type", "converted"]
 
@@ -33,8 +33,10 @@ def _decimal(value: Any) -> Decimal:
     return Decimal(str(value))
 
 
+RANGE = ColumnType("{}::text", ranges.from_text)
 # By the beginning of the column's type. JSON has no exact decimals, so they are text there.
 TYPES: Mapping[str, ColumnType] = {
+    **dict.fromkeys(("int4range", "int8range", "numrange", "daterange", "tstzrange"), RANGE),
     "numeric": ColumnType("{}::text", _decimal),
     "bytea": ColumnType("encode({}, 'base64')", _bytes),
     "timestamp": ColumnType("{}", dateparse.parse_datetime),

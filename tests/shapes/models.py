@@ -188,11 +188,20 @@ class Receipt(models.Model):
 
 
 if IS_POSTGRES:
+    from django.contrib.postgres import fields as postgres
     from django.contrib.postgres.fields import ArrayField
 
     class ListOrder(Stateful):
         tags = ArrayField(models.CharField(max_length=20), default=list)
         prices = ArrayField(models.DecimalField(max_digits=8, decimal_places=2), default=list)
+
+    class RangeOrder(Stateful):
+        """To be delivered within a range of times."""
+
+        slot = postgres.DateTimeRangeField(null=True)
+        days = postgres.DateRangeField(null=True)
+        sizes = postgres.IntegerRangeField(null=True)
+        prices = postgres.DecimalRangeField(null=True)
 
 
 class SchemaOrder(Stateful):

@@ -101,6 +101,7 @@ ALL: list[type[Shaped]] = [
 ]
 if models.IS_POSTGRES:
     ListOrder = describe("ListOrder", "tags", "prices")
-    ALL.append(ListOrder)
+    RangeOrder = describe("RangeOrder", "slot", "days", "sizes", "prices")
+    ALL += [ListOrder, RangeOrder]
 TRIGGERED_PATHS = [f"{__name__}.{'TriggeredPurchase' if source is Purchase else source.__name__}" for source in ALL]
 PATHS = [f"{__name__}.{source.__name__}" for source in ALL]
