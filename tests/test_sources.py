@@ -1,6 +1,7 @@
 """Orders in a model of the store's own: here Django's users, because there is no shop."""
 
 import datetime
+import enum
 import uuid
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -68,6 +69,14 @@ def test_the_built_in_order_makes_no_event_when_its_source_is_not_configured() -
         publishing.publish("order.paid", order)
 
 
+class Colour(enum.Enum):
+    RED = "r"
+
+
+class Weight(enum.Enum):
+    HEAVY = Decimal("7.50")
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -82,6 +91,8 @@ def test_the_built_in_order_makes_no_event_when_its_source_is_not_configured() -
         (datetime.datetime(2026, 11, 23, 10), "2026-11-23T10:00:00.000000Z"),
         (datetime.date(2026, 11, 23), "2026-11-23"),
         (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        (Colour.RED, "r"),
+        (Weight.HEAVY, "7.50"),
     ],
 )
 def test_values_become_json(value: object, expected: object) -> None:

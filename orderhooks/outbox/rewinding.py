@@ -147,15 +147,19 @@ def _set(instance: models.Model, name: str, value: Any) -> None:
     if sources.watched_values(instance, (name,))[name] == value:
         return
     field: Any = instance._meta.get_field(name)
-    for made in _made_of(field, value):
-        setattr(instance, field.attname, made)
-        if sources.watched_values(instance, (name,))[name] == value:
-            return
+    problem = None
+    try:
+        for made in _made_of(field, value):
+            setattr(instance, field.attname, made)
+            if sources.watched_values(instance, (name,))[name] == value:
+                return
+    except Exception as error:
+        problem = error
     raise UnrestorableError(
         f"Another transaction changed the order before it was read, and the field {name!r} can't be set back: its "
         "to_python() does not understand the JSON of its own values. Publish the event again to send the order as it "
         "is now."
-    )
+    ) from problem
 
 
 def _made_of(field: Any, value: Any) -> Iterator[Any]:

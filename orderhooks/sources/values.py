@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import ROUND_HALF_UP, Decimal
+from enum import Enum
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections, models
@@ -89,7 +90,8 @@ def _aware_datetime(field: Any, value: Any) -> Any:
 
 
 def as_json(value: Any) -> Any:
-    """The value as JSON: datetimes in UTC with `Z`, durations in ISO 8601, bytes in base64, all other types as text."""
+    """The value as JSON: datetimes in UTC with `Z`, durations in ISO 8601, bytes in base64, members of an
+    enumeration as their values, all other types as text."""
     match value:
         case float() if not math.isfinite(value):
             return str(value)
@@ -113,6 +115,8 @@ def as_json(value: Any) -> Any:
             return duration_iso_string(value)  # as Django's JSON encoder writes it
         case Decimal():
             return f"{value:f}"  # str() would write 0E-8
+        case Enum():
+            return as_json(value.value)
         case _:
             return str(value)
 
