@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from orderhooks import signal_handlers
+from orderhooks import checks, signal_handlers
 from orderhooks.models import CaptureFailure, Change, Event
 from orderhooks.sources import OrderSource
 from tests.factories import make_subscription
@@ -197,6 +197,15 @@ def test_a_line_that_moves_makes_events_of_both_orders_whatever_the_save_names(n
     assert told() == [("order.updated", gone)]
     shapes.CartLine.objects.update_or_create(sku="TEA", defaults={"order_id": one.pk})
     assert told() == [("order.updated", come)]
+
+
+def test_a_line_that_names_its_order_by_several_columns_is_a_change_of_it_and_no_fault() -> None:
+    order = make(shapes.CompositeOrder)
+    told()
+    line = shapes.CompositeLine.objects.create(order=order, sku="TEA")
+    assert told() == [("order.updated", {"lines": [[], [{"id": line.pk, "sku": "TEA"}]]})]
+    found = checks.check_sources_at_work(databases=["default"])
+    assert [message.msg for message in found if "CompositeOrder" in message.msg] == []
 
 
 def test_what_a_save_of_a_line_does_not_name_is_as_it_was_stored() -> None:

@@ -58,13 +58,16 @@ def _captured(path: str, source: OrderSource) -> Faults:
             continue
         using, where = newest._state.db, watched_model.where(newest)
         fields: list[Any] = [watched_model.model._meta.get_field(name) for name in watched_model.watched]
-        names = tuple(dict.fromkeys((*(field.attname for field in fields), *watched_model.identifying_columns)))
+        # A foreign key of several columns has no column of its own.
+        columns = [field.attname for field in fields if field.column is not None]
+        names = tuple(dict.fromkeys((*columns, *watched_model.identifying_columns)))
         row = read_columns(watched_model.model, names, where, "trial", using=using)
         if row is None:
             text = f"The newest row of {watched_model.model._meta.label} is not found by its key."
             yield Fault(path, "E046", text, "Give the model a plain key.")
             continue
-        values = stored_values(watched_model.model, watched_model.watched, row, using=using)
+        watched = [name for name in watched_model.watched if name != watched_model.link_field]
+        values = stored_values(watched_model.model, watched, row, using=using)
         order_pks = watched_model.order_pks_in(row, using=using)
         order = source.fetch(order_pks[0], using=using) if order_pks else None
         order = order if order is not None and source.is_order(order) else None

@@ -44,6 +44,17 @@ class CompositeOrder(Stateful):
     number = models.IntegerField()
 
 
+class CompositeLine(models.Model):
+    """Points at both columns of its order's key."""
+
+    tenant = models.CharField(max_length=20)
+    number = models.IntegerField()
+    order = models.ForeignObject(
+        CompositeOrder, models.CASCADE, ("tenant", "number"), ("tenant", "number"), related_name="lines"
+    )
+    sku = models.CharField(max_length=20)
+
+
 class NumberedOrder(Stateful):
     """Its lines point at its number."""
 

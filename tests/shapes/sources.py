@@ -22,7 +22,7 @@ def describe(model: str, *watched: str, lines: Lines | None = None) -> type[Shap
 
 UuidOrder = describe("UuidOrder")
 TextOrder = describe("TextOrder")
-CompositeOrder = describe("CompositeOrder", "tenant")
+CompositeOrder = describe("CompositeOrder", "tenant", lines=Lines("shapes.CompositeLine", "order", ("sku",)))
 NumberedOrder = describe("NumberedOrder", lines=Lines("shapes.NumberedLine", "order", ("sku",)))
 InvoiceOrder = describe("InvoiceOrder", "reference", lines=Lines("shapes.DocumentLine", "document", ("sku",)))
 ProxyOrder = describe("ProxyOrder", lines=Lines("shapes.CartLine", "order", ("sku",)))
