@@ -68,7 +68,8 @@ def _as_stored(field: Any, value: Any, rounding: str | None) -> Any:
     if ranges.is_range(field):
         return ranges.as_json(field, value, lambda end: _as_stored(field.base_field, end, rounding))
     if isinstance(value, list | tuple) and (of_one := getattr(field, "base_field", None)) is not None:
-        return [_as_stored(of_one, one, rounding) for one in value]
+        # An element may be NULL, whatever its field says.
+        return [None if one is None else _as_stored(of_one, one, rounding) for one in value]
     value = field.to_python(value)
     if isinstance(field, models.DecimalField) and isinstance(value, Decimal):
         if field.decimal_places is None:

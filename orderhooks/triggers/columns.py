@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -47,6 +48,10 @@ TYPES: Mapping[str, ColumnType] = {
     "json": ColumnType("{}", json.dumps),
 }
 OTHER = ColumnType("{}", lambda value: value)
+# The types whose elements JSON has too.
+AS_IN_JSON = ("json", "boolean")
+# What the type of an array ends with, once for each of its dimensions: `[]`, or `[3]`.
+DIMENSION = re.compile(r"\[[0-9]*\]")
 # The types of keys whose text is the same in SQL as in Python.
 KEY_TYPES = ("smallint", "integer", "bigint", "uuid", "varchar", "text", "character")
 
@@ -59,8 +64,10 @@ def column_type(field: Any, using: str) -> str:
 def as_sql(field: Any, column: str, using: str) -> str:
     """The SQL of the value of `column` as a trigger writes it into JSON."""
     kind = column_type(field, using)
-    # Elements of arrays are written as text, because decimals are none too many in JSON.
-    return f"{column}::text[]" if kind.endswith("[]") else _type(kind).sql.format(column)
+    if DIMENSION.search(kind) is None:
+        return _type(kind).sql.format(column)
+    # Elements of arrays are written as text, because JSON has no exact decimals.
+    return column if kind.startswith(AS_IN_JSON) else f"{column}::text[]"
 
 
 def converted(model: type[models.Model], names: Iterable[str], raw: Mapping[str, Any], *, using: str) -> dict[str, Any]:
@@ -79,15 +86,18 @@ def _value(field: Any, raw: Any, using: str) -> Any:
         return None
     connection = connections[using]
     kind = column_type(field, using)
-    if kind.endswith("[]"):
-        convert = _type(kind).convert
-        value: Any = [None if one is None else convert(one) for one in raw]
-    else:
-        value = _type(kind).convert(raw)
+    value = _elements(raw, len(DIMENSION.findall(kind)), _type(kind).convert)
     column = models.expressions.Col("", field)
     for convert_value in (*connection.ops.get_db_converters(column), *field.get_db_converters(connection)):
         value = convert_value(value, column, connection)
     return value
+
+
+def _elements(raw: Any, dimensions: int, convert: Callable[[Any], Any]) -> Any:
+    """The value that the database has, or an array of this number of dimensions."""
+    if raw is None:
+        return None
+    return [_elements(one, dimensions - 1, convert) for one in raw] if dimensions else convert(raw)
 
 
 def _type(kind: str) -> ColumnType:

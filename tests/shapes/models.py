@@ -206,6 +206,12 @@ if IS_POSTGRES:
         tags = ArrayField(models.CharField(max_length=20), default=list)
         prices = ArrayField(models.DecimalField(max_digits=8, decimal_places=2), default=list)
 
+        matrix = ArrayField(ArrayField(models.DecimalField(max_digits=8, decimal_places=2)), default=list)
+        pair = ArrayField(models.DecimalField(max_digits=8, decimal_places=2), size=2, default=list)
+        ticks = ArrayField(models.BooleanField(), default=list)
+        details = ArrayField(models.JSONField(), default=list)
+        times = ArrayField(models.DateTimeField(), default=list)
+
     class RangeOrder(Stateful):
         """To be delivered within a range of times."""
 

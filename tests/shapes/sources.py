@@ -100,7 +100,7 @@ ALL: list[type[Shaped]] = [
     Purchase,
 ]
 if models.IS_POSTGRES:
-    ListOrder = describe("ListOrder", "tags", "prices")
+    ListOrder = describe("ListOrder", "tags", "prices", "matrix", "pair", "ticks", "details", "times")
     RangeOrder = describe("RangeOrder", "slot", "days", "sizes", "prices")
     ALL += [ListOrder, RangeOrder]
 TRIGGERED_PATHS = [f"{__name__}.{'TriggeredPurchase' if source is Purchase else source.__name__}" for source in ALL]
