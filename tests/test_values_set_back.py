@@ -1,5 +1,6 @@
 """An order is set back to what its transaction committed, and the event says which field can't be."""
 
+import uuid
 from typing import Any
 
 import pytest
@@ -28,6 +29,12 @@ def test_a_field_that_does_not_understand_its_own_json_is_named(
     )
     with pytest.raises(UnrestorableError, match="'state' can't be set back"):
         rewind(sources.UuidOrder(), order, LATER, using="default")
+
+
+@pytest.mark.django_db
+def test_a_field_that_is_not_loaded_is_set_back_although_its_row_is_gone() -> None:
+    gone = UuidOrder.from_db("default", ["id"], [uuid.uuid4()])
+    assert rewind(sources.UuidOrder(), gone, LATER, using="default").state == "paid"
 
 
 def test_a_field_is_set_back() -> None:

@@ -144,9 +144,10 @@ def _restore(model: type[models.Model], values: Mapping[str, Any], *, pk: str = 
 
 
 def _set(instance: models.Model, name: str, value: Any) -> None:
-    if sources.watched_values(instance, (name,))[name] == value:
-        return
     field: Any = instance._meta.get_field(name)
+    # A field of a restored row that is not loaded can't be read: its row may be gone.
+    if field.attname in instance.__dict__ and sources.watched_values(instance, (name,))[name] == value:
+        return
     problem = None
     try:
         for made in _made_of(field, value):
