@@ -165,7 +165,7 @@ def _differences(path: str, found: Sequence[str]) -> Faults:
 
 LIVE: Sequence[tuple[str, str, Trial]] = (
     ("E046", "table", _statements),
-    ("E046", "reading of watched fields, or present(),", _captured),
+    ("E046", "present() or its reading of watched fields", _captured),
     ("E046", "fetch(), number() or store()", _identified),
     ("E046", "payload() of its newest order", _newest_payload),
     ("E046", "newest()", _ordered),

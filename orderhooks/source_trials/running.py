@@ -101,4 +101,5 @@ def most_characters(column: str) -> int:
 
 
 def _describe(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:300].replace("\n", " ")
+    # The sentence that it ends has a full stop of its own.
+    return f"{type(error).__name__}: {error}"[:300].replace("\n", " ").rstrip(".")
