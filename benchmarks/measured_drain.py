@@ -36,11 +36,11 @@ def _path(number: int, milliseconds: int) -> str:
 
 def _drain(made: Database, receiver: Receipts, workers: int, count: int) -> dict[str, float]:
     children = [made.ready("drain_measured", receiver.pid, BENCH_ORDERHOOKS=NO_LINGER) for _ in range(workers)]
-    busy = busy_core_seconds()
     with timed_loops() as loops:
+        busy = busy_core_seconds()
         go(*children)
         results: list[dict[str, Any]] = [result(child) for child in children]
-    busy = busy_core_seconds() - busy
+        busy = busy_core_seconds() - busy
     seconds = max(one["ended"] for one in results) - min(one["began"] for one in results)
     python, database_ = (sum(one[name] for one in results) for name in ("python", "database"))
     receive = max(one["receive"] for one in results)
