@@ -20,7 +20,7 @@ from benchmarks import receipts  # noqa: E402
 from benchmarks.costs import CALIBRATION, Costs, Step  # noqa: E402
 from benchmarks.databases import Database, database, go, result  # noqa: E402
 from benchmarks.drains import NO_LINGER  # noqa: E402
-from benchmarks.processor_time import timed_loops  # noqa: E402
+from benchmarks.processor_time import loop_rate  # noqa: E402
 from benchmarks.pumps import Endpoint, Plan, simulate  # noqa: E402
 from benchmarks.receipts import Receipts  # noqa: E402
 
@@ -42,8 +42,7 @@ def calibrate() -> Costs:
         made.run("make_due", subscriptions, 100)
         # It has to last for all rounds of the shapes with one endpoint.
         made.run("make_due", subscriptions[:1], 1200)
-        with timed_loops() as loops:
-            worked = made.run("work_one_by_one", subscriptions, receiver.pid)
+        worked = made.run("work_one_by_one", subscriptions, receiver.pid)
         saved = made.run("save_and_flush", receiver.pid)
         routed = made.run("route_one_by_one", subscriptions, receiver.pid)
         samples = worked + routed
@@ -51,7 +50,7 @@ def calibrate() -> Costs:
             step: fit([one for one in samples if one[0] == step]) for step in ("look", "route", "claim", "record")
         }
         costs = Costs(
-            loop_per_second=round(statistics.median(loops)),
+            loop_per_second=loop_rate(),
             cores=os.cpu_count() or 1,
             measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
             **steps,

@@ -50,7 +50,6 @@ def _compare(costs: Costs, workers: int, milliseconds: int, measured: Mapping[st
         cores=costs.cores,
         receivers_here=True,
         background=measured["others"],
-        speed=measured["loop_per_second"] / costs.loop_per_second,
     )
     predicted = simulate(plan, costs)
     return {
@@ -62,7 +61,6 @@ def _compare(costs: Costs, workers: int, milliseconds: int, measured: Mapping[st
         "predicted_database_cores": predicted.database_cores,
         "database_cores": measured["database_cores"],
         "others_cores": measured["others"],
-        "speed": plan.speed,
     }
 
 

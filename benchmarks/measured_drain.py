@@ -1,12 +1,11 @@
 """A drain by real workers, with the processor time that it took. Called by `capacity` and `soak`."""
 
-import statistics
 from typing import Any
 
 from benchmarks import receipts
 from benchmarks.databases import Database, database, go, result
 from benchmarks.drains import NO_LINGER
-from benchmarks.processor_time import busy_core_seconds, timed_loops
+from benchmarks.processor_time import busy_core_seconds
 from benchmarks.receipts import Receipts
 
 __all__ = ["drain", "drain_in"]
@@ -23,7 +22,7 @@ def drain_in(
 ) -> dict[str, float]:
     """Drain `count` deliveries with real workers, to endpoints that take some milliseconds.
 
-    Returns deliveries a second, cores busy with what, and a plain loop's rate meanwhile.
+    Returns deliveries a second, and cores busy with what.
     """
     urls = [f"{receiver.url}/{_path(number, milliseconds)}" for number in range(endpoints)]
     made.run("make_due", made.run("subscribe", urls, ["*"], {}), count // endpoints)
@@ -36,11 +35,10 @@ def _path(number: int, milliseconds: int) -> str:
 
 def _drain(made: Database, receiver: Receipts, workers: int, count: int) -> dict[str, float]:
     children = [made.ready("drain_measured", receiver.pid, BENCH_ORDERHOOKS=NO_LINGER) for _ in range(workers)]
-    with timed_loops() as loops:
-        busy = busy_core_seconds()
-        go(*children)
-        results: list[dict[str, Any]] = [result(child) for child in children]
-        busy = busy_core_seconds() - busy
+    busy = busy_core_seconds()
+    go(*children)
+    results: list[dict[str, Any]] = [result(child) for child in children]
+    busy = busy_core_seconds() - busy
     seconds = max(one["ended"] for one in results) - min(one["began"] for one in results)
     python, database_ = (sum(one[name] for one in results) for name in ("python", "database"))
     receive = max(one["receive"] for one in results)
@@ -48,6 +46,5 @@ def _drain(made: Database, receiver: Receipts, workers: int, count: int) -> dict
         "per_second": count / seconds,
         "python_cores": python / seconds,
         "database_cores": database_ / seconds,
-        "loop_per_second": statistics.median(loops),
         "others": max(0.0, busy - python - database_ - receive) / seconds,
     }

@@ -1,19 +1,17 @@
 """Processor time of other processes, which Linux counts in /proc: of servers, and of the machine as a whole."""
 
 import os
-import statistics
 import time
 import timeit
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["busy_core_seconds", "process_seconds", "timed_loops"]
+__all__ = ["busy_core_seconds", "loop_rate", "process_seconds"]
 
 PROC = Path("/proc")
 ADDITIONS = 50_000
 TICKS = os.sysconf("SC_CLK_TCK")
-LOOP_SECONDS = 0.5
+LOOP = f"for number in range({ADDITIONS}): total += number"
+ROUNDS = 50
 
 
 def process_seconds(pid: int) -> float:
@@ -29,23 +27,6 @@ def busy_core_seconds() -> float:
     return (user + nice + system + irq + soft_irq + steal) / TICKS
 
 
-@contextmanager
-def timed_loops() -> Iterator[list[int]]:
-    """Yields a list with a plain loop's additions in a second of processor time, before the block and after it.
-
-    It says how fast this machine's Python is, so nothing else should run then. Not in the block: beside four workers a
-    loop was up to 1.4 times as fast as beside one, because the cores were awake.
-    """
-    loops = [_time_loop()]
-    yield loops
-    loops.append(_time_loop())
-
-
-def _time_loop() -> int:
-    """The median of LOOP_SECONDS. By the benchmark's own process: in a child that has just worked it takes longer."""
-    statement = f"for number in range({ADDITIONS}): total += number"
-    timer = timeit.Timer(statement, "total = 0", time.thread_time)
-    until, took = time.monotonic() + LOOP_SECONDS, list[float]()
-    while not took or time.monotonic() < until:
-        took.append(timer.timeit(1))
-    return round(ADDITIONS / statistics.median(took))
+def loop_rate() -> int:
+    """A plain loop's additions in a second of processor time: how fast this machine's Python is just now."""
+    return round(ADDITIONS / min(timeit.repeat(LOOP, "total = 0", time.thread_time, repeat=ROUNDS, number=1)))

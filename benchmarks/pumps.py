@@ -54,8 +54,7 @@ class Plan:
     most_in_flight: int = 32
     # How many times as many rows a claim takes and a batch of results has as in orderhooks.
     batches: int = 1
-    # How many times as fast a core is as that of the calibration; None as flush: the calibration's.
-    speed: float = 1.0
+    # None: the calibration's.
     flush: float | None = None
     retry_seconds: float = 5.0
 
@@ -135,7 +134,6 @@ class Store:
 
     def query(self, seconds: float, *, commits: bool) -> Steps:
         """Let the database work that long, and commit."""
-        seconds /= self.plan.speed
         self.database_used += seconds
         yield from hold(self.database, seconds)
         if commits:
@@ -183,7 +181,6 @@ class Worker:
 
     def python(self, seconds: float) -> Steps:
         """Let the interpreter work that long, on a core of the host; others get it every SWITCH_SECONDS."""
-        seconds /= self.plan.speed
         while seconds > 0.0:
             part = min(seconds, SWITCH_SECONDS)
             yield self.interpreter
@@ -325,7 +322,7 @@ class Worker:
         store.waits.append(self.clock.now - came)
         if self.plan.receivers_here:
             yield store.receiver
-            yield from hold(store.hosts[0], costs.receive / self.plan.speed)
+            yield from hold(store.hosts[0], costs.receive)
             store.receiver.release()
         if endpoint.seconds:
             yield endpoint.seconds * (0.5 + store.jitter.expovariate(2.0))

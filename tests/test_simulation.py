@@ -128,7 +128,6 @@ def test_a_signal_or_its_time_out_wakes_once(comes: float, wakes_at: float) -> N
             id="the database's core",
         ),
         pytest.param({"endpoints": (Endpoint(0.1),), "most_in_flight": 8}, {}, 80, id="an endpoint's limit"),
-        pytest.param({"speed": 2.0}, {}, 2000, id="a core twice as fast"),
         pytest.param({"cores": 4}, {"crowding": 0.5}, 1000, id="one worker, which nobody crowds"),
         pytest.param({"workers": 4, "cores": 4}, {"crowding": 0.5}, 4000 / 1.5, id="cores that all run workers"),
         pytest.param(
