@@ -115,7 +115,8 @@ def need(orders_a_day: int, costs: Costs) -> Need:
         costs.database_of_delivery(25) + costs.route.database_each + costs.save_database / FAN_OUT
     )
     databases = max(1, math.ceil(database_cores / DATABASE_CORES / MOST_BUSY))
-    python = costs.python_of_delivery(25) + costs.route.python_each
+    # As on a host all of whose cores run workers.
+    python = (costs.python_of_delivery(25) + costs.route.python_each) * (1.0 + costs.crowding)
     more_workers = 1.0
     while True:
         share = deliveries / databases
@@ -134,7 +135,7 @@ def need(orders_a_day: int, costs: Costs) -> Need:
         result = simulate(plan, costs)
         if result.database > MOST_BUSY:
             databases += 1
-        elif result.interpreter > MOST_BUSY or result.wait(0.99) > WANTED_P99_SECONDS:
+        elif result.wait(0.99) > WANTED_P99_SECONDS:
             more_workers *= 1.2
         else:
             return Need(orders_a_day, deliveries, workers * databases, plan.hosts * databases, databases, result)
