@@ -83,3 +83,8 @@ def test_a_range_has_a_schema_and_an_example() -> None:
     for field in shapes.RangeOrder._meta.fields[2:]:
         assert "object" in schema_of(field)["type"]
         assert example_of(field)["bounds"] == "[)"
+
+
+def test_a_range_up_to_the_last_day_of_the_calendar_can_be_captured() -> None:
+    order = shapes.RangeOrder(days=Range(date(2026, 1, 1), date.max, "[]"))
+    assert watched_values(order, ("days",))["days"] == {"lower": "2026-01-01", "upper": "9999-12-31", "bounds": "[]"}

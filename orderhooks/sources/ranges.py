@@ -59,4 +59,5 @@ def _next(end: Any) -> Any:
     """The next whole number or day. None for what has no next one."""
     if isinstance(end, int):
         return end + 1
-    return end + timedelta(days=1) if isinstance(end, date) and not isinstance(end, datetime) else None
+    is_day = isinstance(end, date) and not isinstance(end, datetime)
+    return end + timedelta(days=1) if is_day and end < date.max else None
