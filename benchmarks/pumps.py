@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from benchmarks.costs import Costs, Step
 from benchmarks.simulating import Clock, Flush, Resource, Signal, Steps, hold
 from orderhooks.pumping import LISTENING_LOOK_SECONDS, LOOK_SECONDS, ROUTE_SECONDS
-from orderhooks.routing import ROUTE_AT_ONCE
+from orderhooks.routing.batches import ROUTE_AT_ONCE
 from orderhooks.sending.concurrency import ConcurrencyLimit, Window
 from orderhooks.sending.fair_queue import AHEAD_SECONDS, MOST_AHEAD, MOST_UNWRITTEN, SLOW_SHARE
 from orderhooks.sending.pool import BATCH, BATCH_SECONDS, LOW_WATER, split

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import connections
 from django.utils import timezone
 
-from orderhooks import partitions, replaying, routing, tasks
+from orderhooks import partitions, replaying, tasks
 from orderhooks.backfilling import batches
 from orderhooks.outbox import left_behind
 from tests.receivers import RecordingReceiver
@@ -127,7 +127,7 @@ def _empty_queue() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _whole_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that stands still for a second does not end the turn of a test half-way."""
-    monkeypatch.setattr(routing, "ROUTE_SECONDS", 60.0)
+    monkeypatch.setattr("orderhooks.routing.batches.ROUTE_SECONDS", 60.0)
     monkeypatch.setattr(left_behind, "TURN_SECONDS", 60.0)
     monkeypatch.setattr(batches, "TURN_SECONDS", 60.0)
     monkeypatch.setattr(replaying, "READ_SECONDS", 60.0)

@@ -15,6 +15,7 @@ from django.utils import timezone  # noqa: E402
 from orderhooks import routing, sending, shaping  # noqa: E402
 from orderhooks.db.locks import is_lock_timeout  # noqa: E402
 from orderhooks.models import Delivery, Event  # noqa: E402
+from orderhooks.routing import batches  # noqa: E402
 from orderhooks.transport import Outcome  # noqa: E402
 from tests.factories import claim, make_event, make_subscription  # noqa: E402
 
@@ -45,7 +46,7 @@ def publish() -> None:
 
 def work() -> None:
     """Route, claim and send at one and the same time of day, until all is published and nothing is left."""
-    routing.ROUTE_AT_ONCE = 3
+    batches.ROUTE_AT_ONCE = 3
     idle = 0
     while idle < 20 or Event.objects.count() < ORDERS * UPDATES or Event.objects.unrouted().exists():
         try:

@@ -113,9 +113,10 @@ def test_without_an_interval_nothing_waits_and_nothing_is_asked() -> None:
     events = [happens() for _ in range(3)]
     with CaptureQueriesContext(connection) as captured:
         route(0)
-    # Is there any; the transaction's own; events, subscriptions, deliveries, routed.
-    statements = [one["sql"].lower().removeprefix("select set_config") for one in captured]
-    assert len([one for one in statements if one.startswith(("select", "insert", "update"))]) == 6
+    # Is there any; the transaction's own; events, subscriptions; deliveries and routed, in one on PostgreSQL.
+    statements = [one["sql"].strip().lower().removeprefix("select set_config") for one in captured]
+    expected = 5 if connection.vendor == "postgresql" else 6
+    assert len([one for one in statements if one.startswith(("select", "insert", "update", "with"))]) == expected
     assert [topic for topic, *_rest in sent(0)] == ["order.updated"] * 3
     assert {one.deliveries.get().update_due_at for one in events} == {None}
 
@@ -333,7 +334,7 @@ def test_an_event_waits_for_the_next_turn_if_another_worker_has_an_earlier_one_o
 @pytest.mark.parametrize("subscriptions", [1, 5])
 @pytest.mark.parametrize("at_once", [1, 1000])
 def test_it_merges_the_same_in_small_and_large_batches(monkeypatch, subscriptions: int, at_once: int) -> None:
-    monkeypatch.setattr(routing, "CREATE_AT_ONCE", at_once)
+    monkeypatch.setattr("orderhooks.routing.batches.CREATE_AT_ONCE", at_once)
     for _ in range(subscriptions):
         endpoint()
     for number in range(3):

@@ -176,7 +176,7 @@ def test_a_turn_that_takes_long_leaves_the_rest_for_the_next(monkeypatch: pytest
     make_subscription()
     for _ in range(3):
         make_event(routed_at=None)
-    monkeypatch.setattr(routing, "ROUTE_SECONDS", -1.0)
+    monkeypatch.setattr("orderhooks.routing.batches.ROUTE_SECONDS", -1.0)
     assert [routing.route(now=timezone.now()) for _ in range(4)] == [1, 1, 1, 0]
     assert Delivery.objects.count() == 3
 
@@ -186,6 +186,6 @@ def test_more_deliveries_than_a_statement_takes_are_made(monkeypatch: pytest.Mon
         make_subscription()
     for _ in range(5):
         make_event(routed_at=None)
-    monkeypatch.setattr(routing, "CREATE_AT_ONCE", 7)
+    monkeypatch.setattr("orderhooks.routing.batches.CREATE_AT_ONCE", 7)
     routing.route(now=timezone.now())
     assert Delivery.objects.count() == 25

@@ -15,6 +15,7 @@ from orderhooks.models import Attempt, Change, Delivery, Event, Order, Pump, Sub
 from orderhooks.models.pumps import FRESH
 from orderhooks.outbox import coalescing, leasing, leasing_postgresql, taking, taking_postgresql
 from orderhooks.outbox.reading import OrderRead, read_order
+from orderhooks.routing import writing, writing_postgresql
 from orderhooks.sending import claiming, claiming_postgresql, finishing, finishing_postgresql
 from orderhooks.sending.claiming import DueSubscription
 from orderhooks.sending.finishing import Result
@@ -150,6 +151,44 @@ def test_the_same_is_written(seed: int) -> None:
     assert 0 < len(portable[0]) < len(results)
     assert undone(written, finishing_postgresql.finish) == portable
     assert Event.objects.count() == 60
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_same_deliveries_are_made_of_events(seed: int) -> None:
+    chance = random.Random(seed)
+    subscriptions = [make_subscription(objective_seconds=chance.choice([None, 60])) for _ in range(4)]
+    events = [make_event(routed_at=None) for _ in range(20)]
+    at = timezone.now()
+    make_delivery(event=events[0], subscription=subscriptions[0])
+    decided: list[dict[str, Any]] = [
+        {},
+        {"is_unjudged": True, "last_error": "filter", "last_detail": 'The "filter" can\'t judge: \\ ä %s'},
+        {"update_due_at": at + MINUTE, "merges_from": events[0].pk, "merged_changes": {"note": ["ä", None]}},
+        {"state": "skipped", "next_attempt_at": None, "finished_at": at, "merges_from": events[0].pk},
+    ]
+    deliveries = [
+        Delivery(
+            event=event,
+            subscription=subscription,
+            due_by=subscription.due_by(at),
+            **{"next_attempt_at": at, **chance.choice(decided)},
+        )
+        for event in events
+        for subscription in chance.sample(subscriptions, 3)
+    ]
+    keys = [event.pk for event in events[:15]]
+
+    def written(write: Any) -> tuple[Any, ...]:
+        write(deliveries, keys, now=at)
+        columns = [field.attname for field in Delivery._meta.concrete_fields if field.attname != "id"]
+        rows = Delivery.objects.order_by("pk").values(*columns)
+        return list(rows), list(Event.objects.order_by("pk").values("pk", "routed_at"))
+
+    portable = undone(written, writing.write_portably)
+    assert len(portable[0]) in (len(deliveries), len(deliveries) + 1)
+    assert sum(event["routed_at"] == at for event in portable[1]) == len(keys)
+    assert undone(written, writing_postgresql.write) == portable
+    assert undone(written, lambda *_arguments, now: writing_postgresql.write([], keys, now=now))[1] == portable[1]
 
 
 SOURCE = sources.BuiltInOrders.name

@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from orderhooks import payloads
+from orderhooks.compiled_queries import CompiledQuery
 from orderhooks.currencies import validate_currency
 from orderhooks.db import public_ids
 from orderhooks.querysets import TrackedQuerySet
@@ -201,7 +202,7 @@ class Order(models.Model):
 
     def _save_with_new_number(self, using: str, options: dict[str, Any]) -> None:
         """Each try in a transaction of its own, or in a savepoint of the store's."""
-        taken = type(self)._base_manager.using(using).aggregate(last=models.Max("pk"))["last"] or 0
+        taken = max((order.pk for order in LAST.all(using=using)), default=0)
         for candidate in range(FIRST_NUMBER + taken, FIRST_NUMBER + taken + NUMBER_TRIES):
             self.number = str(candidate)
             try:
@@ -226,6 +227,9 @@ class Order(models.Model):
         # Amounts may still be text on an order that was not read back.
         discount, shipping, tax = Decimal(self.discount), Decimal(self.shipping), Decimal(self.tax)
         self.total = max(Decimal(0), self.subtotal - discount + shipping + tax)
+
+
+LAST = CompiledQuery(lambda: Order.objects.only("pk").order_by("-pk")[:1])
 
 
 class OrderLineQuerySet(TrackedQuerySet["OrderLine"]):

@@ -88,7 +88,7 @@ def _before(now: datetime) -> datetime | None:
 @dataclass(slots=True)
 class _Turn:
     """As many leases as there is time for, and the events that were made. `refused`: how many orders the database did
-    not let be read.
+    not let be read; `may_be_more`: whether the last lease left any.
     """
 
     now: datetime
@@ -96,10 +96,11 @@ class _Turn:
     using: str
     events: list[Event] = field(default_factory=list)
     refused: int = 0
+    may_be_more: bool = True
 
     def run(self, *, before: datetime | None) -> None:
-        while self._goes_on() and (leased := self._lease(before)):
-            self._coalesce(leased)
+        while self.may_be_more and self._goes_on():
+            self._coalesce(self._lease(before))
 
     def _goes_on(self) -> bool:
         return time.monotonic() < self.until and self.refused < TRANSIENT_AT_ONCE
@@ -111,6 +112,7 @@ class _Turn:
         for change in lease(before=before, now=self.now, until=until, at_most=COALESCE_TOGETHER, using=self.using):
             leased.setdefault((change.source, change.order_pk), []).append(change)
         tried = [order for order, changes in leased.items() if _attempts(changes) > 1]
+        self.may_be_more = bool(tried) or sum(map(len, leased.values())) == COALESCE_TOGETHER
         if not tried:
             return leased
         least = min(tried, key=lambda order: _attempts(leased[order]))

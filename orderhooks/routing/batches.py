@@ -1,7 +1,4 @@
-"""Routing: which subscriptions an event goes to. The pump calls `route`; deliveries come out.
-
-Why an event went to one and not to another is in `reporting.order_report`.
-"""
+"""Batches of new events: each is routed in one transaction, as far as the time allows."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,13 +8,13 @@ from orderhooks import matching, merging, tracing
 from orderhooks.compiled_queries import CompiledQuery
 from orderhooks.db.locks import brief_transaction, locked_if_free
 from orderhooks.models import Delivery, Event, Subscription
+from orderhooks.routing.writing import CREATE_AT_ONCE, write
 
 __all__ = ["route"]
 
 ROUTE_AT_ONCE = 200
 # A worker has deliveries to send as well. And the database ends a transaction that is silent for long.
 ROUTE_SECONDS = 1.0
-CREATE_AT_ONCE = 1000
 # Their contents may be large.
 READ_AT_ONCE = 25
 # What it needs of an event, if no subscription chooses by contents.
@@ -42,7 +39,7 @@ def route(*, now: datetime, are_expected: bool = False) -> int:
     if not are_expected and not UNROUTED.exists(using=using):
         return 0
     until = time.monotonic() + ROUTE_SECONDS
-    routed: list[int] = []
+    count = 0
     # If it is forgotten, the events are routed again; and the claim that comes before each request does wait.
     with brief_transaction(using, durable=False):
         events = NEXT.all(using=using)
@@ -52,6 +49,7 @@ def route(*, now: datetime, are_expected: bool = False) -> int:
             held_back = merging.held_back(events, subscriptions)
             events = [event for event in events if event.pk not in held_back]
         matcher = matching.Matcher()
+        routed: list[int] = []
         deliveries: list[Delivery] = []
         # Those of them to subscriptions with an interval.
         mergeable: list[Delivery] = []
@@ -61,14 +59,15 @@ def route(*, now: datetime, are_expected: bool = False) -> int:
                 mergeable += [one for one in made if one.subscription_id in timed]
             deliveries += made
             routed.append(event.pk)
+            count += 1
             if len(deliveries) >= CREATE_AT_ONCE:
-                _create(deliveries, mergeable, now=now)
-                deliveries, mergeable = [], []
+                _write(deliveries, mergeable, routed, now=now)
+                deliveries, mergeable, routed = [], [], []
             if time.monotonic() > until:
                 break
-        _create(deliveries, mergeable, now=now)
-        Event.objects.filter(pk__in=routed).update(routed_at=now)
-    return len(routed)
+        if routed:
+            _write(deliveries, mergeable, routed, now=now)
+    return count
 
 
 def _route(
@@ -110,8 +109,9 @@ def _deliveries_of(
             )
 
 
-def _create(deliveries: Sequence[Delivery], mergeable: Sequence[Delivery], *, now: datetime) -> None:
+def _write(
+    deliveries: Sequence[Delivery], mergeable: Sequence[Delivery], routed: Sequence[int], *, now: datetime
+) -> None:
     if mergeable:
         merging.merge(mergeable, now=now)
-    # One event may have more than a statement can take.
-    Delivery.objects.bulk_create(deliveries, batch_size=CREATE_AT_ONCE, ignore_conflicts=True)
+    write(deliveries, routed, now=now)
