@@ -95,6 +95,26 @@ def _listening(seen: list[str]) -> Iterator[None]:
         event_published.disconnect(receive)
 
 
+@pytest.mark.parametrize(("orders", "leases"), [(1, [2]), (2, [4, 0]), (3, [4, 2]), (5, [4, 4, 2])])
+def test_a_worker_leases_changes_until_none_is_left(orders: int, leases: list[int], monkeypatch) -> None:
+    monkeypatch.setattr(left_behind, "COALESCE_TOGETHER", 4)
+    made: list[int] = []
+
+    def count(**wanted: Any) -> list[Change]:
+        leased = lease(**wanted)
+        made.append(len(leased))
+        return leased
+
+    monkeypatch.setattr(left_behind, "lease", count)
+    make_subscription()
+    for _ in range(orders):
+        make_order()
+    coalesce()
+    # Each order has a line, which is a change too.
+    assert made == leases
+    assert len(set(Event.objects.values_list("order_pk", flat=True))) == orders
+
+
 @pytest.mark.parametrize("orders", [1, left_behind.FEW + 2])
 def test_what_is_saved_arrives(receiver: RecordingReceiver, orders: int) -> None:
     make_subscription(url=receiver.url, topics=["order.created"])
