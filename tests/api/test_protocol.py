@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 from django.core.signals import got_request_exception
+from django.db import OperationalError
 from django.http import HttpRequest
 from django.urls import Resolver404, resolve
 from django.utils import timezone
@@ -94,9 +95,16 @@ def test_a_body_that_is_too_large_is_a_problem(api, settings):
     assert (response.status_code, response.data["code"]) == (413, "too_large")
 
 
-def test_an_internal_error_is_in_the_log_and_not_in_the_problem(monkeypatch, caplog):
+@pytest.mark.parametrize(
+    ("error", "status", "code", "retry_after"),
+    [
+        (RuntimeError("s3cr3t"), 500, "internal", None),
+        (OperationalError("s3cr3t: the database is locked"), 503, "unavailable", "5"),
+    ],
+)
+def test_an_internal_error_is_in_the_log_and_not_in_the_problem(error, status, code, retry_after, monkeypatch, caplog):
     def fail(*_args, **_options):
-        raise RuntimeError("s3cr3t")
+        raise error
 
     monkeypatch.setattr(operations, "pause", fail)
     heard = []
@@ -110,7 +118,8 @@ def test_an_internal_error_is_in_the_log_and_not_in_the_problem(monkeypatch, cap
     path = f"/subscriptions/{make_subscription().public_id}/pause/"
     response = post(client, path, {})
     got_request_exception.disconnect(keep)
-    assert (response.status_code, response.data["code"]) == (500, "internal")
+    assert (response.status_code, response.data["code"]) == (status, code)
+    assert response.get("Retry-After") == retry_after
     assert "s3cr3t" not in response.content.decode()
     assert heard == [f"/api{path}"]
     assert "s3cr3t" in caplog.text

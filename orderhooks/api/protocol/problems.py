@@ -21,11 +21,15 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 from rest_framework.views import exception_handler
 
+from orderhooks.db.transient_errors import is_transient
+
 __all__ = ["MEDIA_TYPE", "ConflictError", "ParameterError", "PreconditionFailedError", "exception_response"]
 
 MEDIA_TYPE = "application/problem+json"
 # How many errors `detail` contains. `errors` has all of them.
 MAX_IN_DETAIL = 3
+# After an error of the database that passes by itself, such as a lock.
+RETRY_AFTER_SECONDS = 5
 # Codes of errors in requests that match the OpenAPI document. If a request has only such errors, it is a 422.
 UNPROCESSABLE_CODES = frozenset(
     "amount api_version authentication certificate changed_fields clash currency cursor deep email expression format "
@@ -152,8 +156,12 @@ def _unexpected(error: Exception, context: dict[str, Any]) -> Response:
     # As Django does for a view that raises, so that error reporting works.
     request = context["request"]._request
     got_request_exception.send(sender=None, request=request)
-    status = HTTPStatus.INTERNAL_SERVER_ERROR
-    text = "An internal error occurred. It is in the store's log. Try again later."
-    response = Response(problem_of(status, text, code="internal"), status=status)
+    if is_transient(error):
+        status, code, headers = HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", {"Retry-After": str(RETRY_AFTER_SECONDS)}
+        text = "The store's database could not do this now. Send the request again after `Retry-After`."
+    else:
+        status, code, headers = HTTPStatus.INTERNAL_SERVER_ERROR, "internal", {}
+        text = "An internal error occurred. It is in the store's log. Try again later."
+    response = Response(problem_of(status, text, code=code), status=status, headers=headers)
     log_response("%s: %s", status.phrase, request.path, response=response, request=request, exception=error)
     return response
