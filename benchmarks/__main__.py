@@ -15,8 +15,6 @@ from benchmarks.reporting import Measure
 def benchmarks() -> dict[str, Callable[[], Iterable[Measure]]]:
     """All by name, in the order in which they run. Another module's `BENCHMARKS` are added here."""
     from benchmarks import (
-        admin,
-        admin_health,
         capacity,
         capturing,
         choosing,
@@ -35,8 +33,6 @@ def benchmarks() -> dict[str, Callable[[], Iterable[Measure]]]:
         drains,
         choosing,
         neighbours,
-        admin,
-        admin_health,
         capacity,
     )
     return {name: benchmark for module in modules for name, benchmark in module.BENCHMARKS.items()}

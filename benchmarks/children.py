@@ -24,18 +24,17 @@ from django.db import connection  # noqa: E402
 from django.test.utils import CaptureQueriesContext  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
-from benchmarks import filling, names  # noqa: E402
+from benchmarks import names  # noqa: E402
 from benchmarks.calibrated import drain_measured, route_one_by_one, save_and_flush, stored_bytes, work_one_by_one  # noqa: E402, F401
 from benchmarks.capture_levels import capture_saves, capture_update, connect_handlers  # noqa: E402, F401
 from benchmarks.grown import fill_long_log, measure_steps, read_through  # noqa: E402, F401
-from benchmarks.log import fill_log  # noqa: E402, F401
 from benchmarks.processor_time import process_seconds  # noqa: E402
 from benchmarks.reconciled import fill_published_orders, reconcile_all  # noqa: E402, F401
 from benchmarks.routed import project, route_events  # noqa: E402, F401
 from benchmarks.soaked import prune_always, sample, save_orders, work  # noqa: E402, F401
 from benchmarks.traced import place_orders, pump_traced  # noqa: E402, F401
 from benchmarks.turns import PAYLOAD, make_turn, wait_for_go  # noqa: E402
-from benchmarks.visits import operator, visit_pages  # noqa: E402, F401
+from benchmarks.visits import visit_pages  # noqa: E402, F401
 from orderhooks import sending  # noqa: E402
 from orderhooks.models import Delivery, Event, Order, Pump, Subscription  # noqa: E402
 from orderhooks.partitions import by_sequence  # noqa: E402
@@ -105,32 +104,6 @@ SELECT 'dlv_' || left(upper(replace(gen_random_uuid()::text, '-', '')), 26),
     sequence, %(subscription)s, 'pending', 'automatic', '', 0, now(), '', '', now()
 FROM event
 """
-
-
-def fill_shop(deliveries: int) -> None:
-    """A log as long as that, with its orders and attempt statistics. See `filling`."""
-    filling.fill(deliveries)
-
-
-def visit(pages: dict[str, str], rounds: int) -> dict[str, dict[str, float]]:
-    """Milliseconds (median) and queries of each page of the admin, for an operator who may do everything."""
-    client = operator()
-    orders = Order.objects.order_by("pk")
-    order = orders[orders.count() // 2]
-    took = {}
-    for name, address in pages.items():
-        address = f"/admin/orderhooks/{address.format(order=order.pk, number=order.number)}"
-        times = []
-        with CaptureQueriesContext(connection) as captured:
-            assert client.get(address).status_code == 200
-        queries = len(captured)
-        # Counting queries is not free, so it is not done while the clock runs.
-        for _ in range(rounds):
-            started = time.perf_counter()
-            client.get(address)
-            times.append((time.perf_counter() - started) * 1e3)
-        took[name] = {"ms": statistics.median(times), "queries": queries}
-    return took
 
 
 def drain() -> dict[str, Any]:

@@ -9,50 +9,47 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from orderhooks.models import Delivery, Subscription
+from orderhooks.models import Delivery, Order, Subscription
 
 WARM_UP, VISITS = 3, 7
 
-LIST = "/admin/orderhooks/delivery/"
-# The URLs of each benchmark; the words in capitals are names of rows of the log.
+ADMIN = "/admin/orderhooks/"
+# The addresses of each kind; what stands in braces is a key of `_names`.
+FILTERS = [
+    *(f"?state__exact={state}" for state in ("failed", "delivered")),
+    *(f"?response={response}" for response in ("2xx", "3xx", "4xx", "5xx", "none")),
+    *("?since=1h", "?since=7d"),
+    *(f"?topic={topic}" for topic in ("order.paid", "order.returned", "order.voided", "webhook.test")),
+    "?subscription__id__exact={subscription}",
+    "?state__exact=failed&subscription__id__exact={subscription}",
+    "?state__exact=failed&topic=order.paid",
+    "?response=4xx&topic=order.closed",
+    "?state__exact=failed&topic=order.paid&response=5xx&since=7d&subscription__id__exact={subscription}",
+]
 PAGES = {
-    "admin_list": ["", "?p=20"],
-    "admin_filtered_list": [
-        *(f"?state__exact={state}" for state in ("failed", "delivered")),
-        *(f"?response={response}" for response in ("2xx", "3xx", "4xx", "5xx", "none")),
-        *("?since=1h", "?since=7d"),
-        *(f"?topic={topic}" for topic in ("order.paid", "order.returned", "order.voided", "webhook.test")),
-        "?subscription__id__exact=SUBSCRIPTION",
-        "?state__exact=failed&subscription__id__exact=SUBSCRIPTION",
-        "?state__exact=failed&topic=order.paid",
-        "?response=4xx&topic=order.closed",
-        "?state__exact=failed&topic=order.paid&response=5xx&since=7d&subscription__id__exact=SUBSCRIPTION",
-    ],
-    "admin_search": ["?q=DELIVERY", "?q=EVENT", "?q=NUMBER", "?q=nothing"],
-    "admin_delivery_page": ["MIDDLE/change/", "FAILED/change/"],
+    "list": ["delivery/", "delivery/?p=20"],
+    "filtered_list": [f"delivery/{filters}" for filters in FILTERS],
+    "search": [f"delivery/?q={text}" for text in ("{delivery}", "{event}", "{number}", "nothing")],
+    "delivery_page": ["delivery/{middle}/change/", "delivery/{failed}/change/"],
+    "dashboard": ["dashboard/"],
+    "subscription_list": ["subscription/"],
+    "order_list": ["order/"],
+    "order": ["order/{order}/change/"],
+    "order_by_number": ["dashboard/order/?number={number_of_order}"],
 }
 
 
 def visit_pages() -> dict[str, dict[str, Any]]:
-    """Median milliseconds and queries of each page of the log, by its benchmark and its URL."""
-    middle = Delivery.objects.order_by("pk")[Delivery.objects.count() // 2]
-    failed = Delivery.objects.filter(state="failed").order_by("-pk")[0]
-    names = {
-        "SUBSCRIPTION": Subscription.objects.earliest("pk").pk,
-        "DELIVERY": middle.public_id,
-        "EVENT": middle.event.public_id,
-        "NUMBER": middle.event.order_number,
-        "MIDDLE": middle.pk,
-        "FAILED": failed.pk,
-    }
-    client = operator()
+    """Median milliseconds, queries and rows of each page, by its kind and its address."""
+    names = _names()
+    client = _operator()
     return {
-        name: {asked: _visit(client, LIST + _named(asked, names)) for asked in addresses}
-        for name, addresses in PAGES.items()
+        kind: {asked: _visit(client, ADMIN + asked.format(**names)) for asked in addresses}
+        for kind, addresses in PAGES.items()
     }
 
 
-def operator() -> Client:
+def _operator() -> Client:
     """Logged in, and may do everything."""
     client = Client()
     user, _made = User.objects.get_or_create(username="operator", is_staff=True, is_superuser=True)
@@ -60,10 +57,20 @@ def operator() -> Client:
     return client
 
 
-def _named(address: str, names: dict[str, object]) -> str:
-    for name, value in names.items():
-        address = address.replace(name, str(value))
-    return address
+def _names() -> dict[str, object]:
+    """Rows of the middle of the tables, but for the last delivery that failed."""
+    middle = Delivery.objects.order_by("pk")[Delivery.objects.count() // 2]
+    order = Order.objects.order_by("pk")[Order.objects.count() // 2]
+    return {
+        "middle": middle.pk,
+        "failed": Delivery.objects.filter(state="failed").order_by("-pk")[0].pk,
+        "delivery": middle.public_id,
+        "event": middle.event.public_id,
+        "number": middle.event.order_number,
+        "subscription": Subscription.objects.earliest("pk").pk,
+        "order": order.pk,
+        "number_of_order": order.number,
+    }
 
 
 def _visit(client: Client, address: str) -> dict[str, float]:

@@ -11,10 +11,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from benchmarks.filling import fill
 from orderhooks import operations, replaying
 from orderhooks.models import Delivery, Order, Subscription
 from orderhooks.reporting.objectives import objectives
+from tests.admin.filling import fill
 from tests.admin.visits import page
 from tests.factories import make_event
 

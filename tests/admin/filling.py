@@ -1,4 +1,4 @@
-"""Fills a PostgreSQL database with a log of any length, for the benchmarks of the admin and the tests of its plans."""
+"""Fills a PostgreSQL database with a log of any length, for the tests of plans."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
