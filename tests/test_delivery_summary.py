@@ -149,7 +149,7 @@ SUMMARIES = [
     (
         told([BUSY], subscription=COOLING, next=1),
         "Warehouse responded with 503 once. Waits until 3:02 a.m. because Warehouse responded with 503 at 2:59 a.m.;"
-        " failing since 2:30 a.m. Then it is sent (attempt 2 of 10).",
+        " failing since 2:30 a.m. Then it is sent (attempt 2 of 10). Redeliver it to send it at once.",
     ),
     (
         told([BUSY], subscription=COOLING, next=4),

@@ -177,7 +177,8 @@ def _next(
     due_at = delivery.next_attempt_at or now
     by_hand = delivery.trigger == Delivery.Trigger.MANUAL
     if subscription.is_circuit_open(at=max(now, due_at)) and not by_hand:
-        return f"{held_text(subscription, now=now)} " + _("Then it is sent (%(attempt)s).") % {"attempt": attempt}
+        sentence = _("Then it is sent (%(attempt)s). Redeliver it to send it at once.")
+        return f"{held_text(subscription, now=now)} {sentence % {'attempt': attempt}}"
     if due_at > now and delivery.waits_for_interval:
         return interval_text(delivery, now=now)
     if due_at > now:
