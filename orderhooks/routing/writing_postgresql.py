@@ -1,7 +1,7 @@
 """Writing on PostgreSQL: new deliveries, and that their events have theirs, in one statement.
 
-Django takes as long to build the INSERT of one delivery as PostgreSQL for all of it, and a tenth of that for each
-further one. tests/test_statements.py holds it against the form that it must equal.
+Django takes longer to build the INSERT than PostgreSQL to run it. tests/test_statements.py holds it against the form that
+it must equal.
 """
 
 import json
