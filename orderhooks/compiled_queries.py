@@ -36,6 +36,15 @@ class CompiledQuery(Generic[M]):
         model, text, parameters = self._compile("all", using, lambda rows: rows.query)
         return instances(model, text, parameters, using=using)
 
+    def values(self, *, using: str) -> list[Any]:
+        """What its rows hold in their first column, as the database gives it. No instances are made, of which
+        `post_init` would tell.
+        """
+        _model, text, parameters = self._compile("all", using, lambda rows: rows.query)
+        with connections[using].cursor() as cursor:
+            cursor.execute(text, parameters)
+            return [row[0] for row in cursor.fetchall()]
+
     def exists(self, *, using: str) -> bool:
         """Whether it has any row."""
         _model, text, parameters = self._compile("exists", using, lambda rows: rows.query.exists())

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from django.db import IntegrityError, InterfaceError, InternalError, OperationalError, connections
+from django.db import DatabaseError, IntegrityError, InterfaceError, InternalError, OperationalError, connections
 from django.db.models import QuerySet
 
 from orderhooks import backfilling, conf, erasing, logs, notifications, outbox, replaying, routing, sending
 from orderhooks.db import DatabaseClock, Wakeup
 from orderhooks.db.locks import is_lock_timeout
 from orderhooks.db.primary import own_database
+from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import Backfill, Erasure, Event, Pump, Replay, SubscriptionSecret
 from orderhooks.sending import claiming
 from orderhooks.signals import announce_published
@@ -161,14 +162,17 @@ class Turn:
             moved = coalesced + routed + replayed + backfilled + erased
             self.routed_at = 0.0 if moved else time.monotonic()
             return moved
-        except OperationalError as error:
-            if not is_lock_timeout(error):
-                raise
-            logger.warning("another process keeps a subscription locked; new events wait until it is free")
-            self.route_at = time.monotonic() + LOCKED_SECONDS
         except IntegrityError:
             logger.info("a subscription was deleted meanwhile; new events are routed again", exc_info=True)
             self.route_at = time.monotonic() + RECONNECT_SECONDS
+        except DatabaseError as error:
+            if is_lock_timeout(error):
+                logger.warning("another process keeps a subscription locked; new events wait until it is free")
+            elif is_transient(error) or isinstance(error, InternalError):
+                raise
+            else:
+                logger.exception("new events can't be routed; they wait, and what is due is sent")
+            self.route_at = time.monotonic() + LOCKED_SECONDS
         return 0
 
     def _erase(self) -> int:

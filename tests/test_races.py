@@ -3,8 +3,9 @@
 import threading
 from datetime import timedelta
 
+import psycopg
 import pytest
-from django.db import InternalError, connection, transaction
+from django.db import DataError, InternalError, OperationalError, connection, transaction
 from django.utils import timezone
 
 from orderhooks import outbox, routing, sending, tasks
@@ -162,6 +163,31 @@ def test_a_subscription_that_somebody_keeps_locked_does_not_hold_up_what_is_due(
     assert not event.deliveries.exists()
     tasks.pump()
     assert event.deliveries.count() == 2
+
+
+def refused() -> OperationalError:
+    """Of PostgreSQL: a limit of its own is exceeded."""
+    error = OperationalError("too many elements")
+    error.__cause__ = psycopg.errors.ProgramLimitExceeded()
+    return error
+
+
+@pytest.mark.parametrize("error", [DataError("too long"), refused()])
+def test_events_that_can_not_be_routed_do_not_hold_up_what_is_due(error, receiver, monkeypatch, caplog) -> None:
+    due = make_delivery(subscription=make_subscription(url=receiver.url))
+    event = make_event(routed_at=None)
+
+    def fail(**_options: object) -> int:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(routing, "route", fail)
+        tasks.pump()
+    due.refresh_from_db()
+    assert due.state == "delivered"
+    assert "new events can't be routed" in caplog.text
+    tasks.pump()
+    assert event.deliveries.count() == 1
 
 
 @pytest.mark.parametrize("many", [False, True])

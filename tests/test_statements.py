@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orderhooks import sources
@@ -153,8 +154,10 @@ def test_the_same_is_written(seed: int) -> None:
     assert Event.objects.count() == 60
 
 
+@pytest.mark.parametrize("characters", [1, 1500, 4_000_000])
 @pytest.mark.parametrize("seed", range(4))
-def test_the_same_deliveries_are_made_of_events(seed: int) -> None:
+def test_the_same_deliveries_are_made_of_events(seed: int, characters: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing_postgresql, "CHARACTERS_AT_ONCE", characters)
     chance = random.Random(seed)
     subscriptions = [make_subscription(objective_seconds=chance.choice([None, 60])) for _ in range(4)]
     events = [make_event(routed_at=None) for _ in range(20)]
@@ -187,7 +190,10 @@ def test_the_same_deliveries_are_made_of_events(seed: int) -> None:
     portable = undone(written, writing.write_portably)
     assert len(portable[0]) in (len(deliveries), len(deliveries) + 1)
     assert sum(event["routed_at"] == at for event in portable[1]) == len(keys)
-    assert undone(written, writing_postgresql.write) == portable
+    with CaptureQueriesContext(connection) as captured:
+        assert undone(written, writing_postgresql.write) == portable
+    statements = [one for one in captured if "INSERT INTO orderhooks_delivery" in one["sql"]]
+    assert len(statements) in {1: [len(deliveries)], 1500: range(10, 50), 4_000_000: [1]}[characters]
     assert undone(written, lambda *_arguments, now: writing_postgresql.write([], keys, now=now))[1] == portable[1]
 
 

@@ -1,11 +1,11 @@
 """Writing on PostgreSQL: new deliveries, and that their events have theirs, in one statement.
 
-Django takes longer to build the INSERT than PostgreSQL to run it. tests/test_statements.py holds it against the form that
-it must equal.
+Django takes longer to build the INSERT than PostgreSQL to run it. tests/test_statements.py holds it against the form
+that it must equal.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -31,6 +31,8 @@ DECIDED = (
     "update_due_at",
     "merges_from",
 )
+# PostgreSQL takes 256 MB at most.
+CHARACTERS_AT_ONCE = 4_000_000
 # It may be encrypted.
 CHANGES: Any = Delivery._meta.get_field("merged_changes")
 # Equals `writing.write_portably`.
@@ -59,15 +61,27 @@ ON CONFLICT DO NOTHING
 
 def write(deliveries: Sequence[Delivery], events: Sequence[int], *, now: datetime) -> None:
     """What `writing.write_portably` does."""
-    rows = [
-        {name: getattr(delivery, name) for name in DECIDED}
-        | {"merged_changes": CHANGES.get_prep_value(delivery.merged_changes)}
-        for delivery in deliveries
-    ]
-    values: dict[str, Any] = {
-        "deliveries": json.dumps(rows, default=datetime.isoformat),
-        "events": list(events),
-        "now": now,
-    }
+    keys = list(events)
     with connections[Delivery.objects.db].cursor() as cursor:
-        cursor.execute(WRITE, values)
+        for rows in _pieces(map(_row, deliveries)):
+            cursor.execute(WRITE, {"deliveries": f"[{','.join(rows)}]", "events": keys, "now": now})
+            keys = []
+
+
+def _row(delivery: Delivery) -> str:
+    changes = CHANGES.get_prep_value(delivery.merged_changes)
+    decided = {name: getattr(delivery, name) for name in DECIDED}
+    return json.dumps({**decided, "merged_changes": changes}, default=datetime.isoformat)
+
+
+def _pieces(rows: Iterable[str]) -> Iterator[list[str]]:
+    """The rows as far as a statement can take them; one piece at least. What updates carry may be long."""
+    piece: list[str] = []
+    length = 0
+    for row in rows:
+        if piece and length + len(row) > CHARACTERS_AT_ONCE:
+            yield piece
+            piece, length = [], 0
+        piece.append(row)
+        length += len(row)
+    yield piece

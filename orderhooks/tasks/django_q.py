@@ -81,8 +81,9 @@ class DjangoQ(TaskQueue):
         if last is None or connections[Conf.ORM].in_atomic_block:
             return False
         key, signed = last
-        # A worker that takes it sets `lock` to the time until when it has it.
-        return any(row.payload == signed and row.lock < timezone.now() for row in QUEUED.of([key], using=Conf.ORM))
+        # A worker that takes it sets `lock` to the time until when it has it. Without a time it is never taken.
+        found = QUEUED.of([key], using=Conf.ORM)
+        return any(row.payload == signed and row.lock is not None and row.lock < timezone.now() for row in found)
 
     def has_other_work(self) -> bool:
         return bool(get_broker().queue_size() > 0)
