@@ -18,6 +18,7 @@ from orderhooks.db import public_ids
 from orderhooks.querysets import TrackedQuerySet
 
 FIRST_NUMBER = 1001
+# In each of two turns.
 NUMBER_TRIES = 20
 # What a database calls the constraint of numbers in its errors. SQLite names the columns.
 NUMBER_CLASHES = ("orderhooks_order_number", "orderhooks_order.number")
