@@ -59,6 +59,11 @@ def way(
     return add
 
 
+def _free_key(shop: Shop) -> int:
+    """SQLite counts on from the highest key there ever was, so no number is free whatever ran before."""
+    return shop.order.pk + 1000
+
+
 def run_sql(statement: str, *values: Any) -> None:
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
@@ -135,13 +140,13 @@ def update_or_create_of_an_order_that_exists(shop: Shop) -> None:
 
 
 @way("order.created")
-def update_or_create_of_a_new_order(_shop: Shop) -> None:
-    Purchase.objects.update_or_create(pk=991, defaults={"total": 1})
+def update_or_create_of_a_new_order(shop: Shop) -> None:
+    Purchase.objects.update_or_create(pk=_free_key(shop), defaults={"total": 1})
 
 
 @way("order.created")
-def get_or_create(_shop: Shop) -> None:
-    Purchase.objects.get_or_create(pk=992)
+def get_or_create(shop: Shop) -> None:
+    Purchase.objects.get_or_create(pk=_free_key(shop))
 
 
 @way("order.created")
@@ -268,9 +273,10 @@ def sql_update_of_many(shop: Shop) -> None:
 
 
 @way("", "order.created")
-def sql_insert(_shop: Shop) -> Any:
-    run_sql("INSERT INTO shapes_purchase (id, state, total) VALUES (996, 'open', 1)")
-    return [Purchase(pk=996)]
+def sql_insert(shop: Shop) -> Any:
+    key = _free_key(shop)
+    run_sql("INSERT INTO shapes_purchase (id, state, total) VALUES (%s, 'open', 1)", key)
+    return [Purchase(pk=key)]
 
 
 @way("", STATE)
