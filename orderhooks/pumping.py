@@ -59,6 +59,8 @@ class Turn:
     # When it last looked for new events and found none left; and when to look again if a subscription is locked.
     routed_at: float = 0.0
     route_at: float = 0.0
+    # Whether the database refuses to route them. Another turn at once would be refused too; the sweep tries again.
+    is_refused: bool = False
     # Whether replays are running.
     replays: bool = False
     # Whether batches of backfills are due, now or soon.
@@ -104,8 +106,9 @@ class Turn:
             me.end(now=self.clock.now())
         # A process that published while the heartbeat was still there has sent no wake-up.
         now = self.clock.now()
-        waits = outbox.is_anything_left_behind(now=now) or Event.objects.unrouted().exists() or self._has_jobs()
-        return waits or bool(claiming.due(now=now))
+        if outbox.is_anything_left_behind(now=now) or self._has_jobs() or claiming.due(now=now):
+            return True
+        return not self.is_refused and Event.objects.unrouted().exists()
 
     def stop(self) -> None:
         """Have the turn end soon, with the requests that are under way. May be called by a signal handler."""
@@ -160,7 +163,7 @@ class Turn:
             backfilled = backfilling.process_batch(now=self.clock.now()) if self.backfills else 0
             erased = self._erase() if self.erasures else 0
             moved = coalesced + routed + replayed + backfilled + erased
-            self.routed_at = 0.0 if moved else time.monotonic()
+            self.routed_at, self.is_refused = 0.0 if moved else time.monotonic(), False
             return moved
         except IntegrityError:
             logger.info("a subscription was deleted meanwhile; new events are routed again", exc_info=True)
@@ -172,6 +175,7 @@ class Turn:
                 raise
             else:
                 logger.exception("new events can't be routed; they wait, and what is due is sent")
+                self.is_refused = True
             self.route_at = time.monotonic() + LOCKED_SECONDS
         return 0
 

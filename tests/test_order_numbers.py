@@ -36,6 +36,17 @@ def test_a_number_that_is_taken_is_passed_over_and_the_order_is_published_once()
     assert [(one.topic, one.order_number) for one in Event.objects.all()] == [("order.created", order.number)]
 
 
+def test_no_query_asks_who_has_a_number_that_is_taken() -> None:
+    """A query that joins the table of a child model, or sees the past, would not find the other order."""
+    first = Order.objects.create()
+    Order.objects.filter(pk=first.pk).update(number=str(FIRST_NUMBER + first.pk))
+    with CaptureQueriesContext(connection) as captured:
+        Order.objects.create()
+    assert [
+        one["sql"] for one in captured if "WHERE" in one["sql"] and '"number" =' in one["sql"].replace("`", '"')
+    ] == []
+
+
 def test_another_clash_rises_with_nothing_saved_and_leaves_the_number_blank() -> None:
     first = Order.objects.create()
     second = Order(public_id=first.public_id)

@@ -16,8 +16,8 @@ CREATE_AT_ONCE = 1000
 def write(deliveries: Sequence[Delivery], events: Sequence[int], *, now: datetime) -> None:
     """Store new deliveries, but for those that there are already, and that the events with these keys are routed."""
     is_postgresql = connections[Delivery.objects.db].vendor == "postgresql"
-    write = writing_postgresql.write if is_postgresql else write_portably
-    write(deliveries, events, now=now)
+    store = writing_postgresql.write if is_postgresql else write_portably
+    store(deliveries, events, now=now)
 
 
 def write_portably(deliveries: Sequence[Delivery], events: Sequence[int], *, now: datetime) -> None:
