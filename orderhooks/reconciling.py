@@ -4,22 +4,18 @@
 differences.
 """
 
-import contextlib
 import enum
-import functools
 import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from django.db import connections, router, transaction
-from django.db.models import Min, prefetch_related_objects
+from django.db import router
+from django.db.models import Min
 
 from orderhooks import digests, payloads, sources
-from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import Change, Event, OrderDigest, Reconciliation, Subscription
-from orderhooks.outbox.reading import OrderRead, read_order
+from orderhooks.outbox.reading import OrderRead, reader_of
 from orderhooks.sources import OrderSource, keys
 
 __all__ = ["Difference", "Kind", "advance", "begin", "count", "last_published"]
@@ -206,33 +202,9 @@ def _error(read: OrderRead) -> str:
 
 def _read_together(source: OrderSource, order_pks: Sequence[str], *, using: str) -> Iterator[tuple[str, OrderRead]]:
     """Each order as the database has it now. An order that is gone is among them too."""
-    orders = _orders_by_key(source, order_pks, using=using)
+    read = reader_of(source.name, order_pks, using=using)
     for order_pk in order_pks:
-        fetch = None if orders is None else functools.partial(_fetched, orders[order_pk])
-        yield order_pk, read_order(source.name, order_pk, using=using, fetch=fetch)
-
-
-def _fetched(order: Any, _source: OrderSource) -> Any:
-    return order
-
-
-def _orders_by_key(source: OrderSource, order_pks: Sequence[str], *, using: str) -> dict[str, Any] | None:
-    """The orders with their related rows, in a few queries. None if the store reads its orders in its own way."""
-    if type(source).fetch is not OrderSource.fetch or len(order_pks) == 1:
-        return None
-    model = source.get_model()
-    rows = list(sources.plain(model, using).filter(pk__in=keys.values_of(model, order_pks)))
-    relations = [name for related in source.all_related if (name := related.relation or related.pointer)]
-    # Inside a transaction, a query that fails would spoil what follows.
-    inside = connections[using].in_atomic_block
-    try:
-        with transaction.atomic(using=using) if inside else contextlib.nullcontext():
-            prefetch_related_objects(rows, *relations)
-    except Exception as error:
-        if is_transient(error):
-            raise
-        return None  # read one by one, the order at fault is found
-    return {**dict.fromkeys(order_pks), **{keys.text_of(row, model): row for row in rows}}
+        yield order_pk, read(order_pk)
 
 
 def _older_than_subscriptions(source: OrderSource, unknown: Collection[Difference], *, using: str) -> frozenset[str]:

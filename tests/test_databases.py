@@ -11,6 +11,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from orderhooks import models, publishing, retention, signal_handlers
+from orderhooks.outbox.fetching import fetch_together
 from orderhooks.outbox.reading import read_order_before
 from orderhooks.sources import FieldPayload, OrderSource
 from tests.factories import cutoffs_at, make_attempt, make_delivery, make_subscription
@@ -147,3 +148,26 @@ def test_an_order_that_was_read_from_a_replica_can_be_published(purchase: Purcha
     purchase._state.db = "replica"
     publishing.publish("order.paid", purchase)
     assert [event.topic for event in models.Event.objects.all()] == ["order.paid"]
+
+
+def test_orders_that_are_read_together_are_read_where_they_are_written(shop: None) -> None:
+    cities = ["Rome", "Oslo", "Bonn"]
+    purchases = [Purchase.objects.create(state="new", billing=Address.objects.create(city=city)) for city in cities]
+    for purchase, city in zip(purchases, cities, strict=True):
+        PurchaseLine.objects.create(order=purchase, sku=city[0])
+    found = fetch_together(
+        "Purchase", [str(purchase.pk) for purchase in (*purchases, Purchase(pk=999))], using="default"
+    )
+    assert found is not None
+    assert found.pop("999") is None
+    assert [purchase.billing.city for purchase in found.values()] == cities
+    assert [[line.sku for line in purchase.lines.all()] for purchase in found.values()] == [["R"], ["O"], ["B"]]
+
+
+def test_orders_that_are_deleted_together_are_read_where_they_are_written(purchase: Purchase) -> None:
+    Purchase.objects.using("default").update(state="new")
+    Purchase.objects.using("default").all().delete()
+    [event] = models.Event.objects.filter(topic="order.deleted")
+    order = payload_of(event)["order"]
+    assert order["billing"]["city"] == "Rome"
+    assert [line["sku"] for line in order["lines"]] == ["TEA-1"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, ProgrammingError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orderhooks import outbox
@@ -66,6 +67,16 @@ def refuse() -> None:
 
 def of_orders(**having: str | None) -> set[str]:
     return set(Event.objects.filter(**having).values_list("order_pk", flat=True))
+
+
+def test_more_orders_need_no_more_queries() -> None:
+    queries = []
+    for number in (left_behind.FEW + 1, 4 * left_behind.FEW):
+        make_orders(number)
+        with CaptureQueriesContext(connection) as captured:
+            assert len(coalesce()) == number
+        queries.append([query["sql"].split()[0] for query in captured])
+    assert queries[0] == queries[1]
 
 
 @pytest.mark.parametrize("number", [3, left_behind.FEW + 3])

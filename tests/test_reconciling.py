@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from orderhooks import digests, payloads, publishing, reconciling, retention, signal_handlers
 from orderhooks.models import Change, Event, Order, OrderDigest, OrderLine, Reconciliation
+from orderhooks.outbox import reading
 from orderhooks.outbox.reading import read_order
 from orderhooks.reconciling import Difference, Kind
 from orderhooks.sources import BuiltInOrders, OrderSource
@@ -192,7 +193,7 @@ def test_an_order_that_changes_while_it_is_compared_is_compared_again(
                 behind_the_back("UPDATE orderhooks_order SET note = 'behind again'")
         return found
 
-    monkeypatch.setattr(reconciling, "read_order", read_and_save)
+    monkeypatch.setattr(reading, "read_order", read_and_save)
     assert [one.kind for one in differences()] == expected
     assert len(reads) == 3
 

@@ -11,10 +11,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orderhooks import sources
-from orderhooks.db import DatabaseClock, wakeup
+from orderhooks.db import DatabaseClock, json_rows, wakeup
 from orderhooks.models import Attempt, Change, Delivery, Event, Order, Pump, Subscription
 from orderhooks.models.pumps import FRESH
-from orderhooks.outbox import coalescing, leasing, leasing_postgresql, taking, taking_postgresql
+from orderhooks.outbox import coalescing, coalescing_postgresql, leasing, leasing_postgresql, taking, taking_postgresql
 from orderhooks.outbox.reading import OrderRead, read_order
 from orderhooks.routing import writing, writing_postgresql
 from orderhooks.sending import claiming, claiming_postgresql, finishing, finishing_postgresql
@@ -157,7 +157,7 @@ def test_the_same_is_written(seed: int) -> None:
 @pytest.mark.parametrize("characters", [1, 1500, 4_000_000])
 @pytest.mark.parametrize("seed", range(4))
 def test_the_same_deliveries_are_made_of_events(seed: int, characters: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing_postgresql, "CHARACTERS_AT_ONCE", characters)
+    monkeypatch.setattr(json_rows, "CHARACTERS_AT_ONCE", characters)
     chance = random.Random(seed)
     subscriptions = [make_subscription(objective_seconds=chance.choice([None, 60])) for _ in range(4)]
     events = [make_event(routed_at=None) for _ in range(20)]
@@ -281,6 +281,43 @@ def test_the_same_events_take_the_place_of_the_changes(seed: int) -> None:
     assert portable[0]
     assert len(portable[2]) < Change.objects.count()
     assert undone(written_events, lambda: coalescing.coalesce_in_one_statement(captured, read, **arguments)) == portable
+
+
+@pytest.mark.parametrize(("characters", "statements"), [(1, 20), (1500, range(3, 19)), (4_000_000, 1)])
+def test_the_same_events_are_inserted(
+    characters: int, statements: int | range, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_rows, "CHARACTERS_AT_ONCE", characters)
+    chance = random.Random(characters)
+    decided: list[dict[str, Any]] = [
+        {"payload": {"order": {"note": 'a "quote", \\ ä %s \u2028'}, "changes": {}}, "published_at": NOW},
+        {"payload": None, "error": 'KeyError: "ä"', "changes": {"note": ["", "\\"]}},
+        {"payload": {"order": None}, "published_at": NOW, "order_number": "R-1 ä", "store": "s", "api_version": "2026"},
+    ]
+    events = [
+        Event(topic="order.paid", source=SOURCE, order_pk=str(number), occurred_at=NOW, **chance.choice(decided))
+        for number in range(20)
+    ]
+
+    def written(insert: Any) -> tuple[Any, ...]:
+        insert(events)
+        assert [event.sequence for event in events] == sorted(event.sequence for event in events)
+        assert {(event._state.adding, event._state.db) for event in events} == {(False, "default")}
+        columns = [field.attname for field in Event._meta.concrete_fields if field.name != "sequence"]
+        rows = list(Event.objects.order_by("sequence").values(*columns))
+        assert [row["public_id"] for row in rows] == [event.public_id for event in events]
+        return tuple(rows)
+
+    portable = undone(written, Event.objects.bulk_create)
+    for event in events:
+        event.sequence, event._state.adding, event._state.db = None, True, None
+    with CaptureQueriesContext(connection) as captured:
+        assert undone(written, lambda rows: coalescing_postgresql.insert(rows, using="default")) == portable
+    made = sum("INSERT INTO orderhooks_event" in query["sql"] for query in captured)
+    assert made in (statements if isinstance(statements, range) else [statements])
+    with CaptureQueriesContext(connection) as captured:
+        coalescing_postgresql.insert([], using="default")
+    assert list(captured) == []
 
 
 @pytest.mark.parametrize("what", ["another change", "one of them gone"])

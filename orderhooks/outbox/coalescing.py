@@ -21,6 +21,7 @@ from orderhooks.outbox.reading import (
     deleted_order,
     read_order,
     read_order_before,
+    reader_of,
     restored_order,
 )
 from orderhooks.outbox.taking import take, take_many
@@ -104,7 +105,7 @@ def coalesce_portably(
             events = events_of(changes, order, now=now, using=using)
         else:
             events = _events_of_transactions(by_transaction(changes), now=now, using=using)
-        Event.objects.using(using).bulk_create(events)
+        _insert(events, using=using)
     return events
 
 
@@ -129,13 +130,16 @@ def coalesce_many(
 def _coalesce_chunk(
     source_name: str, captured: Mapping[str, Sequence[Change]], *, now: datetime, using: str
 ) -> list[Event]:
+    there = [order_pk for order_pk, changes in captured.items() if not _deletion(changes)]
+    read = reader_of(source_name, there, using=using)
     orders: dict[str, OrderRead] = {}
     refused = 0
     for order_pk, changes in captured.items():
         if refused == TRANSIENT_AT_ONCE:
             break
         try:
-            orders[order_pk] = _read(source_name, order_pk, changes, using=using)
+            deletion = _deletion(changes)
+            orders[order_pk] = deleted_order(source_name, deletion) if deletion else read(order_pk)
         except Exception as error:
             refused += 1
             logger.warning("an order can't be read now: %s", describe_error(error), source=source_name, order=order_pk)
@@ -149,7 +153,7 @@ def _coalesce_chunk(
                 events += events_of(changes, orders[order_pk], now=now, using=using)
             else:
                 events += _events_of_transactions(by_transaction(changes), now=now, using=using)
-        Event.objects.using(using).bulk_create(events)
+        _insert(events, using=using)
     return events
 
 
@@ -158,6 +162,13 @@ def _read(source_name: str, order_pk: str, captured: Sequence[Change], *, using:
     if deletion:
         return deleted_order(source_name, deletion)
     return read_order(source_name, order_pk, using=using)
+
+
+def _insert(events: Sequence[Event], *, using: str) -> None:
+    if connections[using].vendor == "postgresql":
+        coalescing_postgresql.insert(events, using=using)
+    else:
+        Event.objects.using(using).bulk_create(events)
 
 
 def _deletion(captured: Sequence[Change]) -> Change | None:
@@ -193,5 +204,5 @@ def give_up(source_name: str, order_pk: str, error: str, *, now: datetime, using
             source = None
         order = OrderRead(source, error=error)
         events = [event for changes in transactions for event in events_of(changes, order, now=now, using=using)]
-        Event.objects.using(using).bulk_create(events)
+        _insert(events, using=using)
     return events

@@ -3,16 +3,14 @@
 `coalescing` stores them, with the changes taken out of the outbox.
 """
 
-import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Protocol
 
-from django.db import connections, transaction
-
 from orderhooks import logs, payloads
+from orderhooks.db.savepoints import undone_if_it_fails
 from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import Change, Event
 from orderhooks.outbox.guarding import describe_error
@@ -88,10 +86,9 @@ def events_of(
 
 def _guarded(step: Step, captured: Sequence[Change], order: OrderRead, *, using: str) -> tuple[Sequence[Change], str]:
     """What the step makes of the changes, with the error that has kept it from reading the rows of the order."""
-    # Inside a transaction, a query that fails would spoil what is written there.
-    inside = connections[using].in_atomic_block
     try:
-        with transaction.atomic(using=using) if inside else contextlib.nullcontext():
+        # Inside a transaction, a query that fails would spoil what is written there.
+        with undone_if_it_fails(using):
             return step(captured, order, using=using), ""
     except Exception as error:
         if is_transient(error):
@@ -114,10 +111,9 @@ def computed_topics(net: NetChange, order: OrderRead, *, using: str) -> list[str
     source = order.source
     if source is None or order.instance is None or not source.computed_topics or not net.topics:
         return []
-    # Inside a transaction, a query that fails would spoil what is written there.
-    inside = connections[using].in_atomic_block
     try:
-        with transaction.atomic(using=using) if inside else contextlib.nullcontext():
+        # Inside a transaction, a query that fails would spoil what is written there.
+        with undone_if_it_fails(using):
             found = list(source.compute_topics(order.instance, net.changes))
     except Exception as error:
         if is_transient(error):

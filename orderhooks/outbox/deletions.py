@@ -15,6 +15,7 @@ from orderhooks.db.locks import locked
 from orderhooks.models import Change, Subscription
 from orderhooks.models.events import check_identifiers
 from orderhooks.outbox.capturing import is_elsewhere
+from orderhooks.outbox.fetching import hold_together
 from orderhooks.outbox.guarding import describe_error, mark_missed
 from orderhooks.outbox.membership import without_changes
 from orderhooks.outbox.rewinding import capture_order, captured_values
@@ -212,10 +213,9 @@ def _capture_orders(
     orders = {key: order for key, order in orders.items() if key not in others}
     if type(source).fetch is not OrderSource.fetch:
         orders = {key: order for key in orders if (order := source.fetch(key, using=using)) is not None}
-    relations = [name for related in source.all_related if (name := related.pointer or related.relation)]
     try:
         with transaction.atomic(using=using):
-            models.prefetch_related_objects(list(orders.values()), *relations)
+            hold_together(source, list(orders.values()), using=using)
             changes = [_order_gone(batch, source, key, order) for key, order in orders.items()]
     except DatabaseError:
         # The store's own code has spoilt the transaction for the other orders. Capture each one by itself.

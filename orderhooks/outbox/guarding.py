@@ -17,8 +17,8 @@ from typing import Any
 from django.db import DatabaseError, connections, models, router, transaction
 
 from orderhooks import logs, sources
-from orderhooks.db.drivers import is_psycopg3
 from orderhooks.db.locks import is_lock_timeout
+from orderhooks.db.savepoints import Savepoint
 from orderhooks.models import CaptureFailure, Change
 from orderhooks.sources import WatchedModel
 
@@ -152,7 +152,8 @@ def survivable(using: str, *kind: Hashable) -> Iterator[None]:
         yield
         return
     if connection.vendor == "postgresql" and kind not in _proved(using):
-        savepoint = _Savepoint(connection)
+        # By hand, because Django would release it, one more round trip, and it ends with the transaction anyway.
+        savepoint = Savepoint(connection, "orderhooks", at_once=True)
         try:
             with connection.execute_wrapper(savepoint):
                 yield
@@ -171,38 +172,6 @@ def survivable(using: str, *kind: Hashable) -> Iterator[None]:
             # Django marks the transaction as one to be rolled back if a save of a model of ours fails in it.
             transaction.set_rollback(False, using=using)
         raise
-
-
-class _Savepoint:
-    """A savepoint before the first statement that runs: in the same round trip, if the driver sends several at once.
-
-    By hand, because Django would release it, one more round trip, and it ends with the transaction anyway.
-    """
-
-    def __init__(self, connection: Any) -> None:
-        self.connection = connection
-        self.is_set = False
-
-    def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
-        if self.is_set:
-            return execute(sql, params, many, context)
-        self.is_set = True
-        if many or self.connection.settings_dict["OPTIONS"].get("server_side_binding"):
-            self._execute("SAVEPOINT orderhooks")
-            return execute(sql, params, many, context)
-        done = execute(f"SAVEPOINT orderhooks; {sql}", params, many, context)
-        # psycopg 2 gives the last result, psycopg 3 the first one.
-        if is_psycopg3(self.connection):
-            context["cursor"].nextset()
-        return done
-
-    def roll_back(self) -> None:
-        if self.is_set:
-            self._execute("ROLLBACK TO SAVEPOINT orderhooks")
-
-    def _execute(self, statement: str) -> None:
-        with self.connection.cursor() as cursor:
-            cursor.execute(statement)
 
 
 def _proved(using: str) -> set[Hashable]:

@@ -5,12 +5,13 @@ that it must equal.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from django.db import connections
 
+from orderhooks.db import json_rows
 from orderhooks.models import Delivery
 
 __all__ = ["write"]
@@ -31,8 +32,6 @@ DECIDED = (
     "update_due_at",
     "merges_from",
 )
-# PostgreSQL takes 256 MB at most.
-CHARACTERS_AT_ONCE = 4_000_000
 # It may be encrypted.
 CHANGES: Any = Delivery._meta.get_field("merged_changes")
 # Equals `writing.write_portably`.
@@ -63,8 +62,8 @@ def write(deliveries: Sequence[Delivery], events: Sequence[int], *, now: datetim
     """What `writing.write_portably` does."""
     keys = list(events)
     with connections[Delivery.objects.db].cursor() as cursor:
-        for rows in _pieces(map(_row, deliveries)):
-            cursor.execute(WRITE, {"deliveries": f"[{','.join(rows)}]", "events": keys, "now": now})
+        for rows in json_rows.arrays(map(_row, deliveries)):
+            cursor.execute(WRITE, {"deliveries": rows, "events": keys, "now": now})
             keys = []
 
 
@@ -72,16 +71,3 @@ def _row(delivery: Delivery) -> str:
     changes = CHANGES.get_prep_value(delivery.merged_changes)
     decided = {name: getattr(delivery, name) for name in DECIDED}
     return json.dumps({**decided, "merged_changes": changes}, default=datetime.isoformat)
-
-
-def _pieces(rows: Iterable[str]) -> Iterator[list[str]]:
-    """The rows as far as a statement can take them; one piece at least. What updates carry may be long."""
-    piece: list[str] = []
-    length = 0
-    for row in rows:
-        if piece and length + len(row) > CHARACTERS_AT_ONCE:
-            yield piece
-            piece, length = [], 0
-        piece.append(row)
-        length += len(row)
-    yield piece
