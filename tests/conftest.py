@@ -14,9 +14,10 @@ from django.conf import settings
 from django.db import connections
 from django.utils import timezone
 
-from orderhooks import partitions, replaying, tasks
+from orderhooks import conf, outbox, partitions, publishing, replaying, tasks
 from orderhooks.backfilling import batches
 from orderhooks.outbox import left_behind
+from orderhooks.outbox.transaction_batch import TransactionBatch
 from tests.receivers import RecordingReceiver
 
 # No test goes by the time that it takes: a machine may have other work.
@@ -131,6 +132,27 @@ def _whole_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(left_behind, "TURN_SECONDS", 60.0)
     monkeypatch.setattr(batches, "TURN_SECONDS", 60.0)
     monkeypatch.setattr(replaying, "READ_SECONDS", 60.0)
+
+
+@pytest.fixture(autouse=True)
+def _worker_at_hand(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With TEST_IN_WORKER=1 a worker makes the events of each transaction right after its commit, but for tests of what
+    the process that saves does.
+    """
+    if not os.environ.get("TEST_IN_WORKER"):
+        return
+    if request.node.get_closest_marker("by_hand"):
+        changed = request.getfixturevalue("settings")
+        changed.ORDERHOOKS = {**changed.ORDERHOOKS, "COALESCE_IN_WORKER": False}
+        return
+    after_commit = TransactionBatch.__call__
+
+    def work_too(batch: TransactionBatch) -> None:
+        after_commit(batch)
+        if conf.current().coalesce_in_worker:
+            publishing.announce_events(outbox.coalesce_left_behind(now=timezone.now()))
+
+    monkeypatch.setattr(TransactionBatch, "__call__", work_too)
 
 
 @pytest.fixture(autouse=True)

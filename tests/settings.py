@@ -110,5 +110,11 @@ else:
     Q_CLUSTER["orm"] = "default"
 
 # No lingering: a pump that is called in a test returns as soon as nothing is due.
-ORDERHOOKS = {"REQUIRE_HTTPS": False, "ALLOWED_NETWORKS": ["127.0.0.0/8", "::1/128"], "LINGER_SECONDS": 0}
+# TEST_IN_WORKER=1: a worker makes the events; tests/conftest.py has one do so after each commit.
+ORDERHOOKS = {
+    "REQUIRE_HTTPS": False,
+    "ALLOWED_NETWORKS": ["127.0.0.0/8", "::1/128"],
+    "LINGER_SECONDS": 0,
+    "COALESCE_IN_WORKER": bool(os.environ.get("TEST_IN_WORKER")),
+}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -77,6 +77,7 @@ def test_a_change_that_is_published_after_the_order_was_read_is_in_the_event(ord
     assert of_backfill().changes == {}
 
 
+@pytest.mark.by_hand
 def test_a_change_that_waits_in_the_outbox_is_in_the_event(order, monkeypatch) -> None:
     def change_and_die() -> None:
         with monkeypatch.context() as patch:

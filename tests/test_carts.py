@@ -247,6 +247,7 @@ def test_an_order_whose_payload_fails_waits_and_a_cart_does_not(monkeypatch: Any
     Event.objects.all().delete()
 
 
+@pytest.mark.by_hand
 def test_the_outbox_holds_nothing_of_a_cart_itself(monkeypatch: Any) -> None:
     monkeypatch.setattr(transaction_batch, "coalesce", lambda *_args, **_options: [])
     order = cart()

@@ -21,7 +21,7 @@ from tests.factories import make_order, make_quiet_order, make_subscription
 from tests.publications import PAID, payload_of, published
 from tests.receivers import RecordingReceiver
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.by_hand]
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,9 @@ class Machine:
     module = "tests.crash_child"
 
     def __init__(self, database: str) -> None:
-        self.environment = {**os.environ, "TEST_DATABASE_NAME": database, "DJANGO_SETTINGS_MODULE": "tests.settings"}
+        # Its processes make their events themselves.
+        own = {"TEST_DATABASE_NAME": database, "DJANGO_SETTINGS_MODULE": "tests.settings", "TEST_IN_WORKER": ""}
+        self.environment = {**os.environ, **own}
         # Started from the repository's root, where `tests` is.
         self.folder = Path(__file__).parent.parent
 

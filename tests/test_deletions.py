@@ -74,6 +74,7 @@ def test_orders_deleted_together_show_each_its_own_lines() -> None:
         assert [line["sku"] for line in payload_of(event)["order"]["lines"]] == ["A", "B"]
 
 
+@pytest.mark.by_hand
 def test_lines_deleted_together_are_one_change_of_their_order() -> None:
     make_subscription()
     make_orders(2)

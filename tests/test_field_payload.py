@@ -211,6 +211,7 @@ def test_many_deletions_read_the_rows_of_each_name_together(use: Any) -> None:
     assert delete(1) == delete(8)
 
 
+@pytest.mark.by_hand
 def test_rows_are_shown_as_each_transaction_committed_them(
     use: Any, purchase: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

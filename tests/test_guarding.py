@@ -105,6 +105,7 @@ def test_a_save_goes_through_before_migrate_has_run(missing: Any, in_a_transacti
     assert [event.topic for event in Event.objects.order_by("sequence")] == ["order.updated", "order.refunded"]
 
 
+@pytest.mark.by_hand
 @pytest.mark.parametrize("missing", [Subscription, Change, CaptureFailure, Event])
 def test_every_write_of_the_store_goes_through_without_any_table(missing: Any) -> None:
     make_subscription()
@@ -208,6 +209,7 @@ def test_a_save_that_fails_leaves_nothing_on_the_instance(watch: Any) -> None:
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="savepoints are set on PostgreSQL alone")
 class TestSavepointsOfPostgreSQL:
+    @pytest.mark.by_hand
     def test_a_savepoint_is_sent_with_the_statement_that_it_is_for(self, watch: Any) -> None:
         if "server_side_binding" in connection.settings_dict["OPTIONS"]:
             pytest.skip("the server binds the parameters, of one statement at a time")

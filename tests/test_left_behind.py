@@ -16,7 +16,7 @@ from orderhooks.sources import BuiltInOrders
 from tests.factories import make_order, make_subscription
 from tests.publications import payload_of, published
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.by_hand]
 
 
 @pytest.fixture(autouse=True)

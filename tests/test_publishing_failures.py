@@ -118,6 +118,7 @@ def test_an_order_that_vanished_unseen_is_an_error_of_the_event(order: Order, mo
     assert "its deletion was not captured" in Event.objects.get().error
 
 
+@pytest.mark.by_hand
 def test_coalescing_that_fails_leaves_the_order_saved_and_its_changes_there(order: Order, monkeypatch, caplog) -> None:
     def broken(*_args, **_kwargs):
         raise OSError("the disk is full")
@@ -133,6 +134,7 @@ def test_coalescing_that_fails_leaves_the_order_saved_and_its_changes_there(orde
     assert published() == ["order.updated", "order.paid"]
 
 
+@pytest.mark.by_hand
 def test_an_order_whose_code_kills_its_worker_ends_as_an_event_with_the_reason(monkeypatch) -> None:
     make_subscription()
     with monkeypatch.context() as patch:
@@ -191,6 +193,7 @@ def test_an_event_that_is_published_later_comes_last_and_is_announced_then(monke
     assert not publishing.republish(event), "it is published once"
 
 
+@pytest.mark.by_hand
 def test_what_a_worker_can_not_publish_is_not_announced(monkeypatch) -> None:
     make_subscription()
     announced: list[Event] = []

@@ -40,6 +40,7 @@ def test_changes_that_cancel_out_make_no_event(order: Order) -> None:
     assert published() == []
 
 
+@pytest.mark.by_hand
 def test_two_transactions_make_events_of_their_own_even_when_coalesced_together(order: Order, monkeypatch) -> None:
     coalesce = outbox.coalesce
     # The process dies before it can coalesce.

@@ -69,6 +69,7 @@ def test_two_saves_of_the_same_change_publish_it_once(in_a_thread) -> None:
     assert Event.objects.filter(topic="order.paid").count() == 1
 
 
+@pytest.mark.by_hand
 def test_coalescing_an_order_twice_at_once_makes_its_events_once(in_a_thread, monkeypatch) -> None:
     make_subscription()
     with monkeypatch.context() as patch:

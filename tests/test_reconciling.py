@@ -164,6 +164,7 @@ def test_an_event_for_one_subscription_alone_does_not_count_as_published() -> No
     assert kinds() == {"1": Kind.CHANGED}
 
 
+@pytest.mark.by_hand
 def test_what_is_about_to_be_published_is_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     order = make_order()
     monkeypatch.setattr("orderhooks.outbox.transaction_batch.TransactionBatch.coalesce", lambda self: [])

@@ -265,6 +265,7 @@ class TestAsCommitted:
         outbox.coalesce(change.source, change.order_pk, now=change.created_at)
         return list(Event.objects.filter(topic="order.updated").order_by("sequence"))
 
+    @pytest.mark.by_hand
     def test_payments_and_addresses(self, order: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         def pay(amount: int) -> None:
             Payment.objects.create(order=order, amount=amount)
@@ -293,6 +294,7 @@ class TestAsCommitted:
             (["2.00"], "Bonn"),
         ]
 
+    @pytest.mark.by_hand
     def test_an_order_that_is_gone(self, order: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         Payment.objects.create(order=order, amount=1)
         forget()

@@ -65,6 +65,16 @@ def raised_without_the_database() -> None:
     raise ValueError("no such rate")
 
 
+def spoilt_without_a_statement() -> None:
+    with transaction.atomic(savepoint=False):
+        raise KeyError("amount")
+
+
+def spoilt_and_swallowed() -> None:
+    with contextlib.suppress(KeyError):
+        spoilt_without_a_statement()
+
+
 def ends_the_process() -> None:
     save("lost")
     raise KeyboardInterrupt
@@ -76,6 +86,8 @@ def ends_the_process() -> None:
         (fail, DatabaseError),
         (in_a_block_without_savepoint, DatabaseError),
         (swallowed, None),
+        (spoilt_without_a_statement, KeyError),
+        (spoilt_and_swallowed, None),
         (raised_without_the_database, ValueError),
         (ends_the_process, KeyboardInterrupt),
     ],
@@ -127,10 +139,13 @@ def test_what_was_to_follow_the_commit_of_something_undone_does_not() -> None:
         with pytest.raises(ValueError, match="no such rate"), undone_if_it_fails("default"):
             transaction.on_commit(lambda: done.append("lost"))
             raised_without_the_database()
+        with pytest.raises(ValueError, match="no rate"), undone_if_it_fails("default"):
+            transaction.on_commit(lambda: done.append("lost without a statement"))
+            raise ValueError("no rate")
     assert done == ["before"]
 
 
-def test_an_error_that_the_code_hides_is_told_where_it_has_spoilt_the_transaction() -> None:
+def test_an_error_that_the_code_hides_is_raised_where_it_has_spoilt_the_transaction() -> None:
     def hide() -> None:
         with undone_if_it_fails("default"), contextlib.suppress(DatabaseError):
             fail()

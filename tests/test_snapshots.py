@@ -17,7 +17,7 @@ from tests.factories import make_fulfillment, make_order, make_payment, make_ref
 from tests.publications import payload_of
 from tests.test_crashes import machine  # noqa: F401
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.by_hand]
 
 
 @pytest.fixture

@@ -56,6 +56,7 @@ def test_a_pump_coalesces_what_a_dead_process_left_behind(receiver: RecordingRec
     assert receiver.topics == ["order.created"]
 
 
+@pytest.mark.by_hand
 def test_an_order_that_can_not_be_coalesced_holds_nobody_up(receiver: RecordingReceiver, monkeypatch, caplog) -> None:
     make_subscription(url=receiver.url)
     real = outbox.coalesce

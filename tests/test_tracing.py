@@ -113,6 +113,7 @@ def test_a_trace_goes_on_in_the_worker_that_makes_the_event(receiver: RecordingR
     ]
 
 
+@pytest.mark.by_hand
 def test_a_traced_event_costs_no_query_of_its_own(receiver: RecordingReceiver) -> None:
     make_subscription(url=receiver.url, topics=["order.created"])
 

@@ -118,6 +118,7 @@ class TestTheBuiltInManagers:
 
 class TestBounds:
     # The rows' keys, the rows before and after, and one statement that writes their changes; then savepoints.
+    @pytest.mark.by_hand
     @pytest.mark.parametrize("rows", [20, 120])
     def test_the_statements_do_not_grow_with_the_rows(self, shapes: None, rows: int, monkeypatch: Any) -> None:
         Purchase.objects.bulk_create([Purchase() for _ in range(rows)])
@@ -128,6 +129,7 @@ class TestBounds:
         statements = [query["sql"] for query in queries if not query["sql"].startswith(("SAVEPOINT", "RELEASE"))]
         assert len(statements) <= 12, statements
 
+    @pytest.mark.by_hand
     @pytest.mark.parametrize("rows", [5, 40])
     def test_orders_that_point_elsewhere_are_read_together(self, shapes: None, rows: int, monkeypatch: Any) -> None:
         old, new = (Address.objects.create(city=city) for city in ("Oslo", "Rome"))
@@ -289,6 +291,7 @@ class TestErrors:
         assert Order.objects.filter(pk=order.pk).update(note="x") == 1
 
 
+@pytest.mark.by_hand
 def test_a_worker_coalesces_what_would_keep_the_store(shapes: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading each order of a large update would take the store's process minutes."""
     monkeypatch.setattr("orderhooks.outbox.transaction_batch.MOST_ORDERS", 3)

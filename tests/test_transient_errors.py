@@ -136,6 +136,7 @@ def test_orders_that_can_not_be_read_do_not_hold_up_the_worker(order: Order, ref
     assert caplog.text.count("can't be read now") == coalescing.TRANSIENT_AT_ONCE
 
 
+@pytest.mark.by_hand
 @pytest.mark.django_db(transaction=True)
 def test_what_can_not_be_written_is_an_event_that_says_why(order: Order, monkeypatch) -> None:
     with monkeypatch.context() as patch:

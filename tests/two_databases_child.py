@@ -52,7 +52,9 @@ def run(folder: Path, layout: str) -> dict[str, Any]:
     )
     django.setup()
     from django.core.management import call_command
+    from django.utils import timezone
 
+    from orderhooks import outbox
     from orderhooks.models import CaptureFailure, Event
     from tests.factories import make_subscription
     from tests.shapes.models import UuidOrder
@@ -68,6 +70,8 @@ def run(folder: Path, layout: str) -> dict[str, Any]:
     order.save(using=using)
     saved_state = UuidOrder.objects.using(using or order._state.db).get().state
     order.delete(using=using)
+    while outbox.coalesce_left_behind(now=timezone.now()):
+        pass
     return {
         "state": saved_state,
         "topics": list(Event.objects.using(home).order_by("sequence").values_list("topic", flat=True)),

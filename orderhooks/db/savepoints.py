@@ -23,28 +23,29 @@ def undone_if_it_fails(using: str) -> Iterator[None]:
         return
     # A name of its own, as MariaDB forgets a savepoint when another one gets its name.
     savepoint = Savepoint(connection, f"orderhooks_{len(connection.execute_wrappers)}")
-    hooks = list(connection.run_on_commit)
+    hooks, was_lost = list(connection.run_on_commit), connection.needs_rollback
     try:
         with connection.execute_wrapper(savepoint):
             yield
-        if savepoint.is_set and not connection.needs_rollback:
+        if connection.needs_rollback == was_lost:
             savepoint.release()
             return
     except BaseException:
-        _undo(savepoint, hooks)
+        _undo(savepoint, hooks, was_lost)
         raise
     # An inner block of the store's code has failed, and the error went no further.
-    _undo(savepoint, hooks)
+    _undo(savepoint, hooks, was_lost)
 
 
-def _undo(savepoint: "Savepoint", hooks: list[Any]) -> None:
+def _undo(savepoint: "Savepoint", hooks: list[Any], was_lost: bool) -> None:
     """As `transaction.atomic` does: what was to follow the commit is forgotten too. If it fails, the whole transaction
     will be undone.
     """
     connection = savepoint.connection
-    if not savepoint.is_set or connection.closed_in_transaction:
+    if connection.closed_in_transaction:
         return
-    connection.needs_rollback, connection.run_on_commit = False, hooks
+    # Without a statement there is nothing else to undo: Django lets an inner block that fails spoil the outer one.
+    connection.needs_rollback, connection.run_on_commit = was_lost, hooks
     try:
         savepoint.roll_back()
         savepoint.release()
@@ -79,7 +80,8 @@ class Savepoint:
         return done
 
     def release(self) -> None:
-        self._execute(f"RELEASE SAVEPOINT {self.name}")
+        if self.is_set:
+            self._execute(f"RELEASE SAVEPOINT {self.name}")
 
     def roll_back(self) -> None:
         if self.is_set:

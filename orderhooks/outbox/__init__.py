@@ -17,7 +17,7 @@ from orderhooks.outbox.left_behind import (
 )
 from orderhooks.outbox.republishing import republish
 from orderhooks.outbox.tracking import Tracking, track
-from orderhooks.outbox.transaction_batch import coalesce_now
+from orderhooks.outbox.transaction_batch import coalesce_here, coalesce_now
 
 __all__ = [
     "LEFT_BEHIND_AFTER",
@@ -31,6 +31,7 @@ __all__ = [
     "capture_explicit",
     "capture_missed_deletion",
     "coalesce",
+    "coalesce_here",
     "coalesce_left_behind",
     "coalesce_now",
     "guarded",

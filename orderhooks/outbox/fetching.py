@@ -1,6 +1,7 @@
 """Fetching: many orders with what belongs to them, in a few queries."""
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 from django.db import models
@@ -13,19 +14,19 @@ from orderhooks.sources import OrderSource, keys
 __all__ = ["fetch_together", "hold_together"]
 
 
-def fetch_together(source_name: str, order_pks: Sequence[str], *, using: str) -> dict[str, Any] | None:
-    """The orders as the database has them now, by key as text, with their related rows. None stands for one that is
-    gone.
+def fetch_together(source_name: str, order_pks: Sequence[str], *, using: str) -> dict[str, Any]:
+    """The orders as the database has them now, by key as text, with their related rows.
 
-    None if they have to be fetched one by one: the store fetches orders in its own way, or it is not known which one
-    can't be read. Raises an error for which `is_transient` is true if the same may succeed a little later.
+    Those that are not among them have to be fetched one by one: the store fetches orders in its own way, it is not
+    known which one can't be read, or there is none with this very key. Raises an error for which `is_transient` is true
+    if the same may succeed a little later.
     """
     if len(order_pks) < 2:
-        return None
+        return {}
     try:
         source = sources.by_name(source_name)
         if type(source).fetch is not OrderSource.fetch:
-            return None
+            return {}
         model = source.get_model()
         # Inside a transaction, a query that fails would spoil what follows.
         with undone_if_it_fails(using):
@@ -34,21 +35,41 @@ def fetch_together(source_name: str, order_pks: Sequence[str], *, using: str) ->
     except Exception as error:
         if is_transient(error):
             raise
-        return None
-    return {**dict.fromkeys(order_pks), **{keys.text_of(order, model): order for order in orders}}
+        return {}
+    return {keys.text_of(order, model): order for order in orders}
 
 
 def hold_together(source: OrderSource, orders: Sequence[Any], *, using: str) -> None:
     """Read the related rows of all orders, and keep them as `prefetch_related` does: a query for each kind of rows.
 
-    From that database: Django would ask the routers, and a replica may have older rows.
+    They are what the order's own attributes give, but from that database: Django would ask the routers, and a replica
+    may have older rows.
     """
+    if not orders:
+        return
     for related in source.all_related:
-        rows: models.QuerySet[Any]
         if related.pointer:
-            rows = sources.plain(related.get_model(), using)
-        elif related.relation:
-            rows = related.get_model()._default_manager.using(using)
+            rows = related.get_model()._base_manager.using(using)
+            models.prefetch_related_objects(orders, models.Prefetch(related.pointer, queryset=rows))
+            _keep_apart(orders, related.pointer)
+        elif relation := related.relation:
+            manager = getattr(orders[0], relation)
+            # Without the condition that the rows belong to the first order, which the class of the manager adds.
+            rows = super(type(manager), manager).get_queryset().using(using)
+            models.prefetch_related_objects(orders, models.Prefetch(relation, queryset=rows))
+
+
+def _keep_apart(orders: Sequence[Any], pointer: str) -> None:
+    """Give each order a row of its own, which `payload` may alter. One that the manager does not show is looked for
+    when it is needed.
+    """
+    seen: set[int] = set()
+    for order in orders:
+        held = order._state.fields_cache
+        row = held.get(pointer)
+        if row is None:
+            held.pop(pointer, None)
+        elif id(row) in seen:
+            held[pointer] = copy(row)
         else:
-            continue
-        models.prefetch_related_objects(orders, models.Prefetch(related.pointer or related.relation, queryset=rows))
+            seen.add(id(row))

@@ -83,12 +83,16 @@ def is_transaction_lost(error: Exception, using: str) -> bool:
 
 def describe_error(error: Exception) -> str:
     """What went wrong, with the class of the error, for the event's page."""
-    return f"{type(error).__name__}: {error}".replace("\x00", "")[:2000]
+    return _storable(f"{type(error).__name__}: {error}")[:2000]
+
+
+def _storable(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode().replace("\x00", "")
 
 
 def _with_remedy(error: Exception) -> str:
     """What went wrong in a line, with the remedy where it is known."""
-    text = f"{type(error).__name__}: {error}".replace("\x00", "").replace("\n", " ")
+    text = _storable(f"{type(error).__name__}: {error}").replace("\n", " ")
     if not isinstance(error, DatabaseError):
         return text[:2000]
     return f"{text[:1800]} {LOCKED if is_lock_timeout(error) else MIGRATE}"

@@ -46,7 +46,7 @@ LEFT_BEHIND_AFTER = timedelta(seconds=3)
 # A worker has deliveries to send as well.
 TURN_SECONDS = 0.5
 # No more orders of a source than these are coalesced one by one.
-FEW = 5
+FEW = 3
 # After this many attempts, the code of the order source is what kills the workers.
 MAX_COALESCE_ATTEMPTS = 3
 # How long an order is tried again while the database does not let it be read. After that, it is tried as often as after
@@ -72,9 +72,7 @@ def is_anything_left_behind(*, now: datetime) -> bool:
 
 
 def coalesce_left_behind(*, now: datetime) -> list[Event]:
-    """Coalesce the changes whose process died after the commit, and those whose order could not be read then. With
-    COALESCE_IN_WORKER all of them.
-    """
+    """Coalesce the changes that are left to a worker. Returns the events."""
     turn = _Turn(now, until=time.monotonic() + TURN_SECONDS, using=Change.objects.db)
     turn.run(before=_before(now))
     return turn.events

@@ -97,8 +97,8 @@ def reader_of(source_name: str, order_pks: Sequence[str], *, using: str) -> Call
     orders = fetch_together(source_name, order_pks, using=using)
 
     def read(order_pk: str) -> OrderRead:
-        fetch = None if orders is None else lambda _source: orders[order_pk]
-        return read_order(source_name, order_pk, using=using, fetch=fetch)
+        order = orders.get(order_pk)
+        return read_order(source_name, order_pk, using=using, fetch=None if order is None else lambda _source: order)
 
     return read
 

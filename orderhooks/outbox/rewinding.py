@@ -7,6 +7,7 @@ the store's `payload` gets an order with the watched fields and related rows of 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from django.conf import settings
@@ -15,6 +16,7 @@ from django.utils import timezone
 
 from orderhooks import sources
 from orderhooks.models import Change
+from orderhooks.outbox.fetching import hold_together
 from orderhooks.sources import OrderSource, Related, ranges
 from orderhooks.sources.keys import text_of, values_of
 
@@ -27,11 +29,10 @@ class UnrestorableError(ValueError):
 
 def hold_rows(source: OrderSource, order: Any, *, using: str) -> None:
     """Read an order's related rows once and keep them on it, so that `payload` sees them as `rewind` changes them."""
+    hold_together(source, [order], using=using)
     for related in source.all_related:
         if related.pointer:
-            sources.related_row(order, related.pointer)
-        elif relation := related.relation:
-            _give(order, relation, list(getattr(order, relation).get_queryset().using(using)))
+            sources.related_row(order, related.pointer)  # also one that the store's manager does not show
 
 
 def rewind(source: OrderSource, order: Any, later: Sequence[Change], *, using: str) -> Any:
@@ -75,7 +76,10 @@ def _give_back(related: Related, order: Any, rows: dict[str, Any]) -> None:
             if all(getattr(order, own.attname) == getattr(row, to.attname) for own, to in field.related_fields):
                 setattr(order, related.pointer, row)
     elif relation := related.relation:
-        _give(order, relation, _in_order(list(rows.values())))
+        was_read = _held(related, order)
+        # As read, unless a row has come back.
+        stays = {id(row) for row in was_read}.issuperset(map(id, rows.values()))
+        _give(order, relation, list(rows.values()) if stays else _in_order(list(rows.values())))
 
 
 def capture_order(source: OrderSource, order: Any) -> dict[str, Any]:
@@ -195,8 +199,11 @@ def _give(order: Any, relation: str, rows: list[Any]) -> None:
 
 
 def _in_order(rows: list[Any]) -> list[Any]:
-    # Restored rows come after the others, and most shops show lines in the order in which they were added.
+    """By `Meta.ordering`, as far as it names fields; without it in the order in which most shops add rows."""
+    sorted_rows = rows
     try:
-        return sorted(rows, key=lambda row: row.pk)
-    except TypeError:
+        for name in reversed(rows[0]._meta.ordering or ("pk",)):
+            sorted_rows = sorted(sorted_rows, key=attrgetter(name.lstrip("-")), reverse=name.startswith("-"))
+    except (AttributeError, TypeError):
         return rows
+    return sorted_rows

@@ -1,6 +1,7 @@
 """Transaction batches: which changes a running transaction has captured, and what happens once it has committed.
 
-`capturing` and `deletions` put changes into a batch; `coalescing` makes events of them after the commit.
+`capturing` and `deletions` put changes into a batch. After the commit it has `coalescing` make events of them; with
+COALESCE_IN_WORKER it calls for a worker that does so.
 """
 
 import logging
@@ -17,7 +18,7 @@ from orderhooks.models import Change, Event, Subscription
 from orderhooks.outbox.coalescing import coalesce, coalesce_many
 from orderhooks.outbox.guarding import survivable
 
-__all__ = ["OnEvents", "TransactionBatch", "coalesce_now", "has_subscribers", "is_wanted"]
+__all__ = ["OnEvents", "TransactionBatch", "coalesce_here", "coalesce_now", "has_subscribers", "is_wanted"]
 
 logger = logs.get_logger(__name__)
 
@@ -39,6 +40,15 @@ def is_wanted(using: str) -> bool:
     """What `has_subscribers` says, without a query if the running transaction has captured something already."""
     batch = TransactionBatch.find(using)
     return (batch is not None and bool(batch.captured)) or has_subscribers(using)
+
+
+def coalesce_here(using: str) -> None:
+    """Have the events of what the running transaction has captured made by this process, whatever COALESCE_IN_WORKER
+    says. For commands that show them.
+    """
+    batch = TransactionBatch.find(using)
+    if batch is not None:
+        batch.coalesces_here = True
 
 
 def coalesce_now(using: str) -> list[Event]:
@@ -76,6 +86,7 @@ class TransactionBatch:
         self.registered = False
         # The database's own number of the transaction, once it was needed.
         self.database_id: UUID | None = None
+        self.coalesces_here = False
         # Whether the pump has to coalesce what this process could not.
         self.is_left_behind = False
 
@@ -138,7 +149,7 @@ class TransactionBatch:
             hooks.insert(0, hooks.pop())
 
     def __call__(self) -> None:
-        if conf.current().coalesce_in_worker:
+        if conf.current().coalesce_in_worker and not self.coalesces_here:
             self.is_left_behind, events = True, []
         else:
             events = self.coalesce()

@@ -10,6 +10,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 from django.db.models import Max
 from django.test import override_settings
+from django.utils import timezone
 
 from orderhooks import conf, matching, outbox, pumping
 from orderhooks.models import Attempt, Event, Subscription
@@ -39,7 +40,7 @@ class Captured:
         """Oldest first; each has `topic`, `order_number`, `payload` and `changes`. Raises AssertionError, which fails
         the test, if one has no payload and so would not be sent.
         """
-        outbox.coalesce_now(self.using)
+        _coalesce(self.using)
         events = list(Event.objects.using(self.using).filter(sequence__gt=self.after).order_by("sequence"))
         for event in events:
             if event.published_at is None:
@@ -99,8 +100,15 @@ async def acapture(using: str = "default") -> AsyncIterator[Captured]:
         await sync_to_async(_end)(listener, using)
 
 
+def _coalesce(using: str) -> None:
+    """Make the events of what the running transaction has changed, and of what other ones have left to a worker."""
+    outbox.coalesce_now(using)
+    while conf.current().coalesce_in_worker and outbox.is_anything_left_behind(now=timezone.now()):
+        outbox.coalesce_left_behind(now=timezone.now())
+
+
 def _begin(using: str) -> tuple[Captured, Subscription]:
-    outbox.coalesce_now(using)  # what the running transaction has changed before
+    _coalesce(using)  # what has changed before
     last = Event.objects.using(using).aggregate(last=Max("sequence"))["last"] or 0
     # Without a subscription nothing is captured. This one is paused, so it gets nothing.
     listener = Subscription(name="capture", url="https://capture.invalid/", topics=["*"], state="paused")

@@ -157,6 +157,19 @@ def test_without_subscriptions_it_says_so() -> None:
         called("orderhooks_trigger", "order.paid")
 
 
+@pytest.mark.by_hand
+def test_the_event_is_shown_though_workers_make_those_of_saves(settings: Any) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "COALESCE_IN_WORKER": True}
+    make_subscription(name="CRM", topics=["order.paid"])
+    order = make_order(lines=[])
+    assert not Event.objects.exists()
+    printed = called("orderhooks_trigger", "order.paid")
+    event = Event.objects.get(topic="order.paid")
+    assert printed.splitlines()[0] == f"order.paid of order {order.number}: {event.public_id}"
+    assert [one.topic for one in Event.objects.order_by("sequence")] == ["order.created", "order.paid"]
+
+
+@pytest.mark.by_hand
 def test_an_earlier_event_is_not_taken_for_the_new_one(monkeypatch) -> None:
     make_subscription()
     make_order()

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import connection, models
 from django.db.models import F, Value
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, Upper
 
 from tests.shapes.fields import AmountField, SealedField, next_number
 
@@ -236,9 +236,21 @@ class CartLine(models.Model):
     sku = models.CharField(max_length=20)
 
 
+class Placed(models.Manager["Address"]):
+    def get_queryset(self) -> "models.QuerySet[Address]":
+        return super().get_queryset().annotate(place=Upper("city"))
+
+
 class Address(models.Model):
+    """Its base manager, by which an order reaches it, adds something."""
+
     city = models.CharField(max_length=40)
     unwatched = models.CharField(max_length=40, default="")
+
+    objects = Placed()
+
+    class Meta:
+        base_manager_name = "objects"
 
 
 class Purchase(Stateful):
@@ -249,9 +261,23 @@ class Purchase(Stateful):
     delivery = models.ForeignKey(Address, models.SET_NULL, null=True, related_name="+")
 
 
+class NotRemoved(models.Manager["PurchaseLine"]):
+    """The manager of an order's lines is made without an argument: it hides some."""
+
+    def __init__(self, *, hides: bool = True) -> None:
+        super().__init__()
+        self.hides = hides
+
+    def get_queryset(self) -> "models.QuerySet[PurchaseLine]":
+        rows = super().get_queryset()
+        return rows.exclude(sku="removed") if self.hides else rows
+
+
 class PurchaseLine(models.Model):
     order = models.ForeignKey(Purchase, models.CASCADE, related_name="lines")
     sku = models.CharField(max_length=20)
+
+    objects = NotRemoved(hides=False)
 
 
 class Payment(models.Model):

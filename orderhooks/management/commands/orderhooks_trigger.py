@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 from django.utils import timezone
 
-from orderhooks import catalogue, operations, previews, publishing, reporting, topics
+from orderhooks import catalogue, operations, outbox, previews, publishing, reporting, topics
 from orderhooks.management import actor, lookup
 from orderhooks.models import Delivery, Event, Subscription
 from orderhooks.previews import PreviewError
@@ -57,6 +57,7 @@ class Command(BaseCommand):
         last = events.values_list("sequence", flat=True).first() or 0
         with transaction.atomic(using=Event.objects.db):
             publishing.publish(topic, order)
+            outbox.coalesce_here(Event.objects.db)
         event = events.filter(sequence__gt=last).first()
         if event is None:
             raise CommandError(
