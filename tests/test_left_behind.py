@@ -69,6 +69,21 @@ def of_orders(**having: str | None) -> set[str]:
     return set(Event.objects.filter(**having).values_list("order_pk", flat=True))
 
 
+@pytest.mark.parametrize("number", [1, left_behind.FEW + 2])
+def test_the_stores_code_keeps_no_lock_where_there_is_only_one(number: int, monkeypatch) -> None:
+    inside: list[bool] = []
+    read = BuiltInOrders.payload
+
+    def payload(source: BuiltInOrders, order: Order) -> Any:
+        inside.append(connection.in_atomic_block)
+        return read(source, order)
+
+    monkeypatch.setattr(BuiltInOrders, "payload", payload)
+    make_orders(number)
+    assert len(coalesce()) == number
+    assert set(inside) == {connection.vendor != "sqlite"}
+
+
 def test_more_orders_need_no_more_queries() -> None:
     queries = []
     for number in (left_behind.FEW + 1, 4 * left_behind.FEW):

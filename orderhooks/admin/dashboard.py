@@ -27,7 +27,7 @@ from orderhooks.admin.read_only import NotEdited, events_of_number, sees_payload
 from orderhooks.admin.stores import chosen_stores, has_several_stores, known_stores, sees_alarms, stores_of
 from orderhooks.admin.webhooks import Webhooks, webhooks_of
 from orderhooks.db import DatabaseClock
-from orderhooks.models import AttemptStats, Dashboard, Delivery, Event, Subscription
+from orderhooks.models import AttemptStats, Change, Dashboard, Delivery, Event, Subscription
 from orderhooks.models.attempt_stats import HOUR, first_hour, percentile
 from orderhooks.reporting import MOST_WAITING, Backlog, EventReport, current_backlog
 from orderhooks.reporting.attempt_stats import HOURS, MOST_COUNTED, DayStats, day_stats, unhealthy
@@ -191,7 +191,8 @@ class DashboardAdmin(NotEdited, ListedLookups):
             "stores": known_stores(request) if has_several_stores(request) else (),
             "store": request.GET.get("store", ""),
             "waiting": self._waiting(request, waiting, now=now),
-            "nothing_waits": not waiting.total,
+            # Of which store a change is, is not known yet.
+            "nothing_waits": not waiting.total and (stores is None or not Change.objects.exists()),
             "nobody_sends": worker.is_missing(now=now),
             "chart": chart(rows),
             "most": count_text(max(sum(row.counts) for row in rows)),

@@ -203,7 +203,7 @@ def _draw(model_admin: admin.ModelAdmin, request: HttpRequest, order: Any) -> Sa
         request,
         button,
         problems=reporting.worker_problems(tasks.look_at_worker(), now=DatabaseClock().now()),
-        nothing="" if found.reports else reporting.order_has_no_events_text(order),
+        nothing=reporting.order_waits_text(order) if found.reports else reporting.order_has_no_events_text(order),
     )
 
 

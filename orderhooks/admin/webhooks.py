@@ -105,7 +105,7 @@ class Webhooks:
     ) -> SafeString:
         """The table, with the links and errors that the user may see, below the `problems` of the worker.
 
-        `before` stands between the summary and the table. `nothing`: what to say where there are no events.
+        `before` stands between the summary and the table. `nothing`: why there are no events, or no newer ones.
         """
         events = [self._event_rows(request, report) for report in self.reports]
         context = {

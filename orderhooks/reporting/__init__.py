@@ -17,6 +17,7 @@ from orderhooks.reporting.order_report import (
     not_wanted,
     order_events,
     order_has_no_events_text,
+    order_waits_text,
     order_without_events_text,
     subscription_outcome_text,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "objective_problems",
     "order_events",
     "order_has_no_events_text",
+    "order_waits_text",
     "order_without_events_text",
     "reconciliation_text",
     "start_text",

@@ -29,6 +29,7 @@ __all__ = [
     "find_order_of_stores",
     "order_events",
     "order_has_no_events_text",
+    "order_waits_text",
     "order_without_events_text",
     "subscription_outcome_text",
 ]
@@ -304,6 +305,19 @@ def _watched_order(order: models.Model) -> sources.WatchedModel | None:
         return None
 
 
+def order_waits_text(order: models.Model) -> str:
+    """That a change of the order, whatever model it is of, is no event yet. Blank if none waits. One query."""
+    if (watched := _watched_order(order)) is None:
+        return ""
+    return _waiting_change_text(watched.source.name, watched.order_pks(order))
+
+
+def _waiting_change_text(source: str, order_pks: Collection[str]) -> str:
+    if not Change.objects.filter(source=source, order_pk__in=order_pks).exists():
+        return ""
+    return _("A change of it is saved, and no worker has made an event of it yet.")
+
+
 def no_events_text(source: str, order_pk: str) -> str:
     """Why no event is kept of an order that exists. At most three queries."""
     known = _configured()
@@ -318,8 +332,8 @@ def no_events_text(source: str, order_pk: str) -> str:
             "There is no subscription, so nothing that happens to orders is written down. Add a subscription: it gets "
             "what happens from then on."
         )
-    if Change.objects.filter(source=source, order_pk=order_pk).exists():
-        return _("A change of it is saved, and no worker has made an event of it yet.")
+    if waits := _waiting_change_text(source, [order_pk]):
+        return waits
     if CaptureFailure.objects.filter(source=source, order_pk=order_pk).exists():
         return _("A change of it could not be captured. The dashboard and `manage.py orderhooks_status` say why.")
     return _(

@@ -44,7 +44,7 @@ class OrderWebhooksView(AccessMixin, TemplateView):
         if not is_of_stores(order, stores):
             raise Http404
         found = webhooks_of(reporting.order_events(order), stores=stores, site=site)
-        nothing = "" if found.reports else reporting.order_has_no_events_text(order)
+        nothing = reporting.order_waits_text(order) if found.reports else reporting.order_has_no_events_text(order)
         problems = reporting.worker_problems(tasks.look_at_worker(), now=DatabaseClock().now())
         drawn = found.draw(self.request, problems=problems, nothing=nothing)
         return super().get_context_data(order=order, webhooks=drawn, **options)

@@ -1,0 +1,56 @@
+"""Pages do not hide that a change waits to become an event."""
+
+import html
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from orderhooks.models import Order
+from orderhooks.outbox import coalesce_left_behind
+from tests.admin.shops import SETTING
+from tests.factories import make_order, make_subscription
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.by_hand]
+
+WAITS = "A change of it is saved, and no worker has made an event of it yet."
+NOTHING = "Nothing waits to be sent."
+
+
+@pytest.fixture(autouse=True)
+def _in_worker(settings: Any) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "COALESCE_IN_WORKER": True}
+    make_subscription()
+
+
+def text_of(client: Client, path: str) -> str:
+    response = client.get(path)
+    assert response.status_code == 200
+    return html.unescape(response.content.decode())
+
+
+def page_of(order: Order) -> str:
+    return f"/admin/orderhooks/order/{order.pk}/change/"
+
+
+def test_an_orders_page_says_so_beside_its_events(operator: Client) -> None:
+    order = make_order(lines=[])
+    assert WAITS in text_of(operator, page_of(order))
+    coalesce_left_behind(now=timezone.now())
+    shown = text_of(operator, page_of(order))
+    assert "order.created" in shown
+    assert WAITS not in shown
+    order.status = "cancelled"
+    order.save()
+    shown = text_of(operator, page_of(order))
+    assert "order.created" in shown
+    assert WAITS in shown
+
+
+@pytest.mark.parametrize("path", ["/admin/orderhooks/dashboard/", "/admin/orderhooks/dashboard/?store=berlin"])
+def test_the_dashboard_does_not_say_that_nothing_waits(operator: Client, settings: Any, path: str) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "STORES_FOR_USER": SETTING}
+    assert NOTHING in text_of(operator, path)
+    make_order(lines=[], store="berlin")
+    assert NOTHING not in text_of(operator, path)
