@@ -27,6 +27,7 @@ from django.utils import timezone  # noqa: E402
 from benchmarks import names  # noqa: E402
 from benchmarks.calibrated import drain_measured, route_one_by_one, save_and_flush, stored_bytes, work_one_by_one  # noqa: E402, F401
 from benchmarks.capture_levels import capture_saves, capture_update, connect_handlers  # noqa: E402, F401
+from benchmarks.coalesced import coalesce_waiting  # noqa: E402, F401
 from benchmarks.grown import fill_long_log, measure_steps, read_through  # noqa: E402, F401
 from benchmarks.processor_time import process_seconds  # noqa: E402
 from benchmarks.reconciled import fill_published_orders, reconcile_all  # noqa: E402, F401

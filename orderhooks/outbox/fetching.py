@@ -49,7 +49,8 @@ def hold_together(source: OrderSource, orders: Sequence[Any], *, using: str) -> 
         return
     for related in source.all_related:
         if related.pointer:
-            rows = related.get_model()._base_manager.using(using)
+            field: Any = source.get_model()._meta.get_field(related.pointer)
+            rows = field.related_model._base_manager.using(using)
             models.prefetch_related_objects(orders, models.Prefetch(related.pointer, queryset=rows))
             _keep_apart(orders, related.pointer)
         elif relation := related.relation:
