@@ -10,8 +10,8 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from orderhooks import outbox, publishing, pumping
-from orderhooks.models import Change, Event, Order, OrderLine
+from orderhooks import outbox, publishing, pumping, routing
+from orderhooks.models import Change, Delivery, Event, Order, OrderLine
 from orderhooks.outbox import coalescing, taking
 from orderhooks.signals import event_published
 from orderhooks.sources import BuiltInOrders
@@ -136,10 +136,10 @@ def test_coalescing_that_fails_leaves_the_order_saved_and_its_changes_there(orde
 
 @pytest.mark.by_hand
 def test_an_order_whose_code_kills_its_worker_ends_as_an_event_with_the_reason(monkeypatch) -> None:
-    make_subscription()
+    make_subscription(store="berlin")
     with monkeypatch.context() as patch:
         patch.setattr(outbox.transaction_batch, "coalesce", lambda *_args, **_options: [])
-        make_order(lines=[])
+        order = make_order(lines=[], store="berlin")
     later = timezone.now() + timedelta(minutes=1)
 
     class DiedError(BaseException):
@@ -161,6 +161,9 @@ def test_an_order_whose_code_kills_its_worker_ends_as_an_event_with_the_reason(m
     assert event.published_at is None
     assert published() == ["order.created"]
     assert publishing.republish(event), "once fixed, it can be published"
+    assert (event.order_number, event.store) == (order.number, "berlin"), "its store's subscriptions get it"
+    assert routing.route(now=timezone.now()) == 1
+    assert Delivery.objects.get().state == "pending"
 
 
 def fails(*_arguments: object) -> Any:

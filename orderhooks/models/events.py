@@ -263,9 +263,10 @@ class Event(models.Model):
             [stored] = cursor.fetchone()
         return json.loads(stored) if isinstance(stored, str) else stored
 
-    def publish(self, payload: Any, *, now: datetime) -> bool:
+    def publish(self, payload: Any, *, number: str, store: str, now: datetime) -> bool:
         """Publish an event that had no payload, with this one. False if another process was first.
 
+        `number` and `store` of the order are kept if the event has neither, as nobody could read the order.
         It gets a new `sequence`, the highest, as its payload shows the order as it is now: consumers of the feed are
         past the old one, and receivers would take it for outdated.
         """
@@ -279,6 +280,8 @@ class Event(models.Model):
             row.pk = None
             row.payload, row.api_version, row.error = payload, versions.newest(), ""
             row.published_at = now
+            if not (row.order_number or row.store):
+                row.order_number, row.store = number, store
             row.save(using=using, force_insert=True)
             self.pk = row.pk
             self.refresh_from_db(using=using)

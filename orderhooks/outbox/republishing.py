@@ -37,7 +37,7 @@ def republish(event: Event, *, now: datetime) -> list[Event]:
     payload = {"order": order.snapshot, "changes": changes}
     with transaction.atomic(using=using):
         missing = _missing(event, computed, using=using)
-        if not event.publish(payload, now=now):
+        if not event.publish(payload, number=order.number, store=order.store, now=now):
             return []
         added = [
             Event(
