@@ -1,9 +1,11 @@
 """Erasing an order that has changed its store: whose it is, and which receivers hear of it."""
 
+from typing import Any
+
 import pytest
 from django.utils import timezone
 
-from orderhooks import operations, routing
+from orderhooks import operations, outbox, routing
 from orderhooks.models import Delivery, Event, Order
 from orderhooks.operations import ErasureError
 from orderhooks.payloads import REDACTED
@@ -65,6 +67,38 @@ def test_an_order_is_of_its_newest_store(request_: dict[str, str], former: str, 
     for chosen in ({"stores": [former]}, {"store": former}):
         with pytest.raises(ErasureError, match=r"(?i)nothing is stored of"):
             operations.preview_erasure(**request_, **chosen)
+
+
+@pytest.mark.by_hand
+class TestWhileChangesWait:
+    """No worker has made events of them yet."""
+
+    @pytest.fixture(autouse=True)
+    def _in_worker(self, settings: Any) -> None:
+        settings.ORDERHOOKS = {**settings.ORDERHOOKS, "COALESCE_IN_WORKER": True}
+        make_subscription()
+
+    @pytest.mark.parametrize("is_deleted", [False, True])
+    def test_an_order_is_of_the_store_that_it_is_in_now(self, is_deleted: bool) -> None:
+        order = ada_ordered(number="7", store="berlin")
+        outbox.coalesce_left_behind(now=timezone.now())
+        order.store = "paris"
+        order.save()
+        if is_deleted:
+            order.delete()
+        for request in ({"customer": ADA}, {"order": "7"}):
+            assert [one["store"] for one in operations.preview_erasure(**request, stores=["paris"]).orders] == ["paris"]
+            with pytest.raises(ErasureError, match=r"(?i)nothing is stored of"):
+                operations.preview_erasure(**request, stores=["berlin"])
+
+    def test_orders_of_one_number_are_kept_apart(self) -> None:
+        for store in ("berlin", "paris"):
+            ada_ordered(number="7", store=store)
+        with pytest.raises(ErasureError, match="Several orders have the number 7"):
+            operations.preview_erasure(order="7")
+        for store in ("berlin", "paris"):
+            for chosen in ({"stores": [store]}, {"store": store}):
+                assert [one["store"] for one in operations.preview_erasure(order="7", **chosen).orders] == [store]
 
 
 def test_a_former_address_leads_to_the_newest_store() -> None:

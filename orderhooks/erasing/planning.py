@@ -1,7 +1,7 @@
 """Planning: which orders an erasure is about, and how much there is of them."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -59,7 +59,9 @@ def plan(*, customer: str, order: str, store: str, source: str, stores: Collecti
     digest = _digest("\n".join((customer.casefold(), order, store, source, *limits)))
     if begun := Erasure.objects.running().filter(request_digest=digest).first():
         return begun
-    named = _as_last_named(_of_number(order, source)) if order else {}
+    # A source may find one order of a number, although other stores have theirs.
+    looked_in = [store] if store else ["", *limits] if stores is not None else [""]
+    named = _as_last_named(_of_number(order, source, looked_in)) if order else {}
     if customer:
         of_customer = _as_last_named(_of_customer(customer, source))
         named = {key: one for key, one in named.items() if key in of_customer} if order else of_customer
@@ -158,15 +160,18 @@ def _as_last_named(found: Iterable[ErasedOrder]) -> dict[tuple[str, str], Erased
 
 def _with_last_names(order: ErasedOrder) -> ErasedOrder:
     about = {"source": order.source, "order_pk": order.order_pk}
-    # Of captured changes, deletions alone hold the names.
-    deletions = Change.objects.filter(**about, kind=Change.Kind.DELETED)
-    for rows in (_events().filter(**about).order_by("-sequence"), deletions.order_by("-id")):
-        for number, store in rows.values_list("order_number", "store")[:1]:
-            return replace(order, number=number, store=store)
+    # Newer than all events.
+    waiting = Change.objects.filter(**about).order_by("-id").first()
+    if waiting is not None:
+        named = _order_of(waiting)
+        if named.number:
+            return replace(order, number=named.number, store=named.store)
+    for number, store in _events().filter(**about).order_by("-sequence").values_list("order_number", "store")[:1]:
+        return replace(order, number=number, store=store)
     return order
 
 
-def _of_number(number: str, source: str) -> Iterator[ErasedOrder]:
+def _of_number(number: str, source: str, stores: Sequence[str]) -> Iterator[ErasedOrder]:
     """The orders of that number, in events, in captured deletions and as their sources find them."""
     for named in (_events().filter(order_number=number), Change.objects.filter(order_number=number)):
         rows = (named.filter(source=source) if source else named).order_by()
@@ -174,17 +179,19 @@ def _of_number(number: str, source: str) -> Iterator[ErasedOrder]:
             yield ErasedOrder(*row)
     for name, one in sources.configured().items():
         if source in ("", name):
-            yield from _found_by_source(one, number)
+            yield from _in_built_in_orders(one, number=number)
+            yield from _found_by_source(one, number, stores)
 
 
-def _found_by_source(source: OrderSource, number: str) -> Iterator[ErasedOrder]:
+def _found_by_source(source: OrderSource, number: str, stores: Sequence[str]) -> Iterator[ErasedOrder]:
     using = router.db_for_write(source.get_model())
     try:
-        order = source.find(number, store="", using=using)
-        if order is not None:
-            found = ErasedOrder(source.name, WatchedModel(source).order_pk(order), number, source.store(order))
-            if _is_stored(found, source):
-                yield found
+        for store in stores:
+            order = source.find(number, store=store, using=using)
+            if order is not None:
+                found = ErasedOrder(source.name, WatchedModel(source).order_pk(order), number, source.store(order))
+                if _is_stored(found, source):
+                    yield found
     except Exception:
         # The store's code. What was published of the order is found without it.
         logger.exception("an order source could not look for an order by its number", source=source.name)
@@ -207,11 +214,15 @@ def _of_customer(customer: str, source: str) -> Iterator[ErasedOrder]:
 
 def _in_orders(customer: str) -> Iterator[ErasedOrder]:
     for source in sources.configured().values():
-        model: Any = source.get_model()
-        if model._meta.concrete_model is Order:
-            rows = sources.plain(model, router.db_for_write(model)).filter(customer_email__iexact=customer)
-            for pk, number, store in rows.values_list("pk", "number", "store"):
-                yield ErasedOrder(source.name, str(pk), number, store)
+        yield from _in_built_in_orders(source, customer_email__iexact=customer)
+
+
+def _in_built_in_orders(source: OrderSource, **wanted: str) -> Iterator[ErasedOrder]:
+    model: Any = source.get_model()
+    if model._meta.concrete_model is Order:
+        rows = sources.plain(model, router.db_for_write(model)).filter(**wanted)
+        for pk, number, store in rows.values_list("pk", "number", "store"):
+            yield ErasedOrder(source.name, str(pk), number, store)
 
 
 def _in_events(customer: str) -> Iterator[ErasedOrder]:

@@ -257,8 +257,8 @@ def subscription_outcome_text(one: SubscriptionOutcome, *, now: datetime, confid
 def order_without_events_text(number: str, *, stores: Collection[str] | None = None) -> str:
     """What to say about an order number without events: `No order 99999 was found.`
 
-    `stores`: the stores whose orders are looked for; None for all. One query for each source (with `stores` for each of
-    them), and those of `no_events_text`.
+    Of captured changes, deletions alone hold the number. `stores`: the stores whose orders are looked for; None for
+    all. One query for each source (with `stores` for each of them), one more, and those of `no_events_text`.
     """
     known = _configured()
     if not known:
@@ -272,6 +272,9 @@ def order_without_events_text(number: str, *, stores: Collection[str] | None = N
         if order is not None:
             why = no_events_text(source.name, sources.WatchedModel(source).order_pk(order))
             return _("Order %(number)s was found. %(why)s") % {"number": number, "why": why}
+    deletions = Change.objects.filter(order_number=number)
+    if (deletions if stores is None else deletions.filter(store__in=stores)).exists():
+        return _("Order %(number)s was deleted, and no worker has made an event of it yet.") % {"number": number}
     return _("No order %(number)s was found.") % {"number": number}
 
 

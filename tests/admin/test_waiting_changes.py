@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from orderhooks.models import Order
 from orderhooks.outbox import coalesce_left_behind
-from tests.admin.shops import SETTING
+from tests.admin.shops import SETTING, visitor
 from tests.factories import make_order, make_subscription
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.by_hand]
@@ -46,6 +46,18 @@ def test_an_orders_page_says_so_beside_its_events(operator: Client) -> None:
     shown = text_of(operator, page_of(order))
     assert "order.created" in shown
     assert WAITS in shown
+
+
+def test_an_order_that_is_deleted_before_its_first_event_is_found_by_its_number(
+    operator: Client, settings: Any
+) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "STORES_FOR_USER": SETTING}
+    make_order(lines=[], number="7", store="berlin").delete()
+    by_number = "/admin/orderhooks/dashboard/order/?number="
+    assert "Order 7 was deleted, and no worker has made an event of it yet." in text_of(operator, f"{by_number}7")
+    assert "No order 8 was found." in text_of(operator, f"{by_number}8")
+    assert "Order 7 was deleted" in text_of(visitor("berlin"), f"{by_number}7")
+    assert "No order 7 was found." in text_of(visitor("nobody"), f"{by_number}7")
 
 
 @pytest.mark.parametrize("path", ["/admin/orderhooks/dashboard/", "/admin/orderhooks/dashboard/?store=berlin"])
