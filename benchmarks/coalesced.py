@@ -23,24 +23,21 @@ def coalesce_waiting(orders: int, rounds: int) -> dict[str, float]:
     together: list[float] = []
     alone: list[float] = []
     plain: list[float] = []
-    for turn in range(rounds):
+    for _ in range(rounds):
         for some, took in ((made, together), (made[:1], alone)):
-            _pay(some, turn)
+            _change(some)
             took.append(_coalesce() / len(some))
-            _pay(some, turn + 1)
-            _coalesce()
         connect_handlers(False)
-        plain.append(_pay(made, turn) / orders)
-        _pay(made, turn + 1)
+        plain.append(_change(made) / orders)
         connect_handlers(True)
     found = {"together": together, "alone": alone, "plain": plain}
     return {name: statistics.median(took) * 1e3 for name, took in found.items()}
 
 
-def _pay(orders: list[Order], turn: int) -> float:
+def _change(orders: list[Order]) -> float:
     began = time.perf_counter()
     for order in orders:
-        order.payment_status = ("paid", "pending")[turn % 2]
+        order.payment_status = "pending" if order.payment_status == "paid" else "paid"
         order.save()
     return time.perf_counter() - began
 
