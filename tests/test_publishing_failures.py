@@ -217,6 +217,7 @@ def test_what_a_worker_can_not_publish_is_not_announced(monkeypatch) -> None:
     assert announced == []
 
 
+@pytest.mark.by_hand
 def test_the_orders_that_were_coalesced_before_an_error_are_announced(monkeypatch) -> None:
     make_subscription()
     monkeypatch.setattr(coalescing, "COALESCE_TOGETHER", 2)

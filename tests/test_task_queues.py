@@ -12,6 +12,7 @@ from django.core.checks import run_checks
 from django.core.management import CommandError
 from django.db import OperationalError, connection
 from django.utils import timezone
+from kombu.transport import memory
 
 from orderhooks import pumping, tasks
 from orderhooks.db import DatabaseClock
@@ -39,6 +40,7 @@ def shop_app() -> Iterator[CeleryApp]:
     app = CeleryApp("shop", broker="memory://", set_as_current=True)
     task_queue._load.cache_clear()  # a process has one app
     yield app
+    memory.Channel.queues.clear()  # messages are kept for all apps of the process
     before.set_current()
     task_queue._load.cache_clear()
 
