@@ -226,7 +226,11 @@ class DashboardAdmin(NotEdited, ListedLookups):
             "pages": sorted(
                 (source, known_stores_of.get((source, key), ""), key, url) for (source, key), url in pages.items()
             ),
-            "orders": [(heading, one.draw(request)) for heading, one in _by_order(found, number)],
+            "orders": [
+                # Of which store a change is, is not known yet.
+                (heading, one.draw(request, nothing=_waits(one) if stores is None else ""))
+                for heading, one in _by_order(found, number)
+            ],
             "unknown": reporting.order_without_events_text(number, stores=stores)
             if number and not found.reports
             else "",
@@ -284,6 +288,12 @@ class DashboardAdmin(NotEdited, ListedLookups):
 
     def _url(self, name: str, *arguments: object) -> str:
         return reverse(f"{self.admin_site.name}:orderhooks_{name}", args=arguments)
+
+
+def _waits(webhooks: Webhooks) -> str:
+    """That a change of the order that these are about is no event yet."""
+    event = webhooks.reports[0].event
+    return reporting.waiting_change_text(event.source, [event.order_pk])
 
 
 def _by_order(found: Webhooks, number: str) -> list[tuple[str, Webhooks]]:

@@ -20,6 +20,7 @@ from orderhooks.reporting.order_report import (
     order_waits_text,
     order_without_events_text,
     subscription_outcome_text,
+    waiting_change_text,
 )
 from orderhooks.reporting.reconciliation import last_reconciliation, reconciliation_text
 from orderhooks.reporting.unpublished import unpublished_problems
@@ -65,6 +66,7 @@ __all__ = [
     "unregistered_versions",
     "unsent_problems",
     "version_move",
+    "waiting_change_text",
     "withheld_losses",
     "worker_problems",
 ]

@@ -32,6 +32,7 @@ __all__ = [
     "order_waits_text",
     "order_without_events_text",
     "subscription_outcome_text",
+    "waiting_change_text",
 ]
 
 logger = logs.get_logger(__name__)
@@ -312,10 +313,11 @@ def order_waits_text(order: models.Model) -> str:
     """That a change of the order, whatever model it is of, is no event yet. Blank if none waits. One query."""
     if (watched := _watched_order(order)) is None:
         return ""
-    return _waiting_change_text(watched.source.name, watched.order_pks(order))
+    return waiting_change_text(watched.source.name, watched.order_pks(order))
 
 
-def _waiting_change_text(source: str, order_pks: Collection[str]) -> str:
+def waiting_change_text(source: str, order_pks: Collection[str]) -> str:
+    """The same for orders with these keys. One query."""
     if not Change.objects.filter(source=source, order_pk__in=order_pks).exists():
         return ""
     return _("A change of it is saved, and no worker has made an event of it yet.")
@@ -335,7 +337,7 @@ def no_events_text(source: str, order_pk: str) -> str:
             "There is no subscription, so nothing that happens to orders is written down. Add a subscription: it gets "
             "what happens from then on."
         )
-    if waits := _waiting_change_text(source, [order_pk]):
+    if waits := waiting_change_text(source, [order_pk]):
         return waits
     if CaptureFailure.objects.filter(source=source, order_pk=order_pk).exists():
         return _("A change of it could not be captured. The dashboard and `manage.py orderhooks_status` say why.")

@@ -48,6 +48,18 @@ def test_an_orders_page_says_so_beside_its_events(operator: Client) -> None:
     assert WAITS in shown
 
 
+def test_the_page_by_number_says_so_too(operator: Client, settings: Any) -> None:
+    settings.ORDERHOOKS = {**settings.ORDERHOOKS, "STORES_FOR_USER": SETTING}
+    order = make_order(lines=[], number="7", store="berlin")
+    coalesce_left_behind(now=timezone.now())
+    path = "/admin/orderhooks/dashboard/order/?number=7"
+    assert WAITS not in text_of(operator, path)
+    order.status = "cancelled"
+    order.save()
+    assert WAITS in text_of(operator, path)
+    assert WAITS not in text_of(visitor("berlin"), path), "it may be in another store by now"
+
+
 def test_an_order_that_is_deleted_before_its_first_event_is_found_by_its_number(
     operator: Client, settings: Any
 ) -> None:
