@@ -10,6 +10,7 @@ from django.utils import timezone
 from orderhooks import backfilling, operations, retention, routing, tasks
 from orderhooks.backfilling import batches
 from orderhooks.models import Backfill, Delivery, Event, Order
+from orderhooks.outbox.reading import reader_of
 from orderhooks.publishing import publish_to
 from orderhooks.sources import BuiltInOrders
 from tests.factories import (
@@ -176,15 +177,14 @@ class TestOrdersThatCantBeRead:
         first, gone = make_orders("1", "2")
         crm = make_subscription()
         backfill = operations.backfill(crm, rate=MANY)
-        read = batches._order
 
-        def read_late(source: Any, key: str, **options: Any) -> Any:
-            if key == str(gone.pk):
+        def read_late(source: str, keys: Any, **options: Any) -> Any:
+            if str(gone.pk) in keys:
                 gone.delete()
                 Event.objects.all().delete()
-            return read(source, key, **options)
+            return reader_of(source, keys, **options)
 
-        monkeypatch.setattr(batches, "_order", read_late)
+        monkeypatch.setattr(batches, "reader_of", read_late)
         work_off()
         backfill.refresh_from_db()
         assert sent_to(crm) == [first.number]
@@ -197,10 +197,10 @@ class TestOrdersThatCantBeRead:
         backfill = operations.backfill(crm, rate=MANY)
         read = batches._order
 
-        def read_or_die(source: Any, key: str, **options: Any) -> Any:
+        def read_or_die(source: Any, key: str, reader: Any) -> Any:
             if key == str(killer.pk):
                 raise KeyboardInterrupt
-            return read(source, key, **options)
+            return read(source, key, reader)
 
         monkeypatch.setattr(batches, "_order", read_or_die)
         deaths = 0

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orderhooks import backfilling, operations, outbox, tasks
 from orderhooks.backfilling import batches
 from orderhooks.models import Backfill, Change, Delivery, Event, Order, Subscription
+from orderhooks.sources import BuiltInOrders
 from tests.factories import make_order, make_subscription
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -117,9 +119,9 @@ def test_other_orders_of_the_batch_are_not_read_again(order, monkeypatch) -> Non
     read: list[str] = []
     step = batches._order
 
-    def read_one(source: Any, key: str, **options: Any) -> Any:
+    def read_one(source: Any, key: str, reader: Any) -> Any:
         read.append(key)
-        return step(source, key, **options)
+        return step(source, key, reader)
 
     monkeypatch.setattr(batches, "_order", read_one)
     process_batch_and(monkeypatch, "_read", lambda: change(order))
@@ -221,3 +223,26 @@ class TestOnADatabaseWithSeveralWriters:
             newest = Event.objects.filter(order_pk=str(order.pk)).order_by("-sequence").first()
             assert note_in(newest) == order.note
         assert Event.objects.filter(only_for__isnull=False).count() == len(orders)
+
+
+def test_more_orders_are_read_with_no_more_queries_and_no_lock_where_there_is_only_one(monkeypatch) -> None:
+    read, inside = BuiltInOrders.payload, set[bool]()
+
+    def payload(source: BuiltInOrders, order: Order) -> Any:
+        inside.add(connection.in_atomic_block)
+        return read(source, order)
+
+    monkeypatch.setattr(BuiltInOrders, "payload", payload)
+    queries = []
+    for number in (2, 6):
+        Subscription.objects.all().delete()
+        for _ in range(number):
+            make_order()
+        operations.backfill(make_subscription(), rate=1000)
+        with CaptureQueriesContext(connection) as captured:
+            backfilling.process_batch(now=timezone.now())
+        assert Event.objects.count() == Order.objects.count()
+        queries.append(sum("SELECT" in query["sql"] for query in captured))
+        Event.objects.all().delete()
+    assert queries[0] == queries[1]
+    assert inside == {connection.vendor != "sqlite"}

@@ -10,7 +10,7 @@ before events: a change that is coalesced in between is found as an event.
 """
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -19,12 +19,12 @@ from django.db.models import F, Max, Q
 
 from orderhooks import logs, matching, sources
 from orderhooks.db import DatabaseClock
-from orderhooks.db.locks import brief_transaction
+from orderhooks.db.locks import brief_reading, brief_transaction
 from orderhooks.db.transient_errors import is_transient
 from orderhooks.matching import Verdict
 from orderhooks.models import Backfill, Change, Delivery, Event, Subscription
 from orderhooks.models.events import IDENTIFIER_LENGTH
-from orderhooks.outbox.reading import OrderRead, read_order
+from orderhooks.outbox.reading import OrderRead, reader_of
 from orderhooks.sources import OrderSource
 
 __all__ = ["process_batch"]
@@ -142,7 +142,7 @@ def _read(backfill: Backfill, source: OrderSource, at_most: int, *, until: float
     last_sequence = Event.objects.aggregate(last=Max("sequence"))["last"] or 0
     orders: dict[str, OrderRead | None] = {}
     # A lock on a table, for example a migration's, must not keep the worker from its other work.
-    with brief_transaction(using, may_be_silent=True):
+    with brief_reading(using):
         keys = sources.order_keys(
             source,
             after=backfill.cursor,
@@ -152,8 +152,9 @@ def _read(backfill: Backfill, source: OrderSource, at_most: int, *, until: float
             store=backfill.subscription.store,
             using=using,
         )
+        read = reader_of(source.name, [] if kills else keys[:at_most], using=using)
         for key in keys[:at_most]:
-            orders[key] = _killer(source) if kills else _order(source, key, using=using)
+            orders[key] = _killer(source) if kills else _order(source, key, read)
             if time.monotonic() > until:
                 break
     return _Batch(orders, last_sequence, is_last=len(orders) == len(keys))
@@ -163,11 +164,11 @@ def _killer(source: OrderSource) -> OrderRead:
     return OrderRead(source, error=f"Reading the order killed its worker {MOST_TRIES} times. Fix the order source.")
 
 
-def _order(source: OrderSource, key: str, *, using: str) -> OrderRead | None:
+def _order(source: OrderSource, key: str, read: Callable[[str], OrderRead]) -> OrderRead | None:
     """The order as it is now, or the error that prevents that; None if it is gone, or is no order any more."""
     if len(key) > IDENTIFIER_LENGTH:
         return OrderRead(source, error=f"Its key has {len(key)} characters; at most {IDENTIFIER_LENGTH} can be stored.")
-    order = read_order(source.name, key, using=using)
+    order = read(key)
     return order if order.snapshot is not None or (order.error and not order.is_gone) else None
 
 
@@ -253,8 +254,10 @@ def _publish(
     verdicts = {key: matcher.select(event, backfill.subscription) for key, event in events.items()}
     events = {key: event for key, event in events.items() if verdicts[key].mismatch is None}
     Event.objects.bulk_create(events.values())
-    for key in _changed(backfill.source, events, last_sequence):
-        order = orders[key] = _order(source, key, using=_database_of(source))
+    changed = list(_changed(backfill.source, events, last_sequence))
+    read = reader_of(source.name, changed, using=_database_of(source))
+    for key in changed:
+        order = orders[key] = _order(source, key, read)
         mine = Event.objects.filter(pk=events[key].pk)
         contents = _contents(order) if order is not None and _is_sent(backfill, order) else {}
         for name, value in contents.items():

@@ -8,7 +8,15 @@ from typing import Any, TypeVar
 from django.db import DatabaseError, DataError, IntegrityError, OperationalError, connections, models, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-__all__ = ["brief_transaction", "is_about_content", "is_lock_timeout", "locked", "locked_if_free", "one_at_a_time"]
+__all__ = [
+    "brief_reading",
+    "brief_transaction",
+    "is_about_content",
+    "is_lock_timeout",
+    "locked",
+    "locked_if_free",
+    "one_at_a_time",
+]
 
 Rows = TypeVar("Rows", bound="models.QuerySet[Any]")
 STOPPED_AFTER_MS = 10_000
@@ -27,7 +35,7 @@ def brief_transaction(using: str, *, durable: bool = True, may_be_silent: bool =
 
     A statement in it waits for a lock for a second; then it raises an error for which `is_lock_timeout` is true. If not
     `durable`, its commit does not wait for the disk: a machine that stops may forget it, and what came after it.
-    If it `may_be_silent`, it is not ended: the store's own code runs in it.
+    If it `may_be_silent`, it is not ended: the store's own code runs in it. To read alone: `brief_reading`.
 
     On MariaDB its statements see what was committed before them, also in a store with REPEATABLE READ: there a locking
     read returns rows that the reads after it would not see.
@@ -40,6 +48,18 @@ def brief_transaction(using: str, *, durable: bool = True, may_be_silent: bool =
         if connection.vendor == "postgresql":
             with connection.cursor() as cursor:
                 cursor.execute(_settings(durable=durable, may_be_silent=may_be_silent))
+        yield
+
+
+@contextlib.contextmanager
+def brief_reading(using: str) -> Iterator[None]:
+    """A brief transaction in which the store's own code reads orders.
+
+    On SQLite it is none: no time can be set there, and it would keep all others from writing until that code is done.
+    What writes inside has a transaction of its own.
+    """
+    is_one = connections[using].vendor != "sqlite"
+    with brief_transaction(using, may_be_silent=True) if is_one else contextlib.nullcontext():
         yield
 
 

@@ -60,7 +60,7 @@ def plan(*, customer: str, order: str, store: str, source: str, stores: Collecti
     if begun := Erasure.objects.running().filter(request_digest=digest).first():
         return begun
     # A source may find one order of a number, although other stores have theirs.
-    looked_in = [store] if store else ["", *limits] if stores is not None else [""]
+    looked_in = [store] if store else ["", *sorted(stores or ())]
     named = _as_last_named(_of_number(order, source, looked_in)) if order else {}
     if customer:
         of_customer = _as_last_named(_of_customer(customer, source))
@@ -164,7 +164,7 @@ def _with_last_names(order: ErasedOrder) -> ErasedOrder:
     waiting = Change.objects.filter(**about).order_by("-id").first()
     if waiting is not None:
         named = _order_of(waiting)
-        if named.number:
+        if named.number or named.store:
             return replace(order, number=named.number, store=named.store)
     for number, store in _events().filter(**about).order_by("-sequence").values_list("order_number", "store")[:1]:
         return replace(order, number=number, store=store)

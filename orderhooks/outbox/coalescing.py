@@ -130,15 +130,15 @@ def coalesce_many(
 def _coalesce_chunk(
     source_name: str, captured: Mapping[str, Sequence[Change]], *, now: datetime, using: str
 ) -> list[Event]:
-    there = [order_pk for order_pk, changes in captured.items() if not _deletion(changes)]
-    read = reader_of(source_name, there, using=using)
+    deletions = {order_pk: deletion for order_pk, changes in captured.items() if (deletion := _deletion(changes))}
+    read = reader_of(source_name, [order_pk for order_pk in captured if order_pk not in deletions], using=using)
     orders: dict[str, OrderRead] = {}
     refused = 0
-    for order_pk, changes in captured.items():
+    for order_pk in captured:
         if refused == TRANSIENT_AT_ONCE:
             break
         try:
-            deletion = _deletion(changes)
+            deletion = deletions.get(order_pk)
             orders[order_pk] = deleted_order(source_name, deletion) if deletion else read(order_pk)
         except Exception as error:
             refused += 1

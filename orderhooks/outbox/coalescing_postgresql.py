@@ -32,8 +32,14 @@ REPLACED = (
 )
 # The columns that may be encrypted.
 ENCRYPTED: dict[str, Any] = {name: Event._meta.get_field(name) for name in ("payload", "changes")}
+COLUMNS = ", ".join((*REPLACED, "occurred_at"))
+# What JSON gives of each event.
+GIVEN = """
+    public_id text, topic text, source text, order_pk text, order_number text, store text, payload jsonb,
+    api_version text, changes jsonb, error text, published_at timestamptz, traceparent text
+"""
 # Equals `coalescing.coalesce_portably`, if the order has no changes but those that were captured.
-REPLACE = """
+REPLACE = f"""
 WITH taken AS (
     DELETE FROM orderhooks_change
     WHERE id IN (
@@ -49,49 +55,30 @@ WITH taken AS (
 ), counted AS (
     SELECT count(*) AS taken, max(created_at) AS occurred_at FROM taken
 ), made AS (
-    INSERT INTO orderhooks_event (
-        public_id, topic, source, order_pk, order_number, store, payload, api_version, changes, error, occurred_at,
-        published_at, traceparent
-    )
-    SELECT
-        public_id, topic, source, order_pk, order_number, store, payload, api_version, changes, error, occurred_at,
-        published_at, traceparent
-    FROM counted, ROWS FROM (
-        jsonb_to_recordset(%(events)s::jsonb) AS (
-            public_id text, topic text, source text, order_pk text, order_number text, store text, payload jsonb,
-            api_version text, changes jsonb, error text, published_at timestamptz,
-            traceparent text
-        )
-    ) WITH ORDINALITY
+    INSERT INTO orderhooks_event ({COLUMNS})
+    SELECT {COLUMNS}
+    FROM counted, ROWS FROM (jsonb_to_recordset(%(events)s::jsonb) AS ({GIVEN})) WITH ORDINALITY
     WHERE taken = cardinality(%(changes)s::bigint[])
     ORDER BY ordinality
     RETURNING public_id, sequence, occurred_at
 )
 SELECT taken, public_id, sequence, made.occurred_at FROM counted LEFT JOIN made ON true
-"""
-
-# Equals `bulk_create`.
-INSERT = """
-INSERT INTO orderhooks_event (
-    public_id, topic, source, order_pk, order_number, store, payload, api_version, changes, error, occurred_at,
-    published_at, traceparent
-)
-SELECT
-    public_id, topic, source, order_pk, order_number, store, payload, api_version, changes, error, occurred_at,
-    published_at, traceparent
-FROM ROWS FROM (
-    jsonb_to_recordset(%(events)s::jsonb) AS (
-        public_id text, topic text, source text, order_pk text, order_number text, store text, payload jsonb,
-        api_version text, changes jsonb, error text, occurred_at timestamptz, published_at timestamptz, traceparent text
-    )
-) WITH ORDINALITY
+"""  # noqa: S608 - made of constants
+# Equals `bulk_create`, for what REPLACED names: events that have not been routed.
+INSERT = f"""
+INSERT INTO orderhooks_event ({COLUMNS})
+SELECT {COLUMNS}
+FROM ROWS FROM (jsonb_to_recordset(%(events)s::jsonb) AS ({GIVEN}, occurred_at timestamptz)) WITH ORDINALITY
 ORDER BY ordinality
 RETURNING public_id, sequence
-"""
+"""  # noqa: S608 - made of constants
 
 
 def insert(events: Sequence[Event], *, using: str) -> None:
-    """What `Event.objects.bulk_create(events)` does. Their `sequence` grows in the order given."""
+    """What `Event.objects.bulk_create(events)` does with those that coalescing makes.
+
+    Their `sequence` grows in the order given.
+    """
     if not events:
         return
     by_id = {event.public_id: event for event in events}

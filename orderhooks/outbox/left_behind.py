@@ -22,7 +22,7 @@ from itertools import chain
 from django.db import connections
 
 from orderhooks import conf, logs, tracing
-from orderhooks.db.locks import brief_transaction
+from orderhooks.db.locks import brief_reading
 from orderhooks.db.transient_errors import is_transient
 from orderhooks.encryption import UndecryptableError
 from orderhooks.models import Change, Event
@@ -179,7 +179,7 @@ def _coalesce_together(leased: Leased, *, now: datetime, using: str) -> list[Eve
     See Note [The order as committed]: the changes were listed before the orders are read, and are taken after it.
     """
     try:
-        with _waiting_briefly(using):
+        with brief_reading(using):
             events = list(chain(*coalesce_many(leased, now=now, using=using)))
     except Exception as error:
         connections[using].close_if_unusable_or_obsolete()
@@ -207,7 +207,7 @@ def _coalesce_alone(source: str, order_pk: str, leased: list[Change], *, now: da
         # A lock on a table, for example a migration's, must not keep the worker from its other work.
         with (
             tracing.span("orderhooks publish", parent=parent) if parent else contextlib.nullcontext(),
-            _waiting_briefly(using),
+            brief_reading(using),
         ):
             return coalesce(source, order_pk, now=now, using=using, captured=leased if is_simple(leased) else ())
     except Exception as error:
@@ -216,13 +216,6 @@ def _coalesce_alone(source: str, order_pk: str, leased: list[Change], *, now: da
             raise
         logger.exception("could not coalesce the changes of an order; its events wait", source=source, order=order_pk)
         return give_up(source, order_pk, describe_error(error), now=now, using=using)
-
-
-def _waiting_briefly(using: str) -> contextlib.AbstractContextManager[None]:
-    """On SQLite there is nothing to be set, and a transaction would keep the store from saving while its code runs."""
-    if connections[using].vendor == "sqlite":
-        return contextlib.nullcontext()
-    return brief_transaction(using, may_be_silent=True)
 
 
 def _may_pass(error: Exception, leased: list[Change], *, now: datetime) -> bool:
