@@ -162,7 +162,8 @@ class EventViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, ResourceVie
             409: "The consumer reads the feed of another subscription, or you have too many consumers.",
             410: "Events were deleted before the consumer acknowledged them. `detail` says how to go on.",
             422: "For example, the cursor is not valid, or the subscription is unknown.",
-            503: "Too many requests wait. Try again after `Retry-After`, or without `wait`.",
+            503: "Too many requests wait, or the store's database could not do this now. Try again after `Retry-After`,"
+            " or without `wait`.",
         },
     )
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:

@@ -332,13 +332,13 @@ def no_events_text(source: str, order_pk: str) -> str:
         return _("Its changes are not captured: ORDERHOOKS['SOURCES'] has no source called “%(source)s”.") % {
             "source": source
         }
+    if waits := waiting_change_text(source, [order_pk]):
+        return waits
     if not Subscription.objects.exists():
         return _(
             "There is no subscription, so nothing that happens to orders is written down. Add a subscription: it gets "
             "what happens from then on."
         )
-    if waits := waiting_change_text(source, [order_pk]):
-        return waits
     if CaptureFailure.objects.filter(source=source, order_pk=order_pk).exists():
         return _("A change of it could not be captured. The dashboard and `manage.py orderhooks_status` say why.")
     return _(

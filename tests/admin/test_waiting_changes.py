@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from orderhooks.models import Order
+from orderhooks.models import Order, Subscription
 from orderhooks.outbox import coalesce_left_behind
 from tests.admin.shops import SETTING, visitor
 from tests.factories import make_order, make_subscription
@@ -46,6 +46,14 @@ def test_an_orders_page_says_so_beside_its_events(operator: Client) -> None:
     shown = text_of(operator, page_of(order))
     assert "order.created" in shown
     assert WAITS in shown
+
+
+def test_an_orders_page_says_so_when_nobody_subscribes_any_more(operator: Client) -> None:
+    order = make_order(lines=[])
+    Subscription.objects.all().delete()
+    assert WAITS in text_of(operator, page_of(order))
+    coalesce_left_behind(now=timezone.now())
+    assert "order.created" in text_of(operator, page_of(order))
 
 
 def test_the_page_by_number_says_so_too(operator: Client, settings: Any) -> None:

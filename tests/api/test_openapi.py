@@ -89,7 +89,7 @@ def test_every_operation_says_what_it_does_and_how_it_fails(made):
         assert set(one["tags"]) <= tags, where
         assert one["security"], where
         statuses = set(one["responses"])
-        assert {"403", "404", "406"} <= statuses, where
+        assert {"403", "404", "406", "503"} <= statuses, where
         if "requestBody" in one:
             assert {"400", "413", "415"} <= statuses, where
         names = {parameter["name"] for parameter in one.get("parameters", [])}
@@ -120,6 +120,7 @@ def test_the_document_describes_what_goes_beyond_reading_and_writing(made):
         assert "412" in one["responses"]
     assert "ETag" in told["get", "/orders/{public_id}/"]["responses"]["200"]["headers"]
     assert "429" in told["post", "/subscriptions/{public_id}/test/"]["responses"]
+    assert "Retry-After" in made["components"]["responses"]["ServiceUnavailable"]["headers"]
     schemas = made["components"]["schemas"]
     assert "secret" not in schemas["Subscription"]["properties"]
     assert "name" not in schemas["NamedSubscriptionRequest"]["properties"]

@@ -42,6 +42,7 @@ USUAL = {
     415: "The `Content-Type` is not JSON.",
     422: "The request matches this document, but its content is not valid.",
     429: "Too many requests in a short time.",
+    503: "The store's database could not do this now. Send the request again after `Retry-After`.",
 }
 
 
@@ -67,6 +68,7 @@ def meanings(
         415: has_body,
         422: has_cursor,
         429: is_throttled,
+        503: True,
     }
     usual = {status: USUAL[status] for status, is_possible in possible.items() if is_possible}
     return dict(sorted({**usual, **operation.problems}.items()))
