@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.db import models, router, transaction
-from django.utils import timezone
 
 from orderhooks import digests, outbox, reconciling, sources, tasks, topics
 from orderhooks.db import DatabaseClock
@@ -107,7 +106,7 @@ def publish_to(subscription: Subscription, topic: str, order: str = "", *, by: s
 
 def republish(event: Event) -> bool:
     """Publish an event whose payload could not be built, with the order as it is now. False if it failed again."""
-    published = outbox.republish(event, now=timezone.now())
+    published = outbox.republish(event)
     if published:
         transaction.on_commit(lambda: announce_events(published), using=Event.objects.db)
     return bool(published)

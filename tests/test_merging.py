@@ -236,7 +236,7 @@ def test_an_event_that_is_published_later_than_a_newer_one_goes_by_itself() -> N
     late = make_failed_event(topic="order.updated", changes={"note": ["a", "b"]})
     sent(0)
     waiting = update(1, "b", "c")
-    assert late.publish({"order": {}, "changes": {"note": ["a", "b"]}}, number="", store="", now=at(2))
+    assert late.publish({"order": {}, "changes": {"note": ["a", "b"]}}, number="", store="")
     route(2)
     assert [changes for _topic, _sequence, changes in sent(2)] == [{"note": ["b", "c"]}]
     assert state(waiting) == "delivered"

@@ -261,7 +261,14 @@ def written_events(coalesce: Any) -> tuple[Any, ...]:
     assert [event.public_id for event in events] == [event.public_id for event in rows]
     assert {event._state.adding for event in events} == {False}
     returned = [{name: getattr(event, name) for name in columns} for event in events]
-    return returned, list(rows.values(*columns)), list(Change.objects.order_by("pk").values())
+    written = list(rows.values(*columns))
+    assert returned == written
+    return without_times(written), list(Change.objects.order_by("pk").values())
+
+
+def without_times(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Only whether they are published: each statement takes the time anew."""
+    return [{**event, "published_at": event["published_at"] is not None} for event in events]
 
 
 def captured_of(order: Order) -> tuple[list[Change], OrderRead]:
@@ -279,7 +286,7 @@ def test_the_same_events_take_the_place_of_the_changes(seed: int) -> None:
         lambda: coalescing.coalesce_portably(SOURCE, str(order.pk), captured, read, **arguments),
     )
     assert portable[0]
-    assert len(portable[2]) < Change.objects.count()
+    assert len(portable[1]) < Change.objects.count()
     assert undone(written_events, lambda: coalescing.coalesce_in_one_statement(captured, read, **arguments)) == portable
 
 
@@ -305,8 +312,9 @@ def test_the_same_events_are_inserted(
         assert {(event._state.adding, event._state.db) for event in events} == {(False, "default")}
         columns = [field.attname for field in Event._meta.concrete_fields if field.name != "sequence"]
         rows = list(Event.objects.order_by("sequence").values(*columns))
+        assert [row["published_at"] for row in rows] == [event.published_at for event in events]
         assert [row["public_id"] for row in rows] == [event.public_id for event in events]
-        return tuple(rows)
+        return tuple(without_times(rows))
 
     portable = undone(written, Event.objects.bulk_create)
     for event in events:

@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from orderhooks import operational, payloads, topics, tracing, versions
-from orderhooks.db import public_ids
+from orderhooks.db import DatabaseClock, public_ids
 from orderhooks.db.encrypted_records import EncryptedJSONField
 from orderhooks.db.indexes import PartialIndex
 
@@ -148,21 +148,21 @@ class EventQuerySet(models.QuerySet["Event"]):
     def feed(self, *, after: int, at_most: int, now: datetime) -> "list[Event]":
         """Up to `at_most` events after `after`, stopping before any that a slower transaction could still precede.
 
-        An event gets its sequence when it is written, and is visible when it is committed. So an event younger than
+        An event gets its sequence when it is inserted, and is visible when it is committed. So an event younger than
         SETTLED_AFTER, and all events after it, wait for the next call.
         """
         settled = now - SETTLED_AFTER
         feed: list[Event] = []
         for event in self.filter(sequence__gt=after).order_by("sequence")[:at_most]:
-            if event.published_at is not None and event.published_at > settled:
+            if event.inserted_at > settled:
                 break
             feed.append(event)
         return feed
 
     def has_feed(self, *, after: int, now: datetime) -> bool:
         """Whether `feed` would return something. Reads no payload."""
-        times = self.filter(sequence__gt=after).order_by("sequence").values_list("published_at", flat=True)[:1]
-        return any(at is None or at <= now - SETTLED_AFTER for at in times)
+        events = self.filter(sequence__gt=after).order_by("sequence").only("public_id", "published_at")[:1]
+        return any(event.inserted_at <= now - SETTLED_AFTER for event in events)
 
     def unpublished(self) -> "EventQuerySet":
         """Events whose payload could not be built."""
@@ -172,7 +172,7 @@ class EventQuerySet(models.QuerySet["Event"]):
 
 # The family of topics that are not about an order: tests, each for one endpoint.
 OF_OPERATORS = "webhook."
-# Longer than coalescing takes: it is one statement, or a transaction without calls to other services.
+# Longer than it takes from the INSERT of events to the commit.
 SETTLED_AFTER = timedelta(seconds=10)
 
 
@@ -250,6 +250,11 @@ class Event(models.Model):
     def __str__(self) -> str:
         return f"{self.topic} {self.order_number}".strip()
 
+    @property
+    def inserted_at(self) -> datetime:
+        """When it got its `sequence`. If it could not be published, only its id says so."""
+        return self.published_at or public_ids.time_of(self.public_id)
+
     @staticmethod
     def as_stored(payload: Any, *, using: str) -> Any:
         """The payload as the database returns it: PostgreSQL and MySQL sort the keys of objects."""
@@ -263,7 +268,7 @@ class Event(models.Model):
             [stored] = cursor.fetchone()
         return json.loads(stored) if isinstance(stored, str) else stored
 
-    def publish(self, payload: Any, *, number: str, store: str, now: datetime) -> bool:
+    def publish(self, payload: Any, *, number: str, store: str) -> bool:
         """Publish an event that had no payload, with this one. False if another process was first.
 
         `number` and `store` of the order are kept if the event has neither, as nobody could read the order.
@@ -279,7 +284,7 @@ class Event(models.Model):
             Event.objects.using(using).filter(pk=row.pk)._raw_delete(using)
             row.pk = None
             row.payload, row.api_version, row.error = payload, versions.newest(), ""
-            row.published_at = now
+            row.published_at = DatabaseClock().now()  # the order may have been read slowly
             if not (row.order_number or row.store):
                 row.order_number, row.store = number, store
             row.save(using=using, force_insert=True)

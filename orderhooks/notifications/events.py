@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from orderhooks.db import DatabaseClock
 from orderhooks.models import Event, Subscription
 
 __all__ = ["publish"]
@@ -17,6 +18,7 @@ def publish(topic: str, data: Mapping[str, Any], *, now: datetime, about: str = 
     """
     if not Subscription.objects.filter(operational=True).exists():
         return
-    event = Event(topic=topic, payload=dict(data), occurred_at=now, published_at=now)
+    # Much later than `now`, if e-mails were sent before.
+    event = Event(topic=topic, payload=dict(data), occurred_at=now, published_at=DatabaseClock().now())
     event.order_pk = about or event.public_id
     event.save(force_insert=True)

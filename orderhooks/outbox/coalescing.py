@@ -10,6 +10,7 @@ from datetime import datetime
 from django.db import connections, transaction
 
 from orderhooks import logs, sources
+from orderhooks.db import DatabaseClock
 from orderhooks.models import Change, Event
 from orderhooks.outbox import coalescing_postgresql
 from orderhooks.outbox.composing import events_of
@@ -165,10 +166,15 @@ def _read(source_name: str, order_pk: str, captured: Sequence[Change], *, using:
 
 
 def _insert(events: Sequence[Event], *, using: str) -> None:
+    """Insert the events, published now: the order may have been read slowly. See `EventQuerySet.feed`."""
     if connections[using].vendor == "postgresql":
         coalescing_postgresql.insert(events, using=using)
-    else:
-        Event.objects.using(using).bulk_create(events)
+        return
+    # SQLite has one writer at a time, so events are committed in the order of their `sequence` anyway.
+    now = DatabaseClock().now() if events and connections[using].vendor != "sqlite" else None
+    for event in events:
+        event.published_at = event.published_at and (now or event.published_at)
+    Event.objects.using(using).bulk_create(events)
 
 
 def _deletion(captured: Sequence[Change]) -> Change | None:

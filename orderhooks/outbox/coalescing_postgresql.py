@@ -1,6 +1,7 @@
 """Coalescing on PostgreSQL: an order's changes give way to the events that they make, in one statement.
 
-Events are passed as JSON: in an INSERT that Django makes of several rows, psycopg takes longest to quote payloads.
+Events are passed as JSON: in an INSERT that Django makes of several rows, psycopg takes longest to quote payloads. They
+are published when they are inserted, by the database's clock: see `EventQuerySet.feed`.
 tests/test_statements.py holds it against the form that it must equal.
 """
 
@@ -27,16 +28,16 @@ REPLACED = (
     "api_version",
     "changes",
     "error",
-    "published_at",
     "traceparent",
 )
 # The columns that may be encrypted.
 ENCRYPTED: dict[str, Any] = {name: Event._meta.get_field(name) for name in ("payload", "changes")}
-COLUMNS = ", ".join((*REPLACED, "occurred_at"))
+COLUMNS = ", ".join((*REPLACED, "occurred_at", "published_at"))
+VALUES = ", ".join((*REPLACED, "occurred_at", "CASE WHEN error = '' THEN inserted_at END"))
 # What JSON gives of each event.
 GIVEN = """
     public_id text, topic text, source text, order_pk text, order_number text, store text, payload jsonb,
-    api_version text, changes jsonb, error text, published_at timestamptz, traceparent text
+    api_version text, changes jsonb, error text, traceparent text
 """
 # Equals `coalescing.coalesce_portably`, if the order has no changes but those that were captured.
 REPLACE = f"""
@@ -53,24 +54,25 @@ WITH taken AS (
         AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
     RETURNING created_at
 ), counted AS (
-    SELECT count(*) AS taken, max(created_at) AS occurred_at FROM taken
+    SELECT count(*) AS taken, max(created_at) AS occurred_at, clock_timestamp() AS inserted_at FROM taken
 ), made AS (
     INSERT INTO orderhooks_event ({COLUMNS})
-    SELECT {COLUMNS}
+    SELECT {VALUES}
     FROM counted, ROWS FROM (jsonb_to_recordset(%(events)s::jsonb) AS ({GIVEN})) WITH ORDINALITY
     WHERE taken = cardinality(%(changes)s::bigint[])
     ORDER BY ordinality
-    RETURNING public_id, sequence, occurred_at
+    RETURNING public_id, sequence, occurred_at, published_at
 )
-SELECT taken, public_id, sequence, made.occurred_at FROM counted LEFT JOIN made ON true
+SELECT taken, public_id, sequence, made.occurred_at, published_at FROM counted LEFT JOIN made ON true
 """  # noqa: S608 - made of constants
 # Equals `bulk_create`, for what REPLACED names: events that have not been routed.
 INSERT = f"""
 INSERT INTO orderhooks_event ({COLUMNS})
-SELECT {COLUMNS}
-FROM ROWS FROM (jsonb_to_recordset(%(events)s::jsonb) AS ({GIVEN}, occurred_at timestamptz)) WITH ORDINALITY
+SELECT {VALUES}
+FROM statement_timestamp() AS inserted_at,
+    ROWS FROM (jsonb_to_recordset(%(events)s::jsonb) AS ({GIVEN}, occurred_at timestamptz)) WITH ORDINALITY
 ORDER BY ordinality
-RETURNING public_id, sequence
+RETURNING public_id, sequence, published_at
 """  # noqa: S608 - made of constants
 
 
@@ -85,8 +87,8 @@ def insert(events: Sequence[Event], *, using: str) -> None:
     with connections[using].cursor() as cursor:
         for rows in json_rows.arrays(_row(event, *REPLACED, "occurred_at") for event in events):
             cursor.execute(INSERT, {"events": rows})
-            for public_id, sequence in cursor.fetchall():
-                _is_there(by_id[public_id], sequence, using=using)
+            for public_id, sequence, published_at in cursor.fetchall():
+                _is_there(by_id[public_id], sequence, published_at, using=using)
 
 
 def replace(changes: Sequence[Change], events: Sequence[Event], *, using: str) -> bool:
@@ -108,15 +110,15 @@ def replace(changes: Sequence[Change], events: Sequence[Event], *, using: str) -
         made = cursor.fetchall()
     if made[0][0] != len(keys):
         return False
-    inserted = {public_id: (sequence, occurred_at) for _taken, public_id, sequence, occurred_at in made}
+    inserted = {public_id: times for _taken, public_id, *times in made}
     for event in events:
-        sequence, event.occurred_at = inserted[event.public_id]
-        _is_there(event, sequence, using=using)
+        sequence, event.occurred_at, published_at = inserted[event.public_id]
+        _is_there(event, sequence, published_at, using=using)
     return True
 
 
-def _is_there(event: Event, sequence: int, *, using: str) -> None:
-    event.sequence = sequence
+def _is_there(event: Event, sequence: int, published_at: datetime | None, *, using: str) -> None:
+    event.sequence, event.published_at = sequence, published_at
     event._state.adding, event._state.db = False, using
 
 

@@ -1,7 +1,6 @@
 """Republishing: the payload of an event that could not be published, once its cause has been fixed."""
 
 from collections.abc import Iterable
-from datetime import datetime
 
 from django.db import transaction
 
@@ -16,7 +15,7 @@ __all__ = ["republish"]
 NO_LONGER_AN_ORDER = "The row is no order any more, says `only` of its source, so there is nothing to publish."
 
 
-def republish(event: Event, *, now: datetime) -> list[Event]:
+def republish(event: Event) -> list[Event]:
     """Build the payload of an event that has none. Returns what it published: the event, and those of computed topics
     that its transaction still lacks; nothing if that failed again, or if another process was first.
     """
@@ -37,7 +36,7 @@ def republish(event: Event, *, now: datetime) -> list[Event]:
     payload = {"order": order.snapshot, "changes": changes}
     with transaction.atomic(using=using):
         missing = _missing(event, computed, using=using)
-        if not event.publish(payload, number=order.number, store=order.store, now=now):
+        if not event.publish(payload, number=order.number, store=order.store):
             return []
         added = [
             Event(
@@ -49,7 +48,7 @@ def republish(event: Event, *, now: datetime) -> list[Event]:
                 payload=payload,
                 changes=changes,
                 occurred_at=event.occurred_at,
-                published_at=now,
+                published_at=event.published_at,
             )
             for topic in missing
         ]

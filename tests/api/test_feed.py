@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from orderhooks.db import public_ids
 from tests import versioned
 from tests.api.calls import client_with, errors_of
 from tests.factories import make_event, make_event_at, make_failed_event, make_subscription, make_user
@@ -46,9 +47,16 @@ def test_the_feed_waits_where_an_earlier_event_may_yet_be_committed(api, old):
     assert (sequences(response), response.data["next"]) == ([settled.sequence], None)
 
 
+def test_the_feed_waits_behind_one_that_could_not_be_published_too(api, old):
+    settled = make_event_at(old)
+    make_failed_event()
+    for path in ("/api/events/?after=0", f"/api/events/?after={settled.sequence}&wait=0"):
+        assert api.get(path).data["after"] == settled.sequence
+
+
 def test_the_feed_leaves_out_tests_of_endpoints_and_what_has_no_payload(api, old):
     make_event_at(old, topic="webhook.test")
-    failed = make_failed_event()
+    failed = make_failed_event(public_id=public_ids.earliest_at("evt_", old))
     told = make_event_at(old)
     response = api.get("/api/events/?after=0")
     assert sequences(response) == [told.sequence]
