@@ -28,11 +28,14 @@ class Shown(sources.Purchase):
 
     def payload(self, order: Any) -> dict[str, Any]:
         order.billing.city = f"Dear {order.billing.city}"
+        order.billing.extras["last_order"] = order.pk
         return {
             "id": order.pk,
             "place": order.billing.place,
             "city": order.billing.city,
+            "extras": order.billing.extras,
             "skus": [line.sku for line in order.lines.all()],
+            "places": [getattr(line, "place", None) for line in order.lines.all()],
         }
 
     def compute_topics(self, order: Any, changes: Mapping[str, list[Any]]) -> Iterable[str]:
@@ -69,7 +72,17 @@ def shown(topic: str) -> list[dict[str, Any]]:
 
 
 def as_each(orders: list[Purchase]) -> list[dict[str, Any]]:
-    return [{"id": order.pk, "place": "ROME", "city": "Dear Rome", "skus": ["B", "A"]} for order in orders]
+    return [
+        {
+            "id": order.pk,
+            "place": "ROME",
+            "city": "Dear Rome",
+            "extras": {"last_order": order.pk},
+            "skus": ["B", "A"],
+            "places": [1, 2],
+        }
+        for order in orders
+    ]
 
 
 def test_each_has_the_rows_that_its_attributes_give(purchases: list[Purchase]) -> None:
@@ -114,6 +127,24 @@ def test_an_order_that_changes_twice_before_a_worker_comes_keeps_the_order_of_it
         ("order.updated", ["A"]),
         ("order.paid", ["A"]),
     ]
+
+
+def test_rows_that_are_alike_otherwise_come_by_their_key(
+    purchases: list[Purchase], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many orders as of one: without a last criterion the database chooses."""
+    monkeypatch.setattr(PurchaseLine._meta, "ordering", ("sku",))
+    monkeypatch.setattr(Shown, "payload", lambda _source, order: {"keys": [line.pk for line in order.lines.all()]})
+    work()
+    with transaction.atomic():
+        for purchase in purchases * 8:
+            PurchaseLine.objects.create(order=purchase, sku="B")
+    work()
+    events = Event.objects.filter(topic="order.updated")
+    assert len(events) == len(purchases)
+    for event in events:
+        lines = PurchaseLine.objects.filter(order=int(event.order_pk)).exclude(sku="removed").order_by("sku", "pk")
+        assert payload_of(event)["order"] == {"keys": [line.pk for line in lines]}
 
 
 @pytest.mark.parametrize("character", ["\ud800", "\x00"])

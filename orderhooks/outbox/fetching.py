@@ -1,7 +1,7 @@
 """Fetching: many orders with what belongs to them, in a few queries."""
 
 from collections.abc import Sequence
-from copy import copy
+from copy import deepcopy
 from typing import Any
 
 from django.db import models
@@ -50,19 +50,25 @@ def hold_together(source: OrderSource, orders: Sequence[Any], *, using: str) -> 
     for related in source.all_related:
         if related.pointer:
             field: Any = source.get_model()._meta.get_field(related.pointer)
-            rows = field.related_model._base_manager.using(using)
-            models.prefetch_related_objects(orders, models.Prefetch(related.pointer, queryset=rows))
+            _prefetch(orders, related.pointer, field.related_model._base_manager.using(using))
             _keep_apart(orders, related.pointer)
         elif relation := related.relation:
             manager = getattr(orders[0], relation)
             # Without the condition that the rows belong to the first order, which the class of the manager adds.
-            rows = super(type(manager), manager).get_queryset().using(using)
-            models.prefetch_related_objects(orders, models.Prefetch(relation, queryset=rows))
+            _prefetch(orders, relation, super(type(manager), manager).get_queryset().using(using))
+
+
+def _prefetch(orders: Sequence[Any], name: str, rows: "models.QuerySet[Any]") -> None:
+    # A window would take in the rows of all orders.
+    expressions: list[Any] = [*rows.query.annotations.values(), rows.query.where]
+    sees_others = any(one.contains_over_clause for one in expressions)
+    for group in [[order] for order in orders] if sees_others else [orders]:
+        models.prefetch_related_objects(group, models.Prefetch(name, queryset=sources.in_one_order(rows)))
 
 
 def _keep_apart(orders: Sequence[Any], pointer: str) -> None:
-    """Give each order a row of its own, which `payload` may alter. One that the manager does not show is looked for
-    when it is needed.
+    """Give each order a row of its own, with all that it holds: `payload` may alter it. One that the manager does not
+    show is looked for when it is needed.
     """
     seen: set[int] = set()
     for order in orders:
@@ -71,6 +77,6 @@ def _keep_apart(orders: Sequence[Any], pointer: str) -> None:
         if row is None:
             held.pop(pointer, None)
         elif id(row) in seen:
-            held[pointer] = copy(row)
+            held[pointer] = deepcopy(row)
         else:
             seen.add(id(row))

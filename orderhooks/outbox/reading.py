@@ -4,8 +4,9 @@
 event's error.
 """
 
+import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orderhooks import logs, payloads, sources, triggers
@@ -98,7 +99,9 @@ def reader_of(source_name: str, order_pks: Sequence[str], *, using: str) -> Call
 
     def read(order_pk: str) -> OrderRead:
         order = orders.get(order_pk)
-        return read_order(source_name, order_pk, using=using, fetch=None if order is None else lambda _source: order)
+        found = read_order(source_name, order_pk, using=using, fetch=None if order is None else lambda _source: order)
+        # As it would be stored: the payloads of other orders may alter what this one holds.
+        return found if found.snapshot is None else replace(found, snapshot=json.loads(payloads.encode(found.snapshot)))
 
     return read
 

@@ -10,7 +10,15 @@ from orderhooks.sources.keys import valid_keys
 from orderhooks.sources.order_keys import UndatedError, count_orders, dated_since, is_dated, last_order_key, order_keys
 from orderhooks.sources.order_source import OrderSource, by_key
 from orderhooks.sources.personal_data import Erased, PersonalData, path_fault, personal_data_of, texts_of
-from orderhooks.sources.reading import StatementError, plain, read_columns, related_row, related_rows, rows
+from orderhooks.sources.reading import (
+    StatementError,
+    in_one_order,
+    plain,
+    read_columns,
+    related_row,
+    related_rows,
+    rows,
+)
 from orderhooks.sources.registry import (
     UnknownSourceError,
     WatchedModel,
@@ -50,6 +58,7 @@ __all__ = [
     "count_orders",
     "dated_since",
     "deleted_models",
+    "in_one_order",
     "is_dated",
     "last_order_key",
     "names",

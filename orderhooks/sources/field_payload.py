@@ -117,7 +117,9 @@ class Rows:
         if self.kind == "path":
             return reading.plain(self.model, order._state.db).filter(**{self.by: order}).order_by("pk")
         rows = reading.related_rows(order, self.by)
-        return rows if rows.ordered else _by_key(rows)
+        if not rows.ordered:
+            return _by_key(rows)
+        return rows if rows._result_cache is not None else reading.in_one_order(rows)
 
 
 def rows_of(source: Source, name: str) -> Rows:

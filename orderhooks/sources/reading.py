@@ -81,6 +81,17 @@ def related_rows(instance: models.Model, name: str) -> "models.QuerySet[Any]":
     return rows.using(instance._state.db) if rows._result_cache is None else rows
 
 
+def in_one_order(rows: "models.QuerySet[Any]") -> "models.QuerySet[Any]":
+    """The same rows, with the key as the last criterion if they are ordered: rows that are alike otherwise come as the
+    database likes, of many orders not as of one.
+    """
+    query = rows.query
+    ordering = query.order_by or (query.get_meta().ordering if query.default_ordering else ())
+    if not ordering or query.extra_order_by or query.combinator or "?" in ordering:
+        return rows
+    return rows.order_by(*ordering, "pk")
+
+
 def rows(
     model: type[models.Model],
     *key: Hashable,

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import connection, models
 from django.db.models import F, Value
-from django.db.models.functions import Coalesce, Upper
+from django.db.models.functions import Coalesce, RowNumber, Upper
 
 from tests.shapes.fields import AmountField, SealedField, next_number
 
@@ -246,6 +246,7 @@ class Address(models.Model):
 
     city = models.CharField(max_length=40)
     unwatched = models.CharField(max_length=40, default="")
+    extras = models.JSONField(default=dict)
 
     objects = Placed()
 
@@ -262,7 +263,7 @@ class Purchase(Stateful):
 
 
 class NotRemoved(models.Manager["PurchaseLine"]):
-    """The manager of an order's lines is made without an argument: it hides some."""
+    """The manager of an order's lines is made without an argument: it hides some, and counts the others."""
 
     def __init__(self, *, hides: bool = True) -> None:
         super().__init__()
@@ -270,7 +271,9 @@ class NotRemoved(models.Manager["PurchaseLine"]):
 
     def get_queryset(self) -> "models.QuerySet[PurchaseLine]":
         rows = super().get_queryset()
-        return rows.exclude(sku="removed") if self.hides else rows
+        if not self.hides:
+            return rows
+        return rows.exclude(sku="removed").annotate(place=models.Window(RowNumber(), order_by="pk"))
 
 
 class PurchaseLine(models.Model):
