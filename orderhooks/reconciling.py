@@ -14,7 +14,9 @@ from django.db import router
 from django.db.models import Min
 
 from orderhooks import digests, payloads, sources
+from orderhooks.db.transient_errors import is_transient
 from orderhooks.models import Change, Event, OrderDigest, Reconciliation, Subscription
+from orderhooks.outbox.guarding import describe_error
 from orderhooks.outbox.reading import OrderRead, reader_of
 from orderhooks.sources import OrderSource, keys
 
@@ -23,6 +25,8 @@ __all__ = ["Difference", "Kind", "advance", "begin", "count", "last_published"]
 AT_ONCE = 200
 MOST_EXAMPLES = 20
 CATCH_UP_SECONDS = 5.0
+# If the database refuses this number of a batch, the batch is compared later.
+REFUSED_AT_ONCE = 4
 # An order that changes while it is compared is compared again.
 TRIES = 3
 
@@ -201,10 +205,21 @@ def _error(read: OrderRead) -> str:
 
 
 def _read_together(source: OrderSource, order_pks: Sequence[str], *, using: str) -> Iterator[tuple[str, OrderRead]]:
-    """Each order as the database has it now. An order that is gone is among them too."""
+    """Each order as the database has it now. An order that is gone is among them too.
+
+    Raises an error for which `is_transient` is true if the database refuses more than a few.
+    """
     read = reader_of(source.name, order_pks, using=using)
+    refused = 0
     for order_pk in order_pks:
-        yield order_pk, read(order_pk)
+        try:
+            found = read(order_pk)
+        except Exception as error:
+            refused += 1
+            if not is_transient(error) or refused == REFUSED_AT_ONCE:
+                raise
+            found = OrderRead(source, error=describe_error(error))
+        yield order_pk, found
 
 
 def _older_than_subscriptions(source: OrderSource, unknown: Collection[Difference], *, using: str) -> frozenset[str]:

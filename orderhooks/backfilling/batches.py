@@ -10,7 +10,7 @@ before events: a change that is coalesced in between is found as an event.
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -24,6 +24,7 @@ from orderhooks.db.transient_errors import is_transient
 from orderhooks.matching import Verdict
 from orderhooks.models import Backfill, Change, Delivery, Event, Subscription
 from orderhooks.models.events import IDENTIFIER_LENGTH
+from orderhooks.outbox.guarding import describe_error
 from orderhooks.outbox.reading import OrderRead, reader_of
 from orderhooks.sources import OrderSource
 
@@ -36,9 +37,11 @@ BATCH = 100
 TURN_SECONDS = 0.3
 # How long a worker may take to read and write a batch before another one begins it anew.
 LEASE = timedelta(seconds=30)
-# After this many, the code of the order source is what kills the workers.
+# After this many, the code of the order source is what kills the workers, or what the database refuses.
 MOST_TRIES = 3
 RETRY_AFTER = timedelta(seconds=5)
+# If the database refuses one order and lets another be read.
+REFUSED_AFTER = timedelta(minutes=1)
 # What workers may catch up with after they were late.
 MOST_BEHIND = timedelta(seconds=1)
 
@@ -107,7 +110,9 @@ def _process(backfill: Backfill, *, now: datetime, until: float) -> bool:
         raise
     except Exception as error:
         connections[Backfill.objects.db].close_if_unusable_or_obsolete()
-        if is_transient(error):
+        if isinstance(error, _RefusedError):
+            backfill.postpone(until=now + REFUSED_AFTER, tries=backfill.tries)
+        elif is_transient(error):
             logger.warning("a backfill goes on later: %s: %s", type(error).__name__, error, backfill=backfill.public_id)
             backfill.postpone(until=now + RETRY_AFTER)
         else:
@@ -141,8 +146,9 @@ def _read(backfill: Backfill, source: OrderSource, at_most: int, *, until: float
     using = _database_of(source)
     last_sequence = Event.objects.aggregate(last=Max("sequence"))["last"] or 0
     orders: dict[str, OrderRead | None] = {}
+    refused: Exception | None = None
     # A lock on a table, for example a migration's, must not keep the worker from its other work.
-    with brief_reading(using):
+    with brief_reading(using) as inside:
         keys = sources.order_keys(
             source,
             after=backfill.cursor,
@@ -154,14 +160,58 @@ def _read(backfill: Backfill, source: OrderSource, at_most: int, *, until: float
         )
         read = reader_of(source.name, [] if kills else keys[:at_most], using=using)
         for key in keys[:at_most]:
-            orders[key] = _killer(source) if kills else _order(source, key, read)
+            try:
+                orders[key] = _killer(source) if kills else _order(source, key, read)
+            except Exception as error:
+                logger.warning("an order can't be read now: %s", describe_error(error), source=source.name, order=key)
+                refused = error
+                break
             if time.monotonic() > until:
                 break
+    if refused is not None and not orders:
+        if _can_be_read(source, keys[1:2], using=using):
+            raise _RefusedError from refused
+        raise refused
+    if inside and not kills:
+        orders = {key: _outside(source, key, order, using=using) for key, order in orders.items()}
     return _Batch(orders, last_sequence, is_last=len(orders) == len(keys))
 
 
+class _RefusedError(Exception):
+    """The database refuses to read the first order, and not the next one."""
+
+
+def _outside(source: OrderSource, key: str, order: OrderRead | None, *, using: str) -> OrderRead | None:
+    """An order that can't be read inside a transaction is read outside of one, as after a save."""
+    if order is None or not order.error:
+        return order
+    try:
+        return _order(source, key, reader_of(source.name, [], using=using))
+    except Exception as error:
+        if is_transient(error):
+            return order
+        raise
+
+
+def _can_be_read(source: OrderSource, keys: Sequence[str], *, using: str) -> bool:
+    try:
+        with brief_reading(using):
+            read = reader_of(source.name, [], using=using)
+            for key in keys:
+                _order(source, key, read)
+    except Exception as error:
+        if is_transient(error):
+            return False
+        raise
+    return True
+
+
 def _killer(source: OrderSource) -> OrderRead:
-    return OrderRead(source, error=f"Reading the order killed its worker {MOST_TRIES} times. Fix the order source.")
+    text = (
+        f"Reading the order killed its worker {MOST_TRIES} times, or the database refused it: the worker's log says "
+        "which. Fix the order source."
+    )
+    return OrderRead(source, error=text)
 
 
 def _order(source: OrderSource, key: str, read: Callable[[str], OrderRead]) -> OrderRead | None:

@@ -52,15 +52,15 @@ def brief_transaction(using: str, *, durable: bool = True, may_be_silent: bool =
 
 
 @contextlib.contextmanager
-def brief_reading(using: str) -> Iterator[None]:
-    """A brief transaction in which the store's own code reads orders.
+def brief_reading(using: str) -> Iterator[bool]:
+    """A brief transaction in which the store's own code reads orders. Gives whether it is one.
 
     On SQLite it is none: no time can be set there, and it would keep all others from writing until that code is done.
     What writes inside has a transaction of its own.
     """
     is_one = connections[using].vendor != "sqlite"
     with brief_transaction(using, may_be_silent=True) if is_one else contextlib.nullcontext():
-        yield
+        yield is_one
 
 
 def _settings(*, durable: bool, may_be_silent: bool) -> str:

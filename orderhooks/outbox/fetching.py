@@ -8,7 +8,6 @@ from django.db import models
 
 from orderhooks import sources
 from orderhooks.db.savepoints import undone_if_it_fails
-from orderhooks.db.transient_errors import is_transient
 from orderhooks.sources import OrderSource, keys
 
 __all__ = ["fetch_together", "hold_together"]
@@ -18,8 +17,7 @@ def fetch_together(source_name: str, order_pks: Sequence[str], *, using: str) ->
     """The orders as the database has them now, by key as text, with their related rows.
 
     Those that are not among them have to be fetched one by one: the store fetches orders in its own way, it is not
-    known which one can't be read, or there is none with this very key. Raises an error for which `is_transient` is true
-    if the same may succeed a little later.
+    known which one can't be read, or there is none with this very key.
     """
     if len(order_pks) < 2:
         return {}
@@ -32,9 +30,7 @@ def fetch_together(source_name: str, order_pks: Sequence[str], *, using: str) ->
         with undone_if_it_fails(using):
             orders = list(sources.plain(model, using).filter(pk__in=keys.values_of(model, order_pks)))
             hold_together(source, orders, using=using)
-    except Exception as error:
-        if is_transient(error):
-            raise
+    except Exception:
         return {}
     return {keys.text_of(order, model): order for order in orders}
 

@@ -14,7 +14,7 @@ tried before is leased by itself, and only the cause is tried so often that it i
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain
@@ -179,8 +179,9 @@ def _coalesce_together(leased: Leased, *, now: datetime, using: str) -> list[Eve
     See Note [The order as committed]: the changes were listed before the orders are read, and are taken after it.
     """
     try:
-        with brief_reading(using):
+        with brief_reading(using) as inside:
             events = list(chain(*coalesce_many(leased, now=now, using=using)))
+            _require_read(events, inside=inside)
     except Exception as error:
         connections[using].close_if_unusable_or_obsolete()
         logger.warning("orders are coalesced one by one: %s", describe_error(error), orders=len(leased))
@@ -204,18 +205,35 @@ def _coalesce_alone(source: str, order_pk: str, leased: list[Change], *, now: da
         return give_up(source, order_pk, error, now=now, using=using)
     parent = leased[-1].traceparent
     try:
-        # A lock on a table, for example a migration's, must not keep the worker from its other work.
-        with (
-            tracing.span("orderhooks publish", parent=parent) if parent else contextlib.nullcontext(),
-            brief_reading(using),
-        ):
-            return coalesce(source, order_pk, now=now, using=using, captured=leased if is_simple(leased) else ())
+        with tracing.span("orderhooks publish", parent=parent) if parent else contextlib.nullcontext():
+            return _read_alone(source, order_pk, leased, now=now, using=using)
     except Exception as error:
         connections[using].close_if_unusable_or_obsolete()
         if attempts < MAX_COALESCE_ATTEMPTS or _may_pass(error, leased, now=now):
             raise
         logger.exception("could not coalesce the changes of an order; its events wait", source=source, order=order_pk)
         return give_up(source, order_pk, describe_error(error), now=now, using=using)
+
+
+def _read_alone(source: str, order_pk: str, leased: list[Change], *, now: datetime, using: str) -> list[Event]:
+    captured = leased if is_simple(leased) else ()
+    try:
+        # A lock on a table, for example a migration's, must not keep the worker from its other work.
+        with brief_reading(using) as inside:
+            events = coalesce(source, order_pk, now=now, using=using, captured=captured)
+            _require_read(events, inside=inside)
+            return events
+    except _UnreadInsideError:
+        return coalesce(source, order_pk, now=now, using=using, captured=captured)
+
+
+class _UnreadInsideError(Exception):
+    """An order can't be read inside a transaction; the store's code may need to be outside of one, as after a save."""
+
+
+def _require_read(events: Iterable[Event], *, inside: bool) -> None:
+    if inside and (error := next((event.error for event in events if event.error), "")):
+        raise _UnreadInsideError(error)
 
 
 def _may_pass(error: Exception, leased: list[Change], *, now: datetime) -> bool:

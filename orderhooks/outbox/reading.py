@@ -91,10 +91,7 @@ def read_order(
 
 
 def reader_of(source_name: str, order_pks: Sequence[str], *, using: str) -> Callable[[str], OrderRead]:
-    """What `read_order` does, for each of many orders, which are fetched in a few queries if that is possible.
-
-    Raises an error for which `is_transient` is true if the same may succeed a little later.
-    """
+    """What `read_order` does, for each of many orders, which are fetched in a few queries if that is possible."""
     orders = fetch_together(source_name, order_pks, using=using)
 
     def read(order_pk: str) -> OrderRead:
