@@ -283,7 +283,7 @@ def test_the_same_events_take_the_place_of_the_changes(seed: int) -> None:
     arguments: dict[str, Any] = {"now": NOW, "using": "default"}
     portable = undone(
         written_events,
-        lambda: coalescing.coalesce_portably(SOURCE, str(order.pk), captured, read, **arguments),
+        lambda: coalescing.coalesce_portably(captured, read, **arguments),
     )
     assert portable[0]
     assert len(portable[1]) < Change.objects.count()

@@ -4,8 +4,11 @@ Runs in the store's process right after the commit, and in the pump for what a p
 Note [Changes and transactions].
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 
 from django.db import connections, transaction
 
@@ -33,42 +36,60 @@ logger = logs.get_logger(__name__)
 TRANSIENT_AT_ONCE = 3
 # Orders of one transaction for each set of statements.
 COALESCE_TOGETHER = 100
+# Transactions of one order for each set of statements.
+TRANSACTIONS_TOGETHER = 10
+# How often another process may take some of an order's changes while it is read. After that they are locked first.
+MOST_BEATEN = 3
 
 
 def coalesce(
-    source_name: str, order_pk: str, *, now: datetime, using: str | None = None, captured: Sequence[Change] = ()
+    source_name: str,
+    order_pk: str,
+    *,
+    now: datetime,
+    using: str | None = None,
+    captured: Sequence[Change] = (),
+    until: float = math.inf,
 ) -> list[Event]:
     """Turn an order's changes into events, transaction by transaction, oldest first. May run twice, or side by side.
 
-    A lock on the changes lets one process at a time coalesce an order, so that `sequence` follows the commits.
+    The changes give way to their events in one transaction, so that `sequence` follows the commits.
     `captured` holds the changes that this process has just captured in one transaction; without it, the order's changes
     are listed. If the order has no others, and these are of one transaction, it is now as that transaction committed
-    it, and PostgreSQL does the rest in one statement.
+    it, and PostgreSQL does the rest in one statement. After `until`, of the monotonic clock, the rest is left.
 
-    Raises an error for which `is_transient` is true, with nothing done, if the order can't be read now.
+    Raises an error for which `is_transient` is true if the order can't be read now.
 
     # Note [The order as committed]
     An order that is read after a commit may show what later transactions did to it. But the changes of those
     transactions were committed with it, and they stay in the outbox until all older changes of the order are coalesced.
     So the changes are known first, then the order is read, and then the changes are taken. If they are the same, and of
     one transaction, no other transaction came in between. Otherwise the order is read again for each transaction, and
-    the changes of later transactions are undone on it.
+    the changes of later transactions are undone on it. The store's code runs before a lock is held: on SQLite it would
+    keep all others from writing.
     """
     using = using or Change.objects.db
-    order = None
-    if not captured:
+    made = _coalesce_simple(captured, now=now, using=using) if captured else None
+    if made is not None:
+        return made
+    events: list[Event] = []
+    beaten = 0
+    while beaten < MOST_BEATEN:
         listed = list(Change.objects.using(using).of_order(source_name, order_pk))
         if not listed:
-            return []
-        captured = listed if is_simple(listed) else ()
-    if captured:
-        (captured,) = by_transaction(captured)
-        order = _read(source_name, order_pk, captured, using=using)
-        if connections[using].vendor == "postgresql":
-            events = coalesce_in_one_statement(captured, order, now=now, using=using)
-            if events:
-                return events
-    return coalesce_portably(source_name, order_pk, captured, order, now=now, using=using)
+            return events
+        if is_simple(listed) and (made := _coalesce_simple(listed, now=now, using=using)) is not None:
+            return events + made
+        transactions = by_transaction(listed)
+        first = transactions[:TRANSACTIONS_TOGETHER]
+        made = _coalesce_first(first, transactions[TRANSACTIONS_TOGETHER:], now=now, using=using)
+        if made is None:
+            beaten += 1
+            continue
+        events += made
+        if len(first) == len(transactions) or time.monotonic() > until:
+            return events
+    return events + _coalesce_locked(source_name, order_pk, now=now, using=using)
 
 
 def is_simple(changes: Sequence[Change]) -> bool:
@@ -85,28 +106,69 @@ def coalesce_in_one_statement(
     captured: Sequence[Change], order: OrderRead, *, now: datetime, using: str
 ) -> list[Event]:
     """The rest of `coalesce` in one statement. No events, with nothing done, if other changes have to be coalesced."""
-    for change in captured:
-        change.created_at = now  # a placeholder: `replace` reads the time from the database
-    events = events_of(captured, order, now=now, using=using)
+    events = events_of(captured, order, known=_keys(captured), now=now, using=using)
     return events if events and coalescing_postgresql.replace(captured, events, using=using) else []
 
 
-def coalesce_portably(
-    source_name: str, order_pk: str, captured: Sequence[Change], order: OrderRead | None, *, now: datetime, using: str
-) -> list[Event]:
-    """The rest of `coalesce`, for any database, and for an order with other changes than those `captured`.
-
-    `order` is the order as it was read after they were captured, or None if none were.
-    """
-    known = {change.pk for change in captured}
+def coalesce_portably(captured: Sequence[Change], order: OrderRead, *, now: datetime, using: str) -> list[Event] | None:
+    """The same for any database. None, with nothing done, if other changes have to be coalesced."""
+    events = events_of(captured, order, known=_keys(captured), now=now, using=using)
     with transaction.atomic(using=using):
-        changes = take(source_name, order_pk, using=using)
-        if order is not None and known == {change.pk for change in changes}:
-            (changes,) = by_transaction(changes)
-            events = events_of(changes, order, now=now, using=using)
-        else:
-            events = _events_of_transactions(by_transaction(changes), now=now, using=using)
+        taken = take(captured[0].source, captured[0].order_pk, using=using)
+        if _keys(taken) != _keys(captured):
+            transaction.set_rollback(True, using=using)
+            return None
+        (taken,) = by_transaction(taken)
+        _insert(_dated(events, taken), using=using)
+    return events
+
+
+def _coalesce_simple(captured: Sequence[Change], *, now: datetime, using: str) -> list[Event] | None:
+    """The events of changes of one transaction. None, with nothing done, if the order has not these changes alone."""
+    (captured,) = by_transaction(captured)
+    order = _read(captured[0].source, captured[0].order_pk, captured, using=using)
+    if connections[using].vendor == "postgresql":
+        events = coalesce_in_one_statement(captured, order, now=now, using=using)
+        if events:
+            return events
+    return coalesce_portably(captured, order, now=now, using=using)
+
+
+def _coalesce_first(
+    transactions: Sequence[Sequence[Change]], others: Sequence[Sequence[Change]], *, now: datetime, using: str
+) -> list[Event] | None:
+    """The events of an order's first transactions, of which `others` are known too. None, with nothing done, if another
+    process has taken some of their changes.
+    """
+    known = _keys(chain(*transactions, *others))
+    events = _events_of_transactions(transactions, others, known=known, now=now, using=using)
+    mine = Change.objects.using(using).filter(pk__in=_keys(chain(*transactions)))
+    with transaction.atomic(using=using):
+        there = set(mine.order_by("id").select_for_update().values_list("pk", flat=True))
+        if there != _keys(chain(*transactions)):
+            return None
+        mine.delete()
         _insert(events, using=using)
+    return events
+
+
+def _coalesce_locked(source_name: str, order_pk: str, *, now: datetime, using: str) -> list[Event]:
+    """The events of all changes of an order, which are locked while it is read: others were first each time."""
+    with transaction.atomic(using=using):
+        transactions = by_transaction(take(source_name, order_pk, using=using))
+        events = _events_of_transactions(transactions, now=now, using=using)
+        _insert(events, using=using)
+    return events
+
+
+def _keys(changes: Iterable[Change]) -> set[int]:
+    return {change.pk for change in changes}
+
+
+def _dated(events: list[Event], taken: Sequence[Change]) -> list[Event]:
+    """The events of a transaction with the time of its changes, which this process may not know yet."""
+    for event in events:
+        event.occurred_at = taken[-1].created_at
     return events
 
 
@@ -144,17 +206,26 @@ def _coalesce_chunk(
         except Exception as error:
             refused += 1
             logger.warning("an order can't be read now: %s", describe_error(error), source=source_name, order=order_pk)
-    events: list[Event] = []
-    with transaction.atomic(using=using):
-        taken = take_many(source_name, list(orders), using=using)
-        for order_pk, changes in taken.items():
-            if {change.pk for change in changes} == {change.pk for change in captured[order_pk]}:
-                # They are of one transaction.
-                (changes,) = by_transaction(changes)
-                events += events_of(changes, orders[order_pk], now=now, using=using)
-            else:
-                events += _events_of_transactions(by_transaction(changes), now=now, using=using)
-        _insert(events, using=using)
+    made: dict[str, list[Event]] = {}
+    for order_pk, order in orders.items():
+        (changes,) = by_transaction(captured[order_pk])
+        made[order_pk] = events_of(changes, order, known=_keys(changes), now=now, using=using)
+    others: set[str] = set()
+    while True:
+        with transaction.atomic(using=using):
+            taken = take_many(source_name, [order_pk for order_pk in made if order_pk not in others], using=using)
+            differing = {pk for pk, changes in taken.items() if _keys(changes) != _keys(captured[pk])}
+            if not differing:
+                events = list(chain(*(_dated(made[pk], by_transaction(changes)[0]) for pk, changes in taken.items())))
+                _insert(events, using=using)
+                break
+            transaction.set_rollback(True, using=using)
+        others |= differing
+    for order_pk in others:
+        try:
+            events += coalesce(source_name, order_pk, now=now, using=using)
+        except Exception as error:
+            logger.warning("an order can't be read now: %s", describe_error(error), source=source_name, order=order_pk)
     return events
 
 
@@ -183,20 +254,29 @@ def _deletion(captured: Sequence[Change]) -> Change | None:
     return next(deletions, None) if has_ended(captured) else None
 
 
-def _events_of_transactions(transactions: Sequence[Sequence[Change]], *, now: datetime, using: str) -> list[Event]:
-    """The events of several transactions, each with the order as that transaction committed it."""
+def _events_of_transactions(
+    transactions: Sequence[Sequence[Change]],
+    others: Sequence[Sequence[Change]] = (),
+    *,
+    known: Collection[int] = (),
+    now: datetime,
+    using: str,
+) -> list[Event]:
+    """The events of several transactions, each with the order as that transaction committed it. `others` came after
+    them. `known`: the keys of those changes of all that are still in the outbox.
+    """
     events: list[Event] = []
     for place, changes in enumerate(transactions):
         first = changes[0]
-        later = [change for one in transactions[place + 1 :] for change in one]
+        later = list(chain(*transactions[place + 1 :], *others))
         deletion = _deletion(changes)
         if deletion and deletion.is_raw:
             order = restored_order(first.source, changes, using=using)
         elif deletion:
             order = deleted_order(first.source, deletion)
         else:
-            order = read_order_before(first.source, first.order_pk, later, using=using)
-        events += events_of(changes, order, later, now=now, using=using)
+            order = read_order_before(first.source, first.order_pk, later, known=known, using=using)
+        events += events_of(changes, order, later, known=known, now=now, using=using)
     return events
 
 

@@ -4,7 +4,7 @@
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Protocol
@@ -35,9 +35,17 @@ class TopicsNotComputedError(RuntimeError):
 
 
 def events_of(
-    captured: Sequence[Change], order: OrderRead, later: Sequence[Change] = (), *, now: datetime, using: str
+    captured: Sequence[Change],
+    order: OrderRead,
+    later: Sequence[Change] = (),
+    *,
+    known: Collection[int] = (),
+    now: datetime,
+    using: str,
 ) -> list[Event]:
-    """The events of one transaction. `later` holds the changes of later transactions, as far as they are known."""
+    """The events of one transaction. `later` holds the changes of later transactions, as far as they are known, and
+    `known` the keys of all changes that are.
+    """
     lived, unread = captured, ""
     if is_made_again(captured):
         lived, unread = _guarded(as_one_lifetime, captured, order, using=using)
@@ -46,7 +54,8 @@ def events_of(
         seen, unseen = _guarded(as_seen, lived, order, using=using)
     if has_ended(seen) and not has_ended(captured) and not order.error:
         # It is no order any more. Receivers get it as it was while it was one.
-        before = read_order_before(captured[0].source, captured[0].order_pk, [*captured, *later], using=using)
+        undone = [*captured, *later]
+        before = read_order_before(captured[0].source, captured[0].order_pk, undone, known=known, using=using)
         order = replace(before, instance=None)
     net = net_change(seen, order.source)
     error = next((change.error for change in lived if change.error), "") or order.error or unread or unseen

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain
+from typing import Any
 
 from django.db import connections
 
@@ -141,7 +142,9 @@ class _Turn:
         source, order_pk = order
         began_at = time.monotonic()
         try:
-            self.events += _coalesce_alone(source, order_pk, changes, now=self.now, using=self.using)
+            self.events += _coalesce_alone(source, order_pk, changes, now=self.now, until=self.until, using=self.using)
+            if not self._goes_on():
+                self._put_back({order: changes})  # as far as they are left
         except Exception as error:
             # An order that can't be coalesced must not hold up the others. Its changes stay in the outbox.
             took = timedelta(seconds=time.monotonic() - began_at)
@@ -191,7 +194,9 @@ def _coalesce_together(leased: Leased, *, now: datetime, using: str) -> list[Eve
     return events
 
 
-def _coalesce_alone(source: str, order_pk: str, leased: list[Change], *, now: datetime, using: str) -> list[Event]:
+def _coalesce_alone(
+    source: str, order_pk: str, leased: list[Change], *, now: datetime, until: float, using: str
+) -> list[Event]:
     # This one included.
     attempts = _attempts(leased)
     if attempts > MAX_COALESCE_ATTEMPTS:
@@ -206,7 +211,7 @@ def _coalesce_alone(source: str, order_pk: str, leased: list[Change], *, now: da
     parent = leased[-1].traceparent
     try:
         with tracing.span("orderhooks publish", parent=parent) if parent else contextlib.nullcontext():
-            return _read_alone(source, order_pk, leased, now=now, using=using)
+            return _read_alone(source, order_pk, leased, now=now, until=until, using=using)
     except Exception as error:
         connections[using].close_if_unusable_or_obsolete()
         if attempts < MAX_COALESCE_ATTEMPTS or _may_pass(error, leased, now=now):
@@ -215,16 +220,18 @@ def _coalesce_alone(source: str, order_pk: str, leased: list[Change], *, now: da
         return give_up(source, order_pk, describe_error(error), now=now, using=using)
 
 
-def _read_alone(source: str, order_pk: str, leased: list[Change], *, now: datetime, using: str) -> list[Event]:
-    captured = leased if is_simple(leased) else ()
+def _read_alone(
+    source: str, order_pk: str, leased: list[Change], *, now: datetime, until: float, using: str
+) -> list[Event]:
+    how: dict[str, Any] = {"now": now, "until": until, "using": using, "captured": leased if is_simple(leased) else ()}
     try:
         # A lock on a table, for example a migration's, must not keep the worker from its other work.
         with brief_reading(using) as inside:
-            events = coalesce(source, order_pk, now=now, using=using, captured=captured)
+            events = coalesce(source, order_pk, **how)
             _require_read(events, inside=inside)
             return events
     except _UnreadInsideError:
-        return coalesce(source, order_pk, now=now, using=using, captured=captured)
+        return coalesce(source, order_pk, **how)
 
 
 class _UnreadInsideError(Exception):

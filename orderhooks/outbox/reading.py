@@ -5,7 +5,8 @@ event's error.
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -103,10 +104,13 @@ def reader_of(source_name: str, order_pks: Sequence[str], *, using: str) -> Call
     return read
 
 
-def read_order_before(source_name: str, order_pk: str, later: Sequence[Change], *, using: str) -> OrderRead:
-    """The order as it was before the `later` changes, oldest first, and before those that are still in the outbox.
+def read_order_before(
+    source_name: str, order_pk: str, later: Sequence[Change], *, known: Collection[int] = (), using: str
+) -> OrderRead:
+    """The order as it was before the `later` changes, oldest first, and before those in the outbox that are not among
+    the `known` ones, by their keys.
 
-    The latter were committed after the others were taken, maybe before the order was read. So they are read after the
+    The latter were committed after the others were listed, maybe before the order was read. So they are read after the
     order. To undo a change that the order does not show yet alters nothing.
     """
 
@@ -117,6 +121,7 @@ def read_order_before(source_name: str, order_pk: str, later: Sequence[Change], 
             change
             for changes in by_transaction(Change.objects.using(using).of_order(source_name, order_pk))
             for change in changes
+            if change.pk not in known
         ]
         return rewind(source, order, [*later, *newer], using=using)
 
@@ -138,6 +143,7 @@ def by_transaction(changes: Iterable[Change]) -> list[list[Change]]:
 def _converted(change: Change) -> Change:
     """What a trigger wrote, as signals would have captured it. What can't be converted is the change's error."""
     using = change._state.db or Change.objects.db
+    change = copy(change)  # it may be converted again, if the order has to be read again
     try:
         source = sources.by_name(change.source)
         related = next((one for one in source.all_related if one.key == change.related), None)
