@@ -127,13 +127,15 @@ def _compare_orders(reconciliation: Reconciliation, source: OrderSource) -> tupl
     if not order_pks:
         return [], None
     known = {row.order_pk: row.digest for row in OrderDigest.objects.filter(source=source.name, order_pk__in=order_pks)}
-    suspects = [
-        order_pk
-        for order_pk, read in _read_together(source, order_pks, using=using)
-        if _error(read) or known.get(order_pk) != _digest(source, read)
-    ]
+    read = {
+        order_pk: None if _error(one) else _digest(source, one)
+        for order_pk, one in _read_together(source, order_pks, using=using)
+    }
+    suspects = {pk: digest for pk, digest in read.items() if digest is None or known.get(pk) != digest}
     reconciliation.compared += len(order_pks)
-    differences = [one for order_pk in suspects if (one := _compare(source, order_pk, using=using))]
+    differences = [
+        one for pk, digest in suspects.items() if (one := _compare(source, pk, among_others=digest, using=using))
+    ]
     older = _older_than_subscriptions(source, [one for one in differences if one.kind == Kind.UNKNOWN], using=using)
     reconciliation.older += len(older)
     return [one for one in differences if one.order_pk not in older], order_pks[-1]
@@ -157,10 +159,12 @@ def _look_for_deleted(reconciliation: Reconciliation, source: OrderSource) -> tu
     return differences, str(batch[-1].pk)
 
 
-def _compare(source: OrderSource, order_pk: str, *, using: str) -> Difference | None:
+def _compare(source: OrderSource, order_pk: str, *, among_others: str | None = None, using: str) -> Difference | None:
     """The difference of one order, if there is one although it is compared step by step.
 
     The newest event is read before and after the order: if they are not the same, the order has just changed.
+    `among_others`: its digest as it was read together with others. That may have the rows that are alike in another
+    order than if it is read alone, and an event is made in both ways.
     """
     for _ in range(TRIES):
         event = last_published(source.name, order_pk)
@@ -168,6 +172,8 @@ def _compare(source: OrderSource, order_pk: str, *, using: str) -> Difference | 
         if Change.objects.filter(source=source.name, order_pk=order_pk).exists():
             return None  # it is captured, and about to be published
         if (after := last_published(source.name, order_pk)) == event:
+            if after is not None and digests.digest_of(after) == among_others:
+                return None
             return _difference(source, order_pk, after, read)
     return None  # it changes all the time, and that is published
 
