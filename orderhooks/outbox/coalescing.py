@@ -221,7 +221,7 @@ def _coalesce_chunk(
                 break
             transaction.set_rollback(True, using=using)
         others |= differing
-    for order_pk in others:
+    for order_pk in sorted(others):
         try:
             events += coalesce(source_name, order_pk, now=now, using=using)
         except Exception as error:
