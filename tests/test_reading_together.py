@@ -28,12 +28,12 @@ class Shown(sources.Purchase):
 
     def payload(self, order: Any) -> dict[str, Any]:
         order.billing.city = f"Dear {order.billing.city}"
-        order.billing.extras["last_order"] = order.pk
+        order.billing.log["last_order"] = order.pk
         return {
             "id": order.pk,
             "place": order.billing.place,
             "city": order.billing.city,
-            "extras": order.billing.extras,
+            "log": order.billing.log,
             "skus": [line.sku for line in order.lines.all()],
             "places": [getattr(line, "place", None) for line in order.lines.all()],
         }
@@ -77,7 +77,7 @@ def as_each(orders: list[Purchase]) -> list[dict[str, Any]]:
             "id": order.pk,
             "place": "ROME",
             "city": "Dear Rome",
-            "extras": {"last_order": order.pk},
+            "log": {"last_order": order.pk},
             "skus": ["B", "A"],
             "places": [1, 2],
         }

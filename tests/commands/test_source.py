@@ -83,8 +83,18 @@ class PurchaseSource(OrderSource):
     # Other rows whose changes are changes of the order.
     related = (
         Related("payments", "shapes.Payment", "order", ("amount",)),
-        Related("billing", "shapes.Address", "order.billing", ("city", "unwatched")),
-        Related("delivery", "shapes.Address", "order.delivery", ("city", "unwatched")),
+        Related(
+            "billing",
+            "shapes.Address",
+            "order.billing",
+            ("city", "unwatched", "log"),
+        ),
+        Related(
+            "delivery",
+            "shapes.Address",
+            "order.delivery",
+            ("city", "unwatched", "log"),
+        ),
     )
     # What receivers get, beside the `id` of the order and of each row.
     payload_fields = FieldPayload(
@@ -92,8 +102,8 @@ class PurchaseSource(OrderSource):
         "total",
         lines=("sku",),
         payments=("amount",),
-        billing=("city", "unwatched"),
-        delivery=("city", "unwatched"),
+        billing=("city", "unwatched", "log"),
+        delivery=("city", "unwatched", "log"),
     )
 '''
 
@@ -117,7 +127,7 @@ def test_the_source_of_an_order_with_lines_payments_and_addresses(configure: Any
         "lines": [{"id": order.lines.get().pk, "sku": "TEA"}],
         "payments": [{"id": str(payment.pk), "amount": "5.00"}],
         "billing": None,
-        "delivery": {"id": order.delivery_id, "city": "Bergen", "unwatched": ""},
+        "delivery": {"id": order.delivery_id, "city": "Bergen", "unwatched": "", "log": {}},
     }
     assert faults() == []
 

@@ -246,7 +246,7 @@ class Address(models.Model):
 
     city = models.CharField(max_length=40)
     unwatched = models.CharField(max_length=40, default="")
-    extras = models.JSONField(default=dict)
+    log = models.JSONField(default=dict)
 
     objects = Placed()
 
