@@ -9,6 +9,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from orderhooks.api import waiting
+from orderhooks.db import public_ids
 from orderhooks.models import FeedConsumer
 from tests.api.calls import EVERYTHING, client_with, errors_of, post
 from tests.factories import make_event, make_event_at, make_failed_event, make_subscription
@@ -89,7 +90,7 @@ def test_a_request_goes_on_waiting_after_what_it_does_not_show(api, clock):
 
     def publish(nap: int) -> None:
         if nap == 1:
-            make_failed_event()
+            make_failed_event(public_id=public_ids.earliest_at("evt_", timezone.now() - timedelta(minutes=5)))
         if nap == 2:
             old_event()  # its filter leaves it out
         if nap == 4:

@@ -181,6 +181,7 @@ def test_the_daily_task_reports_differences_by_email() -> None:
 @pytest.mark.usefixtures("_daily")
 def test_the_daily_task_goes_on_in_another_task_when_its_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
     make_order()
+    tasks.let_the_waker_finish()
     enqueued: list[str] = []
     monkeypatch.setattr(django_q, "async_task", lambda task, **_options: enqueued.append(task))
     monkeypatch.setattr("django_q.conf.Conf.TIMEOUT", 1e-9)
