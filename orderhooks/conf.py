@@ -115,10 +115,10 @@ def raw() -> Mapping[str, Any]:
 def current() -> Settings:
     """The settings in force now. Unknown keys are ignored, and values are not checked: the system checks do that."""
     global _last
-    given = raw()
-    if given != _last[0]:
-        _last = (dict(given), _read(given))
-    return _last[1]
+    given, last = raw(), _last
+    if given != last[0]:
+        last = _last = (dict(given), _read(given))
+    return last[1]  # what this thread has compared, whatever another one does meanwhile
 
 
 def _read(given: Mapping[str, Any]) -> Settings:
