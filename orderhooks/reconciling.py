@@ -168,12 +168,12 @@ def _compare(source: OrderSource, order_pk: str, *, among_others: str | None = N
     """
     for _ in range(TRIES):
         event = last_published(source.name, order_pk)
+        if event is not None and digests.digest_of(event) == among_others:
+            return None
         [(_pk, read)] = _read_together(source, [order_pk], using=using)
         if Change.objects.filter(source=source.name, order_pk=order_pk).exists():
             return None  # it is captured, and about to be published
         if (after := last_published(source.name, order_pk)) == event:
-            if after is not None and digests.digest_of(after) == among_others:
-                return None
             return _difference(source, order_pk, after, read)
     return None  # it changes all the time, and that is published
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from orderhooks import outbox, publishing, signal_handlers, triggers
 from orderhooks.models import CaptureFailure, Change, Event
-from orderhooks.outbox import coalescing
+from orderhooks.outbox import transaction_batch
 from tests.factories import make_subscription
 from tests.publications import payload_of
 from tests.shapes import sources
@@ -158,8 +158,7 @@ def test_rows_that_went_with_the_order_are_gone_and_new_ones_are_there() -> None
 def test_a_later_transaction_does_not_show_in_the_event(monkeypatch: Any) -> None:
     order = make(total=5)
     with monkeypatch.context() as patch:
-        patch.setattr(coalescing, "coalesce_portably", lambda *_args, **_options: [])
-        patch.setattr(coalescing, "coalesce_in_one_statement", lambda *_args, **_options: [])
+        patch.setattr(transaction_batch, "coalesce", lambda *_args, **_options: [])
         with transaction.atomic():
             delete_and_save(order, total=7)
         order.total = 9

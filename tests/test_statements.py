@@ -15,6 +15,7 @@ from orderhooks.db import DatabaseClock, json_rows, wakeup
 from orderhooks.models import Attempt, Change, Delivery, Event, Order, Pump, Subscription
 from orderhooks.models.pumps import FRESH
 from orderhooks.outbox import coalescing, coalescing_postgresql, leasing, leasing_postgresql, taking, taking_postgresql
+from orderhooks.outbox.composing import events_of
 from orderhooks.outbox.reading import OrderRead, read_order
 from orderhooks.routing import writing, writing_postgresql
 from orderhooks.sending import claiming, claiming_postgresql, finishing, finishing_postgresql
@@ -276,18 +277,19 @@ def captured_of(order: Order) -> tuple[list[Change], OrderRead]:
     return changes, read_order(SOURCE, str(order.pk), using="default")
 
 
+def replaced(replace: Any, captured: list[Change], read: OrderRead) -> list[Event]:
+    events = events_of(captured, read, now=NOW, using="default")
+    return events if replace(captured, events, using="default") else []
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_the_same_events_take_the_place_of_the_changes(seed: int) -> None:
     order = save_orders(seed)[0]
     captured, read = captured_of(order)
-    arguments: dict[str, Any] = {"now": NOW, "using": "default"}
-    portable = undone(
-        written_events,
-        lambda: coalescing.coalesce_portably(captured, read, **arguments),
-    )
+    portable = undone(written_events, lambda: replaced(coalescing.replace_portably, captured, read))
     assert portable[0]
     assert len(portable[1]) < Change.objects.count()
-    assert undone(written_events, lambda: coalescing.coalesce_in_one_statement(captured, read, **arguments)) == portable
+    assert undone(written_events, lambda: replaced(coalescing_postgresql.replace, captured, read)) == portable
 
 
 @pytest.mark.parametrize(("characters", "statements"), [(1, 20), (1500, range(3, 19)), (4_000_000, 1)])
@@ -337,8 +339,9 @@ def test_nothing_takes_the_place_of_other_changes_than_those_captured(what: str)
     else:
         Change.objects.filter(pk=captured[0].pk).delete()
     before = list(Change.objects.order_by("pk").values())
-    assert coalescing.coalesce_in_one_statement(captured, read, now=NOW, using="default") == []
-    assert (list(Change.objects.order_by("pk").values()), Event.objects.count()) == (before, 0)
+    for replace in (coalescing_postgresql.replace, coalescing.replace_portably):
+        assert replaced(replace, captured, read) == []
+        assert (list(Change.objects.order_by("pk").values()), Event.objects.count()) == (before, 0)
 
 
 @pytest.mark.parametrize(

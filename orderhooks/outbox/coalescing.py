@@ -102,36 +102,26 @@ def is_simple(changes: Sequence[Change]) -> bool:
     )
 
 
-def coalesce_in_one_statement(
-    captured: Sequence[Change], order: OrderRead, *, now: datetime, using: str
-) -> list[Event]:
-    """The rest of `coalesce` in one statement. No events, with nothing done, if other changes have to be coalesced."""
-    events = events_of(captured, order, known=_keys(captured), now=now, using=using)
-    return events if events and coalescing_postgresql.replace(captured, events, using=using) else []
-
-
-def coalesce_portably(captured: Sequence[Change], order: OrderRead, *, now: datetime, using: str) -> list[Event] | None:
-    """The same for any database. None, with nothing done, if other changes have to be coalesced."""
-    events = events_of(captured, order, known=_keys(captured), now=now, using=using)
-    with transaction.atomic(using=using):
-        taken = take(captured[0].source, captured[0].order_pk, using=using)
-        if _keys(taken) != _keys(captured):
-            transaction.set_rollback(True, using=using)
-            return None
-        (taken,) = by_transaction(taken)
-        _insert(_dated(events, taken), using=using)
-    return events
-
-
 def _coalesce_simple(captured: Sequence[Change], *, now: datetime, using: str) -> list[Event] | None:
     """The events of changes of one transaction. None, with nothing done, if the order has not these changes alone."""
     (captured,) = by_transaction(captured)
     order = _read(captured[0].source, captured[0].order_pk, captured, using=using)
-    if connections[using].vendor == "postgresql":
-        events = coalesce_in_one_statement(captured, order, now=now, using=using)
-        if events:
-            return events
-    return coalesce_portably(captured, order, now=now, using=using)
+    events = events_of(captured, order, known=_keys(captured), now=now, using=using)
+    # The statement needs an event to insert.
+    in_one_statement = connections[using].vendor == "postgresql" and bool(events)
+    replace = coalescing_postgresql.replace if in_one_statement else replace_portably
+    return events if replace(captured, events, using=using) else None
+
+
+def replace_portably(changes: Sequence[Change], events: Sequence[Event], *, using: str) -> bool:
+    """What `coalescing_postgresql.replace` does, for any database."""
+    with transaction.atomic(using=using):
+        taken = take(changes[0].source, changes[0].order_pk, using=using)
+        if _keys(taken) != _keys(changes):
+            transaction.set_rollback(True, using=using)
+            return False
+        _insert(_dated(events, taken), using=using)
+    return True
 
 
 def _coalesce_first(
@@ -165,10 +155,11 @@ def _keys(changes: Iterable[Change]) -> set[int]:
     return {change.pk for change in changes}
 
 
-def _dated(events: list[Event], taken: Sequence[Change]) -> list[Event]:
+def _dated(events: Sequence[Event], taken: Sequence[Change]) -> Sequence[Event]:
     """The events of a transaction with the time of its changes, which this process may not know yet."""
+    occurred_at = max(change.created_at for change in taken)
     for event in events:
-        event.occurred_at = taken[-1].created_at
+        event.occurred_at = occurred_at
     return events
 
 
@@ -210,23 +201,32 @@ def _coalesce_chunk(
     for order_pk, order in orders.items():
         (changes,) = by_transaction(captured[order_pk])
         made[order_pk] = events_of(changes, order, known=_keys(changes), now=now, using=using)
-    others: set[str] = set()
-    while True:
-        with transaction.atomic(using=using):
-            taken = take_many(source_name, [order_pk for order_pk in made if order_pk not in others], using=using)
-            differing = {pk for pk, changes in taken.items() if _keys(changes) != _keys(captured[pk])}
-            if not differing:
-                events = list(chain(*(_dated(made[pk], by_transaction(changes)[0]) for pk, changes in taken.items())))
-                _insert(events, using=using)
-                break
-            transaction.set_rollback(True, using=using)
-        others |= differing
-    for order_pk in sorted(others):
+    events, others = _replace_many(source_name, captured, made, using=using)
+    for order_pk in others:
         try:
             events += coalesce(source_name, order_pk, now=now, using=using)
         except Exception as error:
             logger.warning("an order can't be read now: %s", describe_error(error), source=source_name, order=order_pk)
     return events
+
+
+def _replace_many(
+    source_name: str, captured: Mapping[str, Sequence[Change]], made: Mapping[str, Sequence[Event]], *, using: str
+) -> tuple[list[Event], list[str]]:
+    """What `replace_portably` does, for many orders at once. Returns the events that were inserted, and the orders that
+    have other changes than those `captured`.
+    """
+    others: list[str] = []
+    while True:
+        with transaction.atomic(using=using):
+            taken = take_many(source_name, [order_pk for order_pk in made if order_pk not in others], using=using)
+            differing = [order_pk for order_pk, changes in taken.items() if _keys(changes) != _keys(captured[order_pk])]
+            if not differing:
+                events = list(chain(*(_dated(made[order_pk], changes) for order_pk, changes in taken.items())))
+                _insert(events, using=using)
+                return events, others
+            transaction.set_rollback(True, using=using)
+        others += differing
 
 
 def _read(source_name: str, order_pk: str, captured: Sequence[Change], *, using: str) -> OrderRead:
@@ -242,9 +242,10 @@ def _insert(events: Sequence[Event], *, using: str) -> None:
         coalescing_postgresql.insert(events, using=using)
         return
     # SQLite has one writer at a time, so events are committed in the order of their `sequence` anyway.
-    now = DatabaseClock().now() if events and connections[using].vendor != "sqlite" else None
-    for event in events:
-        event.published_at = event.published_at and (now or event.published_at)
+    if events and connections[using].vendor != "sqlite":
+        now = DatabaseClock().now()
+        for event in events:
+            event.published_at = now if event.published_at else None
     Event.objects.using(using).bulk_create(events)
 
 

@@ -39,7 +39,7 @@ GIVEN = """
     public_id text, topic text, source text, order_pk text, order_number text, store text, payload jsonb,
     api_version text, changes jsonb, error text, traceparent text
 """
-# Equals `coalescing.coalesce_portably`, if the order has no changes but those that were captured.
+# Equals `coalescing.replace_portably`.
 REPLACE = f"""
 WITH taken AS (
     DELETE FROM orderhooks_change
