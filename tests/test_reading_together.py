@@ -1,7 +1,7 @@
 """Orders that a worker reads together are shown as each would be by itself."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from django.db import transaction
@@ -25,15 +25,18 @@ class Shown(sources.Purchase):
     """Shows what the store's managers make of the rows that belong to an order, and alters one of them."""
 
     computed_topics = ("order.covered",)
+    last: ClassVar[dict[str, int]] = {}  # of the store, which all payloads show
 
     def payload(self, order: Any) -> dict[str, Any]:
         order.billing.city = f"Dear {order.billing.city}"
-        order.billing.log["last_order"] = order.pk
+        order.billing.log.setdefault("orders", []).append(order.pk)
+        self.last["order"] = order.pk
         return {
             "id": order.pk,
             "place": order.billing.place,
             "city": order.billing.city,
             "log": order.billing.log,
+            "last": self.last,
             "skus": [line.sku for line in order.lines.all()],
             "places": [getattr(line, "place", None) for line in order.lines.all()],
         }
@@ -77,7 +80,8 @@ def as_each(orders: list[Purchase]) -> list[dict[str, Any]]:
             "id": order.pk,
             "place": "ROME",
             "city": "Dear Rome",
-            "log": {"last_order": order.pk},
+            "log": {"orders": [order.pk]},
+            "last": {"order": order.pk},
             "skus": ["B", "A"],
             "places": [1, 2],
         }
